@@ -1,0 +1,46 @@
+"""The command `mapping`: parse, call, print, and turn what a user can mend into one line and exit status 2."""
+
+import sys
+from collections.abc import Sequence
+from typing import Protocol
+
+import tyro
+
+from mapping_stroke.commands.info import Info
+from mapping_stroke.errors import MappingError
+
+
+class Command(Protocol):
+    """What every command offers."""
+
+    def run(self) -> int:
+        """Do it and return the exit status: 0 done, 3 some cases failed."""
+
+
+COMMANDS: tuple[type[Command], ...] = (Info,)
+"""In the order of the pipeline's stages, then what stands beside them; `mapping --help` lists them so."""
+
+DESCRIPTION = "Find stroke lesions on T1-weighted brain MRI (MAPPING: model average with post-processing)."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0 done, 1 failed, 2 wrong usage or input, 3 some cases failed."""
+    command = tyro.extras.subcommand_cli_from_dict(
+        {command.__name__.lower(): command for command in COMMANDS},
+        prog="mapping",
+        description=DESCRIPTION,
+        args=arguments,
+        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+    )
+    try:
+        return command.run()
+    except MappingError as error:
+        sys.stderr.write(f"mapping: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("mapping: interrupted; run the same command again to go on\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

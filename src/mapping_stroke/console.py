@@ -1,0 +1,74 @@
+"""What a person sees while it runs: lines, progress with time left, and the files that were written."""
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+
+out = Console(soft_wrap=True, highlight=False)
+err = Console(soft_wrap=True, highlight=False, stderr=True)
+
+SECONDS_BETWEEN_LINES = 10.0
+"""How often progress is told where the output is a log file, not a terminal."""
+
+
+def say(text: str) -> None:
+    """Print one line for the user."""
+    out.print(text, markup=False)
+
+
+def warn(text: str) -> None:
+    """Print one line that the user should not miss, on standard error."""
+    err.print(f"warning: {text}", markup=False, style="yellow")
+
+
+def name_files(what: str, *paths: Path) -> None:
+    """End a piece of work by naming what it wrote."""
+    for path in paths:
+        say(f"{what}: {path}")
+
+
+def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
+    """Yield the items, showing how many are done and how long the rest will take.
+
+    On a terminal a bar moves; in a log a plain line is written every `SECONDS_BETWEEN_LINES`.
+    """
+    if out.is_terminal:
+        yield from _track_on_terminal(items, what, total)
+    else:
+        yield from _track_in_log(items, what, total)
+
+
+def duration(seconds: float) -> str:
+    """A length of time in words a person reads at a glance, such as `42 s`, `3 min 05 s` or `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest_s = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest_s:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def _track_on_terminal(items: Iterable[T], what: str, total: int) -> Iterator[T]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=out, transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        for item in items:
+            yield item
+            progress.advance(task)
+
+
+def _track_in_log(items: Iterable[T], what: str, total: int) -> Iterator[T]:
+    start = last = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES and done < total:
+            say(f"{what}: {done}/{total}, about {duration((now - start) / done * (total - done))} left")
+            last = now

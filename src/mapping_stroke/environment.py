@@ -1,0 +1,54 @@
+"""What a result was computed with: versions, machine, device."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+PACKAGES = (
+    "mapping-stroke",
+    "torch",
+    "lightning-fabric",
+    "dynamic-network-architectures",
+    "numpy",
+    "scipy",
+    "nibabel",
+    "SimpleITK",
+    "nilearn",
+)
+"""The packages whose versions can move a result."""
+
+
+def describe_environment() -> dict[str, str]:
+    """Versions of Python and of `PACKAGES`, the operating system, the processor and the GPUs, as text."""
+    return {
+        "python": platform.python_version(),
+        **{package: _version(package) for package in PACKAGES},
+        "system": platform.platform(),
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "gpu": _gpu(),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123 - a kernel file, Linux only
+            names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _gpu() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "none"
+    return ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))

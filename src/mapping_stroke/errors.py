@@ -1,0 +1,37 @@
+"""What can go wrong that a user can mend: each error says the file, what was found, what was expected, the remedy."""
+
+
+class MappingError(Exception):
+    """Base of all errors that the command line prints as one line, with exit status 2."""
+
+
+class ConfigError(MappingError):
+    """A setting is outside its range or contradicts another."""
+
+
+class ImageError(MappingError):
+    """An image file cannot be read, or its voxels cannot be used."""
+
+
+class GeometryError(MappingError):
+    """Two arrays that must lie on one grid do not."""
+
+
+class CaseError(MappingError):
+    """A data set, or a table of its cases, is not what it should be."""
+
+
+class FoldsError(MappingError):
+    """A fold assignment cannot be made or does not fit its cases."""
+
+
+class ScoreError(MappingError):
+    """Scores are missing or cannot be compared."""
+
+
+class RunFolderError(MappingError):
+    """A run folder holds something else than what is asked for, or lacks what a stage needs."""
+
+
+class BundleError(MappingError):
+    """A trained model is missing, damaged, or of an unknown format."""

@@ -1,0 +1,144 @@
+"""Where each stage of an experiment writes, and whose folder it is: the one place that knows a run's file names."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mapping_stroke.errors import RunFolderError
+from mapping_stroke.files import write_json
+
+OWNER_FILE = "run.json"
+"""Says what a folder of ours holds; written first."""
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one experiment: a subfolder for each stage, named like the stage's command."""
+
+    path: Path
+
+    @property
+    def config_toml(self) -> Path:
+        """Settings of the run."""
+        return self.path / "config.toml"
+
+    @property
+    def environment_json(self) -> Path:
+        """Versions, machine, seeds."""
+        return self.path / "environment.json"
+
+    @property
+    def cases_csv(self) -> Path:
+        """One row per case that passed the checks of `prepare`."""
+        return self.path / "prepare" / "cases.csv"
+
+    @property
+    def problems_csv(self) -> Path:
+        """One row per problem that `prepare` found."""
+        return self.path / "prepare" / "problems.csv"
+
+    @property
+    def arrays(self) -> Path:
+        """Preprocessed volumes, a folder per preprocessing."""
+        return self.path / "prepare" / "arrays"
+
+    @property
+    def folds_csv(self) -> Path:
+        """The fold of every training case."""
+        return self.path / "folds" / "folds.csv"
+
+    @property
+    def balance_csv(self) -> Path:
+        """Kolmogorov-Smirnov distance of every fold's loads to the rest."""
+        return self.path / "folds" / "balance.csv"
+
+    def member(self, scheme: str, fold: int) -> Path:
+        """Weights, epochs and checkpoint of one trained network."""
+        return self.path / "train" / scheme / f"fold_{fold}"
+
+    def pseudo_labels(self, fold: int) -> Path:
+        """Pseudo-labels of the unlabelled scans, made without the cases of this fold."""
+        return self.path / "train" / "pseudo_labels" / f"fold_{fold}"
+
+    def probabilities(self, method: str) -> Path:
+        """`<case>_probability.nii.gz` of a scheme, or of the `ensemble`."""
+        return self.path / "predict" / method
+
+    def masks(self, method: str) -> Path:
+        """`<case>_mask.nii.gz` of a scheme, the `ensemble`, or the `ensemble-pp` (with post-processing)."""
+        return self.path / "postprocess" / method
+
+    @property
+    def scores_csv(self) -> Path:
+        """One row per method and case."""
+        return self.path / "evaluate" / "scores.csv"
+
+    @property
+    def summary_csv(self) -> Path:
+        """Mean and standard deviation per method and metric."""
+        return self.path / "evaluate" / "summary.csv"
+
+    @property
+    def report_html(self) -> Path:
+        """The page to look at."""
+        return self.path / "report" / "index.html"
+
+    def require(self, path: Path, stage: str) -> Path:
+        """Return `path`, or raise `RunFolderError` that names the stage which writes it."""
+        if not path.exists():
+            raise RunFolderError(f"{path}: not there yet; run `mapping {stage} {self.path}` first")
+        return path
+
+
+def is_run_folder(path: Path) -> bool:
+    """Whether a folder is marked as written by us."""
+    return (path / OWNER_FILE).is_file()
+
+
+def claim_folder(path: Path, identity: Mapping[str, object], *, overwrite: bool = False) -> None:
+    """Make a folder ours for one piece of work, so that a repeat resumes it and nothing else is overwritten.
+
+    Args:
+        path: The output folder; made where it is missing.
+        identity: What decides the result (command, inputs, seed, ...), JSON-able. The same identity resumes.
+        overwrite: Remove what another run of ours has left there. A folder that is not ours is never removed.
+
+    Raises:
+        RunFolderError: The folder holds another run (and `overwrite` is off), or files that are not ours.
+    """
+    identity = json.loads(json.dumps({"format": FORMAT_VERSION, **identity}))
+    owner = path / OWNER_FILE
+    if path.exists() and not path.is_dir():
+        raise RunFolderError(f"{path}: is a file, expected a folder; give another output folder")
+    if owner.is_file():
+        found = read_identity(path)
+        if found == identity:
+            return
+        if not overwrite:
+            differs = ", ".join(sorted(key for key in found.keys() | identity if found.get(key) != identity.get(key)))
+            raise RunFolderError(
+                f"{path}: holds another run (differs in {differs}); give another output folder, or --overwrite"
+            )
+        shutil.rmtree(path)
+    elif path.is_dir() and any(path.iterdir()):
+        raise RunFolderError(f"{path}: holds files that no run of mapping wrote; give an empty or new folder")
+    write_json(owner, identity)
+
+
+def read_identity(path: Path) -> dict[str, object]:
+    """What `claim_folder` wrote; raises `RunFolderError` where a folder is no run or its marker is damaged."""
+    owner = path / OWNER_FILE
+    if not owner.is_file():
+        raise RunFolderError(
+            f"{path}: no run folder (it has no {OWNER_FILE}); start with `mapping prepare DATA -o RUN`"
+        )
+    try:
+        identity = json.loads(owner.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunFolderError(f"{owner}: is damaged ({error}); use a new output folder") from error
+    if not isinstance(identity, dict):
+        raise RunFolderError(f"{owner}: expected a JSON object; use a new output folder")
+    return identity

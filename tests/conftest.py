@@ -1,0 +1,14 @@
+"""Fixtures that every test may use."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data and golden values, beside the checkout; tests that need it skip where it is absent."""
+    for parent in Path(__file__).resolve().parents:
+        if (parent / "shared" / "golden").is_dir():
+            return parent / "shared"
+    pytest.skip("no folder `shared` with real data and golden values beside the checkout")
