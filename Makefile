@@ -1,0 +1,59 @@
+# Everything a person or a machine runs here. Needs python3 (3.11 or newer) with its venv module, and make.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup demo test test-all check format bench docs
+
+help: ## List these targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+
+setup: $(STAMP) ## Install everything, at the versions in constraints.txt, into .venv
+
+# torch and the rest go into one pip call: in two, the second may replace the pinned torch by another build.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "make setup: needs Python 3.11 or newer, found '$$($(PYTHON) --version 2>&1)'; install it, or name it: make setup PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "make setup: this Python has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing into $(VENV) (several minutes the first time, most of them for torch)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,dev]"
+	@touch $@
+
+demo: setup ## Simulate a small cohort and run every stage on it; needs no data, no GPU
+	$(BIN)/mapping demo
+
+test: setup ## Run the tests that take seconds
+	$(BIN)/python -m pytest
+
+test-all: setup ## Run all tests, with those that take minutes
+	$(BIN)/python -m pytest -m ''
+
+check: setup ## Style, types, import rules, spelling, file formats
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	git ls-files -z | xargs -0 $(BIN)/codespell
+	git ls-files -z '*.toml' | xargs -0 $(BIN)/check-toml
+	git ls-files -z '*.yaml' '*.yml' '*.cff' | xargs -0 $(BIN)/check-yaml
+	$(BIN)/python -m pytest tests/test_project_files.py
+
+format: setup ## Mend what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: setup ## Time post-processing and scoring beside their reference programs
+	$(BIN)/mapping bench postprocess
+	$(BIN)/mapping bench score
+
+docs: setup ## Check that links, commands and snippets in the documentation hold
+	$(BIN)/python -m pytest tests/test_docs.py
