@@ -37,7 +37,7 @@ class Image:
     def __post_init__(self) -> None:
         if self.voxels.ndim != 3:
             raise ImageError(f"an image has 3 axes, got {self.voxels.ndim} (shape {self.voxels.shape})")
-        if abs(np.linalg.det(self.affine[:3, :3])) < 1e-9:
+        if not np.isfinite(self.affine).all() or abs(np.linalg.det(self.affine[:3, :3])) < 1e-9:
             raise ImageError("the affine is singular, so voxels have no size; repair the header's sform or qform")
 
     @property
@@ -107,7 +107,10 @@ def read_image(path: Path | str) -> Image:
     if not np.isfinite(voxels).all():
         bad_vox = int((~np.isfinite(voxels)).sum())
         raise ImageError(f"{path}: holds {bad_vox} NaN or infinite voxels, expected numbers; replace them, by 0 say")
-    return Image(np.ascontiguousarray(voxels), affine)
+    try:
+        return Image(np.ascontiguousarray(voxels), affine)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
 
 
 def write_image(path: Path, voxels: Voxels | Mask | UInt8[np.ndarray, "x y z"], affine: Affine) -> None:
@@ -127,6 +130,24 @@ def write_image(path: Path, voxels: Voxels | Mask | UInt8[np.ndarray, "x y z"], 
     image.set_qform(affine, code="aligned")
     with written_whole(path) as partial:
         nib.save(image, partial)
+
+
+def to_ras_axes(image: Image) -> Image:
+    """The same volume with its axes in the order right, anterior, superior (nearest directions): no interpolation."""
+    import nibabel as nib
+
+    axes = nib.orientations.io_orientation(image.affine)
+    voxels = np.ascontiguousarray(nib.orientations.apply_orientation(image.voxels, axes))
+    return Image(voxels, image.affine @ nib.orientations.inv_ornt_aff(axes, image.shape))
+
+
+def from_ras_axes(voxels: Voxels, target: Image) -> Voxels:
+    """Undo `to_ras_axes`: bring an array on the RAS axes of `target` back to the axis order of `target`."""
+    import nibabel as nib
+
+    axes = nib.orientations.io_orientation(target.affine)
+    ras = nib.orientations.axcodes2ornt("RAS")
+    return np.ascontiguousarray(nib.orientations.apply_orientation(voxels, nib.orientations.ornt_transform(ras, axes)))
 
 
 def require_same_grid(image: Image, other: Image, names: tuple[str, str], remedy: str) -> None:

@@ -1,0 +1,74 @@
+"""The command line: what it lists, and its exit statuses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from mapping_stroke import cli
+from mapping_stroke.errors import CaseError
+
+STAGES = (
+    "simulate", "prepare", "folds", "train", "predict", "postprocess", "evaluate", "report",
+    "segment", "rank", "demo", "bench", "info",
+)  # fmt: skip
+
+
+def exit_status(arguments: Sequence[str]) -> object:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    return stopped.value.code
+
+
+def test_help_lists_the_commands_in_the_order_of_the_stages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_status(["--help"]) == 0
+    words = capsys.readouterr().out.replace("│", " ").split()
+    listed = list(dict.fromkeys(word for word in words if word in STAGES))
+    assert listed == [command.__name__.lower() for command in cli.COMMANDS]
+    assert listed == sorted(listed, key=STAGES.index)
+
+
+@pytest.mark.parametrize("command", [command.__name__.lower() for command in cli.COMMANDS])
+def test_every_command_tells_what_it_does(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_status([command, "--help"]) == 0
+    assert f"mapping {command}" in capsys.readouterr().out
+
+
+def test_an_unknown_command_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_status(["segmnt"]) == 2
+    assert "segmnt" in capsys.readouterr().err
+
+
+def test_info_names_the_versions(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["info"]) == 0
+    assert "\ntorch: " in capsys.readouterr().out
+
+
+def test_what_a_user_can_mend_is_one_line_and_status_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @dataclass(frozen=True)
+    class Info:
+        """Fail."""
+
+        def run(self) -> int:
+            raise CaseError("case 12: has no mask; add one")
+
+    monkeypatch.setattr(cli, "COMMANDS", (*(command for command in cli.COMMANDS if command.__name__ != "Info"), Info))
+    assert cli.main(["info"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err == "mapping: case 12: has no mask; add one\n"
+    assert captured.out == ""
+
+
+def test_an_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    @dataclass(frozen=True)
+    class Info:
+        """Be interrupted."""
+
+        def run(self) -> int:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "COMMANDS", (*(command for command in cli.COMMANDS if command.__name__ != "Info"), Info))
+    assert cli.main(["info"]) == 1
+    assert "run the same command again" in capsys.readouterr().err

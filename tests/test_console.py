@@ -1,0 +1,49 @@
+"""What a person sees."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from mapping_stroke import console
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.0, "0 s"),
+        (42.4, "42 s"),
+        (59.6, "1 min 00 s"),
+        (185.0, "3 min 05 s"),
+        (3599.0, "59 min 59 s"),
+        (7800.0, "2 h 10 min"),
+    ],
+)
+def test_a_duration_is_read_at_a_glance(seconds: float, words: str) -> None:
+    assert console.duration(seconds) == words
+
+
+def test_lines_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    console.say("case [bold]12[/bold] " + "x" * 200)
+    console.name_files("table", Path("a.csv"), Path("b.csv"))
+    console.warn("case 3 has no mask")
+    captured = capsys.readouterr()
+    assert captured.out == "case [bold]12[/bold] " + "x" * 200 + "\ntable: a.csv\ntable: b.csv\n"
+    assert captured.err == "warning: case 3 has no mask\n"
+
+
+def test_a_log_gets_a_line_with_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, 4.0, 12.0, 16.0, 25.0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    assert list(console.track("abcd", "predict", 4)) == list("abcd")
+    assert capsys.readouterr().out == "predict: 2/4, about 12 s left\n"
+
+
+def test_a_terminal_gets_a_bar_that_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(console, "out", Console(file=screen, force_terminal=True, width=100))
+    assert list(console.track("abcd", "predict", 4)) == list("abcd")
+    assert "predict" in screen.getvalue()

@@ -1,0 +1,28 @@
+"""What a result was computed with."""
+
+import pytest
+
+from mapping_stroke import environment
+
+
+def test_every_package_that_can_move_a_result_is_named_with_its_version() -> None:
+    facts = environment.describe_environment()
+    assert set(environment.PACKAGES) < set(facts)
+    assert facts["torch"].startswith("2.")
+    assert facts["mapping-stroke"] != "not installed"
+    assert int(facts["cores"]) >= 1
+    assert all(isinstance(value, str) and value for value in facts.values())
+
+
+def test_a_package_that_is_absent_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "PACKAGES", ("no-such-package",))
+    assert environment.describe_environment()["no-such-package"] == "not installed"
+
+
+def test_gpus_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"card {index}")
+    assert environment.describe_environment()["gpu"] == "card 0, card 1"

@@ -1,0 +1,216 @@
+"""Reading, checking and writing images."""
+
+import gzip
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813 - the name its users know
+
+from mapping_stroke.errors import GeometryError, ImageError
+from mapping_stroke.image import Image, image_stem, image_suffix, read_image, require_same_grid, write_image
+
+OBLIQUE = np.array([[0.0, -2.0, 0.0, 30.0], [1.2, 0.0, 0.9, -40.0], [-0.9, 0.0, 1.2, 5.0], [0.0, 0.0, 0.0, 1.0]])
+"""Axes swapped, turned and flipped, spacing 1.5 x 2 x 1.5 mm."""
+VOXELS = np.arange(2 * 3 * 4, dtype=np.float32).reshape(2, 3, 4)
+
+
+def sitk_image(voxels: np.ndarray, affine: np.ndarray) -> sitk.Image:
+    """An ITK image whose voxels lie at the same points as with this RAS affine."""
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    image = sitk.GetImageFromArray(voxels.T)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    return image
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_what_is_written_is_read_back(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / "new" / f"scan{suffix}"
+    write_image(path, VOXELS, OBLIQUE)
+    image = read_image(path)
+    np.testing.assert_array_equal(image.voxels, VOXELS)
+    np.testing.assert_allclose(image.affine, OBLIQUE, atol=1e-5)
+    assert image.voxels.dtype == np.float32
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".mhd", ".nrrd"])
+def test_an_itk_file_places_its_voxels_at_the_same_points(tmp_path: Path, suffix: str) -> None:
+    image = sitk_image(VOXELS, OBLIQUE)
+    sitk.WriteImage(image, str(tmp_path / f"scan{suffix}"))
+    read = read_image(tmp_path / f"scan{suffix}")
+    np.testing.assert_array_equal(read.voxels, VOXELS)
+    x_lps, y_lps, z_lps = image.TransformIndexToPhysicalPoint((1, 2, 3))
+    np.testing.assert_allclose(read.affine @ [1, 2, 3, 1], [-x_lps, -y_lps, z_lps, 1], atol=1e-5)
+    np.testing.assert_allclose(read.affine, OBLIQUE, atol=1e-5)
+
+
+def test_nibabel_and_itk_agree_on_the_same_nifti(tmp_path: Path) -> None:
+    write_image(tmp_path / "scan.nii.gz", VOXELS, OBLIQUE)
+    sitk.WriteImage(sitk.ReadImage(str(tmp_path / "scan.nii.gz")), str(tmp_path / "scan.nrrd"))
+    np.testing.assert_allclose(
+        read_image(tmp_path / "scan.nrrd").affine, read_image(tmp_path / "scan.nii.gz").affine, atol=1e-5
+    )
+
+
+def test_a_freesurfer_volume_is_read(tmp_path: Path) -> None:
+    nib.save(nib.MGHImage(VOXELS, OBLIQUE), tmp_path / "scan.mgz")
+    image = read_image(tmp_path / "scan.mgz")
+    np.testing.assert_array_equal(image.voxels, VOXELS)
+    np.testing.assert_allclose(image.affine, OBLIQUE, atol=1e-4)
+
+
+def test_spacing_volume_and_orientation_come_from_the_affine() -> None:
+    image = Image(VOXELS, OBLIQUE)
+    assert image.shape == (2, 3, 4)
+    assert image.spacing_mm == pytest.approx((1.5, 2.0, 1.5))
+    assert image.voxel_volume_mm3 == pytest.approx(4.5)
+    assert Image(VOXELS, np.eye(4)).orientation == "RAS"
+    assert Image(VOXELS, np.diag([-1.0, 1.0, 1.0, 1.0])).orientation == "LAS"
+
+
+def test_a_mask_is_stored_as_bytes_0_and_1(tmp_path: Path) -> None:
+    write_image(tmp_path / "mask.nii.gz", VOXELS > 20, np.eye(4))
+    stored = nib.load(tmp_path / "mask.nii.gz")
+    assert stored.get_data_dtype() == np.uint8
+    assert np.asarray(stored.dataobj).sum() == 3
+    assert stored.header.get_xyzt_units()[0] == "mm"
+    assert (stored.header["sform_code"], stored.header["qform_code"]) == (2, 2)
+
+
+def test_the_header_scales_the_intensities(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(VOXELS.astype(np.int16), np.eye(4))
+    image.header.set_slope_inter(0.5, -3)
+    nib.save(image, tmp_path / "scan.nii")
+    stored = nib.load(tmp_path / "scan.nii")
+    np.testing.assert_allclose(read_image(tmp_path / "scan.nii").voxels, stored.get_fdata(), atol=1e-6)
+    raw = np.asarray(stored.dataobj.get_unscaled())
+    np.testing.assert_allclose(read_image(tmp_path / "scan.nii").voxels, raw * 0.5 - 3, atol=1e-6)
+
+
+def test_big_endian_files_are_read(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(VOXELS, np.eye(4), header=nib.Nifti1Header(endianness=">")), tmp_path / "scan.nii")
+    np.testing.assert_array_equal(read_image(tmp_path / "scan.nii").voxels, VOXELS)
+
+
+def test_a_fourth_axis_of_length_one_is_dropped(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(VOXELS[..., None], np.eye(4)), tmp_path / "scan.nii.gz")
+    assert read_image(tmp_path / "scan.nii.gz").shape == (2, 3, 4)
+
+
+def test_a_series_of_volumes_is_refused(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.zeros((2, 3, 4, 5), np.float32), np.eye(4)), tmp_path / "bold.nii.gz")
+    with pytest.raises(ImageError, match=r"bold.nii.gz: has 4 dimensions \(shape 2x3x4x5\), expected 3; extract one"):
+        read_image(tmp_path / "bold.nii.gz")
+
+
+def test_a_single_slice_is_refused(tmp_path: Path) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 4), np.float32)), str(tmp_path / "slice.mha"))
+    with pytest.raises(ImageError, match="has 2 dimensions"):
+        read_image(tmp_path / "slice.mha")
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.05, 0.5, 0.99])
+def test_a_truncated_file_is_refused_in_one_line(tmp_path: Path, kept: float) -> None:
+    noise = np.random.default_rng(0).random((16, 16, 16), np.float32)
+    write_image(tmp_path / "scan.nii.gz", noise, np.eye(4))
+    whole = (tmp_path / "scan.nii.gz").read_bytes()
+    (tmp_path / "scan.nii.gz").write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(ImageError, match=r"scan.nii.gz: cannot be read \(.+\); copy or download") as refusal:
+        read_image(tmp_path / "scan.nii.gz")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_file_that_is_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "scan.nii.gz").write_bytes(gzip.compress(b"not an image" * 100))
+    (tmp_path / "scan.nrrd").write_text("not an image")
+    for name in ("scan.nii.gz", "scan.nrrd"):
+        with pytest.raises(ImageError, match="cannot be read"):
+            read_image(tmp_path / name)
+
+
+def test_a_name_that_is_no_image_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"scan.dcm: not an image file name; expected one of .nii"):
+        read_image(tmp_path / "scan.dcm")
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"scan.nii: no such file"):
+        read_image(str(tmp_path / "scan.nii"))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_voxels_that_are_no_numbers_are_counted(tmp_path: Path, bad: float) -> None:
+    voxels = VOXELS.copy()
+    voxels[0, 0, :2] = bad
+    write_image(tmp_path / "scan.nii.gz", voxels, np.eye(4))
+    with pytest.raises(ImageError, match="holds 2 NaN or infinite voxels"):
+        read_image(tmp_path / "scan.nii.gz")
+
+
+def test_an_image_has_three_axes_and_voxels_with_a_size() -> None:
+    with pytest.raises(ImageError, match="the affine is singular"):
+        Image(VOXELS, np.diag([1.0, 1.0, 0.0, 1.0]))
+
+
+def test_a_file_with_a_singular_affine_is_refused(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(VOXELS, np.eye(4))
+    image.set_sform(np.diag([1.0, 1.0, 0.0, 1.0]), code=2)
+    nib.save(image, tmp_path / "scan.nii")
+    with pytest.raises(ImageError, match=r"scan.nii: the affine is singular"):
+        read_image(tmp_path / "scan.nii")
+
+
+def test_a_failure_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_image(tmp_path / "scan.nii.gz", VOXELS, np.eye(4))
+
+    def half_save(_: object, path: Path) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(nib, "save", half_save)
+    with pytest.raises(OSError, match="disk full"):
+        write_image(tmp_path / "scan.nii.gz", VOXELS * 2, np.eye(4))
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["scan.nii.gz"]
+    np.testing.assert_array_equal(read_image(tmp_path / "scan.nii.gz").voxels, VOXELS)
+
+
+def test_names_are_split_at_the_image_suffix() -> None:
+    assert (image_suffix(Path("a.b_T1w.NII.GZ")), image_stem(Path("a.b_T1w.NII.GZ"))) == (".nii.gz", "a.b_T1w")
+    assert (image_suffix(Path("a.txt")), image_stem(Path("a.txt"))) == (None, "a")
+
+
+def test_one_grid_is_required_to_a_tenth_of_a_voxel() -> None:
+    names, remedy = ("case 12: mask", "its scan"), "resample the mask"
+    scan = Image(VOXELS, np.diag([2.0, 2.0, 2.0, 1.0]))
+    near, far = scan.affine.copy(), scan.affine.copy()
+    near[0, 3], far[0, 3] = 0.15, 5.0
+    require_same_grid(Image(VOXELS, near), scan, names, remedy)
+    with pytest.raises(GeometryError, match=r"mask lies up to 5.0 mm away from its scan \(affines differ\); resample"):
+        require_same_grid(Image(VOXELS, far), scan, names, remedy)
+    with pytest.raises(GeometryError, match=r"mask has shape \(2, 3, 3\), its scan has \(2, 3, 4\); resample the mask"):
+        require_same_grid(Image(VOXELS[..., 1:].copy(), scan.affine), scan, names, remedy)
+
+
+def test_a_flipped_grid_is_another_grid() -> None:
+    flipped = np.diag([-1.0, 1.0, 1.0, 1.0])
+    flipped[0, 3] = 1.0
+    with pytest.raises(GeometryError, match=r"up to 1.0 mm"):
+        require_same_grid(Image(VOXELS, flipped), Image(VOXELS, np.eye(4)), ("mask", "scan"), "resample")
+
+
+def test_an_affine_of_nan_is_refused() -> None:
+    with pytest.raises(ImageError, match="the affine is singular"):
+        Image(VOXELS, np.full((4, 4), np.nan))
+
+
+def test_a_volume_of_several_channels_is_refused(tmp_path: Path) -> None:
+    sitk.WriteImage(
+        sitk.GetImageFromArray(np.zeros((4, 4, 4, 3), np.float32), isVector=True), str(tmp_path / "rgb.nrrd")
+    )
+    with pytest.raises(ImageError, match=r"rgb.nrrd: has 4 dimensions"):
+        read_image(tmp_path / "rgb.nrrd")

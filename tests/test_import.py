@@ -1,0 +1,33 @@
+"""What importing loads, seen from a fresh interpreter."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "tyro", "nibabel", "SimpleITK", "matplotlib", "pandas", "nilearn", "sklearn", "lightning_fabric")
+EDGES = ("tyro", "nibabel", "SimpleITK", "nilearn", "matplotlib", "pandas", "jinja2", "sklearn")
+
+
+def loaded_after(statement: str) -> set[str]:
+    program = f"{statement}\nimport sys\nprint(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_importing_the_package_loads_no_torch_and_no_reader() -> None:
+    assert loaded_after("import mapping_stroke") & set(HEAVY) == set()
+
+
+def test_the_command_line_starts_without_numpy() -> None:
+    assert loaded_after("import mapping_stroke.cli") & {"numpy", "torch", "scipy", "nibabel", "pandas"} == set()
+
+
+@pytest.mark.parametrize("module", ["lesions"])
+def test_the_core_imports_where_no_reader_is_installed(module: str) -> None:
+    block = f"import sys\nfor name in {EDGES!r}: sys.modules[name] = None"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{block}\nimport mapping_stroke.{module}"], capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    assert done.returncode == 0
