@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "make setup: this Python has no venv module; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing into $(VENV) (several minutes the first time, most of them for torch)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,dev]"
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[train,dev]"
 	@touch $@
 
 demo: setup ## Simulate a small cohort and run every stage on it; needs no data, no GPU
