@@ -35,3 +35,7 @@ class RunFolderError(MappingError):
 
 class BundleError(MappingError):
     """A trained model is missing, damaged, or of an unknown format."""
+
+
+class TrainingError(MappingError):
+    """Training cannot start or cannot go on."""

@@ -1,0 +1,54 @@
+"""Where a training patch lies, and cutting it out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int16, Shaped
+from torch import Tensor
+from torch.nn import functional
+
+Corner = tuple[int, int, int]
+"""Lowest voxel of a box; may be negative, and the box may reach past the volume (zeros there)."""
+Size = tuple[int, int, int]
+
+
+def place_anywhere(shape: Sequence[int], size: Size, rng: np.random.Generator) -> Corner:
+    """A corner such that the patch lies inside the volume; along a shorter axis the volume lies inside the patch."""
+    corner = []
+    for edge, length in zip(shape, size, strict=True):
+        short_by = max(length - edge, 0)
+        low, high = -(short_by // 2), edge - length + short_by // 2 + short_by % 2
+        corner.append(int(rng.integers(low, high + 1)))
+    return corner[0], corner[1], corner[2]
+
+
+def place_on_lesion(
+    shape: Sequence[int], size: Size, lesion_voxels: Int16[np.ndarray, "n 3"], rng: np.random.Generator
+) -> Corner:
+    """A corner that centres the patch on a random lesion voxel; anywhere where there is no lesion.
+
+    As in nnU-Net the patch is moved up where it would start below the volume, and may reach past its far end.
+    """
+    if len(lesion_voxels) == 0:
+        return place_anywhere(shape, size, rng)
+    voxel = lesion_voxels[rng.integers(len(lesion_voxels))]
+    corner = [
+        max(int(centre) - length // 2, -(max(length - edge, 0) // 2))
+        for centre, edge, length in zip(voxel, shape, size, strict=True)
+    ]
+    return corner[0], corner[1], corner[2]
+
+
+def cut_box(volume: Shaped[Tensor, "x y z"], corner: Corner, size: Size) -> Shaped[Tensor, "x2 y2 z2"]:
+    """The voxels of a box, zero where it reaches past the volume."""
+    starts = [max(low, 0) for low in corner]
+    stops = [max(min(low + length, edge), 0) for low, length, edge in zip(corner, size, volume.shape, strict=True)]
+    x, y, z = (slice(min(start, stop), stop) for start, stop in zip(starts, stops, strict=True))
+    inside = volume[x, y, z]
+    if inside.shape == size:
+        return inside
+    padding: list[int] = []
+    for axis in (2, 1, 0):
+        before = min(max(-corner[axis], 0), size[axis])
+        padding += [before, size[axis] - before - inside.shape[axis]]
+    return functional.pad(inside, padding)

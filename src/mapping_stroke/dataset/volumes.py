@@ -1,0 +1,63 @@
+"""Preprocessed cases on disk as arrays that training reads by index, mapped into memory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float16, Int16, UInt8
+from torch import Tensor
+
+from mapping_stroke.errors import RunFolderError
+from mapping_stroke.files import written_whole
+from mapping_stroke.image import Mask, Voxels
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """One training case on the network grid.
+
+    Attributes:
+        case_id: Which case.
+        scan: z-scores (x, y, z), float16; mapped from disk, or resident on a device.
+        mask: 1 inside a lesion, uint8, same shape and device.
+        lesion_voxels: Index (x, y, z) of every lesion voxel; (0, 3) for a case without lesion.
+    """
+
+    case_id: str
+    scan: Float16[Tensor, "x y z"]
+    mask: UInt8[Tensor, "x y z"]
+    lesion_voxels: Int16[np.ndarray, "n 3"]
+
+    def to(self, device: torch.device) -> "Volume":
+        """The same case with scan and mask on a device."""
+        return Volume(self.case_id, self.scan.to(device), self.mask.to(device), self.lesion_voxels)
+
+
+def write_volume(folder: Path, case_id: str, scan: Voxels, mask: Mask) -> None:
+    """Write one case as three arrays; the lesion voxels come last, so a case that has them is complete."""
+    for name, array in (
+        ("scan", scan.astype(np.float16)),
+        ("mask", mask.astype(np.uint8)),
+        ("lesion", np.argwhere(mask).astype(np.int16)),
+    ):
+        with written_whole(folder / f"{case_id}_{name}.npy") as partial:
+            np.save(partial, array)
+
+
+def has_volume(folder: Path, case_id: str) -> bool:
+    """Whether `write_volume` finished for this case."""
+    return (folder / f"{case_id}_lesion.npy").is_file()
+
+
+def read_volume(folder: Path, case_id: str) -> Volume:
+    """Map one case into memory; raises `RunFolderError` where it is missing or damaged."""
+    try:
+        scan, mask, lesion = (
+            np.load(folder / f"{case_id}_{name}.npy", mmap_mode="c") for name in ("scan", "mask", "lesion")
+        )
+    except (OSError, ValueError) as error:
+        raise RunFolderError(
+            f"{folder}: the preprocessed arrays of case {case_id} cannot be read ({error}); delete that folder and train again"
+        ) from error
+    return Volume(case_id, torch.from_numpy(scan), torch.from_numpy(mask), np.asarray(lesion))

@@ -1,0 +1,207 @@
+"""Train members: each scheme on each fold, one after the other, resuming what was begun."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mapping_stroke.config import write_section
+from mapping_stroke.console import duration, name_files, say
+from mapping_stroke.dataset.cases import Case, read_cases
+from mapping_stroke.dataset.folds import read_folds
+from mapping_stroke.dataset.volumes import Volume
+from mapping_stroke.errors import ConfigError, RunFolderError
+from mapping_stroke.experiment.arrays import volumes_of
+from mapping_stroke.experiment.pseudo_labels import label_unlabelled, pseudo_volumes
+from mapping_stroke.files import fingerprint, write_csv, write_json
+from mapping_stroke.inference.ensemble import choose_device
+from mapping_stroke.networks.bundle import MemberCard, has_member, write_member
+from mapping_stroke.run_folder import RunFolder
+from mapping_stroke.training.checkpoint import resume_from, write_checkpoint
+from mapping_stroke.training.engine import start_engine
+from mapping_stroke.training.loop import Epoch, TrainingState, start_training, train
+from mapping_stroke.training.schemes import SCHEMES, Scheme, Size, find_scheme, find_size
+
+EPOCH_COLUMNS = ("epoch", "loss", "foreground_dice", "validation_loss", "learning_rate", "seconds")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What `mapping train` trains."""
+
+    schemes: tuple[str, ...] = tuple(scheme.name for scheme in SCHEMES)
+    folds: tuple[int, ...] = ()
+    """Empty for all folds of the run."""
+    size: str = "full"
+    variant: str = "paper"
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        find_size(self.size)
+        for name in self.schemes:
+            find_scheme(name, self.variant)
+        if not self.schemes:
+            raise ConfigError("no training scheme given; leave --schemes out for all of them")
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """One member to train: what, on which cases, from which seed."""
+
+    scheme: Scheme
+    size: Size
+    fold: int
+    seed: int
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+    variant: str = "paper"
+    pseudo: dict[str, Any] = field(default_factory=dict)
+    """Provenance of the pseudo-labels; empty without."""
+
+    @property
+    def recipe(self) -> str:
+        """Fingerprint of all that decides the trained weights."""
+        return fingerprint(asdict(self))
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return f"{self.scheme.name}, fold {self.fold}"
+
+
+def train_run(run: RunFolder, config: TrainConfig, *, overwrite: bool = False) -> list[Path]:
+    """Train every scheme on every fold, schemes with pseudo-labels last.
+
+    Args:
+        run: A run with cases and folds.
+        config: Schemes, folds, size, seed, device.
+        overwrite: Train anew where a member of other settings stands.
+
+    Returns:
+        The folders of all members asked for, trained now or before.
+
+    Raises:
+        RunFolderError: A stage before this one has not been run, or a member of other settings stands there.
+        ConfigError: An unknown scheme, size, or fold.
+    """
+    cases = read_cases(run.require(run.cases_csv, "prepare"))
+    labelled = [case for case in cases if case.mask is not None]
+    folds = read_folds(run.require(run.folds_csv, "folds"), labelled)
+    wanted = _wanted_folds(config, set(folds.values()))
+    size, device = find_size(config.size), choose_device(config.device)
+    write_section(run.config_toml, "train", asdict(config) | {"folds": list(wanted), "schemes": list(config.schemes)})
+    volumes = volumes_of(run, labelled, size.preprocess)
+    schemes = sorted((find_scheme(name, config.variant) for name in config.schemes), key=lambda s: s.pseudo_labels)
+    members = []
+    for number, (scheme, fold) in enumerate([(scheme, fold) for scheme in schemes for fold in wanted], start=1):
+        say(
+            f"Member {number} of {len(schemes) * len(wanted)}: {scheme.name}, fold {fold}, size {size.name}, on {device}"
+        )
+        pseudo = label_unlabelled(run, cases, fold, device) if scheme.pseudo_labels else {}
+        plan = Plan(
+            scheme,
+            size,
+            fold,
+            config.seed,
+            training=tuple(sorted(case_id for case_id, of in folds.items() if of != fold)),
+            validation=tuple(sorted(case_id for case_id, of in folds.items() if of == fold)),
+            variant=config.variant,
+            pseudo=pseudo,
+        )
+        members.append(_train_member(run, plan, cases, volumes, device, overwrite=overwrite))
+    name_files("Members", *members)
+    return members
+
+
+def _train_member(
+    run: RunFolder,
+    plan: Plan,
+    cases: Sequence[Case],
+    volumes: dict[str, Volume],
+    device: torch.device,
+    *,
+    overwrite: bool,
+) -> Path:
+    folder = run.member(plan.scheme.name, plan.fold)
+    _require_same_recipe(folder, plan, overwrite=overwrite)
+    if has_member(folder):
+        say(f"{plan.name}: trained already")
+        return folder
+    training = [volumes[case_id] for case_id in plan.training]
+    if plan.pseudo:
+        training += pseudo_volumes(run, cases, plan.fold, plan.size.preprocess)
+    validation = [volumes[case_id] for case_id in plan.validation]
+    if device.type != "cpu":
+        training, validation = [v.to(device) for v in training], [v.to(device) for v in validation]
+    scheme_number = [scheme.name for scheme in SCHEMES].index(plan.scheme.name)
+    state = start_training(plan.scheme, plan.size, (plan.seed, scheme_number, plan.fold), device)
+    if resume_from(folder / "checkpoint.pt", state, plan.recipe):
+        say(f"{plan.name}: going on after epoch {len(state.epochs)}")
+    _run_epochs(folder, plan, state, (training, validation), device)
+    write_member(folder, state.network, _card(plan, state.epochs))
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    return folder
+
+
+def _run_epochs(
+    folder: Path,
+    plan: Plan,
+    state: TrainingState,
+    volumes: tuple[list[Volume], list[Volume]],
+    device: torch.device,
+) -> None:
+    total = plan.size.epochs_of(plan.scheme)
+    for epoch in train(state, plan.scheme, plan.size, volumes, start_engine(device)):
+        write_csv(folder / "epochs.csv", EPOCH_COLUMNS, [asdict(one) for one in state.epochs])
+        write_checkpoint(folder / "checkpoint.pt", state, plan.recipe)
+        mean_s = sum(one.seconds for one in state.epochs) / len(state.epochs)
+        say(
+            f"{plan.name}: epoch {epoch.epoch + 1}/{total}, loss {epoch.loss:+.3f}, foreground Dice "
+            f"{epoch.foreground_dice:.3f}, {epoch.seconds:.1f} s, {duration(mean_s * (total - epoch.epoch - 1))} left"
+        )
+
+
+def _require_same_recipe(folder: Path, plan: Plan, *, overwrite: bool) -> None:
+    """Mark the folder with the plan's recipe; refuse, or clear, one that was begun with another."""
+    marker = folder / "recipe.json"
+    if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")).get("recipe") != plan.recipe:
+        if not overwrite:
+            raise RunFolderError(
+                f"{folder}: holds a member trained with other settings or cases; use --overwrite to train it anew, "
+                "or prepare another run"
+            )
+        shutil.rmtree(folder)
+    write_json(marker, {"recipe": plan.recipe, "settings": asdict(plan)})
+
+
+def _card(plan: Plan, epochs: Sequence[Epoch]) -> MemberCard:
+    last = epochs[-1].foreground_dice if epochs else float("nan")
+    return MemberCard(
+        scheme=plan.scheme.name,
+        fold=plan.fold,
+        network=plan.size.network(plan.scheme),
+        preprocess=plan.size.preprocess,
+        patch=plan.size.patch,
+        training={
+            "recipe": plan.recipe,
+            "size": plan.size.name,
+            "variant": plan.variant,
+            "seed": plan.seed,
+            "epochs": len(epochs),
+            "training_cases": len(plan.training),
+            "validation_dice": last,
+            "pseudo_labels": plan.pseudo,
+        },
+    )
+
+
+def _wanted_folds(config: TrainConfig, known: set[int]) -> tuple[int, ...]:
+    unknown = sorted(set(config.folds) - known)
+    if unknown:
+        raise ConfigError(f"no fold {unknown[0]} in this run; it has {', '.join(map(str, sorted(known)))}")
+    return tuple(config.folds) or tuple(sorted(known))

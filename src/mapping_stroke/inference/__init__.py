@@ -1,0 +1,1 @@
+"""From scans to one probability map: sliding window, mean over the members."""

@@ -1,0 +1,81 @@
+"""The model average: one running mean of the members' probability maps, and their spread."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from mapping_stroke.dataset.preprocess import Prepared, PreprocessSpec, prepare_scan
+from mapping_stroke.errors import BundleError
+from mapping_stroke.image import Image, Probability
+from mapping_stroke.inference.sliding_window import WindowConfig, predict_probability
+from mapping_stroke.networks.bundle import Member, read_member
+
+
+@dataclass(frozen=True, eq=False)
+class Average:
+    """What the members say together, on the scan's own grid.
+
+    Attributes:
+        probability: Mean P(lesion), in [0, 1].
+        uncertainty: Standard deviation of P(lesion) over the members (divisor n), in [0, 0.5]; 0 for one member.
+        members: How many were averaged.
+    """
+
+    probability: Probability
+    uncertainty: Float32[np.ndarray, "x y z"]
+    members: int
+
+
+def average(probabilities: Iterable[Probability]) -> Average:
+    """Mean and spread of probability maps on one grid, taken one at a time: memory does not grow with their number.
+
+    The maps are averaged, not the logits: the paper's way (nnU-Net v2 averages logits).
+
+    Raises:
+        BundleError: There is no map at all.
+    """
+    count = 0
+    mean = squares = np.zeros((0, 0, 0), np.float64)
+    for probability in probabilities:
+        count += 1
+        if count == 1:
+            mean, squares = probability.astype(np.float64), np.zeros(probability.shape, np.float64)
+            continue
+        difference = probability - mean  # Welford's running mean and sum of squares
+        mean += difference / count
+        squares += difference * (probability - mean)
+    if count == 0:
+        raise BundleError("a model average needs at least one member; train one, or name a folder that holds members")
+    return Average(mean.astype(np.float32), np.sqrt(squares / count).astype(np.float32), count)
+
+
+def predict_members(
+    members: Sequence[Member], scan: Image, config: WindowConfig, device: torch.device
+) -> Iterator[Probability]:
+    """Each member's P(lesion) on the scan's own grid; the scan is prepared once for each preprocessing."""
+    prepared: dict[PreprocessSpec, Prepared] = {}
+    for member in members:
+        spec = member.card.preprocess
+        if spec not in prepared:
+            prepared[spec] = prepare_scan(scan, spec)
+        voxels = torch.from_numpy(prepared[spec].voxels).to(device)
+        probability = predict_probability(member.network, voxels, member.card.patch, config)
+        yield prepared[spec].restore(probability.cpu().numpy())
+
+
+def read_members(folders: Sequence[Path], device: torch.device) -> list[Member]:
+    """Load members once for a whole cohort."""
+    return [read_member(folder, device) for folder in folders]
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; `auto` takes a CUDA GPU where there is one, else Apple's MPS, else the CPU."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

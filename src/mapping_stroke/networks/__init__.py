@@ -1,0 +1,1 @@
+"""The networks: what a U-Net is made of, and its weights on disk."""

@@ -1,0 +1,1 @@
+"""Training one member: scheme, losses, augmentation, loop."""

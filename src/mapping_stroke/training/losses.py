@@ -1,0 +1,73 @@
+"""What training minimises: Dice plus cross-entropy, or Dice plus the hardest tenth of it, at every resolution."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+Logits = Float[Tensor, "n 2 x y z"]  # background, lesion
+Target = Int[Tensor, "n x y z"]  # 1 inside a lesion, 0 elsewhere
+LossName = Literal["dice+ce", "dice+topk10"]
+
+DICE_SMOOTH = 1e-5
+TOPK_SHARE = 0.10
+"""Share of the batch's voxels, hardest first, that the top-k cross-entropy averages."""
+
+
+def soft_dice_loss(logits: Logits, target: Target, *, batch_dice: bool = False) -> Float[Tensor, ""]:
+    """Minus the soft Dice of the lesion class, in [-1, 0]; -1 (perfect) where prediction and target are empty.
+
+    Args:
+        logits: Network output at one resolution.
+        target: Reference at the same resolution.
+        batch_dice: Pool the batch's voxels before dividing; otherwise one Dice a sample, averaged.
+
+    Source: nnU-Net's memory-efficient soft Dice, foreground only, smooth 1e-5.
+    """
+    lesion = torch.softmax(logits, dim=1)[:, 1].flatten(1)
+    reference = target.flatten(1).to(lesion.dtype)
+    both, either = (lesion * reference).sum(1), lesion.sum(1) + reference.sum(1)
+    if batch_dice:
+        both, either = both.sum(), either.sum()
+    return -((2 * both + DICE_SMOOTH) / (either + DICE_SMOOTH).clamp_min(1e-8)).mean()
+
+
+def topk_cross_entropy(logits: Logits, target: Target) -> Float[Tensor, ""]:
+    """Mean of the 10 % largest voxel cross-entropies of the batch, 0 or more. Source: nnU-Net's TopKLoss, k = 10."""
+    per_voxel = functional.cross_entropy(logits, target, reduction="none").flatten()
+    return per_voxel.topk(max(int(per_voxel.numel() * TOPK_SHARE), 1), sorted=False).values.mean()
+
+
+def segmentation_loss(logits: Logits, target: Target, loss: LossName, *, batch_dice: bool = False) -> Float[Tensor, ""]:
+    """Dice term plus cross-entropy term, weights 1 and 1, at one resolution."""
+    entropy = topk_cross_entropy(logits, target) if loss == "dice+topk10" else functional.cross_entropy(logits, target)
+    return soft_dice_loss(logits, target, batch_dice=batch_dice) + entropy
+
+
+def deep_supervision_weights(resolutions: int) -> tuple[float, ...]:
+    """Weight of each output, finest first: halved at every step, 0 for the coarsest, sum 1; (1.0,) for a single one."""
+    if resolutions == 1:
+        return (1.0,)
+    halves = [0.5**level for level in range(resolutions - 1)]
+    return (*(half / sum(halves) for half in halves), 0.0)
+
+
+def deep_supervision_loss(
+    outputs: list[Logits], target: Target, loss: LossName, *, batch_dice: bool = False
+) -> Float[Tensor, ""]:
+    """Weighted sum of the losses at every resolution; the target is brought there by nearest neighbour."""
+    total = outputs[0].new_zeros(())
+    for logits, weight in zip(outputs, deep_supervision_weights(len(outputs)), strict=True):
+        if weight > 0:
+            there = downsample_target(target, logits.shape[2:])
+            total = total + weight * segmentation_loss(logits.float(), there, loss, batch_dice=batch_dice)
+    return total
+
+
+def downsample_target(target: Target, shape: torch.Size) -> Target:
+    """The target on a coarser grid, by nearest neighbour (voxel centres)."""
+    if target.shape[1:] == shape:
+        return target
+    return functional.interpolate(target[:, None].float(), shape, mode="nearest-exact")[:, 0].to(target.dtype)

@@ -1,0 +1,138 @@
+"""The training schemes, and the sizes they can be trained at: rows of data."""
+
+from dataclasses import dataclass, replace
+
+from mapping_stroke.dataset.preprocess import PreprocessSpec
+from mapping_stroke.errors import ConfigError
+from mapping_stroke.networks.unet import Encoder, NetworkSpec
+from mapping_stroke.training.augment import AUGMENTATIONS, Augmentation
+from mapping_stroke.training.losses import LossName
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How one kind of member is trained. Source: Huo et al. 2022, arXiv:2211.15486, section 2.2."""
+
+    name: str
+    encoder: Encoder = "plain"
+    loss: LossName = "dice+ce"
+    augmentation: str = "default"
+    pseudo_labels: bool = False
+    """Add the unlabelled scans, labelled by the best scheme, to the training cases."""
+    full_epochs: int = 1000
+    """Epochs at the full size; smaller sizes have their own."""
+
+
+SCHEMES = (
+    Scheme("default"),
+    Scheme("dice-topk10", loss="dice+topk10"),
+    Scheme("residual", encoder="residual", augmentation="strong"),
+    Scheme("self-training", pseudo_labels=True),
+)
+"""As the paper has them."""
+
+CONTAINER_SCHEMES = (
+    SCHEMES[0],
+    replace(SCHEMES[1], full_epochs=800),
+    SCHEMES[2],
+    replace(SCHEMES[3], augmentation="strong"),
+)
+"""As the authors' submitted container has them, where it differs from the paper."""
+
+VARIANTS = {"paper": SCHEMES, "container": CONTAINER_SCHEMES}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the networks and their training are. `full` is the paper's; the others run on a CPU."""
+
+    name: str
+    preprocess: PreprocessSpec
+    patch: tuple[int, int, int]
+    plain: NetworkSpec
+    residual: NetworkSpec
+    steps_per_epoch: int
+    validation_steps: int
+    epochs: int | None = None
+    """For every scheme; None takes the scheme's own."""
+    batch: int = 2
+    learning_rate: float = 0.01
+    momentum: float = 0.99
+
+    def __post_init__(self) -> None:
+        divisor = max(self.plain.divisor, self.residual.divisor)
+        if any(edge % divisor for edge in self.patch):
+            raise ConfigError(f"size {self.name}: patch {self.patch} must be a multiple of {divisor} along each axis")
+
+    def network(self, scheme: Scheme) -> NetworkSpec:
+        """The network that a scheme trains at this size."""
+        return self.residual if scheme.encoder == "residual" else self.plain
+
+    def epochs_of(self, scheme: Scheme) -> int:
+        """How many epochs a scheme trains at this size."""
+        return scheme.full_epochs if self.epochs is None else self.epochs
+
+
+SIZES = {
+    size.name: size
+    for size in (
+        Size(
+            "full",
+            PreprocessSpec(spacing_mm=1.0),
+            patch=(128, 128, 128),
+            plain=NetworkSpec(),
+            residual=NetworkSpec("residual", (24, 48, 96, 192, 320, 320), (1, 2, 3, 4, 4, 4), 1, conv_bias=False),
+            steps_per_epoch=250,
+            validation_steps=50,
+        ),
+        Size(
+            "small",
+            PreprocessSpec(spacing_mm=2.0),
+            patch=(64, 64, 64),
+            plain=NetworkSpec("plain", (16, 32, 64, 128), (2, 2, 2, 2)),
+            residual=NetworkSpec("residual", (16, 32, 64, 128), (1, 2, 2, 2), 1, conv_bias=False),
+            steps_per_epoch=50,
+            validation_steps=8,
+            epochs=12,
+            momentum=0.9,
+        ),
+        Size(
+            "tiny",
+            PreprocessSpec(spacing_mm=3.0),
+            patch=(32, 32, 32),
+            plain=NetworkSpec("plain", (8, 16, 32, 64), (2, 2, 2, 2)),
+            residual=NetworkSpec("residual", (8, 16, 32, 64), (1, 2, 2, 2), 1, conv_bias=False),
+            steps_per_epoch=50,
+            validation_steps=8,
+            epochs=6,
+            momentum=0.9,
+        ),
+    )
+}
+
+
+def find_scheme(name: str, variant: str = "paper") -> Scheme:
+    """The scheme of a name; raises `ConfigError` that lists the known ones."""
+    schemes = {scheme.name: scheme for scheme in find_variant(variant)}
+    if name not in schemes:
+        raise ConfigError(f"no training scheme {name!r}; expected one of {', '.join(schemes)}")
+    return schemes[name]
+
+
+def find_variant(variant: str) -> tuple[Scheme, ...]:
+    """All schemes as the `paper` or the authors' `container` has them; raises `ConfigError` for another name."""
+    if variant not in VARIANTS:
+        raise ConfigError(f"no variant {variant!r} of the schemes; expected one of {', '.join(VARIANTS)}")
+    return VARIANTS[variant]
+
+
+def find_size(name: str) -> Size:
+    """The size of a name; raises `ConfigError` that lists the known ones."""
+    if name not in SIZES:
+        raise ConfigError(f"no size {name!r}; expected one of {', '.join(SIZES)}")
+    return SIZES[name]
+
+
+def augmentation_of(scheme: Scheme) -> Augmentation:
+    """The augmentation set that a scheme names."""
+    return AUGMENTATIONS[scheme.augmentation]

@@ -1,0 +1,110 @@
+"""Rotation, scaling and elastic deformation of a patch, in one interpolation from the whole volume."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int, Shaped
+from torch import Tensor
+from torch.nn import functional
+
+from mapping_stroke.dataset.patches import Corner, Size, cut_box
+from mapping_stroke.dataset.volumes import Volume
+from mapping_stroke.training.augment import Augmentation
+
+
+@dataclass(frozen=True, eq=False)
+class Warp:
+    """How a patch's voxels map into the volume, about the patch's centre.
+
+    Attributes:
+        matrix: 3x3; offset from the patch's centre -> offset in the volume, voxels.
+        elastic_sigma_vox: Correlation length of the elastic deformation for each axis; zeros for none.
+        elastic_magnitude_vox: Largest displacement along each axis.
+    """
+
+    matrix: Float64[np.ndarray, "3 3"]
+    elastic_sigma_vox: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    elastic_magnitude_vox: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the patch is the volume's own voxels."""
+        return not any(self.elastic_magnitude_vox) and np.array_equal(self.matrix, np.eye(3))
+
+
+def draw_warp(augmentation: Augmentation, size: Size, rng: np.random.Generator) -> Warp:
+    """Draw whether and how a patch is rotated, scaled and deformed."""
+    matrix = np.eye(3)
+    if rng.random() < augmentation.rotation_probability:
+        matrix = _rotation(np.deg2rad(rng.uniform(*augmentation.rotation_degrees, 3)))
+    if rng.random() < augmentation.scale_probability:
+        per_axis = rng.random() < augmentation.scale_per_axis_share
+        matrix = matrix * (rng.uniform(*augmentation.scale, 3) if per_axis else rng.uniform(*augmentation.scale))
+    if rng.random() >= augmentation.elastic_probability:
+        return Warp(matrix)
+    scale = rng.uniform(*augmentation.elastic_scale)
+    sigma = (scale * size[0], scale * size[1], scale * size[2])
+    largest = rng.uniform(1 / 8, 1 / 2, 3)  # of sigma: more folds the volume onto itself
+    return Warp(matrix, sigma, (sigma[0] * largest[0], sigma[1] * largest[1], sigma[2] * largest[2]))
+
+
+def cut_warped(
+    volume: Volume, corner: Corner, size: Size, warp: Warp, noise: torch.Generator
+) -> tuple[Float[Tensor, "x y z"], Int[Tensor, "x y z"]]:
+    """Cut a patch of scan and mask through a warp: trilinear, the mask then at 0.5, zeros outside the volume."""
+    if warp.is_identity:
+        return cut_box(volume.scan, corner, size).float(), cut_box(volume.mask, corner, size).long()
+    points = _points(corner, size, warp, volume.scan.device, noise)
+    low = points.flatten(1).amin(1).floor().clamp_min(-1)
+    high = torch.minimum(points.flatten(1).amax(1).ceil(), torch.tensor(volume.scan.shape, device=points.device))
+    x, y, z = (int(value) for value in low)
+    lengths = [max(int(value), 1) for value in (high - low + 1)]
+    box: Size = (lengths[0], lengths[1], lengths[2])
+    inside = points - low.reshape(3, 1, 1, 1)
+    scan = _interpolate(cut_box(volume.scan, (x, y, z), box), inside)
+    mask = _interpolate(cut_box(volume.mask, (x, y, z), box), inside) >= 0.5
+    return scan, mask.long()
+
+
+def _points(
+    corner: Corner, size: Size, warp: Warp, device: torch.device, noise: torch.Generator
+) -> Float[Tensor, "3 x y z"]:
+    """Where in the volume each voxel of the patch is read, voxels."""
+    half = [(length - 1) / 2 for length in size]
+    axes = [torch.arange(length, device=device, dtype=torch.float32) - h for length, h in zip(size, half, strict=True)]
+    offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"))
+    if any(warp.elastic_magnitude_vox):
+        offsets = offsets + _elastic(size, warp, device, noise)
+    matrix = torch.tensor(warp.matrix, device=device, dtype=torch.float32)
+    centre = torch.tensor([low + h for low, h in zip(corner, half, strict=True)], device=device)
+    return torch.einsum("ij,jxyz->ixyz", matrix, offsets) + centre.reshape(3, 1, 1, 1)
+
+
+def _elastic(size: Size, warp: Warp, device: torch.device, noise: torch.Generator) -> Float[Tensor, "3 x y z"]:
+    """Smooth random displacements: white noise through a Gaussian in the frequency domain, scaled to its largest."""
+    white = torch.rand((3, *size), generator=noise, device=device) * 2 - 1
+    spectrum = torch.fft.rfftn(white, dim=(1, 2, 3))
+    for axis, (length, sigma) in enumerate(zip(size, warp.elastic_sigma_vox, strict=True)):
+        frequency = torch.fft.rfftfreq if axis == 2 else torch.fft.fftfreq
+        window = torch.exp(-2 * (np.pi * sigma * frequency(length, device=device)) ** 2)
+        spectrum = spectrum * window.reshape([-1 if a == axis else 1 for a in range(3)])
+    smooth: Tensor = torch.fft.irfftn(spectrum, s=size, dim=(1, 2, 3))
+    largest = smooth.flatten(1).abs().amax(1).clamp_min(1e-8)
+    magnitude = torch.tensor(warp.elastic_magnitude_vox, device=device, dtype=torch.float32)
+    return smooth * (magnitude / largest).reshape(3, 1, 1, 1)
+
+
+def _interpolate(volume: Shaped[Tensor, "x2 y2 z2"], points: Float[Tensor, "3 x y z"]) -> Float[Tensor, "x y z"]:
+    shape = torch.tensor(volume.shape, device=points.device, dtype=torch.float32).reshape(3, 1, 1, 1)
+    grid = ((points * 2 + 1) / shape - 1).permute(1, 2, 3, 0).flip(-1)  # grid_sample counts z, y, x in [-1, 1]
+    sampled = functional.grid_sample(volume[None, None].float(), grid[None], padding_mode="zeros", align_corners=False)
+    return sampled[0, 0]
+
+
+def _rotation(angles_rad: Float64[np.ndarray, " 3"]) -> Float64[np.ndarray, "3 3"]:
+    (cx, cy, cz), (sx, sy, sz) = np.cos(angles_rad), np.sin(angles_rad)
+    about_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    return np.asarray(about_x @ about_y @ about_z)
