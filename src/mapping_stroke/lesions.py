@@ -45,7 +45,7 @@ def find_lesions(mask: Bool[np.ndarray, "x y z"], connectivity: Bool[np.ndarray,
     inside = np.ascontiguousarray(mask[box])
     labels = np.empty(inside.shape, np.int32)
     count = ndimage.label(inside, connectivity, output=labels)
-    sizes_vox = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    sizes_vox = np.bincount(labels[inside], minlength=count + 1)[1:]
     return Lesions(labels, sizes_vox.astype(np.int64), box)
 
 

@@ -1,0 +1,124 @@
+"""Scores of many cases as tables: one row per method and case, and mean and standard deviation per method and fold."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mapping_stroke.errors import ScoreError
+
+FIRST_METHODS = ("default", "dice-topk10", "residual", "self-training")
+"""The schemes of the paper, in the order of its tables; other schemes follow by name."""
+LAST_METHODS = ("ensemble", "ensemble-pp")
+
+SCORE_COLUMNS = ("method", "case_id", "fold", "load_vox")
+"""What stands before the metrics in a row of scores."""
+SUMMARY_COLUMNS = ("method", "fold", "metric", "mean", "std", "cases", "undefined")
+
+ALL_FOLDS = "all"
+
+
+@dataclass(frozen=True)
+class CaseScore:
+    """How one method did on one case.
+
+    Attributes:
+        method: Name of the training scheme, `ensemble` or `ensemble-pp`.
+        case_id: The case.
+        fold: Fold whose validation set holds the case; None outside cross-validation.
+        load_vox: Lesion voxels of the reference.
+        values: Metric key -> value, NaN where undefined.
+    """
+
+    method: str
+    case_id: str
+    fold: int | None
+    load_vox: int
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One metric of one method over a fold or over all cases.
+
+    Attributes:
+        method: As in `CaseScore`.
+        fold: Number of the fold, or `all`.
+        metric: Key of the metric.
+        mean: Over the cases where the metric is defined; NaN where it is nowhere defined.
+        std: Standard deviation over the same cases, with n - 1; NaN for fewer than two of them.
+        cases: Cases scored, whether defined or not.
+        undefined: Cases left out of mean and standard deviation, because the metric is undefined (NaN) there.
+    """
+
+    method: str
+    fold: str
+    metric: str
+    mean: float
+    std: float
+    cases: int
+    undefined: int
+
+
+def order_methods(methods: Iterable[str]) -> list[str]:
+    """Sort methods as tables show them: the paper's schemes, other schemes by name, the ensembles; each once."""
+    found = set(methods)
+    others = sorted(found - {*FIRST_METHODS, *LAST_METHODS})
+    return [method for method in (*FIRST_METHODS, *others, *LAST_METHODS) if method in found]
+
+
+def summarise(scores: Sequence[CaseScore], metrics: Sequence[str]) -> list[Summary]:
+    """Mean and standard deviation of every method and metric, over all cases and then fold by fold; empty for none.
+
+    Args:
+        scores: Any order; the result is ordered by method, fold (`all` first) and metric.
+        metrics: Keys of the metrics, in order.
+    """
+    rows = []
+    for method in order_methods(score.method for score in scores):
+        of_method = [score for score in scores if score.method == method]
+        rows += [_summarise(of_method, ALL_FOLDS, metric) for metric in metrics]
+        for fold in sorted({score.fold for score in of_method if score.fold is not None}):
+            of_fold = [score for score in of_method if score.fold == fold]
+            rows += [_summarise(of_fold, str(fold), metric) for metric in metrics]
+    return rows
+
+
+def score_row(score: CaseScore) -> dict[str, object]:
+    """The score as a row of `scores.csv`; NaN and no fold become empty fields."""
+    values = {key: _field(value) for key, value in score.values.items()}
+    fold = "" if score.fold is None else score.fold
+    return {"method": score.method, "case_id": score.case_id, "fold": fold, "load_vox": score.load_vox, **values}
+
+
+def summary_row(row: Summary) -> dict[str, object]:
+    """The summary as a row of `summary.csv`; NaN becomes an empty field."""
+    return {**vars(row), "mean": _field(row.mean), "std": _field(row.std)}
+
+
+def read_score_row(row: Mapping[str, str]) -> CaseScore:
+    """What `score_row` wrote, read back from text; raises `ScoreError` that names a column which is missing or bad."""
+    missing = [column for column in SCORE_COLUMNS if row.get(column) is None]
+    if missing:
+        raise ScoreError(f"a row of scores has no {', '.join(missing)}; run `mapping evaluate` again")
+    try:
+        values = {key: float(text or "nan") for key, text in row.items() if key not in SCORE_COLUMNS}
+        fold = int(row["fold"]) if row["fold"] else None
+        return CaseScore(row["method"], row["case_id"], fold, int(row["load_vox"]), values)
+    except ValueError as error:
+        raise ScoreError(
+            f"scores of {row['method']}, {row['case_id']}: {error}; run `mapping evaluate` again"
+        ) from error
+
+
+def _summarise(scores: Sequence[CaseScore], fold: str, metric: str) -> Summary:
+    values = [score.values[metric] for score in scores]
+    defined = np.array([value for value in values if not math.isnan(value)])
+    mean = float(defined.mean()) if len(defined) > 0 else math.nan
+    std = float(defined.std(ddof=1)) if len(defined) > 1 else math.nan
+    return Summary(scores[0].method, fold, metric, mean, std, len(values), len(values) - len(defined))
+
+
+def _field(value: float) -> float | str:
+    return "" if math.isnan(value) else value
