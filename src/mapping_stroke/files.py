@@ -40,10 +40,17 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+def read_json(path: Path) -> Any:
+    """Read a JSON value; raises `ValueError` where the file is damaged."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_csv(
+    path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]], delimiter: str = ","
+) -> None:
     """Write rows under a header line, whole or not at all; a missing value is an empty field."""
     with written_whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer = csv.DictWriter(file, columns, lineterminator="\n", delimiter=delimiter)
         writer.writeheader()
         writer.writerows(rows)
 

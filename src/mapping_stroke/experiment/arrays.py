@@ -27,12 +27,13 @@ def make_volumes(folder: Path, cases: Sequence[tuple[str, Path, Path]], spec: Pr
     """Prepare (case id, scan, mask) triples into a folder, and map all of them into memory."""
     missing = [case for case in cases if not has_volume(folder, case[0])]
     with ThreadPoolExecutor(READERS) as pool:
-        made = pool.map(lambda case: _make_volume(folder, *case, spec), missing)
+        made = pool.map(lambda case: _make_volume(folder, case, spec), missing)
         for _ in track(made, f"Preparing scans at {spec.spacing_mm:g} mm", len(missing)):
             pass
     return {case_id: read_volume(folder, case_id) for case_id, _, _ in cases}
 
 
-def _make_volume(folder: Path, case_id: str, scan: Path, mask: Path, spec: PreprocessSpec) -> None:
+def _make_volume(folder: Path, case: tuple[str, Path, Path], spec: PreprocessSpec) -> None:
+    case_id, scan, mask = case
     prepared = prepare_scan(read_image(scan), spec)
     write_volume(folder, case_id, prepared.voxels, prepare_mask(read_image(mask), prepared))

@@ -98,10 +98,9 @@ def train_run(run: RunFolder, config: TrainConfig, *, overwrite: bool = False) -
     volumes = volumes_of(run, labelled, size.preprocess)
     schemes = sorted((find_scheme(name, config.variant) for name in config.schemes), key=lambda s: s.pseudo_labels)
     members = []
-    for number, (scheme, fold) in enumerate([(scheme, fold) for scheme in schemes for fold in wanted], start=1):
-        say(
-            f"Member {number} of {len(schemes) * len(wanted)}: {scheme.name}, fold {fold}, size {size.name}, on {device}"
-        )
+    pairs = [(scheme, fold) for scheme in schemes for fold in wanted]
+    for number, (scheme, fold) in enumerate(pairs, start=1):
+        say(f"Member {number} of {len(pairs)}: {scheme.name}, fold {fold}, size {size.name}, on {device}")
         pseudo = label_unlabelled(run, cases, fold, device) if scheme.pseudo_labels else {}
         plan = Plan(
             scheme,

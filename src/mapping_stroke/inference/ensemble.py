@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
 from mapping_stroke.dataset.preprocess import Prepared, PreprocessSpec, prepare_scan
 from mapping_stroke.errors import BundleError
@@ -30,27 +30,41 @@ class Average:
     members: int
 
 
-def average(probabilities: Iterable[Probability]) -> Average:
-    """Mean and spread of probability maps on one grid, taken one at a time: memory does not grow with their number.
+class RunningAverage:
+    """Mean and spread of maps on one grid, taken one at a time: memory does not grow with their number.
 
-    The maps are averaged, not the logits: the paper's way (nnU-Net v2 averages logits).
-
-    Raises:
-        BundleError: There is no map at all.
+    The probability maps are averaged, not the logits: the paper's way (nnU-Net v2 averages logits).
     """
-    count = 0
-    mean = squares = np.zeros((0, 0, 0), np.float64)
+
+    def __init__(self) -> None:
+        self.members = 0
+        self._mean: Float64[np.ndarray, "x y z"] = np.zeros((0, 0, 0))
+        self._squares: Float64[np.ndarray, "x y z"] = np.zeros((0, 0, 0))
+
+    def add(self, probability: Probability) -> None:
+        """Take one more member's map (Welford's running mean and sum of squares)."""
+        self.members += 1
+        if self.members == 1:
+            self._mean, self._squares = probability.astype(np.float64), np.zeros(probability.shape)
+            return
+        difference = probability - self._mean
+        self._mean += difference / self.members
+        self._squares += difference * (probability - self._mean)
+
+    def result(self) -> Average:
+        """What has been averaged so far; raises `BundleError` before the first map."""
+        if self.members == 0:
+            raise BundleError("a model average needs at least one member; train one, or name a folder that holds some")
+        spread = np.sqrt(np.maximum(self._squares, 0) / self.members)
+        return Average(self._mean.astype(np.float32), spread.astype(np.float32), self.members)
+
+
+def average(probabilities: Iterable[Probability]) -> Average:
+    """Mean and spread of probability maps on one grid; raises `BundleError` where there is none."""
+    running = RunningAverage()
     for probability in probabilities:
-        count += 1
-        if count == 1:
-            mean, squares = probability.astype(np.float64), np.zeros(probability.shape, np.float64)
-            continue
-        difference = probability - mean  # Welford's running mean and sum of squares
-        mean += difference / count
-        squares += difference * (probability - mean)
-    if count == 0:
-        raise BundleError("a model average needs at least one member; train one, or name a folder that holds members")
-    return Average(mean.astype(np.float32), np.sqrt(squares / count).astype(np.float32), count)
+        running.add(probability)
+    return running.result()
 
 
 def predict_members(

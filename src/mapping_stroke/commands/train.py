@@ -1,0 +1,39 @@
+"""`mapping train`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train the members: every scheme on every fold. Stops and resumes at any time."""
+
+    run_folder: Positional[Path]
+    """Run folder with cases and folds, as written by `mapping prepare` and `mapping folds`."""
+    schemes: tuple[str, ...] = ("default", "dice-topk10", "residual", "self-training")
+    """Training schemes; those that need pseudo-labels are trained last."""
+    folds: tuple[int, ...] = ()
+    """Numbers of the folds to train; all folds where left out."""
+    size: Literal["full", "small", "tiny"] = "full"
+    """`full` is the paper's (a GPU, days); `small` and `tiny` run on a CPU (hours, minutes)."""
+    variant: Literal["paper", "container"] = "paper"
+    """Schemes as the paper describes them, or as the authors' container has them (800 epochs of dice-topk10,
+    strong augmentation for self-training)."""
+    seed: int = 0
+    """Decides initial weights, patches and augmentation."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `mps`."""
+    overwrite: bool = False
+    """Train anew where a member of other settings stands."""
+
+    def run(self) -> int:
+        """Train what is missing."""
+        from mapping_stroke.experiment.train import TrainConfig, train_run
+        from mapping_stroke.run_folder import RunFolder
+
+        config = TrainConfig(self.schemes, self.folds, self.size, self.variant, self.seed, self.device)
+        train_run(RunFolder(self.run_folder), config, overwrite=self.overwrite)
+        return 0

@@ -1,0 +1,97 @@
+"""Probability maps of a run: each case by the members that never saw it, each scheme alone and all together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mapping_stroke.config import write_section
+from mapping_stroke.console import name_files, say, track, warn
+from mapping_stroke.dataset.cases import Case, read_cases
+from mapping_stroke.dataset.folds import read_folds
+from mapping_stroke.errors import ImageError, RunFolderError
+from mapping_stroke.files import read_json, write_json
+from mapping_stroke.image import read_image, write_image
+from mapping_stroke.inference.ensemble import RunningAverage, choose_device, predict_members, read_members
+from mapping_stroke.inference.sliding_window import WindowConfig
+from mapping_stroke.networks.bundle import Member, find_members
+from mapping_stroke.run_folder import RunFolder
+
+ENSEMBLE = "ensemble"
+DECIMALS = 4
+"""Digits of a stored probability: background then packs to almost nothing."""
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """How `mapping predict` predicts."""
+
+    mirror: bool = False
+    """Average over all 8 mirrorings of each patch (test-time augmentation), as the paper does."""
+    device: str = "auto"
+
+
+def predict_run(run: RunFolder, config: PredictConfig) -> list[str]:
+    """Predict every case of a run with each scheme and with the ensemble.
+
+    A labelled case is predicted by the members of its own fold, which never saw it; an unlabelled scan by all members.
+    Maps that are there already and were made by the same members from the same scan are not made again.
+
+    Returns:
+        The ids of cases that failed; the others are done.
+
+    Raises:
+        RunFolderError: There is no trained member.
+    """
+    cases = read_cases(run.require(run.cases_csv, "prepare"))
+    folds = read_folds(run.require(run.folds_csv, "folds"), [case for case in cases if case.mask is not None])
+    device = choose_device(config.device)
+    members = read_members(find_members(run.path / "train"), device)
+    if not members:
+        raise RunFolderError(f"{run.path / 'train'}: holds no trained member; run `mapping train {run.path}` first")
+    write_section(run.config_toml, "predict", {"mirror": config.mirror, "decimals": DECIMALS})
+    trained = {member.card.fold for member in members}
+    wanted = [case for case in cases if case.mask is None or folds[case.case_id] in trained]
+    say(f"Predicting {len(wanted)} scans with {len(members)} members on {device}")
+    failed = []
+    for case in track(wanted, "Predicting", len(wanted)):
+        own = [member for member in members if case.mask is None or member.card.fold == folds[case.case_id]]
+        try:
+            _predict_case(run, case, own, config, device)
+        except ImageError as error:
+            warn(f"{case.case_id}: {error}")
+            failed.append(case.case_id)
+    name_files("Probability maps", run.probabilities(ENSEMBLE).parent)
+    return failed
+
+
+def _predict_case(
+    run: RunFolder, case: Case, members: Sequence[Member], config: PredictConfig, device: torch.device
+) -> None:
+    sidecar = run.probabilities(ENSEMBLE) / f"{case.case_id}_probability.json"
+    provenance = {
+        "scan": _file_state(case.scan),
+        "mirror": config.mirror,
+        "members": {member.card.name: member.weights_sha256 for member in members},
+    }
+    methods = [*dict.fromkeys(member.card.scheme for member in members), ENSEMBLE]
+    paths = {method: run.probabilities(method) / f"{case.case_id}_probability.nii.gz" for method in methods}
+    if all(path.is_file() for path in (sidecar, *paths.values())) and read_json(sidecar) == provenance:
+        return
+    scan = read_image(case.scan)
+    averages = {method: RunningAverage() for method in methods}
+    maps = predict_members(members, scan, WindowConfig(mirror=config.mirror), device)
+    for member, probability in zip(members, maps, strict=True):
+        averages[member.card.scheme].add(probability)
+        averages[ENSEMBLE].add(probability)
+    for method, running in averages.items():
+        write_image(paths[method], np.round(running.result().probability, DECIMALS), scan.affine)
+    write_json(sidecar, provenance)
+
+
+def _file_state(path: Path) -> list[object]:
+    """Enough to notice that a file changed, without reading it."""
+    state = path.stat() if path.exists() else None
+    return [str(path), state.st_size if state else None, state.st_mtime_ns if state else None]

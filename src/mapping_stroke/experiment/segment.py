@@ -1,0 +1,139 @@
+"""Segment new scans: one set of files for each, failures recorded, nothing computed twice."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mapping_stroke.console import say, track, warn
+from mapping_stroke.environment import describe_environment
+from mapping_stroke.errors import BundleError, CaseError, ConfigError, MappingError
+from mapping_stroke.files import read_json, sha256, write_csv, write_json
+from mapping_stroke.image import image_stem, read_image, write_image
+from mapping_stroke.inference.ensemble import choose_device, read_members
+from mapping_stroke.inference.segmentation import LesionRow, Segmentation, find_preset, lesion_table, segment_scan
+from mapping_stroke.networks.bundle import Member, find_members, read_card
+from mapping_stroke.postprocess import RULES
+from mapping_stroke.report.figures import draw_segmentation
+from mapping_stroke.run_folder import claim_folder
+
+COLUMNS = tuple(LesionRow.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class SegmentConfig:
+    """How `mapping segment` segments."""
+
+    preset: str = "balanced"
+    rule: str = "mapping"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        find_preset(self.preset)
+        if self.rule not in RULES:
+            raise ConfigError(f"no post-processing rule {self.rule!r}; expected one of {', '.join(RULES)}")
+
+
+def model_members(model: str | Path) -> list[Path]:
+    """The member folders of a model: a run folder, or any folder that holds members.
+
+    Raises:
+        BundleError: There is no such folder, or no member in it.
+    """
+    path = Path(model)
+    if str(model) == "default" and not path.exists():
+        raise BundleError(
+            "this version has no bundled model; train one (`mapping demo` makes a small one) and name its run folder "
+            "with --model"
+        )
+    folders = find_members(path / "train" if (path / "train").is_dir() else path)
+    if not folders:
+        raise BundleError(f"{path}: holds no trained member; name a run folder in which `mapping train` has finished")
+    return folders
+
+
+def segment_scans(
+    scans: Sequence[Path], output: Path, model: str | Path, config: SegmentConfig, *, overwrite: bool = False
+) -> list[str]:
+    """Segment scans into a folder: mask, probability, uncertainty, lesions and a picture for each.
+
+    Args:
+        scans: T1w scans; their names without suffix must differ, since the outputs are named after them.
+        output: New folder, or one that the same model and settings wrote: finished scans are then left alone.
+        model: See `model_members`.
+        config: Preset, rule, device.
+        overwrite: Replace what another model or other settings wrote there.
+
+    Returns:
+        The names of scans that failed; `run.json` and `failures.json` tell why.
+    """
+    names = _names(scans)
+    folders = model_members(model)
+    cards = {card.name: weights_sha256 for card, weights_sha256 in map(read_card, folders)}
+    device = choose_device(config.device)
+    settings = asdict(config) | {"device": None}
+    claim_folder(output, {"kind": "segment", "members": cards, "settings": settings}, overwrite=overwrite)
+    write_json(output / "environment.json", describe_environment())
+    used = folders if find_preset(config.preset).all_members else folders[:1]
+    members = read_members(used, device)
+    say(
+        f"Segmenting {len(scans)} scans with {len(members)} of {len(folders)} members "
+        f"(preset {config.preset}, rule {config.rule}) on {device}"
+    )
+    failures: dict[str, str] = {}
+    for name, scan in track(names.items(), "Segmenting", len(names)):
+        try:
+            _segment_one(scan, output / name, members, config, device)
+        except (MappingError, MemoryError) as error:
+            failures[name] = str(error) or "out of memory"
+            warn(f"{scan}: {failures[name]}")
+    write_json(output / "failures.json", failures)
+    return list(failures)
+
+
+def show_lesions(output: Path, scans: Sequence[Path]) -> None:
+    """Print one line per scan that was segmented: number of lesions and load."""
+    for scan in scans:
+        stamp = output / f"{image_stem(scan)}.json"
+        if stamp.is_file():
+            found = read_json(stamp)
+            say(f"{image_stem(scan)}: {found['lesions']} lesions, {found['load_ml']:.2f} mL")
+
+
+def _segment_one(
+    scan: Path, stem: Path, members: Sequence[Member], config: SegmentConfig, device: torch.device
+) -> None:
+    stamp = stem.with_name(f"{stem.name}.json")
+    if not scan.is_file():
+        raise CaseError(f"{scan}: no such file; check the path")
+    source = {"scan": str(scan), "sha256": sha256(scan)}
+    if stamp.is_file() and read_json(stamp).get("source") == source:
+        return
+    image = read_image(scan)
+    found = segment_scan(image, members, config.preset, config.rule, device)
+    write_image(stem.with_name(f"{stem.name}_mask.nii.gz"), found.mask, image.affine)
+    write_image(stem.with_name(f"{stem.name}_probability.nii.gz"), found.probability, image.affine)
+    write_image(stem.with_name(f"{stem.name}_uncertainty.nii.gz"), found.uncertainty, image.affine)
+    write_csv(stem.with_name(f"{stem.name}_lesions.tsv"), COLUMNS, lesion_table(found.lesions), delimiter="\t")
+    draw_segmentation(image, found.mask, found.probability, stem.with_name(f"{stem.name}.png"))
+    write_json(stamp, {"source": source, **_summary(found)})
+
+
+def _summary(found: Segmentation) -> dict[str, Any]:
+    return {
+        "lesions": len(found.lesions),
+        "load_ml": round(sum(lesion.volume_ml for lesion in found.lesions), 3),
+        "largest_probability": round(float(found.probability.max()), 4),
+    }
+
+
+def _names(scans: Sequence[Path]) -> dict[str, Path]:
+    names: dict[str, Path] = {}
+    for scan in scans:
+        name = image_stem(scan)
+        if name in names:
+            raise CaseError(f"{scan}: {names[name]} has the same name, and outputs are named after it; rename one")
+        names[name] = scan
+    return names

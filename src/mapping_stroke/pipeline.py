@@ -1,0 +1,107 @@
+"""The table of contents: MAPPING's stages in order, and the same for one new scan.
+
+simulate (or your own data) -> prepare -> folds -> train -> predict -> postprocess -> evaluate -> report;
+`segment` is predict + postprocess for new scans. Nothing heavy is imported before a stage is called.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mapping_stroke.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from mapping_stroke.image import Image
+    from mapping_stroke.inference.segmentation import Segmentation
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One experiment from a data set to the paper's table.
+
+    Attributes:
+        data: The data set, in any layout that `prepare` reads.
+        run: The run folder; a repeat resumes it.
+        folds: Number of folds.
+        schemes: Names of the training schemes; empty for all.
+        size: Of networks and training: `full`, `small`, `tiny`.
+        rule: Post-processing of the column `ensemble-pp`.
+        seed: Decides folds and training.
+        device: `auto`, `cpu`, `cuda`, ...
+    """
+
+    data: Path
+    run: Path
+    folds: int = 5
+    schemes: tuple[str, ...] = ()
+    size: str = "full"
+    rule: str = "challenge"
+    seed: int = 0
+    device: str = "auto"
+
+
+def run_experiment(experiment: Experiment, *, overwrite: bool = False) -> Path:
+    """Run every stage on one run folder and return the report's page; finished work is not done again."""
+    run = RunFolder(experiment.run)
+    for name, stage in stages(experiment, overwrite=overwrite).items():
+        from mapping_stroke.console import say
+
+        say(f"\n[{name}]")
+        stage(run)
+    return run.report_html
+
+
+def stages(experiment: Experiment, *, overwrite: bool = False) -> dict[str, Callable[[RunFolder], object]]:
+    """The stages of an experiment by name, in order, each a call on the run folder."""
+    from mapping_stroke.experiment.evaluate import evaluate_run
+    from mapping_stroke.experiment.folds import folds_run
+    from mapping_stroke.experiment.postprocess import postprocess_run
+    from mapping_stroke.experiment.predict import PredictConfig, predict_run
+    from mapping_stroke.experiment.prepare import prepare_run
+    from mapping_stroke.experiment.report import report_run
+    from mapping_stroke.experiment.train import TrainConfig, train_run
+
+    training = TrainConfig(size=experiment.size, seed=experiment.seed, device=experiment.device)
+    if experiment.schemes:
+        training = TrainConfig(
+            schemes=experiment.schemes, size=experiment.size, seed=experiment.seed, device=experiment.device
+        )
+    return {
+        "prepare": lambda run: prepare_run(experiment.data, run, overwrite=overwrite),
+        "folds": lambda run: folds_run(run, number=experiment.folds, seed=experiment.seed),
+        "train": lambda run: train_run(run, training),
+        "predict": lambda run: predict_run(run, PredictConfig(device=experiment.device)),
+        "postprocess": lambda run: postprocess_run(run, rule=experiment.rule),
+        "evaluate": evaluate_run,
+        "report": report_run,
+    }
+
+
+def segment(
+    scan: "Image | Path | str", model: Path | str = "default", preset: str = "balanced", device: str = "auto"
+) -> "Segmentation":
+    """Segment one T1w scan.
+
+    Args:
+        scan: An image, or the path of one (`.nii`, `.nii.gz`, `.mgz`, `.mha`, `.mhd`, `.nrrd`).
+        model: A run folder, or any folder that holds trained members.
+        preset: `fast` (one member), `balanced` (all members) or `paper` (all members, 8 mirrorings).
+        device: `auto`, `cpu`, `cuda` or `mps`.
+
+    Returns:
+        Mask, probability, uncertainty, lesions and affine, on exactly the scan's own grid.
+
+    Raises:
+        MappingError: The scan cannot be read or holds no brain; there is no such model, preset or device.
+    """
+    from mapping_stroke.experiment.segment import model_members
+    from mapping_stroke.image import Image, read_image
+    from mapping_stroke.inference.ensemble import choose_device, read_members
+    from mapping_stroke.inference.segmentation import find_preset, segment_scan
+
+    image = scan if isinstance(scan, Image) else read_image(scan)
+    folders = model_members(model)
+    used = folders if find_preset(preset).all_members else folders[:1]
+    target = choose_device(device)
+    return segment_scan(image, read_members(used, target), preset, "mapping", target)
