@@ -1,0 +1,107 @@
+"""Learning curves: what every network's loss and overlap did, epoch by epoch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from mapping_stroke.errors import CaseError
+from mapping_stroke.evaluation.tables import order_methods
+from mapping_stroke.files import read_csv
+from mapping_stroke.report.names import method_label
+from mapping_stroke.report.style import HUES, INK, MUTED, new_figure, no_data, plain_axes, save_png
+
+Curve = Float64[np.ndarray, " epochs"]
+
+SMOOTH_FROM = 60
+"""From so many epochs on the curve itself is pale and its running mean is drawn over it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Epochs:
+    """The course of one training.
+
+    Attributes:
+        epoch: Number of each epoch.
+        loss: Mean training loss.
+        validation_loss: Mean loss over the fold's own cases; NaN where it was not computed.
+        foreground_dice: Dice over the summed voxels of the validation patches (nnU-Net's pseudo-Dice), in [0, 1].
+    """
+
+    epoch: Curve
+    loss: Curve
+    validation_loss: Curve
+    foreground_dice: Curve
+
+
+def read_epochs(path: Path) -> Epochs:
+    """Read `epochs.csv` of one member; an empty field is NaN.
+
+    Raises:
+        CaseError: A column is missing or a field is no number.
+    """
+    rows = read_csv(path)
+    try:
+        columns = {
+            name: np.array([float(row[name] or "nan") for row in rows], dtype=np.float64)
+            for name in ("epoch", "loss", "validation_loss", "foreground_dice")
+        }
+    except (KeyError, ValueError) as error:
+        raise CaseError(f"{path}: is no table of epochs ({error}); run `mapping train` again") from error
+    return Epochs(**columns)
+
+
+def draw_learning_curves(epochs: Mapping[str, Mapping[int, Epochs]], path: Path) -> None:
+    """Draw loss (above) and foreground Dice (below) of every scheme (columns) and fold (colours).
+
+    Args:
+        epochs: Scheme to fold to its epochs.
+        path: PNG to write; it says so where nothing was trained.
+    """
+    schemes = order_methods(epochs)
+    figure = new_figure(max(2.6 * len(schemes) + 0.6, 6.4), 4.6)
+    grid = figure.subplots(2, max(len(schemes), 1), squeeze=False, sharex=True, sharey="row")
+    if not schemes:
+        for axes in grid.flat:
+            no_data(axes, "no training recorded")
+    for column, scheme in enumerate(schemes):
+        above, below = grid[:, column]
+        plain_axes(above, method_label(scheme), "", "loss" if column == 0 else "")
+        plain_axes(below, "", "epoch", "foreground Dice" if column == 0 else "")
+        below.set_ylim(0, 1)
+        for fold, course in sorted(epochs[scheme].items()):
+            hue = HUES[fold % len(HUES)]
+            _draw_curve(above, course.epoch, course.loss, hue, "-")
+            _draw_curve(above, course.epoch, course.validation_loss, hue, "--")
+            _draw_curve(below, course.epoch, course.foreground_dice, hue, "-")
+    folds = sorted({fold for members in epochs.values() for fold in members})
+    handles = [Line2D([], [], color=HUES[fold % len(HUES)], linewidth=2, label=f"fold {fold}") for fold in folds]
+    handles.append(Line2D([], [], color=MUTED, linestyle="-", label="training"))
+    handles.append(Line2D([], [], color=MUTED, linestyle="--", label="validation loss"))
+    if schemes:
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False, labelcolor=INK
+        )
+    save_png(figure, path)
+
+
+def _draw_curve(axes: Axes, epoch: Curve, values: Curve, hue: str, style: str) -> None:
+    if epoch.size < SMOOTH_FROM:
+        axes.plot(epoch, values, style, color=hue, linewidth=1.4, marker="." if epoch.size == 1 else "")
+        return
+    axes.plot(epoch, values, style, color=hue, linewidth=0.6, alpha=0.25)
+    axes.plot(epoch, _running_mean(values), style, color=hue, linewidth=1.5)
+
+
+def _running_mean(values: Curve) -> Curve:
+    """Exponential mean with nnU-Net's weight of 0.9 for the past; an undefined epoch leaves it as it was."""
+    mean, course = float("nan"), []
+    for value in values:
+        if np.isfinite(value):
+            mean = value if np.isnan(mean) else 0.9 * mean + 0.1 * value
+        course.append(mean)
+    return np.array(course, dtype=np.float64)

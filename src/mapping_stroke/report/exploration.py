@@ -1,0 +1,204 @@
+"""A data set in pictures: how large its lesions are, what they look like, how evenly the folds share them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from mapping_stroke.dataset.cases import Case
+from mapping_stroke.errors import FoldsError, MappingError
+from mapping_stroke.image import read_image, require_same_grid
+from mapping_stroke.report.names import load_words
+from mapping_stroke.report.slices import CONVENTION, Viewer, busiest_slice, cut, outline, show_slice, view
+from mapping_stroke.report.style import (
+    DARK,
+    HUES,
+    INK,
+    OUTLINE,
+    caption,
+    legend_below,
+    new_figure,
+    no_data,
+    plain_axes,
+    row_label,
+    save_png,
+    side_note,
+)
+
+SMALL_LOAD_ML = 5.0
+"""Cases up to here count as small in the paper's Fig. 1 and 2 (5 000 voxels at 1 mm): more than half of ATLAS R2.0."""
+
+EXAMPLES = 5
+"""Examples of either size."""
+
+BINS_PER_DECADE = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One slice of one case; without slices it says why there are none."""
+
+    title: str
+    viewer: Viewer | None = None
+    grey: Float32[np.ndarray, "row column"] | None = None
+    lesion: Bool[np.ndarray, "row column"] | None = None
+    problem: str = ""
+
+
+def draw_load_distribution(loads_ml: Sequence[float], path: Path) -> None:
+    """Draw the distribution of lesion loads over a logarithmic axis (the paper's Fig. 2).
+
+    Args:
+        loads_ml: Lesion load of every labelled case; a case without lesion is counted in the text, not drawn.
+        path: PNG to write; it says so where there is no load to draw.
+    """
+    loads = np.array([load for load in loads_ml if load > 0], dtype=np.float64)
+    figure = new_figure(7.2, 3.4)
+    axes = figure.subplots()
+    plain_axes(axes, "Lesion load", "lesion load of a case (mL, logarithmic)", "cases")
+    side_note(axes, _load_words(loads, empty=len(loads_ml) - loads.size))
+    if loads.size == 0:
+        no_data(axes, "no case with a lesion")
+    else:
+        axes.hist(loads, list(_bins(loads)), color=HUES[0], edgecolor="white", linewidth=0.8)
+        axes.plot(loads, np.zeros_like(loads), "|", color=INK, markersize=8, alpha=min(1.0, 20 / loads.size))
+        axes.set_xscale("log")
+        axes.margins(y=0.15)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.axvline(SMALL_LOAD_ML, color=HUES[1], linestyle="--", linewidth=1.4)
+        beside_line = axes.get_xaxis_transform()
+        axes.text(
+            SMALL_LOAD_ML * 1.07,
+            0.96,
+            f"{SMALL_LOAD_ML:g} mL",
+            transform=beside_line,
+            va="top",
+            fontsize=8,
+            color=HUES[1],
+        )
+    save_png(figure, path)
+
+
+def draw_examples(cases: Sequence[Case], path: Path) -> None:
+    """Draw small and large lesions over their scans (the paper's Fig. 1).
+
+    Up to `EXAMPLES` of each, spread evenly over the small (up to `SMALL_LOAD_ML`) and the large loads; each shows the
+    axial slice of largest lesion area. A case whose files cannot be read shows that instead.
+
+    Args:
+        cases: Any cases; those without mask or lesion are passed over.
+        path: PNG to write; it says so where there is no lesion to show.
+    """
+    loaded = sorted((case for case in cases if (case.load_ml or 0) > 0), key=lambda case: (case.load_ml, case.case_id))
+    small = [case for case in loaded if (case.load_ml or 0) <= SMALL_LOAD_ML]
+    sizes = {f"up to {SMALL_LOAD_ML:g} mL": small, f"above {SMALL_LOAD_ML:g} mL": loaded[len(small) :]}
+    rows = {label: [_read_example(case) for case in _spread(part)] for label, part in sizes.items() if part}
+    columns = max(map(len, rows.values()), default=1)
+    figure = new_figure(max(1.7 * columns + 0.3, 5.0), 2.4 * max(len(rows), 1) + 0.7, dark=True)
+    grid = figure.subplots(max(len(rows), 1), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    if not rows:
+        no_data(grid[0, 0], "no case with a lesion")
+    for axes_row, (label, examples) in zip(grid, rows.items(), strict=False):
+        row_label(axes_row[0], label, 9)
+        for axes, example in zip(axes_row, examples, strict=False):
+            _draw_example(axes, example)
+    legend_below(figure, [Patch(facecolor=DARK, edgecolor=OUTLINE, label="reference lesion")], CONVENTION)
+    save_png(figure, path)
+
+
+def draw_fold_balance(loads: Mapping[str, int], assignment: Mapping[str, int], path: Path) -> None:
+    """Draw the distribution of lesion load in every fold, and name the largest distance of one to the rest.
+
+    Args:
+        loads: Case to its load in voxels.
+        assignment: Case to its fold; every case needs a load.
+        path: PNG to write; it says so where there is no fold.
+
+    Raises:
+        FoldsError: A case of the assignment has no load.
+    """
+    unknown = sorted(assignment.keys() - loads)
+    if unknown:
+        raise FoldsError(
+            f"{unknown[0]}: has a fold but no lesion load; run `mapping prepare` and `mapping folds` again"
+        )
+    figure = new_figure(7.2, 3.4)
+    axes = figure.subplots()
+    plain_axes(axes, "Folds", "lesion load of a case (voxels, logarithmic)", "share of the fold's cases")
+    largest = 0.0
+    for number, fold in enumerate(sorted(set(assignment.values()))):
+        inside = np.array([loads[case] for case, its in assignment.items() if its == fold], dtype=np.float64)
+        rest = np.array([loads[case] for case, its in assignment.items() if its != fold], dtype=np.float64)
+        largest = max(largest, kolmogorov_smirnov(inside, rest))
+        label = f"fold {fold} ({inside.size} case{'s' * (inside.size > 1)})"
+        axes.ecdf(np.maximum(inside, 1), color=HUES[number % len(HUES)], linewidth=1.6, label=label)
+    if assignment:
+        axes.set_xscale("log")
+        axes.set_ylim(-0.02, 1.03)
+        axes.legend(fontsize=8, frameon=False, loc="upper left", labelcolor=INK)
+        side_note(axes, f"largest Kolmogorov-Smirnov distance to the rest: {largest:.3f}")
+    else:
+        no_data(axes, "no folds")
+    save_png(figure, path)
+
+
+def kolmogorov_smirnov(first: Float64[np.ndarray, " n"], second: Float64[np.ndarray, " m"]) -> float:
+    """Largest distance between two empirical distributions, in [0, 1]; 0.0 when either is empty."""
+    if first.size == 0 or second.size == 0:
+        return 0.0
+    at = np.concatenate([first, second])
+    shares = (np.searchsorted(np.sort(loads), at, side="right") / loads.size for loads in (first, second))
+    return float(np.abs(next(shares) - next(shares)).max())
+
+
+def _load_words(loads: Float64[np.ndarray, " n"], empty: int) -> str:
+    words = [f"{loads.size} case{'s' * (loads.size != 1)}"]
+    if loads.size:
+        words.append(f"median {np.median(loads):.3g} mL")
+        words.append(f"{(loads <= SMALL_LOAD_ML).mean():.0%} up to {SMALL_LOAD_ML:g} mL")
+    if empty:
+        words.append(f"{empty} without lesion")
+    return ", ".join(words)
+
+
+def _bins(loads: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " edges"]:
+    """Edges on a fixed logarithmic lattice through `SMALL_LOAD_ML`, so that data sets can be compared by eye."""
+    steps = np.floor(np.log10(loads / SMALL_LOAD_ML) * BINS_PER_DECADE)
+    lattice = np.arange(steps.min(), steps.max() + 2)
+    return np.asarray(SMALL_LOAD_ML * 10 ** (lattice / BINS_PER_DECADE), dtype=np.float64)
+
+
+def _spread(cases: Sequence[Case]) -> list[Case]:
+    """Up to `EXAMPLES` of the sorted cases, at even ranks without the extremes."""
+    count = min(EXAMPLES, len(cases))
+    return [cases[int((number + 0.5) * len(cases) / count)] for number in range(count)]
+
+
+def _read_example(case: Case) -> Example:
+    title = f"{case.case_id}\n{load_words(case.load_ml or 0)}"
+    try:
+        scan, mask = read_image(case.scan), read_image(case.mask or "")
+        require_same_grid(mask, scan, (f"{case.case_id}: mask", "its scan"), "run `mapping prepare` again")
+    except MappingError as error:
+        return Example(title, problem=type(error).__name__)
+    viewer = view(scan)
+    lesion = viewer.turn(mask.voxels > 0)
+    index = busiest_slice(lesion)
+    return Example(title, viewer, cut(viewer.turn(scan.voxels), index), cut(lesion, index))
+
+
+def _draw_example(axes: Axes, example: Example) -> None:
+    caption(axes, example.title)
+    if example.viewer is None or example.grey is None or example.lesion is None:
+        no_data(axes, f"cannot be shown\n({example.problem})")
+        return
+    show_slice(axes, example.grey, example.viewer)
+    outline(axes, example.lesion, OUTLINE)

@@ -1,0 +1,25 @@
+"""What the methods are called where people read them."""
+
+LABELS = {
+    "default": "Default",
+    "dice-topk10": "DTK10",
+    "residual": "Res U-Net",
+    "self-training": "Self-Training",
+    "ensemble": "Ensemble",
+    "ensemble-pp": "Ensemble + PP",
+}
+"""The paper's names of the schemes and of their average, without and with post-processing (PP)."""
+
+FINAL = "ensemble-pp"
+"""The method whose masks are the pipeline's result."""
+
+
+def method_label(method: str) -> str:
+    """The paper's name of a method; a method that the paper does not have keeps its own."""
+    return LABELS.get(method, method)
+
+
+def load_words(load_ml: float) -> str:
+    """A lesion load as a person says it: `0.013 mL`, `0.18 mL`, `5.2 mL`, `131 mL`."""
+    decimals = 3 if load_ml < 0.095 else 2 if load_ml < 0.95 else 1 if load_ml < 9.5 else 0
+    return f"{load_ml:.{decimals}f} mL"

@@ -1,0 +1,151 @@
+"""Slices of a scan as a reader of MRI expects them: axial, radiological, true proportions, one grey window a scan.
+
+Radiological convention: the patient's right is at the left of the picture, anterior at the top. The turn to it only
+permutes and flips axes (to the nearest of R, A, S): voxels are shown as they are, and copies of a scan in any
+orientation look the same.
+"""
+
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+from jaxtyping import Bool, Float32, Shaped
+from matplotlib.axes import Axes
+
+from mapping_stroke.errors import GeometryError
+from mapping_stroke.image import Image
+from mapping_stroke.lesions import bounding_box
+from mapping_stroke.report.style import PALE
+
+Volume = Shaped[np.ndarray, "x y z"]  # as stored, on the scan's grid
+Turned = Shaped[np.ndarray, "right anterior superior"]  # axes point there, cropped to what is shown
+Slice = Shaped[np.ndarray, "row column"]  # rows from anterior to posterior, columns from the patient's right to left
+
+CONVENTION = "Axial slices in radiological convention: the patient's right (R) is at the left of the picture."
+
+AIR_FRACTION = 0.1
+"""Voxels that rise above the background by less than this part of the scan's range do not widen the picture."""
+
+
+@dataclass(frozen=True, eq=False)
+class Viewer:
+    """How one scan, and every array on its grid, is shown.
+
+    Attributes:
+        shape: Grid of the scan as stored.
+        affine: Voxel index as stored to RAS millimetres.
+        box: What is shown of the volume after it was turned to RAS: the head with a small margin.
+        window: Intensities shown black and white.
+    """
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+    box: tuple[slice, slice, slice]
+    window: tuple[float, float]
+
+    @property
+    def orientation(self) -> np.ndarray:
+        """Axis and direction of each stored axis (nibabel's form)."""
+        return np.asarray(nib.orientations.io_orientation(self.affine))
+
+    @property
+    def ras_affine(self) -> np.ndarray:
+        """Voxel index after the turn and the crop to RAS millimetres."""
+        turned = self.affine @ nib.orientations.inv_ornt_aff(self.orientation, self.shape)
+        turned[:3, 3] += turned[:3, :3] @ np.array([side.start for side in self.box])
+        return np.asarray(turned)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Length of a turned voxel's edge along each axis."""
+        x, y, z = (float(edge) for edge in np.linalg.norm(self.ras_affine[:3, :3], axis=0))
+        return x, y, z
+
+    @property
+    def pixel_aspect(self) -> float:
+        """Height of a pixel over its width."""
+        return self.spacing_mm[1] / self.spacing_mm[0]
+
+    def turn(self, volume: Volume) -> Turned:
+        """An array on the scan's grid in RAS order, cropped to what is shown.
+
+        Raises:
+            GeometryError: The array has another shape than the scan.
+        """
+        if volume.shape != self.shape:
+            raise GeometryError(f"cannot show an array of shape {volume.shape} over a scan of shape {self.shape}")
+        return np.asarray(nib.orientations.apply_orientation(volume, self.orientation))[self.box]
+
+    def locate(self, place_mm: tuple[float, float, float]) -> tuple[int, int, int]:
+        """The turned voxel nearest to a place in RAS millimetres, within what is shown."""
+        index = np.linalg.inv(self.ras_affine) @ [*place_mm, 1]
+        x, y, z = (
+            min(max(round(float(i)), 0), side.stop - side.start - 1)
+            for i, side in zip(index[:3], self.box, strict=True)
+        )
+        return x, y, z
+
+    def z_mm(self, index: int) -> float:
+        """Height of a turned axial slice at its centre, RAS millimetres."""
+        middle = [(side.stop - side.start - 1) / 2 for side in self.box[:2]]
+        return float(self.ras_affine[2] @ np.array([*middle, index, 1]))
+
+
+def view(scan: Image) -> Viewer:
+    """Find the head and the grey window of a scan; a scan without contrast is shown whole."""
+    orientation = nib.orientations.io_orientation(scan.affine)
+    turned = np.asarray(nib.orientations.apply_orientation(scan.voxels, orientation))
+    background = _background(turned)
+    head = turned > background + AIR_FRACTION * (_percentile(turned, 99.9) - background)
+    box = bounding_box(head, margin_vox=3) if head.any() else tuple(slice(0, side) for side in turned.shape)
+    shown = turned[head] if head.any() else turned.ravel()
+    low, high = min(background, _percentile(shown, 0.5)), _percentile(shown, 99.5)
+    inside = tuple(slice(side.start, min(side.stop, length)) for side, length in zip(box, turned.shape, strict=True))
+    return Viewer(scan.shape, scan.affine, (inside[0], inside[1], inside[2]), (low, high if high > low else low + 1))
+
+
+def cut(turned: Turned, index: int) -> Slice:
+    """The axial slice at an index of a turned volume, as it is shown."""
+    return np.ascontiguousarray(turned[::-1, ::-1, index].T)
+
+
+def busiest_slice(turned: Bool[np.ndarray, "right anterior superior"]) -> int:
+    """The axial slice with the largest lesion area (the lowest of equals); the middle one for an empty mask."""
+    areas = turned.sum(axis=(0, 1))
+    return int(np.argmax(areas)) if areas.any() else turned.shape[2] // 2
+
+
+def show_slice(axes: Axes, grey: Float32[np.ndarray, "row column"], viewer: Viewer) -> None:
+    """Draw anatomy with its R and L marks, without ticks or frame."""
+    axes.imshow(
+        grey,
+        cmap="gray",
+        vmin=viewer.window[0],
+        vmax=viewer.window[1],
+        aspect=viewer.pixel_aspect,
+        interpolation="bilinear",
+    )
+    axes.set_axis_off()
+    for x, letter, side in ((0.03, "R", "left"), (0.97, "L", "right")):
+        axes.text(x, 0.97, letter, transform=axes.transAxes, fontsize=7, color=PALE, alpha=0.8, ha=side, va="top")
+
+
+def outline(axes: Axes, mask: Bool[np.ndarray, "row column"], colour: str, width: float = 0.9) -> None:
+    """Draw the border of a mask; nothing for an empty one."""
+    if mask.any():
+        padded = np.pad(mask.astype(np.float32), 1)
+        rows, columns = (np.arange(-1, side + 1) for side in mask.shape)
+        axes.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=width)
+        axes.set_xlim(-0.5, mask.shape[1] - 0.5)
+        axes.set_ylim(mask.shape[0] - 0.5, -0.5)
+
+
+def _background(turned: Turned) -> float:
+    """The usual value on the faces of the volume, where there is air."""
+    faces = [np.take(turned, side, axis=axis).ravel() for axis in range(3) for side in (0, -1)]
+    return float(np.median(np.concatenate(faces)))
+
+
+def _percentile(values: np.ndarray, percent: float) -> float:
+    """A percentile of every third value: enough for a window, and quick on a whole brain."""
+    return float(np.percentile(values.ravel()[::3] if values.size > 1000 else values, percent))

@@ -1,0 +1,97 @@
+"""How every picture looks: sizes, colours that colour-blind readers tell apart, and PNG files written whole."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from mapping_stroke.files import written_whole
+
+PIXELS_PER_INCH = 160
+
+INK = "#1f2933"
+MUTED = "#66717e"
+GRID = "#e3e7eb"
+DARK = "#0b0d10"
+"""Around slices of a scan, whose air is black."""
+PALE = "#d7dce2"
+"""Text and lines on `DARK`."""
+
+HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6f4c9b", "#000000")
+"""Okabe and Ito's colours (violet in place of their yellow, too pale on white), in the order of use."""
+
+OVERLAP = "#ffe14d"
+MISSED = "#2e8bff"
+FALSE = "#e03a00"
+"""Found, missed, wrongly marked: at least 37 CIELAB units apart under every kind of colour blindness."""
+OUTLINE = "#ff9a2e"
+"""Border of a lesion on grey anatomy."""
+
+
+def new_figure(width_in: float, height_in: float, *, dark: bool = False) -> Figure:
+    """An empty figure that no window system or global state knows about; dark ones hold tightly packed slices."""
+    tight = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.07, wspace=0.0, hspace=0.0)
+    layout = tight if dark else ConstrainedLayoutEngine()
+    return Figure(figsize=(width_in, height_in), facecolor=DARK if dark else "white", layout=layout)
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all; the same figure gives the same bytes."""
+    with written_whole(path) as partial:
+        figure.savefig(partial, format="png", dpi=PIXELS_PER_INCH, metadata={"Software": None})
+
+
+def plain_axes(axes: Axes, title: str, x_label: str, y_label: str) -> None:
+    """Light grid, no box, a title at the left: for plots of numbers."""
+    axes.set_title(title, loc="left", fontsize=10, color=INK, fontweight="bold")
+    axes.set_xlabel(x_label, fontsize=9, color=INK)
+    axes.set_ylabel(y_label, fontsize=9, color=INK)
+    axes.tick_params(labelsize=8, colors=MUTED, length=3)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(GRID)
+
+
+def no_data(axes: Axes, text: str) -> None:
+    """Say in the middle of an axes why it is empty."""
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, fontsize=9, color=MUTED)
+    axes.set_axis_off()
+
+
+def side_note(axes: Axes, text: str) -> None:
+    """A line of numbers above an axes, at the right."""
+    axes.set_title(text, loc="right", fontsize=8.5, color=MUTED)
+
+
+def row_label(axes: Axes, text: str, size: float) -> None:
+    """Upright text at the left of a row of slices."""
+    at = axes.transAxes
+    axes.text(
+        -0.05, 0.5, text, transform=at, rotation=90, ha="right", va="center", ma="center", fontsize=size, color=PALE
+    )
+
+
+def caption(axes: Axes, text: str) -> None:
+    """A line under a slice."""
+    axes.text(0.5, -0.02, text, transform=axes.transAxes, ha="center", va="top", fontsize=7.5, color=PALE)
+
+
+def legend_below(figure: Figure, handles: Sequence[Patch | Line2D], title: str) -> None:
+    """A legend in one line under a dark figure, with a sentence above it."""
+    legend = figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=max(len(handles), 1),
+        title=title,
+        fontsize=7.5,
+        frameon=False,
+        labelcolor=PALE,
+    )
+    legend.get_title().set(color=PALE, fontsize=7)
