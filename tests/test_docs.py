@@ -1,0 +1,73 @@
+"""What the documentation says exists: links, commands, make targets; and its Python runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from mapping_stroke import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+COMMAND_NAMES = {command.__name__.lower() for command in cli.COMMANDS}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def command_lines(page: Path) -> list[list[str]]:
+    """The arguments of every `mapping ...` line in the page's shell blocks."""
+    lines = "\n".join(blocks(page, "bash")).replace("\\\n", " ").splitlines()
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [line[1:] for line in words if line and line[0] in ("mapping", ".venv/bin/mapping")]
+
+
+def name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
+    local = [target for target in targets if "://" not in target]
+    assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize(
+    ("page", "arguments"),
+    [pytest.param(page, line, id=f"{name(page)}: {' '.join(line)}") for page in PAGES for line in command_lines(page)],
+)
+def test_commands_in_shell_blocks_are_understood(
+    page: Path, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "--help" in arguments:
+        assert set(arguments[:-1]) <= COMMAND_NAMES
+        return
+    for command in cli.COMMANDS:
+        monkeypatch.setattr(command, "run", lambda _: 0)
+    assert cli.main(arguments) == 0, f"{page}: mapping {shlex.join(arguments)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_commands_and_targets_named_in_text_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert set(re.findall(r"`mapping ([a-z]+)", text)) <= COMMAND_NAMES
+    assert set(re.findall(r"`make ([a-z-]+)", text)) <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name)
+def test_python_blocks_run_one_after_the_other(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in blocks(page, "python"):
+        exec(compile(block, name(page), "exec"), names)
+
+
+def test_every_command_has_its_section_in_the_reference() -> None:
+    text = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## `mapping ([a-z]+)`", text, re.MULTILINE) == [
+        command.__name__.lower() for command in cli.COMMANDS
+    ]
