@@ -53,6 +53,7 @@ class Metric:
         unit: Unit of its values; empty for a plain number.
         measure: Computes it.
         higher_is_better: Which way teams are ranked and the best of a column is found.
+        undefined: When it is NaN, in words; empty for a metric that always has a value.
     """
 
     key: str
@@ -60,6 +61,7 @@ class Metric:
     unit: str
     measure: Callable[[Pair], float]
     higher_is_better: bool = field(kw_only=True)
+    undefined: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +76,11 @@ class Profile:
     def keys(self) -> tuple[str, ...]:
         """The keys of the metrics, in order."""
         return tuple(metric.key for metric in self.metrics)
+
+    @property
+    def scores_probability(self) -> bool:
+        """Whether a metric looks at the probability map, not only at the mask."""
+        return "pr_auc" in self.keys
 
 
 ATLAS2022 = Profile(
@@ -108,6 +115,7 @@ ATLAS2022 = Profile(
             "mm",
             lambda p: metrics.hd95_mm(p.prediction, p.reference, p.spacing_mm),
             higher_is_better=False,
+            undefined="a mask is empty",
         ),
     ),
 )
@@ -139,7 +147,14 @@ ISLES2026 = Profile(
             higher_is_better=False,
         ),
         Metric("dice", "Dice", "", lambda p: metrics.dice(p.prediction, p.reference), higher_is_better=True),
-        Metric("pr_auc", "PR-AUC", "", lambda p: metrics.pr_auc(p.probability, p.reference), higher_is_better=True),
+        Metric(
+            "pr_auc",
+            "PR-AUC",
+            "",
+            lambda p: metrics.pr_auc(p.probability, p.reference),
+            higher_is_better=True,
+            undefined="there is no probability map, or the reference is empty",
+        ),
     ),
 )
 """ISLES'26 (ATLAS v3.0)."""
