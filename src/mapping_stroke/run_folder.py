@@ -109,23 +109,33 @@ def claim_folder(path: Path, identity: Mapping[str, object], *, overwrite: bool 
     Raises:
         RunFolderError: The folder holds another run (and `overwrite` is off), or files that are not ours.
     """
-    identity = json.loads(json.dumps({"format": FORMAT_VERSION, **identity}))
-    owner = path / OWNER_FILE
+    require_claimable(path, identity, overwrite=overwrite)
+    identity = _as_written(identity)
+    if is_run_folder(path):
+        if read_identity(path) == identity:
+            return
+        shutil.rmtree(path)
+    write_json(path / OWNER_FILE, identity)
+
+
+def require_claimable(path: Path, identity: Mapping[str, object], *, overwrite: bool = False) -> None:
+    """Raise what `claim_folder` would raise for the same arguments, before long work; nothing is written or removed."""
     if path.exists() and not path.is_dir():
         raise RunFolderError(f"{path}: is a file, expected a folder; give another output folder")
-    if owner.is_file():
-        found = read_identity(path)
-        if found == identity:
-            return
-        if not overwrite:
-            differs = ", ".join(sorted(key for key in found.keys() | identity if found.get(key) != identity.get(key)))
+    if is_run_folder(path):
+        found, asked = read_identity(path), _as_written(identity)
+        if found != asked and not overwrite:
+            differs = ", ".join(sorted(key for key in found.keys() | asked if found.get(key) != asked.get(key)))
             raise RunFolderError(
                 f"{path}: holds another run (differs in {differs}); give another output folder, or --overwrite"
             )
-        shutil.rmtree(path)
     elif path.is_dir() and any(path.iterdir()):
         raise RunFolderError(f"{path}: holds files that no run of mapping wrote; give an empty or new folder")
-    write_json(owner, identity)
+
+
+def _as_written(identity: Mapping[str, object]) -> dict[str, object]:
+    written: dict[str, object] = json.loads(json.dumps({"format": FORMAT_VERSION, **identity}))
+    return written
 
 
 def read_identity(path: Path) -> dict[str, object]:
