@@ -1,0 +1,1 @@
+"""Cases: finding and checking scans, folds, simulated cohorts, preprocessing, patches."""

@@ -1,0 +1,121 @@
+"""Finding the cases of a BIDS folder, raw or derivative: ATLAS v3 with its centres, and any other."""
+
+import csv
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mapping_stroke.dataset.bids_names import BidsName, belongs, parse_bids_name
+from mapping_stroke.dataset.cases import FoundCase
+from mapping_stroke.dataset.patterns import Patterns
+from mapping_stroke.dataset.problems import Problem
+from mapping_stroke.image import image_stem
+
+NO_SCANS_IN = ("derivatives", "sourcedata", "code")
+"""Folders of a BIDS data set that hold no scans to use; masks may lie in `derivatives`."""
+NO_SITES = ("rawdata", "sourcedata", "derivatives", "Training", "Testing")
+"""Folders around `sub-*` that are no centre."""
+SITE_COLUMNS = ("site", "site_id", "center", "centre", "cohort")
+"""Columns of `participants.tsv` that name the centre, in any case."""
+
+
+@dataclass(frozen=True)
+class _Named:
+    path: Path
+    name: BidsName
+
+
+def find_bids(data: Path, images: Sequence[Path], patterns: Patterns) -> tuple[list[FoundCase], list[Problem]]:
+    """Find T1w scans by their BIDS names and, by entities, the lesion mask of each.
+
+    Args:
+        data: The data set's folder.
+        images: Its image files, relative to it.
+        patterns: Not used; every finder has the same arguments.
+
+    Returns:
+        Cases in the order of their scans' paths, and what is wrong with their names. No case if no name is BIDS.
+    """
+    named = [_Named(path, name) for path in images if (name := parse_bids_name(image_stem(path)))]
+    scans = [file for file in named if file.name.is_scan and not set(file.path.parts) & set(NO_SCANS_IN)]
+    masks: dict[str, list[_Named]] = defaultdict(list)
+    for file in named:
+        if file.name.is_lesion_mask:
+            masks[file.name.entities["sub"]].append(file)
+    sites = _Sites(data)
+    cases: list[FoundCase] = []
+    problems: list[Problem] = []
+    used: set[Path] = set()
+    for scan in scans:
+        fitting = [mask.path for mask in masks[scan.name.entities["sub"]] if belongs(mask.name, scan.name)]
+        used.update(fitting)
+        if len(fitting) > 1:
+            problems.append(_several_masks(data, scan, fitting))
+        cases.append(_case(data, scan, fitting, sites))
+    lost = [mask.path for its_masks in masks.values() for mask in its_masks if mask.path not in used]
+    problems += [_no_scan(data / path) for path in sorted(lost)] if scans else []
+    return cases, problems
+
+
+def _case(data: Path, scan: _Named, masks: Sequence[Path], sites: "_Sites") -> FoundCase:
+    entities = scan.name.entities
+    return FoundCase(
+        case_id=scan.name.case_id,
+        subject=entities["sub"],
+        session=entities.get("ses", ""),
+        site=sites.of(scan.path, entities["sub"]),
+        scan=data / scan.path,
+        mask=data / masks[0] if masks else None,
+    )
+
+
+def _several_masks(data: Path, scan: _Named, masks: Sequence[Path]) -> Problem:
+    return Problem(
+        severity="error",
+        case_id=scan.name.case_id,
+        file=data / scan.path,
+        found=f"{len(masks)} lesion masks fit this scan: {', '.join(map(str, masks))}",
+        expected="one",
+        remedy="move the others away, or choose with --masks PATTERN",
+    )
+
+
+def _no_scan(mask: Path) -> Problem:
+    found = "a lesion mask that fits no scan (same sub, ses and space)"
+    return Problem("warning", "", mask, found, "", "rename it like its scan, or go on without it")
+
+
+class _Sites:
+    """The centre of each scan: from `participants.tsv`, else the folder around `sub-*`; empty where unknown."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._tables: dict[Path, Mapping[str, str]] = {}
+
+    def of(self, scan: Path, subject: str) -> str:
+        """The centre of a scan, given its path relative to the data set and its person."""
+        depth = next((depth for depth, part in enumerate(scan.parts[:-1]) if part.startswith("sub-")), 0)
+        around = Path(*scan.parts[:depth])
+        told = self._table(around).get(subject) or self._table(Path()).get(subject)
+        return told or ("" if around.name in NO_SITES else around.name)
+
+    def _table(self, folder: Path) -> Mapping[str, str]:
+        if folder not in self._tables:
+            self._tables[folder] = _read_sites(self._data / folder / "participants.tsv")
+        return self._tables[folder]
+
+
+def _read_sites(path: Path) -> Mapping[str, str]:
+    """The centre of every person that a `participants.tsv` gives one for; empty where there is no such table."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return {}
+    columns = {column.lower(): column for column in (rows[0] if rows else {}) if column}
+    column = next((columns[name] for name in SITE_COLUMNS if name in columns), None)
+    if column is None or "participant_id" not in columns:
+        return {}
+    people = columns["participant_id"]
+    return {(row[people] or "").removeprefix("sub-"): row[column] for row in rows if row[column] not in (None, "n/a")}

@@ -1,0 +1,182 @@
+"""Checking every case before anything is computed from it: all problems are told at once, each with its remedy."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mapping_stroke.dataset.cases import Case, FoundCase
+from mapping_stroke.dataset.problems import Problem, problem_from
+from mapping_stroke.errors import CaseError, MappingError
+from mapping_stroke.image import Image, Mask, read_image, require_same_grid
+from mapping_stroke.lesions import find_lesions
+
+SAME_VALUE = 1e-3
+"""Mask values that differ by less than this share count as one: rounding of a stored 0 and 1."""
+BRAIN_SHARE = 0.5
+"""A mask that covers more of the scan's non-zero voxels than this is hardly a lesion."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What checking a case gave.
+
+    Attributes:
+        case: None if one of the problems is an error.
+        problems: In the order of the checks; empty if all is well.
+    """
+
+    case: Case | None
+    problems: tuple[Problem, ...]
+
+
+def check_names(found: Sequence[FoundCase]) -> list[Problem]:
+    """What is wrong between cases: an id that two scans have, a mask that two scans share; none for a single case."""
+    by_id: dict[str, list[FoundCase]] = defaultdict(list)
+    by_mask: dict[Path, list[FoundCase]] = defaultdict(list)
+    for case in found:
+        by_id[case.case_id].append(case)
+        if case.mask is not None:
+            by_mask[case.mask].append(case)
+    problems = [
+        Problem(
+            severity="error",
+            case_id=case_id,
+            file=cases[0].scan,
+            found=f"{len(cases)} scans have this id ({', '.join(str(case.scan) for case in cases[1:])} too)",
+            expected="one",
+            remedy="rename or move away all but one, or tell them apart with --scans PATTERN",
+        )
+        for case_id, cases in by_id.items()
+        if len(cases) > 1
+    ]
+    return problems + [_shared_mask(case, cases) for cases in by_mask.values() if len(cases) > 1 for case in cases]
+
+
+def check_cases(found: Sequence[FoundCase]) -> Iterator[Checked]:
+    """Check the cases' files, several at a time, yielding the results in order."""
+    workers = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    try:
+        yield from workers.map(check_case, found)
+    finally:
+        workers.shutdown(cancel_futures=True)
+
+
+def check_case(found: FoundCase) -> Checked:
+    """Read a case's files and check them; an unreadable scan hides what may be wrong with its mask's geometry.
+
+    Errors: a file that is unreadable, not three-dimensional or holds NaN or infinity; a scan of one value; a mask on
+    another grid, or with several values, or negative ones. Warnings: an empty mask, one whose values are 0 and
+    something else than 1, one that covers most of the brain.
+
+    Args:
+        found: The case.
+
+    Returns:
+        The case, unless a problem is an error, and its problems.
+    """
+    problems: list[Problem] = []
+    scan = _read(found.case_id, found.scan, problems)
+    mask = _read(found.case_id, found.mask, problems) if found.mask else None
+    if scan is not None:
+        problems += _check_scan(found, scan)
+    if mask is not None and found.mask is not None:
+        problems += _check_values(found.case_id, found.mask, mask)
+        if scan is not None:
+            problems += _check_grid(found, scan, mask)
+    if scan is None or any(problem.severity == "error" for problem in problems):
+        return Checked(None, tuple(problems))
+    lesion = None if mask is None else mask.voxels > 0
+    if lesion is not None and found.mask is not None:
+        problems += _check_load(found.case_id, found.mask, scan, lesion)
+    try:
+        return Checked(_case(found, scan, lesion), tuple(problems))
+    except CaseError as error:
+        return Checked(None, (*problems, problem_from(error, found.case_id, found.scan)))
+
+
+def _case(found: FoundCase, scan: Image, lesion: Mask | None) -> Case:
+    lesions = None if lesion is None else find_lesions(lesion)
+    load_vox = None if lesions is None else int(lesions.sizes_vox.sum())
+    return Case(
+        case_id=found.case_id,
+        subject=found.subject,
+        session=found.session,
+        site=found.site,
+        split=found.split,
+        scan=found.scan,
+        mask=found.mask,
+        load_vox=load_vox,
+        load_ml=None if load_vox is None else load_vox * scan.voxel_volume_mm3 / 1000,
+        components=None if lesions is None else lesions.count,
+        spacing_mm=scan.spacing_mm,
+        shape=scan.shape,
+        orientation=scan.orientation,
+    )
+
+
+def _read(case_id: str, path: Path, problems: list[Problem]) -> Image | None:
+    """The image, or None and one more problem."""
+    try:
+        return read_image(path)
+    except MappingError as error:
+        problems.append(problem_from(error, case_id, path))
+        return None
+
+
+def _check_scan(found: FoundCase, scan: Image) -> list[Problem]:
+    low, high = (float(scan.voxels.min()), float(scan.voxels.max())) if scan.voxels.size else (0.0, 0.0)
+    if low < high:
+        return []
+    remedy = "export the scan again, or leave the case out"
+    return [Problem("error", found.case_id, found.scan, f"all voxels are {low:g}", "a brain", remedy)]
+
+
+def _check_values(case_id: str, path: Path, mask: Image) -> list[Problem]:
+    marked = mask.voxels[mask.voxels != 0]
+    if marked.size == 0:
+        remedy = "right for a person without lesion, else draw it"
+        return [Problem("warning", case_id, path, "the mask is empty", "", remedy)]
+    low, high = float(marked.min()), float(marked.max())
+    if low < 0 or high - low > SAME_VALUE * high:
+        values = np.unique(marked)
+        told = ", ".join(f"{value:g}" for value in values[:4]) + (", ..." if values.size > 4 else "")
+        remedy = "save the lesion as 1 and all else as 0"
+        return [Problem("error", case_id, path, f"the mask is not binary (0, {told})", "0 and 1", remedy)]
+    if (low, high) != (1.0, 1.0):
+        remedy = "nothing needed, every voxel above 0 counts as lesion"
+        return [Problem("warning", case_id, path, f"the mask holds 0 and {high:g}", "0 and 1", remedy)]
+    return []
+
+
+def _check_grid(found: FoundCase, scan: Image, mask: Image) -> list[Problem]:
+    remedy = "resample the mask onto the scan with nearest neighbour"
+    try:
+        require_same_grid(mask, scan, ("the mask", "its scan"), remedy)
+    except MappingError as error:
+        return [problem_from(error, found.case_id, found.mask or found.scan)]
+    return []
+
+
+def _check_load(case_id: str, path: Path, scan: Image, lesion: Mask) -> list[Problem]:
+    share = float((lesion & (scan.voxels != 0)).sum() / max(int((scan.voxels != 0).sum()), 1))
+    if share <= BRAIN_SHARE:
+        return []
+    found = f"the mask covers {share:.0%} of the scan's non-zero voxels"
+    return [Problem("warning", case_id, path, found, "a lesion", "look whether it is a brain mask")]
+
+
+def _shared_mask(case: FoundCase, cases: Sequence[FoundCase]) -> Problem:
+    others = ", ".join(other.scan.name for other in cases if other is not case)
+    return Problem(
+        severity="error",
+        case_id=case.case_id,
+        file=case.mask or case.scan,
+        found=f"another scan has the same mask ({others})",
+        expected="one mask per scan",
+        remedy="name the masks like their scans, or choose with --masks PATTERN",
+    )

@@ -1,0 +1,188 @@
+"""Finding the cases of a plain folder by name patterns."""
+
+import glob
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mapping_stroke.dataset.bids_names import parse_bids_name
+from mapping_stroke.dataset.cases import FoundCase
+from mapping_stroke.dataset.problems import Problem
+from mapping_stroke.errors import CaseError, ConfigError
+from mapping_stroke.image import IMAGE_SUFFIXES, image_stem, image_suffix
+
+SCAN_ENDINGS = ("_t1w", "_t1")
+"""How a scan's name ends (in any case), the likeliest first; cut off, the case id is left."""
+NO_SCAN_WORDS = ("mask", "lesion", "label", "seg", "roi", "probability", "tissues")
+"""An image with one of these words in its name is no scan, where neither a pattern nor an ending tells the scans."""
+MASK_FOLDERS = ("lesions", "masks", "labels")
+"""Folders that hold masks and no scans; beside them, masks lie beside their scans."""
+MASK_ENDINGS = (
+    "_lesion",
+    "_lesion_mask",
+    "_lesion-mask",
+    "_label-L_mask",
+    "_label-lesion_mask",
+    "_mask",
+    "_label",
+    "_seg",
+)
+"""What a mask's name adds to its case id or to its scan's name, the likeliest first; in `MASK_FOLDERS` also nothing."""
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """How the files of a plain folder are named; None takes the usual names.
+
+    Attributes:
+        scans: Such as `*_T1w.nii.gz` or `*/T1.nii.gz`, relative to the data folder (`**/` is any folder). What the
+            wildcards of the file name stand for is the case id, or those of its folders where it has none.
+        masks: Such as `{id}_lesion.nii.gz` or `../masks/{id}*.nii`, relative to the scan's folder or the data folder.
+            `{id}` is the case id, `{name}` the scan's file name without suffix.
+    """
+
+    scans: str | None = None
+    masks: str | None = None
+
+    def __post_init__(self) -> None:
+        if "" in (self.scans, self.masks):
+            raise ConfigError("--scans and --masks: expected a name pattern such as '*_T1w.nii.gz', got an empty one")
+
+    @property
+    def given(self) -> bool:
+        """Whether anything is not the usual."""
+        return self.scans is not None or self.masks is not None
+
+
+USUAL = Patterns()
+"""The usual names."""
+
+
+def find_by_patterns(data: Path, images: Sequence[Path], patterns: Patterns) -> tuple[list[FoundCase], list[Problem]]:
+    """Find scans and masks by name patterns.
+
+    Args:
+        data: The data set's folder.
+        images: Its image files, relative to it.
+        patterns: Of scans and masks.
+
+    Returns:
+        Cases in the order of their scans' paths, and those with several masks as problems.
+
+    Raises:
+        ConfigError: A pattern is malformed.
+        CaseError: A mask pattern is given and no scan has such a mask.
+    """
+    scans = _match_scans(images, patterns.scans) if patterns.scans else _guess_scans(images)
+    known = set(images)
+    cases: list[FoundCase] = []
+    problems: list[Problem] = []
+    for scan, case_id in scans:
+        if patterns.masks:
+            masks = [mask for mask in _match_masks(data, scan, case_id, patterns.masks) if mask != data / scan]
+        else:
+            masks = [data / mask for mask in _usual_masks(scan, case_id) if mask in known][:1]
+        name = parse_bids_name(f"{case_id}_T1w")
+        subject, session = (name.entities["sub"], name.entities.get("ses", "")) if name else (case_id, "")
+        cases.append(FoundCase(case_id, subject, session, "", data / scan, masks[0] if masks else None))
+        if len(masks) > 1:
+            problems.append(_several_masks(cases[-1], masks))
+    if patterns.masks and cases and not any(case.mask for case in cases):
+        tried = _fill(patterns.masks, scans[0][0], scans[0][1])
+        raise CaseError(f"{data}: no scan has a mask named '{patterns.masks}' (tried '{tried}' first); correct --masks")
+    return cases, problems
+
+
+def _several_masks(case: FoundCase, masks: Sequence[Path]) -> Problem:
+    found = f"{len(masks)} masks fit this scan: {', '.join(mask.name for mask in masks)}"
+    return Problem("error", case.case_id, case.scan, found, "one", "name one with {id} in --masks PATTERN")
+
+
+def _match_scans(images: Sequence[Path], pattern: str) -> list[tuple[Path, str]]:
+    """Scans and their ids by the user's pattern."""
+    if pattern.startswith("/") or ".." in pattern.split("/"):
+        raise ConfigError(f"--scans '{pattern}': expected a pattern within the data folder; give a folder above it")
+    try:
+        expression = re.compile(_expression(pattern))
+    except re.error as error:
+        raise ConfigError(f"--scans '{pattern}': is no name pattern ({error}); correct it") from error
+    matches = [(image, expression.fullmatch(image.as_posix())) for image in images]
+    return [(image, _id_of(match, image)) for image, match in matches if match]
+
+
+def _id_of(match: re.Match[str], image: Path) -> str:
+    parts = [part.strip("/").replace("/", "_") for part in match.groups() if part]
+    return "_".join(part for part in parts if part) or image_stem(image)
+
+
+def _expression(pattern: str) -> str:
+    """A name pattern as a regular expression that captures what the wildcards of the id stand for."""
+    *folders, last = pattern.split("/")
+    id_in_folders = not set("*?[") & set(last)
+    told = [_component(folder, capture=id_in_folders) for folder in folders]
+    return "".join(told) + _component(last, capture=not id_in_folders).removesuffix("/")
+
+
+def _component(component: str, *, capture: bool) -> str:
+    """One folder or file name with a slash behind; captured is what lies between its first and its last wildcard."""
+    if component == "**":
+        return "(.*/)?" if capture else "(?:.*/)?"
+    pieces = re.split(r"(\*+|\?|\[[^]]+\])", component)
+    told = [re.escape(piece) if number % 2 == 0 else _wildcard(piece) for number, piece in enumerate(pieces)]
+    if len(told) > 1 and capture:
+        told = [told[0], "(", *told[1:-1], ")", told[-1]]
+    return "".join(told) + "/"
+
+
+def _wildcard(piece: str) -> str:
+    if piece.startswith("["):
+        return piece.replace("\\", "\\\\").replace("[!", "[^")
+    return "[^/]" if piece == "?" else "[^/]*"
+
+
+def _guess_scans(images: Sequence[Path]) -> list[tuple[Path, str]]:
+    """The usual names: a scan's ending; where no image has one, every image that is not named like a mask."""
+    for ending in SCAN_ENDINGS:
+        scans = [image for image in images if image_stem(image).lower().endswith(ending)]
+        if scans:
+            return [(scan, image_stem(scan)[: -len(ending)]) for scan in scans]
+    return [(image, image_stem(image)) for image in images if not _like_a_mask(image)]
+
+
+def _like_a_mask(image: Path) -> bool:
+    words = re.split(r"[^a-z0-9]+", image_stem(image).lower())
+    folders = {part.lower() for part in image.parts[:-1]}
+    return bool(folders & set(MASK_FOLDERS)) or any(word.endswith(NO_SCAN_WORDS) for word in words)
+
+
+def _match_masks(data: Path, scan: Path, case_id: str, pattern: str) -> list[Path]:
+    """The masks that the user's pattern names: beside the scan, else from the data folder on."""
+    filled = _fill(pattern, scan, case_id)
+    if Path(filled).is_absolute():
+        return _glob(Path(Path(filled).anchor), str(Path(*Path(filled).parts[1:])))
+    return _glob(data / scan.parent, filled) or _glob(data, filled)
+
+
+def _fill(pattern: str, scan: Path, case_id: str) -> str:
+    try:
+        return pattern.format(id=glob.escape(case_id), name=glob.escape(image_stem(scan)))
+    except (KeyError, IndexError, ValueError) as error:
+        raise ConfigError(f"--masks '{pattern}': expected no braces but {{id}} and {{name}}; correct it") from error
+
+
+def _glob(folder: Path, pattern: str) -> list[Path]:
+    found = (Path(os.path.normpath(path)) for path in folder.glob(pattern) if path.is_file())
+    return sorted(path for path in found if image_suffix(path))
+
+
+def _usual_masks(scan: Path, case_id: str) -> Iterator[Path]:
+    """Where a mask may lie, relative to the data folder, the likeliest place first."""
+    for stem in dict.fromkeys((case_id, image_stem(scan))):
+        for ending in MASK_ENDINGS:
+            yield from (scan.parent / f"{stem}{ending}{suffix}" for suffix in IMAGE_SUFFIXES)
+        for folder in MASK_FOLDERS:
+            for ending in (*MASK_ENDINGS, ""):
+                for place in dict.fromkeys((scan.parent / folder, scan.parent.parent / folder, Path(folder))):
+                    yield from (place / f"{stem}{ending}{suffix}" for suffix in IMAGE_SUFFIXES)

@@ -1,0 +1,178 @@
+"""The stage `prepare`: find the cases of a data set, check them all, and write the table that later stages read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mapping_stroke.console import err, name_files, say, track, warn
+from mapping_stroke.dataset.cases import Case, read_cases, write_cases
+from mapping_stroke.dataset.checks import check_cases, check_names
+from mapping_stroke.dataset.layouts import Findings, LayoutName, find_cases
+from mapping_stroke.dataset.listing import EXPERIMENT
+from mapping_stroke.dataset.patterns import Patterns
+from mapping_stroke.dataset.problems import Problem, read_problems, write_problems
+from mapping_stroke.errors import CaseError, MappingError, RunFolderError
+from mapping_stroke.files import fingerprint, write_text
+from mapping_stroke.run_folder import RunFolder, claim_folder, require_claimable
+
+ALIKE_SHOWN = 5
+"""Warnings of one kind that are shown; the rest are counted."""
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How the files of the data set are found.
+
+    Attributes:
+        layout: `auto` finds out.
+        scans: Name pattern of the scans in a plain folder; None takes the usual names.
+        masks: Name pattern of the masks in a plain folder, with `{id}`; None takes the usual names.
+    """
+
+    layout: LayoutName = "auto"
+    scans: str | None = None
+    masks: str | None = None
+
+
+AS_USUAL = Naming()
+
+
+def prepare_run(
+    data: Path, run: RunFolder, naming: Naming = AS_USUAL, *, exclude_bad: bool = False, overwrite: bool = False
+) -> int:
+    """Find and check the cases of a data set, and write `cases.csv`, `problems.csv` and two figures.
+
+    Nothing is written where a case has an error (unless it may be left out) or the run folder is taken. Files that
+    have not changed since the last time (by size and time) are not opened again.
+
+    Args:
+        data: Folder of the data set.
+        run: Where to write; made where it is missing.
+        naming: Layout and name patterns.
+        exclude_bad: Leave cases with errors out and go on.
+        overwrite: Remove another run that the folder holds.
+
+    Returns:
+        Exit status: 0 where all cases are used, 3 where some were left out.
+
+    Raises:
+        CaseError: No scan is found, cases have errors, or none is left.
+        RunFolderError: The folder holds something else, or would hold the data.
+    """
+    data = data.resolve()
+    findings = find_cases(data, naming.layout, Patterns(naming.scans, naming.masks))
+    identity: dict[str, object] = {"kind": EXPERIMENT, "data": str(data), "layout": findings.layout.name}
+    identity |= {"scans": naming.scans, "masks": naming.masks}
+    if data.is_relative_to(run.path.resolve()):
+        raise RunFolderError(f"{run.path}: would hold the data {data}; give another output folder")
+    require_claimable(run.path, identity, overwrite=overwrite)
+    say(f"{len(findings.cases)} scans found, layout {findings.layout.name} ({findings.layout.title})")
+    stamp = _stamp(identity, findings)
+    before = _checked_before(run, stamp)
+    cases, problems = before or _check(findings)
+    bad = {problem.case_id for problem in problems if problem.severity == "error"}
+    if bad and not exclude_bad:
+        raise CaseError(_refusal(findings, problems, bad))
+    _show(problems)
+    if not cases:
+        raise CaseError(f"{data}: none of the {len(findings.cases)} cases can be used; repair them")
+    claim_folder(run.path, identity, overwrite=overwrite)
+    if before is None:
+        _write(run, cases, problems, stamp)
+    _summarise(cases, len(findings.cases))
+    name_files("written", *sorted(path for path in run.cases_csv.parent.iterdir() if path.suffix in (".csv", ".png")))
+    return 3 if bad else 0
+
+
+def _check(findings: Findings) -> tuple[list[Case], list[Problem]]:
+    """The cases that can be used and all problems, in the order of the cases."""
+    problems = [*findings.problems, *check_names(findings.cases)]
+    checked = list(track(check_cases(findings.cases), "checking", len(findings.cases)))
+    problems += [problem for its in checked for problem in its.problems]
+    order = {case.case_id: number for number, case in enumerate(findings.cases)}
+    problems.sort(key=lambda problem: order.get(problem.case_id, len(order)))
+    bad = {problem.case_id for problem in problems if problem.severity == "error"}
+    return [its.case for its in checked if its.case and its.case.case_id not in bad], problems
+
+
+def _refusal(findings: Findings, problems: Sequence[Problem], bad: set[str]) -> str:
+    """One line: the problem if there is one only, else their number, after listing them."""
+    if len(problems) == 1:
+        return f"{problems[0].line}; or leave the case out with --exclude-bad"
+    _show(problems)
+    have = "case has" if len(bad) == 1 else "cases have"
+    return (
+        f"{len(bad)} of {len(findings.cases)} {have} problems (listed above); repair them, "
+        "or leave them out with --exclude-bad"
+    )
+
+
+def _show(problems: Sequence[Problem]) -> None:
+    """Every error in a line of its own; of warnings with one remedy only the first few, the rest counted."""
+    alike: dict[str, int] = {}
+    for problem in problems:
+        if problem.severity == "error":
+            err.print(f"error: {problem.line}", markup=False, style="red")
+            continue
+        alike[problem.remedy] = alike.get(problem.remedy, 0) + 1
+        if alike[problem.remedy] <= ALIKE_SHOWN:
+            warn(problem.line)
+    for remedy, count in alike.items():
+        if count > ALIKE_SHOWN:
+            warn(f"{count - ALIKE_SHOWN} more cases like that ({remedy})")
+
+
+def _write(run: RunFolder, cases: Sequence[Case], problems: Sequence[Problem], stamp: str) -> None:
+    from mapping_stroke.report.exploration import draw_examples, draw_load_distribution
+
+    write_cases(run.cases_csv, cases)
+    write_problems(run.problems_csv, problems)
+    loads_ml = [case.load_ml for case in cases if case.load_ml is not None]
+    if loads_ml:
+        draw_load_distribution(loads_ml, run.cases_csv.with_name("load_distribution.png"))
+        draw_examples([case for case in cases if case.mask], run.cases_csv.with_name("examples.png"))
+    write_text(_stamp_file(run), stamp)
+
+
+def _summarise(cases: Sequence[Case], found: int) -> None:
+    labelled = [case for case in cases if case.mask]
+    left_out = f" ({found - len(cases)} left out)" if found > len(cases) else ""
+    say(f"{len(cases)} cases{left_out}: {len(labelled)} with a mask, {len(cases) - len(labelled)} without")
+    if not labelled:
+        warn("no case has a mask, so nothing can be trained or scored; if there are masks, name them with --masks")
+        return
+    loads_ml = np.array([case.load_ml for case in labelled], np.float64)
+    low, quarter, median, three_quarters, high = np.quantile(loads_ml, [0, 0.25, 0.5, 0.75, 1])
+    say(
+        f"lesion load: median {median:.3g} mL, middle half {quarter:.3g} to {three_quarters:.3g} mL, "
+        f"all {low:.3g} to {high:.3g} mL"
+    )
+    components = [case.components or 0 for case in labelled]
+    say(f"lesions a case: median {np.median(components):g}, at most {max(components)}")
+
+
+def _stamp_file(run: RunFolder) -> Path:
+    return run.cases_csv.with_name("checked.txt")
+
+
+def _stamp(identity: dict[str, object], findings: Findings) -> str:
+    """A hash of which files were checked and of their sizes and times."""
+    files = [path for case in findings.cases for path in (case.scan, case.mask) if path]
+    states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.exists()]
+    cases = [(case.case_id, case.site, case.subject, str(case.mask)) for case in findings.cases]
+    names = [problem.line for problem in findings.problems]
+    return fingerprint([identity, states, cases, names])
+
+
+def _checked_before(run: RunFolder, stamp: str) -> tuple[list[Case], list[Problem]] | None:
+    """What the same check of the same files gave before; None if there was none."""
+    if not _stamp_file(run).is_file() or _stamp_file(run).read_text(encoding="utf-8") != stamp:
+        return None
+    try:
+        cases, problems = read_cases(run.cases_csv), read_problems(run.problems_csv)
+    except (MappingError, OSError, KeyError):
+        return None
+    say("the files are as they were when they were checked last")
+    return cases, problems
