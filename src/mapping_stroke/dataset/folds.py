@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mapping_stroke.dataset.bids_names import parse_bids_name
+from mapping_stroke.dataset.cases import Case
 from mapping_stroke.dataset.fold_search import deal_out, largest_distance, search_folds
 from mapping_stroke.errors import FoldsError
 from mapping_stroke.files import read_csv, write_csv
@@ -120,23 +120,23 @@ def write_folds(path: Path, assignment: Mapping[str, int]) -> None:
     write_csv(path, COLUMNS, rows)
 
 
-def read_folds(path: Path, case_ids: Collection[str], subjects: Mapping[str, str] | None = None) -> dict[str, int]:
+def read_folds(path: Path, cases: Iterable[Case]) -> dict[str, int]:
     """Read a fold assignment: our `folds.csv`, or the authors' form.
 
     Args:
         path: CSV with the columns `case_id,fold`, or `Name,Fold` with names such as
             `sub-r001s001_ses-1_space-MNI152NLin2009aSym_T1w`, which are matched to case ids by their leading parts.
-        case_ids: The labelled cases; each must have a fold, and no other may.
-        subjects: Case id to person; None takes the `sub-` part of the ids.
+        cases: The labelled cases; each must have a fold, and no other may.
 
     Returns:
-        Case id to fold (0 or more), in the order of `case_ids`.
+        Case id to fold (0 or more), in the order of `cases`.
 
     Raises:
         FoldsError: The file is missing or damaged, names a case that is unknown or twice, leaves one out, has a fold
             that is no whole number or only one fold, or splits a person.
     """
-    rows = _read_rows(path, case_ids)
+    subjects = {case.case_id: case.subject for case in cases}
+    rows = _read_rows(path, subjects)
     unknown = [name for name, case_id, _ in rows if case_id is None]
     if unknown:
         raise FoldsError(
@@ -149,13 +149,13 @@ def read_folds(path: Path, case_ids: Collection[str], subjects: Mapping[str, str
         if not fold.strip().isdecimal():
             raise FoldsError(f"{path}: case {case_id} has fold {fold!r}, expected a whole number 0, 1, ...; correct it")
         assignment[str(case_id)] = int(fold)
-    missing = [case_id for case_id in case_ids if case_id not in assignment]
+    missing = [case_id for case_id in subjects if case_id not in assignment]
     if missing:
         raise FoldsError(f"{path}: {_named(missing)}: no fold; add a line for each labelled case")
     if len(set(assignment.values())) < 2:
         raise FoldsError(f"{path}: all cases lie in one fold, expected two or more; nothing would be left to train on")
-    require_whole_groups(assignment, subjects or {case_id: _subject(case_id) for case_id in assignment})
-    return {case_id: assignment[case_id] for case_id in case_ids}
+    require_whole_groups(assignment, subjects)
+    return {case_id: assignment[case_id] for case_id in subjects}
 
 
 def _number_groups(
@@ -207,11 +207,6 @@ def _case_of_scan(name: str, case_ids: Collection[str]) -> str | None:
     parts = name.split("_")
     leading = ("_".join(parts[:length]) for length in range(len(parts), 0, -1))
     return next((case_id for case_id in leading if case_id in case_ids), None)
-
-
-def _subject(case_id: str) -> str:
-    name = parse_bids_name(f"{case_id}_T1w")
-    return name.entities["sub"] if name else case_id
 
 
 def _named(case_ids: Collection[str]) -> str:

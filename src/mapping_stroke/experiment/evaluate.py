@@ -34,8 +34,7 @@ def evaluate_run(run: RunFolder, profile: str = "atlas2022") -> list[str]:
     """
     chosen = find_profile(profile)
     cases = [case for case in read_cases(run.require(run.cases_csv, "prepare")) if case.mask is not None]
-    subjects = {case.case_id: case.subject for case in cases}
-    folds = read_folds(run.require(run.folds_csv, "folds"), subjects.keys(), subjects)
+    folds = read_folds(run.require(run.folds_csv, "folds"), cases)
     masks = run.require(run.masks(ENSEMBLE).parent, "postprocess")
     comparisons = []
     for method in order_methods(folder.name for folder in masks.iterdir() if folder.is_dir()):

@@ -48,16 +48,17 @@ def folds_run(
     read_identity(run.path)
     cases = read_cases(run.require(run.cases_csv, "prepare DATA -o"))
     loads = labelled_loads(cases)
-    subjects = {case.case_id: case.subject for case in cases if case.case_id in loads}
-    groups = _sites(cases) if group_by == "site" else subjects
+    labelled = [case for case in cases if case.mask]
+    subjects = {case.case_id: case.subject for case in labelled}
+    groups = _sites(labelled) if group_by == "site" else subjects
     if given is None:
         assignment = size_balanced_folds(loads, number, seed, groups)
         if group_by == "site":
             require_whole_groups(assignment, subjects)
     else:
-        assignment = read_folds(given, tuple(loads), subjects)
+        assignment = read_folds(given, labelled)
         require_whole_groups(assignment, groups, group_by)
-    _require_untrained(run, assignment)
+    _require_untrained(run, labelled, assignment)
     kind = "size-balanced" if given is None else "given"
     chance = random_folds(loads, len(set(assignment.values())), seed, groups)
     _write(run, loads, {kind: assignment, "random": chance})
@@ -74,8 +75,7 @@ def folds_run(
     return 0
 
 
-def _sites(cases: Sequence[Case]) -> dict[str, str]:
-    labelled = [case for case in cases if case.mask]
+def _sites(labelled: Sequence[Case]) -> dict[str, str]:
     unknown = [case.case_id for case in labelled if not case.site]
     if unknown:
         raise FoldsError(
@@ -85,12 +85,12 @@ def _sites(cases: Sequence[Case]) -> dict[str, str]:
     return {case.case_id: case.site for case in labelled}
 
 
-def _require_untrained(run: RunFolder, assignment: Mapping[str, int]) -> None:
+def _require_untrained(run: RunFolder, labelled: Sequence[Case], assignment: Mapping[str, int]) -> None:
     """Refuse to change folds under networks that were trained with them: they would be tested on known cases."""
     if not (run.path / "train").is_dir() or not run.folds_csv.is_file():
         return
     try:
-        same = read_folds(run.folds_csv, tuple(assignment)) == assignment
+        same = read_folds(run.folds_csv, labelled) == assignment
     except FoldsError:
         same = False
     if not same:
