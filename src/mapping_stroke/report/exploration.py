@@ -11,9 +11,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from mapping_stroke.dataset.cases import Case
-from mapping_stroke.errors import FoldsError, MappingError
+from mapping_stroke.dataset.folds import fold_distances
+from mapping_stroke.errors import MappingError
 from mapping_stroke.image import read_image, require_same_grid
-from mapping_stroke.report.names import load_words
+from mapping_stroke.report.names import load_words, short_id
 from mapping_stroke.report.slices import CONVENTION, Viewer, busiest_slice, cut, outline, show_slice, view
 from mapping_stroke.report.style import (
     DARK,
@@ -115,48 +116,29 @@ def draw_examples(cases: Sequence[Case], path: Path) -> None:
 
 
 def draw_fold_balance(loads: Mapping[str, int], assignment: Mapping[str, int], path: Path) -> None:
-    """Draw the distribution of lesion load in every fold, and name the largest distance of one to the rest.
+    """Draw the distribution of lesion load in every fold, and its Kolmogorov-Smirnov distance to the other folds.
 
     Args:
         loads: Case to its load in voxels.
-        assignment: Case to its fold; every case needs a load.
-        path: PNG to write; it says so where there is no fold.
+        assignment: Case to its fold.
+        path: PNG to write.
 
     Raises:
-        FoldsError: A case of the assignment has no load.
+        FoldsError: There are fewer than two folds, or a case of the assignment has no load.
     """
-    unknown = sorted(assignment.keys() - loads)
-    if unknown:
-        raise FoldsError(
-            f"{unknown[0]}: has a fold but no lesion load; run `mapping prepare` and `mapping folds` again"
-        )
+    distances = fold_distances(loads, assignment)
     figure = new_figure(7.2, 3.4)
     axes = figure.subplots()
     plain_axes(axes, "Folds", "lesion load of a case (voxels, logarithmic)", "share of the fold's cases")
-    largest = 0.0
-    for number, fold in enumerate(sorted(set(assignment.values()))):
-        inside = np.array([loads[case] for case, its in assignment.items() if its == fold], dtype=np.float64)
-        rest = np.array([loads[case] for case, its in assignment.items() if its != fold], dtype=np.float64)
-        largest = max(largest, kolmogorov_smirnov(inside, rest))
-        label = f"fold {fold} ({inside.size} case{'s' * (inside.size > 1)})"
-        axes.ecdf(np.maximum(inside, 1), color=HUES[number % len(HUES)], linewidth=1.6, label=label)
-    if assignment:
-        axes.set_xscale("log")
-        axes.set_ylim(-0.02, 1.03)
-        axes.legend(fontsize=8, frameon=False, loc="upper left", labelcolor=INK)
-        side_note(axes, f"largest Kolmogorov-Smirnov distance to the rest: {largest:.3f}")
-    else:
-        no_data(axes, "no folds")
+    for number, (fold, distance) in enumerate(distances.items()):
+        inside = [max(loads[case_id], 1) for case_id, of in assignment.items() if of == fold]
+        label = f"fold {fold}: {len(inside)} case{'s' * (len(inside) != 1)}, distance {distance:.3f}"
+        axes.ecdf(inside, color=HUES[number % len(HUES)], linewidth=1.6, label=label)
+    axes.set_xscale("log")
+    axes.set_ylim(-0.02, 1.03)
+    axes.legend(fontsize=8, frameon=False, loc="upper left", labelcolor=INK)
+    side_note(axes, f"largest Kolmogorov-Smirnov distance to the rest: {max(distances.values()):.3f}")
     save_png(figure, path)
-
-
-def kolmogorov_smirnov(first: Float64[np.ndarray, " n"], second: Float64[np.ndarray, " m"]) -> float:
-    """Largest distance between two empirical distributions, in [0, 1]; 0.0 when either is empty."""
-    if first.size == 0 or second.size == 0:
-        return 0.0
-    at = np.concatenate([first, second])
-    shares = (np.searchsorted(np.sort(loads), at, side="right") / loads.size for loads in (first, second))
-    return float(np.abs(next(shares) - next(shares)).max())
 
 
 def _load_words(loads: Float64[np.ndarray, " n"], empty: int) -> str:
@@ -183,7 +165,7 @@ def _spread(cases: Sequence[Case]) -> list[Case]:
 
 
 def _read_example(case: Case) -> Example:
-    title = f"{case.case_id}\n{load_words(case.load_ml or 0)}"
+    title = f"{short_id(case.case_id)}\n{load_words(case.load_ml or 0)}"
     try:
         scan, mask = read_image(case.scan), read_image(case.mask or "")
         require_same_grid(mask, scan, (f"{case.case_id}: mask", "its scan"), "run `mapping prepare` again")

@@ -13,7 +13,20 @@ from matplotlib.patches import Patch
 
 from mapping_stroke.image import Image, Mask, Probability
 from mapping_stroke.report.names import load_words, method_label
-from mapping_stroke.report.slices import CONVENTION, Slice, Viewer, busiest_slice, cut, outline, show_slice, view
+from mapping_stroke.report.slices import (
+    CONVENTION,
+    Frame,
+    Slice,
+    Viewer,
+    busiest_slice,
+    cut,
+    frame_around,
+    mark_frame,
+    outline,
+    show_frame,
+    show_slice,
+    view,
+)
 from mapping_stroke.report.style import (
     DARK,
     FALSE,
@@ -33,6 +46,9 @@ if TYPE_CHECKING:
 
 OPACITY = 0.72
 """Of the colours over the scan."""
+
+MARGIN_MM = 15.0
+"""Of anatomy around what is marked, in an enlarged slice."""
 
 FAINT = 0.05
 """Probabilities below are not coloured."""
@@ -56,7 +72,7 @@ class Comparison:
     Attributes:
         title: What the row is called.
         viewer: How the scan is shown.
-        grey: The scan's slice.
+        grey: The scan's axial slice.
         reference: The reference mask's slice.
         predictions: Method to its mask's slice.
         dice: Method to the Dice of the whole volume.
@@ -68,6 +84,12 @@ class Comparison:
     reference: Bool[np.ndarray, "row column"]
     predictions: Mapping[str, Slice]
     dice: Mapping[str, float]
+
+    @property
+    def frame(self) -> Frame:
+        """What of the slice is enlarged: all that the reference or any method marks in it."""
+        marked = np.any([self.reference, *self.predictions.values()], axis=0)
+        return frame_around(marked, self.viewer.pixel_aspect, MARGIN_MM / self.viewer.spacing_mm[0])
 
 
 def compare(
@@ -117,7 +139,7 @@ def agreement(
 
 
 def draw_comparisons(comparisons: Sequence[Comparison], methods: Sequence[str], path: Path) -> None:
-    """Draw one row a case: scan, reference, then every method with its Dice.
+    """Draw one row a case: the scan's slice, then enlarged the reference and every method with its Dice.
 
     Args:
         comparisons: Rows from top to bottom; at least one.
@@ -133,11 +155,14 @@ def draw_comparisons(comparisons: Sequence[Comparison], methods: Sequence[str], 
         for axes in axes_row:
             show_slice(axes, row.grey, row.viewer)
         outline(axes_row[1], row.reference, OUTLINE)
-        row_label(axes_row[0], row.title, 6.5)
+        row_label(axes_row[0], row.title, 7.5)
+        mark_frame(axes_row[0], row.frame)
         for axes, method in zip(axes_row[2:], methods, strict=True):
             _draw_method(axes, row, method)
+        for axes in axes_row[1:]:
+            show_frame(axes, row.frame)
     for axes, name in zip(grid[0], ("T1w scan", "Reference", *map(method_label, methods)), strict=True):
-        axes.set_title(name, fontsize=8.5, color=PALE, fontweight="bold")
+        axes.set_title(name, fontsize=9.5, color=PALE, fontweight="bold")
     legend_below(figure, LEGEND, CONVENTION)
     save_png(figure, path)
 

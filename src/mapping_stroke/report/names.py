@@ -19,6 +19,11 @@ def method_label(method: str) -> str:
     return LABELS.get(method, method)
 
 
+def short_id(case_id: str) -> str:
+    """A case id that fits beside a slice: a long one keeps its ends."""
+    return case_id if len(case_id) <= 26 else f"{case_id[:12]}…{case_id[-13:]}"
+
+
 def load_words(load_ml: float) -> str:
     """A lesion load as a person says it: `0.013 mL`, `0.18 mL`, `5.2 mL`, `131 mL`."""
     decimals = 3 if load_ml < 0.095 else 2 if load_ml < 0.95 else 1 if load_ml < 9.5 else 0

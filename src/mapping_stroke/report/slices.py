@@ -11,11 +11,13 @@ import nibabel as nib
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 
 from mapping_stroke.errors import GeometryError
 from mapping_stroke.image import Image
 from mapping_stroke.lesions import bounding_box
-from mapping_stroke.report.style import PALE
+from mapping_stroke.report.style import DARK, PALE
 
 Volume = Shaped[np.ndarray, "x y z"]  # as stored, on the scan's grid
 Turned = Shaped[np.ndarray, "right anterior superior"]  # axes point there, cropped to what is shown
@@ -25,6 +27,16 @@ CONVENTION = "Axial slices in radiological convention: the patient's right (R) i
 
 AIR_FRACTION = 0.1
 """Voxels that rise above the background by less than this part of the scan's range do not widen the picture."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A part of a slice, in pixels; pixel 0 reaches from -0.5 to 0.5."""
+
+    left: float
+    top: float
+    width: float
+    height: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +139,8 @@ def show_slice(axes: Axes, grey: Float32[np.ndarray, "row column"], viewer: View
     )
     axes.set_axis_off()
     for x, letter, side in ((0.03, "R", "left"), (0.97, "L", "right")):
-        axes.text(x, 0.97, letter, transform=axes.transAxes, fontsize=7, color=PALE, alpha=0.8, ha=side, va="top")
+        mark = axes.text(x, 0.97, letter, transform=axes.transAxes, fontsize=7.5, color=PALE, ha=side, va="top")
+        mark.set_path_effects([withStroke(linewidth=1.5, foreground=DARK)])
 
 
 def outline(axes: Axes, mask: Bool[np.ndarray, "row column"], colour: str, width: float = 0.9) -> None:
@@ -138,6 +151,40 @@ def outline(axes: Axes, mask: Bool[np.ndarray, "row column"], colour: str, width
         axes.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=width)
         axes.set_xlim(-0.5, mask.shape[1] - 0.5)
         axes.set_ylim(mask.shape[0] - 0.5, -0.5)
+
+
+def frame_around(marked: Bool[np.ndarray, "row column"], pixel_aspect: float, margin_px: float) -> Frame:
+    """The part of a slice that holds all marks and a margin, in the slice's own proportions; all of it without marks.
+
+    Args:
+        marked: What must be inside.
+        pixel_aspect: Height of a pixel over its width.
+        margin_px: Margin on each side, in widths of a pixel.
+    """
+    rows, columns = marked.shape
+    if not marked.any():
+        return Frame(-0.5, -0.5, columns, rows)
+    at_rows, at_columns = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
+    height = np.ptp(at_rows) + 1 + 2 * margin_px / pixel_aspect
+    width = np.ptp(at_columns) + 1 + 2 * margin_px
+    share = min(max(height / rows, width / columns), 1.0)
+    height, width = share * rows, share * columns
+    top = np.clip((at_rows[0] + at_rows[-1] - height) / 2, -0.5, rows - 0.5 - height)
+    left = np.clip((at_columns[0] + at_columns[-1] - width) / 2, -0.5, columns - 0.5 - width)
+    return Frame(float(left), float(top), float(width), float(height))
+
+
+def mark_frame(axes: Axes, frame: Frame) -> None:
+    """Draw where the enlarged part lies."""
+    axes.add_patch(
+        Rectangle((frame.left, frame.top), frame.width, frame.height, fill=False, edgecolor=PALE, linewidth=0.7)
+    )
+
+
+def show_frame(axes: Axes, frame: Frame) -> None:
+    """Enlarge a part of the slice."""
+    axes.set_xlim(frame.left, frame.left + frame.width)
+    axes.set_ylim(frame.top + frame.height, frame.top)
 
 
 def _background(turned: Turned) -> float:

@@ -80,7 +80,7 @@ def row_label(axes: Axes, text: str, size: float) -> None:
 
 def caption(axes: Axes, text: str) -> None:
     """A line under a slice."""
-    axes.text(0.5, -0.02, text, transform=axes.transAxes, ha="center", va="top", fontsize=7.5, color=PALE)
+    axes.text(0.5, -0.02, text, transform=axes.transAxes, ha="center", va="top", fontsize=8.5, color=PALE)
 
 
 def legend_below(figure: Figure, handles: Sequence[Patch | Line2D], title: str) -> None:

@@ -1,0 +1,140 @@
+"""The page: one HTML file that holds its pictures and needs nothing else, in light or dark."""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from mapping_stroke.evaluation.profiles import Metric
+from mapping_stroke.evaluation.tables import CaseScore
+from mapping_stroke.report.names import load_words, method_label
+from mapping_stroke.report.paper import read_paper_tables
+from mapping_stroke.report.sizes import METRICS, SizeGroup
+from mapping_stroke.report.tables import EXPLANATION, NONE, Table, metric_head
+
+PAPER = (
+    "Huo J, Chen L, Liu Y, Boels M, Granados A, Ourselin S, Sparks R. MAPPING: Model Average with Post-processing for "
+    "Stroke Lesion Segmentation. arXiv:2211.15486, 2022. https://doi.org/10.48550/arXiv.2211.15486"
+)
+
+
+PICTURES = ("typical", "worst", "by_load", "curves", "examples", "load_distribution", "balance")
+"""What the page has a place for."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file and what it shows."""
+
+    png: Path
+    title: str
+    caption: str
+
+    @property
+    def data_uri(self) -> str:
+        """The file itself, to stand inside the page."""
+        return "data:image/png;base64," + base64.b64encode(self.png.read_bytes()).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the pseudo-labels of one fold came from."""
+
+    fold: str
+    scheme: str
+    weights_sha256: str
+    labels: int
+    empty: int
+    confidence: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """The numbers of a run.
+
+    Attributes:
+        table: The paper's Table 1 for this run.
+        fold_tables: The same for every fold.
+        sizes: Metric and its means by load.
+        final: The last method of the table: the pipeline's result.
+        cases: Scores of the final method, worst first.
+        loads_ml: Case to load.
+    """
+
+    table: Table
+    fold_tables: Sequence[Table]
+    sizes: Sequence[tuple[Metric, Sequence[SizeGroup]]]
+    final: str
+    cases: Sequence[CaseScore]
+    loads_ml: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class About:
+    """What was run, and with what; parts that a run lacks are empty.
+
+    Attributes:
+        name: Of the run.
+        simulated: Whether the data set says that it is simulated; None where it does not say.
+        facts: Name and value.
+        provenance: Of the pseudo-labels.
+        failures: What went wrong, a line each.
+        settings: Text of `config.toml`.
+        environment: Name and version.
+        version: Of this software.
+    """
+
+    name: str
+    simulated: bool | None
+    facts: Sequence[tuple[str, str]]
+    provenance: Sequence[Provenance]
+    failures: Sequence[str]
+    settings: str
+    environment: Mapping[str, str]
+    version: str
+
+
+def render_page(about: About, results: Results, pictures: Mapping[str, Picture | str]) -> str:
+    """The page as HTML text; whatever comes from files is escaped.
+
+    Args:
+        about: What was run.
+        results: The numbers.
+        pictures: By the names in `PICTURES`; a text says why a picture is not there.
+    """
+    jinja = Environment(
+        loader=PackageLoader("mapping_stroke.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    jinja.filters.update(number=_number, load=load_words, method=method_label, head=metric_head)
+    return jinja.get_template("report.html.j2").render(
+        about=about,
+        results=results,
+        pictures=pictures,
+        lead=lead_sentence(results),
+        paper_tables=read_paper_tables(),
+        explanation=EXPLANATION,
+        undefined=[metric for metric in results.table.metrics if metric.undefined],
+        paper=PAPER,
+    )
+
+
+def lead_sentence(results: Results) -> str:
+    """The result in a sentence: the final method's means of Dice and of lesion-wise F1."""
+    row = next(row for row in results.table.rows if row.method == results.final)
+    means = [
+        f"{metric.label} {cell.mean:.2f}"
+        for metric, cell in zip(results.table.metrics, row.cells, strict=True)
+        if metric.key in METRICS and not math.isnan(cell.mean)
+    ]
+    return f"{method_label(results.final)}: mean {' and '.join(means)} over {row.cases} case{'s' * (row.cases != 1)}."
+
+
+def _number(value: float, decimals: int = 2) -> str:
+    return NONE if math.isnan(value) else f"{value:.{decimals}f}"
