@@ -1,0 +1,169 @@
+"""A brain to put lesions into: intensities on one scale, tissues, ventricles, depth below the surface."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from scipy import ndimage
+from torch import Tensor
+
+from mapping_stroke.dataset.simulate.grid import Box, Grid
+from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, enlarge, stretch
+from mapping_stroke.errors import ImageError
+from mapping_stroke.lesions import bounding_box
+
+CSF_LEVEL, GREY_LEVEL, WHITE_LEVEL = 0.25, 0.65, 1.0
+"""Intensities of the tissues inside the simulation; a scanner's own contrast is applied at the end."""
+
+MARGIN_MM = 12.0
+"""Room around the brain for deformations."""
+CENTRAL_DEPTH_MM, CENTRAL_HALF_WIDTH_MM = 25.0, 40.0
+"""CSF this deep below the surface and this near to the midline is ventricle or central cistern."""
+
+
+SMALLEST_BRAIN_ML, LARGEST_BRAIN_ML = 700.0, 3000.0
+MNI_CENTRE_MM, FARTHEST_CENTRE_MM = (0, -18, 9), 25.0
+"""Centre of a brain in MNI space, and how far off it may be along an axis."""
+
+
+@dataclass(frozen=True, eq=False)
+class Brain:
+    """A healthy brain on a box of the cohort's grid.
+
+    Attributes:
+        t1: Intensities: CSF 0.25, grey 0.65, white 1, background 0.
+        grey: Fraction of grey matter, in [0, 1].
+        white: Fraction of white matter, in [0, 1].
+        inside: The skull-stripped head.
+        ventricles: CSF of the ventricles and central cisterns.
+        depth_mm: Distance below the surface, roughly (to a few mm); 0 outside.
+        box: Where the arrays lie in the cohort's grid.
+        grid: The grid of the box.
+    """
+
+    t1: Volume
+    grey: Volume
+    white: Volume
+    inside: Region
+    ventricles: Region
+    depth_mm: Volume
+    box: Box
+    grid: Grid
+
+    @property
+    def device(self) -> torch.device:
+        """Where the arrays live."""
+        return self.t1.device
+
+    @property
+    def csf(self) -> Volume:
+        """Fraction of CSF, in [0, 1]."""
+        return self.csf_in((slice(None), slice(None), slice(None)))
+
+    def csf_in(self, box: Box) -> Volume:
+        """Fraction of CSF in a part of the brain, in [0, 1]."""
+        return (1 - self.grey[box] - self.white[box]).clamp(0, 1) * self.inside[box]
+
+    def vox(self, length_mm: float) -> float:
+        """A length in voxels of this brain."""
+        return length_mm / self.grid.spacing_mm
+
+
+def build_brain(t1: Volume, tissues: Float32[Tensor, "2 x y z"] | None, grid: Grid) -> Brain:
+    """Prepare a skull-stripped scan for simulation.
+
+    Args:
+        t1: Intensities on `grid`, in any unit; 0 outside the brain.
+        tissues: Fractions of grey and white matter; found from the intensities where None.
+        grid: The cohort's grid, in MNI space.
+
+    Returns:
+        The brain on the box that holds it and `MARGIN_MM` around it.
+
+    Raises:
+        ImageError: The scan holds no brain, or no three tissues.
+    """
+    inside = t1 > 0
+    _require_mni_brain(inside, grid)
+    limits = bounding_box(inside.cpu().numpy(), round(MARGIN_MM / grid.spacing_mm))
+    x, y, z = (slice(side.start, min(side.stop, length)) for side, length in zip(limits, grid.shape, strict=True))
+    box = (x, y, z)
+    t1, inside, grid = t1[box].contiguous(), inside[box].contiguous(), grid.crop(box)
+    grey, white = guess_tissues(t1, inside) if tissues is None else (tissues[0][box], tissues[1][box])
+    grey, white = (grey.clamp(0, 1) * inside).contiguous(), (white.clamp(0, 1) * inside).contiguous()
+    csf = (1 - grey - white).clamp(0, 1) * inside
+    depth_mm = _depth_mm(inside, grid)
+    central = (depth_mm > CENTRAL_DEPTH_MM) & (grid.axes_mm(t1.device)[0].abs() < CENTRAL_HALF_WIDTH_MM)
+    levels = _tissue_levels(t1, csf, grey, white)
+    scaled = stretch(t1, (0.0, *levels), (0.0, CSF_LEVEL, GREY_LEVEL, WHITE_LEVEL)) * inside
+    return Brain(scaled, grey, white, inside, central & (csf > 0.5), depth_mm, box, grid)
+
+
+def sharpen_folds(t1: Volume, csf: Volume, gain: Volume, levels: tuple[float, float]) -> Volume:
+    """Make sulci darker (or paler) than they are, as though each held `gain` times as much CSF.
+
+    Args:
+        t1: Intensities.
+        csf: Fraction of CSF, in [0, 1].
+        gain: How much more CSF, from place to place; 1 changes nothing.
+        levels: Intensities of CSF and of what it replaces.
+    """
+    more = (csf * gain).clamp(0, 1) - csf
+    return t1 - more.clamp(min=0) * (t1 - levels[0]).clamp(min=0) - more.clamp(max=0) * (levels[1] - t1).clamp(min=0)
+
+
+def guess_tissues(t1: Volume, inside: Region) -> tuple[Volume, Volume]:
+    """Split intensities into CSF, grey and white matter by three-means; return the fractions of grey and white."""
+    values = t1[inside]
+    sample = values[:: max(values.numel() // 100_000, 1)].cpu().numpy()
+    means = np.percentile(sample, [8, 40, 85])
+    for _ in range(30):
+        nearest = np.abs(sample[:, None] - means).argmin(axis=1)
+        if len(np.unique(nearest)) < 3:
+            raise ImageError("does not show three tissues, expected a T1-weighted scan")
+        means = np.array([sample[nearest == tissue].mean() for tissue in range(3)])
+    csf, grey, white = (float(mean) for mean in means)
+    return (
+        stretch(t1, (csf, grey, white), (0.0, 1.0, 0.0)).clamp(0, 1) * inside,
+        stretch(t1, (csf, grey, white), (0.0, 0.0, 1.0)).clamp(0, 1) * inside,
+    )
+
+
+def _require_mni_brain(inside: Region, grid: Grid) -> None:
+    volume_ml = int(inside.sum()) * grid.spacing_mm**3 / 1000
+    if not SMALLEST_BRAIN_ML <= volume_ml <= LARGEST_BRAIN_ML:
+        raise ImageError(
+            f"holds {volume_ml:.0f} mL above 0 on the cohort's grid, expected {SMALLEST_BRAIN_ML:.0f} to "
+            f"{LARGEST_BRAIN_ML:.0f}; give a skull-stripped scan in MNI152 space with background 0"
+        )
+    centre = [float((axis * inside).sum() / inside.sum()) for axis in grid.axes_mm(inside.device)]
+    if max(abs(found - usual) for found, usual in zip(centre, MNI_CENTRE_MM, strict=True)) > FARTHEST_CENTRE_MM:
+        place = ", ".join(f"{found:.0f}" for found in centre)
+        raise ImageError(f"has its centre at ({place}) mm, expected about {MNI_CENTRE_MM}; register it to MNI152 first")
+
+
+def _tissue_levels(t1: Volume, csf: Volume, grey: Volume, white: Volume) -> Sequence[float]:
+    """Intensity of pure CSF, grey and white matter, in rising order."""
+    parts = ((csf, 0.2), (grey, 0.5), (white, 0.5))
+    levels = []
+    for fraction, quantile in parts:
+        pure = t1[fraction > 0.9]
+        if pure.numel() < 50:
+            raise ImageError("does not show three tissues, expected a T1-weighted scan")
+        levels.append(float(np.quantile(pure[:: max(pure.numel() // 100_000, 1)].cpu().numpy(), quantile)))
+    if not 0 < levels[0] < levels[1] < levels[2]:
+        raise ImageError(
+            f"shows CSF, grey and white matter at {levels[0]:.3g}, {levels[1]:.3g} and {levels[2]:.3g}, "
+            "expected rising intensities as in a T1-weighted scan"
+        )
+    return levels
+
+
+def _depth_mm(inside: Region, grid: Grid) -> Volume:
+    stride = max(round(3 / grid.spacing_mm), 1)
+    coarse = ndimage.binary_fill_holes(inside[::stride, ::stride, ::stride].cpu().numpy())
+    depth = ndimage.distance_transform_edt(np.pad(coarse, 1), sampling=grid.spacing_mm * stride)[1:-1, 1:-1, 1:-1]
+    fine = enlarge(torch.from_numpy(depth.astype(np.float32)).to(inside.device), inside.shape, stride)
+    return blur(fine, 1.0) * inside

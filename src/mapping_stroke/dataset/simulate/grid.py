@@ -1,0 +1,93 @@
+"""The grid of a simulated cohort, and bringing scans and masks onto it through their affines."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from mapping_stroke.dataset.simulate.volume import Volume, look_up
+from mapping_stroke.image import Affine
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Voxels in RAS order without rotation.
+
+    Attributes:
+        shape: Voxels along each axis.
+        spacing_mm: Length of a voxel's edge, the same along each axis.
+        origin_mm: Centre of the first voxel, RAS.
+    """
+
+    shape: tuple[int, int, int]
+    spacing_mm: float
+    origin_mm: tuple[float, float, float]
+
+    @property
+    def affine(self) -> Affine:
+        """Voxel index to RAS millimetres."""
+        affine = np.diag([self.spacing_mm] * 3 + [1.0])
+        affine[:3, 3] = self.origin_mm
+        return affine
+
+    def crop(self, box: Box) -> "Grid":
+        """The part of this grid inside a box."""
+        x, y, z = (axis.stop - axis.start for axis in box)
+        moved = [origin + axis.start * self.spacing_mm for origin, axis in zip(self.origin_mm, box, strict=True)]
+        return Grid((x, y, z), self.spacing_mm, (moved[0], moved[1], moved[2]))
+
+    def axes_mm(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Millimetre positions along each axis, shaped to broadcast over a volume."""
+        positions = [
+            origin + self.spacing_mm * torch.arange(length, dtype=torch.float32, device=device)
+            for origin, length in zip(self.origin_mm, self.shape, strict=True)
+        ]
+        return positions[0].view(-1, 1, 1), positions[1].view(1, -1, 1), positions[2].view(1, 1, -1)
+
+
+ATLAS_GRID = Grid((197, 233, 189), 1.0, (-98.0, -134.0, -72.0))
+"""MNI152NLin2009aSym at 1 mm, the grid of ATLAS R2.0 and of the ICBM152 2009a template."""
+
+
+def coarser(grid: Grid, factor: int) -> Grid:
+    """The grid of every `factor`-th voxel."""
+    x, y, z = (-(-length // factor) for length in grid.shape)
+    return Grid((x, y, z), grid.spacing_mm * factor, grid.origin_mm)
+
+
+def resample(volume: Float32[Tensor, "a b c"], affine: Affine, grid: Grid) -> Volume:
+    """Bring a volume onto a grid by linear interpolation; 0 where it does not reach.
+
+    Args:
+        volume: Intensities, or 0 and 1 for a mask (then compare the result with 0.5).
+        affine: Voxel index of `volume` to RAS millimetres; any orientation, spacing and rotation.
+        grid: Where to.
+
+    Returns:
+        The volume on `grid`, on the same device.
+    """
+    result = torch.zeros(grid.shape, device=volume.device)
+    to_grid = np.linalg.inv(grid.affine) @ affine
+    box = _reached(volume.shape, to_grid, grid.shape)
+    if any(side.stop <= side.start for side in box):
+        return result
+    part = grid.crop(box)
+    to_source = np.linalg.inv(affine)
+    x, y, z = part.axes_mm(volume.device)
+    places = [float(row[0]) * x + float(row[1]) * y + float(row[2]) * z + float(row[3]) for row in to_source[:3]]
+    result[box] = look_up(volume[None], places)[0]
+    return result
+
+
+def _reached(shape: Sequence[int], to_grid: Affine, limits: Sequence[int]) -> Box:
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) + 1) - 1  # one voxel beyond: values fade to 0
+    places = (to_grid @ np.c_[corners, np.ones(8)].T)[:3]
+    low = np.maximum(np.floor(places.min(axis=1)).astype(int), 0)
+    high = np.minimum(np.ceil(places.max(axis=1)).astype(int) + 1, limits)
+    x, y, z = (slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
+    return x, y, z

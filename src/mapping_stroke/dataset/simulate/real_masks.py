@@ -1,0 +1,102 @@
+"""Lesions from real masks: chosen near the asked load, then scaled, combined and trimmed to it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from mapping_stroke.dataset.simulate.anatomy import Brain
+from mapping_stroke.dataset.simulate.grid import resample
+from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, top_voxels
+from mapping_stroke.image import Affine, Image
+from mapping_stroke.lesions import bounding_box
+
+SMALLEST_SCALE, LARGEST_SCALE = 0.5, 1.3
+"""A real mask is made smaller or larger by no more than this along each axis; the rest is trimmed."""
+ENOUGH = 0.85
+"""Share of the asked load below which another mask is added."""
+
+
+@dataclass(frozen=True, eq=False)
+class RealMask:
+    """A real lesion mask, cut to the box that holds it.
+
+    Attributes:
+        name: Where it comes from.
+        voxels: 1 inside lesions.
+        affine: Voxel index of the cut array to RAS millimetres, MNI space.
+        volume_mm3: Of all its lesions.
+    """
+
+    name: str
+    voxels: Float32[np.ndarray, "x y z"]
+    affine: Affine
+    volume_mm3: float
+
+
+def cut_mask(name: str, image: Image) -> RealMask | None:
+    """Cut a mask (inside: above 0.5) to the box that holds it; None where it is empty."""
+    inside = image.voxels > 0.5
+    if not inside.any():
+        return None
+    box = bounding_box(inside)
+    affine = image.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [side.start for side in box]
+    cut = np.pad(inside[box], 1).astype(np.float32)
+    affine[:3, 3] -= affine[:3, :3].sum(axis=1)
+    return RealMask(name, cut, affine, float(inside.sum()) * image.voxel_volume_mm3)
+
+
+def fit_masks(
+    brain: Brain, allowed: Region, masks: Sequence[RealMask], load_mm3: float, rng: np.random.Generator
+) -> tuple[Region, list[str]]:
+    """Place real masks so that together they come near a load.
+
+    Args:
+        brain: Where they go; the masks are in the same space (MNI).
+        allowed: Where a lesion may be.
+        masks: What may be used, at least one.
+        load_mm3: The load to come near.
+        rng: Source of flips, shifts and small rotations.
+
+    Returns:
+        The lesions, never more than the asked load, less where the masks do not give it; the names of those used.
+    """
+    load_vox = max(round(load_mm3 / brain.grid.spacing_mm**3), 1)
+    order = sorted(masks, key=lambda mask: abs(np.log(mask.volume_mm3 / load_mm3)))
+    score = torch.zeros(brain.grid.shape, device=brain.device)
+    used: list[str] = []
+    found = 0
+    for mask in order:
+        missing_mm3 = load_mm3 - found * brain.grid.spacing_mm**3
+        score = torch.maximum(score, _place(brain, mask, missing_mm3, rng))
+        used.append(mask.name)
+        found = int((allowed & (score > 0.5)).sum())
+        if found >= ENOUGH * load_vox:
+            break
+    return top_voxels(score, allowed & (score > 0.05), load_vox), used
+
+
+def _place(brain: Brain, mask: RealMask, target_mm3: float, rng: np.random.Generator) -> Volume:
+    """The mask on the brain's grid, scaled towards a volume, moved a little, softened so that it can be trimmed."""
+    scale = float(np.clip((target_mm3 / mask.volume_mm3) ** (1 / 3), SMALLEST_SCALE, LARGEST_SCALE))
+    centre = mask.affine @ np.append(np.argwhere(mask.voxels > 0.5).mean(axis=0), 1.0)
+    placed = resample(
+        torch.from_numpy(mask.voxels).to(brain.device), _vary(centre[:3], scale, rng) @ mask.affine, brain.grid
+    )
+    radius_mm = scale * (mask.volume_mm3 * 3 / (4 * np.pi)) ** (1 / 3)
+    return blur(placed, brain.vox(min(0.09 * radius_mm, 1.2)))
+
+
+def _vary(centre_mm: np.ndarray, scale: float, rng: np.random.Generator) -> Affine:
+    """Scale and rotate about a centre, shift, and perhaps mirror left to right."""
+    x, y, z = rng.normal(0, 0.08, 3)
+    turn = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    linear = (np.eye(3) + turn) * scale * (1 + rng.normal(0, 0.05, 3))
+    move = np.eye(4)
+    move[:3, :3] = linear
+    move[:3, 3] = centre_mm - linear @ centre_mm + rng.normal(0, 3, 3)
+    mirror = np.diag([-1.0 if rng.random() < 0.5 else 1.0, 1.0, 1.0, 1.0])
+    return mirror @ move
