@@ -1,5 +1,6 @@
 """What the documentation says exists: links, commands, make targets; and its Python runs."""
 
+import dataclasses
 import re
 import shlex
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mapping_stroke import cli
+from mapping_stroke.training.schemes import CONTAINER_SCHEMES, SCHEMES, SIZES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -71,3 +73,38 @@ def test_every_command_has_its_section_in_the_reference() -> None:
     assert re.findall(r"^## `mapping ([a-z]+)`", text, re.MULTILINE) == [
         command.__name__.lower() for command in cli.COMMANDS
     ]
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.__name__)
+def test_the_reference_names_every_argument_and_no_other(command: type) -> None:
+    text = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
+    section = text.partition(f"## `mapping {command.__name__.lower()}`")[2].partition("\n## ")[0]
+    rows = set(re.findall(r"^\| (`--[a-z-]+`|[A-Z_]+)", section, re.MULTILINE))
+    options = {f"`--{field.name.replace('_', '-')}`" for field in dataclasses.fields(command)}
+    positional = {field.name.upper() for field in dataclasses.fields(command)}
+    assert len(rows) == len(options)
+    assert rows <= options | positional
+
+
+def test_the_tables_of_schemes_and_sizes_are_those_of_the_code() -> None:
+    text = (ROOT / "docs" / "reference" / "schemes.md").read_text(encoding="utf-8")
+    container = {scheme.name: scheme for scheme in CONTAINER_SCHEMES}
+    for scheme in SCHEMES:
+        assert re.search(
+            rf"^\| `{scheme.name}` \| {scheme.encoder} \|.*\| {scheme.full_epochs}\b.*\|$", text, re.MULTILINE
+        )
+        if container[scheme.name].full_epochs != scheme.full_epochs:
+            assert f"{scheme.full_epochs} (container: {container[scheme.name].full_epochs})" in text
+    sizes = [SIZES[name] for name in ("full", "small", "tiny")]
+    for name, cells in {
+        "voxels": [f"{size.preprocess.spacing_mm:g} mm" for size in sizes],
+        "patch, voxels": [" x ".join(map(str, size.patch)) for size in sizes],
+        "features, plain": [" ".join(map(str, size.plain.features)) for size in sizes],
+        "features, residual": [" ".join(map(str, size.residual.features)) for size in sizes],
+        "residual blocks": [" ".join(map(str, size.residual.depths)) for size in sizes],
+        "epochs": ["the scheme's own" if size.epochs is None else str(size.epochs) for size in sizes],
+        "steps an epoch": [str(size.steps_per_epoch) for size in sizes],
+        "validation steps an epoch": [str(size.validation_steps) for size in sizes],
+        "momentum": [str(size.momentum) for size in sizes],
+    }.items():
+        assert f"| {name} | {' | '.join(cells)} |" in text
