@@ -1,0 +1,70 @@
+"""`mapping evaluate` from end to end."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mapping_stroke import cli
+from mapping_stroke.experiment.postprocess import postprocess_run
+from mapping_stroke.files import read_csv
+from mapping_stroke.image import write_image
+from predicted_runs import AFFINE, reference_mask, write_predicted_run
+
+
+def call(root: Path, *more: str) -> int:
+    folders = [str(root / "masks"), "--references", str(root / "references"), "-o", str(root / "scores")]
+    return cli.main(["evaluate", *folders, *more])
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder of one mask and one of its reference."""
+    for folder in ("masks", "references"):
+        write_image(tmp_path / folder / "one_mask.nii.gz", reference_mask(), AFFINE)
+    return tmp_path
+
+
+def test_a_run_folder_keeps_its_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_predicted_run(tmp_path / "run")
+    postprocess_run(run)
+    assert cli.main(["evaluate", str(run.path)]) == 0
+    assert len(read_csv(run.scores_csv)) == 8
+    assert "ensemble-pp   0.67 ± 0.00" in capsys.readouterr().out
+
+
+def test_any_folder_of_masks_is_scored(root: Path) -> None:
+    assert call(root) == 0
+    assert call(root) == 0
+    files = sorted(path.name for path in (root / "scores").iterdir())
+    assert files == ["run.json", "scored.json", "scores.csv", "summary.csv"]
+    assert read_csv(root / "scores" / "scores.csv")[0]["dice"] == "1.0"
+
+
+def test_another_profile_needs_another_folder_or_overwrite(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call(root)
+    assert call(root, "--profile", "isles2026") == 2
+    assert "holds another run (differs in profile)" in capsys.readouterr().err
+    assert call(root, "--profile", "isles2026", "--overwrite") == 0
+
+
+def test_masks_of_different_shapes_give_status_3_and_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_image(root / "masks" / "one_mask.nii.gz", np.zeros((2, 2, 2), np.bool_), AFFINE)
+    assert call(root) == 3
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert "has shape (2, 2, 2), its reference" in told[0]
+
+
+def test_a_missing_reference_writes_nothing(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "references" / "one_mask.nii.gz").unlink()
+    assert call(root) == 2
+    assert "holds 0 references of one" in capsys.readouterr().err
+    assert not (root / "scores").exists()
+
+
+def test_references_and_output_go_together(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", str(root / "masks"), "-o", str(root / "scores")]) == 2
+    assert "--references and -o go together" in capsys.readouterr().err
+    assert cli.main(["evaluate", str(root / "masks")]) == 2
+    assert "is no run folder; name the reference masks with --references" in capsys.readouterr().err

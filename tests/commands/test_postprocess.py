@@ -1,0 +1,61 @@
+"""`mapping postprocess` from end to end."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mapping_stroke import cli
+from mapping_stroke.image import read_image
+from predicted_runs import SHAPE, write_predicted_run, write_probability
+
+
+def test_a_run_folder_keeps_its_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_predicted_run(tmp_path / "run")
+    assert cli.main(["postprocess", str(run.path), "--rule", "paper"]) == 0
+    assert len(list(run.masks("ensemble-pp").glob("*_mask.nii.gz"))) == 3
+    assert capsys.readouterr().out == f"Masks: {run.path / 'postprocess'}\n"
+
+
+def test_any_folder_of_maps_goes_to_another_folder(tmp_path: Path) -> None:
+    write_probability(tmp_path / "maps", "one")
+    call = ["postprocess", str(tmp_path / "maps"), "-o", str(tmp_path / "masks")]
+    assert cli.main(call) == 0
+    assert cli.main(call) == 0
+    assert sorted(path.name for path in (tmp_path / "masks").iterdir()) == [
+        "one_mask.nii.gz",
+        "run.json",
+        "settings.json",
+    ]
+    assert np.argwhere(read_image(tmp_path / "masks" / "one_mask.nii.gz").voxels).tolist() == [[1, 1, 1]]
+
+
+def test_another_rule_needs_another_folder_or_overwrite(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_probability(tmp_path / "maps", "one")
+    call = ["postprocess", str(tmp_path / "maps"), "-o", str(tmp_path / "masks")]
+    cli.main(call)
+    assert cli.main([*call, "--rule", "none"]) == 2
+    assert "holds another run (differs in rule)" in capsys.readouterr().err
+    assert cli.main([*call, "--rule", "none", "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize("value", [1.5, -0.5])
+def test_a_bad_map_gives_status_3_and_one_line(
+    value: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_probability(tmp_path / "maps", "one", np.full(SHAPE, value, np.float32))
+    assert cli.main(["postprocess", str(tmp_path / "maps"), "-o", str(tmp_path / "masks")]) == 3
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert "probabilities must lie in [0, 1]" in told[0]
+
+
+def test_a_folder_without_maps_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["postprocess", str(tmp_path), "-o", str(tmp_path / "masks")]) == 2
+    assert "holds no <case>_probability.nii.gz" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_no_run_needs_an_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["postprocess", str(tmp_path)]) == 2
+    assert "is no run folder; name a folder for its masks with -o" in capsys.readouterr().err
