@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from mapping_stroke.files import fingerprint, read_csv, sha256, write_csv, write_json, write_text, written_whole
+from mapping_stroke.files import (
+    fingerprint,
+    read_csv,
+    read_json,
+    sha256,
+    write_csv,
+    write_json,
+    write_text,
+    written_whole,
+)
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path: Path) -> None:
@@ -79,3 +88,16 @@ def test_a_fingerprint_forgets_the_order_of_keys_and_nothing_else() -> None:
     assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
     assert len(fingerprint(None)) == 16
+
+
+def test_a_table_may_be_separated_by_tabs(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.tsv", ["lesion", "volume_ml"], [{"lesion": 1, "volume_ml": 2.5}], delimiter="\t")
+    assert (tmp_path / "t.tsv").read_text() == "lesion\tvolume_ml\n1\t2.5\n"
+
+
+def test_json_is_read_back_and_damage_is_told(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", [1, "ä", None])
+    assert read_json(tmp_path / "a.json") == [1, "ä", None]
+    write_text(tmp_path / "a.json", "[1,")
+    with pytest.raises(ValueError, match="Expecting value"):
+        read_json(tmp_path / "a.json")

@@ -9,7 +9,16 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - the name its users know
 
 from mapping_stroke.errors import GeometryError, ImageError
-from mapping_stroke.image import Image, image_stem, image_suffix, read_image, require_same_grid, write_image
+from mapping_stroke.image import (
+    Image,
+    from_ras_axes,
+    image_stem,
+    image_suffix,
+    read_image,
+    require_same_grid,
+    to_ras_axes,
+    write_image,
+)
 
 OBLIQUE = np.array([[0.0, -2.0, 0.0, 30.0], [1.2, 0.0, 0.9, -40.0], [-0.9, 0.0, 1.2, 5.0], [0.0, 0.0, 0.0, 1.0]])
 """Axes swapped, turned and flipped, spacing 1.5 x 2 x 1.5 mm."""
@@ -214,3 +223,18 @@ def test_a_volume_of_several_channels_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ImageError, match=r"rgb.nrrd: has 4 dimensions"):
         read_image(tmp_path / "rgb.nrrd")
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "PSR", "SLA"])
+def test_turning_to_ras_axes_moves_no_voxel_and_can_be_undone(codes: str) -> None:
+    orientation = nib.orientations.axcodes2ornt(codes)
+    affine = np.linalg.inv(nib.orientations.inv_ornt_aff(orientation, (4, 4, 4))) @ np.diag([1.0, 2.0, 3.0, 1.0])
+    image = Image(np.random.default_rng(0).random((2, 3, 4), np.float32), affine)
+    turned = to_ras_axes(image)
+    assert turned.orientation == "RAS"
+    assert turned.voxels.flags.c_contiguous
+    for index in np.ndindex(2, 3, 4):
+        point = image.affine @ [*index, 1]
+        place = np.linalg.solve(turned.affine, point)[:3].round().astype(int)
+        assert turned.voxels[tuple(place)] == image.voxels[index]
+    np.testing.assert_array_equal(from_ras_axes(turned.voxels, image), image.voxels)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mapping_stroke.errors import RunFolderError
-from mapping_stroke.run_folder import RunFolder, claim_folder, is_run_folder, read_identity
+from mapping_stroke.run_folder import RunFolder, claim_folder, is_run_folder, read_identity, require_claimable
 
 IDENTITY = {"command": "prepare", "data": "/data/atlas", "sizes": (1, 2)}
 
@@ -94,3 +94,13 @@ def test_every_stage_has_its_own_folder() -> None:
         "predict/ensemble", "postprocess/ensemble-pp", "evaluate/scores.csv", "evaluate/summary.csv",
         "report/index.html",
     ]  # fmt: skip
+
+
+def test_asking_whether_a_folder_can_be_claimed_writes_nothing(tmp_path: Path) -> None:
+    require_claimable(tmp_path / "run", IDENTITY)
+    assert not (tmp_path / "run").exists()
+    claim_folder(tmp_path / "run", IDENTITY)
+    require_claimable(tmp_path / "run", IDENTITY)
+    require_claimable(tmp_path / "run", IDENTITY | {"seed": 1}, overwrite=True)
+    with pytest.raises(RunFolderError, match="holds another run"):
+        require_claimable(tmp_path / "run", IDENTITY | {"seed": 1})

@@ -45,9 +45,7 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def write_csv(
-    path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]], delimiter: str = ","
-) -> None:
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]], delimiter: str = ",") -> None:
     """Write rows under a header line, whole or not at all; a missing value is an empty field."""
     with written_whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n", delimiter=delimiter)

@@ -141,8 +141,8 @@ def to_ras_axes(image: Image) -> Image:
     return Image(voxels, image.affine @ nib.orientations.inv_ornt_aff(axes, image.shape))
 
 
-def from_ras_axes(voxels: Voxels, target: Image) -> Voxels:
-    """Undo `to_ras_axes`: bring an array on the RAS axes of `target` back to the axis order of `target`."""
+def from_ras_axes(voxels: Voxels, target: Image) -> Float32[np.ndarray, "x2 y2 z2"]:
+    """Undo `to_ras_axes`: bring an array on the RAS axes of `target` back to the axis order (and shape) of `target`."""
     import nibabel as nib
 
     axes = nib.orientations.io_orientation(target.affine)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float32
 from scipy import ndimage
 from torch.nn import functional
 
@@ -52,7 +52,7 @@ class Prepared:
     box: tuple[slice, slice, slice]
     scan: Image
 
-    def restore(self, probability: Probability) -> Probability:
+    def restore(self, probability: Probability) -> Float32[np.ndarray, "x2 y2 z2"]:
         """Bring a map from the network grid back to the scan's own grid; 0 outside the box."""
         x, y, z = (edge.stop - edge.start for edge in self.box)
         whole = np.zeros(to_ras_axes(self.scan).shape, np.float32)
@@ -98,7 +98,7 @@ def _network_shape(ras: Image, box: tuple[slice, slice, slice], spec: Preprocess
     return x, y, z
 
 
-def _resize(voxels: Voxels, shape: tuple[int, int, int]) -> Voxels:
+def _resize(voxels: Voxels, shape: tuple[int, int, int]) -> Float32[np.ndarray, "x2 y2 z2"]:
     """Resample to a shape over the same box: means of voxels towards a coarser grid, else trilinear."""
     if voxels.shape == shape:
         return voxels
