@@ -94,9 +94,7 @@ class Case:
 
     def __post_init__(self) -> None:
         if not self.case_id or set("/\\") & set(self.case_id):
-            raise CaseError(
-                f"case id {self.case_id!r}: expected a name without slashes, since files are named after it"
-            )
+            raise CaseError(f"case id {self.case_id!r}: expected a name without slashes; rename its scan")
         labelled = (self.mask, self.load_vox, self.load_ml, self.components, None if self.split == "testing" else "")
         if len({value is None for value in labelled}) > 1:
             raise CaseError(

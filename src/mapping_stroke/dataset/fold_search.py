@@ -11,10 +11,14 @@ GroupFolds = Int64[np.ndarray, " groups"]  # fold of each group
 
 COARSE_LEVELS, FINE_LEVELS = 128, 1024
 """Loads at which distributions are compared in every attempt, then in the best: quantiles, or all if they are fewer."""
+ATTEMPTS = 2000
+"""Attempts, by the number of groups: 2000 groups are dealt out in all, at least 3 times and at most once per group."""
 PARTNERS = 64
 """Exchanges tried at once for a group."""
 PATIENCE = 150
-"""Groups tried in vain before a search ends."""
+"""Groups tried in vain before a search ends; all, where there are fewer."""
+EMPTY_FOLD = 1e3
+"""Cost of a fold without cases: more than any other."""
 IMBALANCE = 0.04
 """Kolmogorov-Smirnov distance that is as bad as a fold too large by one average group."""
 SQUARINGS = 3
@@ -74,7 +78,7 @@ def search_folds(loads: CaseLoads, group_of: CaseGroups, folds: int, rng: np.ran
     several = np.flatnonzero(sizes > 1)
     of_several = Counts(counts.below[several], counts.sizes[several], folds)
     attempts = []
-    for _ in range(int(np.clip(2000 // sizes.size, 3, 20))):
+    for _ in range(max(3, min(ATTEMPTS // sizes.size, sizes.size))):
         fold_of = np.full(sizes.size, -1)
         fold_of[several] = _improve(of_several, deal_out(sizes[several], folds, rng), rng)
         attempts.append(_improve(counts, _fill_with_singles(fold_of, group_of, folds, rng), rng))
@@ -116,8 +120,6 @@ def _fill_with_singles(fold_of: GroupFolds, group_of: CaseGroups, folds: int, rn
 
 def _badness(loads: CaseLoads, group_of: CaseGroups, fold_of: GroupFolds, folds: int) -> float:
     sizes = np.bincount(fold_of[group_of], minlength=folds)
-    if sizes.min() == 0:
-        return np.inf
     too_large = float(np.abs(sizes - loads.size / folds).max()) * fold_of.size / loads.size
     return float(largest_distance(loads, fold_of[group_of], folds).max()) + IMBALANCE * too_large
 
@@ -146,10 +148,10 @@ def _improve(counts: Counts, fold_of: GroupFolds, rng: np.random.Generator) -> G
     np.add.at(below, fold_of, counts.below)
     sizes = np.bincount(fold_of, counts.sizes, counts.folds)
     costs = _costs(counts, below, sizes)
-    in_vain = 0
-    while in_vain < PATIENCE and fold_of.size:
-        in_vain += 1
-        group = int(rng.integers(fold_of.size))
+    order, turn, in_vain = rng.permutation(fold_of.size), 0, 0
+    while in_vain < min(PATIENCE, fold_of.size):
+        group = int(order[turn % fold_of.size])
+        turn, in_vain = turn + 1, in_vain + 1
         fold = fold_of[group]
         changes = _propose(counts, fold_of, group, rng)
         here = _costs(counts, below[fold] + changes.below, sizes[fold] + changes.sizes)
@@ -192,4 +194,5 @@ def _costs(
     too_large = (sizes - total / counts.folds) * counts.sizes.size / total
     for _ in range(SQUARINGS):
         distances *= distances
-    return np.asarray(distances.mean(axis=1) + (IMBALANCE * too_large) ** (2**SQUARINGS))
+    cost = distances.mean(axis=1) + (IMBALANCE * too_large) ** (2**SQUARINGS)
+    return np.where(sizes > 0, cost, EMPTY_FOLD)

@@ -38,7 +38,7 @@ class Patterns:
 
     Attributes:
         scans: Such as `*_T1w.nii.gz` or `*/T1.nii.gz`, relative to the data folder (`**/` is any folder). What the
-            wildcards of the file name stand for is the case id, or those of its folders where it has none.
+            wildcards of the file name stand for is the case id; where it has none, the folders that have one.
         masks: Such as `{id}_lesion.nii.gz` or `../masks/{id}*.nii`, relative to the scan's folder or the data folder.
             `{id}` is the case id, `{name}` the scan's file name without suffix.
     """
@@ -118,22 +118,31 @@ def _id_of(match: re.Match[str], image: Path) -> str:
 
 
 def _expression(pattern: str) -> str:
-    """A name pattern as a regular expression that captures what the wildcards of the id stand for."""
-    *folders, last = pattern.split("/")
-    id_in_folders = not set("*?[") & set(last)
-    told = [_component(folder, capture=id_in_folders) for folder in folders]
-    return "".join(told) + _component(last, capture=not id_in_folders).removesuffix("/")
+    """A name pattern as a regular expression whose groups make the id.
+
+    Captured is what lies between the first and the last wildcard of the file name, else every folder with a wildcard.
+    """
+    *folders, name = pattern.split("/")
+    pieces = _pieces(name)
+    if len(pieces) == 1:
+        return "".join(_folder(folder, capture=True) for folder in folders) + pieces[0]
+    around = "".join(_folder(folder, capture=False) for folder in folders)
+    return f"{around}{pieces[0]}({''.join(pieces[1:-1])}){pieces[-1]}"
 
 
-def _component(component: str, *, capture: bool) -> str:
-    """One folder or file name with a slash behind; captured is what lies between its first and its last wildcard."""
-    if component == "**":
+def _folder(folder: str, *, capture: bool) -> str:
+    """A folder's name with the slash behind it, as a regular expression."""
+    if folder == "**":
         return "(.*/)?" if capture else "(?:.*/)?"
-    pieces = re.split(r"(\*+|\?|\[[^]]+\])", component)
-    told = [re.escape(piece) if number % 2 == 0 else _wildcard(piece) for number, piece in enumerate(pieces)]
-    if len(told) > 1 and capture:
-        told = [told[0], "(", *told[1:-1], ")", told[-1]]
-    return "".join(told) + "/"
+    pieces = _pieces(folder)
+    told = "".join(pieces)
+    return f"({told})/" if capture and len(pieces) > 1 else f"{told}/"
+
+
+def _pieces(name: str) -> list[str]:
+    """Plain text and wildcards in turn, as regular expressions; the first and the last are plain, perhaps empty."""
+    pieces = re.split(r"(\*+|\?|\[[^]]+\])", name)
+    return [_wildcard(piece) if number % 2 else re.escape(piece) for number, piece in enumerate(pieces)]
 
 
 def _wildcard(piece: str) -> str:
