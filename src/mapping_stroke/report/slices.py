@@ -137,6 +137,7 @@ def show_slice(axes: Axes, grey: Float32[np.ndarray, "row column"], viewer: View
         aspect=viewer.pixel_aspect,
         interpolation="bilinear",
     )
+    axes.set(xticks=[], yticks=[])
     axes.set_axis_off()
     for x, letter, side in ((0.03, "R", "left"), (0.97, "L", "right")):
         mark = axes.text(x, 0.97, letter, transform=axes.transAxes, fontsize=7.5, color=PALE, ha=side, va="top")

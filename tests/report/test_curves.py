@@ -1,0 +1,42 @@
+"""Learning curves."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from mapping_stroke.errors import CaseError
+from mapping_stroke.report.curves import _running_mean, draw_learning_curves, read_epochs
+from small_runs import write_epochs
+
+
+@pytest.mark.parametrize("epochs", [1, 5, 100])
+def test_courses_of_any_length_are_drawn(epochs: int, tmp_path: Path) -> None:
+    write_epochs(tmp_path / "epochs.csv", epochs)
+    course = read_epochs(tmp_path / "epochs.csv")
+    assert course.epoch.tolist() == list(range(epochs))
+    draw_learning_curves({"default": {0: course, 1: course}, "own-scheme": {3: course}}, tmp_path / "curves.png")
+    assert imread(tmp_path / "curves.png").std() > 0
+
+
+def test_no_training_is_said(tmp_path: Path) -> None:
+    draw_learning_curves({}, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").is_file()
+
+
+def test_an_empty_field_is_undefined(tmp_path: Path) -> None:
+    (tmp_path / "epochs.csv").write_text("epoch,loss,validation_loss,foreground_dice\n0,0.5,,\n")
+    assert np.isnan(read_epochs(tmp_path / "epochs.csv").validation_loss).all()
+
+
+@pytest.mark.parametrize("text", ["epoch,loss\n0,1\n", "epoch,loss,validation_loss,foreground_dice\n0,x,1,1\n"])
+def test_a_damaged_table_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "epochs.csv").write_text(text)
+    with pytest.raises(CaseError, match="is no table of epochs"):
+        read_epochs(tmp_path / "epochs.csv")
+
+
+def test_the_running_mean_passes_over_undefined_epochs() -> None:
+    mean = _running_mean(np.array([np.nan, 1.0, np.nan, 2.0]))
+    np.testing.assert_allclose(mean, [np.nan, 1.0, 1.0, 1.1])
