@@ -80,7 +80,7 @@ def one_core() -> Iterator[None]:
 def report(result: Race, command: str) -> str:
     """The result as Markdown: date, machine, command, medians and their ratio."""
     machine = describe_environment()
-    packages = ", ".join(f"{package} {version(package)}" for package in ("numpy", "scipy"))
+    packages = ", ".join(f"{package} {version(package)}" for package in ("mapping-stroke", "numpy", "scipy"))
     rows = (("ours", result.ours_s), ("reference way", result.reference_s))
     return "\n".join(
         [

@@ -33,7 +33,7 @@ def evaluate_run(run: RunFolder, profile: str = "atlas2022") -> list[str]:
         RunFolderError: A stage before this one has not finished, or there is no mask of any labelled case.
     """
     chosen = find_profile(profile)
-    cases = [case for case in read_cases(run.require(run.cases_csv, "prepare")) if case.mask is not None]
+    cases = [case for case in read_cases(run.require(run.cases_csv, "prepare DATA -o")) if case.mask is not None]
     folds = read_folds(run.require(run.folds_csv, "folds"), cases)
     masks = run.require(run.masks(ENSEMBLE).parent, "postprocess")
     comparisons = []
