@@ -47,7 +47,7 @@ def stored_as(orientation: str, voxels: np.ndarray) -> tuple[np.ndarray, np.ndar
 def write_small_run(
     path: Path, case_ids: Sequence[str] = ("a", "b", "c", "d", "e", "f"), methods: Sequence[str] = METHODS
 ) -> RunFolder:
-    """Cases with ever larger lesions, and an unlabelled one; every method misses some, `ensemble-pp` all of the first."""
+    """Cases with ever larger lesions, one unlabelled; every method misses some, `ensemble-pp` all of the first."""
     run = RunFolder(path / "run")
     cases, scores = [], []
     for number, case_id in enumerate(case_ids):

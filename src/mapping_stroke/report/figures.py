@@ -169,7 +169,7 @@ def draw_comparisons(comparisons: Sequence[Comparison], methods: Sequence[str], 
 
 def _draw_method(axes: Axes, row: Comparison, method: str) -> None:
     if method not in row.predictions:
-        axes.text(0.5, 0.5, "no mask", transform=axes.transAxes, ha="center", va="center", fontsize=8, color=PALE)
+        caption(axes, "no mask")
         return
     axes.imshow(
         agreement(row.predictions[method], row.reference), aspect=row.viewer.pixel_aspect, interpolation="nearest"
