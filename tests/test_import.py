@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
+
+import mapping_stroke
 
 HEAVY = ("torch", "tyro", "nibabel", "SimpleITK", "matplotlib", "pandas", "nilearn", "sklearn", "lightning_fabric")
 EDGES = ("tyro", "nibabel", "SimpleITK", "nilearn", "matplotlib", "pandas", "jinja2", "sklearn")
@@ -34,3 +37,20 @@ def test_the_core_imports_where_no_reader_is_installed() -> None:
     imports = "\n".join(f"import mapping_stroke.{module}" for module in core)
     done = subprocess.run([sys.executable, "-c", block + imports], capture_output=True, text=True, check=False)
     assert (done.stderr, done.returncode) == ("", 0)
+
+
+def test_the_public_names_are_what_they_say_in_whatever_order_modules_are_imported() -> None:
+    program = (
+        "import mapping_stroke as ms, mapping_stroke.postprocess, mapping_stroke.inference.segmentation\n"
+        "from mapping_stroke.postprocess import RULES\n"
+        "assert {name for name in ms.__all__ if not callable(getattr(ms, name))} == set()\n"
+        "assert ms.postprocess.__module__ == 'mapping_stroke.postprocess' and len(RULES) == 4\n"
+        "assert dir(ms) == sorted(ms.__all__) and len(ms.__all__) <= 15\n"
+        "assert not hasattr(ms, 'nothing')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.stderr, done.returncode) == ("", 0)
+
+
+def test_the_version_is_the_distribution_s() -> None:
+    assert mapping_stroke.__version__ == version("mapping-stroke")
