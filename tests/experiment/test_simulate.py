@@ -10,7 +10,8 @@ from mapping_stroke.dataset.layouts import find_cases
 from mapping_stroke.dataset.simulate.cohort import Person, deal_masks, plan_cohort
 from mapping_stroke.dataset.simulate.grid import ATLAS_GRID, coarser
 from mapping_stroke.errors import CaseError, ImageError, RunFolderError
-from mapping_stroke.experiment.simulate import Request, Sources, find_sources, places_of, simulate_cohort
+from mapping_stroke.experiment.simulate import find_sources, places_of, simulate_cohort
+from mapping_stroke.experiment.simulation_tables import Request, Sources
 from mapping_stroke.image import read_image, write_image
 from mapping_stroke.lesions import find_lesions
 

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+import tyro
 
 
 @dataclass(frozen=True)
@@ -13,18 +14,18 @@ class Simulate:
     The first subjects of a larger cohort are those of a smaller one of the same seed: run it again with more to add.
     """
 
-    out: Positional[Path]
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """Folder to write: Training/ with masks; Testing/ without, its true masks in Testing_reference/."""
     subjects: int
     """Training cases."""
     seed: int
     """Number that decides everything."""
-    lesions: Path | None = None
+    lesions: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of real lesion masks in MNI space, on any grid; without it lesions are drawn."""
-    brains: Path | None = None
+    brains: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of real skull-stripped *_T1w.nii.gz in MNI space, perhaps with *_tissues.nii.gz (1 CSF, 2 grey, 3 white);
     without it the ICBM152 template is used. Scans whose names agree up to the first _ are of one person."""
-    rescans: tuple[str, ...] = ()
+    rescans: Annotated[tuple[str, ...], tyro.conf.arg(metavar="A=B")] = ()
     """People who are in --brains under two names, such as 1003=1023: all their cases become one subject."""
     unlabelled: int = 0
     """Scans without masks in Testing/, of other people than the training cases."""
@@ -35,7 +36,8 @@ class Simulate:
 
     def run(self) -> int:
         """Simulate what is not there yet."""
-        from mapping_stroke.experiment.simulate import Request, find_sources, simulate_cohort
+        from mapping_stroke.experiment.simulate import find_sources, simulate_cohort
+        from mapping_stroke.experiment.simulation_tables import Request
 
         sources = find_sources(self.lesions, self.brains, self.rescans, self.licence)
         request = Request(self.subjects, self.seed, self.unlabelled)

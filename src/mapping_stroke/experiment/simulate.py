@@ -1,12 +1,9 @@
 """Writing a simulated cohort in the layout of ATLAS R2.0."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,68 +11,35 @@ from mapping_stroke.console import name_files, say, track
 from mapping_stroke.dataset.simulate.anatomy import Brain
 from mapping_stroke.dataset.simulate.case import SimulatedCase, draw_look, simulate_case
 from mapping_stroke.dataset.simulate.cohort import PlannedCase, deal_masks, plan_cohort
-from mapping_stroke.dataset.simulate.grid import ATLAS_GRID, Grid
+from mapping_stroke.dataset.simulate.grid import Grid
 from mapping_stroke.dataset.simulate.loads import split_load
 from mapping_stroke.dataset.simulate.real_masks import RealMask, fit_masks
 from mapping_stroke.dataset.simulate.shapes import allowed_region, draw_lesions
 from mapping_stroke.dataset.simulate.volume import Region
 from mapping_stroke.errors import CaseError
 from mapping_stroke.experiment.simulation_sources import (
-    NOT_STATED,
-    TEMPLATE_LICENCE,
     BrainFolder,
     find_brains,
     find_masks,
-    fingerprint_files,
     read_brain,
     read_mask,
     read_template,
 )
-from mapping_stroke.files import write_json, write_text
+from mapping_stroke.experiment.simulation_tables import (
+    Request,
+    Sources,
+    case_facts,
+    cohort_identity,
+    write_description,
+    write_participants,
+)
+from mapping_stroke.files import write_json
 from mapping_stroke.image import read_image, write_image
-from mapping_stroke.lesions import find_lesions
 from mapping_stroke.run_folder import claim_folder
 
-GENERATOR_VERSION = 1
-"""Raised whenever the same seed gives other voxels."""
 SPACE = "MNI152NLin2009aSym"
-TEMPLATE = "icbm152-2009a-sym"
 TEMPLATE_STRENGTH, REAL_STRENGTH = 1.0, 0.5
 """How far anatomy is deformed: real brains differ already."""
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What a cohort is made from.
-
-    Attributes:
-        brains: Real brains; None for the template.
-        lesions: Folder of real masks; None for drawn lesions.
-        masks: Its files.
-        licence: What the user says about both.
-    """
-
-    brains: BrainFolder | None = None
-    lesions: Path | None = None
-    masks: tuple[Path, ...] = ()
-    licence: str = ""
-
-
-@dataclass(frozen=True)
-class Request:
-    """How much is asked for.
-
-    Attributes:
-        subjects: Training cases.
-        seed: Of everything.
-        unlabelled: Testing scans.
-        grid: The cohort's; another than that of ATLAS in tests.
-    """
-
-    subjects: int
-    seed: int
-    unlabelled: int = 0
-    grid: Grid = ATLAS_GRID
 
 
 @dataclass(frozen=True)
@@ -119,8 +83,8 @@ def simulate_cohort(out: Path, request: Request, sources: Sources, *, overwrite:
     people = None if sources.brains is None else sources.brains.people
     cases = plan_cohort(request.seed, request.subjects, request.unlabelled, people)
     _try_sources(cases, sources, request)
-    claim_folder(out, _identity(request, sources), overwrite=overwrite)
-    _write_description(out, request, sources)
+    claim_folder(out, cohort_identity(request, sources), overwrite=overwrite)
+    write_description(out, request, sources)
     missing = [case for case in cases if not places_of(out, case).facts.is_file()]
     if len(missing) < len(cases):
         say(f"{len(cases) - len(missing)} of {len(cases)} simulated cases are there already")
@@ -143,15 +107,6 @@ def places_of(out: Path, case: PlannedCase) -> Places:
     if case.split == "testing":
         mask = out / "Testing_reference" / f"{case.case_id}_mask.nii.gz"
     return Places(anat / f"{stem}_T1w.nii.gz", mask, anat / f"{stem}_T1w.json")
-
-
-def write_participants(out: Path) -> None:
-    """Write `participants.tsv`: one row per scan in the folder, from the facts beside each."""
-    files = sorted([*out.glob("Training/*/*/*/anat/*_T1w.json"), *out.glob("Testing/*/*/*/anat/*_T1w.json")])
-    rows = [_flat(json.loads(path.read_text(encoding="utf-8"))) for path in files]
-    columns = list(rows[0]) if rows else []
-    lines = ["\t".join(columns), *("\t".join(str(row[column]) for column in columns) for row in rows)]
-    write_text(out / "participants.tsv", "\n".join(lines) + "\n")
 
 
 class _BrainReader:
@@ -196,7 +151,7 @@ def _make_case(
     made = simulate_case(brain, lesions, look, rng)
     places = places_of(out, case)
     _write_volumes(places, made, brain, request.grid)
-    write_json(places.facts, {**_facts(case, made, masks), **asdict(look)})
+    write_json(places.facts, {**case_facts(case, made, masks), **asdict(look)})
 
 
 def _masks_of(case: PlannedCase, sources: Sources, request: Request) -> list[RealMask]:
@@ -211,77 +166,3 @@ def _write_volumes(places: Places, made: SimulatedCase, brain: Brain, grid: Grid
         whole = np.zeros(grid.shape, bool if path == places.mask else np.uint8)
         whole[brain.box] = part.cpu().numpy()
         write_image(path, whole, grid.affine)
-
-
-def _facts(case: PlannedCase, made: SimulatedCase, masks: Iterable[str]) -> dict[str, Any]:
-    lesions = find_lesions(made.mask.cpu().numpy())
-    return {
-        "participant_id": f"sub-{case.subject}",
-        "session_id": f"ses-{case.session}",
-        "site": case.site,
-        "split": case.split,
-        "simulated": True,
-        "source_brain": case.brain or TEMPLATE,
-        "source_lesions": list(masks) or ["drawn"],
-        "load_vox": int(lesions.sizes_vox.sum()),
-        "components": lesions.count,
-        "asked_load_mm3": round(case.load_mm3, 1),
-        "seed": case.seed,
-        "index": case.index,
-    }
-
-
-def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Facts as one row: the names of nested values are joined by a dot, lists by a comma."""
-    row: dict[str, str] = {}
-    for name, value in facts.items():
-        if isinstance(value, dict):
-            row |= _flat(value, f"{prefix}{name}.")
-        elif isinstance(value, list):
-            row[prefix + name] = ",".join(f"{part:.4g}" if isinstance(part, float) else str(part) for part in value)
-        else:
-            row[prefix + name] = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return row
-
-
-def _identity(request: Request, sources: Sources) -> dict[str, object]:
-    """What decides every case; the number of cases does not, so that a cohort can grow."""
-    brains = sources.brains
-    return {
-        "command": "simulate",
-        "generator": GENERATOR_VERSION,
-        "seed": request.seed,
-        "grid": asdict(request.grid),
-        "brains": TEMPLATE if brains is None else fingerprint_files(brains.folder, list(brains.scans.values())),
-        "people": None if brains is None else [list(person.scans) for person in brains.people],
-        "lesions": "drawn" if sources.lesions is None else fingerprint_files(sources.lesions, sources.masks),
-        "kept_for_testing": request.unlabelled > 0 and (brains is not None or sources.lesions is not None),
-    }
-
-
-def _write_description(out: Path, request: Request, sources: Sources) -> None:
-    stated = sources.licence or NOT_STATED
-    brains = {"What": "brains", "Name": TEMPLATE, "Licence": TEMPLATE_LICENCE}
-    if sources.brains is not None:
-        scans, people = len(sources.brains.scans), len(sources.brains.people)
-        name = f"{sources.brains.folder.name}: {scans} scans of {people} people"
-        brains = {"What": "brains", "Name": name, "Licence": stated}
-    lesions = {"What": "lesions", "Name": "drawn at random", "Licence": "Apache-2.0"}
-    if sources.lesions is not None:
-        lesions = {"What": "lesions", "Name": f"{sources.lesions.name}: {len(sources.masks)} masks", "Licence": stated}
-    description = {
-        "Name": "Simulated strokes, not patients",
-        "BIDSVersion": "1.9.0",
-        "DatasetType": "derivative",
-        "Simulated": True,
-        "Seed": request.seed,
-        "GeneratedBy": [
-            {
-                "Name": "mapping simulate",
-                "Version": version("mapping-stroke"),
-                "Description": f"Simulated lesions in healthy brains, generator version {GENERATOR_VERSION}",
-            }
-        ],
-        "SourceDatasets": [brains, lesions],
-    }
-    write_json(out / "dataset_description.json", description)

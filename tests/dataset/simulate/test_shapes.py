@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mapping_stroke.dataset.simulate.anatomy import Brain
-from mapping_stroke.dataset.simulate.shapes import DEEP_SITES, allowed_region, draw_lesions
+from mapping_stroke.dataset.simulate.shapes import DEEP_SITES, draw_lesions
 from mapping_stroke.dataset.simulate.volume import Region
 
 
@@ -46,5 +46,9 @@ def test_the_deep_sites_are_weighted_to_1() -> None:
     assert sum(site.weight for site in DEEP_SITES) == pytest.approx(1)
 
 
-def test_wide_csf_is_not_allowed_but_a_thin_sulcus_is(brain: Brain) -> None:
-    assert allowed_region(brain).sum() > 0
+@pytest.mark.parametrize("seed", range(12))
+def test_a_lesion_does_not_cross_the_tentorium(brain: Brain, allowed: Region, seed: int) -> None:
+    lesions = draw_lesions(brain, allowed, [12_000.0], np.random.default_rng(seed))
+    _, y, z = (lesions.nonzero().float() * brain.grid.spacing_mm + torch.tensor(brain.grid.origin_mm)).T
+    below = (z < -25) & (y < -50)
+    assert not below.any() or not (z > 0).any()

@@ -25,6 +25,7 @@ class Site:
         spread_mm: Standard deviation of the lesions' centres.
         axes: Relative lengths of a lesion along x, y, z.
         weight: How often, relative to the other sites.
+        largest_mm3: Lesions beyond this lie elsewhere.
     """
 
     name: str
@@ -32,18 +33,19 @@ class Site:
     spread_mm: float
     axes: Point
     weight: float
+    largest_mm3: float
 
 
 DEEP_SITES = (
-    Site("putamen", (26.0, 2.0, 2.0), 4.0, (0.65, 1.4, 1.1), 0.30),
-    Site("corona radiata", (26.0, -8.0, 26.0), 7.0, (0.7, 1.4, 1.0), 0.30),
-    Site("thalamus", (13.0, -18.0, 7.0), 4.0, (0.9, 1.0, 1.0), 0.14),
-    Site("caudate head", (14.0, 14.0, 8.0), 3.0, (0.7, 1.2, 1.2), 0.10),
-    Site("pons", (6.0, -26.0, -32.0), 4.0, (0.8, 1.0, 1.2), 0.10),
-    Site("cerebellum", (22.0, -62.0, -36.0), 9.0, (1.2, 1.2, 0.8), 0.06),
+    Site("putamen", (26.0, 2.0, 2.0), 4.0, (0.65, 1.4, 1.1), 0.30, 20_000.0),
+    Site("corona radiata", (26.0, -8.0, 26.0), 7.0, (0.7, 1.4, 1.0), 0.30, 20_000.0),
+    Site("thalamus", (13.0, -18.0, 7.0), 4.0, (0.9, 1.0, 1.0), 0.14, 5_000.0),
+    Site("caudate head", (14.0, 14.0, 8.0), 3.0, (0.7, 1.2, 1.2), 0.10, 5_000.0),
+    Site("pons", (6.0, -26.0, -32.0), 4.0, (0.8, 1.0, 1.2), 0.10, 2_500.0),
+    Site("cerebellum", (22.0, -62.0, -36.0), 9.0, (1.2, 1.2, 0.8), 0.06, 10_000.0),
 )
-LARGEST_DEEP_MM3 = 20_000.0
-"""Beyond this the lesions of deep vessels do not grow."""
+SUPRATENTORIAL_ONLY_MM3 = 25_000.0
+"""Lesions of this size and more lie in the cerebrum."""
 TISSUE_TRIES = 4000
 
 
@@ -80,8 +82,7 @@ def _draw_one(
 ) -> tuple[Box, Float32[Tensor, "a b c"], Bool[Tensor, "a b c"]]:
     """Where to look, how strongly each voxel there belongs to the lesion, and which voxels may."""
     radius_mm = (volume_mm3 * 3 / (4 * np.pi)) ** (1 / 3)
-    deep = volume_mm3 < LARGEST_DEEP_MM3 and rng.random() < (0.6 if volume_mm3 < 3_000 else 0.3)
-    site = DEEP_SITES[int(rng.choice(len(DEEP_SITES), p=[s.weight for s in DEEP_SITES]))] if deep else None
+    site = _draw_site(volume_mm3, rng)
     seed = (
         _deep_seed(brain, allowed, site, side, rng) if site else _cortical_seed(brain, allowed, volume_mm3, side, rng)
     )
@@ -101,8 +102,23 @@ def _draw_one(
         knots_vox = max(brain.vox(knots_mm), 1.5)
         score = score + roughness * share * smooth_field(part.shape, knots_vox, rng, brain.device)
     score = blur(score, min(brain.vox(0.1 * radius_mm), 1.2))
-    crosses = axes[0] * side < (-2 if site and site.name in ("pons", "cerebellum") else 1)
-    return box, score, allowed[box] & ~crosses
+    same = (axes[0] * side > -1) & (_infratentorial(axes) == _infratentorial([torch.tensor(place) for place in seed]))
+    return box, score, allowed[box] & same
+
+
+def _draw_site(volume_mm3: float, rng: np.random.Generator) -> Site | None:
+    """Where a deep vessel closed; None for a lesion of the cortex, as most large ones are."""
+    sites = [site for site in DEEP_SITES if volume_mm3 <= site.largest_mm3]
+    if not sites or rng.random() >= (0.6 if volume_mm3 < 3_000 else 0.3):
+        return None
+    weights = np.array([site.weight for site in sites])
+    return sites[int(rng.choice(len(sites), p=weights / weights.sum()))]
+
+
+def _infratentorial(axes_mm: Sequence[Tensor]) -> Tensor:
+    """Roughly, whether a place in MNI space is in the cerebellum or brain stem, which have vessels of their own."""
+    x, y, z = axes_mm
+    return (z < -12 - 0.25 * x.abs()) & ((y < -38) | ((x.abs() < 17) & (y < -12)))
 
 
 def _deep_seed(brain: Brain, allowed: Region, site: Site, side: int, rng: np.random.Generator) -> Point:
@@ -124,7 +140,9 @@ def _cortical_seed(brain: Brain, allowed: Region, volume_mm3: float, side: int, 
     depth = brain.depth_mm[x, y, z]
     places = tries.T * brain.grid.spacing_mm + torch.tensor(brain.grid.origin_mm, device=brain.device)
     lateral = places[:, 0] * side
-    good = allowed[x, y, z] & (depth > 2) & (depth < 14) & (lateral > (3 if volume_mm3 < 30_000 else 35))
+    good = allowed[x, y, z] & (depth > 2) & (depth < 14) & (lateral > 3)
+    if volume_mm3 >= SUPRATENTORIAL_ONLY_MM3:
+        good &= (lateral > 30) & ~_infratentorial(list(places.T))
     weight = good * torch.where((lateral > 30) & (places[:, 2] > -25), 3.0, 1.0)
     total = torch.cumsum(weight.double(), 0)
     chosen = int(torch.searchsorted(total, float(rng.random()) * float(total[-1])))
