@@ -178,7 +178,7 @@ def _read_example(case: Case) -> Example:
 
 
 def _draw_example(axes: Axes, example: Example) -> None:
-    caption(axes, example.title)
+    caption(axes, example.title, 7)
     if example.viewer is None or example.grey is None or example.lesion is None:
         no_data(axes, f"cannot be shown\n({example.problem})")
         return

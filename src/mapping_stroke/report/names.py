@@ -21,7 +21,7 @@ def method_label(method: str) -> str:
 
 def short_id(case_id: str) -> str:
     """A case id that fits beside a slice: a long one keeps its ends."""
-    return case_id if len(case_id) <= 26 else f"{case_id[:12]}…{case_id[-13:]}"
+    return case_id if len(case_id) <= 28 else f"{case_id[:12]}…{case_id[-13:]}"
 
 
 def load_words(load_ml: float) -> str:

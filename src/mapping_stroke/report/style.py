@@ -78,9 +78,9 @@ def row_label(axes: Axes, text: str, size: float) -> None:
     )
 
 
-def caption(axes: Axes, text: str) -> None:
+def caption(axes: Axes, text: str, size: float = 8.5) -> None:
     """A line under a slice."""
-    axes.text(0.5, -0.02, text, transform=axes.transAxes, ha="center", va="top", fontsize=8.5, color=PALE)
+    axes.text(0.5, -0.02, text, transform=axes.transAxes, ha="center", va="top", fontsize=size, color=PALE)
 
 
 def legend_below(figure: Figure, handles: Sequence[Patch | Line2D], title: str) -> None:
