@@ -19,8 +19,8 @@ PATIENCE = 150
 """Groups tried in vain before a search ends; all, where there are fewer."""
 EMPTY_FOLD = 1e3
 """Cost of a fold without cases: more than any other."""
-IMBALANCE = 0.04
-"""Kolmogorov-Smirnov distance that is as bad as a fold too large by one average group."""
+GROUP_TOO_LARGE, SHARE_TOO_LARGE = 0.04, 0.15
+"""Kolmogorov-Smirnov distance that is as bad as a fold too large by one average group; by its own size (add both)."""
 SQUARINGS = 3
 """Distances are raised to the power 2 ** 3 before they are added up, so that the largest decide."""
 
@@ -120,8 +120,13 @@ def _fill_with_singles(fold_of: GroupFolds, group_of: CaseGroups, folds: int, rn
 
 def _badness(loads: CaseLoads, group_of: CaseGroups, fold_of: GroupFolds, folds: int) -> float:
     sizes = np.bincount(fold_of[group_of], minlength=folds)
-    too_large = float(np.abs(sizes - loads.size / folds).max()) * fold_of.size / loads.size
-    return float(largest_distance(loads, fold_of[group_of], folds).max()) + IMBALANCE * too_large
+    too_large = np.abs(sizes - loads.size / folds).max() * _imbalance(loads.size, fold_of.size, folds)
+    return float(largest_distance(loads, fold_of[group_of], folds).max() + too_large)
+
+
+def _imbalance(cases: float, groups: int, folds: int) -> float:
+    """Distance that is as bad as a fold too large by one case."""
+    return GROUP_TOO_LARGE * groups / cases + SHARE_TOO_LARGE * folds / cases
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,11 +193,11 @@ def _costs(
     counts: Counts, below: Float64[np.ndarray, "n levels"], sizes: Float64[np.ndarray, " n"]
 ) -> Float64[np.ndarray, " n"]:
     """How far folds with these counts are from the rest, in load and in size; what a search makes small."""
-    total = counts.sizes.sum()
+    total = float(counts.sizes.sum())
     inside = np.clip(sizes, 1, total - 1)[:, None]
     distances = below / inside - (counts.below.sum(axis=0) - below) / (total - inside)
-    too_large = (sizes - total / counts.folds) * counts.sizes.size / total
     for _ in range(SQUARINGS):
         distances *= distances
-    cost = distances.mean(axis=1) + (IMBALANCE * too_large) ** (2**SQUARINGS)
+    too_large = (sizes - total / counts.folds) * _imbalance(total, counts.sizes.size, counts.folds)
+    cost = distances.mean(axis=1) + too_large ** (2**SQUARINGS)
     return np.where(sizes > 0, cost, EMPTY_FOLD)

@@ -72,7 +72,13 @@ def folds_run(
         f"largest Kolmogorov-Smirnov distance between a fold's loads and the rest: {largest[kind]:.4f} "
         f"(a random split: {largest['random']:.4f})"
     )
+    name_files("folds", run.folds_csv)
+    name_files("balance", run.balance_csv, _figure(run))
     return 0
+
+
+def _figure(run: RunFolder) -> Path:
+    return run.balance_csv.with_name("balance.png")
 
 
 def _sites(labelled: Sequence[Case]) -> dict[str, str]:
@@ -104,7 +110,6 @@ def _write(run: RunFolder, loads: Mapping[str, int], assignments: Mapping[str, M
     from mapping_stroke.report.exploration import draw_fold_balance
 
     assignment, *_ = assignments.values()
-    figure = run.balance_csv.with_name("balance.png")
     rows = [
         {
             "split_kind": kind,
@@ -117,6 +122,4 @@ def _write(run: RunFolder, loads: Mapping[str, int], assignments: Mapping[str, M
     ]
     write_folds(run.folds_csv, assignment)
     write_csv(run.balance_csv, BALANCE_COLUMNS, rows)
-    draw_fold_balance(loads, assignment, figure)
-    name_files("folds", run.folds_csv)
-    name_files("balance", run.balance_csv, figure)
+    draw_fold_balance(loads, assignment, _figure(run))
