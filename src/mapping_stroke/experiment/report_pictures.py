@@ -36,7 +36,7 @@ EARLIER = {
     "load_distribution": (
         "prepare/load_distribution.png",
         "Lesion loads (the paper's Fig. 2)",
-        f"The paper parts small from large at {SMALL_LOAD_ML:g} mL.",
+        f"More than half of ATLAS R2.0's cases lie below {SMALL_LOAD_ML:g} mL.",
     ),
     "balance": ("folds/balance.png", "Balance of the folds", "The closer the lines, the more alike the folds."),
 }

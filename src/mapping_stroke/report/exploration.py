@@ -32,7 +32,7 @@ from mapping_stroke.report.style import (
 )
 
 SMALL_LOAD_ML = 5.0
-"""Cases up to here count as small in the paper's Fig. 1 and 2 (5 000 voxels at 1 mm): more than half of ATLAS R2.0."""
+"""Small and large examples part here: more than half of ATLAS R2.0's cases lie below (5 000 voxels at 1 mm)."""
 
 EXAMPLES = 5
 """Examples of either size."""
