@@ -45,7 +45,7 @@ def predict_run(run: RunFolder, config: PredictConfig) -> list[str]:
     Raises:
         RunFolderError: There is no trained member.
     """
-    cases = read_cases(run.require(run.cases_csv, "prepare"))
+    cases = read_cases(run.require(run.cases_csv, "prepare DATA -o"))
     folds = read_folds(run.require(run.folds_csv, "folds"), [case for case in cases if case.mask is not None])
     device = choose_device(config.device)
     members = read_members(find_members(run.path / "train"), device)

@@ -14,6 +14,7 @@ from mapping_stroke.console import duration, name_files, say
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.folds import read_folds
 from mapping_stroke.dataset.volumes import Volume
+from mapping_stroke.environment import describe_environment
 from mapping_stroke.errors import ConfigError, RunFolderError
 from mapping_stroke.experiment.arrays import volumes_of
 from mapping_stroke.experiment.pseudo_labels import label_unlabelled, pseudo_volumes
@@ -89,12 +90,13 @@ def train_run(run: RunFolder, config: TrainConfig, *, overwrite: bool = False) -
         RunFolderError: A stage before this one has not been run, or a member of other settings stands there.
         ConfigError: An unknown scheme, size, or fold.
     """
-    cases = read_cases(run.require(run.cases_csv, "prepare"))
+    cases = read_cases(run.require(run.cases_csv, "prepare DATA -o"))
     labelled = [case for case in cases if case.mask is not None]
     folds = read_folds(run.require(run.folds_csv, "folds"), labelled)
     wanted = _wanted_folds(config, set(folds.values()))
     size, device = find_size(config.size), choose_device(config.device)
     write_section(run.config_toml, "train", asdict(config) | {"folds": list(wanted), "schemes": list(config.schemes)})
+    write_json(run.environment_json, describe_environment() | {"device": str(device)})
     volumes = volumes_of(run, labelled, size.preprocess)
     schemes = sorted((find_scheme(name, config.variant) for name in config.schemes), key=lambda s: s.pseudo_labels)
     members = []

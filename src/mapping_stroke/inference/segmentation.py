@@ -122,7 +122,9 @@ def describe_lesions(
         LesionRow(
             rank,
             float(found.sizes_vox[i]) * scan.voxel_volume_mm3 / 1000,
-            *(float(edge) for edge in centres_mm[i]),
+            float(centres_mm[i][0]),
+            float(centres_mm[i][1]),
+            float(centres_mm[i][2]),
             float(largest[i]),
             float(mean[i]),
             float(spread[i]),

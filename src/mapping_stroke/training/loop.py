@@ -64,6 +64,7 @@ def start_training(scheme: Scheme, size: Size, seed: Sequence[int], device: torc
     """
     random = Randomness.from_seed(seed, device)
     network = build_unet(size.network(scheme), seed=int(random.numbers.integers(2**31))).to(device)
+    torch.nn.utils.convert_conv3d_weight_memory_format(network, torch.channels_last_3d)  # convolutions run faster
     optimiser = torch.optim.SGD(
         network.parameters(),
         lr=size.learning_rate,

@@ -9,6 +9,8 @@ from torch.nn import functional
 
 Logits = Float[Tensor, "n 2 x y z"]  # background, lesion
 Target = Int[Tensor, "n x y z"]  # 1 inside a lesion, 0 elsewhere
+LogitsAnywhere = Float[Tensor, "n 2 _ _ _"]  # at any resolution
+CoarseTarget = Int[Tensor, "n _ _ _"]
 LossName = Literal["dice+ce", "dice+topk10"]
 
 DICE_SMOOTH = 1e-5
@@ -55,7 +57,7 @@ def deep_supervision_weights(resolutions: int) -> tuple[float, ...]:
 
 
 def deep_supervision_loss(
-    outputs: list[Logits], target: Target, loss: LossName, *, batch_dice: bool = False
+    outputs: list[LogitsAnywhere], target: Target, loss: LossName, *, batch_dice: bool = False
 ) -> Float[Tensor, ""]:
     """Weighted sum of the losses at every resolution; the target is brought there by nearest neighbour."""
     total = outputs[0].new_zeros(())
@@ -66,7 +68,7 @@ def deep_supervision_loss(
     return total
 
 
-def downsample_target(target: Target, shape: torch.Size) -> Target:
+def downsample_target(target: Target, shape: torch.Size) -> CoarseTarget:
     """The target on a coarser grid, by nearest neighbour (voxel centres)."""
     if target.shape[1:] == shape:
         return target

@@ -1,0 +1,112 @@
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mapping_stroke.dataset.preprocess import PreprocessSpec, prepare_mask, prepare_scan
+from mapping_stroke.errors import ConfigError, ImageError
+from mapping_stroke.image import Image
+
+ORIENTATIONS = [(axes, flips) for axes in permutations(range(3)) for flips in product((1, -1), repeat=3)]
+
+
+def brain(shape: tuple[int, int, int] = (12, 10, 8), margin: int = 2) -> Image:
+    """Random intensities with a margin of zeros, 1 mm."""
+    voxels = np.zeros(shape, np.float32)
+    inside = tuple(slice(margin, edge - margin) for edge in shape)
+    voxels[inside] = np.random.default_rng(0).uniform(10, 100, voxels[inside].shape)
+    return Image(voxels, np.diag([1.0, 1, 1, 1]))
+
+
+def reoriented(image: Image, axes: tuple[int, int, int], flips: tuple[int, int, int]) -> Image:
+    """The same volume stored with its axes permuted, some of them reversed."""
+    voxels = image.voxels.transpose(axes)
+    affine = image.affine.copy()
+    affine[:3, :3] = image.affine[:3, axes]
+    for axis, flip in enumerate(flips):
+        if flip < 0:
+            affine[:3, 3] += affine[:3, axis] * (voxels.shape[axis] - 1)
+            affine[:3, axis] *= -1
+            voxels = np.flip(voxels, axis)
+    return Image(np.ascontiguousarray(voxels), affine)
+
+
+def test_the_box_holds_the_brain_and_its_voxels_are_z_scores() -> None:
+    prepared = prepare_scan(brain(), PreprocessSpec())
+    assert prepared.box == (slice(2, 10), slice(2, 8), slice(2, 6))
+    assert prepared.voxels.mean() == pytest.approx(0, abs=1e-5)
+    assert prepared.voxels.std() == pytest.approx(1, abs=1e-5)
+
+
+def test_a_hole_belongs_to_the_brain_and_the_outside_does_not() -> None:
+    scan = brain()
+    scan.voxels[5, 5, 4] = 0  # a ventricle set to zero by skull stripping
+    scan.voxels[2, 2, 2] = 0  # a corner: outside
+    prepared = prepare_scan(scan, PreprocessSpec())
+    assert prepared.voxels[3, 3, 2] < -1.5
+    assert prepared.voxels[0, 0, 0] == 0
+
+
+def test_two_millimetres_are_means_of_eight_voxels() -> None:
+    scan = brain()
+    fine = prepare_scan(scan, PreprocessSpec(1.0)).voxels
+    coarse = prepare_scan(scan, PreprocessSpec(2.0)).voxels
+    assert coarse.shape == (4, 3, 2)
+    assert coarse[0, 0, 0] == pytest.approx(float(fine[:2, :2, :2].mean()), abs=1e-5)
+
+
+@pytest.mark.parametrize(("axes", "flips"), ORIENTATIONS)
+def test_orientation_changes_nothing_for_the_network_and_comes_back(
+    axes: tuple[int, int, int], flips: tuple[int, int, int]
+) -> None:
+    expected = prepare_scan(brain(), PreprocessSpec())
+    prepared = prepare_scan(reoriented(brain(), axes, flips), PreprocessSpec())
+    np.testing.assert_allclose(prepared.voxels, expected.voxels, atol=1e-5)
+    probability = np.random.default_rng(1).uniform(0, 1, expected.voxels.shape).astype(np.float32)
+    there = expected.restore(probability)
+    here = prepared.restore(probability)
+    np.testing.assert_array_equal(here, reoriented(Image(there, np.eye(4)), axes, flips).voxels)
+
+
+def test_restoring_puts_a_map_back_into_its_box() -> None:
+    prepared = prepare_scan(brain(), PreprocessSpec())
+    restored = prepared.restore(np.ones(prepared.voxels.shape, np.float32))
+    np.testing.assert_array_equal(restored == 1, brain().voxels != 0)
+
+
+@given(st.sampled_from([1.0, 1.5, 2.0, 3.0]), st.floats(0, 1, width=32))
+def test_a_constant_map_stays_constant_at_every_spacing(spacing_mm: float, value: float) -> None:
+    prepared = prepare_scan(brain(), PreprocessSpec(spacing_mm))
+    restored = prepared.restore(np.full(prepared.voxels.shape, value, np.float32))
+    np.testing.assert_allclose(restored[prepared.box], value, atol=1e-6)
+
+
+def test_a_mask_follows_its_scan() -> None:
+    scan = brain()
+    lesion = np.zeros(scan.shape, np.float32)
+    lesion[4:6, 4:6, 2:4] = 1
+    prepared = prepare_scan(scan, PreprocessSpec(2.0))
+    mask = prepare_mask(Image(lesion, scan.affine), prepared)
+    assert np.argwhere(mask).tolist() == [[1, 1, 0]]
+
+
+def test_a_scan_without_brain_is_refused() -> None:
+    with pytest.raises(ImageError, match="zero everywhere"):
+        prepare_scan(Image(np.zeros((4, 4, 4), np.float32), np.eye(4)), PreprocessSpec())
+
+
+def test_a_mask_instead_of_a_scan_is_refused() -> None:
+    voxels = np.zeros((4, 4, 4), np.float32)
+    voxels[1:3] = 1
+    with pytest.raises(ImageError, match="one value .1. in all non-zero voxels"):
+        prepare_scan(Image(voxels, np.eye(4)), PreprocessSpec())
+
+
+def test_specifications_are_checked() -> None:
+    assert PreprocessSpec.from_json(PreprocessSpec(2.0).to_json()) == PreprocessSpec(2.0)
+    with pytest.raises(ConfigError, match="spacing_mm is 0"):
+        PreprocessSpec(0.0)
+    with pytest.raises(ConfigError, match="colour"):
+        PreprocessSpec.from_json({"colour": 1})

@@ -1,0 +1,129 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mapping_stroke.dataset.preprocess import PreprocessSpec
+from mapping_stroke.dataset.volumes import Volume
+from mapping_stroke.errors import TrainingError
+from mapping_stroke.networks.unet import NetworkSpec
+from mapping_stroke.training.checkpoint import resume_from, write_checkpoint
+from mapping_stroke.training.engine import start_engine
+from mapping_stroke.training.loop import Epoch, TrainingState, start_training, train
+from mapping_stroke.training.schemes import SCHEMES, Size
+
+CPU = torch.device("cpu")
+SIZE = Size(
+    "test",
+    PreprocessSpec(),
+    patch=(8, 8, 8),
+    plain=NetworkSpec("plain", (4, 8), (1, 1), 1),
+    residual=NetworkSpec("residual", (4, 8), (1, 1), 1),
+    steps_per_epoch=6,
+    validation_steps=2,
+    epochs=3,
+    momentum=0.9,
+)
+
+
+def volume(name: str) -> Volume:
+    """Noise with a dark cube: what a network can learn in a few steps."""
+    rng = np.random.default_rng(len(name))
+    scan, mask = rng.normal(0, 0.3, (16, 16, 16)), np.zeros((16, 16, 16), np.uint8)
+    x, y, z = rng.integers(2, 9, 3)
+    mask[x : x + 5, y : y + 5, z : z + 5] = 1
+    scan[mask == 1] -= 2
+    return Volume(
+        name, torch.from_numpy(scan).half(), torch.from_numpy(mask), np.argwhere(mask).astype(np.int16)
+    )
+
+
+CASES = [volume("a" * length) for length in range(1, 5)]
+
+
+def run(state: TrainingState, size: Size = SIZE, scheme: int = 0, stop_after: int | None = None) -> list[Epoch]:
+    epochs = []
+    for epoch in train(state, SCHEMES[scheme], size, (CASES[:3], CASES[3:]), start_engine(CPU)):
+        epochs.append(epoch)
+        if stop_after is not None and len(state.epochs) == stop_after:
+            break
+    return epochs
+
+
+def weights(state: TrainingState) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in state.network.parameters()])
+
+
+@pytest.mark.parametrize("scheme", [0, 1, 2])
+def test_every_scheme_learns_a_dark_cube(scheme: int) -> None:
+    size = replace(SIZE, steps_per_epoch=30, epochs=4, validation_steps=8, learning_rate=0.05)
+    state = start_training(SCHEMES[scheme], size, (0,), CPU)
+    epochs = run(state, size, scheme)
+    assert epochs[-1].foreground_dice > 0.8
+    assert epochs[-1].loss < epochs[0].loss
+
+
+def test_the_learning_rate_falls_by_a_power_of_the_time_left() -> None:
+    epochs = run(start_training(SCHEMES[0], SIZE, (0,), CPU))
+    assert [epoch.epoch for epoch in epochs] == [0, 1, 2]
+    assert [epoch.learning_rate for epoch in epochs] == pytest.approx([0.01, 0.01 * (2 / 3) ** 0.9, 0.01 / 3**0.9])
+    assert all(epoch.seconds > 0 for epoch in epochs)
+
+
+def test_the_same_seed_ends_with_the_same_weights_and_another_with_others() -> None:
+    states = [start_training(SCHEMES[0], SIZE, seed, CPU) for seed in ((1, 0), (1, 0), (1, 1))]
+    for state in states:
+        run(state)
+    assert torch.equal(weights(states[0]), weights(states[1]))
+    assert not torch.equal(weights(states[0]), weights(states[2]))
+
+
+def test_a_resumed_run_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
+    whole = start_training(SCHEMES[2], SIZE, (7,), CPU)
+    run(whole, scheme=2)
+    begun = start_training(SCHEMES[2], SIZE, (7,), CPU)
+    run(begun, scheme=2, stop_after=1)
+    write_checkpoint(tmp_path / "checkpoint.pt", begun, "recipe")
+    resumed = start_training(SCHEMES[2], SIZE, (7,), CPU)
+    assert resume_from(tmp_path / "checkpoint.pt", resumed, "recipe")
+    assert [epoch.epoch for epoch in run(resumed, scheme=2)] == [1, 2]
+    assert torch.equal(weights(resumed), weights(whole))
+    assert [epoch.loss for epoch in resumed.epochs] == [epoch.loss for epoch in whole.epochs]
+
+
+def test_a_checkpoint_of_another_recipe_is_not_used(tmp_path: Path) -> None:
+    state = start_training(SCHEMES[0], SIZE, (0,), CPU)
+    assert not resume_from(tmp_path / "checkpoint.pt", state, "recipe")
+    write_checkpoint(tmp_path / "checkpoint.pt", state, "other")
+    assert not resume_from(tmp_path / "checkpoint.pt", state, "recipe")
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda _: b"", lambda _: b"cos\nsystem\n."])
+def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: object) -> None:
+    path = tmp_path / "checkpoint.pt"
+    state = start_training(SCHEMES[0], SIZE, (0,), CPU)
+    write_checkpoint(path, state, "recipe")
+    path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt: the checkpoint is damaged"):
+        resume_from(path, state, "recipe")
+
+
+def test_a_loss_that_is_no_number_names_the_cases() -> None:
+    broken = replace(CASES[0], scan=torch.full_like(CASES[0].scan, float("nan")))
+    state = start_training(SCHEMES[0], SIZE, (0,), CPU)
+    with pytest.raises(TrainingError, match="the loss is nan on a batch of a, a; check these scans"):
+        list(train(state, SCHEMES[0], SIZE, ([broken], []), start_engine(CPU)))
+
+
+def test_training_without_cases_is_refused() -> None:
+    state = start_training(SCHEMES[0], SIZE, (0,), CPU)
+    with pytest.raises(TrainingError, match="no training cases"):
+        list(train(state, SCHEMES[0], SIZE, ([], CASES), start_engine(CPU)))
+
+
+def test_without_validation_cases_the_dice_is_not_a_number() -> None:
+    state = start_training(SCHEMES[0], SIZE, (0,), CPU)
+    epochs = list(train(state, SCHEMES[0], replace(SIZE, epochs=1), (CASES, []), start_engine(CPU)))
+    assert np.isnan(epochs[0].foreground_dice)
