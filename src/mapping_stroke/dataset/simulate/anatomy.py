@@ -23,6 +23,8 @@ CENTRAL_DEPTH_MM, CENTRAL_HALF_WIDTH_MM = 25.0, 40.0
 """CSF this deep below the surface and this near to the midline is ventricle or central cistern."""
 
 
+FEWEST_PURE_VOX = 50
+"""Voxels of one tissue alone that are needed to know its intensity."""
 SMALLEST_BRAIN_ML, LARGEST_BRAIN_ML = 700.0, 3000.0
 MNI_CENTRE_MM, FARTHEST_CENTRE_MM = (0, -18, 9), 25.0
 """Centre of a brain in MNI space, and how far off it may be along an axis."""
@@ -96,7 +98,8 @@ def build_brain(t1: Volume, tissues: Float32[Tensor, "2 x y z"] | None, grid: Gr
     csf = (1 - grey - white).clamp(0, 1) * inside
     depth_mm = _depth_mm(inside, grid)
     central = (depth_mm > CENTRAL_DEPTH_MM) & (grid.axes_mm(t1.device)[0].abs() < CENTRAL_HALF_WIDTH_MM)
-    levels = _tissue_levels(t1, csf, grey, white)
+    pools = csf * central  # sulci hold little pure CSF
+    levels = _tissue_levels(t1, pools if int((pools > 0.9).sum()) >= FEWEST_PURE_VOX else csf, grey, white)
     scaled = stretch(t1, (0.0, *levels), (0.0, CSF_LEVEL, GREY_LEVEL, WHITE_LEVEL)) * inside
     return Brain(scaled, grey, white, inside, central & (csf > 0.5), depth_mm, box, grid)
 
@@ -145,12 +148,12 @@ def _require_mni_brain(inside: Region, grid: Grid) -> None:
 
 
 def _tissue_levels(t1: Volume, csf: Volume, grey: Volume, white: Volume) -> Sequence[float]:
-    """Intensity of pure CSF, grey and white matter, in rising order."""
-    parts = ((csf, 0.2), (grey, 0.5), (white, 0.5))
+    """Intensity of pure CSF (the darkest tenth: the rest is mixed with tissue), grey and white matter, rising."""
+    parts = ((csf, 0.1), (grey, 0.5), (white, 0.5))
     levels = []
     for fraction, quantile in parts:
         pure = t1[fraction > 0.9]
-        if pure.numel() < 50:
+        if pure.numel() < FEWEST_PURE_VOX:
             raise ImageError("does not show three tissues, expected a T1-weighted scan")
         levels.append(float(np.quantile(pure[:: max(pure.numel() // 100_000, 1)].cpu().numpy(), quantile)))
     if not 0 < levels[0] < levels[1] < levels[2]:

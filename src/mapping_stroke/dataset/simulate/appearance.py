@@ -53,7 +53,7 @@ def draw_appearance(load_mm3: float, rng: np.random.Generator) -> Appearance:
         rim_level=float(rng.uniform(0.42, 0.6)),
         remnant=float(rng.uniform(0.1, 0.45)),
         contrast=float(rng.uniform(0.5, 0.78)),
-        cavity_level=float(rng.uniform(0.9 * CSF_LEVEL, 0.31)),
+        cavity_level=float(rng.uniform(CSF_LEVEL, 0.32)),
         border_mm=float(rng.uniform(0.5, 0.9)),
         halo=float(rng.uniform(0.0, 0.45)),
         texture=float(rng.uniform(0.5, 1.2)),
@@ -86,7 +86,7 @@ def paint_lesions(t1: Volume, brain: Brain, lesions: Region, look: Appearance, r
     rim = look.rim_level + look.remnant * (tissue - GREY_LEVEL) + look.texture * (0.07 * coarse + 0.04 * fine)
     cavity = look.cavity_level + look.texture * (0.025 * fine.abs() + 0.015 * coarse)
     scar = torch.minimum(fluid * cavity + (1 - fluid) * rim, CSF_LEVEL + look.contrast * (tissue - CSF_LEVEL))
-    scar = scar.clamp(0.8 * CSF_LEVEL, GREY_LEVEL + 0.12)
+    scar = scar.clamp(0.9 * CSF_LEVEL, GREY_LEVEL + 0.12)
 
     border = blur(region.float(), brain.vox(look.border_mm))
     halo = look.halo * blur(region.float(), brain.vox(3.0)) * (1 + 0.4 * coarse).clamp(0, 2)
