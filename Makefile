@@ -51,9 +51,10 @@ format: setup ## Mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: setup ## Time post-processing and scoring beside their reference programs
+bench: setup ## Measure post-processing, scoring and folds beside the reference ways
 	$(BIN)/mapping bench postprocess
 	$(BIN)/mapping bench score
+	$(BIN)/mapping bench folds
 
 docs: setup ## Check that links, commands and snippets in the documentation hold
 	$(BIN)/python -m pytest tests/test_docs.py

@@ -100,7 +100,7 @@ def test_a_scan_without_brain_is_refused() -> None:
 def test_a_mask_instead_of_a_scan_is_refused() -> None:
     voxels = np.zeros((4, 4, 4), np.float32)
     voxels[1:3] = 1
-    with pytest.raises(ImageError, match="one value .1. in all non-zero voxels"):
+    with pytest.raises(ImageError, match=r"one value .1. in all non-zero voxels"):
         prepare_scan(Image(voxels, np.eye(4)), PreprocessSpec())
 
 

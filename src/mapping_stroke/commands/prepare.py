@@ -18,7 +18,7 @@ class Prepare:
     layout: Literal["auto", "atlas", "bids", "plain"] = "auto"
     """How the folder is laid out; `auto` finds out and says which."""
     scans: Annotated[str | None, tyro.conf.arg(metavar="PATTERN")] = None
-    """Plain folder: name pattern of the scans, such as '*_T1w.nii.gz' or '*/T1.nii.gz'; a case id is what `*` stands for."""
+    """Plain folder: name pattern of the scans, such as '*_T1w.nii.gz' or '*/T1.nii.gz'; `*` stands for the case id."""
     masks: Annotated[str | None, tyro.conf.arg(metavar="PATTERN")] = None
     """Plain folder: name pattern of the masks, such as '{id}_lesion.nii.gz', beside the scan or from DATA on."""
     exclude_bad: bool = False

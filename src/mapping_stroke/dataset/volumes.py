@@ -58,6 +58,7 @@ def read_volume(folder: Path, case_id: str) -> Volume:
         )
     except (OSError, ValueError) as error:
         raise RunFolderError(
-            f"{folder}: the preprocessed arrays of case {case_id} cannot be read ({error}); delete that folder and train again"
+            f"{folder}: the preprocessed arrays of case {case_id} cannot be read ({error}); "
+            "delete that folder and train again"
         ) from error
     return Volume(case_id, torch.from_numpy(scan), torch.from_numpy(mask), np.asarray(lesion))
