@@ -9,17 +9,18 @@ from tyro.conf import Positional, arg
 
 @dataclass(frozen=True)
 class Bench:
-    """Time a stage beside the reference way of doing it: same input, same answer, one core."""
+    """Measure a stage beside the reference way: how fast it is on one core, or how balanced its folds are."""
 
-    stage: Positional[Literal["postprocess", "score"]]
-    """What to time, on a made-up 197x233x189 case with 25 lesions."""
+    stage: Positional[Literal["postprocess", "score", "folds"]]
+    """What to time, on a made-up 197x233x189 case with 25 lesions; or `folds`, of 655 cases with ATLAS-like loads."""
     repeats: int = 5
-    """How often each way is timed; medians are reported."""
+    """How often each way is timed, or seeds of the folds; medians are reported."""
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
     """Write the result as Markdown, too."""
 
     def run(self) -> int:
-        """Time both ways and print the medians and their ratio."""
+        """Do it both ways and print the medians and their ratio."""
+        from mapping_stroke.benchmarks.folds import bench_folds
         from mapping_stroke.benchmarks.postprocess import race_postprocess
         from mapping_stroke.benchmarks.score import race_score
         from mapping_stroke.benchmarks.timing import report
@@ -29,8 +30,11 @@ class Bench:
 
         if self.repeats < 1:
             raise ConfigError(f"--repeats must be 1 or more, got {self.repeats}")
-        result = (race_postprocess if self.stage == "postprocess" else race_score)(self.repeats)
-        text = report(result, f"mapping bench {self.stage} --repeats {self.repeats}")
+        if self.stage == "folds":
+            text = bench_folds(self.repeats)
+        else:
+            result = (race_postprocess if self.stage == "postprocess" else race_score)(self.repeats)
+            text = report(result, f"mapping bench {self.stage} --repeats {self.repeats}")
         say(text)
         if self.output is not None:
             write_text(self.output, text)
