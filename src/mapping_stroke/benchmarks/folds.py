@@ -87,11 +87,11 @@ def bench_folds(seeds: int = 10) -> str:
             "|---|---|---|---|---|---|---|",
             *lines,
             "",
-            f"With persons, {SHARE_WITH_SEVERAL:.0%} of them have 2 to 5 scans, whose loads are unlike (as of different "
-            f"people) or alike (within about {SCAN_SPREAD:.0%}). Five alike scans at an end of the range force a distance "
-            "of about 5/131 = 0.038 by themselves; the worst seeds are such. With sites, each has its own typical load; "
-            "the largest has 111 of the 655 cases, and the fold that gets it can be like no other. The random split "
-            "keeps the same groups whole. Without groups, 1/131 = 0.0076 is the least that any folds can have.",
+            f"With persons, {SHARE_WITH_SEVERAL:.0%} of them have 2 to 5 scans, whose loads are unlike (as of "
+            f"different people) or alike (within about {SCAN_SPREAD:.0%}). Five alike scans at an end of the range "
+            "force a distance of about 5/131 = 0.038 by themselves; the worst seeds are such. With sites, each has its "
+            "own typical load; the largest has 111 of the 655 cases, and the fold that gets it can be like no other. "
+            "The random split keeps the same groups whole. Without groups, 1/131 = 0.0076 is the least possible.",
             "",
         ]
     )
