@@ -4,6 +4,9 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import torch
+
+torch.set_num_threads(1)  # tests use arrays so small that threads only wait for one another
 
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")  # a busy machine is slow, not wrong

@@ -1,6 +1,5 @@
 """Train members: each scheme on each fold, one after the other, resuming what was begun."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -18,7 +17,7 @@ from mapping_stroke.environment import describe_environment
 from mapping_stroke.errors import ConfigError, RunFolderError
 from mapping_stroke.experiment.arrays import volumes_of
 from mapping_stroke.experiment.pseudo_labels import label_unlabelled, pseudo_volumes
-from mapping_stroke.files import fingerprint, write_csv, write_json
+from mapping_stroke.files import fingerprint, read_json, write_csv, write_json
 from mapping_stroke.inference.ensemble import choose_device
 from mapping_stroke.networks.bundle import MemberCard, has_member, write_member
 from mapping_stroke.run_folder import RunFolder
@@ -115,7 +114,7 @@ def train_run(run: RunFolder, config: TrainConfig, *, overwrite: bool = False) -
             pseudo=pseudo,
         )
         members.append(_train_member(run, plan, cases, volumes, device, overwrite=overwrite))
-    name_files("Members", *members)
+    name_files("Members", run.path / "train")
     return members
 
 
@@ -170,7 +169,9 @@ def _run_epochs(
 def _require_same_recipe(folder: Path, plan: Plan, *, overwrite: bool) -> None:
     """Mark the folder with the plan's recipe; refuse, or clear, one that was begun with another."""
     marker = folder / "recipe.json"
-    if marker.is_file() and json.loads(marker.read_text(encoding="utf-8")).get("recipe") != plan.recipe:
+    if marker.is_file():
+        if read_json(marker).get("recipe") == plan.recipe:
+            return
         if not overwrite:
             raise RunFolderError(
                 f"{folder}: holds a member trained with other settings or cases; use --overwrite to train it anew, "

@@ -1,0 +1,208 @@
+"""Every stage through the command line, on phantoms: what a user types, and what is then on disk."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mapping_stroke as ms
+from mapping_stroke.cli import main
+from mapping_stroke.errors import MappingError
+from mapping_stroke.run_folder import RunFolder
+from mapping_stroke.training.schemes import SIZES
+from phantoms import NANO, write_phantoms
+
+SCHEMES = ("default", "dice-topk10", "residual", "self-training")
+
+
+@pytest.fixture(scope="module")
+def nano() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SIZES, "tiny", NANO)
+        yield
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, nano: None) -> RunFolder:
+    """A finished experiment."""
+    root = tmp_path_factory.mktemp("experiment")
+    data, folder = write_phantoms(root / "data"), str(root / "run")
+    assert main(["prepare", str(data), "-o", folder]) == 0
+    assert main(["folds", folder, "--number", "2"]) == 0
+    assert main(["train", folder, "--size", "tiny", "--device", "cpu"]) == 0
+    for stage in ("predict", "postprocess", "evaluate", "report"):
+        assert main([stage, folder]) == 0, stage
+    return RunFolder(root / "run")
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def modified(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_every_stage_leaves_its_files(run: RunFolder) -> None:
+    for path in (run.cases_csv, run.folds_csv, run.scores_csv, run.summary_csv, run.report_html, run.config_toml):
+        assert path.is_file(), path
+    for scheme in SCHEMES:
+        for fold in (0, 1):
+            names = {path.name for path in run.member(scheme, fold).iterdir()}
+            assert names == {"epochs.csv", "member.json", "recipe.json", "weights.safetensors"}
+    for method in (*SCHEMES, "ensemble"):
+        maps = sorted(path.name for path in run.probabilities(method).glob("*.nii.gz"))
+        assert maps == [f"p{number}_probability.nii.gz" for number in range(5)]
+
+
+def test_each_epoch_has_its_record(run: RunFolder) -> None:
+    rows = read(run.member("residual", 1) / "epochs.csv")
+    assert list(rows[0]) == ["epoch", "loss", "foreground_dice", "validation_loss", "learning_rate", "seconds"]
+    assert [row["epoch"] for row in rows] == ["0", "1"]
+
+
+def test_the_networks_learn_cases_they_never_saw(run: RunFolder) -> None:
+    dice = [float(row["dice"]) for row in read(run.scores_csv) if row["method"] == "ensemble-pp"]
+    assert len(dice) == 4
+    assert np.mean(dice) > 0.5
+
+
+def test_a_labelled_case_is_predicted_by_its_own_fold_alone(run: RunFolder) -> None:
+    folds = {row["case_id"]: row["fold"] for row in read(run.folds_csv)}
+    for case_id, fold in folds.items():
+        sidecar = json.loads((run.probabilities("ensemble") / f"{case_id}_probability.json").read_text())
+        assert set(sidecar["members"]) == {f"{scheme}, fold {fold}" for scheme in SCHEMES}
+    unlabelled = json.loads((run.probabilities("ensemble") / "p4_probability.json").read_text())
+    assert len(unlabelled["members"]) == 8
+
+
+def test_the_ensemble_is_the_mean_of_the_schemes(run: RunFolder) -> None:
+    each = [ms.read_image(run.probabilities(s) / "p0_probability.nii.gz").voxels for s in SCHEMES]
+    ensemble = ms.read_image(run.probabilities("ensemble") / "p0_probability.nii.gz").voxels
+    np.testing.assert_allclose(ensemble, np.mean(each, axis=0), atol=2e-4)
+
+
+def test_no_validation_case_of_a_fold_trains_its_members_or_their_pseudo_labels(run: RunFolder) -> None:
+    folds = {row["case_id"]: int(row["fold"]) for row in read(run.folds_csv)}
+    for fold in (0, 1):
+        recipe = json.loads((run.member("self-training", fold) / "recipe.json").read_text())["settings"]
+        assert {folds[case_id] for case_id in recipe["training"]} == {1 - fold}
+        pseudo = recipe["pseudo"]
+        assert (pseudo["fold"], list(pseudo["confidence"])) == (fold, ["p4"])
+        assert pseudo["scheme"] in SCHEMES[:3]
+        member = json.loads((run.member(pseudo["scheme"], fold) / "member.json").read_text())
+        assert pseudo["weights_sha256"] == member["weights_sha256"]
+        assert json.loads((run.pseudo_labels(fold) / "provenance.json").read_text()) == pseudo
+
+
+def test_a_repeated_stage_makes_nothing_anew(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    before = modified(run.path / "train") | modified(run.path / "predict")
+    assert main(["train", str(run.path), "--size", "tiny", "--device", "cpu"]) == 0
+    assert main(["predict", str(run.path)]) == 0
+    after = modified(run.path / "train") | modified(run.path / "predict")
+    assert after == before
+    assert "trained already" in capsys.readouterr().out
+
+
+def test_other_settings_do_not_overwrite_members(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    before = modified(run.path / "train")
+    assert main(["train", str(run.path), "--size", "tiny", "--seed", "9", "--device", "cpu"]) == 2
+    assert "holds a member trained with other settings" in capsys.readouterr().err
+    assert modified(run.path / "train") == before
+
+
+def test_a_new_scan_is_segmented_on_its_own_grid(run: RunFolder, tmp_path: Path) -> None:
+    scan = run.path.parent / "data" / "p4_T1w.nii.gz"
+    out = tmp_path / "out"
+    assert main(["segment", str(scan), "-o", str(out), "--model", str(run.path), "--device", "cpu"]) == 0
+    written = {path.name for path in out.iterdir()}
+    assert {
+        "p4_T1w_mask.nii.gz",
+        "p4_T1w_probability.nii.gz",
+        "p4_T1w_uncertainty.nii.gz",
+        "p4_T1w_lesions.tsv",
+        "p4_T1w.png",
+        "p4_T1w.json",
+        "run.json",
+    } <= written
+    image, mask = ms.read_image(scan), ms.read_image(out / "p4_T1w_mask.nii.gz")
+    np.testing.assert_array_equal(mask.affine, image.affine)
+    python = ms.segment(scan, model=run.path, device="cpu")
+    np.testing.assert_array_equal(python.mask, mask.voxels > 0)
+    lesions = (out / "p4_T1w_lesions.tsv").read_text().splitlines()
+    assert len(lesions) == 1 + len(python.lesions)
+    before = modified(out)
+    assert main(["segment", str(scan), "-o", str(out), "--model", str(run.path), "--device", "cpu"]) == 0
+    assert {k: v for k, v in modified(out).items() if "p4" in k} == {k: v for k, v in before.items() if "p4" in k}
+
+
+def test_one_broken_scan_does_not_stop_the_others(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = run.path.parent / "data" / "p0_T1w.nii.gz"
+    broken = tmp_path / "broken.nii.gz"
+    broken.write_bytes(good.read_bytes()[:200])
+    out = tmp_path / "out"
+    arguments = ["segment", str(broken), str(tmp_path / "missing.nii"), str(good), "-o", str(out)]
+    assert main([*arguments, "--model", str(run.path), "--preset", "fast", "--device", "cpu"]) == 3
+    assert (out / "p0_T1w_mask.nii.gz").is_file()
+    assert not list(out.glob("broken*"))
+    failures = json.loads((out / "failures.json").read_text())
+    assert set(failures) == {"broken", "missing"}
+    assert "cannot be read" in failures["broken"]
+    assert "no such file" in failures["missing"]
+
+
+def test_an_output_of_another_model_is_not_mixed_in(run: RunFolder, tmp_path: Path) -> None:
+    scan = str(run.path.parent / "data" / "p0_T1w.nii.gz")
+    out = str(tmp_path / "out")
+    single = str(run.member("default", 0))
+    assert main(["segment", scan, "-o", out, "--model", single, "--device", "cpu"]) == 0
+    assert main(["segment", scan, "-o", out, "--model", str(run.path), "--device", "cpu"]) == 2
+    assert main(["segment", scan, "-o", out, "--model", str(run.path), "--device", "cpu", "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--folds", "7"], "no fold 7 in this run; it has 0, 1"),
+        (["--schemes", "magic"], "no training scheme 'magic'; expected one of default"),
+    ],
+)
+def test_unknown_folds_and_schemes_are_refused(
+    run: RunFolder, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", str(run.path), "--size", "tiny", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_stages_before_their_time_name_the_one_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(tmp_path)]) == 2
+    assert "run `mapping prepare" in capsys.readouterr().err
+    assert main(["prepare", str(write_phantoms(tmp_path / "data", unlabelled=0)), "-o", str(tmp_path / "run")]) == 0
+    assert main(["train", str(tmp_path / "run")]) == 2
+    assert "run `mapping folds" in capsys.readouterr().err
+    assert main(["folds", str(tmp_path / "run"), "--number", "2"]) == 0
+    assert main(["predict", str(tmp_path / "run")]) == 2
+    assert "run `mapping train" in capsys.readouterr().err
+
+
+def test_self_training_needs_unlabelled_scans(nano: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(tmp_path / "run")
+    assert main(["prepare", str(write_phantoms(tmp_path / "data", unlabelled=0)), "-o", folder]) == 0
+    assert main(["folds", folder, "--number", "2"]) == 0
+    train = ["train", folder, "--size", "tiny", "--device", "cpu", "--folds", "0", "--schemes", "self-training"]
+    assert main(train) == 2
+    assert "needs unlabelled scans" in capsys.readouterr().err
+
+
+def test_there_is_no_bundled_model_yet(tmp_path: Path) -> None:
+    data = write_phantoms(tmp_path / "data", 1, 0)
+    with pytest.raises(MappingError, match="no bundled model"):
+        ms.segment(data / "p0_T1w.nii.gz")
+    with pytest.raises(MappingError, match="holds no trained member"):
+        ms.segment(data / "p0_T1w.nii.gz", model=tmp_path)
