@@ -1,5 +1,6 @@
 from collections import Counter
 from collections.abc import Mapping
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,27 @@ def grouped_loads(draw: DrawFn) -> tuple[dict[str, int], dict[str, str]]:
 def test_each_block_of_neighbours_in_load_is_dealt_out() -> None:
     folds = size_balanced_folds(SIX, folds=3)
     assert {folds["a"], folds["b"], folds["c"]} == {folds["d"], folds["e"], folds["f"]} == {0, 1, 2}
+
+
+def test_folds_of_unlike_sizes_advance_in_step() -> None:
+    loads = name_cases([1, 2, 3, 4, 5, 6, 7])
+    for seed in range(5):
+        folds = list(size_balanced_folds(loads, 2, seed).values())
+        larger = folds[0]
+        assert folds == [larger, 1 - larger] * 3 + [larger]
+
+
+@given(lists(integers(0, 10_000), min_size=2, max_size=6, unique=True), integers(2, 3))
+def test_no_folds_of_one_size_are_more_alike(loads: list[int], number: int) -> None:
+    loads = loads[: len(loads) // number * number]
+    if len(loads) < number:
+        return
+    named = name_cases(loads)
+    least = min(
+        largest_fold_distance(named, dict(zip(named, folds, strict=True)))
+        for folds in permutations(list(range(number)) * (len(loads) // number))
+    )
+    assert largest_fold_distance(named, size_balanced_folds(named, number)) == pytest.approx(least)
 
 
 def test_folds_come_in_the_order_of_the_loads() -> None:

@@ -58,9 +58,9 @@ def search_folds(loads: CaseLoads, group_of: CaseGroups, folds: int, rng: np.ran
     """Deal out the groups so that the largest distance and the differences in size are small.
 
     Groups of one case alone need no search: each block of as many neighbours in load as there are folds is dealt out,
-    one to a fold, and no assignment has a smaller distance. Else groups of several cases are dealt out at random and
-    improved by moves and exchanges, single cases fill what they leave, and all are improved together; the best of
-    several such attempts is improved once more, at finer levels of load.
+    one to a fold, and no assignment into folds of one size has a smaller distance. Else groups of several cases are
+    dealt out at random and improved by moves and exchanges, single cases fill what they leave, and all are improved
+    together; the best of several such attempts is improved once more, at finer levels of load.
 
     Args:
         loads: Ascending.
@@ -73,15 +73,18 @@ def search_folds(loads: CaseLoads, group_of: CaseGroups, folds: int, rng: np.ran
     """
     sizes = np.bincount(group_of)
     if sizes.max() == 1:
-        return _fill_with_singles(np.full(sizes.size, -1), group_of, folds, rng)
+        wanted = np.full(folds, float(loads.size // folds))
+        wanted[rng.permutation(folds)[: loads.size % folds]] += 1
+        return _fill_with_singles(np.full(sizes.size, -1), group_of, wanted, rng)
     counts = _count(loads, group_of, folds, COARSE_LEVELS)
     several = np.flatnonzero(sizes > 1)
     of_several = Counts(counts.below[several], counts.sizes[several], folds)
+    equal = np.full(folds, loads.size / folds)
     attempts = []
     for _ in range(max(3, min(ATTEMPTS // sizes.size, sizes.size))):
         fold_of = np.full(sizes.size, -1)
         fold_of[several] = _improve(of_several, deal_out(sizes[several], folds, rng), rng)
-        attempts.append(_improve(counts, _fill_with_singles(fold_of, group_of, folds, rng), rng))
+        attempts.append(_improve(counts, _fill_with_singles(fold_of, group_of, equal, rng), rng))
     best = min(attempts, key=lambda fold_of: _badness(loads, group_of, fold_of, folds))
     finer = _improve(_count(loads, group_of, folds, FINE_LEVELS), best, rng)
     return min(best, finer, key=lambda fold_of: _badness(loads, group_of, fold_of, folds))
@@ -107,13 +110,19 @@ def _count(loads: CaseLoads, group_of: CaseGroups, folds: int, levels: int) -> C
     return Counts(within.cumsum(axis=1), within.sum(axis=1), folds)
 
 
-def _fill_with_singles(fold_of: GroupFolds, group_of: CaseGroups, folds: int, rng: np.random.Generator) -> GroupFolds:
-    """Give each group without a fold (-1; of one case), small loads first, to the fold with the fewest cases so far."""
+def _fill_with_singles(
+    fold_of: GroupFolds, group_of: CaseGroups, wanted: Float64[np.ndarray, " folds"], rng: np.random.Generator
+) -> GroupFolds:
+    """Give each group without a fold (-1; of one case), small loads first, to the fold that lags behind most.
+
+    `wanted` is the number of cases that each fold is to have in the end; ties are decided at random.
+    """
     filled = fold_of.copy()
-    cases = np.zeros(folds)
+    cases = np.zeros(wanted.size)
     for group in group_of:
         if filled[group] < 0:
-            filled[group] = rng.choice(np.flatnonzero(cases == cases.min()))
+            done = (cases + 0.5) / wanted
+            filled[group] = rng.choice(np.flatnonzero(done == done.min()))
         cases[filled[group]] += 1
     return filled
 

@@ -31,13 +31,13 @@ def size_balanced_folds(
 
     Returns:
         Case id to fold, 0..folds-1, in the order of `loads`; no fold is empty. Without groups, the numbers of cases
-        differ by at most one, and the largest Kolmogorov-Smirnov distance is as small as an assignment can make it.
+        differ by at most one, and where they do not, no assignment has a smaller Kolmogorov-Smirnov distance.
 
     Raises:
         FoldsError: Fewer cases or groups than folds, fewer than two folds, a negative load or seed, or a case
             without a group.
 
-    Source: the paper balances its folds by lesion size (Huo et al. 2022, section 3.1) and does not say how; see
+    Source: the paper balances its folds by lesion size (Huo et al. 2022) and does not say how; see
     `docs/decisions/0005-size-balanced-folds.md`.
     """
     case_ids, group_of = _number_groups(loads, folds, seed, groups)
