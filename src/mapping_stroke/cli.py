@@ -6,7 +6,19 @@ from typing import Protocol
 
 import tyro
 
+from mapping_stroke.commands.bench import Bench
+from mapping_stroke.commands.demo import Demo
+from mapping_stroke.commands.evaluate import Evaluate
+from mapping_stroke.commands.folds import Folds
 from mapping_stroke.commands.info import Info
+from mapping_stroke.commands.postprocess import Postprocess
+from mapping_stroke.commands.predict import Predict
+from mapping_stroke.commands.prepare import Prepare
+from mapping_stroke.commands.rank import Rank
+from mapping_stroke.commands.report import Report
+from mapping_stroke.commands.segment import Segment
+from mapping_stroke.commands.simulate import Simulate
+from mapping_stroke.commands.train import Train
 from mapping_stroke.errors import MappingError
 
 
@@ -17,7 +29,21 @@ class Command(Protocol):
         """Do it and return the exit status: 0 done, 3 some cases failed."""
 
 
-COMMANDS: tuple[type[Command], ...] = (Info,)
+COMMANDS: tuple[type[Command], ...] = (
+    Simulate,
+    Prepare,
+    Folds,
+    Train,
+    Predict,
+    Postprocess,
+    Evaluate,
+    Report,
+    Segment,
+    Rank,
+    Demo,
+    Bench,
+    Info,
+)
 """In the order of the pipeline's stages, then what stands beside them; `mapping --help` lists them so."""
 
 DESCRIPTION = "Find stroke lesions on T1-weighted brain MRI (MAPPING: model average with post-processing)."

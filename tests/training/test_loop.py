@@ -35,9 +35,7 @@ def volume(name: str) -> Volume:
     x, y, z = rng.integers(2, 9, 3)
     mask[x : x + 5, y : y + 5, z : z + 5] = 1
     scan[mask == 1] -= 2
-    return Volume(
-        name, torch.from_numpy(scan).half(), torch.from_numpy(mask), np.argwhere(mask).astype(np.int16)
-    )
+    return Volume(name, torch.from_numpy(scan).half(), torch.from_numpy(mask), np.argwhere(mask).astype(np.int16))
 
 
 CASES = [volume("a" * length) for length in range(1, 5)]

@@ -61,9 +61,7 @@ def test_topk_of_fewer_than_ten_voxels_takes_the_hardest_one() -> None:
     ("resolutions", "weights"),
     [(1, [1]), (2, [1, 0]), (3, [2 / 3, 1 / 3, 0]), (5, [8 / 15, 4 / 15, 2 / 15, 1 / 15, 0])],
 )
-def test_each_resolution_weighs_half_the_finer_and_the_coarsest_nothing(
-    resolutions: int, weights: list[float]
-) -> None:
+def test_each_resolution_weighs_half_the_finer_and_the_coarsest_nothing(resolutions: int, weights: list[float]) -> None:
     assert deep_supervision_weights(resolutions) == pytest.approx(weights)
 
 
