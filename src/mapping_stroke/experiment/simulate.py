@@ -1,11 +1,13 @@
 """Writing a simulated cohort in the layout of ATLAS R2.0."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from mapping_stroke.console import name_files, say, track
 from mapping_stroke.dataset.simulate.anatomy import Brain
@@ -90,8 +92,9 @@ def simulate_cohort(out: Path, request: Request, sources: Sources, *, overwrite:
         say(f"{len(cases) - len(missing)} of {len(cases)} simulated cases are there already")
     brains = _BrainReader(sources.brains, request.grid)
     in_turn = sorted(missing, key=lambda case: case.brain or "")  # cases of one brain follow each other: read it once
-    for case in track(in_turn, "Simulating strokes", len(in_turn)):
-        _make_case(out, case, brains.read(case.brain), sources, request)
+    with _one_torch_thread():
+        for case in track(in_turn, "Simulating strokes", len(in_turn)):
+            _make_case(out, case, brains.read(case.brain), sources, request)
     write_participants(out)
     name_files("Simulated cohort (not patients)", out)
     name_files("Who is in it", out / "participants.tsv")
@@ -107,6 +110,17 @@ def places_of(out: Path, case: PlannedCase) -> Places:
     if case.split == "testing":
         mask = out / "Testing_reference" / f"{case.case_id}_mask.nii.gz"
     return Places(anat / f"{stem}_T1w.nii.gz", mask, anat / f"{stem}_T1w.json")
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Many short operations: on a busy machine several threads would spend more time waiting for one another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _BrainReader:
