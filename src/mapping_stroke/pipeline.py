@@ -43,10 +43,10 @@ class Experiment:
 
 def run_experiment(experiment: Experiment, *, overwrite: bool = False) -> Path:
     """Run every stage on one run folder and return the report's page; finished work is not done again."""
+    from mapping_stroke.console import say
+
     run = RunFolder(experiment.run)
     for name, stage in stages(experiment, overwrite=overwrite).items():
-        from mapping_stroke.console import say
-
         say(f"\n[{name}]")
         stage(run)
     return run.report_html
@@ -61,12 +61,10 @@ def stages(experiment: Experiment, *, overwrite: bool = False) -> dict[str, Call
     from mapping_stroke.experiment.prepare import prepare_run
     from mapping_stroke.experiment.report import report_run
     from mapping_stroke.experiment.train import TrainConfig, train_run
+    from mapping_stroke.training.schemes import SCHEMES
 
-    training = TrainConfig(size=experiment.size, seed=experiment.seed, device=experiment.device)
-    if experiment.schemes:
-        training = TrainConfig(
-            schemes=experiment.schemes, size=experiment.size, seed=experiment.seed, device=experiment.device
-        )
+    schemes = experiment.schemes or tuple(scheme.name for scheme in SCHEMES)
+    training = TrainConfig(schemes, size=experiment.size, seed=experiment.seed, device=experiment.device)
     return {
         "prepare": lambda run: prepare_run(experiment.data, run, overwrite=overwrite),
         "folds": lambda run: folds_run(run, number=experiment.folds, seed=experiment.seed),

@@ -7,11 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mapping_stroke.errors import RunFolderError
-from mapping_stroke.files import write_json
+from mapping_stroke.files import read_json, write_json
 
 OWNER_FILE = "run.json"
 """Says what a folder of ours holds; written first."""
 FORMAT_VERSION = 1
+
+ENSEMBLE = "ensemble"
+"""The method whose maps are the mean over all schemes; its masks are P > 0.5."""
+FINAL = "ensemble-pp"
+"""The method whose masks are the pipeline's result: the ensemble with post-processing."""
+
+PROBABILITY_SUFFIX = "_probability.nii.gz"
+MASK_SUFFIX = "_mask.nii.gz"
 
 
 @dataclass(frozen=True)
@@ -55,13 +63,18 @@ class RunFolder:
         """Kolmogorov-Smirnov distance of every fold's loads to the rest."""
         return self.path / "folds" / "balance.csv"
 
+    @property
+    def members(self) -> Path:
+        """All members, a folder for each scheme."""
+        return self.path / "train"
+
     def member(self, scheme: str, fold: int) -> Path:
         """Weights, epochs and checkpoint of one trained network."""
-        return self.path / "train" / scheme / f"fold_{fold}"
+        return self.members / scheme / f"fold_{fold}"
 
     def pseudo_labels(self, fold: int) -> Path:
         """Pseudo-labels of the unlabelled scans, made without the cases of this fold."""
-        return self.path / "train" / "pseudo_labels" / f"fold_{fold}"
+        return self.members / "pseudo_labels" / f"fold_{fold}"
 
     def probabilities(self, method: str) -> Path:
         """`<case>_probability.nii.gz` of a scheme, or of the `ensemble`."""
@@ -146,7 +159,7 @@ def read_identity(path: Path) -> dict[str, object]:
             f"{path}: no run folder (it has no {OWNER_FILE}); start with `mapping prepare DATA -o RUN`"
         )
     try:
-        identity = json.loads(owner.read_text(encoding="utf-8"))
+        identity = read_json(owner)
     except ValueError as error:
         raise RunFolderError(f"{owner}: is damaged ({error}); use a new output folder") from error
     if not isinstance(identity, dict):

@@ -30,7 +30,7 @@ def test_a_run_folder_keeps_its_scores(tmp_path: Path, capsys: pytest.CaptureFix
     postprocess_run(run)
     assert cli.main(["evaluate", str(run.path)]) == 0
     assert len(read_csv(run.scores_csv)) == 8
-    assert "ensemble-pp   0.67 ± 0.00" in capsys.readouterr().out
+    assert "Ensemble + PP  2      0.67 ± 0.00" in capsys.readouterr().out
 
 
 def test_any_folder_of_masks_is_scored(root: Path) -> None:

@@ -77,7 +77,7 @@ def one_core() -> Iterator[None]:
         os.sched_setaffinity(0, allowed)
 
 
-def report(result: Race, command: str) -> str:
+def describe_race(result: Race, command: str) -> str:
     """The result as Markdown: date, machine, command, medians and their ratio."""
     machine = describe_environment()
     packages = ", ".join(f"{package} {version(package)}" for package in ("mapping-stroke", "numpy", "scipy"))

@@ -23,7 +23,7 @@ class Bench:
         from mapping_stroke.benchmarks.folds import bench_folds
         from mapping_stroke.benchmarks.postprocess import race_postprocess
         from mapping_stroke.benchmarks.score import race_score
-        from mapping_stroke.benchmarks.timing import report
+        from mapping_stroke.benchmarks.timing import describe_race
         from mapping_stroke.console import name_files, say
         from mapping_stroke.errors import ConfigError
         from mapping_stroke.files import write_text
@@ -34,7 +34,7 @@ class Bench:
             text = bench_folds(self.repeats)
         else:
             result = (race_postprocess if self.stage == "postprocess" else race_score)(self.repeats)
-            text = report(result, f"mapping bench {self.stage} --repeats {self.repeats}")
+            text = describe_race(result, f"mapping bench {self.stage} --repeats {self.repeats}")
         say(text)
         if self.output is not None:
             write_text(self.output, text)

@@ -9,10 +9,11 @@ from torch.nn import functional
 
 Corner = tuple[int, int, int]
 """Lowest voxel of a box; may be negative, and the box may reach past the volume (zeros there)."""
-Size = tuple[int, int, int]
+Shape = tuple[int, int, int]
+"""Voxels along each axis."""
 
 
-def place_anywhere(shape: Sequence[int], size: Size, rng: np.random.Generator) -> Corner:
+def place_anywhere(shape: Sequence[int], size: Shape, rng: np.random.Generator) -> Corner:
     """A corner such that the patch lies inside the volume; along a shorter axis the volume lies inside the patch."""
     corner = []
     for edge, length in zip(shape, size, strict=True):
@@ -23,7 +24,7 @@ def place_anywhere(shape: Sequence[int], size: Size, rng: np.random.Generator) -
 
 
 def place_on_lesion(
-    shape: Sequence[int], size: Size, lesion_voxels: Int16[np.ndarray, "n 3"], rng: np.random.Generator
+    shape: Sequence[int], size: Shape, lesion_voxels: Int16[np.ndarray, "n 3"], rng: np.random.Generator
 ) -> Corner:
     """A corner that centres the patch on a random lesion voxel; anywhere where there is no lesion.
 
@@ -39,7 +40,7 @@ def place_on_lesion(
     return corner[0], corner[1], corner[2]
 
 
-def cut_box(volume: Shaped[Tensor, "x y z"], corner: Corner, size: Size) -> Shaped[Tensor, "x2 y2 z2"]:
+def cut_box(volume: Shaped[Tensor, "x y z"], corner: Corner, size: Shape) -> Shaped[Tensor, "x2 y2 z2"]:
     """The voxels of a box, zero where it reaches past the volume."""
     starts = [max(low, 0) for low in corner]
     stops = [max(min(low + length, edge), 0) for low, length, edge in zip(corner, size, volume.shape, strict=True)]

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from mapping_stroke.errors import ScoreError
+from mapping_stroke.run_folder import ENSEMBLE, FINAL
 
 FIRST_METHODS = ("default", "dice-topk10", "residual", "self-training")
 """The schemes of the paper, in the order of its tables; other schemes follow by name."""
-LAST_METHODS = ("ensemble", "ensemble-pp")
+LAST_METHODS = (ENSEMBLE, FINAL)
 
 SCORE_COLUMNS = ("method", "case_id", "fold", "load_vox")
 """What stands before the metrics in a row of scores."""

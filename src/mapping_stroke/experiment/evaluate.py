@@ -10,10 +10,9 @@ from mapping_stroke.dataset.folds import read_folds
 from mapping_stroke.errors import CaseError, RunFolderError
 from mapping_stroke.evaluation.profiles import Profile, find_profile
 from mapping_stroke.evaluation.tables import order_methods
-from mapping_stroke.experiment.postprocess import ENSEMBLE, FINAL, MASK_SUFFIX, PROBABILITY_SUFFIX
 from mapping_stroke.experiment.score_files import Comparison, score_files
 from mapping_stroke.image import IMAGE_SUFFIXES, image_stem, image_suffix
-from mapping_stroke.run_folder import RunFolder
+from mapping_stroke.run_folder import ENSEMBLE, FINAL, MASK_SUFFIX, PROBABILITY_SUFFIX, RunFolder
 
 
 def evaluate_run(run: RunFolder, profile: str = "atlas2022") -> list[str]:

@@ -10,6 +10,7 @@ from mapping_stroke.console import name_files, say
 from mapping_stroke.dataset.cases import Case, labelled_loads, read_cases
 from mapping_stroke.dataset.folds import (
     fold_distances,
+    largest_fold_distance,
     random_folds,
     read_folds,
     require_whole_groups,
@@ -51,30 +52,29 @@ def folds_run(
     labelled = [case for case in cases if case.mask]
     subjects = {case.case_id: case.subject for case in labelled}
     groups = _sites(labelled) if group_by == "site" else subjects
-    if given is None:
-        assignment = size_balanced_folds(loads, number, seed, groups)
-        if group_by == "site":
-            require_whole_groups(assignment, subjects)
-    else:
-        assignment = read_folds(given, labelled)
-        require_whole_groups(assignment, groups, group_by)
+    assignment = size_balanced_folds(loads, number, seed, groups) if given is None else read_folds(given, labelled)
+    require_whole_groups(assignment, groups, group_by)
+    require_whole_groups(assignment, subjects)
     _require_untrained(run, labelled, assignment)
     kind = "size-balanced" if given is None else "given"
     chance = random_folds(loads, len(set(assignment.values())), seed, groups)
     _write(run, loads, {kind: assignment, "random": chance})
-    largest = {name: max(fold_distances(loads, its).values()) for name, its in ((kind, assignment), ("random", chance))}
     sizes = np.unique(list(assignment.values()), return_counts=True)[1]
     say(
         f"{len(loads)} labelled cases in {sizes.size} folds ({kind}) of {sizes.min()} to {sizes.max()} cases; "
         f"each {group_by} in one fold"
     )
+    _tell_balance(run, largest_fold_distance(loads, assignment), largest_fold_distance(loads, chance))
+    return 0
+
+
+def _tell_balance(run: RunFolder, distance: float, random_distance: float) -> None:
     say(
-        f"largest Kolmogorov-Smirnov distance between a fold's loads and the rest: {largest[kind]:.4f} "
-        f"(a random split: {largest['random']:.4f})"
+        f"largest Kolmogorov-Smirnov distance between a fold's loads and the rest: {distance:.4f} "
+        f"(a random split: {random_distance:.4f})"
     )
     name_files("folds", run.folds_csv)
     name_files("balance", run.balance_csv, _figure(run))
-    return 0
 
 
 def _figure(run: RunFolder) -> Path:
@@ -93,7 +93,7 @@ def _sites(labelled: Sequence[Case]) -> dict[str, str]:
 
 def _require_untrained(run: RunFolder, labelled: Sequence[Case], assignment: Mapping[str, int]) -> None:
     """Refuse to change folds under networks that were trained with them: they would be tested on known cases."""
-    if not (run.path / "train").is_dir() or not run.folds_csv.is_file():
+    if not run.members.is_dir() or not run.folds_csv.is_file():
         return
     try:
         same = read_folds(run.folds_csv, labelled) == assignment

@@ -9,14 +9,8 @@ from mapping_stroke.errors import CaseError, MappingError, RunFolderError
 from mapping_stroke.files import read_json, sha256, write_json
 from mapping_stroke.image import read_image, write_image
 from mapping_stroke.postprocess import find_rule, postprocess
-from mapping_stroke.run_folder import RunFolder
+from mapping_stroke.run_folder import ENSEMBLE, FINAL, MASK_SUFFIX, PROBABILITY_SUFFIX, RunFolder
 
-ENSEMBLE = "ensemble"
-FINAL = "ensemble-pp"
-"""The method whose masks are the pipeline's result: the ensemble with post-processing."""
-
-PROBABILITY_SUFFIX = "_probability.nii.gz"
-MASK_SUFFIX = "_mask.nii.gz"
 SETTINGS_FILE = "settings.json"
 """In a folder of masks: the rule, and the SHA-256 of the map that each mask was made from."""
 

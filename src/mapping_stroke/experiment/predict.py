@@ -17,9 +17,8 @@ from mapping_stroke.image import read_image, write_image
 from mapping_stroke.inference.ensemble import RunningAverage, choose_device, predict_members, read_members
 from mapping_stroke.inference.sliding_window import WindowConfig
 from mapping_stroke.networks.bundle import Member, find_members
-from mapping_stroke.run_folder import RunFolder
+from mapping_stroke.run_folder import ENSEMBLE, PROBABILITY_SUFFIX, RunFolder
 
-ENSEMBLE = "ensemble"
 DECIMALS = 4
 """Digits of a stored probability: background then packs to almost nothing."""
 
@@ -48,9 +47,9 @@ def predict_run(run: RunFolder, config: PredictConfig) -> list[str]:
     cases = read_cases(run.require(run.cases_csv, "prepare DATA -o"))
     folds = read_folds(run.require(run.folds_csv, "folds"), [case for case in cases if case.mask is not None])
     device = choose_device(config.device)
-    members = read_members(find_members(run.path / "train"), device)
+    members = read_members(find_members(run.members), device)
     if not members:
-        raise RunFolderError(f"{run.path / 'train'}: holds no trained member; run `mapping train {run.path}` first")
+        raise RunFolderError(f"{run.members}: holds no trained member; run `mapping train {run.path}` first")
     write_section(run.config_toml, "predict", {"mirror": config.mirror, "decimals": DECIMALS})
     trained = {member.card.fold for member in members}
     wanted = [case for case in cases if case.mask is None or folds[case.case_id] in trained]
@@ -77,7 +76,7 @@ def _predict_case(
         "members": {member.card.name: member.weights_sha256 for member in members},
     }
     methods = [*dict.fromkeys(member.card.scheme for member in members), ENSEMBLE]
-    paths = {method: run.probabilities(method) / f"{case.case_id}_probability.nii.gz" for method in methods}
+    paths = {method: run.probabilities(method) / f"{case.case_id}{PROBABILITY_SUFFIX}" for method in methods}
     if all(path.is_file() for path in (sidecar, *paths.values())) and read_json(sidecar) == provenance:
         return
     scan = read_image(case.scan)

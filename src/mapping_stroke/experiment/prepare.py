@@ -63,11 +63,7 @@ def prepare_run(
     """
     data = data.resolve()
     findings = find_cases(data, naming.layout, Patterns(naming.scans, naming.masks))
-    identity: dict[str, object] = {"kind": EXPERIMENT, "data": str(data), "layout": findings.layout.name}
-    identity |= {"scans": naming.scans, "masks": naming.masks}
-    if data.is_relative_to(run.path.resolve()):
-        raise RunFolderError(f"{run.path}: would hold the data {data}; give another output folder")
-    require_claimable(run.path, identity, overwrite=overwrite)
+    identity = _identify(run, data, naming, findings, overwrite=overwrite)
     say(f"{len(findings.cases)} scans found, layout {findings.layout.name} ({findings.layout.title})")
     stamp = _stamp(identity, findings)
     before = _checked_before(run, stamp)
@@ -81,9 +77,23 @@ def prepare_run(
     claim_folder(run.path, identity, overwrite=overwrite)
     if before is None:
         _write(run, cases, problems, stamp)
-    _summarise(cases, len(findings.cases))
-    name_files("written", *sorted(path for path in run.cases_csv.parent.iterdir() if path.suffix in (".csv", ".png")))
+    _summarise(run, cases, len(findings.cases))
     return 3 if bad else 0
+
+
+def _identify(run: RunFolder, data: Path, naming: Naming, findings: Findings, *, overwrite: bool) -> dict[str, object]:
+    """What the run is made from; raises `RunFolderError` where its folder cannot be claimed for that."""
+    if data.is_relative_to(run.path.resolve()):
+        raise RunFolderError(f"{run.path}: would hold the data {data}; give another output folder")
+    identity: dict[str, object] = {
+        "kind": EXPERIMENT,
+        "data": str(data),
+        "layout": findings.layout.name,
+        "scans": naming.scans,
+        "masks": naming.masks,
+    }
+    require_claimable(run.path, identity, overwrite=overwrite)
+    return identity
 
 
 def _check(findings: Findings) -> tuple[list[Case], list[Problem]]:
@@ -136,13 +146,18 @@ def _write(run: RunFolder, cases: Sequence[Case], problems: Sequence[Problem], s
     write_text(_stamp_file(run), stamp)
 
 
-def _summarise(cases: Sequence[Case], found: int) -> None:
+def _summarise(run: RunFolder, cases: Sequence[Case], found: int) -> None:
     labelled = [case for case in cases if case.mask]
     left_out = f" ({found - len(cases)} left out)" if found > len(cases) else ""
     say(f"{len(cases)} cases{left_out}: {len(labelled)} with a mask, {len(cases) - len(labelled)} without")
-    if not labelled:
+    if labelled:
+        _tell_loads(labelled)
+    else:
         warn("no case has a mask, so nothing can be trained or scored; if there are masks, name them with --masks")
-        return
+    name_files("written", *sorted(path for path in run.cases_csv.parent.iterdir() if path.suffix in (".csv", ".png")))
+
+
+def _tell_loads(labelled: Sequence[Case]) -> None:
     loads_ml = np.array([case.load_ml for case in labelled], np.float64)
     low, quarter, median, three_quarters, high = np.quantile(loads_ml, [0, 0.25, 0.5, 0.75, 1])
     say(

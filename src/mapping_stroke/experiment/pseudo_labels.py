@@ -1,6 +1,5 @@
 """Self-training's labels: the best scheme's member of a fold labels the unlabelled scans, and says that it did."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,12 @@ from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.dataset.volumes import Volume
 from mapping_stroke.errors import TrainingError
 from mapping_stroke.experiment.arrays import make_volumes
-from mapping_stroke.files import fingerprint, write_json
+from mapping_stroke.files import fingerprint, read_json, write_json
 from mapping_stroke.image import read_image, write_image
 from mapping_stroke.inference.ensemble import predict_members
 from mapping_stroke.inference.sliding_window import WindowConfig
 from mapping_stroke.networks.bundle import has_member, read_card, read_member
-from mapping_stroke.run_folder import RunFolder
+from mapping_stroke.run_folder import MASK_SUFFIX, RunFolder
 from mapping_stroke.training.pseudo_labels import best_scheme, make_pseudo_label
 from mapping_stroke.training.schemes import SCHEMES
 
@@ -49,7 +48,7 @@ def label_unlabelled(run: RunFolder, cases: Sequence[Case], fold: int, device: t
     folder = run.pseudo_labels(fold)
     provenance_json = folder / PROVENANCE_FILE
     if provenance_json.is_file():
-        provenance: dict[str, Any] = json.loads(provenance_json.read_text(encoding="utf-8"))
+        provenance: dict[str, Any] = read_json(provenance_json)
         if provenance["weights_sha256"] == weights_sha256 and provenance["confidence"].keys() == {
             case.case_id for case in unlabelled
         }:
@@ -66,7 +65,7 @@ def pseudo_volumes(run: RunFolder, cases: Sequence[Case], fold: int, spec: Prepr
     labels = run.pseudo_labels(fold)
     provenance = (labels / PROVENANCE_FILE).read_text(encoding="utf-8")
     triples = [
-        (f"{case.case_id}_pseudo", case.scan, labels / f"{case.case_id}_mask.nii.gz")
+        (f"{case.case_id}_pseudo", case.scan, labels / f"{case.case_id}{MASK_SUFFIX}")
         for case in cases
         if case.mask is None
     ]
@@ -83,7 +82,7 @@ def _label_all(
         scan = read_image(case.scan)
         probability = next(predict_members([member], scan, WindowConfig(), device))
         label = make_pseudo_label(probability)
-        write_image(folder / f"{case.case_id}_mask.nii.gz", label.mask, scan.affine)
+        write_image(folder / f"{case.case_id}{MASK_SUFFIX}", label.mask, scan.affine)
         confidence[case.case_id] = None if np.isnan(label.confidence) else round(label.confidence, 4)
     return confidence
 

@@ -106,7 +106,7 @@ def list_provenance(run: RunFolder) -> list[Provenance]:
 
 def find_epochs(run: RunFolder) -> dict[tuple[str, int], Path]:
     """The `epochs.csv` of every member, by scheme and fold."""
-    found = sorted((run.path / "train").glob("*/fold_*/epochs.csv"))
+    found = sorted(run.members.glob("*/fold_*/epochs.csv"))
     return {(path.parent.parent.name, _fold_number(path)): path for path in found}
 
 

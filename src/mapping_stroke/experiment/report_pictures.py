@@ -15,7 +15,7 @@ from mapping_stroke.report.names import load_words, method_label, short_id
 from mapping_stroke.report.page import Picture, Results
 from mapping_stroke.report.selection import QUANTILES, typical_cases, worst_cases
 from mapping_stroke.report.sizes import draw_by_load
-from mapping_stroke.run_folder import RunFolder
+from mapping_stroke.run_folder import MASK_SUFFIX, RunFolder
 
 Pictures = dict[str, Picture | str]
 
@@ -95,7 +95,7 @@ def _read_comparison(run: RunFolder, case: Case, dice: Mapping[str, float]) -> C
     require_same_grid(reference, scan, ("its mask", "its scan"), "run `mapping prepare` again")
     predictions = {}
     for method in dice:
-        path = run.masks(method) / f"{case.case_id}_mask.nii.gz"
+        path = run.masks(method) / f"{case.case_id}{MASK_SUFFIX}"
         if path.is_file():
             mask = read_image(path)
             require_same_grid(mask, scan, (f"the mask of {method}", "its scan"), "run `mapping postprocess` again")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from mapping_stroke.console import name_files, track, warn
+from mapping_stroke.console import name_files, say, track, warn
 from mapping_stroke.errors import ImageError, MappingError
 from mapping_stroke.evaluation.profiles import Profile
 from mapping_stroke.evaluation.score import score
@@ -19,9 +19,9 @@ from mapping_stroke.evaluation.tables import (
     summarise,
     summary_row,
 )
-from mapping_stroke.experiment.summary_table import show_summary
 from mapping_stroke.files import fingerprint, read_json, sha256, write_csv, write_json
 from mapping_stroke.image import Image, Mask, read_image, require_same_grid
+from mapping_stroke.report.tables import format_text, make_table
 
 SCORES_FILE = "scores.csv"
 SUMMARY_FILE = "summary.csv"
@@ -94,7 +94,7 @@ def write_tables(scores: Sequence[CaseScore], output: Path, profile: Profile) ->
     write_csv(output / SCORES_FILE, (*SCORE_COLUMNS, *profile.keys), map(score_row, rows))
     summaries = summarise(rows, profile.keys)
     write_csv(output / SUMMARY_FILE, SUMMARY_COLUMNS, map(summary_row, summaries))
-    show_summary(summaries, profile)
+    say(format_text(make_table(f"{len({row.case_id for row in rows})} cases, profile {profile.name}", summaries)))
     name_files("Scores", output / SCORES_FILE, output / SUMMARY_FILE)
 
 

@@ -9,15 +9,15 @@ import torch
 
 from mapping_stroke.console import say, track, warn
 from mapping_stroke.environment import describe_environment
-from mapping_stroke.errors import BundleError, CaseError, ConfigError, MappingError
+from mapping_stroke.errors import BundleError, CaseError, MappingError
 from mapping_stroke.files import read_json, sha256, write_csv, write_json
 from mapping_stroke.image import image_stem, read_image, write_image
 from mapping_stroke.inference.ensemble import choose_device, read_members
 from mapping_stroke.inference.segmentation import LesionRow, Segmentation, find_preset, lesion_table, segment_scan
 from mapping_stroke.networks.bundle import Member, find_members, read_card
-from mapping_stroke.postprocess import RULES
+from mapping_stroke.postprocess import find_rule
 from mapping_stroke.report.figures import draw_segmentation
-from mapping_stroke.run_folder import claim_folder
+from mapping_stroke.run_folder import MASK_SUFFIX, PROBABILITY_SUFFIX, RunFolder, claim_folder
 
 COLUMNS = tuple(LesionRow.__dataclass_fields__)
 
@@ -32,8 +32,7 @@ class SegmentConfig:
 
     def __post_init__(self) -> None:
         find_preset(self.preset)
-        if self.rule not in RULES:
-            raise ConfigError(f"no post-processing rule {self.rule!r}; expected one of {', '.join(RULES)}")
+        find_rule(self.rule)
 
 
 def model_members(model: str | Path) -> list[Path]:
@@ -48,7 +47,8 @@ def model_members(model: str | Path) -> list[Path]:
             "this version has no bundled model; train one (`mapping demo` makes a small one) and name its run folder "
             "with --model"
         )
-    folders = find_members(path / "train" if (path / "train").is_dir() else path)
+    members = RunFolder(path).members
+    folders = find_members(members if members.is_dir() else path)
     if not folders:
         raise BundleError(f"{path}: holds no trained member; name a run folder in which `mapping train` has finished")
     return folders
@@ -113,8 +113,8 @@ def _segment_one(
         return
     image = read_image(scan)
     found = segment_scan(image, members, config.preset, config.rule, device)
-    write_image(stem.with_name(f"{stem.name}_mask.nii.gz"), found.mask, image.affine)
-    write_image(stem.with_name(f"{stem.name}_probability.nii.gz"), found.probability, image.affine)
+    write_image(stem.with_name(f"{stem.name}{MASK_SUFFIX}"), found.mask, image.affine)
+    write_image(stem.with_name(f"{stem.name}{PROBABILITY_SUFFIX}"), found.probability, image.affine)
     write_image(stem.with_name(f"{stem.name}_uncertainty.nii.gz"), found.uncertainty, image.affine)
     write_csv(stem.with_name(f"{stem.name}_lesions.tsv"), COLUMNS, lesion_table(found.lesions), delimiter="\t")
     draw_segmentation(image, found.mask, found.probability, stem.with_name(f"{stem.name}.png"))

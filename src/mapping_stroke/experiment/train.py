@@ -1,7 +1,7 @@
 """Train members: each scheme on each fold, one after the other, resuming what was begun."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,8 +94,7 @@ def train_run(run: RunFolder, config: TrainConfig, *, overwrite: bool = False) -
     folds = read_folds(run.require(run.folds_csv, "folds"), labelled)
     wanted = _wanted_folds(config, set(folds.values()))
     size, device = find_size(config.size), choose_device(config.device)
-    write_section(run.config_toml, "train", asdict(config) | {"folds": list(wanted), "schemes": list(config.schemes)})
-    write_json(run.environment_json, describe_environment() | {"device": str(device)})
+    _record(run, config, device)
     volumes = volumes_of(run, labelled, size.preprocess)
     schemes = sorted((find_scheme(name, config.variant) for name in config.schemes), key=lambda s: s.pseudo_labels)
     members = []
@@ -103,19 +102,29 @@ def train_run(run: RunFolder, config: TrainConfig, *, overwrite: bool = False) -
     for number, (scheme, fold) in enumerate(pairs, start=1):
         say(f"Member {number} of {len(pairs)}: {scheme.name}, fold {fold}, size {size.name}, on {device}")
         pseudo = label_unlabelled(run, cases, fold, device) if scheme.pseudo_labels else {}
-        plan = Plan(
-            scheme,
-            size,
-            fold,
-            config.seed,
-            training=tuple(sorted(case_id for case_id, of in folds.items() if of != fold)),
-            validation=tuple(sorted(case_id for case_id, of in folds.items() if of == fold)),
-            variant=config.variant,
-            pseudo=pseudo,
-        )
+        plan = _plan(scheme, fold, folds, config, pseudo)
         members.append(_train_member(run, plan, cases, volumes, device, overwrite=overwrite))
-    name_files("Members", run.path / "train")
+    name_files("Members", run.members)
     return members
+
+
+def _record(run: RunFolder, config: TrainConfig, device: torch.device) -> None:
+    """Write what all members of the run share; schemes and folds do not, and may be trained by several commands."""
+    write_section(run.config_toml, "train", {"size": config.size, "variant": config.variant, "seed": config.seed})
+    write_json(run.environment_json, describe_environment() | {"device": str(device)})
+
+
+def _plan(scheme: Scheme, fold: int, folds: Mapping[str, int], config: TrainConfig, pseudo: dict[str, Any]) -> Plan:
+    return Plan(
+        scheme,
+        find_size(config.size),
+        fold,
+        config.seed,
+        training=tuple(sorted(case_id for case_id, of in folds.items() if of != fold)),
+        validation=tuple(sorted(case_id for case_id, of in folds.items() if of == fold)),
+        variant=config.variant,
+        pseudo=pseudo,
+    )
 
 
 def _train_member(

@@ -11,9 +11,8 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mapping_stroke.dataset.patches import Shape
 from mapping_stroke.errors import ConfigError
-
-Size = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class WindowConfig:
 
 
 def predict_probability(
-    network: nn.Module, voxels: Float[Tensor, "x y z"], patch: Size, config: WindowConfig
+    network: nn.Module, voxels: Float[Tensor, "x y z"], patch: Shape, config: WindowConfig
 ) -> Float[Tensor, "x y z"]:
     """P(lesion) of every voxel.
 
@@ -75,7 +74,7 @@ def lesion_probability(
     return total / (len(axes) if mirror else 1)
 
 
-def tile_boxes(shape: tuple[int, ...], patch: Size, step: float) -> Iterator[tuple[slice, slice, slice]]:
+def tile_boxes(shape: tuple[int, ...], patch: Shape, step: float) -> Iterator[tuple[slice, slice, slice]]:
     """Evenly spread boxes of the patch's size that cover the whole shape, at most `step` of the patch apart."""
     starts = []
     for edge, length in zip(shape, patch, strict=True):
@@ -86,7 +85,7 @@ def tile_boxes(shape: tuple[int, ...], patch: Size, step: float) -> Iterator[tup
         yield slice(x, x + patch[0]), slice(y, y + patch[1]), slice(z, z + patch[2])
 
 
-def importance_map(patch: Size) -> Float[Tensor, "x y z"]:
+def importance_map(patch: Shape) -> Float[Tensor, "x y z"]:
     """Gaussian weight of a patch's voxels, sigma = edge / 8, 1 at the centre, above 0 everywhere."""
     spike = np.zeros(patch, np.float64)
     spike[tuple(edge // 2 for edge in patch)] = 1
@@ -97,7 +96,7 @@ def importance_map(patch: Size) -> Float[Tensor, "x y z"]:
 
 
 def _pad_to_patch(
-    voxels: Float[Tensor, "x y z"], patch: Size
+    voxels: Float[Tensor, "x y z"], patch: Shape
 ) -> tuple[Float[Tensor, "x2 y2 z2"], tuple[slice, slice, slice]]:
     """The scan centred in zeros, at least as large as a patch, and where in there it lies."""
     short_by = [max(length - edge, 0) for edge, length in zip(voxels.shape, patch, strict=True)]

@@ -1,6 +1,5 @@
 """A trained network on disk: its weights (safetensors) beside a card that says how to build and feed it."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from torch import nn
 
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import BundleError, ConfigError
-from mapping_stroke.files import sha256, write_json, written_whole
+from mapping_stroke.files import read_json, sha256, write_json, written_whole
 from mapping_stroke.networks.unet import NetworkSpec, build_unet, set_deep_supervision
 
 FORMAT_VERSION = 1
@@ -72,7 +71,7 @@ def read_card(folder: Path) -> tuple[MemberCard, str]:
     """The card of a member and the hash its weights must have; raises `BundleError` where it is no valid card."""
     path = folder / CARD_FILE
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
         found = values.pop("format")
         if found != FORMAT_VERSION:
             raise BundleError(f"{path}: format {found}, this version reads {FORMAT_VERSION}; update mapping-stroke")

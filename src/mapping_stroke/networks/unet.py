@@ -88,11 +88,6 @@ def set_deep_supervision(network: nn.Module, *, enabled: bool) -> None:
     decoder.deep_supervision = enabled
 
 
-def count_parameters(network: nn.Module) -> int:
-    """Number of trainable numbers."""
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
 def _build(spec: NetworkSpec) -> nn.Module:
     shared: dict[str, Any] = {
         "input_channels": 1,

@@ -10,9 +10,6 @@ LABELS = {
 }
 """The paper's names of the schemes and of their average, without and with post-processing (PP)."""
 
-FINAL = "ensemble-pp"
-"""The method whose masks are the pipeline's result."""
-
 
 def method_label(method: str) -> str:
     """The paper's name of a method; a method that the paper does not have keeps its own."""

@@ -13,7 +13,7 @@ from mapping_stroke.evaluation.tables import CaseScore
 from mapping_stroke.report.names import load_words, method_label
 from mapping_stroke.report.paper import read_paper_tables
 from mapping_stroke.report.sizes import METRICS, SizeGroup
-from mapping_stroke.report.tables import EXPLANATION, NONE, Table, metric_head
+from mapping_stroke.report.tables import NONE, Table, explain, metric_head
 
 PAPER = (
     "Huo J, Chen L, Liu Y, Boels M, Granados A, Ourselin S, Sparks R. MAPPING: Model Average with Post-processing for "
@@ -119,8 +119,7 @@ def render_page(about: About, results: Results, pictures: Mapping[str, Picture |
         pictures=pictures,
         lead=lead_sentence(results),
         paper_tables=read_paper_tables(),
-        explanation=EXPLANATION,
-        undefined=[metric for metric in results.table.metrics if metric.undefined],
+        explanation=explain(results.table),
         paper=PAPER,
     )
 

@@ -6,8 +6,6 @@ from importlib.resources import files
 
 from mapping_stroke.report.tables import Cell, Row, Table, find_metrics, mark_best
 
-SOURCE = "Huo et al. 2022, arXiv:2211.15486"
-
 
 def read_paper_tables() -> list[Table]:
     """Table 1 (cross-validation on 655 training cases) and Table 2 (300 public test scans) of the paper, on ATLAS R2.0.

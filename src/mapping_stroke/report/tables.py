@@ -13,9 +13,6 @@ from mapping_stroke.report.names import method_label
 NONE = "n/a"
 """Stands where a value is not defined."""
 
-EXPLANATION = "best of the column. Mean ± standard deviation over the cases where the metric is defined."
-"""Follows the word or sign that marks the best."""
-
 
 @dataclass(frozen=True)
 class Cell:
@@ -118,6 +115,21 @@ def mark_best(table: Table) -> Table:
     return Table(table.title, table.metrics, tuple(rows))
 
 
+def explain(table: Table) -> str:
+    """What follows the word or sign that marks the best: what the numbers are, and which metrics can be undefined."""
+    return " ".join(
+        [
+            "best of the column. Mean ± standard deviation over the cases where the metric is defined.",
+            *(
+                f"{metric.label} is undefined where {metric.undefined}; those cases are left out of its mean, so "
+                "methods may be averaged over different cases."
+                for metric in table.metrics
+                if metric.undefined
+            ),
+        ]
+    )
+
+
 def format_text(table: Table) -> str:
     """The table as aligned plain text for a terminal or a log; `*` marks the best of each column."""
     heads = [["", "", "method"], ["", "", "cases"], *(_stacked(head) for head in table.heads)]
@@ -127,7 +139,7 @@ def format_text(table: Table) -> str:
         lines.append([method_label(row.method), str(row.cases), *cells])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     body = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([table.title, *(line for line in body if line), f"* {EXPLANATION}"])
+    return "\n".join([table.title, *(line for line in body if line), f"* {explain(table)}"])
 
 
 def format_markdown(table: Table) -> str:
@@ -137,7 +149,9 @@ def format_markdown(table: Table) -> str:
         stars = ["**" if cell.best else "" for cell in row.cells]
         cells = [f"{star}{cell.text}{star}{_bracketed(cell)}" for star, cell in zip(stars, row.cells, strict=True)]
         lines.append([method_label(row.method), str(row.cases), *cells])
-    return "\n".join([table.title, "", *(f"| {' | '.join(line)} |" for line in lines), "", f"Bold: {EXPLANATION}", ""])
+    return "\n".join(
+        [table.title, "", *(f"| {' | '.join(line)} |" for line in lines), "", f"Bold: {explain(table)}", ""]
+    )
 
 
 def table_rows(table: Table) -> list[dict[str, object]]:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mapping_stroke.dataset.patches import Size, place_anywhere, place_on_lesion
+from mapping_stroke.dataset.patches import Shape, place_anywhere, place_on_lesion
 from mapping_stroke.dataset.volumes import Volume
 from mapping_stroke.training.augment import Augmentation
 from mapping_stroke.training.intensity import change_intensity
@@ -50,7 +50,7 @@ class Randomness:
 
 
 def draw_batch(
-    volumes: Sequence[Volume], patch: Size, batch: int, augmentation: Augmentation, random: Randomness
+    volumes: Sequence[Volume], patch: Shape, batch: int, augmentation: Augmentation, random: Randomness
 ) -> Batch:
     """Draw patches of random cases, some centred on a lesion, each augmented on the volumes' own device."""
     first_on_lesion = round(batch * (1 - LESION_SHARE))
@@ -64,7 +64,7 @@ def draw_batch(
 
 
 def _draw_patch(
-    volume: Volume, patch: Size, augmentation: Augmentation, random: Randomness, *, on_lesion: bool
+    volume: Volume, patch: Shape, augmentation: Augmentation, random: Randomness, *, on_lesion: bool
 ) -> tuple[Float[Tensor, "x y z"], Int[Tensor, "x y z"]]:
     rng = random.numbers
     if on_lesion:

@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64, Int, Shaped
 from torch import Tensor
 from torch.nn import functional
 
-from mapping_stroke.dataset.patches import Corner, Size, cut_box
+from mapping_stroke.dataset.patches import Corner, Shape, cut_box
 from mapping_stroke.dataset.volumes import Volume
 from mapping_stroke.training.augment import Augmentation
 
@@ -33,7 +33,7 @@ class Warp:
         return not any(self.elastic_magnitude_vox) and np.array_equal(self.matrix, np.eye(3))
 
 
-def draw_warp(augmentation: Augmentation, size: Size, rng: np.random.Generator) -> Warp:
+def draw_warp(augmentation: Augmentation, size: Shape, rng: np.random.Generator) -> Warp:
     """Draw whether and how a patch is rotated, scaled and deformed."""
     matrix = np.eye(3)
     if rng.random() < augmentation.rotation_probability:
@@ -50,7 +50,7 @@ def draw_warp(augmentation: Augmentation, size: Size, rng: np.random.Generator) 
 
 
 def cut_warped(
-    volume: Volume, corner: Corner, size: Size, warp: Warp, noise: torch.Generator
+    volume: Volume, corner: Corner, size: Shape, warp: Warp, noise: torch.Generator
 ) -> tuple[Float[Tensor, "x y z"], Int[Tensor, "x y z"]]:
     """Cut a patch of scan and mask through a warp: trilinear, the mask then at 0.5, zeros outside the volume."""
     if warp.is_identity:
@@ -60,7 +60,7 @@ def cut_warped(
     high = torch.minimum(points.flatten(1).amax(1).ceil(), torch.tensor(volume.scan.shape, device=points.device))
     x, y, z = (int(value) for value in low)
     lengths = [max(int(value), 1) for value in (high - low + 1)]
-    box: Size = (lengths[0], lengths[1], lengths[2])
+    box: Shape = (lengths[0], lengths[1], lengths[2])
     inside = points - low.reshape(3, 1, 1, 1)
     scan = _interpolate(cut_box(volume.scan, (x, y, z), box), inside)
     mask = _interpolate(cut_box(volume.mask, (x, y, z), box), inside) >= 0.5
@@ -68,7 +68,7 @@ def cut_warped(
 
 
 def _points(
-    corner: Corner, size: Size, warp: Warp, device: torch.device, noise: torch.Generator
+    corner: Corner, size: Shape, warp: Warp, device: torch.device, noise: torch.Generator
 ) -> Float[Tensor, "3 x y z"]:
     """Where in the volume each voxel of the patch is read, voxels."""
     half = [(length - 1) / 2 for length in size]
@@ -81,7 +81,7 @@ def _points(
     return torch.einsum("ij,jxyz->ixyz", matrix, offsets) + centre.reshape(3, 1, 1, 1)
 
 
-def _elastic(size: Size, warp: Warp, device: torch.device, noise: torch.Generator) -> Float[Tensor, "3 x y z"]:
+def _elastic(size: Shape, warp: Warp, device: torch.device, noise: torch.Generator) -> Float[Tensor, "3 x y z"]:
     """Smooth random displacements: white noise through a Gaussian in the frequency domain, scaled to its largest."""
     white = torch.rand((3, *size), generator=noise, device=device) * 2 - 1
     spectrum = torch.fft.rfftn(white, dim=(1, 2, 3))
