@@ -104,6 +104,11 @@ def test_a_mask_instead_of_a_scan_is_refused() -> None:
         prepare_scan(Image(voxels, np.eye(4)), PreprocessSpec())
 
 
+def test_a_head_of_metres_is_refused() -> None:
+    with pytest.raises(ImageError, match="span 1600 mm, expected a head .at most 600 mm.; mend the spacing"):
+        prepare_scan(Image(brain().voxels, np.diag([200.0, 200, 200, 1])), PreprocessSpec())
+
+
 def test_specifications_are_checked() -> None:
     assert PreprocessSpec.from_json(PreprocessSpec(2.0).to_json()) == PreprocessSpec(2.0)
     with pytest.raises(ConfigError, match="spacing_mm is 0"):

@@ -13,6 +13,9 @@ from mapping_stroke.errors import ConfigError, ImageError
 from mapping_stroke.image import Image, Mask, Probability, Voxels, from_ras_axes, to_ras_axes
 from mapping_stroke.lesions import FACE_CONNECTED, bounding_box
 
+LARGEST_EXTENT_MM = 600.0
+"""No head with its neck is longer; a spacing that says so is wrong."""
+
 
 @dataclass(frozen=True)
 class PreprocessSpec:
@@ -66,13 +69,14 @@ def prepare_scan(scan: Image, spec: PreprocessSpec) -> Prepared:
     The brain is every non-zero voxel and every hole inside them, as in nnU-Net. Voxels outside it are 0.
 
     Raises:
-        ImageError: The scan is 0 everywhere, or has one value in the whole brain.
+        ImageError: The scan is 0 everywhere, has one value in the whole brain, or is far larger than a head.
     """
     ras = to_ras_axes(scan)
     nonzero = ras.voxels != 0
     if not nonzero.any():
         raise ImageError("the scan is zero everywhere, expected a brain; check the conversion that wrote it")
     box = bounding_box(nonzero)
+    _require_head_size(ras, box)
     cropped, brain = ras.voxels[box], _fill_holes(nonzero[box])
     inside = cropped[brain]
     mean, std = float(inside.mean(dtype=np.float64)), float(inside.std(dtype=np.float64))
@@ -88,6 +92,16 @@ def prepare_mask(mask: Image, prepared: Prepared) -> Mask:
     cropped = (ras.voxels[prepared.box] > 0).astype(np.float32)
     x, y, z = prepared.voxels.shape
     return np.asarray(_resize(cropped, (x, y, z)) >= 0.5)
+
+
+def _require_head_size(ras: Image, box: tuple[slice, slice, slice]) -> None:
+    """Raise where a wrong spacing in the header would ask for a network grid larger than any memory."""
+    extent_mm = [(edge.stop - edge.start) * spacing for edge, spacing in zip(box, ras.spacing_mm, strict=True)]
+    if max(extent_mm) > LARGEST_EXTENT_MM:
+        raise ImageError(
+            f"the scan's non-zero voxels span {max(extent_mm):.0f} mm, expected a head (at most "
+            f"{LARGEST_EXTENT_MM:.0f} mm); mend the spacing in its header"
+        )
 
 
 def _network_shape(ras: Image, box: tuple[slice, slice, slice], spec: PreprocessSpec) -> tuple[int, int, int]:
