@@ -10,6 +10,7 @@ import pytest
 
 import mapping_stroke as ms
 from mapping_stroke.cli import main
+from mapping_stroke.config import read_sections
 from mapping_stroke.errors import MappingError
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.training.schemes import SIZES
@@ -57,6 +58,10 @@ def test_every_stage_leaves_its_files(run: RunFolder) -> None:
     for method in (*SCHEMES, "ensemble"):
         maps = sorted(path.name for path in run.probabilities(method).glob("*.nii.gz"))
         assert maps == [f"p{number}_probability.nii.gz" for number in range(5)]
+
+
+def test_the_settings_are_those_that_all_members_share(run: RunFolder) -> None:
+    assert read_sections(run.config_toml)["train"] == {"size": "tiny", "variant": "paper", "seed": 0}
 
 
 def test_each_epoch_has_its_record(run: RunFolder) -> None:

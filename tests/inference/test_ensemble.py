@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mapping_stroke.dataset.preprocess import PreprocessSpec
-from mapping_stroke.errors import BundleError
+from mapping_stroke.errors import BundleError, ConfigError
 from mapping_stroke.image import Image
 from mapping_stroke.inference.ensemble import average, choose_device, predict_members
 from mapping_stroke.inference.sliding_window import WindowConfig
@@ -60,3 +60,8 @@ def test_members_answer_on_the_scans_own_grid_whatever_their_spacing() -> None:
 def test_a_device_is_chosen_by_name_or_by_what_is_there() -> None:
     assert choose_device("cpu") == torch.device("cpu")
     assert choose_device("auto").type in ("cpu", "cuda", "mps")
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"no device 'abacus' on this machine; expected auto or one of .*cpu"):
+        choose_device("abacus")

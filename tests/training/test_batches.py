@@ -1,43 +1,43 @@
 import numpy as np
 import torch
 
-from mapping_stroke.dataset.volumes import Volume
+from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.training.augment import DEFAULT, NONE
 from mapping_stroke.training.batches import Randomness, draw_batch
 
 CPU = torch.device("cpu")
 
 
-def volume(name: str, *, with_lesion: bool = True) -> Volume:
+def make_arrays(name: str, *, with_lesion: bool = True) -> CaseArrays:
     scan = torch.randn(20, 20, 20, generator=torch.Generator().manual_seed(len(name))).half()
     mask = torch.zeros(20, 20, 20, dtype=torch.uint8)
     if with_lesion:
         mask[15, 15, 15] = 1
-    return Volume(name, scan, mask, np.argwhere(mask.numpy()).astype(np.int16))
+    return CaseArrays(name, scan, mask, np.argwhere(mask.numpy()).astype(np.int16))
 
 
 def test_one_of_two_patches_is_centred_on_a_lesion() -> None:
     random = Randomness.from_seed((0,), CPU)
     for _ in range(20):
-        batch = draw_batch([volume("a")], (4, 4, 4), 2, NONE, random)
+        batch = draw_batch([make_arrays("a")], (4, 4, 4), 2, NONE, random)
         assert batch.scan.shape == (2, 1, 4, 4, 4)
         assert int(batch.target[1, 2, 2, 2]) == 1
 
 
 def test_patches_anywhere_mostly_miss_a_small_lesion() -> None:
     random = Randomness.from_seed((0,), CPU)
-    hits = [bool(draw_batch([volume("a")], (4, 4, 4), 2, NONE, random).target[0].any()) for _ in range(60)]
+    hits = [bool(draw_batch([make_arrays("a")], (4, 4, 4), 2, NONE, random).target[0].any()) for _ in range(60)]
     assert np.mean(hits) < 0.2
 
 
 def test_a_case_without_lesion_gives_patches() -> None:
-    batch = draw_batch([volume("a", with_lesion=False)], (4, 4, 4), 2, NONE, Randomness.from_seed((0,), CPU))
+    batch = draw_batch([make_arrays("a", with_lesion=False)], (4, 4, 4), 2, NONE, Randomness.from_seed((0,), CPU))
     assert not batch.target.any()
     assert batch.case_ids == ("a", "a")
 
 
 def test_the_same_seed_draws_the_same_batch_and_another_seed_another() -> None:
-    cases = [volume("a"), volume("bb")]
+    cases = [make_arrays("a"), make_arrays("bb")]
     first, second, other = (
         draw_batch(cases, (8, 8, 8), 4, DEFAULT, Randomness.from_seed(seed, CPU)) for seed in ((1, 2), (1, 2), (2, 1))
     )
@@ -47,7 +47,7 @@ def test_the_same_seed_draws_the_same_batch_and_another_seed_another() -> None:
 
 
 def test_every_case_is_drawn() -> None:
-    cases = [volume(name) for name in ("a", "bb", "ccc")]
+    cases = [make_arrays(name) for name in ("a", "bb", "ccc")]
     random = Randomness.from_seed((0,), CPU)
     seen = {name for _ in range(30) for name in draw_batch(cases, (4, 4, 4), 2, NONE, random).case_ids}
     assert seen == {"a", "bb", "ccc"}

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
+from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.preprocess import PreprocessSpec
-from mapping_stroke.dataset.volumes import Volume
 from mapping_stroke.errors import TrainingError
 from mapping_stroke.networks.unet import NetworkSpec
 from mapping_stroke.training.checkpoint import resume_from, write_checkpoint
@@ -28,17 +28,17 @@ SIZE = Size(
 )
 
 
-def volume(name: str) -> Volume:
+def make_arrays(name: str) -> CaseArrays:
     """Noise with a dark cube: what a network can learn in a few steps."""
     rng = np.random.default_rng(len(name))
     scan, mask = rng.normal(0, 0.3, (16, 16, 16)), np.zeros((16, 16, 16), np.uint8)
     x, y, z = rng.integers(2, 9, 3)
     mask[x : x + 5, y : y + 5, z : z + 5] = 1
     scan[mask == 1] -= 2
-    return Volume(name, torch.from_numpy(scan).half(), torch.from_numpy(mask), np.argwhere(mask).astype(np.int16))
+    return CaseArrays(name, torch.from_numpy(scan).half(), torch.from_numpy(mask), np.argwhere(mask).astype(np.int16))
 
 
-CASES = [volume("a" * length) for length in range(1, 5)]
+CASES = [make_arrays("a" * length) for length in range(1, 5)]
 
 
 def run(state: TrainingState, size: Size = SIZE, scheme: int = 0, stop_after: int | None = None) -> list[Epoch]:

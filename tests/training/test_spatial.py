@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mapping_stroke.dataset.volumes import Volume
+from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.training.augment import DEFAULT, NONE, STRONG
 from mapping_stroke.training.spatial import Warp, cut_warped, draw_warp
 
@@ -11,33 +11,33 @@ NOISE = torch.Generator().manual_seed(0)
 QUARTER_TURN_ABOUT_Z = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
 
 
-def volume(edge: int = 12) -> Volume:
+def make_arrays(edge: int = 12) -> CaseArrays:
     scan = torch.randn(edge, edge, edge, generator=torch.Generator().manual_seed(1)).half()
     mask = (scan > 0.5).to(torch.uint8)
-    return Volume("a", scan, mask, np.argwhere(mask.numpy()).astype(np.int16))
+    return CaseArrays("a", scan, mask, np.argwhere(mask.numpy()).astype(np.int16))
 
 
 def test_without_warp_a_patch_is_the_volumes_own_voxels() -> None:
-    scan, mask = cut_warped(volume(), (2, 3, 4), SIZE, Warp(np.eye(3)), NOISE)
-    assert torch.equal(scan, volume().scan[2:8, 3:9, 4:10].float())
-    assert torch.equal(mask, volume().mask[2:8, 3:9, 4:10].long())
+    scan, mask = cut_warped(make_arrays(), (2, 3, 4), SIZE, Warp(np.eye(3)), NOISE)
+    assert torch.equal(scan, make_arrays().scan[2:8, 3:9, 4:10].float())
+    assert torch.equal(mask, make_arrays().mask[2:8, 3:9, 4:10].long())
 
 
 def test_an_interpolated_patch_equals_the_cut_one_where_nothing_moves() -> None:
     almost = Warp(np.eye(3) * (1 + 1e-9))
-    scan, mask = cut_warped(volume(), (2, 3, 4), SIZE, almost, NOISE)
-    torch.testing.assert_close(scan, volume().scan[2:8, 3:9, 4:10].float(), atol=1e-4, rtol=0)
-    assert torch.equal(mask, volume().mask[2:8, 3:9, 4:10].long())
+    scan, mask = cut_warped(make_arrays(), (2, 3, 4), SIZE, almost, NOISE)
+    torch.testing.assert_close(scan, make_arrays().scan[2:8, 3:9, 4:10].float(), atol=1e-4, rtol=0)
+    assert torch.equal(mask, make_arrays().mask[2:8, 3:9, 4:10].long())
 
 
 def test_a_quarter_turn_turns_the_patch() -> None:
-    plain, _ = cut_warped(volume(), (2, 3, 4), SIZE, Warp(np.eye(3)), NOISE)
-    turned, _ = cut_warped(volume(), (2, 3, 4), SIZE, Warp(QUARTER_TURN_ABOUT_Z), NOISE)
+    plain, _ = cut_warped(make_arrays(), (2, 3, 4), SIZE, Warp(np.eye(3)), NOISE)
+    turned, _ = cut_warped(make_arrays(), (2, 3, 4), SIZE, Warp(QUARTER_TURN_ABOUT_Z), NOISE)
     torch.testing.assert_close(turned, plain.rot90(-1, (0, 1)), atol=1e-4, rtol=0)
 
 
 def test_outside_the_volume_there_is_zero() -> None:
-    scan, mask = cut_warped(volume(), (20, 20, 20), SIZE, Warp(QUARTER_TURN_ABOUT_Z), NOISE)
+    scan, mask = cut_warped(make_arrays(), (20, 20, 20), SIZE, Warp(QUARTER_TURN_ABOUT_Z), NOISE)
     assert not scan.any()
     assert not mask.any()
 
@@ -45,7 +45,7 @@ def test_outside_the_volume_there_is_zero() -> None:
 def test_a_scale_above_one_shows_more() -> None:
     ball = torch.zeros(24, 24, 24)
     ball[8:16, 8:16, 8:16] = 1
-    whole = Volume("a", ball.half(), ball.to(torch.uint8), np.zeros((0, 3), np.int16))
+    whole = CaseArrays("a", ball.half(), ball.to(torch.uint8), np.zeros((0, 3), np.int16))
     _, mask = cut_warped(whole, (4, 4, 4), (16, 16, 16), Warp(np.eye(3) * 2), NOISE)
     assert int(mask.sum()) == 4**3
 
@@ -53,7 +53,7 @@ def test_a_scale_above_one_shows_more() -> None:
 def test_elastic_deformation_moves_voxels_at_most_as_far_as_drawn() -> None:
     edge = 32
     ramp = torch.arange(edge, dtype=torch.float32).reshape(-1, 1, 1).expand(edge, edge, edge)
-    whole = Volume("a", ramp.half(), torch.zeros(edge, edge, edge, dtype=torch.uint8), np.zeros((0, 3), np.int16))
+    whole = CaseArrays("a", ramp.half(), torch.zeros(edge, edge, edge, dtype=torch.uint8), np.zeros((0, 3), np.int16))
     warp = Warp(np.eye(3), (3.0, 3.0, 3.0), (1.5, 1.5, 1.5))
     scan, _ = cut_warped(whole, (8, 8, 8), (16, 16, 16), warp, torch.Generator().manual_seed(3))
     moved = (scan - ramp[8:24, :16, :16]).abs()

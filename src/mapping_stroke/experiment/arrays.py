@@ -1,39 +1,67 @@
-"""Preprocessed volumes of a run's cases, made once and kept for every member."""
+"""Preprocessed arrays of a run's cases, made once and kept for every member."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mapping_stroke.console import track
-from mapping_stroke.dataset.cases import Case
+from mapping_stroke.console import name_files, track
+from mapping_stroke.dataset.arrays import CaseArrays, has_arrays, read_arrays, write_arrays
+from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.preprocess import PreprocessSpec, prepare_mask, prepare_scan
-from mapping_stroke.dataset.volumes import Volume, has_volume, read_volume, write_volume
 from mapping_stroke.files import fingerprint
 from mapping_stroke.image import read_image
 from mapping_stroke.run_folder import RunFolder
+from mapping_stroke.training.schemes import find_size
 
 READERS = 2
 """Threads that read and unpack scans; most of that time is outside Python's lock."""
 
 
-def volumes_of(run: RunFolder, cases: Sequence[Case], spec: PreprocessSpec) -> dict[str, Volume]:
-    """The preprocessed volume of every labelled case, by case id; what is there already is not made again."""
+def arrays_of(run: RunFolder, cases: Sequence[Case], spec: PreprocessSpec) -> dict[str, CaseArrays]:
+    """The preprocessed arrays of every labelled case, by case id; what is there already is not made again."""
     folder = run.arrays / fingerprint(spec.to_json())
     labelled = [(case.case_id, case.scan, case.mask) for case in cases if case.mask is not None]
-    return make_volumes(folder, labelled, spec)
+    return make_arrays(folder, labelled, spec)
 
 
-def make_volumes(folder: Path, cases: Sequence[tuple[str, Path, Path]], spec: PreprocessSpec) -> dict[str, Volume]:
-    """Prepare (case id, scan, mask) triples into a folder, and map all of them into memory."""
-    missing = [case for case in cases if not has_volume(folder, case[0])]
+def arrays_run(run: RunFolder, size: str) -> Path:
+    """Prepare the arrays that every member of a size reads, and train nothing: the first of several jobs.
+
+    Args:
+        run: After `prepare`.
+        size: Name of the size of networks.
+
+    Returns:
+        Folder of the arrays.
+
+    Raises:
+        RunFolderError: `prepare` has not run.
+        ConfigError: Unknown size.
+    """
+    spec = find_size(size).preprocess
+    arrays_of(run, read_cases(run.require(run.cases_csv, "prepare DATA -o")), spec)
+    name_files("Arrays", run.arrays)
+    return run.arrays
+
+
+def make_arrays(folder: Path, cases: Sequence[tuple[str, Path, Path]], spec: PreprocessSpec) -> dict[str, CaseArrays]:
+    """Prepare (case id, scan, mask) triples into a folder, and map all of them into memory.
+
+    Several processes may do so at once: each passes over what another has finished meanwhile.
+    """
+    missing = [case for case in cases if not has_arrays(folder, case[0])]
     with ThreadPoolExecutor(READERS) as pool:
-        made = pool.map(lambda case: _make_volume(folder, case, spec), missing)
+        made = pool.map(lambda case: _make_case(folder, case, spec), missing)
         for _ in track(made, f"Preparing scans at {spec.spacing_mm:g} mm", len(missing)):
             pass
-    return {case_id: read_volume(folder, case_id) for case_id, _, _ in cases}
+    return {case_id: read_arrays(folder, case_id) for case_id, _, _ in cases}
 
 
-def _make_volume(folder: Path, case: tuple[str, Path, Path], spec: PreprocessSpec) -> None:
+def _make_case(folder: Path, case: tuple[str, Path, Path], spec: PreprocessSpec) -> None:
     case_id, scan, mask = case
+    if has_arrays(folder, case_id):
+        return
     prepared = prepare_scan(read_image(scan), spec)
-    write_volume(folder, case_id, prepared.voxels, prepare_mask(read_image(mask), prepared))
+    prepared_mask = prepare_mask(read_image(mask), prepared)
+    if not has_arrays(folder, case_id):  # another process may have mapped them by now: they must not be replaced
+        write_arrays(folder, case_id, prepared.voxels, prepared_mask)

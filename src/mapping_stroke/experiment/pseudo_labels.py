@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from mapping_stroke.console import say, track
+from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.cases import Case
 from mapping_stroke.dataset.preprocess import PreprocessSpec
-from mapping_stroke.dataset.volumes import Volume
 from mapping_stroke.errors import TrainingError
-from mapping_stroke.experiment.arrays import make_volumes
+from mapping_stroke.experiment.arrays import make_arrays
 from mapping_stroke.files import fingerprint, read_json, write_json
 from mapping_stroke.image import read_image, write_image
 from mapping_stroke.inference.ensemble import predict_members
@@ -60,8 +60,8 @@ def label_unlabelled(run: RunFolder, cases: Sequence[Case], fold: int, device: t
     return provenance
 
 
-def pseudo_volumes(run: RunFolder, cases: Sequence[Case], fold: int, spec: PreprocessSpec) -> list[Volume]:
-    """The pseudo-labelled scans of a fold as training volumes; their ids say that the label is a pseudo-label."""
+def pseudo_arrays(run: RunFolder, cases: Sequence[Case], fold: int, spec: PreprocessSpec) -> list[CaseArrays]:
+    """The pseudo-labelled scans of a fold as training cases; their ids say that the label is a pseudo-label."""
     labels = run.pseudo_labels(fold)
     provenance = (labels / PROVENANCE_FILE).read_text(encoding="utf-8")
     triples = [
@@ -70,7 +70,7 @@ def pseudo_volumes(run: RunFolder, cases: Sequence[Case], fold: int, spec: Prepr
         if case.mask is None
     ]
     folder = run.arrays / fingerprint({"pseudo": provenance, "preprocess": spec.to_json()})
-    return list(make_volumes(folder, triples, spec).values())
+    return list(make_arrays(folder, triples, spec).values())
 
 
 def _label_all(

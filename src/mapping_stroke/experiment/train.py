@@ -10,13 +10,13 @@ import torch
 
 from mapping_stroke.config import write_section
 from mapping_stroke.console import duration, name_files, say
+from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.folds import read_folds
-from mapping_stroke.dataset.volumes import Volume
 from mapping_stroke.environment import describe_environment
 from mapping_stroke.errors import ConfigError, RunFolderError
-from mapping_stroke.experiment.arrays import volumes_of
-from mapping_stroke.experiment.pseudo_labels import label_unlabelled, pseudo_volumes
+from mapping_stroke.experiment.arrays import arrays_of
+from mapping_stroke.experiment.pseudo_labels import label_unlabelled, pseudo_arrays
 from mapping_stroke.files import fingerprint, read_json, write_csv, write_json
 from mapping_stroke.inference.ensemble import choose_device
 from mapping_stroke.networks.bundle import MemberCard, has_member, write_member
@@ -95,7 +95,7 @@ def train_run(run: RunFolder, config: TrainConfig, *, overwrite: bool = False) -
     wanted = _wanted_folds(config, set(folds.values()))
     size, device = find_size(config.size), choose_device(config.device)
     _record(run, config, device)
-    volumes = volumes_of(run, labelled, size.preprocess)
+    arrays = arrays_of(run, labelled, size.preprocess)
     schemes = sorted((find_scheme(name, config.variant) for name in config.schemes), key=lambda s: s.pseudo_labels)
     members = []
     pairs = [(scheme, fold) for scheme in schemes for fold in wanted]
@@ -103,7 +103,7 @@ def train_run(run: RunFolder, config: TrainConfig, *, overwrite: bool = False) -
         say(f"Member {number} of {len(pairs)}: {scheme.name}, fold {fold}, size {size.name}, on {device}")
         pseudo = label_unlabelled(run, cases, fold, device) if scheme.pseudo_labels else {}
         plan = _plan(scheme, fold, folds, config, pseudo)
-        members.append(_train_member(run, plan, cases, volumes, device, overwrite=overwrite))
+        members.append(_train_member(run, plan, cases, arrays, device, overwrite=overwrite))
     name_files("Members", run.members)
     return members
 
@@ -131,7 +131,7 @@ def _train_member(
     run: RunFolder,
     plan: Plan,
     cases: Sequence[Case],
-    volumes: dict[str, Volume],
+    arrays: dict[str, CaseArrays],
     device: torch.device,
     *,
     overwrite: bool,
@@ -141,10 +141,10 @@ def _train_member(
     if has_member(folder):
         say(f"{plan.name}: trained already")
         return folder
-    training = [volumes[case_id] for case_id in plan.training]
+    training = [arrays[case_id] for case_id in plan.training]
     if plan.pseudo:
-        training += pseudo_volumes(run, cases, plan.fold, plan.size.preprocess)
-    validation = [volumes[case_id] for case_id in plan.validation]
+        training += pseudo_arrays(run, cases, plan.fold, plan.size.preprocess)
+    validation = [arrays[case_id] for case_id in plan.validation]
     if device.type != "cpu":
         training, validation = [v.to(device) for v in training], [v.to(device) for v in validation]
     scheme_number = [scheme.name for scheme in SCHEMES].index(plan.scheme.name)
@@ -161,11 +161,11 @@ def _run_epochs(
     folder: Path,
     plan: Plan,
     state: TrainingState,
-    volumes: tuple[list[Volume], list[Volume]],
+    arrays: tuple[list[CaseArrays], list[CaseArrays]],
     device: torch.device,
 ) -> None:
     total = plan.size.epochs_of(plan.scheme)
-    for epoch in train(state, plan.scheme, plan.size, volumes, start_engine(device)):
+    for epoch in train(state, plan.scheme, plan.size, arrays, start_engine(device)):
         write_csv(folder / "epochs.csv", EPOCH_COLUMNS, [asdict(one) for one in state.epochs])
         write_checkpoint(folder / "checkpoint.pt", state, plan.recipe)
         mean_s = sum(one.seconds for one in state.epochs) / len(state.epochs)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float32, Float64
 
 from mapping_stroke.dataset.preprocess import Prepared, PreprocessSpec, prepare_scan
-from mapping_stroke.errors import BundleError
+from mapping_stroke.errors import BundleError, ConfigError
 from mapping_stroke.image import Image, Probability
 from mapping_stroke.inference.sliding_window import WindowConfig, predict_probability
 from mapping_stroke.networks.bundle import Member, read_member
@@ -87,9 +87,13 @@ def read_members(folders: Sequence[Path], device: torch.device) -> list[Member]:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a name; `auto` takes a CUDA GPU where there is one, else Apple's MPS, else the CPU."""
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """The device of a name; `auto` takes a CUDA GPU where there is one, else Apple's MPS, else the CPU.
+
+    Raises:
+        ConfigError: There is no device of this name here.
+    """
+    there = [f"cuda:{index}" for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)]
+    there = [*(["cuda", *there] if there else []), *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+    if name not in (*there, "auto"):
+        raise ConfigError(f"no device {name!r} on this machine; expected auto or one of {', '.join(there)}")
+    return torch.device(there[0] if name == "auto" else name)

@@ -1,4 +1,4 @@
-"""Batches of augmented patches, drawn by index from the volumes."""
+"""Batches of augmented patches, drawn by index from the cases' arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.patches import Shape, place_anywhere, place_on_lesion
-from mapping_stroke.dataset.volumes import Volume
 from mapping_stroke.training.augment import Augmentation
 from mapping_stroke.training.intensity import change_intensity
 from mapping_stroke.training.spatial import cut_warped, draw_warp
@@ -50,28 +50,28 @@ class Randomness:
 
 
 def draw_batch(
-    volumes: Sequence[Volume], patch: Shape, batch: int, augmentation: Augmentation, random: Randomness
+    cases: Sequence[CaseArrays], patch: Shape, batch: int, augmentation: Augmentation, random: Randomness
 ) -> Batch:
-    """Draw patches of random cases, some centred on a lesion, each augmented on the volumes' own device."""
+    """Draw patches of random cases, some centred on a lesion, each augmented on the arrays' own device."""
     first_on_lesion = round(batch * (1 - LESION_SHARE))
-    drawn = [volumes[int(random.numbers.integers(len(volumes)))] for _ in range(batch)]
+    drawn = [cases[int(random.numbers.integers(len(cases)))] for _ in range(batch)]
     pairs = [
-        _draw_patch(volume, patch, augmentation, random, on_lesion=index >= first_on_lesion)
-        for index, volume in enumerate(drawn)
+        _draw_patch(case, patch, augmentation, random, on_lesion=index >= first_on_lesion)
+        for index, case in enumerate(drawn)
     ]
     scans, targets = zip(*pairs, strict=True)
-    return Batch(torch.stack(scans)[:, None], torch.stack(targets), tuple(volume.case_id for volume in drawn))
+    return Batch(torch.stack(scans)[:, None], torch.stack(targets), tuple(case.case_id for case in drawn))
 
 
 def _draw_patch(
-    volume: Volume, patch: Shape, augmentation: Augmentation, random: Randomness, *, on_lesion: bool
+    case: CaseArrays, patch: Shape, augmentation: Augmentation, random: Randomness, *, on_lesion: bool
 ) -> tuple[Float[Tensor, "x y z"], Int[Tensor, "x y z"]]:
     rng = random.numbers
     if on_lesion:
-        corner = place_on_lesion(volume.scan.shape, patch, volume.lesion_voxels, rng)
+        corner = place_on_lesion(case.scan.shape, patch, case.lesion_voxels, rng)
     else:
-        corner = place_anywhere(volume.scan.shape, patch, rng)
-    scan, target = cut_warped(volume, corner, patch, draw_warp(augmentation, patch, rng), random.noise)
+        corner = place_anywhere(case.scan.shape, patch, rng)
+    scan, target = cut_warped(case, corner, patch, draw_warp(augmentation, patch, rng), random.noise)
     scan = change_intensity(scan, augmentation, rng, random.noise)
     mirrored = [axis for axis in range(3) if rng.random() < augmentation.mirror_probability]
     return scan.flip(mirrored), target.flip(mirrored)

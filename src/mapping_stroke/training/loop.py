@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mapping_stroke.dataset.volumes import Volume
+from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.errors import TrainingError
 from mapping_stroke.networks.unet import build_unet
 from mapping_stroke.training.augment import NONE
@@ -79,7 +79,7 @@ def train(
     state: TrainingState,
     scheme: Scheme,
     size: Size,
-    volumes: tuple[Sequence[Volume], Sequence[Volume]],
+    cases: tuple[Sequence[CaseArrays], Sequence[CaseArrays]],
     fabric: lightning_fabric.Fabric,
 ) -> Iterator[Epoch]:
     """Train from where the state stands to the last epoch, yielding the record of every epoch.
@@ -88,13 +88,13 @@ def train(
         state: From `start_training`, or read from a checkpoint; changed in place.
         scheme: Loss, augmentation, length.
         size: Patch, batch, steps, learning rate.
-        volumes: Training cases and validation cases.
+        cases: Training cases and validation cases.
         fabric: Launched engine: device, precision, processes.
 
     Raises:
         TrainingError: There is no training case, or the loss is no longer a number (names the batch's cases).
     """
-    training, validation = volumes
+    training, validation = cases
     if not training:
         raise TrainingError(f"scheme {scheme.name}: no training cases in the other folds; use more cases or folds")
     network, optimiser = fabric.setup(state.network, state.optimiser)
@@ -118,15 +118,15 @@ def train(
 
 
 def validate(
-    network: nn.Module, volumes: Sequence[Volume], scheme: Scheme, size: Size, random: Randomness
+    network: nn.Module, cases: Sequence[CaseArrays], scheme: Scheme, size: Size, random: Randomness
 ) -> tuple[float, float]:
     """Mean loss and foreground Dice over random patches without augmentation; (nan, nan) without validation cases."""
-    if not volumes:
+    if not cases:
         return float("nan"), float("nan")
     losses, counts = [], torch.zeros(3, dtype=torch.float64)
     with torch.no_grad():
         for _ in range(size.validation_steps):
-            batch = draw_batch(volumes, size.patch, size.batch, NONE, random)
+            batch = draw_batch(cases, size.patch, size.batch, NONE, random)
             outputs = network(batch.scan)
             losses.append(float(deep_supervision_loss(outputs, batch.target, scheme.loss)))
             counts += _overlap(outputs[0], batch.target).cpu()

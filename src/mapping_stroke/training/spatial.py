@@ -1,4 +1,4 @@
-"""Rotation, scaling and elastic deformation of a patch, in one interpolation from the whole volume."""
+"""Rotation, scaling and elastic deformation of a patch, in one interpolation from the whole scan."""
 
 from dataclasses import dataclass
 
@@ -8,17 +8,17 @@ from jaxtyping import Float, Float64, Int, Shaped
 from torch import Tensor
 from torch.nn import functional
 
+from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.patches import Corner, Shape, cut_box
-from mapping_stroke.dataset.volumes import Volume
 from mapping_stroke.training.augment import Augmentation
 
 
 @dataclass(frozen=True, eq=False)
 class Warp:
-    """How a patch's voxels map into the volume, about the patch's centre.
+    """How a patch's voxels map into the scan, about the patch's centre.
 
     Attributes:
-        matrix: 3x3; offset from the patch's centre -> offset in the volume, voxels.
+        matrix: 3x3; offset from the patch's centre -> offset in the scan, voxels.
         elastic_sigma_vox: Correlation length of the elastic deformation for each axis; zeros for none.
         elastic_magnitude_vox: Largest displacement along each axis.
     """
@@ -29,7 +29,7 @@ class Warp:
 
     @property
     def is_identity(self) -> bool:
-        """Whether the patch is the volume's own voxels."""
+        """Whether the patch is the scan's own voxels."""
         return not any(self.elastic_magnitude_vox) and np.array_equal(self.matrix, np.eye(3))
 
 
@@ -45,32 +45,32 @@ def draw_warp(augmentation: Augmentation, size: Shape, rng: np.random.Generator)
         return Warp(matrix)
     scale = rng.uniform(*augmentation.elastic_scale)
     sigma = (scale * size[0], scale * size[1], scale * size[2])
-    largest = rng.uniform(1 / 8, 1 / 2, 3)  # of sigma: more folds the volume onto itself
+    largest = rng.uniform(1 / 8, 1 / 2, 3)  # of sigma: more folds the scan onto itself
     return Warp(matrix, sigma, (sigma[0] * largest[0], sigma[1] * largest[1], sigma[2] * largest[2]))
 
 
 def cut_warped(
-    volume: Volume, corner: Corner, size: Shape, warp: Warp, noise: torch.Generator
+    case: CaseArrays, corner: Corner, size: Shape, warp: Warp, noise: torch.Generator
 ) -> tuple[Float[Tensor, "x y z"], Int[Tensor, "x y z"]]:
-    """Cut a patch of scan and mask through a warp: trilinear, the mask then at 0.5, zeros outside the volume."""
+    """Cut a patch of scan and mask through a warp: trilinear, the mask then at 0.5, zeros outside the scan."""
     if warp.is_identity:
-        return cut_box(volume.scan, corner, size).float(), cut_box(volume.mask, corner, size).long()
-    points = _points(corner, size, warp, volume.scan.device, noise)
+        return cut_box(case.scan, corner, size).float(), cut_box(case.mask, corner, size).long()
+    points = _points(corner, size, warp, case.scan.device, noise)
     low = points.flatten(1).amin(1).floor().clamp_min(-1)
-    high = torch.minimum(points.flatten(1).amax(1).ceil(), torch.tensor(volume.scan.shape, device=points.device))
+    high = torch.minimum(points.flatten(1).amax(1).ceil(), torch.tensor(case.scan.shape, device=points.device))
     x, y, z = (int(value) for value in low)
     lengths = [max(int(value), 1) for value in (high - low + 1)]
     box: Shape = (lengths[0], lengths[1], lengths[2])
     inside = points - low.reshape(3, 1, 1, 1)
-    scan = _interpolate(cut_box(volume.scan, (x, y, z), box), inside)
-    mask = _interpolate(cut_box(volume.mask, (x, y, z), box), inside) >= 0.5
+    scan = _interpolate(cut_box(case.scan, (x, y, z), box), inside)
+    mask = _interpolate(cut_box(case.mask, (x, y, z), box), inside) >= 0.5
     return scan, mask.long()
 
 
 def _points(
     corner: Corner, size: Shape, warp: Warp, device: torch.device, noise: torch.Generator
 ) -> Float[Tensor, "3 x y z"]:
-    """Where in the volume each voxel of the patch is read, voxels."""
+    """Where in the scan each voxel of the patch is read, voxels."""
     half = [(length - 1) / 2 for length in size]
     axes = [torch.arange(length, device=device, dtype=torch.float32) - h for length, h in zip(size, half, strict=True)]
     offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"))
@@ -95,10 +95,10 @@ def _elastic(size: Shape, warp: Warp, device: torch.device, noise: torch.Generat
     return smooth * (magnitude / largest).reshape(3, 1, 1, 1)
 
 
-def _interpolate(volume: Shaped[Tensor, "x2 y2 z2"], points: Float[Tensor, "3 x y z"]) -> Float[Tensor, "x y z"]:
-    shape = torch.tensor(volume.shape, device=points.device, dtype=torch.float32).reshape(3, 1, 1, 1)
+def _interpolate(voxels: Shaped[Tensor, "x2 y2 z2"], points: Float[Tensor, "3 x y z"]) -> Float[Tensor, "x y z"]:
+    shape = torch.tensor(voxels.shape, device=points.device, dtype=torch.float32).reshape(3, 1, 1, 1)
     grid = ((points * 2 + 1) / shape - 1).permute(1, 2, 3, 0).flip(-1)  # grid_sample counts z, y, x in [-1, 1]
-    sampled = functional.grid_sample(volume[None, None].float(), grid[None], padding_mode="zeros", align_corners=False)
+    sampled = functional.grid_sample(voxels[None, None].float(), grid[None], padding_mode="zeros", align_corners=False)
     return sampled[0, 0]
 
 

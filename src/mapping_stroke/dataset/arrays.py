@@ -14,7 +14,7 @@ from mapping_stroke.image import Mask, Voxels
 
 
 @dataclass(frozen=True, eq=False)
-class Volume:
+class CaseArrays:
     """One training case on the network grid.
 
     Attributes:
@@ -29,12 +29,12 @@ class Volume:
     mask: UInt8[Tensor, "x y z"]
     lesion_voxels: Int16[np.ndarray, "n 3"]
 
-    def to(self, device: torch.device) -> "Volume":
+    def to(self, device: torch.device) -> "CaseArrays":
         """The same case with scan and mask on a device."""
-        return Volume(self.case_id, self.scan.to(device), self.mask.to(device), self.lesion_voxels)
+        return CaseArrays(self.case_id, self.scan.to(device), self.mask.to(device), self.lesion_voxels)
 
 
-def write_volume(folder: Path, case_id: str, scan: Voxels, mask: Mask) -> None:
+def write_arrays(folder: Path, case_id: str, scan: Voxels, mask: Mask) -> None:
     """Write one case as three arrays; the lesion voxels come last, so a case that has them is complete."""
     for name, array in (
         ("scan", scan.astype(np.float16)),
@@ -45,12 +45,12 @@ def write_volume(folder: Path, case_id: str, scan: Voxels, mask: Mask) -> None:
             np.save(partial, array)
 
 
-def has_volume(folder: Path, case_id: str) -> bool:
-    """Whether `write_volume` finished for this case."""
+def has_arrays(folder: Path, case_id: str) -> bool:
+    """Whether `write_arrays` finished for this case."""
     return (folder / f"{case_id}_lesion.npy").is_file()
 
 
-def read_volume(folder: Path, case_id: str) -> Volume:
+def read_arrays(folder: Path, case_id: str) -> CaseArrays:
     """Map one case into memory; raises `RunFolderError` where it is missing or damaged."""
     try:
         scan, mask, lesion = (
@@ -61,4 +61,4 @@ def read_volume(folder: Path, case_id: str) -> Volume:
             f"{folder}: the preprocessed arrays of case {case_id} cannot be read ({error}); "
             "delete that folder and train again"
         ) from error
-    return Volume(case_id, torch.from_numpy(scan), torch.from_numpy(mask), np.asarray(lesion))
+    return CaseArrays(case_id, torch.from_numpy(scan), torch.from_numpy(mask), np.asarray(lesion))
