@@ -21,8 +21,9 @@ def test_the_best_scheme_is_the_one_of_highest_dice_and_the_first_among_equals()
     assert best_scheme({"default": 0.5, "residual": 0.6}) == "residual"
     assert best_scheme({"default": 0.6, "residual": 0.6}) == "default"
     assert best_scheme({"default": float("nan"), "residual": 0.1}) == "residual"
+    assert best_scheme({"default": float("nan"), "residual": float("nan")}) == "default"
 
 
 def test_without_a_trained_scheme_there_are_no_pseudo_labels() -> None:
     with pytest.raises(TrainingError, match="train `default` first"):
-        best_scheme({"default": float("nan")})
+        best_scheme({})

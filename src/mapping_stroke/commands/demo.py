@@ -31,12 +31,15 @@ class Demo:
 
     def run(self) -> int:
         """Simulate, run every stage, segment one new scan, name what to look at."""
+        import torch
+
         from mapping_stroke.console import say
         from mapping_stroke.experiment.segment import SegmentConfig, segment_scans
         from mapping_stroke.experiment.simulate import find_sources, simulate_cohort
         from mapping_stroke.experiment.simulation_tables import Request
         from mapping_stroke.pipeline import Experiment, run_experiment
 
+        torch.set_num_threads(1)  # the networks are so small that more threads would only wait for one another
         cohort, run_folder, segmented = self.out / "cohort", self.out / "run", self.out / "segment"
         say(
             f"Demo in {self.out}: {self.subjects} simulated strokes, four schemes on {self.folds} folds, tiny networks."

@@ -28,10 +28,11 @@ PROVENANCE_FILE = "provenance.json"
 def label_unlabelled(run: RunFolder, cases: Sequence[Case], fold: int, device: torch.device) -> dict[str, Any]:
     """Write a pseudo-label for every unlabelled scan, made by a member that never saw this fold's validation cases.
 
-    The scheme is the one of the highest mean validation Dice over its trained folds.
+    The scheme is the one of the highest mean validation Dice over the other folds, so that no case chooses who makes
+    the labels of the member that it will judge. Labels once made are kept as long as their maker stands.
 
     Returns:
-        Provenance: scheme, fold, SHA-256 of the weights, and for each case the mean confidence.
+        Provenance: scheme, fold, SHA-256 of the weights, the Dice that chose, and for each case the mean confidence.
 
     Raises:
         TrainingError: There is no unlabelled scan, or no scheme has been trained on this fold.
@@ -42,22 +43,34 @@ def label_unlabelled(run: RunFolder, cases: Sequence[Case], fold: int, device: t
             "self-training needs unlabelled scans and this run has none; add them to the data set (ATLAS: Testing/), "
             "or leave the scheme out"
         )
-    scheme = best_scheme(_validation_dice(run, fold))
+    made_before = _labels_made_before(run, unlabelled, fold)
+    if made_before:
+        return made_before
+    dice = _dice_on_other_folds(run, fold)
+    scheme = best_scheme(dice)
     member = run.member(scheme, fold)
-    weights_sha256 = read_card(member)[1]
-    folder = run.pseudo_labels(fold)
-    provenance_json = folder / PROVENANCE_FILE
-    if provenance_json.is_file():
-        provenance: dict[str, Any] = read_json(provenance_json)
-        if provenance["weights_sha256"] == weights_sha256 and provenance["confidence"].keys() == {
-            case.case_id for case in unlabelled
-        }:
-            return provenance
     say(f"Pseudo-labels of fold {fold}: {len(unlabelled)} unlabelled scans, by {scheme}")
-    confidence = _label_all(folder, unlabelled, member, device)
-    provenance = {"scheme": scheme, "fold": fold, "weights_sha256": weights_sha256, "confidence": confidence}
-    write_json(provenance_json, provenance)
+    provenance = {
+        "scheme": scheme,
+        "fold": fold,
+        "weights_sha256": read_card(member)[1],
+        "dice_on_other_folds": {name: None if np.isnan(value) else value for name, value in dice.items()},
+        "confidence": _label_all(run.pseudo_labels(fold), unlabelled, member, device),
+    }
+    write_json(run.pseudo_labels(fold) / PROVENANCE_FILE, provenance)
     return provenance
+
+
+def _labels_made_before(run: RunFolder, unlabelled: Sequence[Case], fold: int) -> dict[str, Any] | None:
+    """The provenance of labels that are complete and whose maker has not been trained anew; else None."""
+    path = run.pseudo_labels(fold) / PROVENANCE_FILE
+    if not path.is_file():
+        return None
+    provenance: dict[str, Any] = read_json(path)
+    maker = run.member(provenance["scheme"], fold)
+    stands = has_member(maker) and read_card(maker)[1] == provenance["weights_sha256"]
+    complete = provenance["confidence"].keys() == {case.case_id for case in unlabelled}
+    return provenance if stands and complete else None
 
 
 def pseudo_arrays(run: RunFolder, cases: Sequence[Case], fold: int, spec: PreprocessSpec) -> list[CaseArrays]:
@@ -87,12 +100,19 @@ def _label_all(
     return confidence
 
 
-def _validation_dice(run: RunFolder, fold: int) -> dict[str, float]:
-    """Mean validation Dice of every scheme without pseudo-labels that has a member of this fold."""
-    dice = {}
+def _dice_on_other_folds(run: RunFolder, fold: int) -> dict[str, float]:
+    """Mean validation Dice on the other folds of every scheme that has a member of this fold; NaN where there is none.
+
+    Schemes are compared on the same folds: those on which all of them have been trained.
+    """
+    dice: dict[str, dict[int, float]] = {}
     for scheme in SCHEMES:
-        folders = sorted(run.member(scheme.name, fold).parent.glob("fold_*"))
-        trained = [read_card(folder)[0] for folder in folders if has_member(folder)]
-        if not scheme.pseudo_labels and any(card.fold == fold for card in trained):
-            dice[scheme.name] = float(np.mean([card.training["validation_dice"] for card in trained]))
-    return dice
+        folders = run.member(scheme.name, fold).parent.glob("fold_*")
+        cards = [read_card(folder)[0] for folder in folders if has_member(folder)]
+        if not scheme.pseudo_labels and any(card.fold == fold for card in cards):
+            dice[scheme.name] = {card.fold: card.training["validation_dice"] for card in cards if card.fold != fold}
+    common = set.intersection(*map(set, dice.values())) if dice else set()
+    return {
+        name: float(np.mean([of_fold[other] for other in sorted(common)])) if common else float("nan")
+        for name, of_fold in dice.items()
+    }

@@ -30,12 +30,14 @@ def make_pseudo_label(probability: Probability) -> PseudoLabel:
 
 
 def best_scheme(validation_dice: Mapping[str, float]) -> str:
-    """The scheme of the highest mean validation Dice; the first in the mapping's order among equals.
+    """The scheme of the highest validation Dice; the first in the mapping's order among equals, or if none is known.
+
+    Args:
+        validation_dice: Mean Dice of each candidate, NaN where it is not known.
 
     Raises:
-        TrainingError: No scheme has been trained and validated.
+        TrainingError: There is no candidate.
     """
-    known = {name: dice for name, dice in validation_dice.items() if np.isfinite(dice)}
-    if not known:
+    if not validation_dice:
         raise TrainingError("self-training needs a trained scheme to make its pseudo-labels; train `default` first")
-    return max(known, key=lambda name: known[name])
+    return max(validation_dice, key=lambda name: np.nan_to_num(validation_dice[name], nan=-1.0))

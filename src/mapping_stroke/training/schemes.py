@@ -100,7 +100,7 @@ SIZES = {
         Size(
             "tiny",
             PreprocessSpec(spacing_mm=3.0),
-            patch=(40, 40, 40),
+            patch=(32, 32, 32),
             plain=NetworkSpec("plain", (8, 16, 32, 64), (2, 2, 2, 2)),
             residual=NetworkSpec("residual", (8, 16, 32, 64), (1, 2, 2, 2), 1, conv_bias=False),
             steps_per_epoch=50,
