@@ -26,14 +26,20 @@ class Train:
     """Decides initial weights, patches and augmentation."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
+    arrays_only: bool = False
+    """Only prepare the arrays that all members read: the first job where members are trained by several at once."""
     overwrite: bool = False
     """Train anew where a member of other settings stands."""
 
     def run(self) -> int:
         """Train what is missing."""
+        from mapping_stroke.experiment.arrays import arrays_run
         from mapping_stroke.experiment.train import TrainConfig, train_run
         from mapping_stroke.run_folder import RunFolder
 
+        if self.arrays_only:
+            arrays_run(RunFolder(self.run_folder), self.size)
+            return 0
         config = TrainConfig(self.schemes, self.folds, self.size, self.variant, self.seed, self.device)
         train_run(RunFolder(self.run_folder), config, overwrite=self.overwrite)
         return 0
