@@ -151,6 +151,39 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         read_image(str(tmp_path / "scan.nii"))
 
 
+@pytest.mark.parametrize("suffix", [".nii.gz", ".mgz"])
+def test_a_packed_file_is_checked_to_its_end(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"scan{suffix}"
+    (nib.Nifti1Image if suffix == ".nii.gz" else nib.MGHImage)(VOXELS, np.eye(4)).to_filename(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    with pytest.raises(ImageError, match="cannot be read"):
+        read_image(path)
+    path.write_bytes(whole[:-8] + b"\0" * 4 + whole[-4:])
+    with pytest.raises(ImageError, match="cannot be read"):
+        read_image(path)
+    path.write_bytes(whole)
+    np.testing.assert_array_equal(read_image(path).voxels, VOXELS)
+
+
+@pytest.mark.parametrize(
+    ("voxels", "what"),
+    [
+        (VOXELS.astype(np.complex64), "complex numbers"),
+        (np.zeros(VOXELS.shape, [("R", "u1"), ("G", "u1"), ("B", "u1")]), "colours"),
+    ],
+)
+def test_voxels_that_are_no_real_numbers_are_refused(tmp_path: Path, voxels: np.ndarray, what: str) -> None:
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "scan.nii.gz")
+    with pytest.raises(ImageError, match=f"scan.nii.gz: holds {what}, expected one real number a voxel"):
+        read_image(tmp_path / "scan.nii.gz")
+
+
+def test_an_image_in_memory_holds_numbers_alone() -> None:
+    with pytest.raises(ImageError, match="holds 1 NaN or infinite voxels"):
+        Image(np.where(VOXELS == 3, np.nan, VOXELS), np.eye(4))
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_voxels_that_are_no_numbers_are_counted(tmp_path: Path, bad: float) -> None:
     voxels = VOXELS.copy()

@@ -1,5 +1,6 @@
 """An image is voxels and the affine that places them: reading, checking, writing."""
 
+import gzip
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,9 @@ class Image:
     def __post_init__(self) -> None:
         if self.voxels.ndim != 3:
             raise ImageError(f"an image has 3 axes, got {self.voxels.ndim} (shape {self.voxels.shape})")
+        if not np.isfinite(self.voxels).all():
+            bad_vox = int((~np.isfinite(self.voxels)).sum())
+            raise ImageError(f"holds {bad_vox} NaN or infinite voxels, expected numbers; replace them, by 0 say")
         if not np.isfinite(self.affine).all() or abs(np.linalg.det(self.affine[:3, :3])) < 1e-9:
             raise ImageError("the affine is singular, so voxels have no size; repair the header's sform or qform")
 
@@ -104,9 +108,6 @@ def read_image(path: Path | str) -> Image:
             f"{path}: has {voxels.ndim} dimensions (shape {'x'.join(map(str, voxels.shape))}), expected 3; "
             "extract one volume from it and pass that"
         )
-    if not np.isfinite(voxels).all():
-        bad_vox = int((~np.isfinite(voxels)).sum())
-        raise ImageError(f"{path}: holds {bad_vox} NaN or infinite voxels, expected numbers; replace them, by 0 say")
     try:
         return Image(np.ascontiguousarray(voxels), affine)
     except ImageError as error:
@@ -171,6 +172,8 @@ def require_same_grid(image: Image, other: Image, names: tuple[str, str], remedy
 def _read_file(path: Path, suffix: str) -> tuple[np.ndarray, Affine]:
     try:
         return _read_sitk(path) if suffix in SITK_SUFFIXES else _read_nibabel(path)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
     except Exception as error:  # readers raise anything on damaged bytes
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ImageError(f"{path}: cannot be read ({reason[:160]}); copy or download the file again") from error
@@ -180,6 +183,12 @@ def _read_nibabel(path: Path) -> tuple[np.ndarray, Affine]:
     import nibabel as nib
 
     image = nib.load(path)
+    stored = image.get_data_dtype()
+    if stored.kind not in "fiub":
+        kind = "colours" if stored.names else "complex numbers"
+        raise ImageError(f"holds {kind}, expected one real number a voxel; save the magnitude or one channel")
+    if path.suffix.lower() in (".gz", ".mgz"):  # unpacked to its end, which tells a damaged or cut file
+        image = type(image).from_bytes(gzip.decompress(path.read_bytes()))
     return image.get_fdata(dtype=np.float32, caching="unchanged"), np.asarray(image.affine, dtype=np.float64)
 
 

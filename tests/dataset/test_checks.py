@@ -108,6 +108,13 @@ def test_a_scan_of_one_value_is_an_error(found: FoundCase, value: int) -> None:
     assert (problem.severity, problem.found, problem.expected) == ("error", f"all voxels are {value}", "a brain")
 
 
+def test_a_mask_in_the_place_of_a_scan_is_an_error(found: FoundCase) -> None:
+    voxels = np.zeros(SHAPE, np.float32)
+    voxels[1:3] = 7
+    write_any(found.scan, voxels)
+    assert the_problem(replace(found, mask=None)).found == "all non-zero voxels are 7"
+
+
 def test_a_mask_of_another_shape_is_an_error(found: FoundCase) -> None:
     write_any(mask_of(found), mask_voxels(3, (6, 5, 5)))
     problem = the_problem(found)

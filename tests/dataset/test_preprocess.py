@@ -40,6 +40,12 @@ def test_the_box_holds_the_brain_and_its_voxels_are_z_scores() -> None:
     assert prepared.voxels.std() == pytest.approx(1, abs=1e-5)
 
 
+def test_the_unit_of_intensity_changes_nothing() -> None:
+    voxels = np.random.default_rng(0).uniform(1, 2, (4, 5, 6)).astype(np.float32)
+    one, other = (prepare_scan(Image(voxels * np.float32(unit), np.eye(4)), PreprocessSpec()) for unit in (1, 2**-100))
+    np.testing.assert_allclose(one.voxels, other.voxels, rtol=1e-5, atol=1e-6)
+
+
 def test_a_hole_belongs_to_the_brain_and_the_outside_does_not() -> None:
     scan = brain()
     scan.voxels[5, 5, 4] = 0  # a ventricle set to zero by skull stripping
@@ -105,7 +111,7 @@ def test_a_mask_instead_of_a_scan_is_refused() -> None:
 
 
 def test_a_head_of_metres_is_refused() -> None:
-    with pytest.raises(ImageError, match="span 1600 mm, expected a head .at most 600 mm.; mend the spacing"):
+    with pytest.raises(ImageError, match=r"span 1600 mm, expected a head .at most 600 mm.; mend the spacing"):
         prepare_scan(Image(brain().voxels, np.diag([200.0, 200, 200, 1])), PreprocessSpec())
 
 

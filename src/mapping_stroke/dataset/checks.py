@@ -129,11 +129,13 @@ def _read(case_id: str, path: Path, problems: list[Problem]) -> Image | None:
 
 
 def _check_scan(found: FoundCase, scan: Image) -> list[Problem]:
-    low, high = (float(scan.voxels.min()), float(scan.voxels.max())) if scan.voxels.size else (0.0, 0.0)
+    brain = scan.voxels[scan.voxels != 0]
+    low, high = (float(brain.min()), float(brain.max())) if brain.size else (0.0, 0.0)
     if low < high:
         return []
+    which = "non-zero voxels" if 0 < brain.size < scan.voxels.size else "voxels"
     remedy = "export the scan again, or leave the case out"
-    return [Problem("error", found.case_id, found.scan, f"all voxels are {low:g}", "a brain", remedy)]
+    return [Problem("error", found.case_id, found.scan, f"all {which} are {low:g}", "a brain", remedy)]
 
 
 def _check_values(case_id: str, path: Path, mask: Image) -> list[Problem]:

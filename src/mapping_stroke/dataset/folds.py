@@ -41,7 +41,7 @@ def size_balanced_folds(
     `docs/decisions/0005-size-balanced-folds.md`.
     """
     case_ids, group_of = _number_groups(loads, folds, seed, groups)
-    negative = [case_id for case_id in case_ids if loads[case_id] < 0]
+    negative = [case_id for case_id in case_ids if not loads[case_id] >= 0]  # nor NaN
     if negative:
         raise FoldsError(f"{negative[0]}: has a load of {loads[negative[0]]} voxels, expected 0 or more")
     rng = np.random.default_rng(seed)

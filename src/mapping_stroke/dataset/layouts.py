@@ -67,7 +67,8 @@ def find_cases(data: Path, layout: LayoutName = "auto", patterns: Patterns = USU
         ConfigError: Patterns are given for a layout that has none, or a pattern is malformed.
     """
     if not data.is_dir():
-        raise CaseError(f"{data}: no such folder; give the folder that holds the scans")
+        found = "is a file, expected a folder" if data.exists() else "no such folder"
+        raise CaseError(f"{data}: {found}; give the folder that holds the scans")
     if patterns.given and layout not in ("auto", "plain"):
         raise ConfigError(f"--scans and --masks belong to the plain layout, got --layout {layout}; leave one out")
     asked = "plain" if patterns.given else layout

@@ -169,6 +169,8 @@ def _like_a_mask(image: Path) -> bool:
 def _match_masks(data: Path, scan: Path, case_id: str, pattern: str) -> list[Path]:
     """The masks that the user's pattern names: beside the scan, else from the data folder on."""
     filled = _fill(pattern, scan, case_id)
+    if Path(filled) == Path(Path(filled).anchor):
+        raise ConfigError(f"--masks '{pattern}': expected the name of a file; correct it")
     if Path(filled).is_absolute():
         return _glob(Path(Path(filled).anchor), str(Path(*Path(filled).parts[1:])))
     return _glob(data / scan.parent, filled) or _glob(data, filled)

@@ -82,7 +82,7 @@ def prepare_scan(scan: Image, spec: PreprocessSpec) -> Prepared:
     mean, std = float(inside.mean(dtype=np.float64)), float(inside.std(dtype=np.float64))
     if std < 1e-6 * max(abs(mean), 1e-30):
         raise ImageError(f"the scan has one value ({mean:g}) in all non-zero voxels, expected a brain; is it a mask?")
-    scores = np.where(brain, (cropped - mean) / max(std, 1e-8), 0).astype(np.float32)
+    scores = np.where(brain, (cropped - mean) / std, 0).astype(np.float32)
     return Prepared(_resize(scores, _network_shape(ras, box, spec)), box, scan)
 
 
