@@ -2,14 +2,19 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from mapping_stroke.errors import FileError
 from mapping_stroke.files import (
     fingerprint,
+    list_files,
     read_csv,
     read_json,
+    read_object,
     sha256,
     write_csv,
     write_json,
@@ -99,5 +104,41 @@ def test_json_is_read_back_and_damage_is_told(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", [1, "ä", None])
     assert read_json(tmp_path / "a.json") == [1, "ä", None]
     write_text(tmp_path / "a.json", "[1,")
-    with pytest.raises(ValueError, match="Expecting value"):
+    with pytest.raises(FileError, match=r"a.json: is damaged \(Expecting value.*\), expected JSON; copy it again"):
         read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("text", ["[1,", "[1]", None])
+def test_an_object_that_can_be_made_anew_is_empty_where_it_is_none(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        write_text(tmp_path / "a.json", text)
+    assert read_object(tmp_path / "a.json") == {}
+    write_json(tmp_path / "a.json", {"seed": 1})
+    assert read_object(tmp_path / "a.json") == {"seed": 1}
+
+
+def test_a_table_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(FileError, match=r"t.csv: is damaged .*expected CSV in UTF-8"):
+        read_csv(tmp_path / "t.csv")
+
+
+def test_bytes_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="cannot be read"):
+        sha256(tmp_path)
+
+
+def test_what_a_killed_process_left_of_a_file_is_removed_with_the_next_writing(tmp_path: Path) -> None:
+    kill_while_writing = (
+        "import os, signal; from pathlib import Path; from mapping_stroke.files import written_whole\n"
+        "with written_whole(Path('a[1].csv')) as partial:\n"
+        "    partial.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", kill_while_writing], cwd=tmp_path, check=False)
+    with written_whole(tmp_path / "b.csv") as ours:
+        ours.write_text("being written by a process that runs")
+        assert len(list(tmp_path.iterdir())) == 2
+        assert list_files(tmp_path, "*.csv") == []
+        write_text(tmp_path / "a[1].csv", "whole")
+        assert sorted(path.name for path in tmp_path.iterdir()) == [ours.name, "a[1].csv"]
+    assert list_files(tmp_path, "*.csv") == [tmp_path / "a[1].csv", tmp_path / "b.csv"]

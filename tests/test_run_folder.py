@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mapping_stroke.errors import RunFolderError
-from mapping_stroke.run_folder import RunFolder, claim_folder, is_run_folder, read_identity, require_claimable
+from mapping_stroke.errors import CaseError, RunFolderError
+from mapping_stroke.run_folder import RunFolder, claim_folder, claimed, is_run_folder, read_identity, require_claimable
 
 IDENTITY = {"command": "prepare", "data": "/data/atlas", "sizes": (1, 2)}
 
@@ -35,10 +35,51 @@ def test_other_work_is_refused_and_says_what_differs(tmp_path: Path) -> None:
 
 def test_other_work_replaces_the_old_when_asked(tmp_path: Path) -> None:
     claim_folder(tmp_path / "run", IDENTITY)
-    (tmp_path / "run" / "result").touch()
-    claim_folder(tmp_path / "run", IDENTITY | {"seed": 1}, overwrite=True)
-    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
+    (tmp_path / "run" / "train" / "default").mkdir(parents=True)
+    for name in ("one_mask.nii.gz", "thesis.tex"):
+        (tmp_path / "run" / name).touch()
+    claim_folder(tmp_path / "run", IDENTITY | {"seed": 1}, ("train", "*_mask.nii.gz"), overwrite=True)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["run.json", "thesis.tex"]
     assert read_identity(tmp_path / "run")["seed"] == 1
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_work_of_another_command_is_never_replaced(tmp_path: Path, overwrite: bool) -> None:
+    claim_folder(tmp_path, IDENTITY)
+    with pytest.raises(RunFolderError, match=r"holds the work of another command \(prepare\)"):
+        claim_folder(tmp_path, IDENTITY | {"command": "simulate"}, ("*",), overwrite=overwrite)
+    assert read_identity(tmp_path)["command"] == "prepare"
+
+
+def test_a_claim_that_was_cut_short_can_be_made_again(tmp_path: Path) -> None:
+    (tmp_path / ".partial-0a1b2c-1-d3e4f5a6-run.json").touch()
+    claim_folder(tmp_path, IDENTITY)
+    assert is_run_folder(tmp_path)
+
+
+def test_work_that_fails_altogether_leaves_nothing_in_a_new_folder(tmp_path: Path) -> None:
+    def work(folder: Path, seed: int) -> None:
+        with claimed(folder, IDENTITY | {"seed": seed}, ("*_mask.nii.gz",), overwrite=True):
+            (folder / "one_mask.nii.gz").touch()
+            raise CaseError("no")
+
+    (tmp_path / "empty").mkdir()
+    claim_folder(tmp_path / "ours", IDENTITY | {"seed": 1})
+    for name in ("new", "empty", "ours"):
+        with pytest.raises(CaseError):
+            work(tmp_path / name, 1)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == [
+        "empty",
+        "ours",
+        "ours/one_mask.nii.gz",
+        "ours/run.json",
+    ]
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunFolderError, match=r"run: lies below the file .*file, expected a folder"):
+        require_claimable(tmp_path / "file" / "run", IDENTITY)
 
 
 def test_an_empty_folder_is_claimed(tmp_path: Path) -> None:

@@ -9,6 +9,10 @@ class ConfigError(MappingError):
     """A setting is outside its range or contradicts another."""
 
 
+class FileError(MappingError, ValueError):
+    """A file cannot be read, or does not hold what it should."""
+
+
 class ImageError(MappingError):
     """An image file cannot be read, or its voxels cannot be used."""
 

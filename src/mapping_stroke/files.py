@@ -1,8 +1,11 @@
 """Files are written whole or not at all, and are named by what they hold."""
 
 import csv
+import glob
 import hashlib
 import json
+import os
+import platform
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,23 +13,43 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mapping_stroke.errors import FileError
+
+PARTIAL = ".partial-"
+"""How the name of a file or folder starts that is not whole yet, or never became whole."""
+_REMEDY = "copy it again, or delete it and run the command that wrote it"
+
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; on success it is renamed to `path`, on failure it is removed.
 
-    The temporary name starts with `.partial-` and keeps the suffix, so writers that look at it choose the right format.
+    The temporary name starts with `PARTIAL` and keeps the suffix, so writers that look at it choose the right format.
+    What a process that was killed has left of the same file is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{uuid.uuid4().hex[:8]}-{path.name}")
+    for leftover in path.parent.glob(f"{PARTIAL}{_machine()}-*-{glob.escape(path.name)}"):
+        if not _is_running(leftover.name.split("-")[2]):
+            remove(leftover)
+    partial = path.with_name(f"{PARTIAL}{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         yield partial
         partial.replace(path)
     finally:
-        if partial.is_dir():
-            shutil.rmtree(partial)
-        else:
-            partial.unlink(missing_ok=True)
+        remove(partial)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a whole folder; nothing happens where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def list_files(folder: Path, pattern: str) -> list[Path]:
+    """The files of a folder that fit a name pattern, sorted; hidden ones, and so partial ones, are passed over."""
+    return sorted(path for path in folder.glob(pattern) if path.is_file() and not path.name.startswith("."))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -41,8 +64,20 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON value; raises `ValueError` where the file is damaged."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON value; raises `FileError` where the file is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise FileError(f"{path}: is damaged ({error}), expected JSON; {_REMEDY}") from error
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object that may be made anew; empty where it is missing or damaged."""
+    try:
+        value = read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]], delimiter: str = ",") -> None:
@@ -54,17 +89,40 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, ob
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
-    """Read a CSV file with a header line as one dict a row, all values text."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        return list(csv.DictReader(file))
+    """Read a CSV file with a header line as one dict a row, all values text; `FileError` where it is no text."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return list(csv.DictReader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise FileError(f"{path}: is damaged ({error}), expected CSV in UTF-8; {_REMEDY}") from error
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file's bytes, in hexadecimal; raises `FileError` where they cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
 
 
 def fingerprint(value: Any) -> str:
     """A short hash of a JSON-able value, the same on every machine; keys may come in any order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+
+
+def _is_running(process: str) -> bool:
+    """Whether a process of this machine, given its number, runs; True where that cannot be told."""
+    if os.name != "posix" or not process.isdecimal():
+        return True
+    try:
+        os.kill(int(process), 0)  # signal 0 only asks
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        return True
+    return True

@@ -1,17 +1,20 @@
 """Where each stage of an experiment writes, and whose folder it is: the one place that knows a run's file names."""
 
 import json
-import shutil
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mapping_stroke.errors import RunFolderError
-from mapping_stroke.files import read_json, write_json
+from mapping_stroke.errors import MappingError, RunFolderError
+from mapping_stroke.files import PARTIAL, read_json, remove, write_json
 
 OWNER_FILE = "run.json"
 """Says what a folder of ours holds; written first."""
 FORMAT_VERSION = 1
+COMMAND_KEYS = ("kind", "command")
+"""What of an identity tells which command's work it is."""
 
 ENSEMBLE = "ensemble"
 """The method whose maps are the mean over all schemes; its masks are P > 0.5."""
@@ -20,6 +23,11 @@ FINAL = "ensemble-pp"
 
 PROBABILITY_SUFFIX = "_probability.nii.gz"
 MASK_SUFFIX = "_mask.nii.gz"
+
+
+STAGES = ("prepare", "folds", "train", "predict", "postprocess", "evaluate", "report")
+RUN_CONTENTS = ("config.toml", "environment.json", *STAGES)
+"""What the stages write into a run folder."""
 
 
 @dataclass(frozen=True)
@@ -111,38 +119,69 @@ def is_run_folder(path: Path) -> bool:
     return (path / OWNER_FILE).is_file()
 
 
-def claim_folder(path: Path, identity: Mapping[str, object], *, overwrite: bool = False) -> None:
+def claim_folder(
+    path: Path, identity: Mapping[str, object], contents: Sequence[str] = (), *, overwrite: bool = False
+) -> None:
     """Make a folder ours for one piece of work, so that a repeat resumes it and nothing else is overwritten.
 
     Args:
         path: The output folder; made where it is missing.
         identity: What decides the result (command, inputs, seed, ...), JSON-able. The same identity resumes.
-        overwrite: Remove what another run of ours has left there. A folder that is not ours is never removed.
+        contents: Name patterns of the files and folders that such work writes into the folder.
+        overwrite: Remove the `contents` that another run of the same command has left there. Nothing else is ever
+            removed: no other files in that folder, and no folder that is not ours.
 
     Raises:
-        RunFolderError: The folder holds another run (and `overwrite` is off), or files that are not ours.
+        RunFolderError: The folder holds another run (and `overwrite` is off) or the work of another command, holds
+            files that are not ours, or cannot be written to.
     """
     require_claimable(path, identity, overwrite=overwrite)
     identity = _as_written(identity)
     if is_run_folder(path):
         if read_identity(path) == identity:
             return
-        shutil.rmtree(path)
+        for old in sorted({entry for pattern in contents for entry in path.glob(pattern)}):
+            remove(old)
     write_json(path / OWNER_FILE, identity)
+
+
+@contextmanager
+def claimed(
+    path: Path, identity: Mapping[str, object], contents: Sequence[str] = (), *, overwrite: bool = False
+) -> Iterator[None]:
+    """`claim_folder` around work that a `MappingError` may end: in a folder that was not ours before, nothing stays."""
+    was_there, was_ours = path.exists(), is_run_folder(path)
+    claim_folder(path, identity, contents, overwrite=overwrite)
+    try:
+        yield
+    except MappingError:
+        if not was_ours:
+            for begun in {entry for pattern in (*contents, OWNER_FILE) for entry in path.glob(pattern)}:
+                remove(begun)
+            if not was_there and not any(path.iterdir()):
+                path.rmdir()
+        raise
 
 
 def require_claimable(path: Path, identity: Mapping[str, object], *, overwrite: bool = False) -> None:
     """Raise what `claim_folder` would raise for the same arguments, before long work; nothing is written or removed."""
-    if path.exists() and not path.is_dir():
-        raise RunFolderError(f"{path}: is a file, expected a folder; give another output folder")
+    there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        where = "is a file" if there == path else f"lies below the file {there}"
+        raise RunFolderError(f"{path}: {where}, expected a folder; give another output folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise RunFolderError(f"{path}: {there} may not be written to; give another output folder")
     if is_run_folder(path):
         found, asked = read_identity(path), _as_written(identity)
+        if any(found.get(key) != asked.get(key) for key in COMMAND_KEYS):
+            holds = " ".join(str(found[key]) for key in COMMAND_KEYS if key in found)
+            raise RunFolderError(f"{path}: holds the work of another command ({holds}); give another output folder")
         if found != asked and not overwrite:
             differs = ", ".join(sorted(key for key in found.keys() | asked if found.get(key) != asked.get(key)))
             raise RunFolderError(
                 f"{path}: holds another run (differs in {differs}); give another output folder, or --overwrite"
             )
-    elif path.is_dir() and any(path.iterdir()):
+    elif path.is_dir() and not all(inside.name.startswith(PARTIAL) for inside in path.iterdir()):
         raise RunFolderError(f"{path}: holds files that no run of mapping wrote; give an empty or new folder")
 
 
@@ -161,7 +200,7 @@ def read_identity(path: Path) -> dict[str, object]:
     try:
         identity = read_json(owner)
     except ValueError as error:
-        raise RunFolderError(f"{owner}: is damaged ({error}); use a new output folder") from error
+        raise RunFolderError(f"{owner}: is damaged ({error.__cause__}); use a new output folder") from error
     if not isinstance(identity, dict):
         raise RunFolderError(f"{owner}: expected a JSON object; use a new output folder")
     return identity

@@ -48,12 +48,36 @@ def test_another_profile_needs_another_folder_or_overwrite(root: Path, capsys: p
     assert call(root, "--profile", "isles2026", "--overwrite") == 0
 
 
-def test_masks_of_different_shapes_give_status_3_and_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_pair_of_different_shapes_is_one_line_and_leaves_nothing(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_image(root / "masks" / "one_mask.nii.gz", np.zeros((2, 2, 2), np.bool_), AFFINE)
-    assert call(root) == 3
+    assert call(root) == 2
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 1
     assert "has shape (2, 2, 2), its reference" in told[0]
+    assert not (root / "scores").exists()
+
+
+def test_one_bad_pair_among_others_fails_alone(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_image(root / "masks" / "two_mask.nii.gz", np.zeros((2, 2, 2), np.bool_), AFFINE)
+    write_image(root / "references" / "two_mask.nii.gz", reference_mask(), AFFINE)
+    assert call(root) == 3
+    assert "has shape (2, 2, 2), its reference" in capsys.readouterr().err
+    assert [row["case_id"] for row in read_csv(root / "scores" / "scores.csv")] == ["one"]
+
+
+def test_hidden_and_partial_files_are_no_masks(root: Path) -> None:
+    for name in ("._one_mask.nii.gz", ".partial-0a1b2c-1-d3e4f5a6-one_mask.nii.gz"):
+        (root / "masks" / name).write_bytes(b"half")
+    assert call(root) == 0
+
+
+def test_overwriting_never_replaces_the_work_of_another_command(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_predicted_run(root / "scores")
+    assert call(root, "--overwrite") == 2
+    assert "holds the work of another command (experiment)" in capsys.readouterr().err
+    assert run.probabilities("ensemble").is_dir()
 
 
 def test_a_missing_reference_writes_nothing(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,14 +40,34 @@ def test_another_rule_needs_another_folder_or_overwrite(tmp_path: Path, capsys: 
 
 
 @pytest.mark.parametrize("value", [1.5, -0.5])
-def test_a_bad_map_gives_status_3_and_one_line(
+def test_a_bad_map_is_one_line_and_leaves_nothing(
     value: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_probability(tmp_path / "maps", "one", np.full(SHAPE, value, np.float32))
-    assert cli.main(["postprocess", str(tmp_path / "maps"), "-o", str(tmp_path / "masks")]) == 3
+    assert cli.main(["postprocess", str(tmp_path / "maps"), "-o", str(tmp_path / "masks")]) == 2
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 1
-    assert "probabilities must lie in [0, 1]" in told[0]
+    assert "one_probability.nii.gz: probabilities must lie in [0, 1]" in told[0]
+    assert not (tmp_path / "masks").exists()
+
+
+def test_one_bad_map_among_others_fails_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_probability(tmp_path / "maps", "one")
+    write_probability(tmp_path / "maps", "two", np.full(SHAPE, np.nan, np.float32))
+    (tmp_path / "maps" / ".partial-0a1b2c-1-d3e4f5a6-one_probability.nii.gz").write_bytes(b"half")
+    assert cli.main(["postprocess", str(tmp_path / "maps"), "-o", str(tmp_path / "masks")]) == 3
+    assert "two_probability.nii.gz: holds 120 NaN" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "masks").glob("*.nii.gz")] == ["one_mask.nii.gz"]
+
+
+def test_the_mask_of_a_map_that_is_gone_is_removed(tmp_path: Path) -> None:
+    call = ["postprocess", str(tmp_path / "maps"), "-o", str(tmp_path / "masks")]
+    write_probability(tmp_path / "maps", "one")
+    write_probability(tmp_path / "maps", "two")
+    assert cli.main(call) == 0
+    (tmp_path / "maps" / "two_probability.nii.gz").unlink()
+    assert cli.main([*call, "--overwrite"]) == 0
+    assert [path.name for path in (tmp_path / "masks").glob("*.nii.gz")] == ["one_mask.nii.gz"]
 
 
 def test_a_folder_without_maps_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

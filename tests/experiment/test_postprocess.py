@@ -99,10 +99,11 @@ def test_a_broken_map_is_told_and_the_others_go_on(tmp_path: Path, capsys: pytes
 
 def test_the_old_mask_of_a_map_that_broke_is_removed(tmp_path: Path) -> None:
     path = write_probability(tmp_path / "maps", "one")
+    write_probability(tmp_path / "maps", "two")
     postprocess_folder(tmp_path / "maps", tmp_path / "masks")
     path.write_bytes(b"no image")
     assert postprocess_folder(tmp_path / "maps", tmp_path / "masks") == ["one"]
-    assert read_masks(tmp_path / "masks") == {}
+    assert list(read_masks(tmp_path / "masks")) == ["two_mask.nii.gz"]
 
 
 def test_failures_of_a_run_name_method_and_case(tmp_path: Path) -> None:

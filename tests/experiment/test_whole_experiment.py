@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -160,6 +161,57 @@ def test_one_broken_scan_does_not_stop_the_others(
     assert set(failures) == {"broken", "missing"}
     assert "cannot be read" in failures["broken"]
     assert "no such file" in failures["missing"]
+
+
+def test_a_single_broken_scan_is_one_line_and_leaves_nothing(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.nii.gz").write_bytes(b"")
+    (tmp_path / "run.nii.gz").write_bytes(b"")
+    arguments = ["-o", str(tmp_path / "out"), "--model", str(run.path), "--device", "cpu"]
+    for scan, complaint in (
+        (["broken.nii.gz"], "broken.nii.gz: cannot be read (Empty file"),
+        (["run.nii.gz"], "the name run is taken"),
+        ([""], "is a folder, expected a file"),
+        ([], "no scan is given"),
+    ):
+        assert main(["segment", *(str(tmp_path / name) for name in scan), *arguments]) == 2
+        told = capsys.readouterr().err
+        assert complaint in told
+        assert told.count("\n") == 1
+        assert not (tmp_path / "out").exists()
+
+
+def test_damaged_bookkeeping_is_made_anew(run: RunFolder, tmp_path: Path) -> None:
+    for path in (
+        run.probabilities("ensemble") / "p0_probability.json",
+        run.pseudo_labels(0) / "provenance.json",
+        run.cases_csv.with_name("checked.txt"),
+    ):
+        whole = path.read_bytes()
+        path.write_bytes(b"\xff[")
+        for stage in (["prepare", str(run.path.parent / "data"), "-o"], ["predict"]):
+            assert main([*stage, str(run.path)]) == 0
+        assert main(["train", str(run.path), "--size", "tiny", "--device", "cpu"]) == 0
+        assert path.read_bytes() == whole
+
+
+def test_a_scan_that_broke_loses_its_maps_and_stops_no_other(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = RunFolder(tmp_path / "run")
+    shutil.copytree(run.path, copy.path)
+    scan = run.path.parent / "data" / "p4_T1w.nii.gz"
+    whole = scan.read_bytes()
+    try:
+        scan.write_bytes(whole[:100])
+        assert main(["predict", str(copy.path)]) == 3
+    finally:
+        scan.write_bytes(whole)
+    assert "p4: " in capsys.readouterr().err
+    assert len(list(copy.probabilities("ensemble").glob("*.nii.gz"))) == 4
+    assert main(["postprocess", str(copy.path)]) == 0
+    assert len(list(copy.masks("ensemble-pp").glob("*.nii.gz"))) == 4
 
 
 def test_an_output_of_another_model_is_not_mixed_in(run: RunFolder, tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ class Evaluate:
         """Score, print the summary and name the files."""
         from mapping_stroke.errors import RunFolderError
         from mapping_stroke.experiment.evaluate import evaluate_folder, evaluate_run, pair_folders
-        from mapping_stroke.run_folder import RunFolder, claim_folder, is_run_folder
+        from mapping_stroke.experiment.score_files import CONTENTS
+        from mapping_stroke.run_folder import RunFolder, claimed, is_run_folder
 
         if (self.references is None) != (self.output is None):
             raise RunFolderError("--references and -o go together: give both for a folder of masks, none for a run")
@@ -38,5 +39,6 @@ class Evaluate:
             return 3 if evaluate_run(RunFolder(self.source), self.profile) else 0
         pair_folders(self.source, self.references, self.profile)
         sources = {"masks": str(self.source.resolve()), "references": str(self.references.resolve())}
-        claim_folder(self.output, {"kind": "evaluate", **sources, "profile": self.profile}, overwrite=self.overwrite)
-        return 3 if evaluate_folder(self.source, self.references, self.output, self.profile) else 0
+        identity = {"kind": "evaluate", **sources, "profile": self.profile}
+        with claimed(self.output, identity, CONTENTS, overwrite=self.overwrite):
+            return 3 if evaluate_folder(self.source, self.references, self.output, self.profile) else 0

@@ -25,8 +25,8 @@ class Postprocess:
         """Make the masks that are missing."""
         from mapping_stroke.console import name_files
         from mapping_stroke.errors import RunFolderError
-        from mapping_stroke.experiment.postprocess import find_maps, postprocess_folder, postprocess_run
-        from mapping_stroke.run_folder import RunFolder, claim_folder, is_run_folder
+        from mapping_stroke.experiment.postprocess import CONTENTS, find_maps, postprocess_folder, postprocess_run
+        from mapping_stroke.run_folder import RunFolder, claimed, is_run_folder
 
         if self.output is None:
             if not is_run_folder(self.source):
@@ -34,7 +34,7 @@ class Postprocess:
             return 3 if postprocess_run(RunFolder(self.source), self.rule) else 0
         find_maps(self.source)
         identity = {"kind": "postprocess", "source": str(self.source.resolve()), "rule": self.rule}
-        claim_folder(self.output, identity, overwrite=self.overwrite)
-        failed = postprocess_folder(self.source, self.output, self.rule)
+        with claimed(self.output, identity, CONTENTS, overwrite=self.overwrite):
+            failed = postprocess_folder(self.source, self.output, self.rule)
         name_files("Masks", self.output)
         return 3 if failed else 0

@@ -11,6 +11,7 @@ from mapping_stroke.errors import CaseError, RunFolderError
 from mapping_stroke.evaluation.profiles import Profile, find_profile
 from mapping_stroke.evaluation.tables import order_methods
 from mapping_stroke.experiment.score_files import Comparison, score_files
+from mapping_stroke.files import list_files
 from mapping_stroke.image import IMAGE_SUFFIXES, image_stem, image_suffix
 from mapping_stroke.run_folder import ENSEMBLE, FINAL, MASK_SUFFIX, PROBABILITY_SUFFIX, RunFolder
 
@@ -84,10 +85,10 @@ def pair_folders(masks: Path, references: Path, profile: str) -> list[Comparison
         ConfigError: Unknown profile.
     """
     chosen, method = find_profile(profile), masks.resolve().name
-    found = {path.name.removesuffix(MASK_SUFFIX): path for path in sorted(masks.glob(f"*{MASK_SUFFIX}"))}
+    found = {path.name.removesuffix(MASK_SUFFIX): path for path in list_files(masks, f"*{MASK_SUFFIX}")}
     if not found:
         raise CaseError(f"{masks}: holds no <case>{MASK_SUFFIX}; name a folder that `mapping postprocess` wrote")
-    images = [path for path in sorted(references.glob("*")) if image_suffix(path)]
+    images = [path for path in list_files(references, "*") if image_suffix(path)]
     wanted = {case_id: _reference(references, images, case_id) for case_id in found}
     return [
         Comparison(method, case_id, None, mask, wanted[case_id], _probability(masks, case_id, chosen))

@@ -6,13 +6,15 @@ from pathlib import Path
 from mapping_stroke.config import write_section
 from mapping_stroke.console import name_files, track, warn
 from mapping_stroke.errors import CaseError, MappingError, RunFolderError
-from mapping_stroke.files import read_json, sha256, write_json
+from mapping_stroke.files import list_files, read_object, sha256, write_json
 from mapping_stroke.image import read_image, write_image
 from mapping_stroke.postprocess import find_rule, postprocess
 from mapping_stroke.run_folder import ENSEMBLE, FINAL, MASK_SUFFIX, PROBABILITY_SUFFIX, RunFolder
 
 SETTINGS_FILE = "settings.json"
 """In a folder of masks: the rule, and the SHA-256 of the map that each mask was made from."""
+CONTENTS = (SETTINGS_FILE, f"*{MASK_SUFFIX}")
+"""What `postprocess_folder` writes."""
 
 
 def postprocess_run(run: RunFolder, rule: str = "challenge") -> list[str]:
@@ -33,7 +35,7 @@ def postprocess_run(run: RunFolder, rule: str = "challenge") -> list[str]:
     """
     settings = asdict(find_rule(rule))
     predictions = run.require(run.probabilities(ENSEMBLE).parent, "predict")
-    methods = sorted(folder.name for folder in predictions.iterdir() if any(folder.glob(f"*{PROBABILITY_SUFFIX}")))
+    methods = sorted(folder.name for folder in predictions.iterdir() if list_files(folder, f"*{PROBABILITY_SUFFIX}"))
     if not methods:
         raise RunFolderError(f"{predictions}: holds no probability map; run `mapping predict {run.path}` first")
     write_section(run.config_toml, "postprocess", {"rule": rule, **settings})
@@ -53,8 +55,8 @@ def postprocess_run(run: RunFolder, rule: str = "challenge") -> list[str]:
 def postprocess_folder(probabilities: Path, masks: Path, rule: str = "challenge") -> list[str]:
     """Write `<case>_mask.nii.gz` for every `<case>_probability.nii.gz` of a folder.
 
-    A mask that was made from the same map by the same rule is left alone. A map that cannot be used is told and passed
-    over.
+    A mask that was made from the same map by the same rule is left alone; one whose map is gone is removed. A map that
+    cannot be used is told and passed over, unless it is the only one.
 
     Args:
         probabilities: Folder of maps.
@@ -67,24 +69,34 @@ def postprocess_folder(probabilities: Path, masks: Path, rule: str = "challenge"
     Raises:
         CaseError: There is no map.
         ConfigError: Unknown rule.
+        MappingError: There is one map only, and it cannot be used.
     """
     settings = {"rule": rule, **asdict(find_rule(rule))}
     sources = find_maps(probabilities)
     ledger = masks / SETTINGS_FILE
-    made_from = _read_ledger(ledger, settings)
+    before = read_object(ledger)
+    made_before = dict(before.get("made_from", {}))
+    for case_id in made_before.keys() - sources.keys():
+        (masks / f"{case_id}{MASK_SUFFIX}").unlink(missing_ok=True)
+        del made_before[case_id]
+    made_from = made_before if before.get("settings") == settings else {}
     write_json(ledger, {"settings": settings, "made_from": made_from})
     failed = []
     for case_id, source in track(sources.items(), f"Post-processing {masks.name}", len(sources)):
-        mask, source_sha256 = masks / f"{case_id}{MASK_SUFFIX}", sha256(source)
-        if mask.is_file() and made_from.get(case_id) == source_sha256:
-            continue
-        if made_from.pop(case_id, None):  # told before the mask changes, so that an interruption leaves no false entry
-            write_json(ledger, {"settings": settings, "made_from": made_from})
+        mask = masks / f"{case_id}{MASK_SUFFIX}"
         try:
+            source_sha256 = sha256(source)
+            if mask.is_file() and made_from.get(case_id) == source_sha256:
+                continue
+            if made_from.pop(case_id, None):  # told before the mask changes: an interruption leaves no false entry
+                write_json(ledger, {"settings": settings, "made_from": made_from})
             _postprocess_file(source, mask, rule)
         except MappingError as error:
-            warn(f"{source}: {str(error).removeprefix(f'{source}: ')}")
             mask.unlink(missing_ok=True)
+            told = f"{source}: {str(error).removeprefix(f'{source}: ')}"
+            if len(sources) == 1:
+                raise type(error)(told) from error
+            warn(told)
             failed.append(case_id)
         else:
             made_from[case_id] = source_sha256
@@ -94,19 +106,10 @@ def postprocess_folder(probabilities: Path, masks: Path, rule: str = "challenge"
 
 def find_maps(folder: Path) -> dict[str, Path]:
     """Case id -> map, for every map in a folder; raises `CaseError` for none."""
-    maps = {path.name.removesuffix(PROBABILITY_SUFFIX): path for path in sorted(folder.glob(f"*{PROBABILITY_SUFFIX}"))}
+    maps = {path.name.removesuffix(PROBABILITY_SUFFIX): path for path in list_files(folder, f"*{PROBABILITY_SUFFIX}")}
     if not maps:
         raise CaseError(f"{folder}: holds no <case>{PROBABILITY_SUFFIX}; name a folder that `mapping predict` wrote")
     return maps
-
-
-def _read_ledger(path: Path, settings: dict[str, object]) -> dict[str, str]:
-    """What each mask in the folder was made from; empty where they were made by another rule."""
-    try:
-        found = read_json(path)
-        return dict(found["made_from"]) if found["settings"] == settings else {}
-    except (OSError, ValueError, KeyError, TypeError):  # missing or damaged: make the masks again
-        return {}
 
 
 def _postprocess_file(source: Path, mask: Path, rule: str) -> None:

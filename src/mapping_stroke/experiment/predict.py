@@ -11,8 +11,8 @@ from mapping_stroke.config import write_section
 from mapping_stroke.console import name_files, say, track, warn
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.folds import read_folds
-from mapping_stroke.errors import ImageError, RunFolderError
-from mapping_stroke.files import read_json, write_json
+from mapping_stroke.errors import MappingError, RunFolderError
+from mapping_stroke.files import read_object, write_json
 from mapping_stroke.image import read_image, write_image
 from mapping_stroke.inference.ensemble import RunningAverage, choose_device, predict_members, read_members
 from mapping_stroke.inference.sliding_window import WindowConfig
@@ -59,8 +59,8 @@ def predict_run(run: RunFolder, config: PredictConfig) -> list[str]:
         own = [member for member in members if case.mask is None or member.card.fold == folds[case.case_id]]
         try:
             _predict_case(run, case, own, config, device)
-        except ImageError as error:
-            warn(f"{case.case_id}: {error}")
+        except (MappingError, MemoryError) as error:
+            warn(f"{case.case_id}: {str(error) or 'out of memory'}")
             failed.append(case.case_id)
     name_files("Probability maps", run.probabilities(ENSEMBLE).parent)
     return failed
@@ -77,8 +77,10 @@ def _predict_case(
     }
     methods = [*dict.fromkeys(member.card.scheme for member in members), ENSEMBLE]
     paths = {method: run.probabilities(method) / f"{case.case_id}{PROBABILITY_SUFFIX}" for method in methods}
-    if all(path.is_file() for path in (sidecar, *paths.values())) and read_json(sidecar) == provenance:
+    if all(path.is_file() for path in (sidecar, *paths.values())) and read_object(sidecar) == provenance:
         return
+    for old in (sidecar, *paths.values()):  # told first: neither a failure nor an interruption leaves an old map
+        old.unlink(missing_ok=True)
     scan = read_image(case.scan)
     averages = {method: RunningAverage() for method in methods}
     maps = predict_members(members, scan, WindowConfig(mirror=config.mirror), device)

@@ -15,7 +15,7 @@ from mapping_stroke.dataset.patterns import Patterns
 from mapping_stroke.dataset.problems import Problem, read_problems, write_problems
 from mapping_stroke.errors import CaseError, MappingError, RunFolderError
 from mapping_stroke.files import fingerprint, write_text
-from mapping_stroke.run_folder import RunFolder, claim_folder, require_claimable
+from mapping_stroke.run_folder import RUN_CONTENTS, RunFolder, claim_folder, require_claimable
 
 ALIKE_SHOWN = 5
 """Warnings of one kind that are shown; the rest are counted."""
@@ -74,7 +74,7 @@ def prepare_run(
     _show(problems)
     if not cases:
         raise CaseError(f"{data}: none of the {len(findings.cases)} cases can be used; repair them")
-    claim_folder(run.path, identity, overwrite=overwrite)
+    claim_folder(run.path, identity, RUN_CONTENTS, overwrite=overwrite)
     if before is None:
         _write(run, cases, problems, stamp)
     _summarise(run, cases, len(findings.cases))
@@ -183,7 +183,7 @@ def _stamp(identity: dict[str, object], findings: Findings) -> str:
 
 def _checked_before(run: RunFolder, stamp: str) -> tuple[list[Case], list[Problem]] | None:
     """What the same check of the same files gave before; None if there was none."""
-    if not _stamp_file(run).is_file() or _stamp_file(run).read_text(encoding="utf-8") != stamp:
+    if not _stamp_file(run).is_file() or _stamp_file(run).read_bytes() != stamp.encode():
         return None
     try:
         cases, problems = read_cases(run.cases_csv), read_problems(run.problems_csv)

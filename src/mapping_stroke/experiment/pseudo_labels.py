@@ -13,7 +13,7 @@ from mapping_stroke.dataset.cases import Case
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import TrainingError
 from mapping_stroke.experiment.arrays import make_arrays
-from mapping_stroke.files import fingerprint, read_json, write_json
+from mapping_stroke.files import fingerprint, read_object, write_json
 from mapping_stroke.image import read_image, write_image
 from mapping_stroke.inference.ensemble import predict_members
 from mapping_stroke.inference.sliding_window import WindowConfig
@@ -64,9 +64,9 @@ def label_unlabelled(run: RunFolder, cases: Sequence[Case], fold: int, device: t
 def _labels_made_before(run: RunFolder, unlabelled: Sequence[Case], fold: int) -> dict[str, Any] | None:
     """The provenance of labels that are complete and whose maker has not been trained anew; else None."""
     path = run.pseudo_labels(fold) / PROVENANCE_FILE
-    if not path.is_file():
+    provenance = read_object(path)
+    if not {"scheme", "weights_sha256", "confidence"} <= provenance.keys():
         return None
-    provenance: dict[str, Any] = read_json(path)
     maker = run.member(provenance["scheme"], fold)
     stands = has_member(maker) and read_card(maker)[1] == provenance["weights_sha256"]
     complete = provenance["confidence"].keys() == {case.case_id for case in unlabelled}

@@ -15,7 +15,7 @@ from mapping_stroke.dataset.folds import largest_fold_distance
 from mapping_stroke.dataset.problems import read_problems
 from mapping_stroke.errors import FoldsError
 from mapping_stroke.evaluation.tables import CaseScore, order_methods
-from mapping_stroke.files import read_csv, read_json
+from mapping_stroke.files import read_csv, read_json, read_object
 from mapping_stroke.report.exploration import SMALL_LOAD_ML
 from mapping_stroke.report.names import load_words, method_label
 from mapping_stroke.report.page import About, Provenance
@@ -38,7 +38,7 @@ def describe_run(run: RunFolder, cases: Sequence[Case], scores: Sequence[CaseSco
         provenance=list_provenance(run),
         failures=failures,
         settings=run.config_toml.read_text(encoding="utf-8") if run.config_toml.is_file() else "",
-        environment=read_json(run.environment_json) if run.environment_json.is_file() else {},
+        environment=read_object(run.environment_json),
         version=version("mapping-stroke"),
     )
 
@@ -101,7 +101,7 @@ def list_failures(run: RunFolder, cases: Sequence[Case], scores: Sequence[CaseSc
 def list_provenance(run: RunFolder) -> list[Provenance]:
     """Where the pseudo-labels of each fold came from; empty without self-training."""
     folders = sorted(run.pseudo_labels(0).parent.glob("fold_*/provenance.json"), key=_fold_number)
-    return [_provenance(_fold_number(path), read_json(path)) for path in folders]
+    return [_provenance(_fold_number(path), read_object(path)) for path in folders]
 
 
 def find_epochs(run: RunFolder) -> dict[tuple[str, int], Path]:
@@ -161,7 +161,10 @@ def _grid_words(cases: Sequence[Case]) -> str:
 def _fold_words(run: RunFolder, cases: Sequence[Case]) -> str:
     if not run.folds_csv.is_file():
         return ""
-    assignment = {row["case_id"]: int(row["fold"]) for row in read_csv(run.folds_csv)}
+    try:
+        assignment = {row["case_id"]: int(row["fold"]) for row in read_csv(run.folds_csv)}
+    except (KeyError, TypeError, ValueError):
+        return "their table is damaged"
     loads = {case.case_id: case.load_vox for case in cases if case.load_vox is not None}
     words = f"{len(set(assignment.values()))}"
     try:

@@ -27,6 +27,8 @@ SCORES_FILE = "scores.csv"
 SUMMARY_FILE = "summary.csv"
 LEDGER_FILE = "scored.json"
 """Beside the tables: every score under a hash of the files it was computed from."""
+CONTENTS = (SCORES_FILE, SUMMARY_FILE, LEDGER_FILE)
+"""What `score_files` writes."""
 SAME_VALUE = 1e-3
 """Mask values that differ by less than this share count as one: rounding of a stored 0 and 1."""
 
@@ -68,6 +70,9 @@ def score_files(comparisons: Sequence[Comparison], output: Path, profile: Profil
 
     Returns:
         What failed, as `method/case`; it is told, and left out of the tables.
+
+    Raises:
+        MappingError: There is one comparison only, and it failed.
     """
     known = _read_ledger(output / LEDGER_FILE)
     scored: dict[str, CaseScore] = {}
@@ -75,10 +80,12 @@ def score_files(comparisons: Sequence[Comparison], output: Path, profile: Profil
     read_reference = lru_cache(maxsize=1)(read_mask)
     try:
         for comparison in track(sorted(comparisons, key=_by_case), "Scoring", len(comparisons)):
-            mark = comparison.fingerprint(profile)
             try:
+                mark = comparison.fingerprint(profile)
                 scored[mark] = known.get(mark) or _score(comparison, read_reference, profile)
             except MappingError as error:
+                if len(comparisons) == 1:
+                    raise
                 failed.append(f"{comparison.method}/{comparison.case_id}")
                 warn(f"{failed[-1]}: {error}")
     finally:

@@ -1,6 +1,6 @@
 """Segment new scans: one set of files for each, failures recorded, nothing computed twice."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,23 @@ import torch
 from mapping_stroke.console import say, track, warn
 from mapping_stroke.environment import describe_environment
 from mapping_stroke.errors import BundleError, CaseError, MappingError
-from mapping_stroke.files import read_json, sha256, write_csv, write_json
+from mapping_stroke.files import read_object, sha256, write_csv, write_json
 from mapping_stroke.image import image_stem, read_image, write_image
 from mapping_stroke.inference.ensemble import choose_device, read_members
 from mapping_stroke.inference.segmentation import LesionRow, Segmentation, find_preset, lesion_table, segment_scan
 from mapping_stroke.networks.bundle import Member, find_members, read_card
 from mapping_stroke.postprocess import find_rule
 from mapping_stroke.report.figures import draw_segmentation
-from mapping_stroke.run_folder import MASK_SUFFIX, PROBABILITY_SUFFIX, RunFolder, claim_folder
+from mapping_stroke.run_folder import MASK_SUFFIX, OWNER_FILE, PROBABILITY_SUFFIX, RunFolder, claimed
 
 COLUMNS = tuple(LesionRow.__dataclass_fields__)
+UNCERTAINTY_SUFFIX = "_uncertainty.nii.gz"
+LESIONS_SUFFIX = "_lesions.tsv"
+SUFFIXES = (MASK_SUFFIX, PROBABILITY_SUFFIX, UNCERTAINTY_SUFFIX, LESIONS_SUFFIX, ".png", ".json")
+"""What a scan's outputs add to its name; the last is written last, so a scan that has it is done."""
+CONTENTS = tuple(f"*{suffix}" for suffix in SUFFIXES)
+OWN_FILES = (OWNER_FILE, "environment.json", "failures.json")
+"""What the output folder holds besides."""
 
 
 @dataclass(frozen=True)
@@ -67,57 +74,74 @@ def segment_scans(
         overwrite: Replace what another model or other settings wrote there.
 
     Returns:
-        The names of scans that failed; `run.json` and `failures.json` tell why.
+        The names of scans that failed; `failures.json` tells why.
+
+    Raises:
+        MappingError: There is no scan, model or device, the folder holds something else, or the only scan failed.
     """
     names = _names(scans)
     folders = model_members(model)
     cards = {card.name: weights_sha256 for card, weights_sha256 in map(read_card, folders)}
     device = choose_device(config.device)
     settings = asdict(config) | {"device": None}
-    claim_folder(output, {"kind": "segment", "members": cards, "settings": settings}, overwrite=overwrite)
-    write_json(output / "environment.json", describe_environment())
-    used = folders if find_preset(config.preset).all_members else folders[:1]
-    members = read_members(used, device)
-    say(
-        f"Segmenting {len(scans)} scans with {len(members)} of {len(folders)} members "
-        f"(preset {config.preset}, rule {config.rule}) on {device}"
-    )
-    failures: dict[str, str] = {}
-    for name, scan in track(names.items(), "Segmenting", len(names)):
-        try:
-            _segment_one(scan, output / name, members, config, device)
-        except (MappingError, MemoryError) as error:
-            failures[name] = str(error) or "out of memory"
-            warn(f"{scan}: {failures[name]}")
-    write_json(output / "failures.json", failures)
+    identity = {"kind": "segment", "members": cards, "settings": settings}
+    with claimed(output, identity, (*CONTENTS, *OWN_FILES), overwrite=overwrite):
+        write_json(output / "environment.json", describe_environment())
+        used = folders if find_preset(config.preset).all_members else folders[:1]
+        members = read_members(used, device)
+        say(
+            f"Segmenting {len(scans)} scans with {len(members)} of {len(folders)} members "
+            f"(preset {config.preset}, rule {config.rule}) on {device}"
+        )
+        failures = _segment_all(names, output, members, config, device)
+        write_json(output / "failures.json", failures)
     return list(failures)
 
 
 def show_lesions(output: Path, scans: Sequence[Path]) -> None:
     """Print one line per scan that was segmented: number of lesions and load."""
     for scan in scans:
-        stamp = output / f"{image_stem(scan)}.json"
-        if stamp.is_file():
-            found = read_json(stamp)
+        found = read_object(output / f"{image_stem(scan)}.json")
+        if "lesions" in found:
             say(f"{image_stem(scan)}: {found['lesions']} lesions, {found['load_ml']:.2f} mL")
+
+
+def _segment_all(
+    names: Mapping[str, Path], output: Path, members: Sequence[Member], config: SegmentConfig, device: torch.device
+) -> dict[str, str]:
+    """Segment every scan; why each failed that did, by name. The error of a single scan is raised."""
+    failures: dict[str, str] = {}
+    for name, scan in track(names.items(), "Segmenting", len(names)):
+        try:
+            _segment_one(scan, output / name, members, config, device)
+        except (MappingError, MemoryError) as error:
+            failures[name] = str(error).removeprefix(f"{scan}: ") or "out of memory"
+            if len(names) == 1:
+                raise CaseError(f"{scan}: {failures[name]}") from error
+            warn(f"{scan}: {failures[name]}")
+    return failures
 
 
 def _segment_one(
     scan: Path, stem: Path, members: Sequence[Member], config: SegmentConfig, device: torch.device
 ) -> None:
-    stamp = stem.with_name(f"{stem.name}.json")
+    mask, probability, uncertainty, lesions, picture, stamp = (
+        stem.with_name(f"{stem.name}{suffix}") for suffix in SUFFIXES
+    )
     if not scan.is_file():
-        raise CaseError(f"{scan}: no such file; check the path")
+        what = "is a folder, expected a file" if scan.is_dir() else "no such file"
+        raise CaseError(f"{scan}: {what}; check the path")
     source = {"scan": str(scan), "sha256": sha256(scan)}
-    if stamp.is_file() and read_json(stamp).get("source") == source:
+    if mask.is_file() and read_object(stamp).get("source") == source:
         return
+    stamp.unlink(missing_ok=True)
     image = read_image(scan)
     found = segment_scan(image, members, config.preset, config.rule, device)
-    write_image(stem.with_name(f"{stem.name}{MASK_SUFFIX}"), found.mask, image.affine)
-    write_image(stem.with_name(f"{stem.name}{PROBABILITY_SUFFIX}"), found.probability, image.affine)
-    write_image(stem.with_name(f"{stem.name}_uncertainty.nii.gz"), found.uncertainty, image.affine)
-    write_csv(stem.with_name(f"{stem.name}_lesions.tsv"), COLUMNS, lesion_table(found.lesions), delimiter="\t")
-    draw_segmentation(image, found.mask, found.probability, stem.with_name(f"{stem.name}.png"))
+    write_image(mask, found.mask, image.affine)
+    write_image(probability, found.probability, image.affine)
+    write_image(uncertainty, found.uncertainty, image.affine)
+    write_csv(lesions, COLUMNS, lesion_table(found.lesions), delimiter="\t")
+    draw_segmentation(image, found.mask, found.probability, picture)
     write_json(stamp, {"source": source, **_summary(found)})
 
 
@@ -130,9 +154,13 @@ def _summary(found: Segmentation) -> dict[str, Any]:
 
 
 def _names(scans: Sequence[Path]) -> dict[str, Path]:
+    if not scans:
+        raise CaseError("no scan is given, expected one or more; name their files")
     names: dict[str, Path] = {}
     for scan in scans:
         name = image_stem(scan)
+        if f"{name}.json" in OWN_FILES:
+            raise CaseError(f"{scan}: the name {name} is taken by a file of the output folder; rename the scan")
         if name in names:
             raise CaseError(f"{scan}: {names[name]} has the same name, and outputs are named after it; rename one")
         names[name] = scan

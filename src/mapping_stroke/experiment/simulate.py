@@ -40,6 +40,8 @@ from mapping_stroke.image import read_image, write_image
 from mapping_stroke.run_folder import claim_folder
 
 SPACE = "MNI152NLin2009aSym"
+CONTENTS = ("Training", "Testing", "Testing_reference", "dataset_description.json", "participants.tsv")
+"""What a cohort's folder holds."""
 TEMPLATE_STRENGTH, REAL_STRENGTH = 1.0, 0.5
 """How far anatomy is deformed: real brains differ already."""
 
@@ -85,7 +87,7 @@ def simulate_cohort(out: Path, request: Request, sources: Sources, *, overwrite:
     people = None if sources.brains is None else sources.brains.people
     cases = plan_cohort(request.seed, request.subjects, request.unlabelled, people)
     _try_sources(cases, sources, request)
-    claim_folder(out, cohort_identity(request, sources), overwrite=overwrite)
+    claim_folder(out, cohort_identity(request, sources), CONTENTS, overwrite=overwrite)
     write_description(out, request, sources)
     missing = [case for case in cases if not places_of(out, case).facts.is_file()]
     if len(missing) < len(cases):

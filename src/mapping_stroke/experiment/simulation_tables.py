@@ -1,6 +1,5 @@
 """What a simulated cohort says about itself: identity, description, facts of each case, table of participants."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -16,7 +15,7 @@ from mapping_stroke.experiment.simulation_sources import (
     BrainFolder,
     fingerprint_files,
 )
-from mapping_stroke.files import write_json, write_text
+from mapping_stroke.files import read_json, write_json, write_text
 from mapping_stroke.lesions import find_lesions
 
 GENERATOR_VERSION = 1
@@ -124,7 +123,7 @@ def case_facts(case: PlannedCase, made: SimulatedCase, masks: Iterable[str]) -> 
 def write_participants(out: Path) -> None:
     """Write `participants.tsv`: one row per scan in the folder, from the facts beside each."""
     files = sorted([*out.glob("Training/*/*/*/anat/*_T1w.json"), *out.glob("Testing/*/*/*/anat/*_T1w.json")])
-    rows = [_flat(json.loads(path.read_text(encoding="utf-8"))) for path in files]
+    rows = [_flat(read_json(path)) for path in files if not path.name.startswith(".")]
     columns = list(rows[0]) if rows else []
     lines = ["\t".join(columns), *("\t".join(str(row[column]) for column in columns) for row in rows)]
     write_text(out / "participants.tsv", "\n".join(lines) + "\n")

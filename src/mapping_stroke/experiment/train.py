@@ -17,7 +17,7 @@ from mapping_stroke.environment import describe_environment
 from mapping_stroke.errors import ConfigError, RunFolderError
 from mapping_stroke.experiment.arrays import arrays_of
 from mapping_stroke.experiment.pseudo_labels import label_unlabelled, pseudo_arrays
-from mapping_stroke.files import fingerprint, read_json, write_csv, write_json
+from mapping_stroke.files import fingerprint, read_object, write_csv, write_json
 from mapping_stroke.inference.ensemble import choose_device
 from mapping_stroke.networks.bundle import MemberCard, has_member, write_member
 from mapping_stroke.run_folder import RunFolder
@@ -43,6 +43,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         find_size(self.size)
+        if self.seed < 0:
+            raise ConfigError(f"got seed {self.seed}, expected 0 or more; give --seed 0 or more")
         for name in self.schemes:
             find_scheme(name, self.variant)
         if not self.schemes:
@@ -179,7 +181,7 @@ def _require_same_recipe(folder: Path, plan: Plan, *, overwrite: bool) -> None:
     """Mark the folder with the plan's recipe; refuse, or clear, one that was begun with another."""
     marker = folder / "recipe.json"
     if marker.is_file():
-        if read_json(marker).get("recipe") == plan.recipe:
+        if read_object(marker).get("recipe") == plan.recipe:
             return
         if not overwrite:
             raise RunFolderError(
