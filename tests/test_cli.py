@@ -61,6 +61,35 @@ def test_what_a_user_can_mend_is_one_line_and_status_2(
     assert captured.out == ""
 
 
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (CaseError("a\nb: is bad;\nmend it"), 2, "mapping: a b: is bad; mend it\n"),
+        (
+            PermissionError(13, "Permission denied", "x"),
+            2,
+            "mapping: x: Permission denied; check the path and its permis",
+        ),
+        (OSError(28, "No space left on device", "x"), 1, "mapping: x: No space left on device; mend that and run the"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(
+    error: Exception, status: int, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @dataclass(frozen=True)
+    class Info:
+        """Fail."""
+
+        def run(self) -> int:
+            raise error
+
+    monkeypatch.setattr(cli, "COMMANDS", (*(command for command in cli.COMMANDS if command.__name__ != "Info"), Info))
+    assert cli.main(["info"]) == status
+    told = capsys.readouterr().err
+    assert told.startswith(line)
+    assert told.count("\n") == 1
+
+
 def test_an_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     @dataclass(frozen=True)
     class Info:

@@ -46,6 +46,9 @@ COMMANDS: tuple[type[Command], ...] = (
 )
 """In the order of the pipeline's stages, then what stands beside them; `mapping --help` lists them so."""
 
+PATH_ERRORS = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+"""What the system says about a path that the user gave and can mend; any other such error is a failure."""
+
 DESCRIPTION = "Find stroke lesions on T1-weighted brain MRI (MAPPING: model average with post-processing)."
 
 
@@ -61,11 +64,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return command.run()
     except MappingError as error:
-        sys.stderr.write(f"mapping: {error}\n")
+        _tell(str(error))
         return 2
+    except OSError as error:
+        wrong_path = isinstance(error, PATH_ERRORS)
+        remedy = "check the path and its permissions" if wrong_path else "mend that and run the same command again"
+        _tell(f"{error.filename or 'the system'}: {error.strerror or error}; {remedy}")
+        return 2 if wrong_path else 1
     except KeyboardInterrupt:
-        sys.stderr.write("mapping: interrupted; run the same command again to go on\n")
+        _tell("interrupted; run the same command again to go on")
         return 1
+
+
+def _tell(text: str) -> None:
+    """One line, even where a file name or a reader's complaint has several."""
+    sys.stderr.write(f"mapping: {' '.join(text.splitlines())}\n")
 
 
 if __name__ == "__main__":

@@ -34,11 +34,19 @@ class Demo:
         import torch
 
         from mapping_stroke.console import say
+        from mapping_stroke.errors import ConfigError
         from mapping_stroke.experiment.segment import SegmentConfig, segment_scans
         from mapping_stroke.experiment.simulate import find_sources, simulate_cohort
         from mapping_stroke.experiment.simulation_tables import Request
+        from mapping_stroke.inference.ensemble import choose_device
         from mapping_stroke.pipeline import Experiment, run_experiment
 
+        choose_device(self.device)
+        if not 2 <= self.folds <= self.subjects or self.unlabelled < 1:
+            raise ConfigError(
+                f"--subjects {self.subjects} --folds {self.folds} --unlabelled {self.unlabelled}: expected 2 or more "
+                "folds, a subject for each at least, and 1 or more unlabelled scans for self-training"
+            )
         torch.set_num_threads(1)  # the networks are so small that more threads would only wait for one another
         cohort, run_folder, segmented = self.out / "cohort", self.out / "run", self.out / "segment"
         say(
