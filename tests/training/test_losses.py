@@ -6,7 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mapping_stroke.errors import ConfigError
 from mapping_stroke.training.losses import (
+    DICE_CE,
+    DICE_TOPK10,
+    LossConfig,
     deep_supervision_loss,
     deep_supervision_weights,
     downsample_target,
@@ -74,9 +78,9 @@ def test_the_coarsest_output_takes_no_part_in_the_loss() -> None:
     target = torch.zeros(1, 4, 4, 4, dtype=torch.long)
     target[0, :2] = 1
     outputs = [torch.randn(1, 2, edge, edge, edge) for edge in (4, 2, 1)]
-    loss = deep_supervision_loss(outputs, target, "dice+ce")
-    finest = segmentation_loss(outputs[0], target, "dice+ce")
-    middle = segmentation_loss(outputs[1], downsample_target(target, outputs[1].shape[2:]), "dice+ce")
+    loss = deep_supervision_loss(outputs, target, DICE_CE)
+    finest = segmentation_loss(outputs[0], target, DICE_CE)
+    middle = segmentation_loss(outputs[1], downsample_target(target, outputs[1].shape[2:]), DICE_CE)
     assert float(loss) == pytest.approx(float(2 / 3 * finest + 1 / 3 * middle), abs=1e-6)
 
 
@@ -85,18 +89,23 @@ def test_a_target_is_brought_down_by_its_nearest_voxels() -> None:
     assert downsample_target(target, torch.Size((1, 1, 2))).ravel().tolist() == [1, 3]
 
 
-@pytest.mark.parametrize("loss", ["dice+ce", "dice+topk10"])
-def test_the_gradient_is_the_slope(loss: str) -> None:
+@pytest.mark.parametrize("loss", [DICE_CE, DICE_TOPK10])
+def test_the_gradient_is_the_slope(loss: LossConfig) -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(1, 2, 2, 3, 4, generator=generator, dtype=torch.float64, requires_grad=True)
     target = torch.randint(0, 2, (1, 2, 3, 4), generator=generator)
-    assert torch.autograd.gradcheck(lambda z: segmentation_loss(z, target, loss), (logits,))  # type: ignore[arg-type]
+    assert torch.autograd.gradcheck(lambda z: segmentation_loss(z, target, loss), (logits,))
 
 
 def test_a_better_prediction_costs_less() -> None:
     target = row(1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0).long()
     costs = [
-        float(segmentation_loss(logits_of(torch.where(target == 1, p, 1 - p).float()), target, "dice+topk10"))
+        float(segmentation_loss(logits_of(torch.where(target == 1, p, 1 - p).float()), target, DICE_TOPK10))
         for p in np.linspace(0.1, 0.9, 5)
     ]
     assert costs == sorted(costs, reverse=True)
+
+
+def test_a_share_of_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="topk_share is 0"):
+        LossConfig(topk_share=0.0)

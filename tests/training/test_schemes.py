@@ -2,6 +2,7 @@ import pytest
 
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.training.augment import DEFAULT, STRONG
+from mapping_stroke.training.losses import DICE_CE, DICE_TOPK10
 from mapping_stroke.training.schemes import SCHEMES, SIZES, augmentation_of, find_scheme, find_size, find_variant
 
 
@@ -26,7 +27,8 @@ def test_the_container_differs_in_two_settings() -> None:
 def test_the_full_size_is_nnunets() -> None:
     full = SIZES["full"]
     assert (full.patch, full.batch, full.preprocess.spacing_mm) == ((128, 128, 128), 2, 1.0)
-    assert (full.learning_rate, full.momentum) == (0.01, 0.99)
+    assert (full.optimiser, full.learning_rate, full.momentum) == ("sgd", 0.01, 0.99)
+    assert [full.loss_of(scheme) for scheme in SCHEMES] == [DICE_CE, DICE_TOPK10, DICE_CE, DICE_CE]
     assert (full.steps_per_epoch, full.validation_steps) == (250, 50)
     assert [full.epochs_of(scheme) for scheme in find_variant("container")] == [1000, 800, 1000, 1000]
     assert full.network(SCHEMES[2]).encoder == "residual"

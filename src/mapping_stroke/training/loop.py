@@ -14,7 +14,7 @@ from mapping_stroke.errors import TrainingError
 from mapping_stroke.networks.unet import build_unet
 from mapping_stroke.training.augment import NONE
 from mapping_stroke.training.batches import Batch, Randomness, draw_batch
-from mapping_stroke.training.losses import deep_supervision_loss
+from mapping_stroke.training.losses import LossConfig, deep_supervision_loss
 from mapping_stroke.training.schemes import Scheme, Size, augmentation_of
 
 WEIGHT_DECAY = 3e-5
@@ -65,14 +65,7 @@ def start_training(scheme: Scheme, size: Size, seed: Sequence[int], device: torc
     random = Randomness.from_seed(seed, device)
     network = build_unet(size.network(scheme), seed=int(random.numbers.integers(2**31))).to(device)
     torch.nn.utils.convert_conv3d_weight_memory_format(network, torch.channels_last_3d)  # convolutions run faster
-    optimiser = torch.optim.SGD(
-        network.parameters(),
-        lr=size.learning_rate,
-        momentum=size.momentum,
-        nesterov=True,
-        weight_decay=WEIGHT_DECAY,
-    )
-    return TrainingState(network, optimiser, random, [])
+    return TrainingState(network, _build_optimiser(network, size), random, [])
 
 
 def train(
@@ -108,7 +101,7 @@ def train(
         losses = []
         for _ in range(size.steps_per_epoch):
             batch = draw_batch(training, size.patch, size.batch, augmentation_of(scheme), state.random)
-            losses.append(_step(network, optimiser, batch, scheme, fabric))
+            losses.append(_step(network, optimiser, batch, size.loss_of(scheme), fabric))
         loss = float(torch.stack(losses).mean())
         validation_loss, dice = validate(network, validation, scheme, size, state.random)
         seconds = time.monotonic() - start
@@ -128,21 +121,33 @@ def validate(
         for _ in range(size.validation_steps):
             batch = draw_batch(cases, size.patch, size.batch, NONE, random)
             outputs = network(batch.scan)
-            losses.append(float(deep_supervision_loss(outputs, batch.target, scheme.loss)))
+            losses.append(float(deep_supervision_loss(outputs, batch.target, size.loss_of(scheme))))
             counts += _overlap(outputs[0], batch.target).cpu()
     both, predicted, reference = counts.tolist()
     dice = 1.0 if predicted + reference == 0 else 2 * both / (predicted + reference)
     return float(np.mean(losses)), dice
 
 
+def _build_optimiser(network: nn.Module, size: Size) -> torch.optim.Optimizer:
+    if size.optimiser == "adamw":
+        return torch.optim.AdamW(network.parameters(), lr=size.learning_rate, weight_decay=WEIGHT_DECAY)
+    return torch.optim.SGD(
+        network.parameters(),
+        lr=size.learning_rate,
+        momentum=size.momentum,
+        nesterov=True,
+        weight_decay=WEIGHT_DECAY,
+    )
+
+
 def _step(
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
     batch: Batch,
-    scheme: Scheme,
+    loss_config: LossConfig,
     fabric: lightning_fabric.Fabric,
 ) -> Tensor:
-    loss = deep_supervision_loss(network(batch.scan), batch.target, scheme.loss)
+    loss = deep_supervision_loss(network(batch.scan), batch.target, loss_config)
     if not torch.isfinite(loss):
         raise TrainingError(f"the loss is {loss.item()} on a batch of {', '.join(batch.case_ids)}; check these scans")
     optimiser.zero_grad(set_to_none=True)

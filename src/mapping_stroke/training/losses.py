@@ -1,11 +1,14 @@
 """What training minimises: Dice plus cross-entropy, or Dice plus the hardest tenth of it, at every resolution."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
+
+from mapping_stroke.errors import ConfigError
 
 Logits = Float[Tensor, "n 2 x y z"]  # background, lesion
 Target = Int[Tensor, "n x y z"]  # 1 inside a lesion, 0 elsewhere
@@ -15,7 +18,25 @@ LossName = Literal["dice+ce", "dice+topk10"]
 
 DICE_SMOOTH = 1e-5
 TOPK_SHARE = 0.10
-"""Share of the batch's voxels, hardest first, that the top-k cross-entropy averages."""
+"""The paper's share of the batch's voxels, hardest first, that the top-k cross-entropy averages."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """What is added to the Dice term, and how that is taken."""
+
+    topk_share: float | None = None
+    """Cross-entropy of this share of the batch's voxels, the hardest; None for all voxels."""
+    batch_dice: bool = False
+    """One Dice for the voxels of the whole batch; else one a sample, averaged."""
+
+    def __post_init__(self) -> None:
+        if self.topk_share is not None and not 0 < self.topk_share <= 1:
+            raise ConfigError(f"topk_share is {self.topk_share}, expected a share above 0 and up to 1")
+
+
+DICE_CE = LossConfig()
+DICE_TOPK10 = LossConfig(topk_share=TOPK_SHARE)
 
 
 def soft_dice_loss(logits: Logits, target: Target, *, batch_dice: bool = False) -> Float[Tensor, ""]:
@@ -36,16 +57,19 @@ def soft_dice_loss(logits: Logits, target: Target, *, batch_dice: bool = False) 
     return -((2 * both + DICE_SMOOTH) / (either + DICE_SMOOTH).clamp_min(1e-8)).mean()
 
 
-def topk_cross_entropy(logits: Logits, target: Target) -> Float[Tensor, ""]:
-    """Mean of the 10 % largest voxel cross-entropies of the batch, 0 or more. Source: nnU-Net's TopKLoss, k = 10."""
+def topk_cross_entropy(logits: Logits, target: Target, share: float = TOPK_SHARE) -> Float[Tensor, ""]:
+    """Mean of the largest voxel cross-entropies of the batch, 0 or more; at least one. Source: nnU-Net's TopKLoss."""
     per_voxel = functional.cross_entropy(logits, target, reduction="none").flatten()
-    return per_voxel.topk(max(int(per_voxel.numel() * TOPK_SHARE), 1), sorted=False).values.mean()
+    return per_voxel.topk(max(int(per_voxel.numel() * share), 1), sorted=False).values.mean()
 
 
-def segmentation_loss(logits: Logits, target: Target, loss: LossName, *, batch_dice: bool = False) -> Float[Tensor, ""]:
+def segmentation_loss(logits: Logits, target: Target, config: LossConfig) -> Float[Tensor, ""]:
     """Dice term plus cross-entropy term, weights 1 and 1, at one resolution."""
-    entropy = topk_cross_entropy(logits, target) if loss == "dice+topk10" else functional.cross_entropy(logits, target)
-    return soft_dice_loss(logits, target, batch_dice=batch_dice) + entropy
+    if config.topk_share is None:
+        entropy = functional.cross_entropy(logits, target)
+    else:
+        entropy = topk_cross_entropy(logits, target, config.topk_share)
+    return soft_dice_loss(logits, target, batch_dice=config.batch_dice) + entropy
 
 
 def deep_supervision_weights(resolutions: int) -> tuple[float, ...]:
@@ -56,15 +80,13 @@ def deep_supervision_weights(resolutions: int) -> tuple[float, ...]:
     return (*(half / sum(halves) for half in halves), 0.0)
 
 
-def deep_supervision_loss(
-    outputs: list[LogitsAnywhere], target: Target, loss: LossName, *, batch_dice: bool = False
-) -> Float[Tensor, ""]:
+def deep_supervision_loss(outputs: list[LogitsAnywhere], target: Target, config: LossConfig) -> Float[Tensor, ""]:
     """Weighted sum of the losses at every resolution; the target is brought there by nearest neighbour."""
     total = outputs[0].new_zeros(())
     for logits, weight in zip(outputs, deep_supervision_weights(len(outputs)), strict=True):
         if weight > 0:
             there = downsample_target(target, logits.shape[2:])
-            total = total + weight * segmentation_loss(logits.float(), there, loss, batch_dice=batch_dice)
+            total = total + weight * segmentation_loss(logits.float(), there, config)
     return total
 
 
