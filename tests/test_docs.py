@@ -105,6 +105,7 @@ def test_the_tables_of_schemes_and_sizes_are_those_of_the_code() -> None:
         "epochs": ["the scheme's own" if size.epochs is None else str(size.epochs) for size in sizes],
         "steps an epoch": [str(size.steps_per_epoch) for size in sizes],
         "validation steps an epoch": [str(size.validation_steps) for size in sizes],
-        "momentum": [str(size.momentum) for size in sizes],
+        "learning rate": [str(size.learning_rate) for size in sizes],
+        "hardest voxels of `dice+topk10`": [f"{size.topk_share:.0%}".replace("%", " %") for size in sizes],
     }.items():
         assert f"| {name} | {' | '.join(cells)} |" in text

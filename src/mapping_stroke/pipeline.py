@@ -29,6 +29,7 @@ class Experiment:
         rule: Post-processing of the column `ensemble-pp`.
         seed: Decides folds and training.
         device: `auto`, `cpu`, `cuda`, ...
+        jobs: Folds trained at once.
     """
 
     data: Path
@@ -39,6 +40,7 @@ class Experiment:
     rule: str = "challenge"
     seed: int = 0
     device: str = "auto"
+    jobs: int = 1
 
 
 def run_experiment(experiment: Experiment, *, overwrite: bool = False) -> Path:
@@ -60,7 +62,8 @@ def stages(experiment: Experiment, *, overwrite: bool = False) -> dict[str, Call
     from mapping_stroke.experiment.predict import PredictConfig, predict_run
     from mapping_stroke.experiment.prepare import prepare_run
     from mapping_stroke.experiment.report import report_run
-    from mapping_stroke.experiment.train import TrainConfig, train_run
+    from mapping_stroke.experiment.train import TrainConfig
+    from mapping_stroke.experiment.train_jobs import train_side_by_side
     from mapping_stroke.training.schemes import SCHEMES
 
     schemes = experiment.schemes or tuple(scheme.name for scheme in SCHEMES)
@@ -68,7 +71,7 @@ def stages(experiment: Experiment, *, overwrite: bool = False) -> dict[str, Call
     return {
         "prepare": lambda run: prepare_run(experiment.data, run, overwrite=overwrite),
         "folds": lambda run: folds_run(run, number=experiment.folds, seed=experiment.seed),
-        "train": lambda run: train_run(run, training),
+        "train": lambda run: train_side_by_side(run, training, experiment.jobs),
         "predict": lambda run: predict_run(run, PredictConfig(device=experiment.device)),
         "postprocess": lambda run: postprocess_run(run, rule=experiment.rule),
         "evaluate": evaluate_run,

@@ -16,9 +16,9 @@ class Demo:
 
     out: Positional[Path] = Path("demo")
     """Folder for the cohort (`cohort/`), the run (`run/`) and a segmented new scan (`segment/`)."""
-    subjects: int = 24
+    subjects: int = 20
     """Training cases."""
-    unlabelled: int = 6
+    unlabelled: int = 4
     """Scans without masks, for self-training."""
     folds: int = 2
     """Each case is scored by networks that never saw its fold."""
@@ -59,7 +59,7 @@ class Demo:
             find_sources(None, None),
             overwrite=self.overwrite,
         )
-        experiment = Experiment(cohort, run_folder, self.folds, size="tiny", seed=self.seed, device=self.device)
+        experiment = Experiment(cohort, run_folder, self.folds, size="tiny", seed=self.seed, device=self.device, jobs=2)
         page = run_experiment(experiment, overwrite=self.overwrite)
         say("\n[segment] one of the scans without a mask, as a new scan")
         scan = sorted((cohort / "Testing").rglob("*_T1w.nii.gz"))[0]

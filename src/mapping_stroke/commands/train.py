@@ -26,6 +26,8 @@ class Train:
     """Decides initial weights, patches and augmentation."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
+    jobs: int = 1
+    """Folds trained at once, each in a process with its share of the CPU cores."""
     arrays_only: bool = False
     """Only prepare the arrays that all members read: the first job where members are trained by several at once."""
     overwrite: bool = False
@@ -34,12 +36,13 @@ class Train:
     def run(self) -> int:
         """Train what is missing."""
         from mapping_stroke.experiment.arrays import arrays_run
-        from mapping_stroke.experiment.train import TrainConfig, train_run
+        from mapping_stroke.experiment.train import TrainConfig
+        from mapping_stroke.experiment.train_jobs import train_side_by_side
         from mapping_stroke.run_folder import RunFolder
 
         if self.arrays_only:
             arrays_run(RunFolder(self.run_folder), self.size)
             return 0
         config = TrainConfig(self.schemes, self.folds, self.size, self.variant, self.seed, self.device)
-        train_run(RunFolder(self.run_folder), config, overwrite=self.overwrite)
+        train_side_by_side(RunFolder(self.run_folder), config, self.jobs, overwrite=self.overwrite)
         return 0

@@ -1,5 +1,6 @@
 """P(lesion) of a whole scan from overlapping patches, weighted towards each patch's centre."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -14,6 +15,9 @@ from torch.nn import functional
 from mapping_stroke.dataset.patches import Shape
 from mapping_stroke.errors import ConfigError
 
+LARGEST_BATCH_VOX = 128**3
+"""Small patches one by one would leave a processor idle; more than this at once would need more memory."""
+
 
 @dataclass(frozen=True)
 class WindowConfig:
@@ -23,13 +27,13 @@ class WindowConfig:
     """Distance between neighbouring patches, as a share of the patch's edge; the last patch ends with the scan."""
     mirror: bool = False
     """Average over all 8 mirrorings of each patch."""
-    batch: int = 1
-    """Patches computed at once."""
+    batch: int | None = None
+    """Patches computed at once; None takes up to 8, as many as fill one patch of 128^3 voxels."""
 
     def __post_init__(self) -> None:
         if not 0 < self.step <= 1:
             raise ConfigError(f"step is {self.step}, expected a share of the patch above 0 and up to 1")
-        if self.batch < 1:
+        if self.batch is not None and self.batch < 1:
             raise ConfigError(f"batch is {self.batch}, expected 1 or more")
 
 
@@ -53,8 +57,9 @@ def predict_probability(
     total, weight = torch.zeros_like(padded), torch.zeros_like(padded)
     boxes = [box for box in tile_boxes(padded.shape, patch, config.step) if bool((padded[box] != 0).any())]
     with torch.inference_mode():
-        for start in range(0, len(boxes), config.batch):
-            group = boxes[start : start + config.batch]
+        batch = config.batch or min(max(LARGEST_BATCH_VOX // math.prod(patch), 1), 8)
+        for start in range(0, len(boxes), batch):
+            group = boxes[start : start + batch]
             tiles = torch.stack([padded[box] for box in group])[:, None]
             for box, probability in zip(group, lesion_probability(network, tiles, mirror=config.mirror), strict=True):
                 total[box] += probability * importance
