@@ -13,9 +13,10 @@ import mapping_stroke as ms
 from mapping_stroke.cli import main
 from mapping_stroke.config import read_sections
 from mapping_stroke.errors import MappingError
+from mapping_stroke.image import write_image
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.training.schemes import SIZES
-from phantoms import NANO, write_phantoms
+from phantoms import AFFINE, NANO, SHAPE, write_phantoms
 
 SCHEMES = ("default", "dice-topk10", "residual", "self-training")
 
@@ -263,3 +264,14 @@ def test_there_is_no_bundled_model_yet(tmp_path: Path) -> None:
         ms.segment(data / "p0_T1w.nii.gz")
     with pytest.raises(MappingError, match="holds no trained member"):
         ms.segment(data / "p0_T1w.nii.gz", model=tmp_path)
+
+
+def test_a_scan_that_broke_after_its_check_is_named(
+    nano: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, folder = write_phantoms(tmp_path / "data", unlabelled=0), str(tmp_path / "run")
+    assert main(["prepare", str(data), "-o", folder]) == 0
+    assert main(["folds", folder, "--number", "2"]) == 0
+    write_image(data / "p2_T1w.nii.gz", np.zeros(SHAPE, np.float32), AFFINE)
+    assert main(["train", folder, "--size", "tiny", "--device", "cpu", "--schemes", "default"]) == 2
+    assert "case p2: the scan is zero everywhere" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from mapping_stroke.console import name_files, track
 from mapping_stroke.dataset.arrays import CaseArrays, has_arrays, read_arrays, write_arrays
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.preprocess import PreprocessSpec, prepare_mask, prepare_scan
+from mapping_stroke.errors import ImageError
 from mapping_stroke.files import fingerprint
 from mapping_stroke.image import read_image
 from mapping_stroke.run_folder import RunFolder
@@ -61,7 +62,10 @@ def _make_case(folder: Path, case: tuple[str, Path, Path], spec: PreprocessSpec)
     case_id, scan, mask = case
     if has_arrays(folder, case_id):
         return
-    prepared = prepare_scan(read_image(scan), spec)
+    try:
+        prepared = prepare_scan(read_image(scan), spec)
+    except ImageError as error:
+        raise ImageError(f"case {case_id}: {error}") from error
     prepared_mask = prepare_mask(read_image(mask), prepared)
     if not has_arrays(folder, case_id):  # another process may have mapped them by now: they must not be replaced
         write_arrays(folder, case_id, prepared.voxels, prepared_mask)
