@@ -37,15 +37,16 @@ def train_side_by_side(run: RunFolder, config: TrainConfig, jobs: int, *, overwr
     cases = read_cases(run.require(run.cases_csv, "prepare DATA -o"))
     folds = read_folds(run.require(run.folds_csv, "folds"), [case for case in cases if case.mask is not None])
     wanted = config.folds or tuple(sorted(set(folds.values())))
-    if jobs > 1 and len(wanted) > 1:
-        arrays_run(run, config.size)
-        threads = max((os.cpu_count() or 1) // jobs, 1)
-        say(f"Training {min(jobs, len(wanted))} folds at once, {threads} CPU threads each")
-        with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
-            for pseudo in (False, True):
-                schemes = tuple(s for s in config.schemes if find_scheme(s, config.variant).pseudo_labels == pseudo)
-                rounds = [replace(config, schemes=schemes, folds=(fold,)) for fold in wanted if schemes]
-                for finished in [pool.submit(train_run, run, one, overwrite=overwrite) for one in rounds]:
-                    finished.result()
-        overwrite = False
-    return train_run(run, config, overwrite=overwrite)
+    if jobs == 1 or len(wanted) == 1:
+        return train_run(run, config, overwrite=overwrite)
+    arrays_run(run, config.size)
+    threads = max((os.cpu_count() or 1) // jobs, 1)
+    say(f"Training {min(jobs, len(wanted))} folds at once, {threads} CPU threads each")
+    members = []
+    with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
+        for pseudo in (False, True):
+            schemes = tuple(s for s in config.schemes if find_scheme(s, config.variant).pseudo_labels == pseudo)
+            rounds = [replace(config, schemes=schemes, folds=(fold,)) for fold in wanted if schemes]
+            for finished in [pool.submit(train_run, run, one, overwrite=overwrite) for one in rounds]:
+                members += finished.result()
+    return members
