@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.training.losses import (
-    DICE_CE,
-    DICE_TOPK10,
     LossConfig,
     deep_supervision_loss,
     deep_supervision_weights,
@@ -18,6 +16,8 @@ from mapping_stroke.training.losses import (
     soft_dice_loss,
     topk_cross_entropy,
 )
+
+DICE_CE, DICE_TOPK10 = LossConfig(), LossConfig(topk_share=0.10)
 
 
 def logits_of(probability: torch.Tensor) -> torch.Tensor:

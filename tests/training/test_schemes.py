@@ -2,7 +2,7 @@ import pytest
 
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.training.augment import DEFAULT, STRONG
-from mapping_stroke.training.losses import DICE_CE, DICE_TOPK10
+from mapping_stroke.training.losses import LossConfig
 from mapping_stroke.training.schemes import SCHEMES, SIZES, augmentation_of, find_scheme, find_size, find_variant
 
 
@@ -28,7 +28,8 @@ def test_the_full_size_is_nnunets() -> None:
     full = SIZES["full"]
     assert (full.patch, full.batch, full.preprocess.spacing_mm) == ((128, 128, 128), 2, 1.0)
     assert (full.optimiser, full.learning_rate, full.momentum) == ("sgd", 0.01, 0.99)
-    assert [full.loss_of(scheme) for scheme in SCHEMES] == [DICE_CE, DICE_TOPK10, DICE_CE, DICE_CE]
+    dice_ce, dice_topk10 = LossConfig(), LossConfig(topk_share=0.10)
+    assert [full.loss_of(scheme) for scheme in SCHEMES] == [dice_ce, dice_topk10, dice_ce, dice_ce]
     assert (full.steps_per_epoch, full.validation_steps) == (250, 50)
     assert [full.epochs_of(scheme) for scheme in find_variant("container")] == [1000, 800, 1000, 1000]
     assert full.network(SCHEMES[2]).encoder == "residual"

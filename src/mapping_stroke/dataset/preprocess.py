@@ -48,17 +48,19 @@ class Prepared:
     Attributes:
         voxels: z-scores on the network grid, RAS axes, 0 outside the brain.
         box: The part of the RAS-oriented scan that `voxels` covers.
+        ras_shape: Voxels of the RAS-oriented scan along each axis.
         scan: The scan it was made from.
     """
 
     voxels: Voxels
     box: tuple[slice, slice, slice]
+    ras_shape: tuple[int, int, int]
     scan: Image
 
     def restore(self, probability: Probability) -> Float32[np.ndarray, "x2 y2 z2"]:
         """Bring a map from the network grid back to the scan's own grid; 0 outside the box."""
         x, y, z = (edge.stop - edge.start for edge in self.box)
-        whole = np.zeros(to_ras_axes(self.scan).shape, np.float32)
+        whole = np.zeros(self.ras_shape, np.float32)
         whole[self.box] = np.clip(_resize(probability, (x, y, z)), 0, 1)
         return from_ras_axes(whole, self.scan)
 
@@ -83,7 +85,7 @@ def prepare_scan(scan: Image, spec: PreprocessSpec) -> Prepared:
     if std < 1e-6 * max(abs(mean), 1e-30):
         raise ImageError(f"the scan has one value ({mean:g}) in all non-zero voxels, expected a brain; is it a mask?")
     scores = np.where(brain, (cropped - mean) / std, 0).astype(np.float32)
-    return Prepared(_resize(scores, _network_shape(ras, box, spec)), box, scan)
+    return Prepared(_resize(scores, _network_shape(ras, box, spec)), box, ras.shape, scan)
 
 
 def prepare_mask(mask: Image, prepared: Prepared) -> Mask:

@@ -91,13 +91,11 @@ def train_run(run: RunFolder, config: TrainConfig, *, overwrite: bool = False) -
         RunFolderError: A stage before this one has not been run, or a member of other settings stands there.
         ConfigError: An unknown scheme, size, or fold.
     """
-    cases = read_cases(run.require(run.cases_csv, "prepare DATA -o"))
-    labelled = [case for case in cases if case.mask is not None]
-    folds = read_folds(run.require(run.folds_csv, "folds"), labelled)
+    cases, folds = _read_cases_and_folds(run)
     wanted = _wanted_folds(config, set(folds.values()))
     size, device = find_size(config.size), choose_device(config.device)
     _record(run, config, device)
-    arrays = arrays_of(run, labelled, size.preprocess)
+    arrays = arrays_of(run, cases, size.preprocess)
     schemes = sorted((find_scheme(name, config.variant) for name in config.schemes), key=lambda s: s.pseudo_labels)
     members = []
     pairs = [(scheme, fold) for scheme in schemes for fold in wanted]
@@ -108,6 +106,17 @@ def train_run(run: RunFolder, config: TrainConfig, *, overwrite: bool = False) -
         members.append(_train_member(run, plan, cases, arrays, device, overwrite=overwrite))
     name_files("Members", run.members)
     return members
+
+
+def folds_to_train(run: RunFolder, config: TrainConfig) -> tuple[int, ...]:
+    """The folds a configuration asks for, all where it names none; raises as `train_run` does."""
+    return _wanted_folds(config, set(_read_cases_and_folds(run)[1].values()))
+
+
+def _read_cases_and_folds(run: RunFolder) -> tuple[list[Case], dict[str, int]]:
+    cases = read_cases(run.require(run.cases_csv, "prepare DATA -o"))
+    labelled = [case for case in cases if case.mask is not None]
+    return cases, read_folds(run.require(run.folds_csv, "folds"), labelled)
 
 
 def _record(run: RunFolder, config: TrainConfig, device: torch.device) -> None:

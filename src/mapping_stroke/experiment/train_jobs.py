@@ -9,11 +9,9 @@ from pathlib import Path
 import torch
 
 from mapping_stroke.console import say
-from mapping_stroke.dataset.cases import read_cases
-from mapping_stroke.dataset.folds import read_folds
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.experiment.arrays import arrays_run
-from mapping_stroke.experiment.train import TrainConfig, train_run
+from mapping_stroke.experiment.train import TrainConfig, folds_to_train, train_run
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.training.schemes import find_scheme
 
@@ -34,9 +32,7 @@ def train_side_by_side(run: RunFolder, config: TrainConfig, jobs: int, *, overwr
     """
     if jobs < 1:
         raise ConfigError(f"got {jobs} jobs, expected 1 or more")
-    cases = read_cases(run.require(run.cases_csv, "prepare DATA -o"))
-    folds = read_folds(run.require(run.folds_csv, "folds"), [case for case in cases if case.mask is not None])
-    wanted = config.folds or tuple(sorted(set(folds.values())))
+    wanted = folds_to_train(run, config)
     if jobs == 1 or len(wanted) == 1:
         return train_run(run, config, overwrite=overwrite)
     arrays_run(run, config.size)

@@ -35,10 +35,6 @@ class LossConfig:
             raise ConfigError(f"topk_share is {self.topk_share}, expected a share above 0 and up to 1")
 
 
-DICE_CE = LossConfig()
-DICE_TOPK10 = LossConfig(topk_share=TOPK_SHARE)
-
-
 def soft_dice_loss(logits: Logits, target: Target, *, batch_dice: bool = False) -> Float[Tensor, ""]:
     """Minus the soft Dice of the lesion class, in [-1, 0]; -1 (perfect) where prediction and target are empty.
 
