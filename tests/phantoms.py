@@ -6,7 +6,7 @@ import numpy as np
 
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.image import write_image
-from mapping_stroke.networks.unet import NetworkSpec
+from mapping_stroke.networks.spec import NetworkSpec
 from mapping_stroke.training.schemes import Size
 
 SHAPE = (20, 22, 18)

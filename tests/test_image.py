@@ -11,12 +11,12 @@ import SimpleITK as sitk  # noqa: N813 - the name its users know
 from mapping_stroke.errors import GeometryError, ImageError
 from mapping_stroke.image import (
     Image,
-    from_ras_axes,
     image_stem,
     image_suffix,
     read_image,
     require_same_grid,
-    to_ras_axes,
+    restore_axes,
+    turn_axes,
     write_image,
 )
 
@@ -263,11 +263,11 @@ def test_turning_to_ras_axes_moves_no_voxel_and_can_be_undone(codes: str) -> Non
     orientation = nib.orientations.axcodes2ornt(codes)
     affine = np.linalg.inv(nib.orientations.inv_ornt_aff(orientation, (4, 4, 4))) @ np.diag([1.0, 2.0, 3.0, 1.0])
     image = Image(np.random.default_rng(0).random((2, 3, 4), np.float32), affine)
-    turned = to_ras_axes(image)
+    turned = turn_axes(image)
     assert turned.orientation == "RAS"
     assert turned.voxels.flags.c_contiguous
     for index in np.ndindex(2, 3, 4):
         point = image.affine @ [*index, 1]
         place = np.linalg.solve(turned.affine, point)[:3].round().astype(int)
         assert turned.voxels[tuple(place)] == image.voxels[index]
-    np.testing.assert_array_equal(from_ras_axes(turned.voxels, image), image.voxels)
+    np.testing.assert_array_equal(restore_axes(turned.voxels, image), image.voxels)

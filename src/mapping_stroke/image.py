@@ -2,6 +2,7 @@
 
 import gzip
 from dataclasses import dataclass
+from itertools import permutations, product
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ Voxels = Float32[np.ndarray, "x y z"]  # intensities, or any scalar per voxel
 Probability = Float32[np.ndarray, "x y z"]  # P(lesion) per voxel, in [0, 1]
 Mask = Bool[np.ndarray, "x y z"]  # True inside a lesion
 Affine = Float64[np.ndarray, "4 4"]  # voxel index -> RAS millimetres
+Shape = tuple[int, int, int]  # voxels along each axis
 
 NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh")
 SITK_SUFFIXES = (".mha", ".mhd", ".nrrd")
@@ -133,22 +135,31 @@ def write_image(path: Path, voxels: Voxels | Mask | UInt8[np.ndarray, "x y z"], 
         nib.save(image, partial)
 
 
-def to_ras_axes(image: Image) -> Image:
-    """The same volume with its axes in the order right, anterior, superior (nearest directions): no interpolation."""
+def orientation_names() -> list[str]:
+    """The 48 ways in which three axes can point, such as `RAS` (right, anterior, superior)."""
+    pairs = ("RL", "AP", "SI")
+    return ["".join(ends) for order in permutations(pairs) for ends in product(*order)]
+
+
+def turn_axes(image: Image, axes: str = "RAS") -> Image:
+    """The same volume with its axes pointing to the nearest directions of `axes`: no interpolation."""
     import nibabel as nib
 
-    axes = nib.orientations.io_orientation(image.affine)
-    voxels = np.ascontiguousarray(nib.orientations.apply_orientation(image.voxels, axes))
-    return Image(voxels, image.affine @ nib.orientations.inv_ornt_aff(axes, image.shape))
+    turn = nib.orientations.ornt_transform(
+        nib.orientations.io_orientation(image.affine), nib.orientations.axcodes2ornt(axes)
+    )
+    voxels = np.ascontiguousarray(nib.orientations.apply_orientation(image.voxels, turn))
+    return Image(voxels, image.affine @ nib.orientations.inv_ornt_aff(turn, image.shape))
 
 
-def from_ras_axes(voxels: Voxels, target: Image) -> Float32[np.ndarray, "x2 y2 z2"]:
-    """Undo `to_ras_axes`: bring an array on the RAS axes of `target` back to the axis order (and shape) of `target`."""
+def restore_axes(voxels: Voxels, target: Image, axes: str = "RAS") -> Float32[np.ndarray, "x2 y2 z2"]:
+    """Undo `turn_axes`: bring an array whose axes point to `axes` back to the axis order (and shape) of `target`."""
     import nibabel as nib
 
-    axes = nib.orientations.io_orientation(target.affine)
-    ras = nib.orientations.axcodes2ornt("RAS")
-    return np.ascontiguousarray(nib.orientations.apply_orientation(voxels, nib.orientations.ornt_transform(ras, axes)))
+    turn = nib.orientations.ornt_transform(
+        nib.orientations.axcodes2ornt(axes), nib.orientations.io_orientation(target.affine)
+    )
+    return np.ascontiguousarray(nib.orientations.apply_orientation(voxels, turn))
 
 
 def require_same_grid(image: Image, other: Image, names: tuple[str, str], remedy: str) -> None:

@@ -11,7 +11,8 @@ from mapping_stroke.image import Image
 from mapping_stroke.inference.ensemble import average, choose_device, predict_members
 from mapping_stroke.inference.sliding_window import WindowConfig
 from mapping_stroke.networks.bundle import Member, MemberCard
-from mapping_stroke.networks.unet import NetworkSpec, build_unet, set_deep_supervision
+from mapping_stroke.networks.spec import NetworkSpec
+from mapping_stroke.networks.unet import build_unet, set_deep_supervision
 
 MAPS = st.lists(arrays(np.float32, (2, 2, 2), elements=st.floats(0, 1, width=32)), min_size=1, max_size=5)
 

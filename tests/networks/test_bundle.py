@@ -9,7 +9,8 @@ from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import BundleError
 from mapping_stroke.files import sha256
 from mapping_stroke.networks.bundle import MemberCard, find_members, has_member, read_card, read_member, write_member
-from mapping_stroke.networks.unet import NetworkSpec, build_unet, set_deep_supervision
+from mapping_stroke.networks.spec import NetworkSpec
+from mapping_stroke.networks.unet import build_unet, set_deep_supervision
 
 SPEC = NetworkSpec("residual", (2, 4), (1, 1), 1)
 CARD = MemberCard("residual", 3, SPEC, PreprocessSpec(2.0), (8, 8, 8), {"epochs": 2, "validation_dice": 0.5})

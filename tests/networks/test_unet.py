@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.networks.unet import NetworkSpec, build_unet, set_deep_supervision
+from mapping_stroke.networks.spec import NetworkSpec
+from mapping_stroke.networks.unet import build_unet, set_deep_supervision
 from mapping_stroke.training.schemes import SIZES
 
 SMALL = NetworkSpec("plain", (2, 4, 8), (1, 1, 1), 1)

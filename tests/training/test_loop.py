@@ -8,7 +8,7 @@ import torch
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import TrainingError
-from mapping_stroke.networks.unet import NetworkSpec
+from mapping_stroke.networks.spec import NetworkSpec
 from mapping_stroke.training.checkpoint import resume_from, write_checkpoint
 from mapping_stroke.training.engine import start_engine
 from mapping_stroke.training.loop import Epoch, TrainingState, start_training, train

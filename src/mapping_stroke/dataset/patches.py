@@ -7,10 +7,10 @@ from jaxtyping import Int16, Shaped
 from torch import Tensor
 from torch.nn import functional
 
+from mapping_stroke.image import Shape
+
 Corner = tuple[int, int, int]
 """Lowest voxel of a box; may be negative, and the box may reach past the volume (zeros there)."""
-Shape = tuple[int, int, int]
-"""Voxels along each axis."""
 
 
 def place_anywhere(shape: Sequence[int], size: Shape, rng: np.random.Generator) -> Corner:

@@ -1,16 +1,14 @@
 """From a scan to what a network reads, and a probability map back to the scan's own grid."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float32
 from scipy import ndimage
-from torch.nn import functional
 
 from mapping_stroke.errors import ConfigError, ImageError
-from mapping_stroke.image import Image, Mask, Probability, Voxels, from_ras_axes, to_ras_axes
+from mapping_stroke.image import Image, Mask, Shape, Voxels, orientation_names, restore_axes, turn_axes
 from mapping_stroke.lesions import FACE_CONNECTED, bounding_box
 
 LARGEST_EXTENT_MM = 600.0
@@ -19,14 +17,32 @@ LARGEST_EXTENT_MM = 600.0
 
 @dataclass(frozen=True)
 class PreprocessSpec:
-    """How a scan is prepared. Source: nnU-Net (crop to non-zero, z-score over the brain, resample)."""
+    """How a scan is prepared. Source: nnU-Net (crop to non-zero, z-score, resample)."""
 
-    spacing_mm: float = 1.0
-    """Edge of the network's isotropic voxels."""
+    spacing_mm: float | tuple[float, float, float] = 1.0
+    """Edges of the network's voxels: one length for cubes, or one along each axis."""
+    normalise: Literal["brain", "box"] = "brain"
+    """Whose mean and spread make the z-scores: the brain, with 0 outside it; or the whole box, background included
+    (what nnU-Net plans for scans that fill most of their grid)."""
+    resampling: Literal["linear", "cubic"] = "linear"
+    """Towards a coarser grid `linear` takes means of voxels; `cubic` is nnU-Net's spline."""
+    orientation: str = "RAS"
+    """Where the axes of the network's grid point."""
 
     def __post_init__(self) -> None:
-        if not 0.1 <= self.spacing_mm <= 20:
+        if not all(0.1 <= edge <= 20 for edge in self.edges_mm):
             raise ConfigError(f"spacing_mm is {self.spacing_mm}, expected 0.1 to 20 mm")
+        if self.normalise not in ("brain", "box"):
+            raise ConfigError(f"normalise is {self.normalise!r}, expected 'brain' or 'box'")
+        if self.resampling not in ("linear", "cubic"):
+            raise ConfigError(f"resampling is {self.resampling!r}, expected 'linear' or 'cubic'")
+        if self.orientation not in orientation_names():
+            raise ConfigError(f"orientation is {self.orientation!r}, expected three directions such as 'RAS'")
+
+    @property
+    def edges_mm(self) -> tuple[float, float, float]:
+        """Edge of a voxel along each axis of the network's grid."""
+        return self.spacing_mm if isinstance(self.spacing_mm, tuple) else (self.spacing_mm,) * 3
 
     def to_json(self) -> dict[str, object]:
         """The specification as plain JSON values."""
@@ -36,7 +52,7 @@ class PreprocessSpec:
     def from_json(cls, values: dict[str, Any]) -> "PreprocessSpec":
         """The inverse of `to_json`; raises `ConfigError` on an unknown entry."""
         try:
-            return cls(**values)
+            return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
         except TypeError as error:
             raise ConfigError(f"preprocessing specification {values}: {error}") from error
 
@@ -46,59 +62,74 @@ class Prepared:
     """A scan as a network reads it, and what is needed to find the way back.
 
     Attributes:
-        voxels: z-scores on the network grid, RAS axes, 0 outside the brain.
-        box: The part of the RAS-oriented scan that `voxels` covers.
-        ras_shape: Voxels of the RAS-oriented scan along each axis.
+        voxels: z-scores on the network grid; 0 outside the brain where `spec.normalise` is `brain`.
+        box: The part of the turned scan that `voxels` covers.
+        turned_shape: Voxels of the scan along each axis, once its axes point where `spec.orientation` says.
         scan: The scan it was made from.
+        spec: How.
     """
 
     voxels: Voxels
     box: tuple[slice, slice, slice]
-    ras_shape: tuple[int, int, int]
+    turned_shape: Shape
     scan: Image
+    spec: PreprocessSpec
 
-    def restore(self, probability: Probability) -> Float32[np.ndarray, "x2 y2 z2"]:
-        """Bring a map from the network grid back to the scan's own grid; 0 outside the box."""
+    def restore(self, values: Float32[np.ndarray, "x y z"], outside: float = 0.0) -> Float32[np.ndarray, "x2 y2 z2"]:
+        """Bring a map from the network grid back to the scan's own grid; `outside` fills what the box leaves out.
+
+        No value leaves the range of `values`.
+        """
         x, y, z = (edge.stop - edge.start for edge in self.box)
-        whole = np.zeros(self.ras_shape, np.float32)
-        whole[self.box] = np.clip(_resize(probability, (x, y, z)), 0, 1)
-        return from_ras_axes(whole, self.scan)
+        whole = np.full(self.turned_shape, outside, np.float32)
+        resized = _resize(values, (x, y, z), smooth=self.spec.resampling == "linear")
+        whole[self.box] = np.clip(resized, values.min(), values.max())  # rounding of the weights
+        return restore_axes(whole, self.scan, self.spec.orientation)
 
 
 def prepare_scan(scan: Image, spec: PreprocessSpec) -> Prepared:
-    """Turn to RAS axes, crop to non-zero voxels, z-score over the brain, resample to the network's spacing.
+    """Turn the axes, crop to non-zero voxels, z-score, resample to the network's spacing.
 
-    The brain is every non-zero voxel and every hole inside them, as in nnU-Net. Voxels outside it are 0.
+    The brain is every non-zero voxel and every hole inside them, as in nnU-Net.
 
     Raises:
         ImageError: The scan is 0 everywhere, has one value in the whole brain, or is far larger than a head.
     """
-    ras = to_ras_axes(scan)
-    nonzero = ras.voxels != 0
+    turned = turn_axes(scan, spec.orientation)
+    nonzero = turned.voxels != 0
     if not nonzero.any():
         raise ImageError("the scan is zero everywhere, expected a brain; check the conversion that wrote it")
     box = bounding_box(nonzero)
-    _require_head_size(ras, box)
-    cropped, brain = ras.voxels[box], _fill_holes(nonzero[box])
+    _require_head_size(turned, box)
+    cropped, brain = turned.voxels[box], _fill_holes(nonzero[box])
     inside = cropped[brain]
-    mean, std = float(inside.mean(dtype=np.float64)), float(inside.std(dtype=np.float64))
+    mean, std = _mean_and_spread(inside)
     if std < 1e-6 * max(abs(mean), 1e-30):
         raise ImageError(f"the scan has one value ({mean:g}) in all non-zero voxels, expected a brain; is it a mask?")
+    if spec.normalise == "box":
+        mean, std = _mean_and_spread(cropped)
+        brain = np.ones_like(brain)
     scores = np.where(brain, (cropped - mean) / std, 0).astype(np.float32)
-    return Prepared(_resize(scores, _network_shape(ras, box, spec)), box, ras.shape, scan)
+    shape = _network_shape(turned, box, spec)
+    voxels = _resize(scores, shape) if spec.resampling == "linear" else _resize_cubic(scores, shape)
+    return Prepared(voxels, box, turned.shape, scan, spec)
 
 
 def prepare_mask(mask: Image, prepared: Prepared) -> Mask:
     """Bring a reference mask (non-zero = lesion) on the scan's grid to the network grid of that prepared scan."""
-    ras = to_ras_axes(mask)
-    cropped = (ras.voxels[prepared.box] > 0).astype(np.float32)
+    turned = turn_axes(mask, prepared.spec.orientation)
+    cropped = (turned.voxels[prepared.box] > 0).astype(np.float32)
     x, y, z = prepared.voxels.shape
     return np.asarray(_resize(cropped, (x, y, z)) >= 0.5)
 
 
-def _require_head_size(ras: Image, box: tuple[slice, slice, slice]) -> None:
+def _mean_and_spread(values: np.ndarray) -> tuple[float, float]:
+    return float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+
+
+def _require_head_size(turned: Image, box: tuple[slice, slice, slice]) -> None:
     """Raise where a wrong spacing in the header would ask for a network grid larger than any memory."""
-    extent_mm = [(edge.stop - edge.start) * spacing for edge, spacing in zip(box, ras.spacing_mm, strict=True)]
+    extent_mm = [(edge.stop - edge.start) * spacing for edge, spacing in zip(box, turned.spacing_mm, strict=True)]
     if max(extent_mm) > LARGEST_EXTENT_MM:
         raise ImageError(
             f"the scan's non-zero voxels span {max(extent_mm):.0f} mm, expected a head (at most "
@@ -106,25 +137,45 @@ def _require_head_size(ras: Image, box: tuple[slice, slice, slice]) -> None:
         )
 
 
-def _network_shape(ras: Image, box: tuple[slice, slice, slice], spec: PreprocessSpec) -> tuple[int, int, int]:
+def _network_shape(turned: Image, box: tuple[slice, slice, slice], spec: PreprocessSpec) -> Shape:
     x, y, z = (
-        max(round((edge.stop - edge.start) * spacing / spec.spacing_mm), 1)
-        for edge, spacing in zip(box, ras.spacing_mm, strict=True)
+        max(round((edge.stop - edge.start) * spacing / wanted), 1)
+        for edge, spacing, wanted in zip(box, turned.spacing_mm, spec.edges_mm, strict=True)
     )
     return x, y, z
 
 
-def _resize(voxels: Voxels, shape: tuple[int, int, int]) -> Float32[np.ndarray, "x2 y2 z2"]:
-    """Resample to a shape over the same box: means of voxels towards a coarser grid, else trilinear."""
+def _resize(voxels: Voxels, shape: Shape, *, smooth: bool = True) -> Float32[np.ndarray, "x2 y2 z2"]:
+    """Resample to a shape over the same box: trilinear; or, if `smooth`, means of voxels towards a coarser grid."""
+    coarser = smooth and all(new <= old for new, old in zip(shape, voxels.shape, strict=True))
+    resized = voxels
+    for axis, (new, old) in enumerate(zip(shape, voxels.shape, strict=True)):
+        if new != old:
+            weights = _mean_weights(new, old) if coarser else _linear_weights(new, old)
+            resized = np.moveaxis(np.tensordot(weights, resized, (1, axis)), 0, axis)
+    return np.ascontiguousarray(resized)
+
+
+def _mean_weights(new: int, old: int) -> Float32[np.ndarray, "new old"]:
+    """Each new voxel is the mean of the old ones that it touches."""
+    edges, index = np.arange(new + 1) * old / new, np.arange(old)
+    touched = (index + 1 > edges[:-1, None]) & (index < edges[1:, None])
+    return np.asarray(touched / touched.sum(1, keepdims=True), dtype=np.float32)
+
+
+def _linear_weights(new: int, old: int) -> Float32[np.ndarray, "new old"]:
+    """Each new voxel lies between the two old ones nearest to its centre; the border is repeated."""
+    place = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
+    return np.asarray(np.maximum(1 - np.abs(place[:, None] - np.arange(old)), 0), dtype=np.float32)
+
+
+def _resize_cubic(voxels: Voxels, shape: Shape) -> Float32[np.ndarray, "x2 y2 z2"]:
+    """Resample to a shape by a cubic spline, kept inside the range of `voxels`. Source: nnU-Net."""
     if voxels.shape == shape:
         return voxels
-    coarser = all(new <= old for new, old in zip(shape, voxels.shape, strict=True))
-    volume = torch.from_numpy(np.ascontiguousarray(voxels))[None, None]
-    if coarser:
-        resized = functional.interpolate(volume, shape, mode="area")
-    else:
-        resized = functional.interpolate(volume, shape, mode="trilinear", align_corners=False)
-    return np.asarray(resized[0, 0].numpy())
+    factors = [new / old for new, old in zip(shape, voxels.shape, strict=True)]
+    resized = ndimage.zoom(voxels, factors, order=3, mode="nearest", grid_mode=True)
+    return np.asarray(np.clip(resized, voxels.min(), voxels.max()), dtype=np.float32)
 
 
 def _fill_holes(mask: Bool[np.ndarray, "x y z"]) -> Bool[np.ndarray, "x y z"]:

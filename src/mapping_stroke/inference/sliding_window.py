@@ -12,8 +12,8 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mapping_stroke.dataset.patches import Shape
 from mapping_stroke.errors import ConfigError
+from mapping_stroke.image import Shape
 
 LARGEST_BATCH_VOX = 128**3
 """Small patches one by one would leave a processor idle; more than this at once would need more memory."""

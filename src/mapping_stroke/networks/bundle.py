@@ -12,7 +12,8 @@ from torch import nn
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import BundleError, ConfigError
 from mapping_stroke.files import read_json, sha256, write_json, written_whole
-from mapping_stroke.networks.unet import NetworkSpec, build_unet, set_deep_supervision
+from mapping_stroke.networks.spec import NetworkSpec
+from mapping_stroke.networks.unet import build_unet, set_deep_supervision
 
 FORMAT_VERSION = 1
 CARD_FILE = "member.json"

@@ -1,66 +1,14 @@
 """A U-Net from a specification: plain or residual encoder, plain decoder, deep supervision."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
+from dynamic_network_architectures.building_blocks.residual import BasicBlockD
+from dynamic_network_architectures.building_blocks.simple_conv_blocks import ConvDropoutNormReLU
 from torch import nn
 
-from mapping_stroke.errors import ConfigError
-
-Encoder = Literal["plain", "residual"]
-
-
-@dataclass(frozen=True)
-class NetworkSpec:
-    """All that decides a network's function: enough to build it and to load its weights.
-
-    One channel in (T1w), two out (background, lesion). Kernels are 3x3x3; every stage but the first halves the grid.
-    """
-
-    encoder: Encoder = "plain"
-    features: tuple[int, ...] = (32, 64, 128, 256, 320, 320)
-    """Channels of each encoder stage, finest first."""
-    depths: tuple[int, ...] = (2, 2, 2, 2, 2, 2)
-    """Convolutions (plain) or residual blocks (residual) of each encoder stage."""
-    decoder_convolutions: int = 2
-    """Convolutions of each decoder stage."""
-    conv_bias: bool = True
-
-    def __post_init__(self) -> None:
-        if self.encoder not in ("plain", "residual"):
-            raise ConfigError(f"encoder is {self.encoder!r}, expected 'plain' or 'residual'")
-        if len(self.features) != len(self.depths) or len(self.features) < 2:
-            raise ConfigError(
-                f"a network needs one depth per stage and at least 2 stages, got features {self.features} "
-                f"and depths {self.depths}"
-            )
-        if min(*self.features, *self.depths, self.decoder_convolutions) < 1:
-            raise ConfigError("features, depths and decoder_convolutions must be 1 or more")
-
-    @property
-    def stages(self) -> int:
-        """Number of resolutions."""
-        return len(self.features)
-
-    @property
-    def divisor(self) -> int:
-        """Each edge of a patch must be a multiple of this."""
-        return int(2 ** (self.stages - 1))
-
-    def to_json(self) -> dict[str, object]:
-        """The specification as plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "NetworkSpec":
-        """The inverse of `to_json`; raises `ConfigError` on an unknown or ill-typed entry."""
-        entries: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        try:
-            return cls(**entries)
-        except TypeError as error:
-            raise ConfigError(f"network specification {values}: {error}") from error
+from mapping_stroke.networks.spec import NetworkSpec
 
 
 def build_unet(spec: NetworkSpec, seed: int | None = None) -> nn.Module:
@@ -94,8 +42,8 @@ def _build(spec: NetworkSpec) -> nn.Module:
         "n_stages": spec.stages,
         "features_per_stage": spec.features,
         "conv_op": nn.Conv3d,
-        "kernel_sizes": [(3, 3, 3)] * spec.stages,
-        "strides": [(1, 1, 1)] + [(2, 2, 2)] * (spec.stages - 1),
+        "kernel_sizes": spec.stage_kernels,
+        "strides": spec.stage_strides,
         "num_classes": 2,
         "n_conv_per_stage_decoder": spec.decoder_convolutions,
         "conv_bias": spec.conv_bias,
@@ -110,5 +58,18 @@ def _build(spec: NetworkSpec) -> nn.Module:
         network = PlainConvUNet(n_conv_per_stage=spec.depths, **shared)
     else:
         network = ResidualEncoderUNet(n_blocks_per_stage=spec.depths, **shared)
+        if spec.skip == "strided":
+            _stride_skips(network, shared)
     network.apply(network.initialize)
     return cast(nn.Module, network)
+
+
+def _stride_skips(network: nn.Module, shared: dict[str, Any]) -> None:
+    """Shorten the input of each residual block that coarsens or widens by a strided convolution, as nnU-Net v1 does."""
+    kwargs = {name: shared[name] for name in ("norm_op", "norm_op_kwargs")}
+    for block in network.modules():
+        if isinstance(block, BasicBlockD) and isinstance(block.skip, nn.Sequential):
+            inputs, outputs, stride = block.input_channels, block.output_channels, block.stride
+            block.skip = nn.Sequential(
+                ConvDropoutNormReLU(nn.Conv3d, inputs, outputs, 1, stride, conv_bias=False, nonlin=None, **kwargs)
+            )

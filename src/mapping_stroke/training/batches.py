@@ -9,7 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.dataset.patches import Shape, place_anywhere, place_on_lesion
+from mapping_stroke.dataset.patches import place_anywhere, place_on_lesion
+from mapping_stroke.image import Shape
 from mapping_stroke.training.augment import Augmentation
 from mapping_stroke.training.intensity import change_intensity
 from mapping_stroke.training.spatial import cut_warped, draw_warp

@@ -5,7 +5,7 @@ from typing import Literal
 
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.networks.unet import Encoder, NetworkSpec
+from mapping_stroke.networks.spec import Encoder, NetworkSpec
 from mapping_stroke.training.augment import AUGMENTATIONS, Augmentation
 from mapping_stroke.training.losses import TOPK_SHARE, LossConfig, LossName
 
@@ -69,9 +69,8 @@ class Size:
     the small sizes take the harder half."""
 
     def __post_init__(self) -> None:
-        divisor = max(self.plain.divisor, self.residual.divisor)
-        if any(edge % divisor for edge in self.patch):
-            raise ConfigError(f"size {self.name}: patch {self.patch} must be a multiple of {divisor} along each axis")
+        for network in (self.plain, self.residual):
+            network.shapes(self.patch)
 
     def network(self, scheme: Scheme) -> NetworkSpec:
         """The network that a scheme trains at this size."""

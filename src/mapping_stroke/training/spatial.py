@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.dataset.patches import Corner, Shape, cut_box
+from mapping_stroke.dataset.patches import Corner, cut_box
+from mapping_stroke.image import Shape
 from mapping_stroke.training.augment import Augmentation
 
 

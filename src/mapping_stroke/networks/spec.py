@@ -1,0 +1,127 @@
+"""What a network is, as data: all that decides its function, and what it costs to run it."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from mapping_stroke.errors import ConfigError
+from mapping_stroke.image import Shape
+
+Encoder = Literal["plain", "residual"]
+Skip = Literal["pooled", "strided"]
+Weights = dict[str, np.ndarray]
+"""Float32 parameters by name, each once; the names are those of `dynamic_network_architectures`."""
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """All that decides a network's function: enough to build it and to load its weights.
+
+    One channel in (T1w), two out (background, lesion); InstanceNorm (affine) and LeakyReLU 0.01 behind convolutions.
+    """
+
+    encoder: Encoder = "plain"
+    features: tuple[int, ...] = (32, 64, 128, 256, 320, 320)
+    """Channels of each encoder stage, finest first."""
+    depths: tuple[int, ...] = (2, 2, 2, 2, 2, 2)
+    """Convolutions (plain) or residual blocks (residual) of each encoder stage."""
+    decoder_convolutions: int = 2
+    """Convolutions of each decoder stage."""
+    conv_bias: bool = True
+    kernels: tuple[Shape, ...] = ()
+    """Kernel of each stage along x, y, z; empty for 3x3x3 everywhere."""
+    strides: tuple[Shape, ...] = ()
+    """How much each stage coarsens x, y, z; empty for 1 in the first stage and 2 in the others."""
+    skip: Skip = "pooled"
+    """How a residual block that coarsens shortens its input: mean of voxels before a 1x1x1 convolution (nnU-Net v2's
+    ResidualEncoderUNet), or a strided 1x1x1 convolution (nnU-Net v1's FabiansUNet, the authors' weights)."""
+
+    def __post_init__(self) -> None:
+        if self.encoder not in ("plain", "residual"):
+            raise ConfigError(f"encoder is {self.encoder!r}, expected 'plain' or 'residual'")
+        if self.skip not in ("pooled", "strided"):
+            raise ConfigError(f"skip is {self.skip!r}, expected 'pooled' or 'strided'")
+        if len(self.features) != len(self.depths) or len(self.features) < 2:
+            raise ConfigError(
+                f"a network needs one depth per stage and at least 2 stages, got features {self.features} "
+                f"and depths {self.depths}"
+            )
+        if min(*self.features, *self.depths, self.decoder_convolutions) < 1:
+            raise ConfigError("features, depths and decoder_convolutions must be 1 or more")
+        for name, edges in (("kernels", self.kernels), ("strides", self.strides)):
+            if edges and (len(edges) != self.stages or any(len(edge) != 3 or min(edge) < 1 for edge in edges)):
+                raise ConfigError(f"{name} is {edges}, expected 3 positive numbers for each of {self.stages} stages")
+        if any(edge % 2 == 0 for kernel in self.kernels for edge in kernel):
+            raise ConfigError(f"kernels is {self.kernels}, expected odd numbers")
+
+    @property
+    def stages(self) -> int:
+        """Number of resolutions."""
+        return len(self.features)
+
+    @property
+    def stage_kernels(self) -> tuple[Shape, ...]:
+        """Kernel of every stage, finest first."""
+        return self.kernels or ((3, 3, 3),) * self.stages
+
+    @property
+    def stage_strides(self) -> tuple[Shape, ...]:
+        """Coarsening of every stage, finest first."""
+        return self.strides or ((1, 1, 1), *((2, 2, 2),) * (self.stages - 1))
+
+    @property
+    def divisors(self) -> Shape:
+        """Each edge of a patch must be a multiple of these."""
+        x, y, z = (math.prod(axis) for axis in zip(*self.stage_strides, strict=True))
+        return x, y, z
+
+    def shapes(self, patch: Shape) -> list[Shape]:
+        """The grid of every stage for a patch; raises `ConfigError` where the patch is no multiple of `divisors`."""
+        if any(edge % divisor for edge, divisor in zip(patch, self.divisors, strict=True)):
+            raise ConfigError(f"patch {patch} is no multiple of {self.divisors}, as this network needs")
+        shapes, shape = [], patch
+        for stride in self.stage_strides:
+            x, y, z = (edge // step for edge, step in zip(shape, stride, strict=True))
+            shape = (x, y, z)
+            shapes.append(shape)
+        return shapes
+
+    def forward_flop(self, patch: Shape) -> float:
+        """Floating-point operations of the convolutions for one patch (a multiplication and an addition are two)."""
+        voxels = [math.prod(shape) for shape in self.shapes(patch)]
+        kernels = [math.prod(kernel) for kernel in self.stage_kernels]
+        total, channels = 0.0, 1
+        if self.encoder == "residual":
+            total += voxels[0] * kernels[0] * self.features[0]
+            channels = self.features[0]
+        for stage, (features, depth) in enumerate(zip(self.features, self.depths, strict=True)):
+            convolutions = depth * (2 if self.encoder == "residual" else 1)
+            total += voxels[stage] * kernels[stage] * features * (channels + (convolutions - 1) * features)
+            if self.encoder == "residual" and (channels != features or self.stage_strides[stage] != (1, 1, 1)):
+                total += voxels[stage] * channels * features
+            channels = features
+        for stage in reversed(range(self.stages - 1)):
+            features = self.features[stage]
+            total += voxels[stage] * channels * features  # transposed: each output voxel comes from one input voxel
+            joined = features * (2 + self.decoder_convolutions - 1)
+            total += voxels[stage] * kernels[stage] * features * joined
+            channels = features
+        return 2 * (total + voxels[0] * channels)
+
+    def to_json(self) -> dict[str, object]:
+        """The specification as plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "NetworkSpec":
+        """The inverse of `to_json`; raises `ConfigError` on an unknown or ill-typed entry."""
+        try:
+            return cls(**{name: _as_tuples(value) for name, value in values.items()})
+        except TypeError as error:
+            raise ConfigError(f"network specification {values}: {error}") from error
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
