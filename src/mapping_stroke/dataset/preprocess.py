@@ -51,8 +51,9 @@ class PreprocessSpec:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "PreprocessSpec":
         """The inverse of `to_json`; raises `ConfigError` on an unknown entry."""
+        entries: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
         try:
-            return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+            return cls(**entries)
         except TypeError as error:
             raise ConfigError(f"preprocessing specification {values}: {error}") from error
 
