@@ -1,118 +1,218 @@
-"""A trained network on disk: its weights (safetensors) beside a card that says how to build and feed it."""
+"""A model that can be shared: networks, how to feed and average them, where they come from; in a folder or one zip.
 
-from dataclasses import asdict, dataclass
+`bundle.json` says all but the weights; each network's weights are a safetensors file whose SHA-256 it names. Nothing
+that is read can execute code, and a zip is read in place. A run folder, or a folder of members, opens as a model, too.
+"""
+
+import hashlib
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
+from mapping_stroke.errors import BundleError
+from mapping_stroke.files import remove, written_whole
+from mapping_stroke.networks.archive import SUFFIX, add_entry, read_entry
+from mapping_stroke.networks.cards import BundleCard, BundleMember, MemberCard
+from mapping_stroke.networks.member_folder import WEIGHTS_FILE, find_members, has_member, read_card
+from mapping_stroke.networks.parameters import count_parameters
+from mapping_stroke.networks.spec import Weights
+from mapping_stroke.networks.weights import most_bytes, weights_from_bytes, weights_to_bytes
 
-from mapping_stroke.dataset.preprocess import PreprocessSpec
-from mapping_stroke.errors import BundleError, ConfigError
-from mapping_stroke.files import read_json, sha256, write_json, written_whole
-from mapping_stroke.networks.spec import NetworkSpec
-from mapping_stroke.networks.unet import build_unet, set_deep_supervision
+__all__ = [
+    "Bundle",
+    "BundleCard",
+    "BundleMember",
+    "MemberCard",
+    "bundled_models",
+    "find_members",
+    "has_member",
+    "open_bundle",
+    "read_card",
+    "weights_path",
+    "write_bundle",
+]
 
-FORMAT_VERSION = 1
-CARD_FILE = "member.json"
-WEIGHTS_FILE = "weights.safetensors"
+BUNDLE_FILE = "bundle.json"
+LARGEST_CARD_BYTES = 10_000_000
+BUNDLED = Path(__file__).parents[1] / "models"
+"""Where an installation has models of its own, if it has any."""
+_Put = Callable[[str, bytes], None]
 
 
 @dataclass(frozen=True)
-class MemberCard:
-    """What a trained network is, and all that prediction must know about it."""
+class Bundle:
+    """A model on disk."""
 
-    scheme: str
-    fold: int
-    network: NetworkSpec
-    preprocess: PreprocessSpec
-    patch: tuple[int, int, int]
-    training: dict[str, Any]
-    """Provenance: size, variant, epochs, seed, validation Dice, number of cases, pseudo-label source."""
+    path: Path
+    card: BundleCard
 
     @property
-    def name(self) -> str:
-        """What to call it, such as `residual, fold 2`."""
-        return f"{self.scheme}, fold {self.fold}"
+    def sha256(self) -> str:
+        """Hash of all that decides a result (networks, preprocessing, averaging, thresholds), in hexadecimal.
+
+        A folder, a zip and a run folder with the same networks have the same; names of files and of the model, and
+        what is told about its origin, do not count.
+        """
+        members = [
+            {**asdict(member.card), "training": None, "weights_sha256": member.weights_sha256}
+            for member in self.card.members
+        ]
+        postprocess = self.card.postprocess and asdict(self.card.postprocess)
+        decisive = {"average": self.card.average, "postprocess": postprocess, "members": members}
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+    def read_weights(self, member: BundleMember) -> Weights:
+        """One member's weights, checked against their SHA-256 and the member's network.
+
+        Raises:
+            BundleError: The file is missing, too large, changed, or does not fit the network.
+        """
+        content = read_entry(self.path, member.weights, most_bytes(member.card.network))
+        what = f"{self.path}: {member.weights}"
+        if hashlib.sha256(content).hexdigest() != member.weights_sha256:
+            raise BundleError(f"{what}: its SHA-256 is not the one in the card; copy or pack the model again")
+        return weights_from_bytes(content, member.card.network, what)
 
 
-@dataclass(frozen=True, eq=False)
-class Member:
-    """A trained network ready to predict: evaluation mode, finest output only."""
-
-    card: MemberCard
-    network: nn.Module
-    weights_sha256: str
+def bundled_models() -> list[Path]:
+    """The models that came with this installation, sorted; their names without suffix can be given as a model."""
+    return sorted(BUNDLED.glob(f"*{SUFFIX}"))
 
 
-def write_member(folder: Path, network: nn.Module, card: MemberCard) -> None:
-    """Write weights, then the card that names their hash: a folder with a card is complete."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in network.named_parameters()}
-    with written_whole(folder / WEIGHTS_FILE) as partial:
-        save_file(weights, partial)
-    write_json(
-        folder / CARD_FILE,
-        {"format": FORMAT_VERSION, "weights_sha256": sha256(folder / WEIGHTS_FILE), **asdict(card)},
-    )
+def open_bundle(model: str | Path) -> Bundle:
+    """Open a model; only its card is read, `Bundle.read_weights` reads and checks the weights.
 
-
-def has_member(folder: Path) -> bool:
-    """Whether `write_member` finished there."""
-    return (folder / CARD_FILE).is_file()
-
-
-def find_members(path: Path) -> list[Path]:
-    """The member folders at or below a path (a member, a run folder, a collection), sorted; empty if there are none."""
-    return sorted(card.parent for card in path.rglob(CARD_FILE))
-
-
-def read_card(folder: Path) -> tuple[MemberCard, str]:
-    """The card of a member and the hash its weights must have; raises `BundleError` where it is no valid card."""
-    path = folder / CARD_FILE
-    try:
-        values = read_json(path)
-        found = values.pop("format")
-        if found != FORMAT_VERSION:
-            raise BundleError(f"{path}: format {found}, this version reads {FORMAT_VERSION}; update mapping-stroke")
-        weights_sha256 = str(values.pop("weights_sha256"))
-        network, preprocess = (
-            NetworkSpec.from_json(values.pop("network")),
-            PreprocessSpec.from_json(values.pop("preprocess")),
-        )
-        x, y, z = (int(edge) for edge in values.pop("patch"))
-        return MemberCard(network=network, preprocess=preprocess, patch=(x, y, z), **values), weights_sha256
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
-        raise BundleError(f"{path}: is no valid member card ({error}); train or copy that member again") from error
-
-
-def read_member(folder: Path, device: torch.device | None = None) -> Member:
-    """Build a member's network and load its weights; executes nothing from the files.
+    Args:
+        model: A folder or zip with `bundle.json`, a run folder, any folder of trained members, or the name of a model
+            that came with the installation, such as `default`.
 
     Raises:
-        BundleError: The card is invalid, the weights are missing, changed, or do not fit the network.
+        BundleError: There is no model, or its card or archive is damaged or of another format version.
     """
-    card, weights_sha256 = read_card(folder)
-    path = folder / WEIGHTS_FILE
-    if not path.is_file():
-        raise BundleError(f"{path}: missing; train or copy that member again")
-    if sha256(path) != weights_sha256:
-        raise BundleError(f"{path}: its SHA-256 is not the one in {CARD_FILE}; train or copy that member again")
-    network = build_unet(card.network, seed=0)
-    _load_weights(network, path)
-    set_deep_supervision(network, enabled=False)
-    return Member(card, network.eval().to(device or torch.device("cpu")), weights_sha256)
-
-
-def _load_weights(network: nn.Module, path: Path) -> None:
-    """Fill every parameter of the network; a missing, surplus or ill-shaped one is refused by name."""
+    path = _find_model(model)
+    if path.is_dir() and not (path / BUNDLE_FILE).is_file():
+        return Bundle(path, _card_of_members(path))
+    text = read_entry(path, BUNDLE_FILE, LARGEST_CARD_BYTES)
     try:
-        weights = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise BundleError(f"{path}: cannot be read ({error}); train or copy that member again") from error
-    parameters = dict(network.named_parameters())  # each once, though the library holds some under two names
-    for name in sorted(parameters.keys() | weights.keys()):
-        if name not in weights or name not in parameters or weights[name].shape != parameters[name].shape:
-            raise BundleError(f"{path}: does not fit the network of {CARD_FILE} (at {name}); copy that member again")
-        parameters[name].data.copy_(weights[name])
+        return Bundle(path, BundleCard.from_bytes(text))
+    except BundleError as error:
+        raise BundleError(f"{path}: {BUNDLE_FILE}: {error}") from error
+
+
+def weights_path(card: MemberCard) -> str:
+    """Where a bundle keeps the weights of a member."""
+    return f"weights/{card.scheme}_fold_{card.fold}.safetensors"
+
+
+def write_bundle(
+    target: Path, card: BundleCard, weights: Callable[[BundleMember], Weights], *, overwrite: bool = False
+) -> Path:
+    """Write a model, whole or not at all; the same card and weights give the same bytes.
+
+    Args:
+        target: A new folder, or a file whose name ends with `.mapping` for one zip.
+        card: The model. Paths and hashes of the weights are decided here, whatever the members say.
+        weights: Gives the weights of a member of `card`; called once for each, in order, so that one at a time is held.
+        overwrite: Replace a model that stands there; anything else is never replaced.
+
+    Raises:
+        BundleError: Something stands there, there is no room on the disk, or weights do not fit their network.
+    """
+    _require_free(target, overwrite=overwrite)
+    _require_room(target, card)
+    with written_whole(target) as partial:
+        with _entries(partial, is_zip=target.suffix == SUFFIX) as put:
+            members = tuple(_put_member(put, member, weights(member)) for member in card.members)
+            text = json.dumps(replace(card, members=members).to_json(), indent=2, allow_nan=False) + "\n"
+            put(BUNDLE_FILE, text.encode())
+        if target.is_dir():
+            remove(target)  # a folder cannot be renamed onto another
+    return target
+
+
+def _find_model(model: str | Path) -> Path:
+    path = Path(model)
+    if path.exists():
+        return path
+    bundled = {found.stem: found for found in bundled_models()}
+    if str(model) in bundled:
+        return bundled[str(model)]
+    if str(model) == "default":
+        raise BundleError(
+            "this version has no bundled model; train one (`mapping demo` makes a small one) and name its run folder"
+        )
+    raise BundleError(f"{path}: no such model; name a {SUFFIX} file, a model folder, or a run folder")
+
+
+def _put_member(put: _Put, member: BundleMember, weights: Weights) -> BundleMember:
+    content = weights_to_bytes(weights, member.card.network, member.card.name)
+    name = weights_path(member.card)
+    put(name, content)
+    return BundleMember(member.card, name, hashlib.sha256(content).hexdigest())
+
+
+@contextmanager
+def _entries(partial: Path, *, is_zip: bool) -> Iterator[_Put]:
+    """Yield what writes one file of a model into a folder or a zip."""
+    if is_zip:
+        with zipfile.ZipFile(partial, "w") as archive:
+            yield lambda name, content: add_entry(archive, name, content)
+        return
+
+    def put(name: str, content: bytes) -> None:
+        path = partial / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+    yield put
+
+
+def _card_of_members(folder: Path) -> BundleCard:
+    trained = folder / "train"  # where a run folder keeps them
+    members = []
+    for found in find_members(trained if trained.is_dir() else folder):
+        card, weights_sha256 = read_card(found)
+        place = (found / WEIGHTS_FILE).relative_to(folder).as_posix()
+        members.append(BundleMember(card, place, weights_sha256))
+    if not members:
+        raise BundleError(
+            f"{folder}: holds no trained member; name a {SUFFIX} file, a model folder, or a run folder in which "
+            "`mapping train` has finished"
+        )
+    try:
+        return BundleCard(folder.resolve().name or "model", tuple(members))
+    except BundleError as error:
+        raise BundleError(f"{folder}: {error}") from error
+
+
+def _require_free(target: Path, *, overwrite: bool) -> None:
+    if not target.exists():
+        return
+    if target.is_dir() and not any(target.iterdir()):
+        return
+    if not overwrite:
+        raise BundleError(f"{target}: is there already; give another name, or --overwrite to replace a model")
+    try:
+        card = BundleCard.from_bytes(read_entry(target, BUNDLE_FILE, LARGEST_CARD_BYTES))
+    except BundleError as error:
+        raise BundleError(f"{target}: is no model, so it is not replaced; give another name") from error
+    if target.is_dir():
+        own = {BUNDLE_FILE, *(member.weights for member in card.members)}
+        others = [file for file in sorted(target.rglob("*")) if not file.is_dir()]
+        for other in (file.relative_to(target).as_posix() for file in others):
+            if other not in own:
+                raise BundleError(f"{target}: holds {other}, which is no part of a model; give another name")
+
+
+def _require_room(target: Path, card: BundleCard) -> None:
+    needed = sum(4 * count_parameters(member.card.network) + 100_000 for member in card.members)
+    there = next(folder for folder in target.absolute().parents if folder.exists())
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise BundleError(
+            f"{target}: needs {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; make room or give another folder"
+        )

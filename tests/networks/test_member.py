@@ -8,7 +8,9 @@ from safetensors.torch import load_file, save_file
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import BundleError
 from mapping_stroke.files import sha256
-from mapping_stroke.networks.bundle import MemberCard, find_members, has_member, read_card, read_member, write_member
+from mapping_stroke.networks.cards import MemberCard
+from mapping_stroke.networks.member import read_member, write_member
+from mapping_stroke.networks.member_folder import find_members, has_member, read_card
 from mapping_stroke.networks.spec import NetworkSpec
 from mapping_stroke.networks.unet import build_unet, set_deep_supervision
 
@@ -76,7 +78,7 @@ def test_weights_of_another_network_are_refused_by_name(member: Path, damage: st
         weights[name] = torch.zeros(7)
     save_file(weights, path)
     change_card(member, weights_sha256=sha256(path))
-    with pytest.raises(BundleError, match=f"does not fit the network of member.json .at {name}"):
+    with pytest.raises(BundleError, match=f"does not fit its network .*{name}"):
         read_member(member)
 
 

@@ -1,0 +1,105 @@
+"""The files of a model, in a folder or in one zip: read in place, never unpacked.
+
+A zip may only hold stored (uncompressed) entries, so an entry is never larger than the file it lies in.
+"""
+
+import stat
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from mapping_stroke.errors import BundleError
+from mapping_stroke.networks.cards import require_inside
+
+SUFFIX = ".mapping"
+"""How the name of a zipped model ends."""
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_ENCRYPTED = 0x1
+_AGAIN = "copy or download it again"
+_ZIP_ERRORS = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, NotImplementedError, OverflowError)
+"""What `zipfile` raises for archives that are damaged in one way or another."""
+
+
+def read_entry(model: Path, name: str, most_bytes: int) -> bytes:
+    """The bytes of one file of a model; the size is looked at before anything is read.
+
+    Args:
+        model: A folder, or a zip.
+        name: Path inside it, with `/`.
+        most_bytes: A larger entry is refused.
+
+    Raises:
+        BundleError: The entry is missing, too large, or damaged; or the zip is no such archive as we write.
+    """
+    require_inside(name)
+    return _read_from_folder(model, name, most_bytes) if model.is_dir() else _read_from_zip(model, name, most_bytes)
+
+
+def _read_from_folder(folder: Path, name: str, most_bytes: int) -> bytes:
+    path = folder / name
+    if not path.is_file():
+        raise BundleError(f"{path}: missing; {_AGAIN}")
+    try:
+        _require_size(path.stat().st_size, most_bytes, str(path))
+        with path.open("rb") as file:
+            return file.read(most_bytes)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}); {_AGAIN}") from error
+
+
+def _read_from_zip(path: Path, name: str, most_bytes: int) -> bytes:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _require_plain(archive, path)
+            if name not in archive.NameToInfo:
+                raise BundleError(f"{path}: has no entry {name}; {_AGAIN}")
+            _require_size(archive.NameToInfo[name].file_size, most_bytes, f"{path}: {name}")
+            return archive.read(name)
+    except _ZIP_ERRORS as error:
+        raise BundleError(
+            f"{path}: is no model archive, or is damaged ({error or 'it ends early'}); {_AGAIN}"
+        ) from error
+
+
+def _require_size(size: int, most_bytes: int, what: str) -> None:
+    if size > most_bytes:
+        raise BundleError(f"{what}: has {size:,} bytes, expected at most {most_bytes:,}; use no model that holds it")
+
+
+def _require_plain(archive: zipfile.ZipFile, path: Path) -> None:
+    """Raise unless every entry is a stored file or folder inside the model, named once, within the archive's size."""
+    entries = archive.infolist()
+    for entry in entries:
+        shown = f"{path}: the entry {ascii(entry.orig_filename)[:200]}"
+        try:
+            require_inside(entry.orig_filename.removesuffix("/"))
+        except BundleError as error:
+            raise BundleError(f"{path}: {error}") from error
+        kind = stat.S_IFMT(entry.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise BundleError(f"{shown} is a link or a device, expected a file; use no model that holds it")
+        if entry.flag_bits & _ENCRYPTED:
+            raise BundleError(f"{shown} is encrypted; ask for the model without a password")
+        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
+            raise BundleError(f"{shown} is compressed, expected stored; unzip it and run `mapping models pack` on it")
+    names = [entry.filename for entry in entries]
+    if len(set(names)) < len(names):
+        raise BundleError(f"{path}: has an entry twice ({_first_twice(names)}); use no model that does")
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        raise BundleError(f"{path}: its entries are larger than the file; {_AGAIN}")
+
+
+def _first_twice(names: Iterable[str]) -> str:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return ascii(name)
+        seen.add(name)
+    return ""
+
+
+def add_entry(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    """Store one entry so that the same content gives the same bytes on every machine and day."""
+    entry = zipfile.ZipInfo(name, _EPOCH)
+    entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
+    archive.writestr(entry, content, zipfile.ZIP_STORED)

@@ -1,0 +1,159 @@
+"""What a model is, as data: its members, how they are built, fed and averaged, and where it comes from."""
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+from mapping_stroke.dataset.preprocess import PreprocessSpec
+from mapping_stroke.errors import BundleError, ConfigError
+from mapping_stroke.networks.parameters import count_parameters
+from mapping_stroke.networks.spec import NetworkSpec
+from mapping_stroke.networks.typed_json import TypedJsonError, parse_json, read_typed, without_nan
+from mapping_stroke.postprocess import PostprocessConfig
+
+FORMAT_VERSION = 1
+MOST_CONVOLUTIONS = 1000
+MOST_PARAMETERS = 2**31
+LONGEST_EDGE_VOX = 1024
+"""Far above any network there is; more would only exhaust the machine that reads the card."""
+
+Averaging = Literal["probability", "logit"]
+_SCHEME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class MemberCard:
+    """What a trained network is, and all that prediction must know about it."""
+
+    scheme: str
+    fold: int
+    network: NetworkSpec
+    preprocess: PreprocessSpec
+    patch: tuple[int, int, int]
+    training: dict[str, Any]
+    """Provenance: size, variant, epochs, seed, validation Dice, number of cases, pseudo-label source."""
+
+    @property
+    def name(self) -> str:
+        """What to call it, such as `residual, fold 2`."""
+        return f"{self.scheme}, fold {self.fold}"
+
+
+@dataclass(frozen=True)
+class BundleMember:
+    """One network of a model, and the file that holds its weights."""
+
+    card: MemberCard
+    weights: str
+    """Path inside the model, relative, with `/`."""
+    weights_sha256: str
+
+    def __post_init__(self) -> None:
+        require_inside(self.weights)
+        if not _SHA256.fullmatch(self.weights_sha256):
+            raise BundleError(
+                f"{self.card.name}: weights_sha256 is no SHA-256 (64 digits 0-9a-f); pack the model again"
+            )
+        if not _SCHEME.fullmatch(self.card.scheme):
+            raise BundleError(
+                f"{self.card.scheme!r} cannot be the name of a scheme; expected at most 100 letters, digits and . _ + -"
+            )
+        _require_buildable(self.card)
+
+
+@dataclass(frozen=True)
+class BundleCard:
+    """All of a model but its weights."""
+
+    name: str
+    members: tuple[BundleMember, ...]
+    average: Averaging = "probability"
+    """What the members, and the tiles of one scan, are averaged as: P(lesion) (the paper, nnU-Net v1) or logits
+    (nnU-Net v2)."""
+    postprocess: PostprocessConfig | None = None
+    """The rule that was fitted for this model; None where it has none of its own."""
+    description: str = ""
+    training_data: str = ""
+    licence: str = ""
+    citation: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name.strip() or len(self.name) > 200 or not self.name.isprintable():
+            raise BundleError(
+                f"{self.name[:200]!r} cannot be the name of a model; expected one line of 1 to 200 letters"
+            )
+        if not self.members:
+            raise BundleError(f"{self.name}: has no member, expected one or more trained networks")
+        for what, values in (
+            ("two members", [member.card.name for member in self.members]),
+            ("two members with the weights", [member.weights for member in self.members]),
+        ):
+            twice = sorted({value for value in values if values.count(value) > 1})
+            if twice:
+                raise BundleError(f"{self.name}: has {what} {twice[0]}, expected each once; rename a scheme")
+
+    def to_json(self) -> dict[str, object]:
+        """The card as plain JSON values, as `bundle.json` holds them."""
+        members = [
+            {**asdict(member.card), "weights": member.weights, "weights_sha256": member.weights_sha256}
+            for member in self.members
+        ]
+        card: dict[str, object] = without_nan({"format": FORMAT_VERSION, **asdict(self), "members": members})
+        return card
+
+    @classmethod
+    def from_bytes(cls, text: bytes) -> "BundleCard":
+        """The inverse of `to_json`, from the bytes of a file.
+
+        Raises:
+            BundleError: The text is damaged, of another format version, or an entry is missing, unknown, ill-typed or
+                out of range.
+        """
+        try:
+            values = parse_json(text)
+            if not isinstance(values, dict) or "format" not in values:
+                raise TypedJsonError("has no entry 'format'")
+            found = values.pop("format")
+            if type(found) is not int or found != FORMAT_VERSION:
+                raise BundleError(
+                    f"has format version {ascii(found)[:60]}, this version reads {FORMAT_VERSION}; "
+                    "update mapping-stroke"
+                )
+            members = read_typed(tuple[dict, ...], values.get("members"), "members")
+            values["members"] = [_split_member(member) for member in members]
+            card: BundleCard = read_typed(cls, values, "card")
+        except (TypedJsonError, ConfigError) as error:
+            raise BundleError(f"{error}; copy or pack the model again") from error
+        return card
+
+
+def require_inside(name: str) -> None:
+    """Raise `BundleError` unless a name in a model is a plain relative path that stays inside it on every system."""
+    parts = name.split("/")
+    if any(part in ("", ".", "..") for part in parts) or re.search(r'[\\:*?"<>|]', name) or not name.isprintable():
+        raise BundleError(f"the entry {ascii(name)[:200]} would lie outside the model; use no model that holds it")
+    if PurePosixPath(name).is_absolute() or len(name) > 500:
+        raise BundleError(f"the entry {ascii(name)[:200]} is no relative path; use no model that holds it")
+
+
+def _split_member(values: dict[str, Any]) -> dict[str, Any]:
+    own: dict[str, Any] = {name: values[name] for name in ("weights", "weights_sha256") if name in values}
+    return {"card": {name: value for name, value in values.items() if name not in own}, **own}
+
+
+def _require_buildable(card: MemberCard) -> None:
+    """Raise where a network does not fit its patch, or is so large that the card must be wrong."""
+    spec = card.network
+    convolutions = 3 * sum(spec.depths) + (spec.stages - 1) * (spec.decoder_convolutions + 2)
+    if convolutions > MOST_CONVOLUTIONS or count_parameters(spec) > MOST_PARAMETERS:
+        raise BundleError(f"{card.name}: its network is impossibly large; use no model that says so")
+    if not all(1 <= edge <= LONGEST_EDGE_VOX for edge in card.patch):
+        raise BundleError(
+            f"{card.name}: patch is {card.patch}, expected 1 to {LONGEST_EDGE_VOX} voxels along each axis"
+        )
+    try:
+        spec.shapes(card.patch)
+    except ConfigError as error:
+        raise BundleError(f"{card.name}: {error}") from error

@@ -1,0 +1,38 @@
+"""A trained network on disk, as training leaves it: weights, and a card that says how to build and feed it."""
+
+from pathlib import Path
+from typing import Any
+
+from mapping_stroke.errors import BundleError, ConfigError
+from mapping_stroke.files import read_json
+from mapping_stroke.networks.cards import MemberCard
+from mapping_stroke.networks.typed_json import read_typed
+
+FORMAT_VERSION = 1
+CARD_FILE = "member.json"
+WEIGHTS_FILE = "weights.safetensors"
+
+
+def has_member(folder: Path) -> bool:
+    """Whether `write_member` finished there."""
+    return (folder / CARD_FILE).is_file()
+
+
+def find_members(path: Path) -> list[Path]:
+    """The member folders at or below a path (a member, a run folder, a collection), sorted; empty if there are none."""
+    return sorted(card.parent for card in path.rglob(CARD_FILE))
+
+
+def read_card(folder: Path) -> tuple[MemberCard, str]:
+    """The card of a member and the hash its weights must have; raises `BundleError` where it is no valid card."""
+    path = folder / CARD_FILE
+    try:
+        values: dict[str, Any] = read_json(path)
+        found = values.pop("format")
+        if found != FORMAT_VERSION:
+            raise BundleError(f"{path}: format {found}, this version reads {FORMAT_VERSION}; update mapping-stroke")
+        weights_sha256 = str(values.pop("weights_sha256"))
+        card: MemberCard = read_typed(MemberCard, values, "card")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+        raise BundleError(f"{path}: is no valid member card ({error}); train or copy that member again") from error
+    return card, weights_sha256

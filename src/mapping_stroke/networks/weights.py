@@ -1,0 +1,75 @@
+"""A network's weights as the bytes of a safetensors file, checked against the network that they are for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, deserialize
+from safetensors.numpy import save
+
+from mapping_stroke.errors import BundleError
+from mapping_stroke.networks.parameters import count_parameters, parameter_shapes
+from mapping_stroke.networks.spec import NetworkSpec, Weights
+
+HEADER_BYTES = 2**20
+"""More than any header is long: names, shapes and places of the parameters."""
+_AGAIN = "copy or pack the model again"
+
+
+def most_bytes(spec: NetworkSpec) -> int:
+    """The largest size a file with the weights of a network may have."""
+    return 4 * count_parameters(spec) + HEADER_BYTES
+
+
+def weights_from_bytes(content: bytes, spec: NetworkSpec, what: str) -> Weights:
+    """Read weights; nothing is executed.
+
+    Args:
+        content: A safetensors file.
+        spec: The network that the weights are for.
+        what: What to call them in an error.
+
+    Raises:
+        BundleError: The bytes are no safetensors, or the parameters are not exactly those of the network, in float32.
+    """
+    try:
+        entries: dict[str, Any] = dict(deserialize(content))  # type: ignore[no-untyped-call]
+    except SafetensorError as error:
+        raise BundleError(f"{what}: cannot be read ({error}); {_AGAIN}") from error
+    shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
+    require_fit(shapes, {name: str(entry["dtype"]) for name, entry in entries.items()}, spec, what)
+    return {name: np.frombuffer(entries[name]["data"], "<f4").reshape(shapes[name]) for name in parameter_shapes(spec)}
+
+
+def weights_to_bytes(weights: Weights, spec: NetworkSpec, what: str) -> bytes:
+    """The same bytes for the same weights; raises `BundleError` where they do not fit the network or are not finite."""
+    shapes = {name: value.shape for name, value in weights.items()}
+    types = {name: "F32" if value.dtype == np.float32 else str(value.dtype) for name, value in weights.items()}
+    require_fit(shapes, types, spec, what)
+    for name in infinite_parameters(weights):
+        raise BundleError(f"{what}: parameter {name} holds NaN or infinity, expected finite numbers; train it again")
+    return save({name: np.ascontiguousarray(value) for name, value in weights.items()})
+
+
+def infinite_parameters(weights: Weights) -> list[str]:
+    """The names of the parameters that hold NaN or infinity."""
+    return [name for name, value in weights.items() if not np.isfinite(value).all()]
+
+
+def require_fit(shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, str], spec: NetworkSpec, what: str) -> None:
+    """Raise `BundleError` that names the first parameter that is missing, surplus, ill-shaped or not float32."""
+    for complaint in misfits(shapes, types, spec):
+        raise BundleError(f"{what}: does not fit its network ({complaint}); {_AGAIN}")
+
+
+def misfits(shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, str], spec: NetworkSpec) -> list[str]:
+    """What is wrong with parameters, one text each; empty where they are those of the network, in float32 (`F32`)."""
+    wanted = parameter_shapes(spec)
+    complaints = [f"parameter {name} is missing" for name in wanted if name not in shapes]
+    complaints += [f"surplus parameter {ascii(name)[:200]}" for name in sorted(shapes) if name not in wanted]
+    for name, shape in wanted.items():
+        if name in shapes and shapes[name] != shape:
+            complaints.append(f"parameter {name} has shape {shapes[name]}, expected {shape}")
+        elif name in shapes and types[name] != "F32":
+            complaints.append(f"parameter {name} has type {types[name]}, expected float32")
+    return complaints
