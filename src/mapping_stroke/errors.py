@@ -41,5 +41,9 @@ class BundleError(MappingError):
     """A trained model is missing, damaged, or of an unknown format."""
 
 
+class ResourceError(MappingError):
+    """Memory or disk do not suffice; nothing was begun."""
+
+
 class TrainingError(MappingError):
     """Training cannot start or cannot go on."""

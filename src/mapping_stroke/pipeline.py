@@ -96,13 +96,11 @@ def segment(
     Raises:
         MappingError: The scan cannot be read or holds no brain; there is no such model, preset or device.
     """
-    from mapping_stroke.experiment.segment import model_members
     from mapping_stroke.image import Image, read_image
-    from mapping_stroke.inference.ensemble import choose_device, read_members
-    from mapping_stroke.inference.segmentation import find_preset, segment_scan
+    from mapping_stroke.inference.engines import choose_engine
+    from mapping_stroke.inference.segmentation import choose_rule, make_ensemble, segment_scan
+    from mapping_stroke.networks.bundle import open_bundle
 
     image = scan if isinstance(scan, Image) else read_image(scan)
-    folders = model_members(model)
-    used = folders if find_preset(preset).all_members else folders[:1]
-    target = choose_device(device)
-    return segment_scan(image, read_members(used, target), preset, "mapping", target)
+    bundle = open_bundle(model)
+    return segment_scan(image, make_ensemble(bundle, preset, choose_engine(device)), choose_rule(bundle, "mapping"))

@@ -1,68 +1,119 @@
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
 import numpy as np
 import pytest
-import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 from mapping_stroke.dataset.preprocess import PreprocessSpec
-from mapping_stroke.errors import BundleError, ConfigError
 from mapping_stroke.image import Image
-from mapping_stroke.inference.ensemble import average, choose_device, predict_members
-from mapping_stroke.inference.sliding_window import WindowConfig
-from mapping_stroke.networks.bundle import Member, MemberCard
-from mapping_stroke.networks.spec import NetworkSpec
-from mapping_stroke.networks.unet import build_unet, set_deep_supervision
+from mapping_stroke.inference import ensemble as ensemble_module
+from mapping_stroke.inference.engines import LoadedNetwork, choose_engine
+from mapping_stroke.inference.ensemble import Ensemble
+from mapping_stroke.inference.openvino_engine import OpenVinoEngine, OpenVinoNetwork
+from mapping_stroke.inference.sliding_window import Average, WindowConfig
+from mapping_stroke.networks.bundle import Bundle, BundleCard, BundleMember, MemberCard, open_bundle, write_bundle
+from mapping_stroke.networks.spec import NetworkSpec, Weights
+from mapping_stroke.networks.unet import build_unet
 
-MAPS = st.lists(arrays(np.float32, (2, 2, 2), elements=st.floats(0, 1, width=32)), min_size=1, max_size=5)
-
-
-def member(seed: int, spacing_mm: float = 1.0) -> Member:
-    spec = NetworkSpec("plain", (2, 4), (1, 1), 1)
-    network = build_unet(spec, seed=seed).eval()
-    set_deep_supervision(network, enabled=False)
-    return Member(MemberCard("default", 0, spec, PreprocessSpec(spacing_mm), (8, 8, 8), {}), network, "")
+SPEC = NetworkSpec("plain", (2, 4), (1, 1), 1)
 
 
-@given(MAPS)
-def test_the_average_is_mean_and_spread(maps: list[np.ndarray]) -> None:
-    found = average(maps)
-    np.testing.assert_allclose(found.probability, np.mean(maps, axis=0), atol=1e-6)
-    np.testing.assert_allclose(found.uncertainty, np.std(np.float64(maps), axis=0), atol=1e-6)
-    assert found.members == len(maps)
+def bundle(folder: Path, spacings_mm: Sequence[float], average: Average = "probability") -> Bundle:
+    """A model whose members differ in weights and spacing."""
+
+    def weights(member: BundleMember) -> Weights:
+        network = build_unet(SPEC, seed=member.card.fold)
+        return {name: value.detach().numpy() for name, value in network.named_parameters()}
+
+    cards = [
+        MemberCard("default", fold, SPEC, PreprocessSpec(spacing_mm), (8, 8, 8), {})
+        for fold, spacing_mm in enumerate(spacings_mm)
+    ]
+    members = tuple(BundleMember(card, f"{card.fold}.safetensors", "") for card in cards)
+    return open_bundle(write_bundle(folder / "model.mapping", BundleCard("model", members, average), weights))
 
 
-@given(MAPS)
-def test_the_order_of_members_changes_nothing(maps: list[np.ndarray]) -> None:
-    np.testing.assert_allclose(average(maps).probability, average(maps[::-1]).probability, atol=1e-6)
-
-
-def test_one_member_is_certain() -> None:
-    assert not average([np.full((1, 1, 1), 0.3, np.float32)]).uncertainty.any()
-
-
-def test_no_member_is_refused() -> None:
-    with pytest.raises(BundleError, match="at least one member"):
-        average([])
-
-
-def test_members_answer_on_the_scans_own_grid_whatever_their_spacing() -> None:
+def head() -> Image:
     voxels = np.zeros((20, 18, 16), np.float32)
     voxels[2:18, 2:16, 2:14] = np.random.default_rng(0).uniform(1, 2, (16, 14, 12))
-    scan = Image(voxels, np.diag([-1.0, 1, 1, 1]))
-    maps = list(predict_members([member(0), member(1, 2.0), member(2)], scan, WindowConfig(), torch.device("cpu")))
-    assert [probability.shape for probability in maps] == [scan.shape] * 3
-    for probability in maps:
-        assert not probability[0].any()
-        assert 0 <= probability.min() <= probability.max() <= 1
-    assert not np.array_equal(maps[0], maps[2])
+    return Image(voxels, np.diag([-1.0, 1, 1, 1]))
 
 
-def test_a_device_is_chosen_by_name_or_by_what_is_there() -> None:
-    assert choose_device("cpu") == torch.device("cpu")
-    assert choose_device("auto").type in ("cpu", "cuda", "mps")
+@pytest.mark.parametrize("spacings_mm", [(1.0,), (2.0, 2.0), (1.0, 2.0, 1.0)])
+def test_the_average_lies_on_the_scans_own_grid_whatever_the_members_spacing(
+    spacings_mm: Sequence[float], tmp_path: Path
+) -> None:
+    ensemble = Ensemble(bundle(tmp_path, spacings_mm), choose_engine("cpu", precision="float32"), WindowConfig())
+    prepared = ensemble.prepare(head())
+    found = ensemble.predict(prepared)
+    each = [
+        prepared[member.card.preprocess].restore(ensemble.predict_member(member, prepared))
+        for member in ensemble.members
+    ]
+    assert found.probability.shape == found.agreement.shape == head().shape
+    assert found.members == len(spacings_mm)
+    np.testing.assert_allclose(found.probability, np.mean(each, axis=0), atol=1e-5)
+    assert not found.probability[head().voxels == 0][:10].any()
 
 
-def test_a_device_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"no device 'abacus' on this machine; expected auto or one of .*cpu"):
-        choose_device("abacus")
+def test_every_engine_gives_the_same(tmp_path: Path) -> None:
+    model = bundle(tmp_path, (1.0, 2.0))
+    maps = []
+    for name in ("torch", "openvino"):
+        ensemble = Ensemble(model, choose_engine("cpu", name, "float32"), WindowConfig(mirror=True))
+        maps.append(ensemble.predict(ensemble.prepare(head())).probability)
+    np.testing.assert_allclose(maps[0], maps[1], atol=1e-5)
+
+
+@pytest.mark.parametrize("average", ["probability", "logit"])
+def test_one_member_is_its_own_average(average: Average, tmp_path: Path) -> None:
+    model = bundle(tmp_path, (1.0,), average)
+    ensemble = Ensemble(model, choose_engine("cpu", precision="float32"), WindowConfig(average=average))
+    found = ensemble.predict(ensemble.prepare(head()))
+    assert not found.uncertainty.any()
+    np.testing.assert_array_equal(found.agreement > 0.5, found.probability > 0.5)
+
+
+def test_the_shares_of_progress_sum_to_one(tmp_path: Path) -> None:
+    ensemble = Ensemble(bundle(tmp_path, (1.0, 2.0)), choose_engine("cpu"), WindowConfig())
+    shares: list[float] = []
+    ensemble.predict(ensemble.prepare(head()), shares.append)
+    assert sum(shares) == pytest.approx(1)
+
+
+class CountingEngine(OpenVinoEngine):
+    """Counts how often a network is loaded."""
+
+    loads = 0
+
+    def load(self, spec: NetworkSpec, read_weights: Callable[[], Weights]) -> OpenVinoNetwork:
+        self.loads += 1
+        return super().load(spec, read_weights)
+
+
+@pytest.mark.parametrize(("room_bytes", "loads"), [(10**9, 3), (0, 6)])
+def test_networks_stay_loaded_from_scan_to_scan_as_long_as_there_is_room(
+    room_bytes: int, loads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ensemble_module, "LOADED_BYTES", room_bytes)
+    engine = CountingEngine("float32")
+    ensemble = Ensemble(bundle(tmp_path, (1.0, 1.0, 1.0)), engine, WindowConfig())
+    maps = [ensemble.predict(ensemble.prepare(head())).probability for _ in range(2)]
+    np.testing.assert_array_equal(*maps)
+    assert engine.loads == loads
+
+
+def test_the_work_is_counted_in_floating_point_operations(tmp_path: Path) -> None:
+    model, engine = bundle(tmp_path, (1.0, 1.0)), choose_engine("cpu")
+    plain, mirrored = (Ensemble(model, engine, WindowConfig(mirror=mirror)) for mirror in (False, True))
+    prepared = plain.prepare(head())
+    patches = 2 * len(plain.tiling(plain.members[0], prepared).boxes)
+    assert plain.flop(prepared) == patches * SPEC.forward_flop((8, 8, 8))
+    assert mirrored.flop(prepared) == 8 * plain.flop(prepared)
+
+
+def test_loaded_networks_offer_what_the_engines_promise(tmp_path: Path) -> None:
+    model = bundle(tmp_path, (1.0,))
+    for name in ("torch", "openvino"):
+        network = choose_engine("cpu", name).load(SPEC, lambda: model.read_weights(model.card.members[0]))
+        assert isinstance(network, LoadedNetwork)

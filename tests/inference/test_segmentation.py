@@ -3,6 +3,7 @@ import pytest
 
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.image import Image
+from mapping_stroke.inference.average import Average
 from mapping_stroke.inference.segmentation import describe_lesions, find_preset, lesion_table
 
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 1, 0, -5], [0, 0, 1, 0], [0, 0, 0, 1]])
@@ -15,13 +16,15 @@ def test_lesions_are_listed_largest_first_in_millimetres_and_millilitres() -> No
     probability = np.zeros(mask.shape, np.float32)
     probability[0, 0, 0], probability[3, 3, 3], probability[4, 3, 3] = 0.6, 0.8, 1.0
     uncertainty = np.where(mask, 0.1, 0).astype(np.float32)
-    large, small = describe_lesions(mask, probability, uncertainty, Image(probability, AFFINE))
+    agreement = np.where(mask, 0.75, 0).astype(np.float32)
+    mean = Average(probability, uncertainty, agreement, 4)
+    large, small = describe_lesions(mask, mean, Image(probability, AFFINE))
     assert (large.lesion, small.lesion) == (1, 2)
     assert (large.volume_ml, small.volume_ml) == pytest.approx((0.004, 0.002))
     assert (large.x_mm, large.y_mm, large.z_mm) == pytest.approx((10 - 2 * 3.5, -2, 3))
     assert (small.x_mm, small.y_mm, small.z_mm) == pytest.approx((10, -5, 0))
     assert (large.max_probability, large.mean_probability) == pytest.approx((1.0, 0.9))
-    assert large.mean_uncertainty == pytest.approx(0.1)
+    assert (large.mean_uncertainty, large.agreement) == pytest.approx((0.1, 0.75))
     assert lesion_table([large])[0] == {
         "lesion": 1,
         "volume_ml": 0.004,
@@ -31,16 +34,21 @@ def test_lesions_are_listed_largest_first_in_millimetres_and_millilitres() -> No
         "max_probability": 1.0,
         "mean_probability": 0.9,
         "mean_uncertainty": 0.1,
+        "agreement": 0.75,
     }
 
 
 def test_an_empty_mask_has_no_lesions() -> None:
     empty = np.zeros((3, 3, 3), np.float32)
-    assert describe_lesions(empty > 0, empty, empty, Image(empty, AFFINE)) == ()
+    assert describe_lesions(empty > 0, Average(empty, empty, empty, 1), Image(empty, AFFINE)) == ()
 
 
 def test_presets_say_what_is_computed() -> None:
-    rows = [(p.name, p.all_members, p.mirror) for p in map(find_preset, ("fast", "balanced", "paper"))]
-    assert rows == [("fast", False, False), ("balanced", True, False), ("paper", True, True)]
+    rows = [(p.name, p.all_members, p.mirror, p.cover) for p in map(find_preset, ("fast", "balanced", "paper"))]
+    assert rows == [
+        ("fast", False, False, "window"),
+        ("balanced", True, False, "tiles"),
+        ("paper", True, True, "tiles"),
+    ]
     with pytest.raises(ConfigError, match="no preset 'slow'; expected one of fast, balanced, paper"):
         find_preset("slow")

@@ -1,61 +1,77 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 from torch import nn
 
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.inference.sliding_window import (
+    NO_LESION_LOGIT,
     WindowConfig,
     importance_map,
-    lesion_probability,
-    predict_probability,
+    plan_tiling,
+    predict_map,
     tile_boxes,
+    window_shape,
 )
+from mapping_stroke.inference.torch_engine import TorchNetwork
 
 PATCH = (8, 8, 8)
+DIVISORS = (4, 4, 4)
+TILES = WindowConfig()
 
 
-class PerVoxel(nn.Module):
-    """Lesion logit = the voxel itself, background logit = 0: what a patch says does not depend on its place."""
+class PerVoxel(TorchNetwork):
+    """Logit = the voxel itself: what a patch says does not depend on its place. Counts the patches that it sees."""
 
-    def forward(self, tiles: torch.Tensor) -> torch.Tensor:
-        return torch.cat([torch.zeros_like(tiles), tiles], dim=1)
-
-
-class Position(nn.Module):
-    """Lesion logit = position along x: tells a mirrored patch from a plain one."""
-
-    def forward(self, tiles: torch.Tensor) -> torch.Tensor:
-        ramp = torch.linspace(-1, 1, tiles.shape[2]).reshape(1, 1, -1, 1, 1).expand_as(tiles)
-        return torch.cat([torch.zeros_like(tiles), ramp], dim=1)
-
-
-class Counting(PerVoxel):
-    """Counts the patches it sees."""
-
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, batch: int = 1) -> None:
+        super().__init__(nn.Identity())
+        self.batch_vox = batch * 8**3
         self.patches = 0
+        self.largest = 0
 
-    def forward(self, tiles: torch.Tensor) -> torch.Tensor:
-        self.patches += len(tiles)
-        return super().forward(tiles)
+    def logits(self, patches: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        self.patches += len(patches)
+        self.largest = max(self.largest, len(patches))
+        return list(patches)
 
 
-def scan(*shape: int) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+class Ramp(PerVoxel):
+    """Logit = position along x: tells a mirrored patch from a plain one."""
+
+    def logits(self, patches: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        super().logits(patches)
+        ramp = torch.linspace(-1, 1, patches[0].shape[0]).reshape(-1, 1, 1)
+        return [ramp.expand_as(patch) for patch in patches]
+
+
+def scan(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
+def predict(network: TorchNetwork, voxels: np.ndarray, config: WindowConfig = TILES) -> np.ndarray:
+    return predict_map(network, voxels, plan_tiling(voxels, PATCH, DIVISORS, config), config)
 
 
 @settings(deadline=None, max_examples=25)
-@given(st.tuples(*[st.integers(1, 20)] * 3), st.sampled_from([0.25, 0.5, 1.0]), st.integers(1, 3))
+@given(
+    st.tuples(*[st.integers(1, 20)] * 3),
+    st.sampled_from([0.25, 0.5, 1.0]),
+    st.integers(1, 3),
+    st.sampled_from(["tiles", "window"]),
+)
 def test_a_network_that_sees_single_voxels_predicts_each_as_if_alone(
-    shape: tuple[int, int, int], step: float, batch: int
+    shape: tuple[int, int, int], step: float, batch: int, cover: str
 ) -> None:
     voxels = scan(*shape)
-    predicted = predict_probability(PerVoxel(), voxels, PATCH, WindowConfig(step=step, batch=batch))
-    torch.testing.assert_close(predicted, torch.sigmoid(voxels), atol=1e-5, rtol=0)
+    network = PerVoxel(batch)
+    predicted = predict(network, voxels, WindowConfig(step=step, cover=cover))
+    np.testing.assert_allclose(predicted, expit(voxels), atol=1e-5)
+    assert network.largest <= batch
 
 
 @given(st.tuples(*[st.integers(8, 40)] * 3), st.floats(0.1, 1))
@@ -80,49 +96,70 @@ def test_importance_is_a_gaussian_with_its_peak_at_the_centre() -> None:
 
 
 def test_patches_without_brain_are_not_computed_and_give_zero() -> None:
-    voxels = torch.zeros(8, 8, 64)
+    voxels = np.zeros((8, 8, 64), np.float32)
     voxels[:, :, :8] = 1
-    network = Counting()
-    predicted = predict_probability(network, voxels, PATCH, WindowConfig())
+    network = PerVoxel()
+    predicted = predict(network, voxels)
     assert network.patches == 2
     assert not predicted[:, :, 16:].any()
-    torch.testing.assert_close(predicted[:, :, :8], torch.sigmoid(voxels[:, :, :8]))
+    np.testing.assert_allclose(predicted[:, :, :8], expit(voxels[:, :, :8]), atol=1e-6)
 
 
-def test_a_scan_without_brain_has_no_lesion() -> None:
-    assert not predict_probability(PerVoxel(), torch.zeros(9, 9, 9), PATCH, WindowConfig()).any()
+@pytest.mark.parametrize("cover", ["tiles", "window"])
+def test_a_scan_without_brain_has_no_lesion(cover: str) -> None:
+    empty = np.zeros((9, 9, 9), np.float32)
+    assert not predict(PerVoxel(), empty, WindowConfig(cover=cover)).any()
+    logits = predict(PerVoxel(), empty, WindowConfig(cover=cover, average="logit"))
+    assert (logits == np.float32(NO_LESION_LOGIT)).all()
+
+
+def test_one_window_covers_the_scan_in_multiples_that_the_network_needs() -> None:
+    assert window_shape((1, 8, 9), DIVISORS) == (8, 8, 12)
+    network = PerVoxel()
+    predict(network, scan(30, 8, 9), WindowConfig(cover="window"))
+    assert network.patches == 1
+
+
+def test_logits_are_averaged_where_that_is_asked_for() -> None:
+    voxels = scan(11, 9, 8)
+    np.testing.assert_allclose(predict(PerVoxel(), voxels, WindowConfig(average="logit")), voxels, atol=1e-5)
 
 
 def test_the_probability_is_the_softmax_of_both_logits() -> None:
-    logits = torch.randn(2, 2, 3, 3, 3, generator=torch.Generator().manual_seed(0))
-
-    class Fixed(nn.Module):
-        def forward(self, tiles: torch.Tensor) -> torch.Tensor:
-            return logits
-
-    found = lesion_probability(Fixed(), torch.zeros(2, 1, 3, 3, 3), mirror=False)
-    torch.testing.assert_close(found, logits.softmax(1)[:, 1])
+    network = nn.Conv3d(1, 2, 1)
+    voxels = torch.from_numpy(scan(8, 8, 8))
+    expected = network(voxels[None, None]).softmax(1)[0, 1].detach()
+    np.testing.assert_allclose(predict(TorchNetwork(network), voxels.numpy()), expected.numpy(), atol=1e-6)
 
 
 def test_mirroring_averages_over_all_eight_flips() -> None:
-    network = Counting()
-    tiles = scan(1, 1, 4, 4, 4)
-    torch.testing.assert_close(lesion_probability(network, tiles, mirror=True), torch.sigmoid(tiles[:, 0]))
+    network, voxels = PerVoxel(), scan(8, 8, 8)
+    mirrored = WindowConfig(mirror=True)
+    np.testing.assert_allclose(predict(network, voxels, mirrored), expit(voxels), atol=1e-6)
     assert network.patches == 8
-    even = lesion_probability(Position(), tiles, mirror=True)
-    torch.testing.assert_close(even, even.flip(1))
+    even = predict(Ramp(), voxels, mirrored)
+    np.testing.assert_allclose(even, even[::-1], atol=1e-6)
 
 
 def test_with_mirroring_a_flipped_scan_gives_the_flipped_map() -> None:
-    network = nn.Conv3d(1, 2, 3, padding=1)
+    network = TorchNetwork(nn.Conv3d(1, 2, 3, padding=1))
     voxels = scan(13, 9, 8)
-    config = WindowConfig(mirror=True)
-    plain = predict_probability(network, voxels, PATCH, config)
-    flipped = predict_probability(network, voxels.flip(1), PATCH, config)
-    torch.testing.assert_close(flipped.flip(1)[:, 1:-1], plain[:, 1:-1], atol=0.05, rtol=0)
+    plain = predict(network, voxels, WindowConfig(mirror=True))
+    flipped = predict(network, np.ascontiguousarray(voxels[:, ::-1]), WindowConfig(mirror=True))
+    np.testing.assert_allclose(flipped[:, ::-1][:, 1:-1], plain[:, 1:-1], atol=0.05)
 
 
-@pytest.mark.parametrize("values", [{"step": 0.0}, {"step": 1.5}, {"batch": 0}])
-def test_impossible_settings_are_refused(values: dict[str, float]) -> None:
+def test_the_shares_of_progress_sum_to_one() -> None:
+    shares: list[float] = []
+    voxels = scan(20, 17, 9)
+    predict_map(
+        PerVoxel(2), voxels, plan_tiling(voxels, PATCH, DIVISORS, WindowConfig()), WindowConfig(), shares.append
+    )
+    assert sum(shares) == pytest.approx(1)
+    assert len(shares) > 1
+
+
+@pytest.mark.parametrize("step", [0.0, 1.5])
+def test_impossible_settings_are_refused(step: float) -> None:
     with pytest.raises(ConfigError, match="expected"):
-        WindowConfig(**values)  # type: ignore[arg-type]
+        WindowConfig(step=step)

@@ -7,6 +7,8 @@ import pytest
 from matplotlib.image import imread
 
 from mapping_stroke.image import Image
+from mapping_stroke.inference.average import average
+from mapping_stroke.inference.segmentation import describe_lesions
 from mapping_stroke.report.figures import OPACITY, agreement, compare, draw_comparisons, draw_segmentation
 from small_runs import AFFINE, SHAPE, box, head, stored_as
 
@@ -58,17 +60,22 @@ def test_cases_of_different_grids_share_a_picture(tmp_path: Path) -> None:
     assert imread(tmp_path / "rows.png").shape[0] > imread(tmp_path / "rows.png").shape[1] / 2
 
 
+def draw(mask: np.ndarray, probability: np.ndarray, path: Path) -> None:
+    scan = Image(head(), AFFINE)
+    draw_segmentation(scan, mask, probability, describe_lesions(mask, average([probability]), scan), path)
+
+
 @pytest.mark.parametrize("lesions", [0, 1, 2])
 def test_a_segmentation_is_drawn_with_or_without_lesions(lesions: int, tmp_path: Path) -> None:
     masks = [np.zeros(SHAPE, bool), REFERENCE, REFERENCE | box((14, 16, 15), (2, 2, 2))]
     probability = np.float32(0.9) * masks[lesions]
-    draw_segmentation(Image(head(), AFFINE), masks[lesions], probability, tmp_path / "one.png")
-    draw_segmentation(Image(head(), AFFINE), masks[lesions], probability, tmp_path / "two.png")
+    draw(masks[lesions], probability, tmp_path / "one.png")
+    draw(masks[lesions], probability, tmp_path / "two.png")
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
 
 
 def test_many_lesions_are_counted_not_listed(tmp_path: Path) -> None:
     mask = np.zeros(SHAPE, bool)
     mask[6:18:2, 8:20:2, 10:12] = True
-    draw_segmentation(Image(head(), AFFINE), mask, mask.astype(np.float32), tmp_path / "many.png")
+    draw(mask, mask.astype(np.float32), tmp_path / "many.png")
     assert (tmp_path / "many.png").is_file()

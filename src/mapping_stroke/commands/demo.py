@@ -38,7 +38,7 @@ class Demo:
         from mapping_stroke.experiment.segment import SegmentConfig, segment_scans
         from mapping_stroke.experiment.simulate import find_sources, simulate_cohort
         from mapping_stroke.experiment.simulation_tables import Request
-        from mapping_stroke.inference.ensemble import choose_device
+        from mapping_stroke.inference.devices import choose_device
         from mapping_stroke.pipeline import Experiment, run_experiment
 
         choose_device(self.device)

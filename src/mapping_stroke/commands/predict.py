@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tyro.conf import Positional
 
@@ -16,11 +17,16 @@ class Predict:
     """Average over all 8 mirrorings of each patch, as the paper does; 8 times slower."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
+    engine: Literal["auto", "openvino", "torch"] = "auto"
+    """What computes the networks; `auto`: OpenVINO on x86 processors, torch elsewhere."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the convolutions; `auto`: bfloat16 where the chip computes in it."""
 
     def run(self) -> int:
         """Predict what is missing."""
         from mapping_stroke.experiment.predict import PredictConfig, predict_run
         from mapping_stroke.run_folder import RunFolder
 
-        failed = predict_run(RunFolder(self.run_folder), PredictConfig(self.mirror, self.device))
+        config = PredictConfig(self.mirror, self.device, self.engine, self.precision)
+        failed = predict_run(RunFolder(self.run_folder), config)
         return 3 if failed else 0

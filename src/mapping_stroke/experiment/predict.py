@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from mapping_stroke.config import write_section
 from mapping_stroke.console import name_files, say, track, warn
@@ -14,9 +13,11 @@ from mapping_stroke.dataset.folds import read_folds
 from mapping_stroke.errors import MappingError, RunFolderError
 from mapping_stroke.files import read_object, write_json
 from mapping_stroke.image import read_image, write_image
-from mapping_stroke.inference.ensemble import RunningAverage, choose_device, predict_members, read_members
+from mapping_stroke.inference.average import RunningAverage
+from mapping_stroke.inference.engines import choose_engine
+from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.inference.sliding_window import WindowConfig
-from mapping_stroke.networks.bundle import Member, find_members
+from mapping_stroke.networks.bundle import BundleMember, find_members, open_bundle
 from mapping_stroke.run_folder import ENSEMBLE, PROBABILITY_SUFFIX, RunFolder
 
 DECIMALS = 4
@@ -30,6 +31,8 @@ class PredictConfig:
     mirror: bool = False
     """Average over all 8 mirrorings of each patch (test-time augmentation), as the paper does."""
     device: str = "auto"
+    engine: str = "auto"
+    precision: str = "auto"
 
 
 def predict_run(run: RunFolder, config: PredictConfig) -> list[str]:
@@ -46,19 +49,20 @@ def predict_run(run: RunFolder, config: PredictConfig) -> list[str]:
     """
     cases = read_cases(run.require(run.cases_csv, "prepare DATA -o"))
     folds = read_folds(run.require(run.folds_csv, "folds"), [case for case in cases if case.mask is not None])
-    device = choose_device(config.device)
-    members = read_members(find_members(run.members), device)
-    if not members:
+    if not find_members(run.members):
         raise RunFolderError(f"{run.members}: holds no trained member; run `mapping train {run.path}` first")
-    write_section(run.config_toml, "predict", {"mirror": config.mirror, "decimals": DECIMALS})
-    trained = {member.card.fold for member in members}
+    engine = choose_engine(config.device, config.engine, config.precision)
+    ensemble = Ensemble(open_bundle(run.members), engine, WindowConfig(mirror=config.mirror))
+    settings = {"mirror": config.mirror, "precision": engine.precision, "decimals": DECIMALS}
+    write_section(run.config_toml, "predict", settings)
+    trained = {member.card.fold for member in ensemble.members}
     wanted = [case for case in cases if case.mask is None or folds[case.case_id] in trained]
-    say(f"Predicting {len(wanted)} scans with {len(members)} members on {device}")
+    say(f"Predicting {len(wanted)} scans with {len(ensemble.members)} members on {engine.description}")
     failed = []
     for case in track(wanted, "Predicting", len(wanted)):
-        own = [member for member in members if case.mask is None or member.card.fold == folds[case.case_id]]
+        own = [member for member in ensemble.members if case.mask is None or member.card.fold == folds[case.case_id]]
         try:
-            _predict_case(run, case, own, config, device)
+            _predict_case(run, case, ensemble, own)
         except (MappingError, MemoryError) as error:
             warn(f"{case.case_id}: {str(error) or 'out of memory'}")
             failed.append(case.case_id)
@@ -66,13 +70,12 @@ def predict_run(run: RunFolder, config: PredictConfig) -> list[str]:
     return failed
 
 
-def _predict_case(
-    run: RunFolder, case: Case, members: Sequence[Member], config: PredictConfig, device: torch.device
-) -> None:
+def _predict_case(run: RunFolder, case: Case, ensemble: Ensemble, members: Sequence[BundleMember]) -> None:
     sidecar = run.probabilities(ENSEMBLE) / f"{case.case_id}_probability.json"
     provenance = {
         "scan": _file_state(case.scan),
-        "mirror": config.mirror,
+        "mirror": ensemble.window.mirror,
+        "precision": ensemble.engine.precision,
         "members": {member.card.name: member.weights_sha256 for member in members},
     }
     methods = [*dict.fromkeys(member.card.scheme for member in members), ENSEMBLE]
@@ -83,8 +86,9 @@ def _predict_case(
         old.unlink(missing_ok=True)
     scan = read_image(case.scan)
     averages = {method: RunningAverage() for method in methods}
-    maps = predict_members(members, scan, WindowConfig(mirror=config.mirror), device)
-    for member, probability in zip(members, maps, strict=True):
+    prepared = ensemble.prepare(scan)
+    for member in members:
+        probability = prepared[member.card.preprocess].restore(ensemble.predict_member(member, prepared))
         averages[member.card.scheme].add(probability)
         averages[ENSEMBLE].add(probability)
     for method, running in averages.items():

@@ -15,9 +15,10 @@ from mapping_stroke.errors import TrainingError
 from mapping_stroke.experiment.arrays import make_arrays
 from mapping_stroke.files import fingerprint, read_object, write_json
 from mapping_stroke.image import read_image, write_image
-from mapping_stroke.inference.ensemble import predict_members
+from mapping_stroke.inference.engines import choose_engine
+from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.inference.sliding_window import WindowConfig
-from mapping_stroke.networks.bundle import has_member, read_card, read_member
+from mapping_stroke.networks.bundle import has_member, open_bundle, read_card
 from mapping_stroke.run_folder import MASK_SUFFIX, RunFolder
 from mapping_stroke.training.pseudo_labels import best_scheme, make_pseudo_label
 from mapping_stroke.training.schemes import SCHEMES
@@ -89,12 +90,11 @@ def pseudo_arrays(run: RunFolder, cases: Sequence[Case], fold: int, spec: Prepro
 def _label_all(
     folder: Path, cases: Sequence[Case], member_folder: Path, device: torch.device
 ) -> dict[str, float | None]:
-    member = read_member(member_folder, device)
+    member = Ensemble(open_bundle(member_folder), choose_engine(str(device)), WindowConfig())
     confidence: dict[str, float | None] = {}
     for case in track(cases, "Pseudo-labels", len(cases)):
         scan = read_image(case.scan)
-        probability = next(predict_members([member], scan, WindowConfig(), device))
-        label = make_pseudo_label(probability)
+        label = make_pseudo_label(member.predict(member.prepare(scan)).probability)
         write_image(folder / f"{case.case_id}{MASK_SUFFIX}", label.mask, scan.affine)
         confidence[case.case_id] = None if np.isnan(label.confidence) else round(label.confidence, 4)
     return confidence

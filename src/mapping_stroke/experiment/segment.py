@@ -5,19 +5,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mapping_stroke.console import say, track, warn
 from mapping_stroke.environment import describe_environment
-from mapping_stroke.errors import BundleError, CaseError, MappingError
+from mapping_stroke.errors import CaseError, MappingError
 from mapping_stroke.files import read_object, sha256, write_csv, write_json
 from mapping_stroke.image import image_stem, read_image, write_image
-from mapping_stroke.inference.ensemble import choose_device, read_members
-from mapping_stroke.inference.segmentation import LesionRow, Segmentation, find_preset, lesion_table, segment_scan
-from mapping_stroke.networks.bundle import Member, find_members, read_card
-from mapping_stroke.postprocess import find_rule
+from mapping_stroke.inference.engines import choose_engine
+from mapping_stroke.inference.ensemble import Ensemble
+from mapping_stroke.inference.segmentation import (
+    LesionRow,
+    Segmentation,
+    choose_rule,
+    find_preset,
+    lesion_table,
+    make_ensemble,
+    segment_scan,
+)
+from mapping_stroke.networks.bundle import open_bundle
+from mapping_stroke.postprocess import PostprocessConfig, find_rule
 from mapping_stroke.report.figures import draw_segmentation
-from mapping_stroke.run_folder import MASK_SUFFIX, OWNER_FILE, PROBABILITY_SUFFIX, RunFolder, claimed
+from mapping_stroke.run_folder import MASK_SUFFIX, OWNER_FILE, PROBABILITY_SUFFIX, claimed
 
 COLUMNS = tuple(LesionRow.__dataclass_fields__)
 UNCERTAINTY_SUFFIX = "_uncertainty.nii.gz"
@@ -42,25 +49,6 @@ class SegmentConfig:
         find_rule(self.rule)
 
 
-def model_members(model: str | Path) -> list[Path]:
-    """The member folders of a model: a run folder, or any folder that holds members.
-
-    Raises:
-        BundleError: There is no such folder, or no member in it.
-    """
-    path = Path(model)
-    if str(model) == "default" and not path.exists():
-        raise BundleError(
-            "this version has no bundled model; train one (`mapping demo` makes a small one) and name its run folder "
-            "with --model"
-        )
-    members = RunFolder(path).members
-    folders = find_members(members if members.is_dir() else path)
-    if not folders:
-        raise BundleError(f"{path}: holds no trained member; name a run folder in which `mapping train` has finished")
-    return folders
-
-
 def segment_scans(
     scans: Sequence[Path], output: Path, model: str | Path, config: SegmentConfig, *, overwrite: bool = False
 ) -> list[str]:
@@ -69,7 +57,7 @@ def segment_scans(
     Args:
         scans: T1w scans; their names without suffix must differ, since the outputs are named after them.
         output: New folder, or one that the same model and settings wrote: finished scans are then left alone.
-        model: See `model_members`.
+        model: See `open_bundle`.
         config: Preset, rule, device.
         overwrite: Replace what another model or other settings wrote there.
 
@@ -80,20 +68,17 @@ def segment_scans(
         MappingError: There is no scan, model or device, the folder holds something else, or the only scan failed.
     """
     names = _names(scans)
-    folders = model_members(model)
-    cards = {card.name: weights_sha256 for card, weights_sha256 in map(read_card, folders)}
-    device = choose_device(config.device)
-    settings = asdict(config) | {"device": None}
-    identity = {"kind": "segment", "members": cards, "settings": settings}
+    bundle = open_bundle(model)
+    ensemble = make_ensemble(bundle, config.preset, choose_engine(config.device))
+    settings = asdict(config) | {"device": None, "precision": ensemble.engine.precision}
+    identity = {"kind": "segment", "model_sha256": bundle.sha256, "settings": settings}
     with claimed(output, identity, (*CONTENTS, *OWN_FILES), overwrite=overwrite):
         write_json(output / "environment.json", describe_environment())
-        used = folders if find_preset(config.preset).all_members else folders[:1]
-        members = read_members(used, device)
         say(
-            f"Segmenting {len(scans)} scans with {len(members)} of {len(folders)} members "
-            f"(preset {config.preset}, rule {config.rule}) on {device}"
+            f"Segmenting {len(scans)} scans with {len(ensemble.members)} of {len(bundle.card.members)} members "
+            f"(preset {config.preset}, rule {config.rule}) on {ensemble.engine.description}"
         )
-        failures = _segment_all(names, output, members, config, device)
+        failures = _segment_all(names, output, ensemble, choose_rule(bundle, config.rule))
         write_json(output / "failures.json", failures)
     return list(failures)
 
@@ -107,13 +92,13 @@ def show_lesions(output: Path, scans: Sequence[Path]) -> None:
 
 
 def _segment_all(
-    names: Mapping[str, Path], output: Path, members: Sequence[Member], config: SegmentConfig, device: torch.device
+    names: Mapping[str, Path], output: Path, ensemble: Ensemble, rule: PostprocessConfig
 ) -> dict[str, str]:
     """Segment every scan; why each failed that did, by name. The error of a single scan is raised."""
     failures: dict[str, str] = {}
     for name, scan in track(names.items(), "Segmenting", len(names)):
         try:
-            _segment_one(scan, output / name, members, config, device)
+            _segment_one(scan, output / name, ensemble, rule)
         except (MappingError, MemoryError) as error:
             failures[name] = str(error).removeprefix(f"{scan}: ") or "out of memory"
             if len(names) == 1:
@@ -122,9 +107,7 @@ def _segment_all(
     return failures
 
 
-def _segment_one(
-    scan: Path, stem: Path, members: Sequence[Member], config: SegmentConfig, device: torch.device
-) -> None:
+def _segment_one(scan: Path, stem: Path, ensemble: Ensemble, rule: PostprocessConfig) -> None:
     mask, probability, uncertainty, lesions, picture, stamp = (
         stem.with_name(f"{stem.name}{suffix}") for suffix in SUFFIXES
     )
@@ -136,12 +119,12 @@ def _segment_one(
         return
     stamp.unlink(missing_ok=True)
     image = read_image(scan)
-    found = segment_scan(image, members, config.preset, config.rule, device)
+    found = segment_scan(image, ensemble, rule)
     write_image(mask, found.mask, image.affine)
     write_image(probability, found.probability, image.affine)
     write_image(uncertainty, found.uncertainty, image.affine)
     write_csv(lesions, COLUMNS, lesion_table(found.lesions), delimiter="\t")
-    draw_segmentation(image, found.mask, found.probability, picture)
+    draw_segmentation(image, found.mask, found.probability, found.lesions, picture)
     write_json(stamp, {"source": source, **_summary(found)})
 
 

@@ -18,8 +18,9 @@ from mapping_stroke.errors import ConfigError, RunFolderError
 from mapping_stroke.experiment.arrays import arrays_of
 from mapping_stroke.experiment.pseudo_labels import label_unlabelled, pseudo_arrays
 from mapping_stroke.files import fingerprint, read_object, write_csv, write_json
-from mapping_stroke.inference.ensemble import choose_device
-from mapping_stroke.networks.bundle import MemberCard, has_member, write_member
+from mapping_stroke.inference.devices import choose_device
+from mapping_stroke.networks.bundle import MemberCard, has_member
+from mapping_stroke.networks.member import write_member
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.training.checkpoint import resume_from, write_checkpoint
 from mapping_stroke.training.engine import start_engine

@@ -1,99 +1,92 @@
-"""The model average: one running mean of the members' probability maps, and their spread."""
+"""A model's members on one engine: a scan is prepared once, each member sees it, one running mean remains."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
-import torch
-from jaxtyping import Float32, Float64
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 from mapping_stroke.dataset.preprocess import Prepared, PreprocessSpec, prepare_scan
-from mapping_stroke.errors import BundleError, ConfigError
 from mapping_stroke.image import Image, Probability
-from mapping_stroke.inference.sliding_window import WindowConfig, predict_probability
-from mapping_stroke.networks.bundle import Member, read_member
+from mapping_stroke.inference.average import Average, RunningAverage, join
+from mapping_stroke.inference.engines import Engine, LoadedNetwork
+from mapping_stroke.inference.sliding_window import Tiling, WindowConfig, plan_tiling, predict_map
+from mapping_stroke.networks.bundle import Bundle, BundleMember
+from mapping_stroke.networks.parameters import parameter_shapes
+
+LOADED_BYTES = 256 * 2**20
+"""Weights that stay loaded from scan to scan; what is above is read again for each scan, so that memory does not grow
+with the number of members."""
+
+PreparedScan = Mapping[PreprocessSpec, Prepared]
+"""A scan as the members read it: once for each preprocessing."""
 
 
-@dataclass(frozen=True, eq=False)
-class Average:
-    """What the members say together, on the scan's own grid.
+class Ensemble:
+    """Members of one model, ready to predict scan after scan.
 
-    Attributes:
-        probability: Mean P(lesion), in [0, 1].
-        uncertainty: Standard deviation of P(lesion) over the members (divisor n), in [0, 0.5]; 0 for one member.
-        members: How many were averaged.
+    Args:
+        bundle: The model.
+        engine: Where its networks are computed.
+        window: How a scan is covered; what is averaged is the bundle's affair.
+        members: Those used; None for all.
     """
 
-    probability: Probability
-    uncertainty: Float32[np.ndarray, "x y z"]
-    members: int
+    def __init__(
+        self, bundle: Bundle, engine: Engine, window: WindowConfig, members: Sequence[BundleMember] | None = None
+    ) -> None:
+        self.members = tuple(bundle.card.members if members is None else members)
+        self.engine = engine
+        self.window = window
+        self._bundle = bundle
+        self._loaded: dict[str, LoadedNetwork] = {}
+        self._loaded_bytes = 0
 
+    def prepare(self, scan: Image) -> PreparedScan:
+        """A scan as the members read it; raises `ImageError` where there is no brain to see."""
+        return {spec: prepare_scan(scan, spec) for spec in {member.card.preprocess for member in self.members}}
 
-class RunningAverage:
-    """Mean and spread of maps on one grid, taken one at a time: memory does not grow with their number.
+    def tiling(self, member: BundleMember, prepared: PreparedScan) -> Tiling:
+        """The patches that a member computes."""
+        card = member.card
+        return plan_tiling(prepared[card.preprocess].voxels, card.patch, card.network.divisors, self.window)
 
-    The probability maps are averaged, not the logits: the paper's way (nnU-Net v2 averages logits).
-    """
+    def flop(self, prepared: PreparedScan) -> float:
+        """Floating-point operations of all convolutions for one scan."""
+        total = 0.0
+        for member in self.members:
+            tiling = self.tiling(member, prepared)
+            total += member.card.network.forward_flop(tiling.patch) * len(tiling.boxes)
+        return total * (8 if self.window.mirror else 1)
 
-    def __init__(self) -> None:
-        self.members = 0
-        self._mean: Float64[np.ndarray, "x y z"] = np.zeros((0, 0, 0))
-        self._squares: Float64[np.ndarray, "x y z"] = np.zeros((0, 0, 0))
+    def predict(self, prepared: PreparedScan, advance: Callable[[float], None] = lambda share: None) -> Average:
+        """The members' average on the scan's own grid.
 
-    def add(self, probability: Probability) -> None:
-        """Take one more member's map (Welford's running mean and sum of squares)."""
-        self.members += 1
-        if self.members == 1:
-            self._mean, self._squares = probability.astype(np.float64), np.zeros(probability.shape)
-            return
-        difference = probability - self._mean
-        self._mean += difference / self.members
-        self._squares += difference * (probability - self._mean)
+        Args:
+            prepared: What `prepare` made of a scan.
+            advance: Told the share of the work that was just done; the shares sum to 1.
+        """
+        means = {spec: RunningAverage(self.window.average) for spec in prepared}
+        for member in self.members:
+            values = self.predict_member(member, prepared, lambda share: advance(share / len(self.members)))
+            means[member.card.preprocess].add(values)
+        return join([running.result(prepared[spec]) for spec, running in means.items()])
 
-    def result(self) -> Average:
-        """What has been averaged so far; raises `BundleError` before the first map."""
-        if self.members == 0:
-            raise BundleError("a model average needs at least one member; train one, or name a folder that holds some")
-        spread = np.sqrt(np.maximum(self._squares, 0) / self.members)
-        return Average(self._mean.astype(np.float32), spread.astype(np.float32), self.members)
+    def predict_member(
+        self, member: BundleMember, prepared: PreparedScan, advance: Callable[[float], None] = lambda share: None
+    ) -> Probability:
+        """One member's map on its network's grid: P(lesion), or its logit if the window averages logits."""
+        network = self._load(member)
+        tiling = self.tiling(member, prepared)
+        values = predict_map(network, prepared[member.card.preprocess].voxels, tiling, self.window, advance)
+        if len(self.members) > 1:
+            network.release()
+        return values
 
-
-def average(probabilities: Iterable[Probability]) -> Average:
-    """Mean and spread of probability maps on one grid; raises `BundleError` where there is none."""
-    running = RunningAverage()
-    for probability in probabilities:
-        running.add(probability)
-    return running.result()
-
-
-def predict_members(
-    members: Sequence[Member], scan: Image, config: WindowConfig, device: torch.device
-) -> Iterator[Probability]:
-    """Each member's P(lesion) on the scan's own grid; the scan is prepared once for each preprocessing."""
-    prepared: dict[PreprocessSpec, Prepared] = {}
-    for member in members:
-        spec = member.card.preprocess
-        if spec not in prepared:
-            prepared[spec] = prepare_scan(scan, spec)
-        voxels = torch.from_numpy(prepared[spec].voxels).to(device)
-        probability = predict_probability(member.network, voxels, member.card.patch, config)
-        yield prepared[spec].restore(probability.cpu().numpy())
-
-
-def read_members(folders: Sequence[Path], device: torch.device) -> list[Member]:
-    """Load members once for a whole cohort."""
-    return [read_member(folder, device) for folder in folders]
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of a name; `auto` takes a CUDA GPU where there is one, else Apple's MPS, else the CPU.
-
-    Raises:
-        ConfigError: There is no device of this name here.
-    """
-    there = [f"cuda:{index}" for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)]
-    there = [*(["cuda", *there] if there else []), *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
-    if name not in (*there, "auto"):
-        raise ConfigError(f"no device {name!r} on this machine; expected auto or one of {', '.join(there)}")
-    return torch.device(there[0] if name == "auto" else name)
+    def _load(self, member: BundleMember) -> LoadedNetwork:
+        """The member's network; kept as long as there is room for its weights."""
+        if member.weights in self._loaded:
+            return self._loaded[member.weights]
+        network = self.engine.load(member.card.network, lambda: self._bundle.read_weights(member))
+        size = sum(4 * math.prod(shape) for shape in parameter_shapes(member.card.network).values())
+        if len(self.members) == 1 or self._loaded_bytes + size <= LOADED_BYTES:
+            self._loaded[member.weights] = network
+            self._loaded_bytes += size
+        return network

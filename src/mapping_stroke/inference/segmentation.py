@@ -1,20 +1,22 @@
 """One scan segmented: predict with every member, average, post-process, describe each lesion."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
-import torch
 from jaxtyping import Float32
 from scipy import ndimage
 
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.image import Affine, Image, Mask, Probability
-from mapping_stroke.inference.ensemble import average, predict_members
-from mapping_stroke.inference.sliding_window import WindowConfig
+from mapping_stroke.image import Affine, Image, Mask, Probability, restore_axes, turn_axes
+from mapping_stroke.inference.average import Average
+from mapping_stroke.inference.engines import Engine
+from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
+from mapping_stroke.inference.sliding_window import Cover, WindowConfig
 from mapping_stroke.lesions import find_lesions
-from mapping_stroke.networks.bundle import Member
-from mapping_stroke.postprocess import postprocess
+from mapping_stroke.networks.bundle import Bundle
+from mapping_stroke.postprocess import PostprocessConfig, apply_rule, find_rule
 
 
 @dataclass(frozen=True)
@@ -25,14 +27,17 @@ class Preset:
     all_members: bool
     """Else the first alone."""
     mirror: bool
+    """Average over all 8 mirrorings."""
+    cover: Cover
+    """Overlapping tiles, or one window as large as the brain."""
 
 
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("fast", all_members=False, mirror=False),
-        Preset("balanced", all_members=True, mirror=False),
-        Preset("paper", all_members=True, mirror=True),
+        Preset("fast", all_members=False, mirror=False, cover="window"),
+        Preset("balanced", all_members=True, mirror=False, cover="tiles"),
+        Preset("paper", all_members=True, mirror=True, cover="tiles"),
     )
 }
 
@@ -47,6 +52,7 @@ class LesionRow:
         x_mm, y_mm, z_mm: Centre of mass, RAS millimetres.
         max_probability, mean_probability: Of P(lesion) inside, in [0, 1].
         mean_uncertainty: Mean spread of the members inside, in [0, 0.5].
+        agreement: Share of the members that see it: with P(lesion) > 0.5, mean over its voxels, in [0, 1].
     """
 
     lesion: int
@@ -57,6 +63,7 @@ class LesionRow:
     max_probability: float
     mean_probability: float
     mean_uncertainty: float
+    agreement: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +76,7 @@ class Segmentation:
         uncertainty: Standard deviation of P(lesion) over the members, in [0, 0.5].
         lesions: One row per lesion, largest first; empty where there is none.
         affine: Voxel index to RAS millimetres.
+        seconds: How long each step took: `prepare`, `predict`, `postprocess`.
     """
 
     mask: Mask
@@ -76,24 +84,56 @@ class Segmentation:
     uncertainty: Float32[np.ndarray, "x y z"]
     lesions: tuple[LesionRow, ...]
     affine: Affine
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
-def segment_scan(scan: Image, members: Sequence[Member], preset: str, rule: str, device: torch.device) -> Segmentation:
+def make_ensemble(bundle: Bundle, preset: str, engine: Engine) -> Ensemble:
+    """The members of a model that a preset uses, on an engine; raises `ConfigError` for an unknown preset."""
+    chosen = find_preset(preset)
+    window = WindowConfig(mirror=chosen.mirror, average=bundle.card.average, cover=chosen.cover)
+    return Ensemble(bundle, engine, window, bundle.card.members if chosen.all_members else bundle.card.members[:1])
+
+
+def choose_rule(bundle: Bundle, rule: str) -> PostprocessConfig:
+    """The rule of a name; for `mapping` the thresholds that the model brings, if it brings any."""
+    own = bundle.card.postprocess
+    return own if rule == "mapping" and own is not None else find_rule(rule)
+
+
+def segment_scan(
+    scan: Image,
+    ensemble: Ensemble,
+    rule: PostprocessConfig,
+    prepared: PreparedScan | None = None,
+    advance: Callable[[float], None] = lambda share: None,
+) -> Segmentation:
     """Segment one scan with a trained model.
 
     Args:
         scan: T1w scan as its file holds it.
-        members: The model's members, on `device`.
-        preset: `fast` (first member), `balanced` (all members) or `paper` (all members, 8 mirrorings).
-        rule: Rule of post-processing.
-        device: Where the networks live.
+        ensemble: The model's members on an engine, by `make_ensemble`.
+        rule: Post-processing.
+        prepared: What `ensemble.prepare` made of the scan, where that is done already.
+        advance: Told the share of the prediction that was just done; the shares sum to 1.
+
+    Raises:
+        ImageError: The scan cannot be prepared: it holds no brain, say.
     """
-    chosen = find_preset(preset)
-    used = members if chosen.all_members else members[:1]
-    mean = average(predict_members(used, scan, WindowConfig(mirror=chosen.mirror), device))
-    mask = postprocess(mean.probability, rule=rule, voxel_volume_mm3=scan.voxel_volume_mm3)
-    lesions = describe_lesions(mask, mean.probability, mean.uncertainty, scan)
-    return Segmentation(mask, mean.probability, mean.uncertainty, lesions, scan.affine)
+    start = time.perf_counter()
+    prepared = prepared or ensemble.prepare(scan)
+    prepared_at = time.perf_counter()
+    mean = ensemble.predict(prepared, advance)
+    predicted_at = time.perf_counter()
+    # on RAS axes, so that ties are decided alike however the file orders its voxels
+    probability = turn_axes(Image(mean.probability, scan.affine)).voxels
+    mask = restore_axes(apply_rule(probability, rule, scan.voxel_volume_mm3), scan)
+    lesions = describe_lesions(mask, mean, scan)
+    seconds = {
+        "prepare": prepared_at - start,
+        "predict": predicted_at - prepared_at,
+        "postprocess": time.perf_counter() - predicted_at,
+    }
+    return Segmentation(mask, mean.probability, mean.uncertainty, lesions, scan.affine, seconds)
 
 
 def find_preset(name: str) -> Preset:
@@ -103,33 +143,30 @@ def find_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def describe_lesions(
-    mask: Mask, probability: Probability, uncertainty: Float32[np.ndarray, "x y z"], scan: Image
-) -> tuple[LesionRow, ...]:
+def describe_lesions(mask: Mask, mean: Average, scan: Image) -> tuple[LesionRow, ...]:
     """Volume, place and confidence of every lesion (face-connected), largest first; empty for an empty mask."""
     found = find_lesions(mask)
-    numbers = np.arange(1, found.count + 1)
     if found.count == 0:
         return ()
+    numbers = np.arange(1, found.count + 1)
     start = np.array([edge.start for edge in found.box])
     centres_vox = np.array(ndimage.center_of_mass(found.labels > 0, found.labels, numbers)) + start
     centres_mm = centres_vox @ scan.affine[:3, :3].T + scan.affine[:3, 3]
-    largest = ndimage.maximum(probability[found.box], found.labels, numbers)
-    mean = ndimage.mean(probability[found.box], found.labels, numbers)
-    spread = ndimage.mean(uncertainty[found.box], found.labels, numbers)
-    order = np.argsort(-found.sizes_vox, kind="stable")
+    inside = mean.probability[found.box]
+    columns = (
+        ndimage.maximum(inside, found.labels, numbers),
+        ndimage.mean(inside, found.labels, numbers),
+        ndimage.mean(mean.uncertainty[found.box], found.labels, numbers),
+        ndimage.mean(mean.agreement[found.box], found.labels, numbers),
+    )
     return tuple(
         LesionRow(
             rank,
             float(found.sizes_vox[i]) * scan.voxel_volume_mm3 / 1000,
-            float(centres_mm[i][0]),
-            float(centres_mm[i][1]),
-            float(centres_mm[i][2]),
-            float(largest[i]),
-            float(mean[i]),
-            float(spread[i]),
+            *(float(edge) for edge in centres_mm[i]),
+            *(float(column[i]) for column in columns),
         )
-        for rank, i in enumerate(order, start=1)
+        for rank, i in enumerate(np.argsort(-found.sizes_vox, kind="stable"), start=1)
     )
 
 

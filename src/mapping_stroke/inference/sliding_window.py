@@ -1,22 +1,25 @@
-"""P(lesion) of a whole scan from overlapping patches, weighted towards each patch's centre."""
+"""One map of a whole scan from overlapping patches, weighted towards each patch's centre; or from one large window."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-import torch
-from jaxtyping import Float
+from jaxtyping import Float32, Float64
 from scipy import ndimage
-from torch import Tensor, nn
-from torch.nn import functional
 
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.image import Shape
+from mapping_stroke.image import Shape, Voxels
 
-LARGEST_BATCH_VOX = 128**3
-"""Small patches one by one would leave a processor idle; more than this at once would need more memory."""
+A = TypeVar("A")
+Box = tuple[slice, slice, slice]
+Average = Literal["probability", "logit"]
+Cover = Literal["tiles", "window"]
+
+NO_LESION_LOGIT = -30.0
+"""The logit where no patch was computed, P = 1e-13."""
 
 
 @dataclass(frozen=True)
@@ -27,59 +30,144 @@ class WindowConfig:
     """Distance between neighbouring patches, as a share of the patch's edge; the last patch ends with the scan."""
     mirror: bool = False
     """Average over all 8 mirrorings of each patch."""
-    batch: int | None = None
-    """Patches computed at once; None takes up to 8, as many as fill one patch of 128^3 voxels."""
+    average: Average = "probability"
+    """What is averaged over overlapping patches and mirrorings: P(lesion), or its logit as nnU-Net v2 does."""
+    cover: Cover = "tiles"
+    """`tiles`: patches of the size the network was trained with. `window`: one patch as large as the brain."""
 
     def __post_init__(self) -> None:
         if not 0 < self.step <= 1:
             raise ConfigError(f"step is {self.step}, expected a share of the patch above 0 and up to 1")
-        if self.batch is not None and self.batch < 1:
-            raise ConfigError(f"batch is {self.batch}, expected 1 or more")
 
 
-def predict_probability(
-    network: nn.Module, voxels: Float[Tensor, "x y z"], patch: Shape, config: WindowConfig
-) -> Float[Tensor, "x y z"]:
-    """P(lesion) of every voxel.
+@runtime_checkable
+class TileNetwork(Protocol[A]):
+    """A loaded network on some device, whose arrays have type A and index like numpy's."""
+
+    batch_vox: int
+    """Small patches are computed together up to this many voxels: one by one they would leave the device idle."""
+
+    def put(self, voxels: Voxels) -> A:
+        """Bring a scan to the device."""
+
+    def get(self, voxels: A) -> Voxels:
+        """Bring a map back."""
+
+    def flip(self, voxels: A, axes: tuple[int, ...]) -> A:
+        """Mirror axes."""
+
+    def sigmoid(self, logits: A) -> A:
+        """P from its logit."""
+
+    def logits(self, patches: Sequence[A]) -> Sequence[A]:
+        """The logit of P(lesion) for patches (x, y, z) of one shape, float32."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tiling:
+    """Where the patches of a scan lie.
+
+    Attributes:
+        patch: Edges of a patch.
+        padded: Shape of the scan with zeros around it, at least one patch large.
+        inside: Where in there the scan lies.
+        boxes: The patches that hold brain.
+    """
+
+    patch: Shape
+    padded: Shape
+    inside: Box
+    boxes: tuple[Box, ...]
+
+
+def plan_tiling(voxels: Voxels, patch: Shape, divisors: Shape, config: WindowConfig) -> Tiling:
+    """Choose the patches of a prepared scan; those without brain (0 everywhere) are left out.
 
     Args:
-        network: Maps (n, 1, x, y, z) to logits (n, 2, x, y, z); in evaluation mode, on the device of `voxels`.
         voxels: Prepared scan, 0 outside the brain.
-        patch: Edge lengths of a patch.
-        config: Step, mirroring, batch.
+        patch: Patch that the network was trained with.
+        divisors: Edges of a window are multiples of these, and no smaller than twice them.
+        config: Step and cover.
+    """
+    if config.cover == "window":
+        patch = window_shape(voxels.shape, divisors)
+    x, y, z = (max(edge, length) for edge, length in zip(voxels.shape, patch, strict=True))
+    before = [(padded - edge) // 2 for padded, edge in zip((x, y, z), voxels.shape, strict=True)]
+    inside = tuple(slice(low, low + edge) for low, edge in zip(before, voxels.shape, strict=True))
+    brain = np.zeros((x, y, z), bool)
+    brain[inside] = voxels != 0
+    boxes = tuple(box for box in tile_boxes((x, y, z), patch, config.step) if brain[box].any())
+    return Tiling(patch, (x, y, z), (inside[0], inside[1], inside[2]), boxes)
+
+
+def window_shape(shape: Sequence[int], divisors: Shape) -> Shape:
+    """The smallest window that covers a shape and suits a network."""
+    x, y, z = (max(math.ceil(edge / step), 2) * step for edge, step in zip(shape, divisors, strict=True))
+    return x, y, z
+
+
+def predict_map(
+    network: TileNetwork[A],
+    voxels: Voxels,
+    tiling: Tiling,
+    config: WindowConfig,
+    advance: Callable[[float], None] = lambda share: None,
+) -> Float32[np.ndarray, "x y z"]:
+    """One network's map of a prepared scan.
+
+    Args:
+        network: What computes a patch.
+        voxels: Prepared scan, 0 outside the brain.
+        tiling: Of this scan, by `plan_tiling`.
+        config: Mirroring and what is averaged.
+        advance: Told the share of the work that was just done; the shares sum to 1.
 
     Returns:
-        Float32 on the same grid, in [0, 1]; 0 where every patch that covers a voxel holds no brain, and so everywhere
-        for a scan without brain. Patches without brain are not computed.
+        P(lesion) in [0, 1], or its logit, on the grid of `voxels`. Where every patch that covers a voxel holds no
+        brain, and so everywhere for a scan without brain, P is 0 (the logit `NO_LESION_LOGIT`).
     """
-    padded, inside = _pad_to_patch(voxels, patch)
-    importance = importance_map(patch).to(voxels.device)
-    total, weight = torch.zeros_like(padded), torch.zeros_like(padded)
-    boxes = [box for box in tile_boxes(padded.shape, patch, config.step) if bool((padded[box] != 0).any())]
-    with torch.inference_mode():
-        batch = config.batch or min(max(LARGEST_BATCH_VOX // math.prod(patch), 1), 8)
-        for start in range(0, len(boxes), batch):
-            group = boxes[start : start + batch]
-            tiles = torch.stack([padded[box] for box in group])[:, None]
-            for box, probability in zip(group, lesion_probability(network, tiles, mirror=config.mirror), strict=True):
-                total[box] += probability * importance
-                weight[box] += importance
-    return (total / weight.clamp_min(torch.finfo(weight.dtype).tiny))[inside]
+    whole = np.zeros(tiling.padded, np.float32)
+    whole[tiling.inside] = voxels
+    padded = network.put(whole)
+    total, weight = network.put(np.zeros_like(whole)), network.put(np.zeros_like(whole))
+    importance = network.put(
+        importance_map(tiling.patch) if len(tiling.boxes) > 1 else np.ones(tiling.patch, np.float32)
+    )
+    for group in _groups(tiling.boxes, max(network.batch_vox // math.prod(tiling.patch), 1)):
+        tiles = [padded[box] for box in group]  # type: ignore[index]
+        for box, values in zip(group, _predict_tiles(network, tiles, config), strict=True):
+            total[box] += values * importance  # type: ignore[index]
+            weight[box] += importance  # type: ignore[index]
+        advance(len(group) / len(tiling.boxes))
+    summed, weights = network.get(total)[tiling.inside], network.get(weight)[tiling.inside]
+    empty = NO_LESION_LOGIT if config.average == "logit" else 0.0
+    return np.where(weights > 0, summed / np.maximum(weights, np.finfo(np.float32).tiny), np.float32(empty))
 
 
-def lesion_probability(
-    network: nn.Module, tiles: Float[Tensor, "n 1 x y z"], *, mirror: bool
-) -> Float[Tensor, "n x y z"]:
-    """P(lesion) = sigmoid(lesion logit - background logit), the softmax of two classes; averaged over mirrorings."""
-    axes = [tuple(2 + axis for axis in range(3) if flips[axis]) for flips in product((False, True), repeat=3)]
-    total = torch.zeros_like(tiles[:, 0])
-    for flipped in axes if mirror else axes[:1]:
-        logits = network(tiles.flip(flipped)).float()
-        total += torch.sigmoid(logits[:, 1:] - logits[:, :1]).flip(flipped)[:, 0]
-    return total / (len(axes) if mirror else 1)
+def _predict_tiles(network: TileNetwork[A], tiles: Sequence[A], config: WindowConfig) -> list[Any]:
+    """What is averaged, for some patches, over all mirrorings."""
+    axes = [tuple(axis for axis in range(3) if flips[axis]) for flips in product((False, True), repeat=3)]
+    used = axes if config.mirror else axes[:1]
+    totals: list[Any] = []
+    for flipped in used:
+        logits = network.logits([network.flip(tile, flipped) for tile in tiles])
+        values = [network.flip(_averaged(network, logit, config), flipped) for logit in logits]
+        totals = [total + value for total, value in zip(totals, values, strict=True)] if totals else values
+    return [total / len(used) for total in totals] if len(used) > 1 else totals
 
 
-def tile_boxes(shape: tuple[int, ...], patch: Shape, step: float) -> Iterator[tuple[slice, slice, slice]]:
+def _averaged(network: TileNetwork[A], logit: A, config: WindowConfig) -> A:
+    return network.sigmoid(logit) if config.average == "probability" else logit
+
+
+def _groups(boxes: Sequence[Box], largest: int) -> Iterator[Sequence[Box]]:
+    """Groups of nearly one size, none above `largest`: a network is compiled for one size of group."""
+    count = math.ceil(len(boxes) / largest)
+    for index in range(count):
+        yield boxes[index * len(boxes) // count : (index + 1) * len(boxes) // count]
+
+
+def tile_boxes(shape: tuple[int, ...], patch: Shape, step: float) -> Iterator[Box]:
     """Evenly spread boxes of the patch's size that cover the whole shape, at most `step` of the patch apart."""
     starts = []
     for edge, length in zip(shape, patch, strict=True):
@@ -90,21 +178,16 @@ def tile_boxes(shape: tuple[int, ...], patch: Shape, step: float) -> Iterator[tu
         yield slice(x, x + patch[0]), slice(y, y + patch[1]), slice(z, z + patch[2])
 
 
-def importance_map(patch: Shape) -> Float[Tensor, "x y z"]:
+def importance_map(patch: Shape) -> Float32[np.ndarray, "x y z"]:
     """Gaussian weight of a patch's voxels, sigma = edge / 8, 1 at the centre, above 0 everywhere."""
-    spike = np.zeros(patch, np.float64)
-    spike[tuple(edge // 2 for edge in patch)] = 1
-    weight = ndimage.gaussian_filter(spike, [edge / 8 for edge in patch], mode="constant")
-    weight /= weight.max()
+    x, y, z = (_importance(edge) for edge in patch)
+    weight = x[:, None, None] * y[None, :, None] * z[None, None, :]
     weight[weight == 0] = weight[weight > 0].min()
-    return torch.from_numpy(weight.astype(np.float32))
+    return np.asarray(weight, dtype=np.float32)
 
 
-def _pad_to_patch(
-    voxels: Float[Tensor, "x y z"], patch: Shape
-) -> tuple[Float[Tensor, "x2 y2 z2"], tuple[slice, slice, slice]]:
-    """The scan centred in zeros, at least as large as a patch, and where in there it lies."""
-    short_by = [max(length - edge, 0) for edge, length in zip(voxels.shape, patch, strict=True)]
-    padding = [amount for lack in reversed(short_by) for amount in (lack // 2, lack - lack // 2)]
-    x, y, z = (slice(lack // 2, lack // 2 + edge) for lack, edge in zip(short_by, voxels.shape, strict=True))
-    return functional.pad(voxels, padding), (x, y, z)
+def _importance(edge: int) -> Float64[np.ndarray, " edge"]:
+    spike = np.zeros(edge, np.float64)
+    spike[edge // 2] = 1
+    weight = ndimage.gaussian_filter1d(spike, edge / 8, mode="constant")
+    return np.asarray(weight / weight.max())

@@ -8,7 +8,8 @@ from dynamic_network_architectures.building_blocks.residual import BasicBlockD
 from dynamic_network_architectures.building_blocks.simple_conv_blocks import ConvDropoutNormReLU
 from torch import nn
 
-from mapping_stroke.networks.spec import NetworkSpec
+from mapping_stroke.errors import BundleError
+from mapping_stroke.networks.spec import NetworkSpec, Weights
 
 
 def build_unet(spec: NetworkSpec, seed: int | None = None) -> nn.Module:
@@ -28,6 +29,22 @@ def build_unet(spec: NetworkSpec, seed: int | None = None) -> nn.Module:
         if seed is not None:
             torch.manual_seed(seed)
         return _build(spec)
+
+
+def load_unet(spec: NetworkSpec, weights: Weights) -> nn.Module:
+    """Build a network from its weights, to predict with: the finest output only, evaluation mode.
+
+    Raises:
+        BundleError: A parameter is missing, surplus or ill-shaped; it is named.
+    """
+    network = build_unet(spec, seed=0)
+    parameters = dict(network.named_parameters())  # each once, though the library holds some under two names
+    for name in sorted(parameters.keys() | weights.keys()):
+        if name not in weights or name not in parameters or weights[name].shape != parameters[name].shape:
+            raise BundleError(f"the weights do not fit the network (at {name}); copy or import that member again")
+        parameters[name].data.copy_(torch.from_numpy(weights[name]))
+    set_deep_supervision(network, enabled=False)
+    return network.eval()
 
 
 def set_deep_supervision(network: nn.Module, *, enabled: bool) -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
@@ -12,6 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch
 
 from mapping_stroke.image import Image, Mask, Probability
+from mapping_stroke.inference.segmentation import LesionRow
 from mapping_stroke.report.names import load_words, method_label
 from mapping_stroke.report.slices import (
     CONVENTION,
@@ -40,9 +40,6 @@ from mapping_stroke.report.style import (
     row_label,
     save_png,
 )
-
-if TYPE_CHECKING:
-    from mapping_stroke.inference.segmentation import LesionRow
 
 OPACITY = 0.72
 """Of the colours over the scan."""
@@ -183,23 +180,23 @@ def _height_over_width(row: Comparison) -> float:
     return float(row.viewer.pixel_aspect * rows / columns)
 
 
-def draw_segmentation(scan: Image, mask: Mask, probability: Probability, path: Path) -> None:
+def draw_segmentation(
+    scan: Image, mask: Mask, probability: Probability, lesions: Sequence[LesionRow], path: Path
+) -> None:
     """Draw a new scan's lesions: slices through the largest, outlined (above) and with P(lesion) (below), and a list.
 
     Args:
         scan: The T1w scan.
         mask: Its segmentation, on the scan's grid; where it is empty, three slices of the middle are shown.
         probability: P(lesion) on the scan's grid.
+        lesions: The lesions of the mask, largest first.
         path: PNG to write.
 
     Raises:
         GeometryError: The mask or the map has another shape than the scan.
     """
-    from mapping_stroke.inference.segmentation import describe_lesions  # loads torch, which a report needs not
-
     viewer = view(scan)
     turned, lesion, likely = viewer.turn(scan.voxels), viewer.turn(mask), viewer.turn(probability)
-    lesions = describe_lesions(mask, probability, np.zeros_like(probability), scan)
     places = [viewer.locate((row.x_mm, row.y_mm, row.z_mm)) for row in lesions]
     indices = _choose_slices([place[2] for place in places], viewer)
     figure = new_figure(1.9 * len(indices) + 3.4, 5.0, dark=True)
@@ -232,7 +229,7 @@ def _choose_slices(centres: Sequence[int], viewer: Viewer) -> list[int]:
     return sorted(chosen) or sorted({depth * 2 // 5, depth // 2, depth * 3 // 5})
 
 
-def _write_list(axes: Axes, lesions: "Sequence[LesionRow]") -> None:
+def _write_list(axes: Axes, lesions: Sequence[LesionRow]) -> None:
     axes.set_axis_off()
     count = f"{len(lesions)} lesion{'s' * (len(lesions) != 1)}" if lesions else "No lesion"
     total = f", {load_words(sum(row.volume_ml for row in lesions))}" if lesions else " found"

@@ -1,0 +1,35 @@
+"""Which devices this machine has."""
+
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mapping_stroke.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+DEVICE_FILES = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
+"""Of the drivers on Linux: NVIDIA's, AMD's, and Windows' own within its Linux."""
+
+
+def may_have_gpu() -> bool:
+    """Whether it is worth loading torch, which takes seconds, to ask it for a GPU."""
+    if platform.system() == "Linux":
+        return any(path.exists() for path in DEVICE_FILES)
+    return True
+
+
+def choose_device(name: str) -> "torch.device":
+    """The torch device of a name; `auto` takes a CUDA GPU where there is one, else Apple's MPS, else the processor.
+
+    Raises:
+        ConfigError: There is no device of this name here.
+    """
+    import torch
+
+    there = [f"cuda:{index}" for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)]
+    there = [*(["cuda", *there] if there else []), *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+    if name not in (*there, "auto"):
+        raise ConfigError(f"no device {name!r} on this machine; expected auto or one of {', '.join(there)}")
+    return torch.device(there[0] if name == "auto" else name)

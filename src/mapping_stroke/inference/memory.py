@@ -1,0 +1,55 @@
+"""How much memory a prediction needs, and whether this machine has it."""
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+
+from mapping_stroke.errors import ResourceError
+from mapping_stroke.image import Shape
+from mapping_stroke.networks.spec import NetworkSpec
+
+LIVE_MAPS = 3.5
+"""How many feature maps of the finest stage are alive at once: its skip, two of its convolutions, and scratch."""
+SCAN_MAPS = 12
+"""How many float32 volumes of the scan's size are alive at once: the scan, sums, the outputs."""
+CGROUP_LIMITS = (
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+)
+"""Where a container says how much memory it may use and uses (cgroup versions 2 and 1)."""
+GIGABYTE = 1e9
+
+
+def network_bytes(spec: NetworkSpec, patch: Shape, batch: int, value_bytes: int) -> float:
+    """Memory that one network needs for a batch of patches: activations and weights."""
+    activations = LIVE_MAPS * max(spec.features[0], 1) * math.prod(patch) * batch * value_bytes
+    largest = max(spec.features)
+    return activations + 4 * 27 * 2 * largest * largest * spec.stages
+
+
+def scan_bytes(shapes: Iterable[tuple[int, ...]]) -> float:
+    """Memory for a scan and its maps, on its own grid and the networks' grids."""
+    return SCAN_MAPS * 4 * max(map(math.prod, shapes), default=0)
+
+
+def available_bytes() -> float:
+    """Memory that this process may still take: what the system has left, or what its container allows."""
+    available = float(psutil.virtual_memory().available)
+    for limit, used in CGROUP_LIMITS:
+        try:
+            available = min(available, float(limit.read_text()) - float(used.read_text()))
+        except (OSError, ValueError):  # no such limit: another system, or "max"
+            continue
+    return available
+
+
+def require_memory(needed_bytes: float, what: str, remedy: str) -> None:
+    """Raise `ResourceError` where this machine has less memory left than that."""
+    available = available_bytes()
+    if needed_bytes > available:
+        raise ResourceError(
+            f"{what} needs about {needed_bytes / GIGABYTE:.1f} GB of memory and this machine has "
+            f"{available / GIGABYTE:.1f} GB left; {remedy}"
+        )

@@ -1,0 +1,106 @@
+"""Networks on an x86 processor by OpenVINO, in bfloat16 where the chip computes in it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from scipy.special import expit
+
+from mapping_stroke.errors import ConfigError
+from mapping_stroke.image import Shape, Voxels
+from mapping_stroke.inference.openvino_graph import build_graph
+from mapping_stroke.networks.spec import NetworkSpec, Weights
+
+BATCH_VOX = 128**3
+
+
+class OpenVinoEngine:
+    """Loads networks for the CPU plugin of OpenVINO.
+
+    Attributes:
+        precision: `bfloat16` or `float32`, of the convolutions; what goes in and comes out is float32.
+        value_bytes: Bytes of one stored activation.
+    """
+
+    def __init__(self, precision: str = "auto", threads: int | None = None) -> None:
+        self._core = ov.Core()
+        has_bfloat16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self.precision = ("bfloat16" if has_bfloat16 else "float32") if precision == "auto" else precision
+        if self.precision == "bfloat16" and not has_bfloat16:
+            raise ConfigError("this processor does not compute in bfloat16; use --precision float32")
+        if self.precision not in ("bfloat16", "float32"):
+            raise ConfigError(f"OpenVINO computes in bfloat16 or float32 here, got {self.precision}")
+        self.value_bytes = 2 if self.precision == "bfloat16" else 4
+        self._settings: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bfloat16" else "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        if threads is not None:
+            self._settings["INFERENCE_NUM_THREADS"] = threads
+
+    @property
+    def description(self) -> str:
+        """What computes, in a few words."""
+        return f"the CPU (OpenVINO, {self.precision})"
+
+    def load(self, spec: NetworkSpec, read_weights: Callable[[], Weights]) -> "OpenVinoNetwork":
+        """Make a network ready; its weights are read when the shape of its patches is known."""
+        return OpenVinoNetwork(spec, read_weights, self._compile)
+
+    def _compile(self, model: ov.Model) -> Any:
+        return self._core.compile_model(model, "CPU", self._settings)
+
+
+class OpenVinoNetwork:
+    """A network that is compiled for the last shape of patches it was given. See `TileNetwork`."""
+
+    batch_vox = BATCH_VOX
+
+    def __init__(
+        self, spec: NetworkSpec, read_weights: Callable[[], Weights], compile_model: Callable[[ov.Model], Any]
+    ) -> None:
+        self._spec, self._read_weights, self._compile = spec, read_weights, compile_model
+        self._batch = 0
+        self._shape: tuple[int, ...] = ()
+        self._model: Any = None
+        self._request: Any = None
+
+    def put(self, voxels: Voxels) -> Voxels:
+        """The same array: the scan is where the network is."""
+        return voxels
+
+    def get(self, voxels: Voxels) -> Voxels:
+        """The same array."""
+        return voxels
+
+    def flip(self, voxels: Voxels, axes: tuple[int, ...]) -> Voxels:
+        """Mirror axes."""
+        return np.flip(voxels, axes)
+
+    def sigmoid(self, logits: Voxels) -> Voxels:
+        """P from its logit."""
+        return np.asarray(expit(logits))
+
+    def logits(self, patches: Sequence[Voxels]) -> list[Voxels]:
+        """The logit of P(lesion) for patches (x, y, z) of one shape."""
+        self._require(patches[0].shape, len(patches))
+        batch = np.zeros((self._batch, 1, *self._shape), np.float32)
+        for index, patch in enumerate(patches):
+            batch[index, 0] = patch
+        (logits,) = self._request.infer([batch], share_inputs=True, share_outputs=False).values()
+        return list(logits[: len(patches), 0])
+
+    def release(self) -> None:
+        """Give back the memory of activations until the next patch."""
+        if self._model is not None:
+            self._request = None
+            self._model.release_memory()
+
+    def _require(self, shape: Shape, batch: int) -> None:
+        if shape != self._shape or not self._batch - 1 <= batch <= self._batch:
+            self._request = self._model = None  # the old one goes before the new one comes
+            self._model = self._compile(build_graph(self._spec, self._read_weights(), shape, batch))
+            self._shape, self._batch = shape, batch
+        if self._request is None:
+            self._request = self._model.create_infer_request()

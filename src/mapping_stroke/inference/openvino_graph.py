@@ -1,0 +1,143 @@
+"""A network of ours as an OpenVINO graph, built from its specification and weights: no torch, no tracing.
+
+It computes the logit of P(lesion) (lesion logit minus background logit, one channel), and leaves out what cannot change
+it: the biases before an InstanceNorm, the outputs of deep supervision, and the copy that joins a decoder's two inputs
+(the convolution of joined channels is the sum of two convolutions).
+"""
+
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from openvino import opset13 as ops
+
+from mapping_stroke.image import Shape
+from mapping_stroke.networks.spec import NetworkSpec, Weights
+
+EPSILON = 1e-5
+SLOPE = 0.01
+Node = Any
+"""OpenVINO's nodes are untyped."""
+
+
+def build_graph(spec: NetworkSpec, weights: Weights, patch: Shape, batch: int) -> ov.Model:
+    """The graph for patches of one shape.
+
+    Args:
+        spec: The network.
+        weights: Its parameters, all of them; the graph copies what it needs.
+        patch: Edges of a patch, multiples of `spec.divisors`.
+        batch: Patches at once.
+
+    Returns:
+        A model from (batch, 1, x, y, z) z-scores to (batch, 1, x, y, z) logits, float32.
+
+    Raises:
+        ConfigError: The patch is no multiple of `spec.divisors`.
+    """
+    spec.shapes(patch)
+    voxels = ops.parameter([batch, 1, *patch], np.float32)
+    encode = _encode_residual if spec.encoder == "residual" else _encode_plain
+    skips = encode(spec, weights, voxels)
+    features = _decode(spec, weights, skips)
+    last = f"decoder.seg_layers.{spec.stages - 2}"
+    background, lesion = weights[f"{last}.weight"]
+    logits = ops.convolution(features, ops.constant((lesion - background)[None]), *_same((1, 1, 1), (1, 1, 1)))
+    background_bias, lesion_bias = weights[f"{last}.bias"]
+    return ov.Model([ops.add(logits, ops.constant(np.float32(lesion_bias - background_bias)))], [voxels])
+
+
+def _encode_plain(spec: NetworkSpec, weights: Weights, features: Node) -> list[Node]:
+    """Features of every stage, finest first."""
+    stages = []
+    for stage, (depth, stride) in enumerate(zip(spec.depths, spec.stage_strides, strict=True)):
+        for index in range(depth):
+            name = f"encoder.stages.{stage}.0.convs.{index}"
+            features = _convolve(weights, f"{name}.conv", features, stride if index == 0 else (1, 1, 1))
+            features = _activate(_normalise(weights, f"{name}.norm", features))
+        stages.append(features)
+    return stages
+
+
+def _encode_residual(spec: NetworkSpec, weights: Weights, features: Node) -> list[Node]:
+    """Features of every stage, finest first."""
+    stem = "encoder.stem.convs.0"
+    features = _activate(_normalise(weights, f"{stem}.norm", _convolve(weights, f"{stem}.conv", features)))
+    stages = []
+    for stage, (depth, stride) in enumerate(zip(spec.depths, spec.stage_strides, strict=True)):
+        for index in range(depth):
+            name = f"encoder.stages.{stage}.blocks.{index}"
+            features = _residual_block(spec, weights, name, features, stride if index == 0 else (1, 1, 1))
+        stages.append(features)
+    return stages
+
+
+def _residual_block(spec: NetworkSpec, weights: Weights, name: str, features: Node, stride: Shape) -> Node:
+    inner = _convolve(weights, f"{name}.conv1.conv", features, stride)
+    inner = _activate(_normalise(weights, f"{name}.conv1.norm", inner))
+    inner = _normalise(weights, f"{name}.conv2.norm", _convolve(weights, f"{name}.conv2.conv", inner))
+    shortcut = features
+    if spec.skip == "pooled":
+        if stride != (1, 1, 1):
+            shortcut = ops.avg_pool(shortcut, stride, [0] * 3, [0] * 3, stride, exclude_pad=True)
+        projection = f"{name}.skip.{int(stride != (1, 1, 1))}"
+        stride = (1, 1, 1)
+    else:
+        projection = f"{name}.skip.0"
+    if f"{projection}.conv.weight" in weights:
+        shortcut = _convolve(weights, f"{projection}.conv", shortcut, stride)
+        shortcut = _normalise(weights, f"{projection}.norm", shortcut)
+    return _activate(ops.add(inner, shortcut))
+
+
+def _decode(spec: NetworkSpec, weights: Weights, skips: list[Node]) -> Node:
+    """Features at the finest resolution."""
+    features = skips[-1]
+    for level, stage in enumerate(reversed(range(spec.stages - 1))):
+        stride = list(spec.stage_strides[stage + 1])
+        up = f"decoder.transpconvs.{level}"
+        kernel = ops.constant(weights[f"{up}.weight"])
+        features = ops.convolution_backprop_data(
+            features, kernel, stride, pads_begin=[0] * 3, pads_end=[0] * 3, dilations=[1] * 3
+        )
+        if f"{up}.bias" in weights:
+            features = ops.add(features, ops.constant(weights[f"{up}.bias"].reshape(1, -1, 1, 1, 1)))
+        for index in range(spec.decoder_convolutions):
+            name = f"decoder.stages.{level}.convs.{index}"
+            if index == 0:
+                joined = weights[f"{name}.conv.weight"]
+                own, skipped = joined[:, : spec.features[stage]], joined[:, spec.features[stage] :]
+                features = ops.add(_convolve_by(own, features), _convolve_by(skipped, skips[stage]))
+            else:
+                features = _convolve(weights, f"{name}.conv", features)
+            features = _activate(_normalise(weights, f"{name}.norm", features))
+    return features
+
+
+def _convolve(weights: Weights, name: str, features: Node, stride: Shape = (1, 1, 1)) -> Node:
+    """Convolution without its bias: an InstanceNorm follows, which takes the mean away."""
+    return _convolve_by(weights[f"{name}.weight"], features, stride)
+
+
+def _convolve_by(kernel: np.ndarray, features: Node, stride: Shape = (1, 1, 1)) -> Node:
+    x, y, z = kernel.shape[2:]
+    return ops.convolution(features, ops.constant(np.ascontiguousarray(kernel)), *_same((x, y, z), stride))
+
+
+def _same(kernel: Shape, stride: Shape) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Strides, padding before and behind, dilations of a convolution that keeps the grid but for its stride."""
+    padding = [edge // 2 for edge in kernel]
+    return list(stride), padding, padding, [1, 1, 1]
+
+
+def _normalise(weights: Weights, name: str, features: Node) -> Node:
+    axes = ops.constant(np.array([2, 3, 4], np.int64))
+    scaled = ops.multiply(
+        ops.mvn(features, axes, normalize_variance=True, eps=EPSILON, eps_mode="inside_sqrt"),
+        ops.constant(weights[f"{name}.weight"].reshape(1, -1, 1, 1, 1)),
+    )
+    return ops.add(scaled, ops.constant(weights[f"{name}.bias"].reshape(1, -1, 1, 1, 1)))
+
+
+def _activate(features: Node) -> Node:
+    return ops.prelu(features, ops.constant(np.array([SLOPE], np.float32)))
