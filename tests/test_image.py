@@ -1,18 +1,23 @@
 """Reading, checking and writing images."""
 
 import gzip
+import struct
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - the name its users know
+from hypothesis import given
+from hypothesis.strategies import floats, sampled_from, tuples
+from scipy.spatial.transform import Rotation
 
 from mapping_stroke.errors import GeometryError, ImageError
 from mapping_stroke.image import (
     Image,
     image_stem,
     image_suffix,
+    orientation_names,
     read_image,
     require_same_grid,
     restore_axes,
@@ -254,20 +259,210 @@ def test_a_volume_of_several_channels_is_refused(tmp_path: Path) -> None:
     sitk.WriteImage(
         sitk.GetImageFromArray(np.zeros((4, 4, 4, 3), np.float32), isVector=True), str(tmp_path / "rgb.nrrd")
     )
-    with pytest.raises(ImageError, match=r"rgb.nrrd: has 4 dimensions"):
+    with pytest.raises(ImageError, match=r"rgb.nrrd: holds 3 numbers a voxel .*, expected one; save"):
         read_image(tmp_path / "rgb.nrrd")
 
 
-@pytest.mark.parametrize("codes", ["RAS", "LPS", "PSR", "SLA"])
+def oriented(codes: str, edges_mm: tuple[float, float, float] = (1.0, 2.0, 3.0)) -> np.ndarray:
+    """An affine whose axes point there."""
+    affine = np.zeros((4, 4))
+    for axis, code in enumerate(codes):
+        row = next(row for row, ends in enumerate(("LR", "PA", "IS")) if code in ends)
+        affine[row, axis] = edges_mm[axis] * (1 if code in "RAS" else -1)
+    affine[:, 3] = 5, -7, 11, 1
+    return affine
+
+
+def require_same_points(image: Image, other: Image) -> None:
+    """Every voxel of one image lies where the other has a voxel of the same value."""
+    for index in np.ndindex(*image.shape):
+        place = np.linalg.solve(other.affine, image.affine @ [*index, 1])[:3]
+        np.testing.assert_allclose(place, place.round(), atol=1e-6)
+        assert other.voxels[tuple(place.round().astype(int))] == image.voxels[index]
+
+
+@pytest.mark.parametrize("codes", orientation_names())
 def test_turning_to_ras_axes_moves_no_voxel_and_can_be_undone(codes: str) -> None:
-    orientation = nib.orientations.axcodes2ornt(codes)
-    affine = np.linalg.inv(nib.orientations.inv_ornt_aff(orientation, (4, 4, 4))) @ np.diag([1.0, 2.0, 3.0, 1.0])
-    image = Image(np.random.default_rng(0).random((2, 3, 4), np.float32), affine)
+    image = Image(np.random.default_rng(0).random((2, 3, 4), np.float32), oriented(codes))
+    assert image.orientation == codes
     turned = turn_axes(image)
     assert turned.orientation == "RAS"
     assert turned.voxels.flags.c_contiguous
-    for index in np.ndindex(2, 3, 4):
-        point = image.affine @ [*index, 1]
-        place = np.linalg.solve(turned.affine, point)[:3].round().astype(int)
-        assert turned.voxels[tuple(place)] == image.voxels[index]
+    require_same_points(image, turned)
     np.testing.assert_array_equal(restore_axes(turned.voxels, image), image.voxels)
+    there = turn_axes(turned, codes)
+    np.testing.assert_array_equal(there.voxels, image.voxels)
+    np.testing.assert_allclose(there.affine, image.affine, atol=1e-12)
+
+
+@given(
+    codes=sampled_from(orientation_names()),
+    angles=tuples(*[floats(-0.7, 0.7)] * 3),
+    edges_mm=tuples(*[floats(0.3, 6)] * 3),
+    axes=sampled_from(["RAS", "LPS", "SAR"]),
+)
+def test_an_oblique_grid_is_turned_without_interpolation(
+    codes: str, angles: tuple[float, ...], edges_mm: tuple[float, float, float], axes: str
+) -> None:
+    rotation = np.eye(4)
+    rotation[:3, :3] = Rotation.from_euler("xyz", angles).as_matrix()
+    image = Image(VOXELS, rotation @ oriented(codes, edges_mm))
+    turned = turn_axes(image, axes)
+    assert turned.orientation == axes
+    require_same_points(image, turned)
+    np.testing.assert_array_equal(restore_axes(turned.voxels, image, axes), image.voxels)
+
+
+@pytest.mark.parametrize("codes", orientation_names())
+@pytest.mark.parametrize("suffix", [".nii.gz", ".mgz", ".mha", ".nrrd"])
+def test_every_orientation_of_every_format_is_read_alike(tmp_path: Path, codes: str, suffix: str) -> None:
+    affine, path = oriented(codes), tmp_path / f"scan{suffix}"
+    write_any_format(path, VOXELS, affine)
+    image = read_image(path)
+    np.testing.assert_array_equal(image.voxels, VOXELS)
+    np.testing.assert_allclose(image.affine, affine, atol=1e-5)
+    assert image.warnings == ()
+    write_image(tmp_path / "mask.nii.gz", image.voxels > 5, image)
+    np.testing.assert_allclose(read_image(tmp_path / "mask.nii.gz").affine, affine, atol=1e-5)
+
+
+def write_any_format(path: Path, voxels: np.ndarray, affine: np.ndarray) -> None:
+    """A file that another program wrote, in the format of its name."""
+    if path.suffix in (".mgz", ".mgh"):
+        nib.save(nib.MGHImage(voxels, affine), path)
+    elif path.name.endswith((".nii", ".nii.gz")):
+        nib.save(nib.Nifti1Image(voxels, affine), path)
+    else:
+        sitk.WriteImage(sitk_image(voxels, affine), str(path))
+
+
+@pytest.mark.parametrize("kind", ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8"])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha", ".mhd", ".nrrd"])
+def test_whole_and_real_numbers_of_every_width_are_read(tmp_path: Path, kind: str, suffix: str) -> None:
+    path, voxels = tmp_path / f"scan{suffix}", VOXELS.astype(kind)
+    if suffix.startswith(".nii"):
+        nib.save(nib.Nifti1Image(voxels, OBLIQUE, dtype=voxels.dtype), path)
+    else:
+        sitk.WriteImage(sitk_image(voxels, OBLIQUE), str(path))
+    np.testing.assert_array_equal(read_image(path).voxels, VOXELS)
+    np.testing.assert_allclose(read_image(path).affine, OBLIQUE, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["u1", "i2", "i4", "f4"])
+@pytest.mark.parametrize("suffix", [".mgz", ".mgh"])
+def test_a_freesurfer_volume_of_every_type_is_read(tmp_path: Path, kind: str, suffix: str) -> None:
+    nib.save(nib.MGHImage(VOXELS.astype(kind), OBLIQUE), tmp_path / f"scan{suffix}")
+    np.testing.assert_array_equal(read_image(tmp_path / f"scan{suffix}").voxels, VOXELS)
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept", "expected"),
+    [(2.0, 3.0, VOXELS * 2 + 3), (-1.0, 5.0, 5 - VOXELS), (0.0, 5.0, VOXELS), (np.nan, np.nan, VOXELS)],
+)
+def test_a_slope_of_zero_or_nan_scales_nothing(
+    tmp_path: Path, slope: float, intercept: float, expected: np.ndarray
+) -> None:
+    nib.save(nib.Nifti1Image(VOXELS.astype(np.int16), np.eye(4)), tmp_path / "scan.nii")
+    header = bytearray((tmp_path / "scan.nii").read_bytes())
+    struct.pack_into("<ff", header, 112, slope, intercept)
+    (tmp_path / "scan.nii").write_bytes(header)
+    np.testing.assert_array_equal(read_image(tmp_path / "scan.nii").voxels, expected)
+
+
+def test_numbers_too_large_for_us_are_refused_without_noise(tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(VOXELS.astype(np.float64) * 1e40, np.eye(4)), tmp_path / "scan.nii")
+    with pytest.raises(ImageError, match="holds 23 NaN or infinite voxels"):
+        read_image(tmp_path / "scan.nii")
+
+
+@pytest.mark.parametrize("axes", [1, 2, 4])
+def test_axes_of_length_one_behind_the_third_are_dropped(tmp_path: Path, axes: int) -> None:
+    voxels = VOXELS.reshape(2, 3, 4, *[1] * axes)
+    nib.save(nib.Nifti1Image(voxels, OBLIQUE), tmp_path / "scan.nii")
+    image = read_image(tmp_path / "scan.nii")
+    np.testing.assert_array_equal(image.voxels, VOXELS)
+    write_image(tmp_path / "mask.nii", image.voxels > 3, image)
+    assert nib.load(tmp_path / "mask.nii").shape == (2, 3, 4)
+
+
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+def test_a_fourth_axis_of_length_one_is_dropped_from_an_itk_file(tmp_path: Path, suffix: str) -> None:
+    sitk.WriteImage(sitk.JoinSeries([sitk_image(VOXELS, OBLIQUE)]), str(tmp_path / f"scan{suffix}"))
+    np.testing.assert_array_equal(read_image(tmp_path / f"scan{suffix}").voxels, VOXELS)
+    np.testing.assert_allclose(read_image(tmp_path / f"scan{suffix}").affine, OBLIQUE, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "axes"),
+    [
+        ("a.nrrd", "NRRD0004\ntype: float\ndimension: 3\nsizes: 2 3 4\nendian: little\nencoding: raw\n\n", "LPS"),
+        ("a.mha", "NDims = 3\nDimSize = 2 3 4\nElementType = MET_FLOAT\nElementDataFile = LOCAL\n", "LPS"),
+    ],
+)
+def test_an_itk_file_that_does_not_place_its_voxels_says_so(tmp_path: Path, name: str, header: str, axes: str) -> None:
+    (tmp_path / name).write_bytes(header.encode() + VOXELS.T.tobytes())
+    image = read_image(tmp_path / name)
+    assert image.orientation == axes
+    (told,) = image.warnings
+    assert "taken to point left, posterior and superior, so left and right are a guess" in told
+
+
+def test_a_freesurfer_volume_that_does_not_place_its_voxels_says_so(tmp_path: Path) -> None:
+    nib.save(nib.MGHImage(VOXELS, OBLIQUE), tmp_path / "scan.mgh")
+    whole = bytearray((tmp_path / "scan.mgh").read_bytes())
+    whole[28:30] = b"\0\0"
+    (tmp_path / "scan.mgz").write_bytes(gzip.compress(whole))
+    image = read_image(tmp_path / "scan.mgz")
+    assert image.orientation == "LIA"
+    (told,) = image.warnings
+    assert "taken to point left, inferior and anterior" in told
+
+
+def test_a_header_that_asks_for_more_than_the_memory_is_refused_before_reading(tmp_path: Path) -> None:
+    header = nib.Nifti1Header()
+    header.set_data_shape((30000, 30000, 30000))
+    with (tmp_path / "scan.nii").open("wb") as file:
+        header.write_to(file)
+    (tmp_path / "scan.mha").write_text(
+        "NDims = 3\nDimSize = 30000 30000 30000\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
+    )
+    for name in ("scan.nii", "scan.mha"):
+        with pytest.raises(ImageError, match=rf"{name}: has 30000x30000x30000 voxels, which take .* GB to read where"):
+            read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.9, 0.999])
+@pytest.mark.parametrize("suffix", [".nii", ".mgh", ".mha", ".nrrd"])
+def test_a_truncated_file_of_every_format_is_refused(tmp_path: Path, suffix: str, kept: float) -> None:
+    path = tmp_path / f"scan{suffix}"
+    write_any_format(path, np.random.default_rng(0).random((16, 16, 16), np.float32), np.eye(4))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * 4 * 16**3)])  # an MGH file may lack what stands behind its voxels
+    with pytest.raises(ImageError, match=rf"scan{suffix}: cannot be read \(.+\); copy or download") as refusal:
+        read_image(path)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("top", [1.0, 0.5])
+def test_a_map_in_steps_is_read_back_to_half_a_step(tmp_path: Path, top: float) -> None:
+    voxels = np.linspace(0, top, 24, dtype=np.float32).reshape(2, 3, 4)
+    write_image(tmp_path / "map.nii.gz", voxels, OBLIQUE, step=top / 255)
+    assert nib.load(tmp_path / "map.nii.gz").get_data_dtype() == np.uint8
+    for read in (read_image(tmp_path / "map.nii.gz").voxels, nib.load(tmp_path / "map.nii.gz").get_fdata()):
+        np.testing.assert_allclose(read, voxels, atol=0.5001 * top / 255)
+        assert read.min() == 0
+        assert top * (1 - 1e-6) < read.max() <= top
+    itk = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "map.nii.gz"))).T
+    np.testing.assert_allclose(itk, voxels, atol=0.5001 * top / 255)
+
+
+@pytest.mark.parametrize("voxels", [VOXELS, VOXELS - 1])
+def test_a_map_that_leaves_its_steps_is_refused(tmp_path: Path, voxels: np.ndarray) -> None:
+    with pytest.raises(ImageError, match=r"map.nii.gz: holds .*, expected 0 to 1; write it without steps"):
+        write_image(tmp_path / "map.nii.gz", voxels, OBLIQUE, step=1 / 255)
+    assert not (tmp_path / "map.nii.gz").exists()
+
+
+def test_a_result_must_lie_on_the_grid_of_its_scan(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="lies on the grid"):
+        write_image(tmp_path / "mask.nii", VOXELS[1:], Image(VOXELS, OBLIQUE))

@@ -1,28 +1,29 @@
 """An image is voxels and the affine that places them: reading, checking, writing."""
 
-import gzip
 from dataclasses import dataclass
 from itertools import permutations, product
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, UInt8
+from jaxtyping import Bool, Float32, Shaped, UInt8
 
 from mapping_stroke.errors import GeometryError, ImageError
 from mapping_stroke.files import written_whole
+from mapping_stroke.image_formats import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from mapping_stroke.image_formats import read_stored
+from mapping_stroke.nifti_grid import (
+    SAME_PLACE_VOX,
+    Placement,
+    largest_shift_mm,
+    voxel_edges_mm,
+    write_placement,
+)
+from mapping_stroke.nifti_grid import Affine as Affine
+from mapping_stroke.nifti_grid import Shape as Shape
 
 Voxels = Float32[np.ndarray, "x y z"]  # intensities, or any scalar per voxel
 Probability = Float32[np.ndarray, "x y z"]  # P(lesion) per voxel, in [0, 1]
 Mask = Bool[np.ndarray, "x y z"]  # True inside a lesion
-Affine = Float64[np.ndarray, "4 4"]  # voxel index -> RAS millimetres
-Shape = tuple[int, int, int]  # voxels along each axis
-
-NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh")
-SITK_SUFFIXES = (".mha", ".mhd", ".nrrd")
-IMAGE_SUFFIXES = NIBABEL_SUFFIXES + SITK_SUFFIXES
-
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""ITK's world axes point left and posterior, ours right and anterior."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +33,14 @@ class Image:
     Attributes:
         voxels: Array (x, y, z), float32, all finite.
         affine: Maps voxel indices to RAS millimetres.
+        placement: What the NIfTI header said that it was read from; None for another origin.
+        warnings: What a user should know about the file it was read from, a line each.
     """
 
     voxels: Voxels
     affine: Affine
+    placement: Placement | None = None
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.voxels.ndim != 3:
@@ -55,8 +60,7 @@ class Image:
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Length of a voxel's edge along each axis."""
-        x, y, z = (float(edge) for edge in np.linalg.norm(self.affine[:3, :3], axis=0))
-        return x, y, z
+        return voxel_edges_mm(self.affine)
 
     @property
     def voxel_volume_mm3(self) -> float:
@@ -86,9 +90,11 @@ def read_image(path: Path | str) -> Image:
     """Read a scan, probability map or mask.
 
     Intensities are scaled as the header says (`scl_slope`, `scl_inter`); axes of length 1 behind the third are dropped.
+    A NIfTI header places voxels by its sform where its code is above 0, else by its qform where that code is, else by
+    the voxels' edges alone; what speaks against the chosen one, `warnings` tells.
 
     Args:
-        path: `.nii`, `.nii.gz`, `.mgz`, `.mha`, `.mhd` or `.nrrd`.
+        path: `.nii`, `.nii.gz`, `.mgz`, `.mgh`, `.mha`, `.mhd` or `.nrrd`.
 
     Returns:
         The image in the file's own voxel order.
@@ -102,35 +108,43 @@ def read_image(path: Path | str) -> Image:
         raise ImageError(f"{path}: not an image file name; expected one of {', '.join(IMAGE_SUFFIXES)}")
     if not path.is_file():
         raise ImageError(f"{path}: no such file; check the path")
-    voxels, affine = _read_file(path, suffix)
-    while voxels.ndim > 3 and voxels.shape[-1] == 1:
-        voxels = voxels[..., 0]
-    if voxels.ndim != 3:
+    stored = read_stored(path, suffix)
+    if stored.voxels.ndim != 3:
         raise ImageError(
-            f"{path}: has {voxels.ndim} dimensions (shape {'x'.join(map(str, voxels.shape))}), expected 3; "
-            "extract one volume from it and pass that"
+            f"{path}: has {stored.voxels.ndim} dimensions (shape {'x'.join(map(str, stored.voxels.shape))}), "
+            "expected 3; extract one volume from it and pass that"
         )
     try:
-        return Image(np.ascontiguousarray(voxels), affine)
+        return Image(np.ascontiguousarray(stored.voxels), stored.affine, stored.placement, stored.warnings)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
 
 
-def write_image(path: Path, voxels: Voxels | Mask | UInt8[np.ndarray, "x y z"], affine: Affine) -> None:
+def write_image(
+    path: Path, voxels: Voxels | Mask | UInt8[np.ndarray, "x y z"], grid: Affine | Image, *, step: float | None = None
+) -> None:
     """Write a volume as NIfTI, whole or not at all; a mask becomes uint8 with values 0 and 1.
 
     Args:
         path: Target, `.nii` or `.nii.gz`; its folder is made where it is missing.
         voxels: float32 (scans, probabilities), uint8 (labels) or bool (masks).
-        affine: Voxel index to RAS millimetres; written as both sform and qform.
+        grid: The image whose grid this is: a NIfTI header's sform, qform and codes are repeated as they were, so that
+            every program lays the two over one another. Or an affine, voxel index to RAS millimetres.
+        step: Store float32 voxels, which must lie in 0 to 255 steps, as uint8 times this step (`scl_slope`): a quarter
+            of the bytes, and exact to half a step.
     """
     import nibabel as nib
 
+    assert not isinstance(grid, Image) or voxels.shape == grid.shape, "only what lies on the grid can be written on it"
+    affine, placement = (grid.affine, grid.placement) if isinstance(grid, Image) else (grid, None)
     stored = voxels.astype(np.uint8) if voxels.dtype == bool else voxels
+    if step is not None:
+        stored, step = _count_steps(path, voxels, step)
     image = nib.Nifti1Image(stored, affine, dtype=stored.dtype)
+    if step is not None:
+        image.header.set_slope_inter(step, 0)
     image.header.set_xyzt_units("mm")
-    image.set_sform(affine, code="aligned")
-    image.set_qform(affine, code="aligned")
+    write_placement(image.header, affine if placement is None else placement)
     with written_whole(path) as partial:
         nib.save(image, partial)
 
@@ -152,7 +166,9 @@ def turn_axes(image: Image, axes: str = "RAS") -> Image:
     return Image(voxels, image.affine @ nib.orientations.inv_ornt_aff(turn, image.shape))
 
 
-def restore_axes(voxels: Voxels, target: Image, axes: str = "RAS") -> Float32[np.ndarray, "x2 y2 z2"]:
+def restore_axes(
+    voxels: Shaped[np.ndarray, "x y z"], target: Image, axes: str = "RAS"
+) -> Shaped[np.ndarray, "x2 y2 z2"]:
     """Undo `turn_axes`: bring an array whose axes point to `axes` back to the axis order (and shape) of `target`."""
     import nibabel as nib
 
@@ -173,45 +189,16 @@ def require_same_grid(image: Image, other: Image, names: tuple[str, str], remedy
     """
     if image.shape != other.shape:
         raise GeometryError(f"{names[0]} has shape {image.shape}, {names[1]} has {other.shape}; {remedy}")
-    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(image.shape) - 1)
-    corners_1 = np.c_[corners, np.ones(8)].T
-    shift_mm = float(np.linalg.norm((image.affine - other.affine) @ corners_1, axis=0).max())
-    if shift_mm > 0.1 * min(other.spacing_mm):
+    shift_mm = largest_shift_mm(image.affine, other.affine, other.shape)
+    if shift_mm > SAME_PLACE_VOX * min(other.spacing_mm):
         raise GeometryError(f"{names[0]} lies up to {shift_mm:.1f} mm away from {names[1]} (affines differ); {remedy}")
 
 
-def _read_file(path: Path, suffix: str) -> tuple[np.ndarray, Affine]:
-    try:
-        return _read_sitk(path) if suffix in SITK_SUFFIXES else _read_nibabel(path)
-    except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
-    except Exception as error:  # readers raise anything on damaged bytes
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ImageError(f"{path}: cannot be read ({reason[:160]}); copy or download the file again") from error
-
-
-def _read_nibabel(path: Path) -> tuple[np.ndarray, Affine]:
-    import nibabel as nib
-
-    image = nib.load(path)
-    stored = image.get_data_dtype()
-    if stored.kind not in "fiub":
-        kind = "colours" if stored.names else "complex numbers"
-        raise ImageError(f"holds {kind}, expected one real number a voxel; save the magnitude or one channel")
-    if path.suffix.lower() in (".gz", ".mgz"):  # unpacked to its end, which tells a damaged or cut file
-        image = type(image).from_bytes(gzip.decompress(path.read_bytes()))
-    return image.get_fdata(dtype=np.float32, caching="unchanged"), np.asarray(image.affine, dtype=np.float64)
-
-
-def _read_sitk(path: Path) -> tuple[np.ndarray, Affine]:
-    import SimpleITK as sitk  # noqa: N813 - the name its users know
-
-    image = sitk.ReadImage(str(path))
-    dimension = image.GetDimension()
-    voxels = sitk.GetArrayFromImage(image).T.astype(np.float32)
-    affine = np.eye(4)
-    if dimension >= 3:
-        direction = np.array(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
-        affine[:3, :3] = direction * np.array(image.GetSpacing()[:3])
-        affine[:3, 3] = image.GetOrigin()[:3]
-    return voxels, LPS_TO_RAS @ affine
+def _count_steps(path: Path, voxels: np.ndarray, step: float) -> tuple[UInt8[np.ndarray, "x y z"], float]:
+    """Voxels as whole numbers of steps, and the step as NIfTI stores it: so that no value grows beyond the largest."""
+    low, high = float(voxels.min()), float(voxels.max())
+    if not (low >= 0 and high <= 255 * step * (1 + 1e-6)):
+        raise ImageError(f"{path}: holds {low:g} to {high:g}, expected 0 to {255 * step:g}; write it without steps")
+    slope = np.float32(step)
+    slope = np.nextafter(slope, np.float32(0)) if float(slope) > step else slope
+    return np.clip(np.rint(voxels / np.float32(step)), 0, 255).astype(np.uint8), float(slope)

@@ -114,4 +114,4 @@ def find_maps(folder: Path) -> dict[str, Path]:
 
 def _postprocess_file(source: Path, mask: Path, rule: str) -> None:
     image = read_image(source)
-    write_image(mask, postprocess(image.voxels, rule, image.voxel_volume_mm3), image.affine)
+    write_image(mask, postprocess(image.voxels, rule, image.voxel_volume_mm3), image)

@@ -92,7 +92,7 @@ def _predict_case(run: RunFolder, case: Case, ensemble: Ensemble, members: Seque
         averages[member.card.scheme].add(probability)
         averages[ENSEMBLE].add(probability)
     for method, running in averages.items():
-        write_image(paths[method], np.round(running.result().probability, DECIMALS), scan.affine)
+        write_image(paths[method], np.round(running.result().probability, DECIMALS), scan)
     write_json(sidecar, provenance)
 
 

@@ -95,7 +95,7 @@ def _label_all(
     for case in track(cases, "Pseudo-labels", len(cases)):
         scan = read_image(case.scan)
         label = make_pseudo_label(member.predict(member.prepare(scan)).probability)
-        write_image(folder / f"{case.case_id}{MASK_SUFFIX}", label.mask, scan.affine)
+        write_image(folder / f"{case.case_id}{MASK_SUFFIX}", label.mask, scan)
         confidence[case.case_id] = None if np.isnan(label.confidence) else round(label.confidence, 4)
     return confidence
 

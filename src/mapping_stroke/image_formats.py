@@ -1,0 +1,156 @@
+"""The file formats that images are read from: voxels, affine, and what a user should know about the file."""
+
+import gzip
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mapping_stroke.errors import ImageError
+from mapping_stroke.nifti_grid import UNPLACED, Affine, Placement, read_placement
+
+NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh")
+SITK_SUFFIXES = (".mha", ".mhd", ".nrrd")
+IMAGE_SUFFIXES = NIBABEL_SUFFIXES + SITK_SUFFIXES
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""ITK's world axes point left and posterior, ours right and anterior."""
+HEADER_BYTES = {"Nifti1Image": 348, "Nifti2Image": 540, "MGHImage": 90}
+"""How long the header at the start of a file is, by nibabel's class."""
+CORONAL = np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+"""What FreeSurfer takes for an MGH file that does not say where its axes point: left, inferior, anterior, by 1 mm."""
+GOOD_RAS_BYTES = slice(28, 30)
+"""Of an MGH file: 0 where it does not say where its axes point."""
+META_HEADER_BYTES = 8192
+"""Far more than the text at the start of an .mha file, whose order of lines is free."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """What an image file holds.
+
+    Attributes:
+        voxels: float32, with as many axes as the file has, but for those of length 1 behind the third.
+        affine: Voxel index to RAS millimetres.
+        placement: The fields of a NIfTI header behind the affine; None for other formats.
+        warnings: What a user should know, a line each.
+    """
+
+    voxels: np.ndarray
+    affine: Affine
+    placement: Placement | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def read_stored(path: Path, suffix: str) -> Stored:
+    """Read an image file of a known suffix; axes of length 1 behind the third are dropped.
+
+    Raises:
+        ImageError: The file is damaged, does not hold one real number a voxel, or does not fit into memory.
+    """
+    try:
+        return _read_sitk(path) if suffix in SITK_SUFFIXES else _read_nibabel(path)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
+    except Exception as error:  # readers raise anything on damaged bytes
+        reason = " ".join(str(error).split("ITK ERROR: ")[-1].split()) or type(error).__name__
+        raise ImageError(f"{path}: cannot be read ({reason[:160]}); copy or download the file again") from error
+
+
+def _read_nibabel(path: Path) -> Stored:
+    packed = path.suffix.lower() in (".gz", ".mgz")
+    with gzip.open(path) if packed else path.open("rb") as file:
+        start = file.read(max(HEADER_BYTES.values()))
+    kind = _kind(start)
+    header = kind.header_class(start[: HEADER_BYTES[kind.__name__]])
+    stored = header.get_data_dtype()
+    if stored.kind not in "fiub":
+        what = "colours" if stored.names else "complex numbers"
+        raise ImageError(f"holds {what}, expected one real number a voxel; save the magnitude or one channel")
+    _require_memory([int(edge) for edge in header.get_data_shape()], stored.itemsize)
+    whole = path.read_bytes()
+    if packed:  # to its end, which tells a damaged or cut file
+        whole = gzip.decompress(whole)
+    image = kind.from_bytes(whole)
+    with np.errstate(over="ignore"):  # beyond float32 is infinity, which is refused
+        voxels = _spatial_axes(image.get_fdata(dtype=np.float32, caching="unchanged"))
+    freesurfer = kind.__name__ == "MGHImage"
+    if voxels.ndim == 3 and not freesurfer:
+        return Stored(voxels, *read_placement(image.header, voxels.shape))
+    if voxels.ndim == 3 and not any(start[GOOD_RAS_BYTES]):
+        affine = CORONAL.copy()  # nibabel's has two axes the wrong way round
+        affine[:3, 3] = affine[:3, :3] @ voxels.shape / -2
+        return Stored(voxels, affine, None, (UNPLACED.format("left, inferior and anterior"),))
+    return Stored(voxels, np.asarray(image.affine, dtype=np.float64))
+
+
+def _kind(start: bytes) -> Any:
+    """The class of nibabel for a file that starts so: its first number tells NIfTI-1, NIfTI-2 and MGH apart."""
+    import nibabel as nib
+
+    first = {int.from_bytes(start[:4], order) for order in ("little", "big")} if start else set()
+    if 348 in first:
+        return nib.Nifti1Image
+    if 540 in first:
+        return nib.Nifti2Image
+    if int.from_bytes(start[:4], "big") == 1:
+        return nib.MGHImage
+    raise ValueError("it is not NIfTI or MGH inside" if start else "Empty file")
+
+
+def _read_sitk(path: Path) -> Stored:
+    import SimpleITK as sitk  # noqa: N813 - the name its users know
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    if reader.GetNumberOfComponents() > 1:
+        raise ImageError(
+            f"holds {reader.GetNumberOfComponents()} numbers a voxel (colours, vectors or complex numbers), "
+            "expected one; save the magnitude or one channel"
+        )
+    _require_memory(reader.GetSize(), 8)
+    image = reader.Execute()
+    dimension = image.GetDimension()
+    with np.errstate(over="ignore"):
+        voxels = _spatial_axes(sitk.GetArrayViewFromImage(image).T.astype(np.float32))
+    affine = np.eye(4)
+    if dimension >= 3:
+        direction = np.array(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
+        affine[:3, :3] = direction * np.array(image.GetSpacing()[:3])
+        affine[:3, 3] = image.GetOrigin()[:3]
+    placed = _is_placed(path, image)
+    warnings = () if placed else (UNPLACED.format("left, posterior and superior"),)
+    return Stored(voxels, LPS_TO_RAS @ affine, None, warnings)
+
+
+def _is_placed(path: Path, image: Any) -> bool:
+    """Whether an ITK file says where its axes point; ITK itself does not tell, it takes left, posterior, superior."""
+    if path.suffix.lower() == ".nrrd":
+        return bool(image.HasMetaDataKey("NRRD_space"))
+    with path.open("rb") as file:
+        start = file.read(META_HEADER_BYTES)
+    return any(word in start for word in (b"TransformMatrix", b"Rotation", b"Orientation"))
+
+
+def _spatial_axes(voxels: np.ndarray) -> np.ndarray:
+    """The voxels without the axes of length 1 that stand behind the third."""
+    while voxels.ndim > 3 and voxels.shape[-1] == 1:
+        voxels = voxels[..., 0]
+    return voxels
+
+
+def _require_memory(shape: Sequence[int], stored_bytes: int) -> None:
+    """Raise where reading a volume would take more memory than is free, as damaged headers ask for."""
+    import psutil
+
+    needed_gb = math.prod(shape) * (2 * stored_bytes + 4) / 1e9
+    free_gb = psutil.virtual_memory().available / 1e9
+    if needed_gb > free_gb:
+        raise ImageError(
+            f"has {'x'.join(map(str, shape))} voxels, which take {needed_gb:.1f} GB to read where {free_gb:.1f} GB are "
+            "free; crop or resample it, or close other programs"
+        )
