@@ -5,7 +5,7 @@ A zip may only hold stored (uncompressed) entries, so an entry is never larger t
 
 import stat
 import zipfile
-from collections.abc import Iterable
+from collections import Counter
 from pathlib import Path
 
 from mapping_stroke.errors import BundleError
@@ -82,20 +82,11 @@ def _require_plain(archive: zipfile.ZipFile, path: Path) -> None:
             raise BundleError(f"{shown} is encrypted; ask for the model without a password")
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
             raise BundleError(f"{shown} is compressed, expected stored; unzip it and run `mapping models pack` on it")
-    names = [entry.filename for entry in entries]
-    if len(set(names)) < len(names):
-        raise BundleError(f"{path}: has an entry twice ({_first_twice(names)}); use no model that does")
+    for name, times in Counter(entry.filename.casefold() for entry in entries).items():
+        if times > 1:
+            raise BundleError(f"{path}: has the entry {ascii(name)[:200]} twice; use no model that does")
     if sum(entry.file_size for entry in entries) > path.stat().st_size:
         raise BundleError(f"{path}: its entries are larger than the file; {_AGAIN}")
-
-
-def _first_twice(names: Iterable[str]) -> str:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            return ascii(name)
-        seen.add(name)
-    return ""
 
 
 def add_entry(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

@@ -20,6 +20,7 @@ from mapping_stroke.networks.cards import BundleCard, BundleMember, MemberCard
 from mapping_stroke.networks.member_folder import WEIGHTS_FILE, find_members, has_member, read_card
 from mapping_stroke.networks.parameters import count_parameters
 from mapping_stroke.networks.spec import Weights
+from mapping_stroke.networks.typed_json import plain_json
 from mapping_stroke.networks.weights import most_bytes, weights_from_bytes, weights_to_bytes
 
 __all__ = [
@@ -63,7 +64,7 @@ class Bundle:
         ]
         postprocess = self.card.postprocess and asdict(self.card.postprocess)
         decisive = {"average": self.card.average, "postprocess": postprocess, "members": members}
-        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(plain_json(decisive), sort_keys=True).encode()).hexdigest()
 
     def read_weights(self, member: BundleMember) -> Weights:
         """One member's weights, checked against their SHA-256 and the member's network.

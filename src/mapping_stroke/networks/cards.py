@@ -1,6 +1,7 @@
 """What a model is, as data: its members, how they are built, fed and averaged, and where it comes from."""
 
 import re
+from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
@@ -9,10 +10,11 @@ from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import BundleError, ConfigError
 from mapping_stroke.networks.parameters import count_parameters
 from mapping_stroke.networks.spec import NetworkSpec
-from mapping_stroke.networks.typed_json import TypedJsonError, parse_json, read_typed, without_nan
+from mapping_stroke.networks.typed_json import TypedJsonError, parse_json, plain_json, read_typed
 from mapping_stroke.postprocess import PostprocessConfig
 
 FORMAT_VERSION = 1
+MOST_MEMBERS = 1000
 MOST_CONVOLUTIONS = 1000
 MOST_PARAMETERS = 2**31
 LONGEST_EDGE_VOX = 1024
@@ -46,13 +48,16 @@ class BundleMember:
     """One network of a model, and the file that holds its weights."""
 
     card: MemberCard
-    weights: str
-    """Path inside the model, relative, with `/`."""
-    weights_sha256: str
+    weights: str = ""
+    """Path inside the model, relative, with `/`; empty for where a bundle keeps it."""
+    weights_sha256: str = ""
+    """In hexadecimal; empty while the weights are not written."""
 
     def __post_init__(self) -> None:
+        if not self.weights:
+            object.__setattr__(self, "weights", f"weights/{self.card.scheme}_fold_{self.card.fold}.safetensors")
         require_inside(self.weights)
-        if not _SHA256.fullmatch(self.weights_sha256):
+        if self.weights_sha256 and not _SHA256.fullmatch(self.weights_sha256):
             raise BundleError(
                 f"{self.card.name}: weights_sha256 is no SHA-256 (64 digits 0-9a-f); pack the model again"
             )
@@ -84,15 +89,15 @@ class BundleCard:
             raise BundleError(
                 f"{self.name[:200]!r} cannot be the name of a model; expected one line of 1 to 200 letters"
             )
-        if not self.members:
-            raise BundleError(f"{self.name}: has no member, expected one or more trained networks")
+        if not 1 <= len(self.members) <= MOST_MEMBERS:
+            raise BundleError(f"{self.name}: has {len(self.members)} members, expected 1 to {MOST_MEMBERS} networks")
         for what, values in (
             ("two members", [member.card.name for member in self.members]),
             ("two members with the weights", [member.weights for member in self.members]),
         ):
-            twice = sorted({value for value in values if values.count(value) > 1})
-            if twice:
-                raise BundleError(f"{self.name}: has {what} {twice[0]}, expected each once; rename a scheme")
+            for value, times in Counter(value.casefold() for value in values).items():
+                if times > 1:
+                    raise BundleError(f"{self.name}: has {what} {value}, expected each once; rename a scheme")
 
     def to_json(self) -> dict[str, object]:
         """The card as plain JSON values, as `bundle.json` holds them."""
@@ -100,7 +105,7 @@ class BundleCard:
             {**asdict(member.card), "weights": member.weights, "weights_sha256": member.weights_sha256}
             for member in self.members
         ]
-        card: dict[str, object] = without_nan({"format": FORMAT_VERSION, **asdict(self), "members": members})
+        card: dict[str, object] = plain_json({"format": FORMAT_VERSION, **asdict(self), "members": members})
         return card
 
     @classmethod
@@ -139,7 +144,10 @@ def require_inside(name: str) -> None:
 
 
 def _split_member(values: dict[str, Any]) -> dict[str, Any]:
-    own: dict[str, Any] = {name: values[name] for name in ("weights", "weights_sha256") if name in values}
+    own: dict[str, Any] = {name: values.get(name) for name in ("weights", "weights_sha256")}
+    for name in own:
+        if not own[name]:
+            raise TypedJsonError(f"a member has no entry {name!r}")
     return {"card": {name: value for name, value in values.items() if name not in own}, **own}
 
 

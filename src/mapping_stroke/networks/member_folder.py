@@ -33,6 +33,6 @@ def read_card(folder: Path) -> tuple[MemberCard, str]:
             raise BundleError(f"{path}: format {found}, this version reads {FORMAT_VERSION}; update mapping-stroke")
         weights_sha256 = str(values.pop("weights_sha256"))
         card: MemberCard = read_typed(MemberCard, values, "card")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError) as error:
         raise BundleError(f"{path}: is no valid member card ({error}); train or copy that member again") from error
     return card, weights_sha256

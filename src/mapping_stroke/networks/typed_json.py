@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from types import NoneType, UnionType
@@ -70,7 +71,7 @@ def _dataclass_of(hint: Any, value: Any, place: str) -> Any:
         raise _wrong(place, value, "an object")
     declared, hints = {field.name: field for field in fields(hint)}, get_type_hints(hint)
     for name in value.keys() - declared.keys():
-        raise TypedJsonError(f"{place} has an unknown entry {name!r}, expected {', '.join(declared)}")
+        raise TypedJsonError(f"{place} has an unknown entry {ascii(name)[:60]}, expected {', '.join(declared)}")
     for name, field in declared.items():
         if name not in value and field.default is MISSING and field.default_factory is MISSING:
             raise TypedJsonError(f"{place} has no entry {name!r}")
@@ -106,8 +107,8 @@ def _wrong(place: str, value: Any, expected: str) -> TypedJsonError:
 def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise TypedJsonError(f"entry {next(name for name in names if names.count(name) > 1)!r} stands twice")
+        name, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise TypedJsonError(f"entry {name!a} stands twice")
     return entries
 
 
@@ -115,10 +116,10 @@ def _refuse_constant(name: str) -> float:
     raise TypedJsonError(f"{name} is no number")
 
 
-def without_nan(value: Any) -> Any:
-    """The value with None in the place of every NaN and infinity, which JSON does not know."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
+def plain_json(value: Any) -> Any:
+    """The one way to say a value in JSON: whole numbers without a point, lists, and None for NaN and infinity."""
+    if isinstance(value, float):
+        return None if not math.isfinite(value) else int(value) if value.is_integer() else value
     if isinstance(value, dict):
-        return {name: without_nan(entry) for name, entry in value.items()}
-    return [without_nan(entry) for entry in value] if isinstance(value, (list, tuple)) else value
+        return {name: plain_json(entry) for name, entry in value.items()}
+    return [plain_json(entry) for entry in value] if isinstance(value, (list, tuple)) else value
