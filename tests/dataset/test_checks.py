@@ -1,6 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -113,6 +114,15 @@ def test_a_mask_in_the_place_of_a_scan_is_an_error(found: FoundCase) -> None:
     voxels[1:3] = 7
     write_any(found.scan, voxels)
     assert the_problem(replace(found, mask=None)).found == "all non-zero voxels are 7"
+
+
+def test_a_header_that_contradicts_itself_is_a_warning(found: FoundCase) -> None:
+    image = nib.load(found.scan)
+    image.header["qoffset_x"] += 9
+    nib.Nifti1Image(np.asarray(image.dataobj), None, image.header).to_filename(found.scan)
+    problem = the_problem(found)
+    assert (problem.severity, problem.file) == ("warning", found.scan)
+    assert problem.found == "the header's sform and qform place voxels up to 9.0 mm apart; the sform is used"
 
 
 def test_a_mask_of_another_shape_is_an_error(found: FoundCase) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mapping_stroke.dataset.cases import Case, FoundCase
 from mapping_stroke.dataset.problems import Problem, problem_from
+from mapping_stroke.dataset.scan_checks import one_value
 from mapping_stroke.errors import CaseError, MappingError
 from mapping_stroke.image import Image, Mask, read_image, require_same_grid
 from mapping_stroke.lesions import find_lesions
@@ -71,7 +72,7 @@ def check_case(found: FoundCase) -> Checked:
 
     Errors: a file that is unreadable, not three-dimensional or holds NaN or infinity; a scan of one value; a mask on
     another grid, or with several values, or negative ones. Warnings: an empty mask, one whose values are 0 and
-    something else than 1, one that covers most of the brain.
+    something else than 1, one that covers most of the brain, and what reading the scan gave.
 
     Args:
         found: The case.
@@ -129,13 +130,13 @@ def _read(case_id: str, path: Path, problems: list[Problem]) -> Image | None:
 
 
 def _check_scan(found: FoundCase, scan: Image) -> list[Problem]:
-    brain = scan.voxels[scan.voxels != 0]
-    low, high = (float(brain.min()), float(brain.max())) if brain.size else (0.0, 0.0)
-    if low < high:
-        return []
-    which = "non-zero voxels" if 0 < brain.size < scan.voxels.size else "voxels"
-    remedy = "export the scan again, or leave the case out"
-    return [Problem("error", found.case_id, found.scan, f"all {which} are {low:g}", "a brain", remedy)]
+    remedy = "look at it over its mask in a viewer"
+    told = [Problem("warning", found.case_id, found.scan, warning, "", remedy) for warning in scan.warnings]
+    value = one_value(scan.voxels)
+    if value:
+        remedy = "export the scan again, or leave the case out"
+        told.append(Problem("error", found.case_id, found.scan, value, "a brain", remedy))
+    return told
 
 
 def _check_values(case_id: str, path: Path, mask: Image) -> list[Problem]:
