@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from mapping_stroke.files import (
     read_csv,
     read_json,
     read_object,
+    require_space,
     sha256,
     write_csv,
     write_json,
@@ -142,3 +145,36 @@ def test_what_a_killed_process_left_of_a_file_is_removed_with_the_next_writing(t
         write_text(tmp_path / "a[1].csv", "whole")
         assert sorted(path.name for path in tmp_path.iterdir()) == [ours.name, "a[1].csv"]
     assert list_files(tmp_path, "*.csv") == [tmp_path / "a[1].csv", tmp_path / "b.csv"]
+
+
+def test_room_is_asked_of_the_disk_that_a_folder_will_lie_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+
+    def disk_usage(path: Path) -> object:
+        asked.append(path)
+        return namedtuple("usage", "total used free")(10**9, 10**9 - 2 * 10**6, 2 * 10**6)
+
+    monkeypatch.setattr(shutil, "disk_usage", disk_usage)
+    require_space(tmp_path / "new" / "folder", 1.9e6)
+    with pytest.raises(FileError, match=r"folder: has room for 2 MB, about 3 MB are needed; free some space, or give"):
+        require_space(tmp_path / "new" / "folder", 3e6)
+    assert asked == [tmp_path, tmp_path]
+
+
+def test_a_disk_that_fills_up_while_a_file_is_written_leaves_nothing_of_it(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk: the system refuses the bytes beyond it."""
+    fill_up = (
+        "import resource, numpy as np; from pathlib import Path; from mapping_stroke.image import write_image\n"
+        "write_image(Path('old.nii'), np.zeros((4, 4, 4), np.float32), np.eye(4))\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+        "for name in ('new.nii', 'new.nii.gz', 'old.nii'):\n"
+        "    try:\n"
+        "        write_image(Path(name), np.random.default_rng(0).random((20, 20, 20), np.float32), np.eye(4))\n"
+        "    except OSError as error:\n"
+        "        print(error.strerror)\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", fill_up], cwd=tmp_path, check=True, capture_output=True, text=True
+    ).stdout
+    assert told.splitlines() == ["File too large"] * 3
+    assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [("old.nii", 352 + 4 * 64)]

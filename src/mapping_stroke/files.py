@@ -39,6 +39,17 @@ def written_whole(path: Path) -> Iterator[Path]:
         remove(partial)
 
 
+def require_space(folder: Path, needed_bytes: float) -> None:
+    """Raise `FileError` unless that many bytes can still be written into a folder, which need not exist yet."""
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    free_bytes = shutil.disk_usage(there).free
+    if needed_bytes > free_bytes:
+        raise FileError(
+            f"{folder}: has room for {free_bytes / 1e6:.0f} MB, about {needed_bytes / 1e6:.0f} MB are needed; "
+            "free some space, or give an output folder on another disk"
+        )
+
+
 def remove(path: Path) -> None:
     """Remove a file, a link or a whole folder; nothing happens where there is none."""
     if path.is_dir() and not path.is_symlink():
