@@ -1,0 +1,172 @@
+"""Pickles of other programs, read without executing anything in them.
+
+A pickle names functions to call. Only the few that rebuild numpy values are known here, and each is replaced by a
+stand-in of our own that makes plain numbers and lists; whatever else a file names is refused, and never called.
+"""
+
+import pickle
+import re
+import struct
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mapping_stroke.errors import BundleError
+
+DAMAGED = (
+    pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError, RecursionError,
+    MemoryError, OverflowError, AssertionError, NotImplementedError, struct.error, OSError, RuntimeError,
+)  # fmt: skip
+"""What reading a damaged pickle may raise; the pickle module promises no less."""
+_PLAIN_KIND = re.compile(r"[<>|=]?([biufcSUO]\d*|\?|bool|u?int\d+|float\d+)")
+
+
+class StandInDtype:
+    """For `numpy.dtype`: one number, text or object per element; no records, which could hold anything."""
+
+    def __init__(self, name: object, align: object = False, copy: object = False) -> None:  # noqa: FBT002 - numpy's
+        if not isinstance(name, str) or not _PLAIN_KIND.fullmatch(name):
+            raise pickle.UnpicklingError(f"holds an array of {name!r}, expected numbers or text")
+        self.dtype: np.dtype = np.dtype(name)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if len(state) < 5 or any(part is not None for part in state[2:5]):
+            raise pickle.UnpicklingError("holds an array of records, expected numbers or text")
+        if state[1] in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(state[1])
+
+    def read(self, data: object, shape: tuple[int, ...], *, columns_first: bool) -> np.ndarray:
+        """An array from its bytes, or, for objects, from a list of them."""
+        order: Any = "F" if columns_first else "C"
+        if self.dtype.kind == "O":
+            if not isinstance(data, list):
+                raise pickle.UnpicklingError("holds an array of objects that is no list of them")
+            objects = np.empty(len(data), dtype=object)
+            objects[:] = data
+            return objects.reshape(shape, order=order)
+        if isinstance(data, str):
+            data = data.encode("latin1")
+        if not isinstance(data, bytes | bytearray):
+            raise pickle.UnpicklingError(f"holds an array made of {type(data).__name__}, expected bytes")
+        return np.frombuffer(data, self.dtype).reshape(shape, order=order)
+
+
+class StandInArray:
+    """For `numpy.ndarray`: takes the state that numpy writes and keeps a plain array."""
+
+    def __init__(self) -> None:
+        self.values: np.ndarray = np.zeros(0)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        shape, dtype, columns_first, data = state[-4:]
+        if not isinstance(dtype, StandInDtype):
+            raise pickle.UnpicklingError("holds an array of no known kind")
+        self.values = dtype.read(data, shape, columns_first=bool(columns_first))
+
+
+def _refuse_state(state: object) -> None:
+    raise pickle.UnpicklingError("would change a function")
+
+
+def _unchangeable(function: Callable[..., object]) -> Callable[..., object]:
+    """A function that a pickle may call, but whose attributes it may not set, as its state instruction could."""
+    vars(function)["__setstate__"] = _refuse_state
+    return function
+
+
+@_unchangeable
+def _empty_array(*_: object) -> StandInArray:
+    return StandInArray()
+
+
+@_unchangeable
+def _array_from_buffer(data: object, dtype: StandInDtype, shape: tuple[int, ...], order: str) -> StandInArray:
+    array = StandInArray()
+    array.values = dtype.read(data, shape, columns_first=order == "F")
+    return array
+
+
+@_unchangeable
+def _scalar(dtype: StandInDtype, data: object = b"") -> object:
+    if dtype.dtype.kind == "O":
+        raise pickle.UnpicklingError("holds a number that is an object")
+    return dtype.read(data, (), columns_first=False).item()
+
+
+@_unchangeable
+def _encode(text: str, encoding: str = "latin1") -> bytes:
+    if encoding not in ("latin1", "latin-1"):
+        raise pickle.UnpicklingError(f"holds bytes as {encoding}, expected latin1")
+    return text.encode("latin1")
+
+
+def _numpy_stand_ins() -> dict[str, Callable[..., object]]:
+    names: dict[str, Callable[..., object]] = {"numpy.dtype": StandInDtype, "numpy.ndarray": StandInArray}
+    for core in ("numpy.core", "numpy._core"):
+        names[f"{core}.multiarray._reconstruct"] = _empty_array
+        names[f"{core}.multiarray.scalar"] = _scalar
+        names[f"{core}.numeric._frombuffer"] = _array_from_buffer
+    return names
+
+
+NUMPY_STAND_INS = _numpy_stand_ins()
+"""By the name that a pickle calls them."""
+_CONTAINERS: dict[str, Callable[..., object]] = {
+    "collections.OrderedDict": OrderedDict,
+    "_codecs.encode": _encode,
+    "builtins.set": set,
+    "builtins.bytearray": bytearray,
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        module = "builtins" if module == "__builtin__" else module  # as pickles that old Pythons can read call it
+        found = NUMPY_STAND_INS.get(f"{module}.{name}") or _CONTAINERS.get(f"{module}.{name}")
+        if found is None:
+            raise ForbiddenError(f"{module}.{name}")
+        return found
+
+
+class ForbiddenError(pickle.UnpicklingError):
+    """A pickle names a function or class that it must not have; its message is that name."""
+
+
+def read_pickle(path: Path) -> Any:
+    """Read a pickle of plain values and numpy arrays; arrays become nested lists, numpy's numbers Python's.
+
+    Raises:
+        BundleError: The file is missing or damaged, or names anything else; nothing of it is executed.
+    """
+    try:
+        with path.open("rb") as file:
+            return _plain(_Unpickler(file, encoding="latin1").load())
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: missing; copy the whole folder again") from error
+    except ForbiddenError as error:
+        raise forbidden(path, str(error)) from error
+    except DAMAGED as error:
+        raise BundleError(f"{path}: cannot be read ({error}); copy that file again") from error
+
+
+def forbidden(path: Path, name: str) -> BundleError:
+    """The refusal of a pickle that names what a model never needs."""
+    return BundleError(
+        f"{path}: asks to call {name}, expected numbers and plain values only; nothing was executed; "
+        "do not use this file, and ask its author for a clean one"
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, StandInArray):
+        return _plain(value.values.tolist())
+    if isinstance(value, dict):
+        return {_plain(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple | set):
+        return type(value)(map(_plain, value))
+    if isinstance(value, StandInDtype):
+        return str(value.dtype)
+    return value
