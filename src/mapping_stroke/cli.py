@@ -11,6 +11,7 @@ from mapping_stroke.commands.demo import Demo
 from mapping_stroke.commands.evaluate import Evaluate
 from mapping_stroke.commands.folds import Folds
 from mapping_stroke.commands.info import Info
+from mapping_stroke.commands.models import Models
 from mapping_stroke.commands.postprocess import Postprocess
 from mapping_stroke.commands.predict import Predict
 from mapping_stroke.commands.prepare import Prepare
@@ -39,6 +40,7 @@ COMMANDS: tuple[type[Command], ...] = (
     Evaluate,
     Report,
     Segment,
+    Models,
     Rank,
     Demo,
     Bench,

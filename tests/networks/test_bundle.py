@@ -393,7 +393,7 @@ def test_weights_that_are_not_finite_are_not_written(broken: float, target: Path
     def weights(member: BundleMember) -> Weights:
         return random_weights(PLAIN) | {"decoder.seg_layers.0.bias": np.float32([0, broken])}
 
-    with pytest.raises(BundleError, match=r"default, fold 0: parameter decoder\.seg_layers\.0\.bias holds NaN"):
+    with pytest.raises(BundleError, match=r"default, fold 0: parameter 'decoder\.seg_layers\.0\.bias' holds NaN"):
         write_bundle(target, model_card(member_card()), weights)
     assert list(target.parent.iterdir()) == []
 

@@ -21,7 +21,7 @@ from mapping_stroke.networks.member_folder import WEIGHTS_FILE, find_members, ha
 from mapping_stroke.networks.parameters import count_parameters
 from mapping_stroke.networks.spec import Weights
 from mapping_stroke.networks.typed_json import plain_json
-from mapping_stroke.networks.weights import most_bytes, weights_from_bytes, weights_to_bytes
+from mapping_stroke.networks.weights import find_problems, most_bytes, weights_from_bytes, weights_to_bytes
 
 __all__ = [
     "Bundle",
@@ -66,17 +66,37 @@ class Bundle:
         decisive = {"average": self.card.average, "postprocess": postprocess, "members": members}
         return hashlib.sha256(json.dumps(plain_json(decisive), sort_keys=True).encode()).hexdigest()
 
+    @property
+    def size_bytes(self) -> int:
+        """Size of the zip, or of the weights in a folder; files that are missing count nothing."""
+        if self.path.is_file():
+            return self.path.stat().st_size
+        files = [self.path / member.weights for member in self.card.members]
+        return sum(file.stat().st_size for file in files if file.is_file())
+
     def read_weights(self, member: BundleMember) -> Weights:
         """One member's weights, checked against their SHA-256 and the member's network.
 
         Raises:
             BundleError: The file is missing, too large, changed, or does not fit the network.
         """
+        return weights_from_bytes(self._read(member), member.card.network, f"{self.path}: {member.weights}")
+
+    def find_problems(self, member: BundleMember) -> list[str]:
+        """All that is wrong with one member's weights, NaN and infinity too, one line each; empty if nothing is."""
+        try:
+            content = self._read(member)
+        except BundleError as error:
+            return [str(error)]
+        return find_problems(content, member.card.network, f"{self.path}: {member.weights}")
+
+    def _read(self, member: BundleMember) -> bytes:
         content = read_entry(self.path, member.weights, most_bytes(member.card.network))
-        what = f"{self.path}: {member.weights}"
         if hashlib.sha256(content).hexdigest() != member.weights_sha256:
-            raise BundleError(f"{what}: its SHA-256 is not the one in the card; copy or pack the model again")
-        return weights_from_bytes(content, member.card.network, what)
+            raise BundleError(
+                f"{self.path}: {member.weights}: its SHA-256 is not the one in the card; copy or pack the model again"
+            )
+        return content
 
 
 def bundled_models() -> list[Path]:

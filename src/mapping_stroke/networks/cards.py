@@ -15,6 +15,7 @@ from mapping_stroke.postprocess import PostprocessConfig
 
 FORMAT_VERSION = 1
 MOST_MEMBERS = 1000
+HIGHEST_FOLD = 9999
 MOST_CONVOLUTIONS = 1000
 MOST_PARAMETERS = 2**31
 LONGEST_EDGE_VOX = 1024
@@ -157,6 +158,8 @@ def _require_buildable(card: MemberCard) -> None:
     convolutions = 3 * sum(spec.depths) + (spec.stages - 1) * (spec.decoder_convolutions + 2)
     if convolutions > MOST_CONVOLUTIONS or count_parameters(spec) > MOST_PARAMETERS:
         raise BundleError(f"{card.name}: its network is impossibly large; use no model that says so")
+    if not 0 <= card.fold <= HIGHEST_FOLD:
+        raise BundleError(f"{card.scheme}: its fold is {card.fold}, expected 0 to {HIGHEST_FOLD}")
     if not all(1 <= edge <= LONGEST_EDGE_VOX for edge in card.patch):
         raise BundleError(
             f"{card.name}: patch is {card.patch}, expected 1 to {LONGEST_EDGE_VOX} voxels along each axis"

@@ -32,41 +32,56 @@ def weights_from_bytes(content: bytes, spec: NetworkSpec, what: str) -> Weights:
     Raises:
         BundleError: The bytes are no safetensors, or the parameters are not exactly those of the network, in float32.
     """
+    shapes, types, arrays = _parse(content, what)
+    for complaint in _misfits(shapes, types, spec):
+        raise BundleError(f"{what}: does not fit its network ({complaint}); {_AGAIN}")
+    return {name: np.frombuffer(arrays[name], "<f4").reshape(shape) for name, shape in parameter_shapes(spec).items()}
+
+
+def find_problems(content: bytes, spec: NetworkSpec, what: str) -> list[str]:
+    """All that is wrong with weights, one line each; empty where they fit their network and are finite."""
+    try:
+        shapes, types, arrays = _parse(content, what)
+    except BundleError as error:
+        return [str(error)]
+    floats = {name: np.frombuffer(arrays[name], "<f4") for name, type_name in types.items() if type_name == "F32"}
+    complaints = [*_misfits(shapes, types, spec), *_not_finite(floats)]
+    return [f"{what}: {complaint}; {_AGAIN}" for complaint in complaints]
+
+
+def _parse(content: bytes, what: str) -> tuple[dict[str, tuple[int, ...]], dict[str, str], dict[str, bytearray]]:
+    """Shapes, types and bytes by name."""
     try:
         entries: dict[str, Any] = dict(deserialize(content))  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise BundleError(f"{what}: cannot be read ({error}); {_AGAIN}") from error
     shapes = {name: tuple(entry["shape"]) for name, entry in entries.items()}
-    require_fit(shapes, {name: str(entry["dtype"]) for name, entry in entries.items()}, spec, what)
-    return {name: np.frombuffer(entries[name]["data"], "<f4").reshape(shapes[name]) for name in parameter_shapes(spec)}
+    types = {name: str(entry["dtype"]) for name, entry in entries.items()}
+    return shapes, types, {name: entry["data"] for name, entry in entries.items()}
 
 
 def weights_to_bytes(weights: Weights, spec: NetworkSpec, what: str) -> bytes:
     """The same bytes for the same weights; raises `BundleError` where they do not fit the network or are not finite."""
     shapes = {name: value.shape for name, value in weights.items()}
     types = {name: "F32" if value.dtype == np.float32 else str(value.dtype) for name, value in weights.items()}
-    require_fit(shapes, types, spec, what)
-    for name in infinite_parameters(weights):
-        raise BundleError(f"{what}: parameter {name} holds NaN or infinity, expected finite numbers; train it again")
+    for complaint in [*_misfits(shapes, types, spec), *_not_finite(weights)]:
+        raise BundleError(f"{what}: {complaint}; train or import that member again")
     return save({name: np.ascontiguousarray(value) for name, value in weights.items()})
 
 
-def infinite_parameters(weights: Weights) -> list[str]:
-    """The names of the parameters that hold NaN or infinity."""
-    return [name for name, value in weights.items() if not np.isfinite(value).all()]
+def _not_finite(weights: Weights) -> list[str]:
+    return [
+        f"parameter {name!a} holds NaN or infinity, expected finite numbers"
+        for name, value in weights.items()
+        if not np.isfinite(value).all()
+    ]
 
 
-def require_fit(shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, str], spec: NetworkSpec, what: str) -> None:
-    """Raise `BundleError` that names the first parameter that is missing, surplus, ill-shaped or not float32."""
-    for complaint in misfits(shapes, types, spec):
-        raise BundleError(f"{what}: does not fit its network ({complaint}); {_AGAIN}")
-
-
-def misfits(shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, str], spec: NetworkSpec) -> list[str]:
+def _misfits(shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, str], spec: NetworkSpec) -> list[str]:
     """What is wrong with parameters, one text each; empty where they are those of the network, in float32 (`F32`)."""
     wanted = parameter_shapes(spec)
     complaints = [f"parameter {name} is missing" for name in wanted if name not in shapes]
-    complaints += [f"surplus parameter {ascii(name)[:200]}" for name in sorted(shapes) if name not in wanted]
+    complaints += [f"surplus parameter {name!a}" for name in sorted(shapes) if name not in wanted]
     for name, shape in wanted.items():
         if name in shapes and shapes[name] != shape:
             complaints.append(f"parameter {name} has shape {shapes[name]}, expected {shape}")

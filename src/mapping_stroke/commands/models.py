@@ -1,0 +1,170 @@
+"""`mapping models`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg, subcommand
+
+from mapping_stroke.experiment.model_labels import ModelLabels
+
+
+@dataclass(frozen=True)
+class List:
+    """Name the models that came with this installation and those in folders, one line each."""
+
+    folders: Positional[tuple[Path, ...]] = (Path(),)
+    """Where to look: models, or folders that hold some; the current folder if none is named."""
+
+    def run(self) -> int:
+        """Print one line per model."""
+        from mapping_stroke.console import say
+        from mapping_stroke.experiment.model_facts import summarise_model
+        from mapping_stroke.experiment.models import find_models
+
+        lines = [summarise_model(bundle) for bundle in find_models(self.folders)]
+        for line in lines:
+            say(line)
+        if not lines:
+            say(
+                f"No model in {', '.join(str(folder) for folder in self.folders)}, and none came with this installation"
+            )
+        return 0
+
+
+@dataclass(frozen=True)
+class Show:
+    """Tell what a model is: its members, thresholds, origin, licence and hash."""
+
+    model: Positional[str]
+    """A `.mapping` file, a model folder, a run folder, or the name of a model of this installation."""
+
+    def run(self) -> int:
+        """Print the card."""
+        from mapping_stroke.console import say
+        from mapping_stroke.experiment.model_facts import describe_model
+        from mapping_stroke.networks.bundle import open_bundle
+
+        for line in describe_model(open_bundle(self.model)):
+            say(line)
+        return 0
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Check a model's hashes, and the name, type, shape and values of every parameter."""
+
+    model: Positional[str]
+    """As for `show`."""
+
+    def run(self) -> int:
+        """Print each problem, and the model's hash where there is none."""
+        from mapping_stroke.console import say
+        from mapping_stroke.experiment.models import verify_model
+
+        bundle = verify_model(self.model)
+        say(f"{bundle.path}: sound, {len(bundle.card.members)} members, SHA-256 {bundle.sha256}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Import:
+    """Read result folders of nnU-Net, v1 or v2, into one model; nothing in their files is executed."""
+
+    sources: Positional[tuple[Path, ...]]
+    """Folders `TRAINER__PLANS__CONFIGURATION` (v2) or `TRAINER__PLANS` (v1), each with its folds."""
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """Model to write: one zip if the name ends with `.mapping`, otherwise a folder."""
+    labels: ModelLabels = field(default_factory=ModelLabels)
+    scheme: tuple[str, ...] = ()
+    """What to call the members of each folder, one name for each; without it, names are guessed."""
+    orientation: str = "RAS"
+    """Where the axes of the training scans pointed, which nnU-Net does not record; RAS for scans in MNI space."""
+    checkpoint: Literal["final", "best", "latest"] = "final"
+    """Which checkpoint of each fold."""
+    overwrite: bool = False
+    """Replace a model that stands there."""
+
+    def run(self) -> int:
+        """Write the model."""
+        from mapping_stroke.experiment.exchange import ImportConfig, import_models
+
+        config = ImportConfig(self.scheme, self.orientation, self.checkpoint)
+        bundle = import_models(self.sources, self.output, self.labels, config, overwrite=self.overwrite)
+        return _tell(bundle.path)
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a model for another program."""
+
+    model: Positional[str]
+    """As for `show`."""
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """Folder to write into; nnU-Net takes it as its `nnUNet_results`."""
+    to: Literal["nnunetv2"] = "nnunetv2"
+    """For which program: `nnunetv2` makes folders that `nnUNetv2_predict` runs."""
+
+    def run(self) -> int:
+        """Write the folders and name them."""
+        from mapping_stroke.console import name_files
+        from mapping_stroke.experiment.exchange import export_model
+
+        name_files("Folder of nnU-Net", *export_model(self.model, self.output))
+        return 0
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Make a model that can be shared from the members of a run, or a smaller one from another model."""
+
+    model: Positional[str]
+    """A run folder in which `mapping train` has finished, or a model, as for `show`."""
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """Model to write: one zip if the name ends with `.mapping`, otherwise a folder."""
+    labels: ModelLabels = field(default_factory=ModelLabels)
+    schemes: tuple[str, ...] = ()
+    """Take the members of these schemes only."""
+    folds: tuple[int, ...] = ()
+    """Take the members of these folds only."""
+    overwrite: bool = False
+    """Replace a model that stands there."""
+
+    def run(self) -> int:
+        """Write the model."""
+        from mapping_stroke.experiment.models import pack_model
+
+        bundle = pack_model(self.model, self.output, self.labels, self.schemes, self.folds, overwrite=self.overwrite)
+        return _tell(bundle.path)
+
+
+Action = (
+    Annotated[List, subcommand("list")]
+    | Annotated[Show, subcommand("show")]
+    | Annotated[Verify, subcommand("verify")]
+    | Annotated[Import, subcommand("import")]
+    | Annotated[Export, subcommand("export")]
+    | Annotated[Pack, subcommand("pack")]
+)
+
+
+@dataclass(frozen=True)
+class Models:
+    """List, show, check, pack, import and export models."""
+
+    action: Action
+
+    def run(self) -> int:
+        """Do what was asked."""
+        return self.action.run()
+
+
+def _tell(path: Path) -> int:
+    """Show the model that was written, and name it last."""
+    from mapping_stroke.console import name_files, say
+    from mapping_stroke.experiment.model_facts import summarise_model
+    from mapping_stroke.networks.bundle import open_bundle
+
+    say(summarise_model(open_bundle(path)))
+    name_files("Model", path)
+    return 0

@@ -1,0 +1,110 @@
+"""Models of other programs: into one bundle, and out again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mapping_stroke.console import say, track
+from mapping_stroke.errors import BundleError, ConfigError
+from mapping_stroke.experiment.model_labels import ModelLabels
+from mapping_stroke.experiment.models import relabel, write_with_progress
+from mapping_stroke.interop.export_nnunet_v2 import differences, write_nnunet_v2
+from mapping_stroke.interop.nnunet import ImportedModel, read_nnunet
+from mapping_stroke.networks.bundle import Bundle, BundleCard, BundleMember, open_bundle
+from mapping_stroke.networks.spec import Weights
+
+
+@dataclass(frozen=True)
+class ImportConfig:
+    """How folders of nnU-Net are read."""
+
+    schemes: tuple[str, ...] = ()
+    """What to call the members of each folder, one name for each; empty to guess."""
+    orientation: str = "RAS"
+    """Where the axes of the training scans pointed."""
+    checkpoint: str = "final"
+    """`final`, `best` or `latest`."""
+
+
+def import_models(
+    sources: Sequence[Path], target: Path, labels: ModelLabels, config: ImportConfig, *, overwrite: bool = False
+) -> Bundle:
+    """Read nnU-Net's result folders, all their folds, into one model.
+
+    Args:
+        sources: Folders, see `read_nnunet`; the members keep their order.
+        target: See `write_bundle`.
+        labels: What to say about the model; the name is that of `target` unless given.
+        config: Names, orientation, checkpoint.
+        overwrite: Replace a model that stands there.
+
+    Raises:
+        ConfigError: The names are not as many as the folders, or there is no folder.
+        BundleError: A folder cannot be read, two have members of one name, or they are averaged in different ways.
+    """
+    names: list[str | None] = [*config.schemes] or [None] * len(sources)
+    if not sources or len(names) != len(sources):
+        raise ConfigError(
+            f"got {len(sources)} folders and {len(config.schemes)} names; give --scheme one name for each folder"
+        )
+    models = [
+        read_nnunet(source, scheme=name, orientation=config.orientation, checkpoint=config.checkpoint)
+        for source, name in zip(sources, names, strict=True)
+    ]
+    _require_one_average(sources, models)
+    _require_different_members(sources, models)
+    places = [(model, number) for model in models for number in range(len(model.members))]
+    members = tuple(BundleMember(model.members[number]) for model, number in places)
+    by_name = {member.card.name: place for member, place in zip(members, places, strict=True)}
+    description = "\n".join(dict.fromkeys(model.description for model in models))
+    card = BundleCard(target.stem, members, models[0].average, description=description)
+
+    def weights(member: BundleMember) -> Weights:
+        model, number = by_name[member.card.name]
+        return model.weights(number)
+
+    return write_with_progress(target, relabel(card, labels), weights, overwrite=overwrite)
+
+
+def export_model(model: str | Path, folder: Path) -> list[Path]:
+    """Write a model as nnU-Net v2's result folders, telling what that program will do differently.
+
+    Args:
+        model: See `open_bundle`.
+        folder: What nnU-Net may take as `nnUNet_results`; the model gets a folder of its own in there.
+
+    Returns:
+        The result folders.
+
+    Raises:
+        BundleError: There is no such model, it has no equivalent there, or its folder is there already.
+    """
+    bundle = open_bundle(model)
+    progress = track(bundle.card.members, "Exporting", len(bundle.card.members))
+    written = write_nnunet_v2(bundle.card, lambda _: bundle.read_weights(next(progress)), folder)
+    for _ in progress:
+        pass  # all are done: this ends the bar
+    for difference in differences(bundle.card):
+        say(f"Note: {difference}")
+    return written
+
+
+def _require_one_average(sources: Sequence[Path], models: Sequence[ImportedModel]) -> None:
+    for source, model in zip(sources, models, strict=True):
+        if model.average != models[0].average:
+            raise BundleError(
+                f"{source}: its members are averaged as {model.average}, those of {sources[0]} as {models[0].average}; "
+                "import them into two models"
+            )
+
+
+def _require_different_members(sources: Sequence[Path], models: Sequence[ImportedModel]) -> None:
+    first: dict[str, Path] = {}
+    for source, model in zip(sources, models, strict=True):
+        for card in model.members:
+            if card.name in first:
+                raise BundleError(
+                    f"{source}: has a member {card.name}, as {first[card.name]} has; give --scheme a name for each "
+                    "folder"
+                )
+            first[card.name] = source

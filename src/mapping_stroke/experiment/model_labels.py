@@ -1,0 +1,22 @@
+"""What a person says about a model when it is packed."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ModelLabels:
+    """Facts for the card of a model; what is left out stays as the source has it."""
+
+    name: str = ""
+    """What to call the model, in one line."""
+    description: str = ""
+    """What it is for, and how it was made."""
+    training_data: str = ""
+    """The scans that it was trained on: data set, version, number, selection."""
+    licence: str = ""
+    """Under what terms others may use it, such as `CC-BY-4.0`."""
+    citation: str = ""
+    """What to cite."""
+    rule: Literal["keep", "mapping", "challenge", "paper", "none"] = "keep"
+    """Store the thresholds of this post-processing rule as the model's own; `keep` leaves them as they are."""

@@ -1,0 +1,140 @@
+"""Models on disk: find them, check them, and pack the members of a run into one that can be shared."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+
+from mapping_stroke.console import say, track, warn
+from mapping_stroke.errors import BundleError
+from mapping_stroke.experiment.model_labels import ModelLabels
+from mapping_stroke.networks.archive import SUFFIX
+from mapping_stroke.networks.bundle import (
+    BUNDLE_FILE,
+    Bundle,
+    BundleCard,
+    BundleMember,
+    bundled_models,
+    has_member,
+    open_bundle,
+    write_bundle,
+)
+from mapping_stroke.networks.member_folder import CARD_FILE
+from mapping_stroke.networks.spec import Weights
+from mapping_stroke.postprocess import find_rule
+
+
+def find_models(folders: Sequence[Path]) -> Iterator[Bundle]:
+    """The models that came with the installation, then those in folders; one that cannot be opened is told.
+
+    Args:
+        folders: Models themselves, or folders that hold models: zips, model folders, and runs with trained members.
+    """
+    found = [*bundled_models(), *(path for folder in folders for path in _models_in(folder))]
+    for path in dict.fromkeys(found):
+        try:
+            yield open_bundle(path)
+        except BundleError as error:
+            warn(str(error))
+
+
+def verify_model(model: str | Path) -> Bundle:
+    """Check the hash of every weight file, and every parameter's name, type, shape and values; problems are told.
+
+    Raises:
+        BundleError: The first problem, and how many there are.
+    """
+    bundle = open_bundle(model)
+    members = bundle.card.members
+    problems = []
+    for member in track(members, "Verifying", len(members)):
+        problems += bundle.find_problems(member)
+    for problem in problems:
+        say(problem)
+    if problems:
+        raise BundleError(problems[0] if len(problems) == 1 else f"{problems[0]} (and {len(problems) - 1} more)")
+    return bundle
+
+
+def pack_model(
+    model: str | Path,
+    target: Path,
+    labels: ModelLabels,
+    schemes: Sequence[str] = (),
+    folds: Sequence[int] = (),
+    *,
+    overwrite: bool = False,
+) -> Bundle:
+    """Write the members of a run, or of another model, as a model that can be shared.
+
+    Args:
+        model: See `open_bundle`.
+        target: See `write_bundle`.
+        labels: What to say about it.
+        schemes: Take the members of these schemes; empty for all.
+        folds: Take the members of these folds; empty for all.
+        overwrite: Replace a model that stands there.
+
+    Raises:
+        BundleError: There is no such model, scheme or fold, or what `write_bundle` raises.
+    """
+    bundle = open_bundle(model)
+    chosen = _choose(bundle, schemes, folds)
+    card = relabel(replace(bundle.card, members=chosen), labels)
+    return write_with_progress(target, card, bundle.read_weights, overwrite=overwrite)
+
+
+def write_with_progress(
+    target: Path, card: BundleCard, weights: Callable[[BundleMember], Weights], *, overwrite: bool
+) -> Bundle:
+    """`write_bundle`, showing how far it is."""
+    progress = track(card.members, "Packing", len(card.members))
+    write_bundle(target, card, lambda _: weights(next(progress)), overwrite=overwrite)
+    for _ in progress:
+        pass  # all are done: this ends the bar
+    return open_bundle(target)
+
+
+def relabel(card: BundleCard, labels: ModelLabels) -> BundleCard:
+    """The card with what the labels say; what they leave out stays."""
+    texts = {field.name: getattr(labels, field.name) for field in fields(labels) if field.name != "rule"}
+    card = replace(card, **{name: text for name, text in texts.items() if text})
+    return card if labels.rule == "keep" else replace(card, postprocess=find_rule(labels.rule))
+
+
+def _choose(bundle: Bundle, schemes: Sequence[str], folds: Sequence[int]) -> tuple[BundleMember, ...]:
+    cards = [member.card for member in bundle.card.members]
+    _require_known("scheme", schemes, list(dict.fromkeys(card.scheme for card in cards)), bundle.path)
+    _require_known("fold", folds, sorted({card.fold for card in cards}), bundle.path)
+    chosen = tuple(
+        member
+        for member in bundle.card.members
+        if (not schemes or member.card.scheme in schemes) and (not folds or member.card.fold in folds)
+    )
+    if not chosen:
+        raise BundleError(f"{bundle.path}: has no member of these schemes and folds; leave --schemes or --folds out")
+    return chosen
+
+
+def _require_known(what: str, wanted: Sequence[object], known: Sequence[object], path: Path) -> None:
+    for one in wanted:
+        if one not in known:
+            raise BundleError(f"{path}: has no {what} {one}; expected some of {', '.join(map(str, known))}")
+
+
+def _models_in(folder: Path) -> list[Path]:
+    """The folder itself where it is a model, otherwise the models right inside it, sorted."""
+    if not folder.exists():
+        raise BundleError(f"{folder}: no such folder; name a folder that holds models")
+    if _is_model(folder):
+        return [folder]
+    if not folder.is_dir():
+        raise BundleError(f"{folder}: is no model, expected a {SUFFIX} file or a folder that holds models")
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and _is_model(path))
+
+
+def _is_model(path: Path) -> bool:
+    if not path.is_dir():
+        return path.suffix == SUFFIX
+    trained = path / "train"
+    has_trained = trained.is_dir() and any(trained.rglob(CARD_FILE))
+    return (path / BUNDLE_FILE).is_file() or has_member(path) or has_trained
