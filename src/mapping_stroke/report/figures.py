@@ -197,7 +197,7 @@ def draw_segmentation(
     """
     viewer = view(scan)
     turned, lesion, likely = viewer.turn(scan.voxels), viewer.turn(mask), viewer.turn(probability)
-    places = [viewer.locate((row.x_mm, row.y_mm, row.z_mm)) for row in lesions]
+    places = [viewer.locate((row.x_mm, row.y_mm, row.z_mm)) for row in lesions[:LISTED_LESIONS]]
     indices = _choose_slices([place[2] for place in places], viewer)
     figure = new_figure(1.9 * len(indices) + 3.4, 5.0, dark=True)
     grid = figure.subplots(2, len(indices) + 1, squeeze=False, width_ratios=[1.9] * len(indices) + [3.3])
@@ -206,7 +206,7 @@ def draw_segmentation(
             show_slice(axes, cut(turned, index), viewer)
         above.set_title(f"z = {viewer.z_mm(index):.0f} mm", fontsize=8, color=PALE)
         outline(above, cut(lesion, index), OUTLINE)
-        for number, (x, y, z) in enumerate(places[:LISTED_LESIONS], start=1):
+        for number, (x, y, z) in enumerate(places, start=1):
             if z == index:
                 at = (turned.shape[0] - 1 - x, turned.shape[1] - 1 - y)
                 above.annotate(str(number), at, (7, 7), textcoords="offset points", fontsize=8, color=OUTLINE)
