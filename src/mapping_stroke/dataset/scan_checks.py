@@ -116,7 +116,7 @@ def _share_alike(voxels: Voxels, inside: Bool[np.ndarray, "x y z"], axis: int) -
     ahead, behind = ((slice(None),) * axis + (part,) for part in (slice(1, None), slice(None, -1)))
     both = inside[ahead] & inside[behind]
     alike = (voxels[ahead] == voxels[behind]) & both
-    return float(np.count_nonzero(alike) / max(np.count_nonzero(both), 1))
+    return int(np.count_nonzero(alike)) / max(int(np.count_nonzero(both)), 1)
 
 
 def _extent_warnings(extent_mm: list[float]) -> list[str]:
