@@ -47,3 +47,26 @@ def test_a_terminal_gets_a_bar_that_goes_away(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(console, "out", Console(file=screen, force_terminal=True, width=100))
     assert list(console.track("abcd", "predict", 4)) == list("abcd")
     assert "predict" in screen.getvalue()
+
+
+def test_parts_of_a_scan_move_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(console, "out", Console(file=screen, force_terminal=True, width=100))
+    with console.progress("Segmenting", 2) as show:
+        show(0.5, "p01")
+        show(2, "p02")
+    assert "Segmenting p02" in screen.getvalue()
+    assert "100%" in screen.getvalue()
+
+
+def test_parts_of_a_scan_are_told_in_a_log(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    clock = iter([0.0, 4.0, 12.0, 16.0, 25.0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    with console.progress("Segmenting", 2) as show:
+        for done, name in ((0.1, "p01"), (0.5, "p01"), (1.0, "p01"), (2.0, "p02")):
+            show(done, name)
+    assert capsys.readouterr().out == "Segmenting p01: 25%, about 36 s left\n"
+
+
+def test_one_thing_is_no_plural() -> None:
+    assert [console.counted(number, "scan") for number in (0, 1, 2)] == ["0 scans", "1 scan", "2 scans"]

@@ -26,3 +26,15 @@ def test_gpus_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"card {index}")
     assert environment.describe_environment()["gpu"] == "card 0, card 1"
+
+
+def test_no_gpu_is_looked_for_where_none_is_used() -> None:
+    assert "gpu" not in environment.describe_environment(gpu=False)
+
+
+def test_peak_memory_is_told_in_bytes() -> None:
+    before = environment.peak_memory_bytes()
+    held = bytearray(before // 2)
+    assert environment.peak_memory_bytes() > 1.2 * before
+    del held
+    assert environment.peak_memory_bytes() > 1.2 * before

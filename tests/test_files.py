@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mapping_stroke.errors import FileError
+from mapping_stroke.errors import FileError, ResourceError
 from mapping_stroke.files import (
     fingerprint,
     list_files,
@@ -156,7 +156,9 @@ def test_room_is_asked_of_the_disk_that_a_folder_will_lie_on(tmp_path: Path, mon
 
     monkeypatch.setattr(shutil, "disk_usage", disk_usage)
     require_space(tmp_path / "new" / "folder", 1.9e6)
-    with pytest.raises(FileError, match=r"folder: has room for 2 MB, about 3 MB are needed; free some space, or give"):
+    with pytest.raises(
+        ResourceError, match=r"folder: has room for 2 MB, about 3 MB are needed; free some space, or give"
+    ):
         require_space(tmp_path / "new" / "folder", 3e6)
     assert asked == [tmp_path, tmp_path]
 

@@ -1,11 +1,20 @@
 """Whose folder is it: claiming, resuming, refusing."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from mapping_stroke.errors import CaseError, RunFolderError
-from mapping_stroke.run_folder import RunFolder, claim_folder, claimed, is_run_folder, read_identity, require_claimable
+from mapping_stroke.run_folder import (
+    RunFolder,
+    claim_folder,
+    claimed,
+    is_run_folder,
+    read_identity,
+    require_claimable,
+    write_record,
+)
 
 IDENTITY = {"command": "prepare", "data": "/data/atlas", "sizes": (1, 2)}
 
@@ -24,6 +33,18 @@ def test_the_same_work_goes_on_where_it_was(tmp_path: Path) -> None:
     claim_folder(tmp_path / "run", dict(reversed(IDENTITY.items())))
     claim_folder(tmp_path / "run", IDENTITY, overwrite=True)
     assert (tmp_path / "run" / "result").exists()
+
+
+def test_what_a_run_did_does_not_decide_whose_folder_it_is(tmp_path: Path) -> None:
+    claim_folder(tmp_path / "run", IDENTITY)
+    write_record(tmp_path / "run", {"status": "running"})
+    write_record(tmp_path / "run", {"status": "done"})
+    claim_folder(tmp_path / "run", IDENTITY)
+    written = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert written == {"format": 1, **IDENTITY, "sizes": [1, 2], "record": {"status": "done"}}
+    assert "record" not in read_identity(tmp_path / "run")
+    with pytest.raises(RunFolderError, match=r"differs in seed\)"):
+        claim_folder(tmp_path / "run", IDENTITY | {"seed": 1})
 
 
 def test_other_work_is_refused_and_says_what_differs(tmp_path: Path) -> None:

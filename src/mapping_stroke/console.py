@@ -1,12 +1,21 @@
 """What a person sees while it runs: lines, progress with time left, and the files that were written."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 T = TypeVar("T")
 
@@ -42,6 +51,36 @@ def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
         yield from _track_on_terminal(items, what, total)
     else:
         yield from _track_in_log(items, what, total)
+
+
+@contextmanager
+def progress(what: str, total: float) -> Iterator[Callable[[float, str], None]]:
+    """Yield a function that shows how much of `total` is done, a fraction too, and of what, with the time left.
+
+    On a terminal a bar moves; in a log a plain line is written every `SECONDS_BETWEEN_LINES`.
+    """
+    if out.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+        with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=out, transient=True) as bar:
+            task = bar.add_task(what, total=total)
+            yield lambda done, name: bar.update(task, completed=done, description=f"{what} {name}")
+        return
+    start = last = time.monotonic()
+
+    def tell(done: float, name: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES and 0 < done < total:
+            left = duration((now - start) / done * (total - done))
+            say(f"{what} {name}: {done / total:.0%}, about {left} left")
+            last = now
+
+    yield tell
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts, such as `1 scan` or `3 scans`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

@@ -2,11 +2,13 @@
 
 import os
 import platform
+import sys
 from importlib.metadata import PackageNotFoundError, version
 
 PACKAGES = (
     "mapping-stroke",
     "torch",
+    "openvino",
     "lightning-fabric",
     "dynamic-network-architectures",
     "numpy",
@@ -18,16 +20,32 @@ PACKAGES = (
 """The packages whose versions can move a result."""
 
 
-def describe_environment() -> dict[str, str]:
-    """Versions of Python and of `PACKAGES`, the operating system, the processor and the GPUs, as text."""
+def describe_environment(*, gpu: bool = True) -> dict[str, str]:
+    """Versions of Python and of `PACKAGES`, the operating system, the processor and the GPUs, as text.
+
+    Args:
+        gpu: Name the GPUs; that loads torch, which takes seconds where it is not loaded yet.
+    """
     return {
         "python": platform.python_version(),
         **{package: _version(package) for package in PACKAGES},
         "system": platform.platform(),
         "processor": _processor(),
         "cores": str(os.cpu_count()),
-        "gpu": _gpu(),
+        **({"gpu": _gpu()} if gpu else {}),
     }
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has held so far."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _version(package: str) -> str:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mapping_stroke.errors import FileError
+from mapping_stroke.errors import FileError, ResourceError
 
 PARTIAL = ".partial-"
 """How the name of a file or folder starts that is not whole yet, or never became whole."""
@@ -40,11 +40,11 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def require_space(folder: Path, needed_bytes: float) -> None:
-    """Raise `FileError` unless that many bytes can still be written into a folder, which need not exist yet."""
+    """Raise `ResourceError` unless that many bytes can still be written into a folder, which need not exist yet."""
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     free_bytes = shutil.disk_usage(there).free
     if needed_bytes > free_bytes:
-        raise FileError(
+        raise ResourceError(
             f"{folder}: has room for {free_bytes / 1e6:.0f} MB, about {needed_bytes / 1e6:.0f} MB are needed; "
             "free some space, or give an output folder on another disk"
         )

@@ -15,6 +15,8 @@ OWNER_FILE = "run.json"
 FORMAT_VERSION = 1
 COMMAND_KEYS = ("kind", "command")
 """What of an identity tells which command's work it is."""
+RECORD_KEY = "record"
+"""Beside the identity, what a run did: it decides nothing."""
 
 ENSEMBLE = "ensemble"
 """The method whose maps are the mean over all schemes; its masks are P > 0.5."""
@@ -163,6 +165,11 @@ def claimed(
         raise
 
 
+def write_record(path: Path, record: Mapping[str, object]) -> None:
+    """Keep what a run did beside the identity of its claimed folder."""
+    write_json(path / OWNER_FILE, {**read_identity(path), RECORD_KEY: record})
+
+
 def require_claimable(path: Path, identity: Mapping[str, object], *, overwrite: bool = False) -> None:
     """Raise what `claim_folder` would raise for the same arguments, before long work; nothing is written or removed."""
     there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
@@ -203,4 +210,4 @@ def read_identity(path: Path) -> dict[str, object]:
         raise RunFolderError(f"{owner}: is damaged ({error.__cause__}); use a new output folder") from error
     if not isinstance(identity, dict):
         raise RunFolderError(f"{owner}: expected a JSON object; use a new output folder")
-    return identity
+    return {name: value for name, value in identity.items() if name != RECORD_KEY}
