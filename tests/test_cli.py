@@ -10,7 +10,7 @@ from mapping_stroke.errors import CaseError
 
 STAGES = (
     "simulate", "prepare", "folds", "train", "predict", "postprocess", "evaluate", "report",
-    "segment", "rank", "demo", "bench", "info",
+    "segment", "models", "rank", "demo", "bench", "info",
 )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import re
 import shlex
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -75,13 +76,32 @@ def test_every_command_has_its_section_in_the_reference() -> None:
     ]
 
 
-@pytest.mark.parametrize("command", cli.COMMANDS, ids=lambda command: command.__name__)
-def test_the_reference_names_every_argument_and_no_other(command: type) -> None:
+def described_calls() -> dict[str, type]:
+    """Every command, and every action of a command that has several, by what one types."""
+    calls: dict[str, type] = {}
+    for command in cli.COMMANDS:
+        name, hints = command.__name__.lower(), get_type_hints(command)
+        calls |= {f"{name} {action.__name__.lower()}": action for action in get_args(hints.get("action"))}
+        if "action" not in hints:
+            calls[name] = command
+    return calls
+
+
+def argument_names(command: type) -> set[str]:
+    """The arguments, with those of settings inside settings."""
+    names: set[str] = set()
+    for name, hint in get_type_hints(command).items():
+        names |= argument_names(hint) if dataclasses.is_dataclass(hint) else {name}
+    return names
+
+
+@pytest.mark.parametrize(("call", "command"), described_calls().items(), ids=described_calls())
+def test_the_reference_names_every_argument_and_no_other(call: str, command: type) -> None:
     text = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
-    section = text.partition(f"## `mapping {command.__name__.lower()}`")[2].partition("\n## ")[0]
+    section = re.split(r"^##", text.partition(f"## `mapping {call}`\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
     rows = set(re.findall(r"^\| (`--[a-z-]+`|[A-Z_]+)", section, re.MULTILINE))
-    options = {f"`--{field.name.replace('_', '-')}`" for field in dataclasses.fields(command)}
-    positional = {field.name.upper() for field in dataclasses.fields(command)}
+    options = {f"`--{name.replace('_', '-')}`" for name in argument_names(command)}
+    positional = {name.upper() for name in argument_names(command)}
     assert len(rows) == len(options)
     assert rows <= options | positional
 

@@ -8,6 +8,7 @@ from mapping_stroke.console import say, track
 from mapping_stroke.errors import BundleError, ConfigError
 from mapping_stroke.experiment.model_labels import ModelLabels
 from mapping_stroke.experiment.models import relabel, write_with_progress
+from mapping_stroke.files import require_space
 from mapping_stroke.interop.export_nnunet_v2 import differences, write_nnunet_v2
 from mapping_stroke.interop.nnunet import ImportedModel, read_nnunet
 from mapping_stroke.networks.bundle import Bundle, BundleCard, BundleMember, open_bundle
@@ -80,6 +81,7 @@ def export_model(model: str | Path, folder: Path) -> list[Path]:
         BundleError: There is no such model, it has no equivalent there, or its folder is there already.
     """
     bundle = open_bundle(model)
+    require_space(folder, bundle.size_bytes)
     progress = track(bundle.card.members, "Exporting", len(bundle.card.members))
     written = write_nnunet_v2(bundle.card, lambda _: bundle.read_weights(next(progress)), folder)
     for _ in progress:

@@ -6,7 +6,6 @@ that is read can execute code, and a zip is read in place. A run folder, or a fo
 
 import hashlib
 import json
-import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from mapping_stroke.errors import BundleError
-from mapping_stroke.files import remove, written_whole
+from mapping_stroke.files import remove, require_space, written_whole
 from mapping_stroke.networks.archive import SUFFIX, add_entry, read_entry
 from mapping_stroke.networks.cards import BundleCard, BundleMember, MemberCard
 from mapping_stroke.networks.member_folder import WEIGHTS_FILE, find_members, has_member, read_card
@@ -141,10 +140,11 @@ def write_bundle(
         overwrite: Replace a model that stands there; anything else is never replaced.
 
     Raises:
-        BundleError: Something stands there, there is no room on the disk, or weights do not fit their network.
+        BundleError: Something stands there, or weights do not fit their network.
+        FileError: There is no room on the disk.
     """
     _require_free(target, overwrite=overwrite)
-    _require_room(target, card)
+    require_space(target.parent, sum(4 * count_parameters(m.card.network) + 100_000 for m in card.members))
     with written_whole(target) as partial:
         with _entries(partial, is_zip=target.suffix == SUFFIX) as put:
             members = tuple(_put_member(put, member, weights(member)) for member in card.members)
@@ -227,13 +227,3 @@ def _require_free(target: Path, *, overwrite: bool) -> None:
         for other in (file.relative_to(target).as_posix() for file in others):
             if other not in own:
                 raise BundleError(f"{target}: holds {other}, which is no part of a model; give another name")
-
-
-def _require_room(target: Path, card: BundleCard) -> None:
-    needed = sum(4 * count_parameters(member.card.network) + 100_000 for member in card.members)
-    there = next(folder for folder in target.absolute().parents if folder.exists())
-    free = shutil.disk_usage(there).free
-    if free < needed:
-        raise BundleError(
-            f"{target}: needs {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; make room or give another folder"
-        )
