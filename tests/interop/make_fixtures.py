@@ -54,6 +54,12 @@ V2_MODELS = {
 
 
 def make_v1(folder: Path, trainer_name: str, plans: dict[str, Any]) -> nn.Module:
+    """Write a folder as v1's trainer does; the network predicts its finest output."""
+    network: nn.Module = make_v1_trainer(folder, trainer_name, plans).network
+    return network
+
+
+def make_v1_trainer(folder: Path, trainer_name: str, plans: dict[str, Any]) -> Any:
     from nnunet.training.model_restore import recursive_find_python_class
     from nnunet.training.network_training.nnUNetTrainer import nnUNetTrainer
 
@@ -79,16 +85,20 @@ def make_v1(folder: Path, trainer_name: str, plans: dict[str, Any]) -> nn.Module
     network.do_ds = False
     if hasattr(network, "decoder"):
         network.decoder.deep_supervision = False
-    return network
+    return trainer
 
 
-def v1_plans(kernels: list[list[int]], transpose: list[int], *, resenc: bool) -> dict[str, Any]:
+def v1_plans(
+    kernels: list[list[int]], transpose: list[int], *, resenc: bool, patch: int = 16, features: int = 1
+) -> dict[str, Any]:
     """What v1's planner writes, in its types."""
-    pools = [[1, 2, 2], [2, 2, 2]] if kernels is ANISOTROPIC else [[2, 2, 2], [2, 2, 2]]
+    pools = [[2, 2, 2]] * (len(kernels) - 1)
+    if kernels is ANISOTROPIC:
+        pools[0] = [1, 2, 2]
     stage = {
         "batch_size": 2,
-        "num_pool_per_axis": [2, 2, 2],
-        "patch_size": np.array([16, 16, 16]),
+        "num_pool_per_axis": [len(kernels) - 1] * 3,
+        "patch_size": np.array([patch] * 3),
         "median_patient_size_in_voxels": np.array([18, 18, 18]),
         "current_spacing": np.array([1.0, 1.0, 1.0]),
         "original_spacing": np.array([1.0, 1.0, 1.0]),
@@ -97,7 +107,8 @@ def v1_plans(kernels: list[list[int]], transpose: list[int], *, resenc: bool) ->
         "conv_kernel_sizes": kernels,
     }
     if resenc:
-        stage |= {"num_blocks_encoder": (1, 1, 2), "num_blocks_decoder": (1, 1)}
+        blocks = (1, 2, 3, 4, 4, 4) if len(kernels) == 6 else (1, 1, 2)
+        stage |= {"num_blocks_encoder": blocks, "num_blocks_decoder": (1,) * (len(kernels) - 1)}
     return {
         "num_stages": 1,
         "num_modalities": 1,
@@ -110,7 +121,7 @@ def v1_plans(kernels: list[list[int]], transpose: list[int], *, resenc: bool) ->
         "preprocessed_data_folder": "nnUNet_preprocessed",
         "num_classes": 1,
         "all_classes": [1],
-        "base_num_features": 1,
+        "base_num_features": features,
         "use_mask_for_norm": OrderedDict([(0, np.bool_(True))]),
         "keep_only_largest_region": None,
         "min_region_size_per_class": None,
@@ -125,6 +136,7 @@ def v1_plans(kernels: list[list[int]], transpose: list[int], *, resenc: bool) ->
 
 
 def make_v2(folder: Path, trainer_name: str, plans: dict[str, Any]) -> nn.Module:
+    """Write a folder as v2's trainer does; the network predicts its finest output."""
     from batchgenerators.utilities.file_and_folder_operations import save_json
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
