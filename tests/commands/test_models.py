@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+import torch
 
 from mapping_stroke.cli import main
 from mapping_stroke.files import sha256
@@ -323,6 +324,20 @@ def test_an_imported_model_goes_back_to_nnunet(
     assert "is there already" in refusal(
         capsys, "export", tmp_path / "a.mapping", "--to", "nnunetv2", "-o", tmp_path / "results"
     )
+
+
+def test_every_member_is_exported_with_its_own_weights_in_whatever_order_they_are(tmp_path: Path) -> None:
+    cards = [member_card(scheme, fold) for fold in (0, 1) for scheme in ("default", "residual")]
+    bundle = write_model(tmp_path / "a.mapping", *cards)
+    assert models("export", bundle.path, "-o", tmp_path / "results") == 0
+    for member in bundle.card.members:
+        (path,) = (tmp_path / "results").rglob(
+            f"*Mapping{member.card.scheme.title()}Plans*/fold_{member.card.fold}/checkpoint_final.pth"
+        )
+        stored = torch.load(path, weights_only=True)["network_weights"]
+        for name, value in bundle.read_weights(member).items():
+            turned = value.transpose(0, 1, 4, 3, 2) if value.ndim == 5 else value
+            assert np.array_equal(stored[name].numpy(), turned)
 
 
 def test_what_export_changes_is_told(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

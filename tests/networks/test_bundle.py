@@ -15,7 +15,7 @@ import safetensors.numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapping_stroke.errors import BundleError, FileError
+from mapping_stroke.errors import BundleError, MappingError
 from mapping_stroke.files import sha256
 from mapping_stroke.networks import bundle as module
 from mapping_stroke.networks.bundle import Bundle, BundleCard, BundleMember, open_bundle, write_bundle
@@ -180,6 +180,7 @@ def put(place: str, value: object) -> Callable[[Any], None]:
         (put("name", "a\nb"), r"cannot be the name of a model"),
         (put("licence", "\x1b[2J"), r"card.licence is .*expected printable text"),
         (put("members.0.fold", "0"), r"card.members\[0\].card.fold is '0', expected a whole number"),
+        (put("members.0.fold", -1), r"default: its fold is -1, expected 0 to 9999"),
         (put("members.0.fold", True), r"fold is True, expected a whole number"),
         (put("members.0.scheme", "../up"), r"'../up' cannot be the name of a scheme"),
         (put("members.0.patch", [8, 8]), r"patch is \[8, 8\], expected 3 entries"),
@@ -434,6 +435,11 @@ def test_a_model_is_replaced_only_when_asked(target: Path) -> None:
         assert [path.name for path in (target / "weights").iterdir()] == ["default_fold_0.safetensors"]
 
 
+def test_an_empty_folder_may_become_a_model(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    assert len(write_model(tmp_path / "model").card.members) == 2
+
+
 def test_a_model_can_be_packed_over_itself(target: Path) -> None:
     bundle = write_model(target)
     before = bundle.sha256
@@ -459,6 +465,6 @@ def test_a_model_folder_that_holds_other_files_is_not_replaced(folder: Path) -> 
 
 def test_a_disk_without_room_is_told_before_anything_is_written(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
-    with pytest.raises(FileError, match="has room for 0 MB"):
+    with pytest.raises(MappingError, match="has room for 0 MB"):
         write_model(target)
     assert list(target.parent.iterdir()) == []

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mapping_stroke.console import say, track
+from mapping_stroke.console import say
 from mapping_stroke.errors import BundleError, ConfigError
 from mapping_stroke.experiment.model_labels import ModelLabels
-from mapping_stroke.experiment.models import relabel, write_with_progress
+from mapping_stroke.experiment.models import relabel, told, write_with_progress
 from mapping_stroke.files import require_space
 from mapping_stroke.interop.export_nnunet_v2 import differences, write_nnunet_v2
 from mapping_stroke.interop.nnunet import ImportedModel, read_nnunet
@@ -82,10 +82,8 @@ def export_model(model: str | Path, folder: Path) -> list[Path]:
     """
     bundle = open_bundle(model)
     require_space(folder, bundle.size_bytes)
-    progress = track(bundle.card.members, "Exporting", len(bundle.card.members))
-    written = write_nnunet_v2(bundle.card, lambda _: bundle.read_weights(next(progress)), folder)
-    for _ in progress:
-        pass  # all are done: this ends the bar
+    with told(bundle.read_weights, bundle.card, "Exporting") as weights:
+        written = write_nnunet_v2(bundle.card, weights, folder)
     for difference in differences(bundle.card):
         say(f"Note: {difference}")
     return written

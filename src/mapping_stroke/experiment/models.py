@@ -1,6 +1,7 @@
 """Models on disk: find them, check them, and pack the members of a run into one that can be shared."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from mapping_stroke.networks.bundle import (
 from mapping_stroke.networks.member_folder import CARD_FILE
 from mapping_stroke.networks.spec import Weights
 from mapping_stroke.postprocess import find_rule
+
+ReadWeights = Callable[[BundleMember], Weights]
 
 
 def find_models(folders: Sequence[Path]) -> Iterator[Bundle]:
@@ -83,15 +86,24 @@ def pack_model(
     return write_with_progress(target, card, bundle.read_weights, overwrite=overwrite)
 
 
-def write_with_progress(
-    target: Path, card: BundleCard, weights: Callable[[BundleMember], Weights], *, overwrite: bool
-) -> Bundle:
+def write_with_progress(target: Path, card: BundleCard, weights: ReadWeights, *, overwrite: bool) -> Bundle:
     """`write_bundle`, showing how far it is."""
-    progress = track(card.members, "Packing", len(card.members))
-    write_bundle(target, card, lambda _: weights(next(progress)), overwrite=overwrite)
-    for _ in progress:
-        pass  # all are done: this ends the bar
+    with told(weights, card, "Packing") as weights_told:
+        write_bundle(target, card, weights_told, overwrite=overwrite)
     return open_bundle(target)
+
+
+@contextmanager
+def told(weights: ReadWeights, card: BundleCard, what: str) -> Iterator[ReadWeights]:
+    """Yield a function that gives the same weights, and shows for how many members it was asked."""
+    progress = track(card.members, what, len(card.members))
+
+    def read(member: BundleMember) -> Weights:
+        next(progress)
+        return weights(member)
+
+    yield read
+    list(progress)  # all are done: this ends the bar
 
 
 def relabel(card: BundleCard, labels: ModelLabels) -> BundleCard:

@@ -20,7 +20,8 @@ from mapping_stroke.experiment.pseudo_labels import label_unlabelled, pseudo_arr
 from mapping_stroke.files import fingerprint, read_object, write_csv, write_json
 from mapping_stroke.inference.devices import choose_device
 from mapping_stroke.networks.bundle import MemberCard, has_member
-from mapping_stroke.networks.member import write_member
+from mapping_stroke.networks.member_folder import write_member
+from mapping_stroke.networks.unet import unet_weights
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.training.checkpoint import resume_from, write_checkpoint
 from mapping_stroke.training.engine import start_engine
@@ -164,7 +165,7 @@ def _train_member(
     if resume_from(folder / "checkpoint.pt", state, plan.recipe):
         say(f"{plan.name}: going on after epoch {len(state.epochs)}")
     _run_epochs(folder, plan, state, (training, validation), device)
-    write_member(folder, state.network, _card(plan, state.epochs))
+    write_member(folder, unet_weights(state.network), _card(plan, state.epochs))
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return folder
 

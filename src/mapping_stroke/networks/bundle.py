@@ -141,7 +141,7 @@ def write_bundle(
 
     Raises:
         BundleError: Something stands there, or weights do not fit their network.
-        FileError: There is no room on the disk.
+        ResourceError: There is no room on the disk.
     """
     _require_free(target, overwrite=overwrite)
     require_space(target.parent, sum(4 * count_parameters(m.card.network) + 100_000 for m in card.members))

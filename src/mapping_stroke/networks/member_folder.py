@@ -1,16 +1,33 @@
 """A trained network on disk, as training leaves it: weights, and a card that says how to build and feed it."""
 
+import hashlib
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mapping_stroke.errors import BundleError, ConfigError
-from mapping_stroke.files import read_json
+from mapping_stroke.files import read_json, write_json, written_whole
 from mapping_stroke.networks.cards import MemberCard
+from mapping_stroke.networks.spec import Weights
 from mapping_stroke.networks.typed_json import read_typed
+from mapping_stroke.networks.weights import weights_to_bytes
 
 FORMAT_VERSION = 1
 CARD_FILE = "member.json"
 WEIGHTS_FILE = "weights.safetensors"
+
+
+def write_member(folder: Path, weights: Weights, card: MemberCard) -> None:
+    """Write weights, then the card that names their hash: a folder with a card is complete.
+
+    Raises:
+        BundleError: The weights are not those of the card's network, or hold NaN or infinity.
+    """
+    content = weights_to_bytes(weights, card.network, str(folder))
+    with written_whole(folder / WEIGHTS_FILE) as partial:
+        partial.write_bytes(content)
+    weights_sha256 = hashlib.sha256(content).hexdigest()
+    write_json(folder / CARD_FILE, {"format": FORMAT_VERSION, "weights_sha256": weights_sha256, **asdict(card)})
 
 
 def has_member(folder: Path) -> bool:

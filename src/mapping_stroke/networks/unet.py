@@ -47,6 +47,11 @@ def load_unet(spec: NetworkSpec, weights: Weights) -> nn.Module:
     return network.eval()
 
 
+def unet_weights(network: nn.Module) -> Weights:
+    """The parameters of a network, each once, as `load_unet` takes them; they share memory with one on the CPU."""
+    return {name: value.detach().cpu().numpy() for name, value in network.named_parameters()}
+
+
 def set_deep_supervision(network: nn.Module, *, enabled: bool) -> None:
     """Choose between a list of logits at every resolution (training) and the finest alone (prediction)."""
     decoder: Any = network.decoder
