@@ -9,8 +9,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ORACLES := .oracles
 
-.PHONY: help setup demo test test-all check format bench docs
+.PHONY: help setup demo test test-all check format bench oracles docs
 
 help: ## List these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -51,10 +52,20 @@ format: setup ## Mend what ruff can mend
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: setup ## Measure post-processing, scoring and folds beside the reference ways
+bench: setup oracles ## Measure each stage beside the reference way
 	$(BIN)/mapping bench postprocess
 	$(BIN)/mapping bench score
 	$(BIN)/mapping bench folds
+	$(BIN)/mapping bench inference --nnunet $(ORACLES)/bin
+
+# Compared with, never imported by the package. nnunet 1.7.1 asks for an old numpy that it does not need.
+oracles: $(ORACLES)/.installed ## Install nnU-Net, v1 and v2, into .oracles, to be compared with
+
+$(ORACLES)/.installed: constraints.txt
+	@test -x $(ORACLES)/bin/python || $(PYTHON) -m venv $(ORACLES)
+	@$(ORACLES)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e . torch==2.13.0 nnunetv2==2.8.1 medpy
+	@$(ORACLES)/bin/python -m pip install -qq --disable-pip-version-check --no-deps nnunet==1.7.1
+	@touch $@
 
 docs: setup ## Check that links, commands and snippets in the documentation hold
 	$(BIN)/python -m pytest tests/test_docs.py

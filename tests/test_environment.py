@@ -22,6 +22,7 @@ def test_a_package_that_is_absent_is_said_to_be(monkeypatch: pytest.MonkeyPatch)
 def test_gpus_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
+    monkeypatch.setattr(environment, "may_have_gpu", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: f"card {index}")

@@ -4,20 +4,24 @@ import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 PACKAGES = (
     "mapping-stroke",
     "torch",
-    "openvino",
     "lightning-fabric",
     "dynamic-network-architectures",
     "numpy",
+    "openvino",
     "scipy",
     "nibabel",
     "SimpleITK",
     "nilearn",
 )
 """The packages whose versions can move a result."""
+
+DEVICE_FILES = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
+"""Of the drivers on Linux: NVIDIA's, AMD's, and Windows' own within its Linux."""
 
 
 def describe_environment(*, gpu: bool = True) -> dict[str, str]:
@@ -64,7 +68,16 @@ def _processor() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def may_have_gpu() -> bool:
+    """Whether it is worth loading torch, which takes seconds, to ask it for a GPU."""
+    if platform.system() == "Linux":
+        return any(path.exists() for path in DEVICE_FILES)
+    return True
+
+
 def _gpu() -> str:
+    if not may_have_gpu():
+        return "none"
     import torch
 
     if not torch.cuda.is_available():

@@ -1,23 +1,11 @@
-"""Which devices this machine has."""
+"""Which devices torch has here."""
 
-import platform
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mapping_stroke.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
-
-DEVICE_FILES = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
-"""Of the drivers on Linux: NVIDIA's, AMD's, and Windows' own within its Linux."""
-
-
-def may_have_gpu() -> bool:
-    """Whether it is worth loading torch, which takes seconds, to ask it for a GPU."""
-    if platform.system() == "Linux":
-        return any(path.exists() for path in DEVICE_FILES)
-    return True
 
 
 def choose_device(name: str) -> "torch.device":

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Protocol, runtime_checkable
 
+from mapping_stroke.environment import may_have_gpu
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.inference.sliding_window import TileNetwork
 from mapping_stroke.networks.spec import NetworkSpec, Weights
@@ -78,8 +79,6 @@ def _openvino_suits() -> bool:
 
 def _has_gpu() -> bool:
     """Whether torch would find a GPU; without loading torch where none can be (it takes seconds)."""
-    from mapping_stroke.inference.devices import may_have_gpu
-
     if not may_have_gpu():
         return False
     import torch

@@ -46,9 +46,10 @@ class OpenVinoEngine:
 
     def load(self, spec: NetworkSpec, read_weights: Callable[[], Weights]) -> "OpenVinoNetwork":
         """Make a network ready; its weights are read when the shape of its patches is known."""
-        return OpenVinoNetwork(spec, read_weights, self._compile)
+        return OpenVinoNetwork(spec, read_weights, self.compile)
 
-    def _compile(self, model: ov.Model) -> Any:
+    def compile(self, model: ov.Model) -> Any:
+        """Make a graph ready, with this engine's precision and threads."""
         return self._core.compile_model(model, "CPU", self._settings)
 
 

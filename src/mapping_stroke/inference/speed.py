@@ -1,0 +1,37 @@
+"""How fast an engine is on this machine, by a short probe: enough to tell how long a prediction will take."""
+
+import time
+
+import numpy as np
+
+from mapping_stroke.image import Shape
+from mapping_stroke.inference.engines import Engine
+from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
+from mapping_stroke.networks.parameters import parameter_shapes
+from mapping_stroke.networks.spec import NetworkSpec
+
+PROBE = NetworkSpec("plain", (32, 64), (2, 2))
+PROBE_PATCH: Shape = (64, 64, 64)
+LONGEST_S = 1.0
+LOAD_S = 0.5
+"""About what reading and compiling a full-size network takes."""
+
+
+def measure_flop_per_s(engine: Engine) -> float:
+    """Floating-point operations per second of a small U-Net, the best of three tries; takes about a second at most."""
+    rng = np.random.default_rng(0)
+    shapes = parameter_shapes(PROBE)
+    weights = {name: 0.05 * rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
+    network = engine.load(PROBE, lambda: weights)
+    patch = network.put(rng.standard_normal(PROBE_PATCH, dtype=np.float32))
+    seconds: list[float] = []
+    while len(seconds) < 3 and sum(seconds) < LONGEST_S:  # the first time compiles
+        start = time.perf_counter()
+        network.get(network.logits([patch])[0])
+        seconds.append(time.perf_counter() - start)
+    return PROBE.forward_flop(PROBE_PATCH) / min(seconds)
+
+
+def estimate_seconds(ensemble: Ensemble, prepared: PreparedScan, flop_per_s: float) -> float:
+    """About how long `ensemble.predict` will take for a prepared scan, with loading its networks."""
+    return ensemble.flop(prepared) / flop_per_s + LOAD_S * len(ensemble.members)

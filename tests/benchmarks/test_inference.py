@@ -1,0 +1,91 @@
+"""What `mapping bench inference` and `agreement` say; how fast anything is, nobody asks here."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mapping_stroke import cli
+from mapping_stroke.benchmarks import inference
+from mapping_stroke.benchmarks.chip import ChipRates
+from mapping_stroke.benchmarks.commands import BenchError, Cost, Costs, run_command
+from mapping_stroke.benchmarks.inference import InferenceBench, InferenceResult, bench_inference
+from mapping_stroke.benchmarks.inference_text import describe_inference
+from mapping_stroke.image import write_image
+from mapping_stroke.training.schemes import SIZES
+from phantoms import AFFINE, NANO, phantom, write_phantoms
+
+
+def small_bench(folder: Path, cohort: int = 0) -> InferenceBench:
+    write_image(folder / "scan.nii.gz", phantom(0)[0], AFFINE)
+    return InferenceBench(folder / "scan.nii.gz", None, 2, 1, cohort, "cpu", NANO.plain, (16, 16, 16))
+
+
+def test_a_command_is_timed_and_its_memory_told() -> None:
+    cost = run_command([sys.executable, "-c", "x = bytearray(200_000_000)"])
+    assert cost.seconds > 0
+    assert cost.peak_bytes > 200_000_000
+
+
+def test_a_command_that_fails_is_quoted() -> None:
+    with pytest.raises(BenchError, match=r"ended with status 3: why it failed"):
+        run_command([sys.executable, "-c", "print('why it failed'); raise SystemExit(3)"])
+
+
+def test_all_ways_and_a_cohort_are_run(tmp_path: Path) -> None:
+    config = small_bench(tmp_path, cohort=2)
+    result = bench_inference(config)
+    assert [costs.way for costs in result.ours] == ["tiles", "fast", "ensemble"]
+    assert result.reference is None
+    assert len(result.cohort[0]) == 2
+    text = describe_inference(result, config, "mapping bench inference")
+    assert "2 scans in one call" in text
+    assert "| predict |" in text
+
+
+def test_ratios_are_those_of_the_medians() -> None:
+    def costs(way: str, *seconds: float) -> Costs:
+        return Costs(way, tuple(Cost(each, 1e9) for each in seconds))
+
+    ours = (costs("tiles", 10, 10, 100), costs("fast", 5), costs("ensemble", 40))
+    chip = ChipRates("bfloat16", 500e9, 400e9, 2.0)
+    result = InferenceResult(costs("nnunet", 60, 70, 80), ours, {"read": 1.0, "predict": 3.0}, chip, ((), 0.0), 0.0001)
+    text = describe_inference(result, InferenceBench(), "mapping bench inference")
+    assert "| ours, the same member and tiles | 10.0 s | 10.0 s | 100.0 s | 1000 MB | 7.0 | 1.00 |" in text
+    assert "| ours, `fast`: one member, one window | 5.0 s | 5.0 s | 5.0 s | 1000 MB | 14.0 | 1.00 |" in text
+    assert "4 members take **4.00** times as long as one." in text
+    assert "| predict | 3.00 | 75 % |" in text
+    assert "400 GFLOP/s in bfloat16, 80 % of the 500 GFLOP/s" in text
+    assert "differ in 0.0100 % of the voxels" in text
+
+
+def test_an_nnunet_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    write_image(tmp_path / "scan.nii.gz", np.ones((4, 4, 4), np.float32), AFFINE)
+    config = InferenceBench(tmp_path / "scan.nii.gz", tmp_path, network=NANO.plain, patch=(16, 16, 16))
+    with pytest.raises(BenchError, match="no such file; name the folder of nnU-Net v2's commands with --nnunet"):
+        bench_inference(config)
+
+
+def test_the_command_prints_and_writes_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = tuple(Costs(way, (Cost(1.0, 1e9),)) for way in ("tiles", "fast", "ensemble"))
+    result = InferenceResult(None, ours, {"predict": 1.0}, None, ((), 0.0), None)
+    monkeypatch.setattr(inference, "bench_inference", lambda config: result)
+    assert cli.main(["bench", "inference", "-o", str(tmp_path / "result.md")]) == 0
+    assert (tmp_path / "result.md").read_text() in capsys.readouterr().out
+
+
+def test_ways_of_computing_agree_on_trained_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SIZES, "tiny", NANO)
+    run = str(tmp_path / "run")
+    assert cli.main(["prepare", str(write_phantoms(tmp_path / "data", 3, 0)), "-o", run]) == 0
+    assert cli.main(["folds", run, "--number", "3"]) == 0
+    assert cli.main(["train", run, "--size", "tiny", "--schemes", "default", "--folds", "0", "--device", "cpu"]) == 0
+    assert cli.main(["bench", "agreement", run, "--device", "cpu", "-o", str(tmp_path / "result.md")]) == 0
+    rows = [line.split("|")[1:-1] for line in (tmp_path / "result.md").read_text().splitlines() if "tiles |" in line]
+    exact, usual = ([float(cell) for cell in row[1:]] for row in rows)
+    assert exact[1:] == [0.0, 1.0, 1.0, 0.0]
+    assert usual[4] < 0.01
+    assert "1 held-out cases" in (tmp_path / "result.md").read_text()
