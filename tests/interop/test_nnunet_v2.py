@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mapping_stroke.errors import BundleError
+from mapping_stroke.errors import BundleError, FileError
 from mapping_stroke.interop.nnunet import read_nnunet
 
 Edit = Callable[[dict[str, Any]], object]
@@ -62,6 +62,12 @@ def kwargs(plans: dict[str, Any]) -> dict[str, Any]:
         (lambda p: p.update(transpose_forward=[0, 0, 1]), "transpose_forward is"),
         (lambda p: p.update(configurations={}), "no usable configuration '3d_fullres'"),
         (lambda p: configuration(p).update(inherits_from="3d_fullres"), "no usable configuration"),
+        (lambda p: configuration(p).update(spacing=["a", 1, 1]), "cannot be described"),
+        (lambda p: configuration(p).update(patch_size=["a", 1, 1]), r"plans\.json: cannot be understood"),
+        (lambda p: configuration(p).update(use_mask_for_norm=[]), r"plans\.json: cannot be understood"),
+        (lambda p: kwargs(p).update(n_stages="many"), r"plans\.json: cannot be understood"),
+        (lambda p: kwargs(p).update(features_per_stage=["a", 2, 3]), "cannot be described"),
+        (lambda p: p.update(configurations=[]), r"no usable configuration"),
     ],
 )
 def test_what_a_bundle_cannot_hold_is_refused_by_name(folder: Path, change: Edit, reason: str) -> None:
@@ -151,14 +157,19 @@ def test_a_configuration_may_inherit_from_another(folder: Path) -> None:
     folder.rename(larger)
     model = read_nnunet(larger)
     assert model.members[0].patch == (16, 16, 32)
-    with pytest.raises(BundleError, match="was written by .*3d_fullres.* but its folder says"):
+    with pytest.raises(BundleError, match=r"was written by .*3d_fullres.* but its folder says"):
         model.weights(0)
+
+
+def test_an_orientation_that_is_none_is_refused(folder: Path) -> None:
+    with pytest.raises(BundleError, match="orientation is 'up'"):
+        read_nnunet(folder, orientation="up")
 
 
 def test_incomplete_folders_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=rf"neither plans.json nor plans.pkl.*; it holds {folder.name}"):
         read_nnunet(folder.parent)
-    with pytest.raises(BundleError, match="neither plans.json nor plans.pkl"):
+    with pytest.raises(BundleError, match=r"neither plans\.json nor plans\.pkl"):
         read_nnunet(tmp_path / "nowhere")
     other = folder.with_name("renamed")
     shutil.copytree(folder, other)
@@ -166,6 +177,9 @@ def test_incomplete_folders_are_refused(folder: Path, tmp_path: Path) -> None:
         read_nnunet(other)
     (folder / "dataset.json").write_text("[]")
     with pytest.raises(BundleError, match="holds a list"):
+        read_nnunet(folder)
+    (folder / "dataset.json").write_text("{")
+    with pytest.raises(FileError, match="is damaged"):
         read_nnunet(folder)
     (folder / "dataset.json").unlink()
     with pytest.raises(BundleError, match=r"dataset\.json: missing"):

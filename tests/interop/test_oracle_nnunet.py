@@ -63,10 +63,10 @@ def write_scan(path: Path, spacing_mm: tuple[float, float, float], leftward: boo
     return path
 
 
-def random_weights(spec: NetworkSpec) -> Weights:
+def random_weights(spec: NetworkSpec, seed: int = 3) -> Weights:
     """A network whose every number is random, with logits of a few units."""
-    network = build_unet(spec, seed=3)
-    generator = torch.Generator().manual_seed(4)
+    network = build_unet(spec, seed)
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if parameter.ndim == 1:
@@ -140,3 +140,23 @@ def test_an_exported_model_segments_in_v2_as_here_and_comes_back_unchanged(
     to_file = [real[name].transpose(2, 1, 0)[::-1, :, ::-1] for name in ("exact", "probability")]
     require_same_segmentation(ours, to_file[0], 1e-4)
     assert 2 * (ours.mask & (to_file[1] > 0.5)).sum() / (ours.mask.sum() + (to_file[1] > 0.5).sum()) > 0.995
+
+
+def test_the_command_nnunetv2_predict_runs_an_exported_model(tmp_path: Path) -> None:
+    network, preprocess = NetworkSpec("plain", (4, 8, 16), (2, 2, 2)), PreprocessSpec(1.0, "brain", "cubic")
+    cards = [MemberCard("mine", fold, network, preprocess, (32, 32, 32), {}) for fold in (0, 1)]
+    card = BundleCard("Oracle", tuple(BundleMember(member, f"w{member.fold}", NO_HASH) for member in cards), "logit")
+    (folder,) = write_nnunet_v2(card, lambda member: random_weights(network, 10 + member.card.fold), tmp_path)
+    scan = write_scan(tmp_path / "scans" / "case_0000.nii.gz", (1.0, 1.0, 1.0), leftward=True)
+    command = f"nnUNetv2_predict -d Dataset900_Oracle -p MappingMinePlans -c 3d_fullres -f 0 1 -i {scan.parent}"
+    folders = {f"nnUNet_{what}": str(tmp_path) for what in ("results", "raw", "preprocessed")}
+    done = subprocess.run(
+        [str(PYTHON.with_name(command.split()[0])), *command.split()[1:], "-o", str(tmp_path / "out"),
+         "-device", "cpu", "--disable_tta", "-npp", "1", "-nps", "1"],
+        capture_output=True, text=True, check=False, env=folders,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    theirs = read_image(tmp_path / "out" / "case.nii.gz").voxels > 0
+    ours = segment(read_nnunet(folder), read_image(scan), tmp_path / "bundle")
+    assert 0.02 < theirs.mean() < 0.98
+    assert 2 * (ours.mask & theirs).sum() / (ours.mask.sum() + theirs.sum()) > 0.995

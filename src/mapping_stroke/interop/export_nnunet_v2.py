@@ -10,7 +10,7 @@ import torch
 
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import BundleError
-from mapping_stroke.files import remove, write_json, write_text, written_whole
+from mapping_stroke.files import write_json, write_text, written_whole
 from mapping_stroke.image import Shape
 from mapping_stroke.interop.axes import Axes
 from mapping_stroke.networks.cards import BundleCard, BundleMember, MemberCard
@@ -63,7 +63,6 @@ def write_nnunet_v2(
             write_text(result / README_FILE, _readme(bundle_card, members[0].card, dataset, plans_name))
             for member in members:
                 _write_checkpoint(result, member.card, read_weights(member), plans)
-        remove(target)
     return [target / f"{TRAINER}__{plans_name}__{CONFIGURATION}" for plans_name in groups]
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mapping_stroke.errors import BundleError
+from mapping_stroke.errors import BundleError, ConfigError, FileError
 from mapping_stroke.interop import nnunet_v1, nnunet_v2
 from mapping_stroke.interop.export_nnunet_v2 import write_nnunet_v2
 from mapping_stroke.interop.imported import ImportedModel
@@ -28,10 +28,15 @@ def read_nnunet(
     """
     if checkpoint not in nnunet_v1.CHECKPOINTS:
         raise BundleError(f"checkpoint {checkpoint!r} is not known; expected one of {', '.join(nnunet_v1.CHECKPOINTS)}")
-    if (folder / nnunet_v2.PLANS_FILE).is_file():
-        return nnunet_v2.read_v2(folder, scheme, orientation, checkpoint)
-    if (folder / nnunet_v1.PLANS_FILE).is_file():
-        return nnunet_v1.read_v1(folder, scheme, orientation, checkpoint)
+    for plans_file, read in ((nnunet_v2.PLANS_FILE, nnunet_v2.read_v2), (nnunet_v1.PLANS_FILE, nnunet_v1.read_v1)):
+        path = folder / plans_file
+        if path.is_file():
+            try:
+                return read(folder, scheme, orientation, checkpoint)
+            except (ConfigError, TypeError, AttributeError, LookupError, ValueError) as error:
+                if isinstance(error, FileError):
+                    raise
+                raise BundleError(f"{path}: cannot be understood ({error}); copy the whole folder again") from error
     inside = sorted(path.parent for path in folder.glob("*__*/plans.*"))
     hint = f"; it holds {', '.join(path.name for path in inside)}: name one of these" if inside else ""
     raise BundleError(f"{folder}: has neither plans.json nor plans.pkl, expected nnU-Net's result folder{hint}")

@@ -1,6 +1,5 @@
 """nnU-Net v2's plans.json, told as a network and a preprocessing specification."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,7 +75,7 @@ def read_preprocess(configuration: dict[str, Any], axes: Axes, orientation: str,
 
 
 def preprocess_spec(
-    spacing: Sequence[float], normalise: Literal["brain", "box"], axes: Axes, orientation: str, path: Path
+    spacing: Any, normalise: Literal["brain", "box"], axes: Axes, orientation: str, path: Path
 ) -> PreprocessSpec:
     """A specification with nnU-Net's spacing put along our axes; a length for cubes."""
     try:
