@@ -131,3 +131,10 @@ def test_missing_biases_and_coarse_outputs_are_zeros_but_nothing_else_may_miss(f
 def test_normalisation_over_the_box_is_told(folder: Path) -> None:
     edit(folder, lambda p: p.update(use_mask_for_norm={0: np.bool_(False)}))
     assert read_nnunet(folder).members[0].preprocess.normalise == "box"
+
+
+def test_decoder_stages_of_different_depth_are_refused(golden_models: Path) -> None:
+    (folder,) = (golden_models / "Task102_residual").iterdir()
+    edit(folder, lambda p: stage(p).update(num_blocks_decoder=(1, 2)))
+    with pytest.raises(BundleError, match=r"num_blocks_decoder is \[1, 2\]"):
+        read_nnunet(folder)

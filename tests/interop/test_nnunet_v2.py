@@ -124,6 +124,11 @@ def test_scheme_and_orientation_can_be_told(folder: Path) -> None:
         read_nnunet(folder, orientation="LPS")
 
 
+def test_the_scheme_is_told_by_the_trainer(folder: Path) -> None:
+    renamed = folder.rename(folder.with_name("nnUNetTrainerDiceTopK10Loss__nnUNetPlans__3d_fullres"))
+    assert read_nnunet(renamed).members[0].scheme == "dice-topk10"
+
+
 def test_plans_of_older_versions_mean_the_same_network(folder: Path) -> None:
     new = read_nnunet(folder).members[0].network
 

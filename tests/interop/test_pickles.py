@@ -195,6 +195,29 @@ def test_crafted_arrays_are_refused(tmp_path: Path, value: Any, reason: str) -> 
         read_pickle(path)
 
 
+def test_arrays_that_python_2_wrote_are_read(tmp_path: Path) -> None:
+    text = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntR(I1\n(I2\nt"
+    text += b"cnumpy\ndtype\n(S'i2'\nI0\nI1\ntR(I3\nS'<'\nNNNI-1\nI-1\nI0\ntbI00\nS'\\x01\\x00\\xff\\x00'\ntb."
+    (tmp_path / "plans.pkl").write_bytes(text)
+    assert read_pickle(tmp_path / "plans.pkl") == [1, 255]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (b"c_codecs\nencode\n(Vabc\nVrot13\ntR.", "bytes as rot13"),
+        (b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(VO8\ntRVabc\ntR.", "number that is an object"),
+        (b"cnumpy\ndtype\n(I7\ntR.", "array of 7"),
+        (b"cnumpy\ndtype\n(VV8\ntR.", "array of 'V8'"),
+        (b"cnumpy\ndtype\n(Vi2\ntR(I3\nV<\nN(Va\ntNI-1\nI-1\nI0\ntb.", "array of records"),
+    ],
+)
+def test_crafted_calls_of_known_functions_are_refused(tmp_path: Path, code: bytes, reason: str) -> None:
+    (tmp_path / "plans.pkl").write_bytes(code)
+    with pytest.raises(BundleError, match=reason):
+        read_pickle(tmp_path / "plans.pkl")
+
+
 @pytest.mark.parametrize("content", [b"", b"\x80", b"not a pickle", b"\x80\x04\x95\xff"])
 def test_damaged_files_are_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,13 @@ from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import BundleError
 from mapping_stroke.files import write_json, write_text, written_whole
 from mapping_stroke.image import Shape
-from mapping_stroke.interop.axes import Axes
+from mapping_stroke.interop.plans_made_v2 import AXES, CONFIGURATION, make_dataset, make_plans
 from mapping_stroke.networks.cards import BundleCard, BundleMember, MemberCard
 from mapping_stroke.networks.spec import NetworkSpec, Weights
 from mapping_stroke.networks.unet import load_unet
 
 TRAINER = "nnUNetTrainer"
-CONFIGURATION = "3d_fullres"
 README_FILE = "README.txt"
-_AXES = Axes()
-"""z, y, x: its own inverse."""
-_NETWORKS = {
-    "plain": ("dynamic_network_architectures.architectures.unet.PlainConvUNet", "n_conv_per_stage"),
-    "residual": ("dynamic_network_architectures.architectures.unet.ResidualEncoderUNet", "n_blocks_per_stage"),
-}
 
 
 def write_nnunet_v2(
@@ -83,51 +77,6 @@ def differences(bundle_card: BundleCard) -> list[str]:
     return found
 
 
-def make_plans(card: MemberCard, dataset: str, plans_name: str) -> dict[str, Any]:
-    """`plans.json` for a member: what nnU-Net's planner would say of its network and preprocessing."""
-    spacing = list(_AXES.ours(card.preprocess.edges_mm))
-    order = 3 if card.preprocess.resampling == "cubic" else 1
-    configuration = {
-        "data_identifier": f"{plans_name}_{CONFIGURATION}",
-        "preprocessor_name": "DefaultPreprocessor",
-        "batch_size": 2,
-        "patch_size": list(_AXES.ours(card.patch)),
-        "median_image_size_in_voxels": list(map(float, _AXES.ours(card.patch))),
-        "spacing": spacing,
-        "normalization_schemes": ["ZScoreNormalization"],
-        "use_mask_for_norm": [card.preprocess.normalise == "brain"],
-        **_resampling("data", is_mask=False, order=order),
-        **_resampling("seg", is_mask=True, order=1),
-        **_resampling("probabilities", is_mask=False, order=1),
-        "architecture": _architecture(card.network),
-        "batch_dice": False,
-    }
-    numbers = dict.fromkeys(("max", "mean", "median", "min", "percentile_00_5", "percentile_99_5", "std"), 0.0)
-    return {
-        "dataset_name": dataset,
-        "plans_name": plans_name,
-        "original_median_spacing_after_transp": spacing,
-        "original_median_shape_after_transp": list(_AXES.ours(card.patch)),
-        "image_reader_writer": "NibabelIOWithReorient",
-        "transpose_forward": [0, 1, 2],
-        "transpose_backward": [0, 1, 2],
-        "configurations": {CONFIGURATION: configuration},
-        "experiment_planner_used": "ExperimentPlanner",
-        "label_manager": "LabelManager",
-        "foreground_intensity_properties_per_channel": {"0": numbers},
-    }
-
-
-def make_dataset() -> dict[str, Any]:
-    """`dataset.json` of a model that reads a T1w scan and marks lesions."""
-    return {
-        "channel_names": {"0": "T1w"},
-        "labels": {"background": 0, "lesion": 1},
-        "numTraining": 0,
-        "file_ending": ".nii.gz",
-    }
-
-
 def _require_expressible(card: MemberCard) -> None:
     if card.network.skip != "pooled" and card.network.encoder == "residual":
         raise BundleError(
@@ -157,51 +106,21 @@ def _group(card: BundleCard) -> dict[str, list[BundleMember]]:
 def _plans_names(scheme: str) -> Iterator[str]:
     name = f"Mapping{_letters(scheme.title())}Plans"
     yield name
-    for number in range(2, 1002):
-        yield f"{name}{number}"
+    yield from (f"{name}{number}" for number in count(2))
 
 
 def _letters(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9]", "", text)
 
 
-def _architecture(network: NetworkSpec) -> dict[str, Any]:
-    class_name, depths = _NETWORKS[network.encoder]
-    return {
-        "network_class_name": class_name,
-        "arch_kwargs": {
-            "n_stages": network.stages,
-            "features_per_stage": list(network.features),
-            "conv_op": "torch.nn.modules.conv.Conv3d",
-            "kernel_sizes": [list(_AXES.ours(kernel)) for kernel in network.stage_kernels],
-            "strides": [list(_AXES.ours(stride)) for stride in network.stage_strides],
-            depths: list(network.depths),
-            "n_conv_per_stage_decoder": [network.decoder_convolutions] * (network.stages - 1),
-            "conv_bias": network.conv_bias,
-            "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
-            "norm_op_kwargs": {"eps": 1e-5, "affine": True},
-            "dropout_op": None,
-            "dropout_op_kwargs": None,
-            "nonlin": "torch.nn.LeakyReLU",
-            "nonlin_kwargs": {"inplace": True},
-        },
-        "_kw_requires_import": ["conv_op", "norm_op", "dropout_op", "nonlin"],
-    }
-
-
-def _resampling(what: str, *, is_mask: bool, order: int) -> dict[str, Any]:
-    kwargs = {"is_seg": is_mask, "order": order, "order_z": 0, "force_separate_z": None}
-    return {f"resampling_fn_{what}": "resample_data_or_seg_to_shape", f"resampling_fn_{what}_kwargs": kwargs}
-
-
 def _write_checkpoint(result: Path, card: MemberCard, weights: Weights, plans: dict[str, Any]) -> None:
     """What prediction reads of nnU-Net's checkpoints, with each parameter under all of its names."""
     turned = replace(
         card.network,
-        kernels=tuple(_AXES.ours(kernel) for kernel in card.network.stage_kernels),
-        strides=tuple(_AXES.ours(stride) for stride in card.network.stage_strides),
+        kernels=tuple(AXES.ours(kernel) for kernel in card.network.stage_kernels),
+        strides=tuple(AXES.ours(stride) for stride in card.network.stage_strides),
     )
-    network = load_unet(turned, {name: _AXES.turn_kernel(array) for name, array in weights.items()})
+    network = load_unet(turned, {name: AXES.turn_kernel(array) for name, array in weights.items()})
     path = result / f"fold_{card.fold}" / "checkpoint_final.pth"
     path.parent.mkdir(parents=True)
     init = {"plans": plans, "configuration": CONFIGURATION, "fold": card.fold, "dataset_json": make_dataset()}
