@@ -4,6 +4,7 @@ simulate (or your own data) -> prepare -> folds -> train -> predict -> postproce
 `segment` is predict + postprocess for new scans. Nothing heavy is imported before a stage is called.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +87,8 @@ def segment(
 
     Args:
         scan: An image, or the path of one (`.nii`, `.nii.gz`, `.mgz`, `.mha`, `.mhd`, `.nrrd`).
-        model: A run folder, or any folder that holds trained members.
-        preset: `fast` (one member), `balanced` (all members) or `paper` (all members, 8 mirrorings).
+        model: A `.mapping` file, a model folder, a run folder, or the name of a model of this installation.
+        preset: `fast` (one member, one window), `balanced` (all members) or `paper` (all members, 8 mirrorings).
         device: `auto`, `cpu`, `cuda` or `mps`.
 
     Returns:
@@ -96,11 +97,14 @@ def segment(
     Raises:
         MappingError: The scan cannot be read or holds no brain; there is no such model, preset or device.
     """
+    from mapping_stroke.dataset.scan_checks import check_scan
     from mapping_stroke.image import Image, read_image
     from mapping_stroke.inference.engines import choose_engine
     from mapping_stroke.inference.segmentation import choose_rule, make_ensemble, segment_scan
     from mapping_stroke.networks.bundle import open_bundle
 
     image = scan if isinstance(scan, Image) else read_image(scan)
+    for doubt in check_scan(image):
+        warnings.warn(doubt, stacklevel=2)
     bundle = open_bundle(model)
     return segment_scan(image, make_ensemble(bundle, preset, choose_engine(device)), choose_rule(bundle, "mapping"))
