@@ -103,8 +103,8 @@ def segment(
     from mapping_stroke.inference.segmentation import choose_rule, make_ensemble, segment_scan
     from mapping_stroke.networks.bundle import open_bundle
 
+    bundle = open_bundle(model)
     image = scan if isinstance(scan, Image) else read_image(scan)
     for doubt in check_scan(image):
         warnings.warn(doubt, stacklevel=2)
-    bundle = open_bundle(model)
     return segment_scan(image, make_ensemble(bundle, preset, choose_engine(device)), choose_rule(bundle, "mapping"))

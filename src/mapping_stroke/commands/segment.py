@@ -12,27 +12,44 @@ class Segment:
     """Segment new scans: mask, probability, uncertainty, lesion table and a picture for each."""
 
     scans: Positional[tuple[Path, ...]]
-    """T1w scans (.nii, .nii.gz, .mgz, .mha, .mhd, .nrrd), skull-stripped as the training scans were."""
+    """T1w scans (.nii, .nii.gz, .mgz, .mgh, .mha, .mhd, .nrrd), or folders of them; skull-stripped as the training
+    scans were."""
     output: Annotated[Path, arg(aliases=["-o"])]
     """Output folder; files are named after the scans. The same call again goes on where it stopped."""
     model: str = "default"
-    """A run folder in which `mapping train` has finished, or any folder that holds trained members."""
+    """A `.mapping` file, a model folder, a run folder in which `mapping train` has finished, or the name of a model
+    that came with the installation."""
     preset: Literal["fast", "balanced", "paper"] = "balanced"
     """`fast`: one member. `balanced`: all members. `paper`: all members, each over 8 mirrorings."""
     rule: Literal["mapping", "challenge", "paper", "none"] = "mapping"
     """Post-processing."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
+    engine: Literal["auto", "openvino", "torch"] = "auto"
+    """What computes the networks; `auto` takes OpenVINO on x86 processors, torch everywhere else."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the convolutions; `auto` takes the fastest that the processor or GPU computes well."""
+    probability: Literal["uint8", "float32"] = "uint8"
+    """How probability and uncertainty are stored: in 255 steps, or exactly and four times as large."""
+    no_picture: bool = False
+    """Draw no picture of each scan."""
     overwrite: bool = False
     """Replace what another model or other settings wrote into the output folder."""
 
     def run(self) -> int:
         """Segment every scan; one that fails does not stop the others."""
         from mapping_stroke.console import name_files
-        from mapping_stroke.experiment.segment import SegmentConfig, segment_scans, show_lesions
+        from mapping_stroke.experiment.segment import SegmentConfig, segment_scans
 
-        config = SegmentConfig(self.preset, self.rule, self.device)
+        config = SegmentConfig(
+            preset=self.preset,
+            rule=self.rule,
+            device=self.device,
+            engine=self.engine,
+            precision=self.precision,
+            storage=self.probability,
+            picture=not self.no_picture,
+        )
         failed = segment_scans(self.scans, self.output, self.model, config, overwrite=self.overwrite)
-        show_lesions(self.output, self.scans)
-        name_files("Masks, probabilities, lesion tables and pictures", self.output)
+        name_files("Masks, probabilities, lesion tables and run.json", self.output)
         return 3 if failed else 0
