@@ -25,6 +25,9 @@ Voxels = Float32[np.ndarray, "x y z"]  # intensities, or any scalar per voxel
 Probability = Float32[np.ndarray, "x y z"]  # P(lesion) per voxel, in [0, 1]
 Mask = Bool[np.ndarray, "x y z"]  # True inside a lesion
 
+ROUNDING = 1e-4
+"""By this share a mean may lie above the largest of what it is of."""
+
 
 @dataclass(frozen=True, eq=False)
 class Image:
@@ -197,7 +200,7 @@ def require_same_grid(image: Image, other: Image, names: tuple[str, str], remedy
 def _count_steps(path: Path, voxels: np.ndarray, step: float) -> tuple[UInt8[np.ndarray, "x y z"], float]:
     """Voxels as whole numbers of steps, and the step as NIfTI stores it: so that no value grows beyond the largest."""
     low, high = float(voxels.min()), float(voxels.max())
-    if not (low >= 0 and high <= 255 * step * (1 + 1e-6)):
+    if not (low >= 0 and high <= 255 * step * (1 + ROUNDING)):
         raise ImageError(f"{path}: holds {low:g} to {high:g}, expected 0 to {255 * step:g}; write it without steps")
     slope = np.float32(step)
     slope = np.nextafter(slope, np.float32(0)) if float(slope) > step else slope

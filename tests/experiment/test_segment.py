@@ -1,6 +1,7 @@
 """`mapping segment` from the command line to the files: formats, orientations, failures, resuming, what is recorded."""
 
 import csv
+import errno
 import json
 import shutil
 import signal
@@ -372,7 +373,7 @@ def test_a_full_disk_stops_before_anything_is_computed(
     scan = scan_file(tmp_path / "p0.nii")
     monkeypatch.setattr(files.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
     assert segment(model, tmp_path / "out", scan) == 2
-    assert "out: has room for 0 MB, about 5 MB are needed; free some space, or give" in capsys.readouterr().err
+    assert "out: has room for 0 MB, about 10 MB are needed; free some space, or give" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
@@ -389,6 +390,29 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(
     before = modified(out)
     assert segment(model, out, *scans, "--no-picture") == 0
     assert all(modified(out)[name] == time for name, time in before.items())
+
+
+def test_a_disk_that_fills_up_while_writing_leaves_nothing_half_written(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scans, out = [scan_file(tmp_path / f"p{number}.nii", number) for number in range(3)], tmp_path / "out"
+    real, written = nib.save, []
+
+    def save(image: object, path: Path) -> None:
+        written.append(path)
+        if len(written) == 5:  # the second map of the second scan
+            Path(path).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        real(image, path)
+
+    monkeypatch.setattr(nib, "save", save)
+    assert segment(model, out, *scans, "--no-picture") == 1
+    assert "No space left on device; mend that and run the same command again" in capsys.readouterr().err
+    assert (record(out)["status"], list(record(out)["scans"])) == ("stopped", ["p0"])
+    assert sorted(path.name for path in out.iterdir() if path.name[:2] != "p0") == ["p1_mask.nii.gz", "run.json"]
+    monkeypatch.undo()
+    assert segment(model, out, *scans, "--no-picture") == 0
+    assert record(out)["done"] == 3
 
 
 def test_a_scan_that_does_not_fit_into_memory_is_refused_with_the_remedy(

@@ -1,6 +1,5 @@
 """Segment new scans: one set of files for each, failures recorded, nothing computed twice."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from mapping_stroke.experiment.segment_files import CONTENTS, ScanFiles, Storage
 from mapping_stroke.experiment.segment_inputs import find_scans
 from mapping_stroke.experiment.segment_reading import LoadedScan, MemoryCheck, read_ahead, read_scan
 from mapping_stroke.experiment.segment_record import RunRecord
+from mapping_stroke.experiment.segment_writing import Stamp, write_behind, write_scan
 from mapping_stroke.files import require_space
 from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.ensemble import Ensemble
@@ -143,25 +143,26 @@ def _segment_all(run: _Run, todo: Sequence[str]) -> None:
     """Segment scan after scan, noting failures; raises only where the next one would fail, too."""
     run.record.write("running")
     time_is_told = False
-    with progress("Segmenting", len(todo)) as show:
+    with progress("Segmenting", len(todo)) as show, write_behind(partial(_note_done, run)) as write:
         scans = read_ahead(lambda name: read_scan(run.scans[name], run.ensemble), todo)
         for index, (name, load) in enumerate(scans):
             loaded = _attempt(run, name, load)
-            if loaded is not None:
-                if not time_is_told:
-                    _tell_time(run, loaded, len(todo) - index)
-                    time_is_told = True
-                _segment_one(run, name, loaded, partial(_show_share, show, name, index))
-                del loaded  # before the one after the next is read
-            show(index + 1, name)
-            run.record.write("running")
+            if loaded is None:
+                continue
+            if not time_is_told:
+                _tell_time(run, loaded, len(todo) - index)
+                time_is_told = True
+            found = _segment_one(run, name, loaded, partial(_show_share, show, name, index))
+            if found is not None:
+                write(name, partial(write_scan, run.files(name), loaded, found))
+            del loaded, found  # before the one after the next is read
 
 
-def _segment_one(run: _Run, name: str, loaded: LoadedScan, show: Callable[[float], None]) -> None:
+def _segment_one(run: _Run, name: str, loaded: LoadedScan, show: Callable[[float], None]) -> Segmentation | None:
     for line in loaded.warnings:
         warn(f"{run.scans[name]}: {line}")
-    files = run.files(name)
-    require_space(run.output, files.needed_bytes(loaded.image.shape))
+    room_bytes = run.files(name).needed_bytes(loaded.image.shape)
+    require_space(run.output, 2 * room_bytes)  # the scan before may still be written
     done = 0.0
 
     def advance(share: float) -> None:
@@ -173,23 +174,13 @@ def _segment_one(run: _Run, name: str, loaded: LoadedScan, show: Callable[[float
         run.memory.require(loaded)
         return segment_scan(loaded.image, run.ensemble, run.rule, loaded.prepared, advance)
 
-    found = _attempt(run, name, segment)
-    if found is None:
-        return
-    start = time.perf_counter()
-    files.write(loaded.image, found)
-    seconds = {**found.seconds, **loaded.seconds, "write": time.perf_counter() - start}
-    stamp = {
-        "source": dict(loaded.source),
-        "lesions": len(found.lesions),
-        "load_ml": round(sum(lesion.volume_ml for lesion in found.lesions), 3),
-        "largest_probability": round(float(found.probability.max()), 4),
-        "warnings": list(loaded.warnings),
-        "seconds": {step: round(seconds[step], 2) for step in ("read", "prepare", "predict", "postprocess", "write")},
-    }
-    files.write_stamp(stamp)
+    return _attempt(run, name, segment)
+
+
+def _note_done(run: _Run, name: str, stamp: Stamp) -> None:
     run.record.add(name, "done", stamp)
-    say(f"{name}: {counted(len(found.lesions), 'lesion')}, {stamp['load_ml']:.2f} mL")
+    run.record.write("running")
+    say(f"{name}: {counted(stamp['lesions'], 'lesion')}, {stamp['load_ml']:.2f} mL")
 
 
 def _attempt(run: _Run, name: str, work: Callable[[], T]) -> T | None:
@@ -204,6 +195,7 @@ def _attempt(run: _Run, name: str, work: Callable[[], T]) -> T | None:
         run.record.add(name, "failed", {"scan": str(scan), "error": why})
         if len(run.scans) == 1:
             raise CaseError(f"{scan}: {why}") from error
+        run.record.write("running")
         warn(f"{scan}: {why}")
         return None
 

@@ -1,0 +1,57 @@
+"""Segmented scans on their way out: written by a thread while the next one is computed."""
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from mapping_stroke.experiment.segment_files import ScanFiles
+from mapping_stroke.experiment.segment_reading import LoadedScan
+from mapping_stroke.inference.segmentation import Segmentation
+
+Stamp = dict[str, Any]
+STEPS = ("read", "prepare", "predict", "postprocess", "write")
+"""Of which a stamp tells the seconds."""
+
+
+def write_scan(files: ScanFiles, loaded: LoadedScan, found: Segmentation) -> Stamp:
+    """Write all files of one scan, the stamp last, and return that."""
+    start = time.perf_counter()
+    files.write(loaded.image, found)
+    seconds = {**found.seconds, **loaded.seconds, "write": time.perf_counter() - start}
+    stamp = {
+        "source": dict(loaded.source),
+        "lesions": len(found.lesions),
+        "load_ml": round(sum(lesion.volume_ml for lesion in found.lesions), 3),
+        "largest_probability": round(float(found.probability.max()), 4),
+        "warnings": list(loaded.warnings),
+        "seconds": {step: round(seconds[step], 2) for step in STEPS},
+    }
+    files.write_stamp(stamp)
+    return stamp
+
+
+@contextmanager
+def write_behind(note: Callable[[str, Stamp], None]) -> Iterator[Callable[[str, Callable[[], Stamp]], None]]:
+    """Yield what has a scan written by a thread, one at a time; `note` is told of each that is.
+
+    A failure of writing is raised with the next scan, or at the end.
+    """
+    pending: list[tuple[str, Future[Stamp]]] = []
+
+    def settle() -> None:
+        while pending:
+            name, written = pending.pop()
+            note(name, written.result())
+
+    with ThreadPoolExecutor(1, "writer") as writer:
+
+        def write(name: str, work: Callable[[], Stamp]) -> None:
+            settle()
+            pending.append((name, writer.submit(work)))
+
+        try:
+            yield write
+        finally:
+            settle()
