@@ -78,6 +78,7 @@ def test_a_scan_leaves_its_files_and_a_record(model: Path, tmp_path: Path, capsy
     assert (done["status"], done["done"], done["failed"]) == ("done", 1, 0)
     assert done["members"] == ["default, fold 0", "default, fold 1", "default, fold 2"]
     assert done["model"] == {"name": "small", "path": str(model), "licence": "CC0-1.0"}
+    assert done["postprocess"]["manner"] == "grow"
     assert done["versions"]["numpy"] == np.__version__
     assert done["peak_memory_mb"] > 10
     entry = done["scans"]["p0_T1w"]

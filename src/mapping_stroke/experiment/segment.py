@@ -90,8 +90,9 @@ def segment_scans(
     ensemble = make_ensemble(bundle, config.preset, choose_engine(config.device, config.engine, config.precision))
     no_room: MappingError | None = None
     with claimed(output, _identity(bundle, ensemble, config), (*CONTENTS, OWNER_FILE), overwrite=overwrite):
-        record = RunRecord(output, _facts(bundle, ensemble))
-        run = _Run(output, named, ensemble, choose_rule(bundle, config.rule), config, record, MemoryCheck(ensemble))
+        rule = choose_rule(bundle, config.rule)
+        record = RunRecord(output, {**_facts(bundle, ensemble), "postprocess": asdict(rule)})
+        run = _Run(output, named, ensemble, rule, config, record, MemoryCheck(ensemble))
         todo = _pass_over_finished(run)
         _tell_start(run, len(todo), len(bundle.card.members))
         status = "stopped"
