@@ -14,7 +14,8 @@ class Train:
     run_folder: Positional[Path]
     """Run folder with cases and folds, as written by `mapping prepare` and `mapping folds`."""
     schemes: tuple[str, ...] = ("default", "dice-topk10", "residual", "self-training")
-    """Training schemes; those that need pseudo-labels are trained last."""
+    """Training schemes; beside the paper's four there are `carvemix` and `mixup`. Those that need pseudo-labels are
+    trained last."""
     folds: tuple[int, ...] = ()
     """Numbers of the folds to train; all folds where left out."""
     size: Literal["full", "small", "tiny"] = "full"
@@ -24,6 +25,8 @@ class Train:
     strong augmentation for self-training)."""
     seed: int = 0
     """Decides initial weights, patches and augmentation."""
+    confidence_floor: float | None = None
+    """Pseudo-labels with a lower mean P inside (0.5 to 1), and empty ones, are left out; all are taken without it."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
     jobs: int = 1
@@ -43,6 +46,8 @@ class Train:
         if self.arrays_only:
             arrays_run(RunFolder(self.run_folder), self.size)
             return 0
-        config = TrainConfig(self.schemes, self.folds, self.size, self.variant, self.seed, self.device)
+        config = TrainConfig(
+            self.schemes, self.folds, self.size, self.variant, self.seed, self.device, self.confidence_floor
+        )
         train_side_by_side(RunFolder(self.run_folder), config, self.jobs, overwrite=self.overwrite)
         return 0

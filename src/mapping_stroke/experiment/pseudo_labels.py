@@ -1,6 +1,6 @@
 """Self-training's labels: the best scheme's member of a fold labels the unlabelled scans, and says that it did."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +20,38 @@ from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.inference.sliding_window import WindowConfig
 from mapping_stroke.networks.bundle import has_member, open_bundle, read_card
 from mapping_stroke.run_folder import MASK_SUFFIX, RunFolder
-from mapping_stroke.training.pseudo_labels import best_scheme, make_pseudo_label
+from mapping_stroke.training.pseudo_labels import best_scheme, leave_out, make_pseudo_label
 from mapping_stroke.training.schemes import SCHEMES
 
 PROVENANCE_FILE = "provenance.json"
+NAMED = 5
+"""Scans named in one line."""
 
 
-def label_unlabelled(run: RunFolder, cases: Sequence[Case], fold: int, device: torch.device) -> dict[str, Any]:
+def label_unlabelled(
+    run: RunFolder, cases: Sequence[Case], folds: Mapping[str, int], fold: int, device: torch.device
+) -> dict[str, Any]:
     """Write a pseudo-label for every unlabelled scan, made by a member that never saw this fold's validation cases.
 
     The scheme is the one of the highest mean validation Dice over the other folds, so that no case chooses who makes
-    the labels of the member that it will judge. Labels once made are kept as long as their maker stands.
+    the labels of the member that it will judge. Unlabelled scans of people whose labelled scans judge that member get
+    no label. Labels once made are kept as long as their maker stands.
+
+    Args:
+        run: With members of the fold.
+        cases: All of the run.
+        folds: Fold of each labelled case.
+        fold: Whose members the labels are for.
+        device: What predicts.
 
     Returns:
-        Provenance: scheme, fold, SHA-256 of the weights, the Dice that chose, and for each case the mean confidence.
+        Provenance: scheme, fold, SHA-256 of its weights and of the whole model, the Dice that chose, and for each case
+        the mean confidence.
 
     Raises:
         TrainingError: There is no unlabelled scan, or no scheme has been trained on this fold.
     """
-    unlabelled = [case for case in cases if case.mask is None]
-    if not unlabelled:
-        raise TrainingError(
-            "self-training needs unlabelled scans and this run has none; add them to the data set (ATLAS: Testing/), "
-            "or leave the scheme out"
-        )
+    unlabelled = _unlabelled_of_others(cases, folds, fold)
     made_before = _labels_made_before(run, unlabelled, fold)
     if made_before:
         return made_before
@@ -55,11 +63,60 @@ def label_unlabelled(run: RunFolder, cases: Sequence[Case], fold: int, device: t
         "scheme": scheme,
         "fold": fold,
         "weights_sha256": read_card(member)[1],
+        "bundle_sha256": open_bundle(member).sha256,
         "dice_on_other_folds": {name: None if np.isnan(value) else value for name, value in dice.items()},
         "confidence": _label_all(run.pseudo_labels(fold), unlabelled, member, device),
     }
     write_json(run.pseudo_labels(fold) / PROVENANCE_FILE, provenance)
     return provenance
+
+
+def choose_labels(provenance: Mapping[str, Any], confidence_floor: float | None) -> dict[str, Any]:
+    """Add to the provenance of a fold's labels which of them are trained with: those that reach the floor.
+
+    Returns:
+        The provenance with `confidence_floor`, and `left_out`: the ids of the labels below it.
+
+    Raises:
+        TrainingError: No label reaches the floor.
+    """
+    confidence, fold = provenance["confidence"], provenance["fold"]
+    left_out = leave_out(confidence, confidence_floor)
+    if len(left_out) == len(confidence):
+        highest = max((mean for mean in confidence.values() if mean is not None), default=None)
+        found = "all are empty" if highest is None else f"the highest mean confidence is {highest:.4f}"
+        raise TrainingError(
+            f"fold {fold}: none of {len(confidence)} pseudo-labels reaches --confidence-floor {confidence_floor} "
+            f"({found}); lower the floor, or leave the scheme out"
+        )
+    if confidence_floor is not None:
+        names = f" ({', '.join(left_out[:NAMED])}{', ...' * (len(left_out) > NAMED)})" if left_out else ""
+        say(
+            f"Pseudo-labels of fold {fold}: {len(confidence) - len(left_out)} of {len(confidence)} reach the "
+            f"confidence floor of {confidence_floor}; {len(left_out)} left out{names}"
+        )
+    return {**provenance, "confidence_floor": confidence_floor, "left_out": left_out}
+
+
+def _unlabelled_of_others(cases: Sequence[Case], folds: Mapping[str, int], fold: int) -> list[Case]:
+    """The unlabelled scans of all people but those whose labelled scans are in the fold."""
+    unlabelled = [case for case in cases if case.mask is None]
+    if not unlabelled:
+        raise TrainingError(
+            "self-training needs unlabelled scans and this run has none; add them to the data set (ATLAS: Testing/), "
+            "or leave the scheme out"
+        )
+    judging = {case.subject for case in cases if folds.get(case.case_id) == fold}
+    of_others = [case for case in unlabelled if case.subject not in judging]
+    if not of_others:
+        raise TrainingError(
+            f"fold {fold}: all {len(unlabelled)} unlabelled scans are of people whose labelled scans validate it, and "
+            "must not train its members; add scans of other people, or leave the scheme out"
+        )
+    if len(of_others) < len(unlabelled):
+        left_out = len(unlabelled) - len(of_others)
+        say(f"Pseudo-labels of fold {fold}: {left_out} scans of people whose labelled scans validate it are left out")
+    return of_others
 
 
 def _labels_made_before(run: RunFolder, unlabelled: Sequence[Case], fold: int) -> dict[str, Any] | None:
@@ -74,14 +131,17 @@ def _labels_made_before(run: RunFolder, unlabelled: Sequence[Case], fold: int) -
     return provenance if stands and complete else None
 
 
-def pseudo_arrays(run: RunFolder, cases: Sequence[Case], fold: int, spec: PreprocessSpec) -> list[CaseArrays]:
-    """The pseudo-labelled scans of a fold as training cases; their ids say that the label is a pseudo-label."""
-    labels = run.pseudo_labels(fold)
+def pseudo_arrays(
+    run: RunFolder, cases: Sequence[Case], chosen: Mapping[str, Any], spec: PreprocessSpec
+) -> list[CaseArrays]:
+    """The chosen pseudo-labelled scans as training cases; their ids say that the label is a pseudo-label."""
+    labels = run.pseudo_labels(chosen["fold"])
+    wanted = chosen["confidence"].keys() - set(chosen["left_out"])
     provenance = (labels / PROVENANCE_FILE).read_text(encoding="utf-8")
     triples = [
         (f"{case.case_id}_pseudo", case.scan, labels / f"{case.case_id}{MASK_SUFFIX}")
         for case in cases
-        if case.mask is None
+        if case.case_id in wanted
     ]
     folder = run.arrays / fingerprint({"pseudo": provenance, "preprocess": spec.to_json()})
     return list(make_arrays(folder, triples, spec).values())

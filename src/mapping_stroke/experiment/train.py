@@ -16,7 +16,7 @@ from mapping_stroke.dataset.folds import read_folds
 from mapping_stroke.environment import describe_environment
 from mapping_stroke.errors import ConfigError, RunFolderError
 from mapping_stroke.experiment.arrays import arrays_of
-from mapping_stroke.experiment.pseudo_labels import label_unlabelled, pseudo_arrays
+from mapping_stroke.experiment.pseudo_labels import choose_labels, label_unlabelled, pseudo_arrays
 from mapping_stroke.files import fingerprint, read_object, write_csv, write_json
 from mapping_stroke.inference.devices import choose_device
 from mapping_stroke.networks.bundle import MemberCard, has_member
@@ -26,7 +26,7 @@ from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.training.checkpoint import resume_from, write_checkpoint
 from mapping_stroke.training.engine import start_engine
 from mapping_stroke.training.loop import Epoch, TrainingState, start_training, train
-from mapping_stroke.training.schemes import SCHEMES, Scheme, Size, find_scheme, find_size
+from mapping_stroke.training.schemes import SCHEMES, Scheme, Size, find_scheme, find_size, rows_of, seed_number
 
 EPOCH_COLUMNS = ("epoch", "loss", "foreground_dice", "validation_loss", "learning_rate", "seconds")
 
@@ -42,11 +42,17 @@ class TrainConfig:
     variant: str = "paper"
     seed: int = 0
     device: str = "auto"
+    confidence_floor: float | None = None
+    """Pseudo-labels of a lower mean confidence, and empty ones, are left out; None for no floor."""
 
     def __post_init__(self) -> None:
         find_size(self.size)
         if self.seed < 0:
             raise ConfigError(f"got seed {self.seed}, expected 0 or more; give --seed 0 or more")
+        if self.confidence_floor is not None and not 0 <= self.confidence_floor <= 1:
+            raise ConfigError(
+                f"got --confidence-floor {self.confidence_floor}, expected 0 to 1, such as 0.8 (labels have over 0.5)"
+            )
         for name in self.schemes:
             find_scheme(name, self.variant)
         if not self.schemes:
@@ -70,7 +76,7 @@ class Plan:
     @property
     def recipe(self) -> str:
         """Fingerprint of all that decides the trained weights."""
-        return fingerprint(asdict(self))
+        return fingerprint({**asdict(self), "rows": rows_of(self.scheme)})
 
     @property
     def name(self) -> str:
@@ -103,7 +109,9 @@ def train_run(run: RunFolder, config: TrainConfig, *, overwrite: bool = False) -
     pairs = [(scheme, fold) for scheme in schemes for fold in wanted]
     for number, (scheme, fold) in enumerate(pairs, start=1):
         say(f"Member {number} of {len(pairs)}: {scheme.name}, fold {fold}, size {size.name}, on {device}")
-        pseudo = label_unlabelled(run, cases, fold, device) if scheme.pseudo_labels else {}
+        pseudo = {}
+        if scheme.pseudo_labels:
+            pseudo = choose_labels(label_unlabelled(run, cases, folds, fold, device), config.confidence_floor)
         plan = _plan(scheme, fold, folds, config, pseudo)
         members.append(_train_member(run, plan, cases, arrays, device, overwrite=overwrite))
     name_files("Members", run.members)
@@ -156,12 +164,11 @@ def _train_member(
         return folder
     training = [arrays[case_id] for case_id in plan.training]
     if plan.pseudo:
-        training += pseudo_arrays(run, cases, plan.fold, plan.size.preprocess)
+        training += pseudo_arrays(run, cases, plan.pseudo, plan.size.preprocess)
     validation = [arrays[case_id] for case_id in plan.validation]
     if device.type != "cpu":
         training, validation = [v.to(device) for v in training], [v.to(device) for v in validation]
-    scheme_number = [scheme.name for scheme in SCHEMES].index(plan.scheme.name)
-    state = start_training(plan.scheme, plan.size, (plan.seed, scheme_number, plan.fold), device)
+    state = start_training(plan.scheme, plan.size, (plan.seed, seed_number(plan.scheme), plan.fold), device)
     if resume_from(folder / "checkpoint.pt", state, plan.recipe):
         say(f"{plan.name}: going on after epoch {len(state.epochs)}")
     _run_epochs(folder, plan, state, (training, validation), device)

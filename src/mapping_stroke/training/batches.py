@@ -12,7 +12,10 @@ from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.patches import place_anywhere, place_on_lesion
 from mapping_stroke.image import Shape
 from mapping_stroke.training.augment import Augmentation
+from mapping_stroke.training.blend import Blend, blend_patches
+from mapping_stroke.training.carve import carve_into
 from mapping_stroke.training.intensity import change_intensity
+from mapping_stroke.training.mixing import NO_MIXING, Mixing
 from mapping_stroke.training.spatial import cut_warped, draw_warp
 
 LESION_SHARE = 0.33
@@ -27,11 +30,13 @@ class Batch:
         scan: z-scores, 0 outside the brain.
         target: 1 inside a lesion, 0 elsewhere.
         case_ids: Where each patch was cut.
+        blend: What was mixed into the patches; None for nothing.
     """
 
     scan: Float[Tensor, "n 1 x y z"]
     target: Int[Tensor, "n x y z"]
     case_ids: tuple[str, ...]
+    blend: Blend | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,17 +56,30 @@ class Randomness:
 
 
 def draw_batch(
-    cases: Sequence[CaseArrays], patch: Shape, batch: int, augmentation: Augmentation, random: Randomness
+    cases: Sequence[CaseArrays],
+    patch: Shape,
+    batch: int,
+    augmentation: Augmentation,
+    random: Randomness,
+    mixing: Mixing = NO_MIXING,
 ) -> Batch:
-    """Draw patches of random cases, some centred on a lesion, each augmented on the arrays' own device."""
+    """Draw patches of random cases, some centred on a lesion, each augmented on the arrays' own device.
+
+    Cases are carved before patches are cut, and patches blended when they are augmented.
+    """
     first_on_lesion = round(batch * (1 - LESION_SHARE))
     drawn = [cases[int(random.numbers.integers(len(cases)))] for _ in range(batch)]
+    if mixing.carve_probability > 0:
+        drawn = [carve_into(case, cases, mixing.carve_probability, random.numbers) for case in drawn]
     pairs = [
         _draw_patch(case, patch, augmentation, random, on_lesion=index >= first_on_lesion)
         for index, case in enumerate(drawn)
     ]
     scans, targets = zip(*pairs, strict=True)
-    return Batch(torch.stack(scans)[:, None], torch.stack(targets), tuple(case.case_id for case in drawn))
+    scan, target, blend = torch.stack(scans)[:, None], torch.stack(targets), None
+    if mixing.blend_alpha > 0:
+        scan, blend = blend_patches(scan, target, mixing.blend_alpha, random.numbers)
+    return Batch(scan, target, tuple(case.case_id for case in drawn), blend)
 
 
 def _draw_patch(

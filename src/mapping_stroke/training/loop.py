@@ -14,8 +14,9 @@ from mapping_stroke.errors import TrainingError
 from mapping_stroke.networks.unet import build_unet
 from mapping_stroke.training.augment import NONE
 from mapping_stroke.training.batches import Batch, Randomness, draw_batch
+from mapping_stroke.training.blend import batch_loss
 from mapping_stroke.training.losses import LossConfig, deep_supervision_loss
-from mapping_stroke.training.schemes import Scheme, Size, augmentation_of
+from mapping_stroke.training.schemes import Scheme, Size, augmentation_of, mixing_of
 
 WEIGHT_DECAY = 3e-5
 LARGEST_GRADIENT_NORM = 12.0
@@ -100,7 +101,9 @@ def train(
         network.train()
         losses = []
         for _ in range(size.steps_per_epoch):
-            batch = draw_batch(training, size.patch, size.batch, augmentation_of(scheme), state.random)
+            batch = draw_batch(
+                training, size.patch, size.batch, augmentation_of(scheme), state.random, mixing_of(scheme)
+            )
             losses.append(_step(network, optimiser, batch, size.loss_of(scheme), fabric))
         loss = float(torch.stack(losses).mean())
         validation_loss, dice = validate(network, validation, scheme, size, state.random)
@@ -147,7 +150,7 @@ def _step(
     loss_config: LossConfig,
     fabric: lightning_fabric.Fabric,
 ) -> Tensor:
-    loss = deep_supervision_loss(network(batch.scan), batch.target, loss_config)
+    loss = batch_loss(network(batch.scan), batch.target, batch.blend, loss_config)
     if not torch.isfinite(loss):
         raise TrainingError(f"the loss is {loss.item()} on a batch of {', '.join(batch.case_ids)}; check these scans")
     optimiser.zero_grad(set_to_none=True)

@@ -29,6 +29,18 @@ def make_pseudo_label(probability: Probability) -> PseudoLabel:
     return PseudoLabel(mask, confidence)
 
 
+def leave_out(confidence: Mapping[str, float | None], floor: float | None) -> list[str]:
+    """The ids of the labels to train without: of a mean confidence below the floor, or empty, which have none.
+
+    Args:
+        confidence: Mean confidence of each label by case id; None for an empty label.
+        floor: None leaves nothing out.
+    """
+    if floor is None:
+        return []
+    return [case_id for case_id, mean in confidence.items() if mean is None or mean < floor]
+
+
 def best_scheme(validation_dice: Mapping[str, float]) -> str:
     """The scheme of the highest validation Dice; the first in the mapping's order among equals, or if none is known.
 

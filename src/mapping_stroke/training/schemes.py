@@ -1,20 +1,22 @@
 """The training schemes, and the sizes they can be trained at: rows of data."""
 
-from dataclasses import dataclass, replace
-from typing import Literal
+import zlib
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.networks.spec import Encoder, NetworkSpec
 from mapping_stroke.training.augment import AUGMENTATIONS, Augmentation
 from mapping_stroke.training.losses import TOPK_SHARE, LossConfig, LossName
+from mapping_stroke.training.mixing import MIXINGS, Mixing
 
 OptimiserName = Literal["sgd", "adamw"]
 
 
 @dataclass(frozen=True)
 class Scheme:
-    """How one kind of member is trained. Source: Huo et al. 2022, arXiv:2211.15486, section 2.2."""
+    """How one kind of member is trained."""
 
     name: str
     encoder: Encoder = "plain"
@@ -24,6 +26,15 @@ class Scheme:
     """Add the unlabelled scans, labelled by the best scheme, to the training cases."""
     full_epochs: int = 1000
     """Epochs at the full size; smaller sizes have their own."""
+    mixing: str = "none"
+
+    def __post_init__(self) -> None:
+        for what, name, known in (
+            ("augmentation", self.augmentation, AUGMENTATIONS),
+            ("mixing", self.mixing, MIXINGS),
+        ):
+            if name not in known:
+                raise ConfigError(f"scheme {self.name}: no {what} {name!r}; expected one of {', '.join(known)}")
 
 
 SCHEMES = (
@@ -32,7 +43,7 @@ SCHEMES = (
     Scheme("residual", encoder="residual", augmentation="strong"),
     Scheme("self-training", pseudo_labels=True),
 )
-"""As the paper has them."""
+"""As the paper has them. Source: Huo et al. 2022, arXiv:2211.15486, section 2.2."""
 
 CONTAINER_SCHEMES = (
     SCHEMES[0],
@@ -41,6 +52,12 @@ CONTAINER_SCHEMES = (
     replace(SCHEMES[3], augmentation="strong"),
 )
 """As the authors' submitted container has them, where it differs from the paper."""
+
+EXTRA_SCHEMES = (
+    Scheme("carvemix", mixing="carvemix"),
+    Scheme("mixup", mixing="mixup"),
+)
+"""Not of the paper: trained only where they are named. A new scheme is a row here."""
 
 VARIANTS = {"paper": SCHEMES, "container": CONTAINER_SCHEMES}
 
@@ -128,8 +145,8 @@ SIZES = {
 
 
 def find_scheme(name: str, variant: str = "paper") -> Scheme:
-    """The scheme of a name; raises `ConfigError` that lists the known ones."""
-    schemes = {scheme.name: scheme for scheme in find_variant(variant)}
+    """The scheme of a name, an extra one too; raises `ConfigError` that lists the known ones."""
+    schemes = {scheme.name: scheme for scheme in (*find_variant(variant), *EXTRA_SCHEMES)}
     if name not in schemes:
         raise ConfigError(f"no training scheme {name!r}; expected one of {', '.join(schemes)}")
     return schemes[name]
@@ -142,6 +159,15 @@ def find_variant(variant: str) -> tuple[Scheme, ...]:
     return VARIANTS[variant]
 
 
+def seed_number(scheme: Scheme) -> int:
+    """A number of its own for the seeds of a scheme: its place among the paper's, a checksum of its name elsewhere.
+
+    So rows can come, go and move among the extra schemes, and no other scheme trains to other weights.
+    """
+    places = {row.name: place for place, row in enumerate(SCHEMES)}
+    return places.get(scheme.name, zlib.crc32(scheme.name.encode()))
+
+
 def find_size(name: str) -> Size:
     """The size of a name; raises `ConfigError` that lists the known ones."""
     if name not in SIZES:
@@ -152,3 +178,13 @@ def find_size(name: str) -> Size:
 def augmentation_of(scheme: Scheme) -> Augmentation:
     """The augmentation set that a scheme names."""
     return AUGMENTATIONS[scheme.augmentation]
+
+
+def mixing_of(scheme: Scheme) -> Mixing:
+    """The mixing that a scheme names."""
+    return MIXINGS[scheme.mixing]
+
+
+def rows_of(scheme: Scheme) -> dict[str, dict[str, Any]]:
+    """The numbers behind the names in a scheme, so that a member trained with other numbers is told apart."""
+    return {"augmentation": asdict(augmentation_of(scheme)), "mixing": asdict(mixing_of(scheme))}
