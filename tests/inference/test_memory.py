@@ -21,10 +21,13 @@ def test_what_fits_is_let_through_and_what_does_not_names_the_remedy() -> None:
         require_memory(1e18, "segmenting", "buy more")
 
 
-def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_of_a_container_counts_and_cached_files_do_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "max").write_text("5000\n")
     (tmp_path / "current").write_text("2000\n")
-    monkeypatch.setattr(memory, "CGROUP_LIMITS", ((tmp_path / "max", tmp_path / "current"),))
-    assert available_bytes() == 3000
+    (tmp_path / "memory.stat").write_text("anon 1000\ninactive_file 700\nactive_file 300\n")
+    monkeypatch.setattr(memory, "CGROUPS", ((tmp_path, "max", "current"),))
+    assert available_bytes() == 3700
     (tmp_path / "max").write_text("max\n")
     assert available_bytes() > 1e6

@@ -107,7 +107,7 @@ def _workplace(config: InferenceBench) -> Iterator[Path]:
 
 
 def _simulate(place: Path) -> Path:
-    run_command([*OURS, "simulate", str(place / "cohort"), "--subjects", "1"])
+    run_command([*OURS, "simulate", str(place / "cohort"), "--subjects", "1", "--seed", "0"])
     return next((place / "cohort").rglob("*_T1w.nii.gz"))
 
 

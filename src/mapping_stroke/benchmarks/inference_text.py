@@ -80,7 +80,7 @@ def _where_time_goes(result: InferenceResult) -> list[str]:
         "|---|---|---|",
     ]
     rows = [f"| {step} | {seconds:.2f} | {100 * seconds / total:.0f} % |" for step, seconds in result.stages.items()]
-    return [*head, "| step | seconds | share |", "|---|---|---|", *rows, *(_chip(result.chip) if result.chip else [])]
+    return [*head, *rows, *(_chip(result.chip) if result.chip else [])]
 
 
 def _chip(chip: ChipRates) -> list[str]:

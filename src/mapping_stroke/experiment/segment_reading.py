@@ -91,7 +91,7 @@ class MemoryCheck:
         """For the scan, the one read ahead, and the largest network; a GPU's own memory is not counted."""
         shapes = [loaded.image.shape, *(prepared.voxels.shape for prepared in loaded.prepared.values())]
         engine = self._ensemble.engine
-        if engine.description.startswith("cuda"):
+        if engine.on_gpu:
             return scan_bytes(shapes)
         networks = []
         for member in self._ensemble.members:

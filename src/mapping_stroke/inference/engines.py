@@ -29,11 +29,13 @@ class Engine(Protocol):
     Attributes:
         precision: Of the convolutions.
         value_bytes: Bytes of one stored activation.
+        on_gpu: Whether activations lie in a GPU's own memory.
         description: What computes, in a few words.
     """
 
     precision: str
     value_bytes: int
+    on_gpu: bool
 
     @property
     def description(self) -> str:

@@ -1,6 +1,7 @@
 """How much memory a prediction needs, and whether this machine has it."""
 
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,11 +15,13 @@ LIVE_MAPS = 3.5
 """How many feature maps of the finest stage are alive at once: its skip, two of its convolutions, and scratch."""
 SCAN_MAPS = 12
 """How many float32 volumes of the scan's size are alive at once: the scan, sums, the outputs."""
-CGROUP_LIMITS = (
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
+CGROUPS = (
+    (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
+    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
 )
 """Where a container says how much memory it may use and uses (cgroup versions 2 and 1)."""
+CACHE = re.compile(r"^(?:total_)?inactive_file (\d+)$", re.MULTILINE)
+"""In `memory.stat`: cached files, which count as used and are given up when memory is asked for."""
 GIGABYTE = 1e9
 
 
@@ -37,9 +40,11 @@ def scan_bytes(shapes: Iterable[tuple[int, ...]]) -> float:
 def available_bytes() -> float:
     """Memory that this process may still take: what the system has left, or what its container allows."""
     available = float(psutil.virtual_memory().available)
-    for limit, used in CGROUP_LIMITS:
+    for folder, limit, used in CGROUPS:
         try:
-            available = min(available, float(limit.read_text()) - float(used.read_text()))
+            cached = sum(map(int, CACHE.findall((folder / "memory.stat").read_text())[-1:]))
+            left = float((folder / limit).read_text()) - float((folder / used).read_text()) + cached
+            available = min(available, left)
         except (OSError, ValueError):  # no such limit: another system, or "max"
             continue
     return available

@@ -21,7 +21,10 @@ class OpenVinoEngine:
     Attributes:
         precision: `bfloat16` or `float32`, of the convolutions; what goes in and comes out is float32.
         value_bytes: Bytes of one stored activation.
+        on_gpu: False.
     """
+
+    on_gpu = False
 
     def __init__(self, precision: str = "auto", threads: int | None = None) -> None:
         self._core = ov.Core()

@@ -11,7 +11,7 @@ from mapping_stroke.networks.parameters import parameter_shapes
 from mapping_stroke.networks.spec import NetworkSpec
 
 PROBE = NetworkSpec("plain", (32, 64), (2, 2))
-PROBE_PATCH: Shape = (64, 64, 64)
+PROBE_PATCH: Shape = (32, 32, 32)
 LONGEST_S = 1.0
 LOAD_S = 0.5
 """About what reading and compiling a full-size network takes."""

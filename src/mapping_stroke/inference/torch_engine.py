@@ -23,12 +23,14 @@ class TorchEngine:
     Attributes:
         precision: Of the convolutions; what goes in and comes out is float32.
         value_bytes: Bytes of one stored activation.
+        on_gpu: Whether activations lie in a GPU's own memory.
     """
 
     def __init__(self, device: torch.device, precision: str = "auto") -> None:
         self._device = device
         self.precision = _fastest_precision(device) if precision == "auto" else precision
         self.value_bytes = PRECISIONS[self.precision].itemsize
+        self.on_gpu = device.type == "cuda"
 
     @property
     def description(self) -> str:

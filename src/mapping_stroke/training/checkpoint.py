@@ -1,55 +1,124 @@
-"""A training run on disk: stop at any time, go on with the same numbers."""
+"""A training run on disk: stop at any step, go on with the same numbers; the last two states are kept.
 
+A checkpoint is a line of text with a SHA-256, then the file that `torch.save` makes: torch itself checks no sums, and
+would train on from flipped bytes.
+"""
+
+import hashlib
+import io
+import os
 from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 
-from mapping_stroke.errors import TrainingError
+from mapping_stroke.errors import FileError, TrainingError
 from mapping_stroke.files import written_whole
-from mapping_stroke.training.loop import Epoch, TrainingState
+from mapping_stroke.training.loop import TrainingState
+from mapping_stroke.training.records import Epoch, EpochSoFar
+
+NEWEST = "checkpoint.pt"
+PREVIOUS = "checkpoint_previous.pt"
+_MAGIC = b"mapping checkpoint 2, sha256 "
 
 
-def write_checkpoint(path: Path, state: TrainingState, recipe: str) -> None:
-    """Write weights, optimiser, random states and records, whole or not at all.
+def write_checkpoint(folder: Path, state: TrainingState, recipe: str) -> None:
+    """Write weights, optimiser, random states and records, whole or not at all; what was newest becomes previous.
 
     Args:
-        path: The checkpoint file.
+        folder: Where the two checkpoints of a member lie.
         state: What to keep.
         recipe: Fingerprint of all that decides the training; only the same recipe can go on from here.
+
+    Raises:
+        OSError: The disk is full, or the like; the checkpoints that were there stand as they were.
     """
-    values = {
+    content = io.BytesIO()
+    torch.save(_values_of(state, recipe), content)
+    digest = hashlib.sha256(content.getbuffer()).hexdigest()
+    with written_whole(folder / NEWEST) as partial:
+        with partial.open("wb") as file:
+            file.write(_MAGIC + digest.encode() + b"\n")
+            file.write(content.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())  # a power cut must not leave a name without its bytes
+        if (folder / NEWEST).is_file():
+            (folder / NEWEST).replace(folder / PREVIOUS)
+
+
+def resume_from(folder: Path, state: TrainingState, recipe: str) -> list[str]:
+    """Bring a fresh state to where the newest whole checkpoint stands; it stays fresh where there is none of the recipe.
+
+    Returns:
+        What was found damaged and passed over, in words; empty as a rule.
+
+    Raises:
+        TrainingError: There are checkpoints, and none is whole.
+    """
+    problems = []
+    for path in (folder / NEWEST, folder / PREVIOUS):
+        if not path.is_file():
+            continue
+        try:
+            values = _read_values(path)
+        except FileError as error:
+            problems.append(str(error))
+            continue
+        if values["recipe"] == recipe:
+            _restore(state, values)
+        return problems
+    if problems:
+        raise TrainingError(f"{'; '.join(problems)}; delete {folder} to train this member anew")
+    return problems
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove what a finished member needs no more."""
+    for name in (NEWEST, PREVIOUS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _values_of(state: TrainingState, recipe: str) -> dict[str, Any]:
+    so_far = state.so_far
+    return {
         "recipe": recipe,
         "network": state.network.state_dict(),
         "optimiser": state.optimiser.state_dict(),
         "numbers": state.random.numbers.bit_generator.state,
         "noise": state.random.noise.get_state(),
         "epochs": [asdict(epoch) for epoch in state.epochs],
+        "so_far": {
+            "losses": torch.stack(so_far.losses) if so_far.losses else torch.empty(0),
+            "validation_losses": so_far.validation_losses,
+            "overlap": so_far.overlap,
+            "training_seconds": so_far.training_seconds,
+            "validation_seconds": so_far.validation_seconds,
+        },
     }
-    with written_whole(path) as partial:
-        torch.save(values, partial)
 
 
-def resume_from(path: Path, state: TrainingState, recipe: str) -> bool:
-    """Bring a fresh state to where a checkpoint stands; False where there is none, or one of another recipe.
+def _restore(state: TrainingState, values: dict[str, Any]) -> None:
+    state.network.load_state_dict(values["network"])
+    state.optimiser.load_state_dict(values["optimiser"])
+    state.random.numbers.bit_generator.state = values["numbers"]
+    state.random.noise.set_state(values["noise"])
+    state.epochs[:] = [Epoch(**epoch) for epoch in values["epochs"]]
+    device = next(state.network.parameters()).device
+    losses = list(values["so_far"].pop("losses").to(device))
+    state.so_far = EpochSoFar(losses, **values["so_far"])
 
-    Raises:
-        TrainingError: The checkpoint is damaged.
-    """
-    if not path.is_file():
-        return False
+
+def _read_values(path: Path) -> dict[str, Any]:
+    """The values of a checkpoint whose hash is right; raises `FileError` that names it otherwise."""
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
-        if values["recipe"] != recipe:
-            return False
-        state.network.load_state_dict(values["network"])
-        state.optimiser.load_state_dict(values["optimiser"])
-        state.random.numbers.bit_generator.state = values["numbers"]
-        state.random.noise.set_state(values["noise"])
-        state.epochs[:] = [Epoch(**epoch) for epoch in values["epochs"]]
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, EOFError, UnpicklingError) as error:
-        raise TrainingError(
-            f"{path}: the checkpoint is damaged ({type(error).__name__}); delete it to train this member anew"
-        ) from error
-    return True
+        with path.open("rb") as file:
+            head, content = file.read(len(_MAGIC) + 65), file.read()
+        if head != _MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n":
+            old = "of an earlier version" if head.startswith(b"PK") else "damaged (its SHA-256 does not fit)"
+            raise FileError(f"{path}: is {old}")
+        values: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        raise FileError(f"{path}: cannot be read ({type(error).__name__})") from error
+    return values

@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.nn import functional
 
-from mapping_stroke.training.augment import Augmentation, Range
+from mapping_stroke.training.augment import Augmentation, draw_factor
 
 Patch = Float[Tensor, "x y z"]
 
@@ -20,43 +20,49 @@ def change_intensity(
     brain = patch != 0
     changed = _degrade(patch, augmentation, rng, noise)
     if rng.random() < augmentation.inverted_gamma_probability:
-        changed = -change_gamma(-changed, _below_or_above_one(augmentation.gamma, rng))
+        changed = -change_gamma(-changed, draw_factor(augmentation.gamma, rng))
+    if rng.random() < augmentation.shift_probability:
+        changed = changed + rng.normal(0, augmentation.shift_sigma)
     if rng.random() < augmentation.gamma_probability:
-        changed = change_gamma(changed, _below_or_above_one(augmentation.gamma, rng))
+        changed = change_gamma(changed, draw_factor(augmentation.gamma, rng))
     return changed * brain
 
 
 def _degrade(patch: Patch, augmentation: Augmentation, rng: np.random.Generator, noise: torch.Generator) -> Patch:
     if rng.random() < augmentation.noise_probability:
-        sigma = math.sqrt(rng.uniform(*augmentation.noise_variance))
+        sigma = rng.uniform(*augmentation.noise_sigma)
         patch = patch + sigma * torch.randn(patch.shape, generator=noise, device=patch.device)
     if rng.random() < augmentation.blur_probability:
-        patch = blur(patch, rng.uniform(*augmentation.blur_sigma_vox, 3))
+        sigmas = rng.uniform(*augmentation.blur_sigma_vox, 3 if augmentation.blur_per_axis else 1)
+        patch = blur(patch, np.broadcast_to(sigmas, 3))
     if rng.random() < augmentation.brightness_probability:
-        patch = patch * _below_or_above_one(augmentation.brightness_factor, rng)
-    if rng.random() < augmentation.shift_probability:
-        patch = patch + rng.normal(0, augmentation.shift_sigma)
+        patch = patch * draw_factor(augmentation.brightness_factor, rng)
     if rng.random() < augmentation.contrast_probability:
-        patch = change_contrast(patch, _below_or_above_one(augmentation.contrast_factor, rng))
+        patch = change_contrast(patch, draw_factor(augmentation.contrast_factor, rng))
     if rng.random() < augmentation.low_resolution_probability:
         patch = lower_resolution(patch, rng.uniform(*augmentation.low_resolution_zoom))
     return patch
 
 
 def blur(patch: Patch, sigma_vox: Float64[np.ndarray, " 3"]) -> Patch:
-    """Gaussian blur along each axis, edges repeated."""
+    """Gaussian blur along each axis, edges mirrored, with kernels as wide as nnU-Net's."""
     blurred = patch[None, None]
     for axis, sigma in enumerate(sigma_vox):
-        radius = math.ceil(3 * sigma)
+        radius = min(_kernel_radius(float(sigma)), patch.shape[axis] - 1)  # no more can be mirrored
         steps = torch.arange(-radius, radius + 1, device=patch.device, dtype=patch.dtype)
         kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
         padding = [0] * 6
         padding[2 * (2 - axis)] = padding[2 * (2 - axis) + 1] = radius
         shape = [1, 1, 1, 1, 1]
         shape[2 + axis] = -1
-        padded = functional.pad(blurred, padding, mode="replicate")
+        padded = functional.pad(blurred, padding, mode="reflect")
         blurred = functional.conv3d(padded, (kernel / kernel.sum()).reshape(shape))
     return blurred[0, 0]
+
+
+def _kernel_radius(sigma: float) -> int:
+    """Half of the odd number nearest to 6 sigma + 0.5. Source: batchgeneratorsv2."""
+    return max(round((6 * sigma - 0.5) / 2), 0)
 
 
 def change_contrast(patch: Patch, factor: float) -> Patch:
@@ -78,9 +84,3 @@ def change_gamma(patch: Patch, gamma: float) -> Patch:
     low, span = patch.min(), (patch.max() - patch.min()).clamp_min(1e-7)
     powered = ((patch - low) / span).clamp_min(0).pow(gamma) * span + low
     return (powered - powered.mean()) / powered.std().clamp_min(1e-7) * std + mean
-
-
-def _below_or_above_one(factors: Range, rng: np.random.Generator) -> float:
-    """Half the draws between the lower end and 1, half between 1 and the upper end, as nnU-Net draws its factors."""
-    low, high = factors
-    return rng.uniform(low, 1) if rng.random() < 0.5 else rng.uniform(1, high)

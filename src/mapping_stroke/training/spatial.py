@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int, Shaped
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 from torch.nn import functional
 
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.patches import Corner, cut_box
 from mapping_stroke.image import Shape
-from mapping_stroke.training.augment import Augmentation
+from mapping_stroke.training.augment import Augmentation, draw_factor
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,13 +35,17 @@ class Warp:
 
 
 def draw_warp(augmentation: Augmentation, size: Shape, rng: np.random.Generator) -> Warp:
-    """Draw whether and how a patch is rotated, scaled and deformed."""
+    """Draw whether and how a patch is rotated, then scaled, and deformed before both."""
     matrix = np.eye(3)
     if rng.random() < augmentation.rotation_probability:
         matrix = _rotation(np.deg2rad(rng.uniform(*augmentation.rotation_degrees, 3)))
     if rng.random() < augmentation.scale_probability:
-        per_axis = rng.random() < augmentation.scale_per_axis_share
-        matrix = matrix * (rng.uniform(*augmentation.scale, 3) if per_axis else rng.uniform(*augmentation.scale))
+        draws = 3 if rng.random() < augmentation.scale_per_axis_share else 1
+        scales = [
+            draw_factor(augmentation.scale, rng) if augmentation.scale_balanced else rng.uniform(*augmentation.scale)
+            for _ in range(draws)
+        ]
+        matrix = np.reshape(scales, (draws, 1)) * matrix
     if rng.random() >= augmentation.elastic_probability:
         return Warp(matrix)
     scale = rng.uniform(*augmentation.elastic_scale)
@@ -53,22 +57,25 @@ def draw_warp(augmentation: Augmentation, size: Shape, rng: np.random.Generator)
 def cut_warped(
     case: CaseArrays, corner: Corner, size: Shape, warp: Warp, noise: torch.Generator
 ) -> tuple[Float[Tensor, "x y z"], Int[Tensor, "x y z"]]:
-    """Cut a patch of scan and mask through a warp: trilinear, the mask then at 0.5, zeros outside the scan."""
+    """Cut a patch of scan and mask through a warp: trilinear, the mask then at 0.5; zeros outside brain and scan.
+
+    The brain (voxels that are not 0) is cut as the mask is, so that no voxel of its rim is half background.
+    """
     if warp.is_identity:
         return cut_box(case.scan, corner, size).float(), cut_box(case.mask, corner, size).long()
-    points = _points(corner, size, warp, case.scan.device, noise)
+    points = warped_points(corner, size, warp, case.scan.device, noise)
     low = points.flatten(1).amin(1).floor().clamp_min(-1)
     high = torch.minimum(points.flatten(1).amax(1).ceil(), torch.tensor(case.scan.shape, device=points.device))
     x, y, z = (int(value) for value in low)
     lengths = [max(int(value), 1) for value in (high - low + 1)]
     box: Shape = (lengths[0], lengths[1], lengths[2])
     inside = points - low.reshape(3, 1, 1, 1)
-    scan = _interpolate(cut_box(case.scan, (x, y, z), box), inside)
-    mask = _interpolate(cut_box(case.mask, (x, y, z), box), inside) >= 0.5
-    return scan, mask.long()
+    scan, mask = cut_box(case.scan, (x, y, z), box), cut_box(case.mask, (x, y, z), box)
+    values = _interpolate(torch.stack([scan.float(), (scan != 0).float(), mask.float()]), inside)
+    return values[0] * (values[1] >= 0.5), (values[2] >= 0.5).long()
 
 
-def _points(
+def warped_points(
     corner: Corner, size: Shape, warp: Warp, device: torch.device, noise: torch.Generator
 ) -> Float[Tensor, "3 x y z"]:
     """Where in the scan each voxel of the patch is read, voxels."""
@@ -83,7 +90,10 @@ def _points(
 
 
 def _elastic(size: Shape, warp: Warp, device: torch.device, noise: torch.Generator) -> Float[Tensor, "3 x y z"]:
-    """Smooth random displacements: white noise through a Gaussian in the frequency domain, scaled to its largest."""
+    """Smooth random displacements: white noise through a Gaussian in the frequency domain, scaled to its largest.
+
+    Their mean is then taken off, so that the patch stays where it is.
+    """
     white = torch.rand((3, *size), generator=noise, device=device) * 2 - 1
     spectrum = torch.fft.rfftn(white, dim=(1, 2, 3))
     for axis, (length, sigma) in enumerate(zip(size, warp.elastic_sigma_vox, strict=True)):
@@ -93,14 +103,14 @@ def _elastic(size: Shape, warp: Warp, device: torch.device, noise: torch.Generat
     smooth: Tensor = torch.fft.irfftn(spectrum, s=size, dim=(1, 2, 3))
     largest = smooth.flatten(1).abs().amax(1).clamp_min(1e-8)
     magnitude = torch.tensor(warp.elastic_magnitude_vox, device=device, dtype=torch.float32)
-    return smooth * (magnitude / largest).reshape(3, 1, 1, 1)
+    displacement = smooth * (magnitude / largest).reshape(3, 1, 1, 1)
+    return displacement - displacement.mean((1, 2, 3), keepdim=True)
 
 
-def _interpolate(voxels: Shaped[Tensor, "x2 y2 z2"], points: Float[Tensor, "3 x y z"]) -> Float[Tensor, "x y z"]:
-    shape = torch.tensor(voxels.shape, device=points.device, dtype=torch.float32).reshape(3, 1, 1, 1)
+def _interpolate(values: Float[Tensor, "c x2 y2 z2"], points: Float[Tensor, "3 x y z"]) -> Float[Tensor, "c x y z"]:
+    shape = torch.tensor(values.shape[1:], device=points.device, dtype=torch.float32).reshape(3, 1, 1, 1)
     grid = ((points * 2 + 1) / shape - 1).permute(1, 2, 3, 0).flip(-1)  # grid_sample counts z, y, x in [-1, 1]
-    sampled = functional.grid_sample(voxels[None, None].float(), grid[None], padding_mode="zeros", align_corners=False)
-    return sampled[0, 0]
+    return functional.grid_sample(values[None], grid[None], padding_mode="zeros", align_corners=False)[0]
 
 
 def _rotation(angles_rad: Float64[np.ndarray, " 3"]) -> Float64[np.ndarray, "3 3"]:
