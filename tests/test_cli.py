@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import pytest
 
 from mapping_stroke import cli
-from mapping_stroke.errors import CaseError
+from mapping_stroke.errors import CaseError, Stopped
 
 STAGES = (
-    "simulate", "prepare", "folds", "train", "predict", "postprocess", "evaluate", "report",
+    "simulate", "prepare", "folds", "train", "status", "predict", "postprocess", "evaluate", "report",
     "segment", "models", "rank", "demo", "bench", "info",
 )  # fmt: skip
 
@@ -88,6 +88,20 @@ def test_what_the_system_refuses_is_one_line(
     told = capsys.readouterr().err
     assert told.startswith(line)
     assert told.count("\n") == 1
+
+
+def test_being_asked_to_stop_is_status_75(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    @dataclass(frozen=True)
+    class Info:
+        """Be stopped."""
+
+        def run(self) -> int:
+            raise Stopped("stopped by SIGTERM, and all that was done is saved")
+
+    monkeypatch.setattr(cli, "COMMANDS", (*(command for command in cli.COMMANDS if command.__name__ != "Info"), Info))
+    assert cli.main(["info"]) == 75
+    told = capsys.readouterr().err
+    assert told == "mapping: stopped by SIGTERM, and all that was done is saved; run the same command again to go on\n"
 
 
 def test_an_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

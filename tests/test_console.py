@@ -1,6 +1,7 @@
 """What a person sees."""
 
 import io
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,9 @@ def test_parts_of_a_scan_are_told_in_a_log(monkeypatch: pytest.MonkeyPatch, caps
 
 def test_one_thing_is_no_plural() -> None:
     assert [console.counted(number, "scan") for number in (0, 1, 2)] == ["0 scans", "1 scan", "2 scans"]
+
+
+def test_the_time_of_day_names_another_day() -> None:
+    now = datetime(2026, 3, 2, 22, 30)
+    assert console.clock(3600, now) == "23:30"
+    assert console.clock(2 * 3600, now) == "Tue 03 Mar 00:30"

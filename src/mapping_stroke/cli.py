@@ -19,8 +19,9 @@ from mapping_stroke.commands.rank import Rank
 from mapping_stroke.commands.report import Report
 from mapping_stroke.commands.segment import Segment
 from mapping_stroke.commands.simulate import Simulate
+from mapping_stroke.commands.status import Status
 from mapping_stroke.commands.train import Train
-from mapping_stroke.errors import MappingError
+from mapping_stroke.errors import MappingError, Stopped
 
 
 class Command(Protocol):
@@ -35,6 +36,7 @@ COMMANDS: tuple[type[Command], ...] = (
     Prepare,
     Folds,
     Train,
+    Status,
     Predict,
     Postprocess,
     Evaluate,
@@ -51,11 +53,17 @@ COMMANDS: tuple[type[Command], ...] = (
 PATH_ERRORS = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 """What the system says about a path that the user gave and can mend; any other such error is a failure."""
 
+STOPPED = 75
+"""Exit status of a command that was asked to stop: all is saved, the same command goes on (sysexits.h: try again)."""
+
 DESCRIPTION = "Find stroke lesions on T1-weighted brain MRI (MAPPING: model average with post-processing)."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 0 done, 1 failed, 2 wrong usage or input, 3 some cases failed."""
+    """Run one command and return its exit status.
+
+    0 done, 1 failed, 2 wrong usage or input, 3 some cases failed, 75 stopped when asked to, with all saved.
+    """
     command = tyro.extras.subcommand_cli_from_dict(
         {command.__name__.lower(): command for command in COMMANDS},
         prog="mapping",
@@ -73,6 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         remedy = "check the path and its permissions" if wrong_path else "mend that and run the same command again"
         _tell(f"{error.filename or 'the system'}: {error.strerror or error}; {remedy}")
         return 2 if wrong_path else 1
+    except Stopped as stopped:
+        _tell(f"{stopped}; run the same command again to go on")
+        return STOPPED
     except KeyboardInterrupt:
         _tell("interrupted; run the same command again to go on")
         return 1

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -92,6 +93,13 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest_s:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def clock(seconds: float, now: datetime | None = None) -> str:
+    """The time of day in so many seconds, such as `14:05`, with the day where that is not today."""
+    now = now or datetime.now()
+    then = now + timedelta(seconds=seconds)
+    return f"{then:%H:%M}" if then.date() == now.date() else f"{then:%a %d %b %H:%M}"
 
 
 def _track_on_terminal(items: Iterable[T], what: str, total: int) -> Iterator[T]:

@@ -47,3 +47,7 @@ class ResourceError(MappingError):
 
 class TrainingError(MappingError):
     """Training cannot start or cannot go on."""
+
+
+class Stopped(KeyboardInterrupt):
+    """The user or the system asked this process to stop, and all that was begun is saved; exit status 75."""

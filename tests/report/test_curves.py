@@ -7,7 +7,7 @@ import pytest
 from matplotlib.image import imread
 
 from mapping_stroke.errors import CaseError
-from mapping_stroke.report.curves import _running_mean, draw_learning_curves, read_epochs
+from mapping_stroke.report.curves import Epochs, _running_mean, draw_learning_curves, draw_member_curves, read_epochs
 from small_runs import write_epochs
 
 
@@ -20,17 +20,33 @@ def test_courses_of_any_length_are_drawn(epochs: int, tmp_path: Path) -> None:
     assert imread(tmp_path / "curves.png").std() > 0
 
 
+@pytest.mark.parametrize("epochs", [0, 1, 5, 100])
+def test_one_training_is_drawn_from_its_first_epoch_on(epochs: int, tmp_path: Path) -> None:
+    write_epochs(tmp_path / "epochs.csv", epochs)
+    draw_member_curves(read_epochs(tmp_path / "epochs.csv"), tmp_path / "curves.png", "default, fold 0")
+    assert imread(tmp_path / "curves.png").std() > 0
+
+
+def test_a_training_without_validation_is_drawn(tmp_path: Path) -> None:
+    nothing = np.full(3, np.nan)
+    course = Epochs(np.arange(3.0), np.ones(3), nothing, nothing, np.ones(3))
+    draw_member_curves(course, tmp_path / "curves.png", "default, fold 0")
+    assert imread(tmp_path / "curves.png").std() > 0
+
+
 def test_no_training_is_said(tmp_path: Path) -> None:
     draw_learning_curves({}, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").is_file()
 
 
 def test_an_empty_field_is_undefined(tmp_path: Path) -> None:
-    (tmp_path / "epochs.csv").write_text("epoch,loss,validation_loss,foreground_dice\n0,0.5,,\n")
+    (tmp_path / "epochs.csv").write_text("epoch,loss,validation_loss,foreground_dice,learning_rate\n0,0.5,,,0.01\n")
     assert np.isnan(read_epochs(tmp_path / "epochs.csv").validation_loss).all()
 
 
-@pytest.mark.parametrize("text", ["epoch,loss\n0,1\n", "epoch,loss,validation_loss,foreground_dice\n0,x,1,1\n"])
+@pytest.mark.parametrize(
+    "text", ["epoch,loss\n0,1\n", "epoch,loss,validation_loss,foreground_dice,learning_rate\n0,x,1,1,1\n"]
+)
 def test_a_damaged_table_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "epochs.csv").write_text(text)
     with pytest.raises(CaseError, match="is no table of epochs"):

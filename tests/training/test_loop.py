@@ -1,5 +1,4 @@
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +8,9 @@ from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import TrainingError
 from mapping_stroke.networks.spec import NetworkSpec
-from mapping_stroke.training.checkpoint import resume_from, write_checkpoint
 from mapping_stroke.training.engine import start_engine
-from mapping_stroke.training.loop import Epoch, TrainingState, start_training, train
+from mapping_stroke.training.loop import TrainingState, start_training, train
+from mapping_stroke.training.records import Epoch, Step
 from mapping_stroke.training.schemes import SCHEMES, Size
 
 CPU = torch.device("cpu")
@@ -41,13 +40,9 @@ def make_arrays(name: str) -> CaseArrays:
 CASES = [make_arrays("a" * length) for length in range(1, 5)]
 
 
-def run(state: TrainingState, size: Size = SIZE, scheme: int = 0, stop_after: int | None = None) -> list[Epoch]:
-    epochs = []
-    for epoch in train(state, SCHEMES[scheme], size, (CASES[:3], CASES[3:]), start_engine(CPU)):
-        epochs.append(epoch)
-        if stop_after is not None and len(state.epochs) == stop_after:
-            break
-    return epochs
+def run(state: TrainingState, size: Size = SIZE, scheme: int = 0) -> list[Epoch]:
+    events = train(state, SCHEMES[scheme], size, (CASES[:3], CASES[3:]), start_engine(CPU))
+    return [event for event in events if isinstance(event, Epoch)]
 
 
 def weights(state: TrainingState) -> torch.Tensor:
@@ -78,34 +73,12 @@ def test_the_same_seed_ends_with_the_same_weights_and_another_with_others() -> N
     assert not torch.equal(weights(states[0]), weights(states[2]))
 
 
-def test_a_resumed_run_ends_as_an_uninterrupted_one(tmp_path: Path) -> None:
-    whole = start_training(SCHEMES[2], SIZE, (7,), CPU)
-    run(whole, scheme=2)
-    begun = start_training(SCHEMES[2], SIZE, (7,), CPU)
-    run(begun, scheme=2, stop_after=1)
-    write_checkpoint(tmp_path / "checkpoint.pt", begun, "recipe")
-    resumed = start_training(SCHEMES[2], SIZE, (7,), CPU)
-    assert resume_from(tmp_path / "checkpoint.pt", resumed, "recipe")
-    assert [epoch.epoch for epoch in run(resumed, scheme=2)] == [1, 2]
-    assert torch.equal(weights(resumed), weights(whole))
-    assert [epoch.loss for epoch in resumed.epochs] == [epoch.loss for epoch in whole.epochs]
-
-
-def test_a_checkpoint_of_another_recipe_is_not_used(tmp_path: Path) -> None:
+def test_every_step_is_told_and_then_its_epoch() -> None:
     state = start_training(SCHEMES[0], SIZE, (0,), CPU)
-    assert not resume_from(tmp_path / "checkpoint.pt", state, "recipe")
-    write_checkpoint(tmp_path / "checkpoint.pt", state, "other")
-    assert not resume_from(tmp_path / "checkpoint.pt", state, "recipe")
-
-
-@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda _: b"", lambda _: b"cos\nsystem\n."])
-def test_a_damaged_checkpoint_is_named(tmp_path: Path, damage: object) -> None:
-    path = tmp_path / "checkpoint.pt"
-    state = start_training(SCHEMES[0], SIZE, (0,), CPU)
-    write_checkpoint(path, state, "recipe")
-    path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
-    with pytest.raises(TrainingError, match=r"checkpoint\.pt: the checkpoint is damaged"):
-        resume_from(path, state, "recipe")
+    events = list(train(state, SCHEMES[0], replace(SIZE, epochs=1), (CASES[:3], CASES[3:]), start_engine(CPU)))
+    assert events[:-1] == [Step(0, done, 8) for done in range(1, 9)]
+    assert events[-1] == state.epochs[0]
+    assert state.so_far.steps_done == 0
 
 
 def test_a_loss_that_is_no_number_names_the_cases() -> None:
@@ -123,5 +96,6 @@ def test_training_without_cases_is_refused() -> None:
 
 def test_without_validation_cases_the_dice_is_not_a_number() -> None:
     state = start_training(SCHEMES[0], SIZE, (0,), CPU)
-    epochs = list(train(state, SCHEMES[0], replace(SIZE, epochs=1), (CASES, []), start_engine(CPU)))
-    assert np.isnan(epochs[0].foreground_dice)
+    events = list(train(state, SCHEMES[0], replace(SIZE, epochs=1), (CASES, []), start_engine(CPU)))
+    assert len(events) == SIZE.steps_per_epoch + 1
+    assert np.isnan([state.epochs[0].foreground_dice, state.epochs[0].validation_loss]).all()

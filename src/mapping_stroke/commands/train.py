@@ -31,6 +31,8 @@ class Train:
     """`auto`, `cpu`, `cuda` or `mps`."""
     jobs: int = 1
     """Folds trained at once, each in a process with its share of the CPU cores."""
+    save_minutes: float = 10.0
+    """Longest time between two checkpoints; one is written at every epoch's end anyway."""
     arrays_only: bool = False
     """Only prepare the arrays that all members read: the first job where members are trained by several at once."""
     overwrite: bool = False
@@ -47,7 +49,14 @@ class Train:
             arrays_run(RunFolder(self.run_folder), self.size)
             return 0
         config = TrainConfig(
-            self.schemes, self.folds, self.size, self.variant, self.seed, self.device, self.confidence_floor
+            self.schemes,
+            self.folds,
+            self.size,
+            self.variant,
+            self.seed,
+            self.device,
+            self.confidence_floor,
+            self.save_minutes,
         )
-        train_side_by_side(RunFolder(self.run_folder), config, self.jobs, overwrite=self.overwrite)
-        return 0
+        trained = train_side_by_side(RunFolder(self.run_folder), config, self.jobs, overwrite=self.overwrite)
+        return 3 if trained.failed else 0

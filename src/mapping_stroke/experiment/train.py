@@ -1,34 +1,26 @@
 """Train members: each scheme on each fold, one after the other, resuming what was begun."""
 
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from mapping_stroke.config import write_section
-from mapping_stroke.console import duration, name_files, say
+from mapping_stroke.console import say, warn
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.folds import read_folds
 from mapping_stroke.environment import describe_environment
-from mapping_stroke.errors import ConfigError, RunFolderError
+from mapping_stroke.errors import ConfigError, TrainingError
 from mapping_stroke.experiment.arrays import arrays_of
 from mapping_stroke.experiment.pseudo_labels import choose_labels, label_unlabelled, pseudo_arrays
-from mapping_stroke.files import fingerprint, read_object, write_csv, write_json
+from mapping_stroke.experiment.stopping import StopRequest
+from mapping_stroke.experiment.train_member import Plan, Saving, train_member
+from mapping_stroke.files import write_json
 from mapping_stroke.inference.devices import choose_device
-from mapping_stroke.networks.bundle import MemberCard, has_member
-from mapping_stroke.networks.member_folder import write_member
-from mapping_stroke.networks.unet import unet_weights
 from mapping_stroke.run_folder import RunFolder
-from mapping_stroke.training.checkpoint import resume_from, write_checkpoint
-from mapping_stroke.training.engine import start_engine
-from mapping_stroke.training.loop import Epoch, TrainingState, start_training, train
-from mapping_stroke.training.schemes import SCHEMES, Scheme, Size, find_scheme, find_size, rows_of, seed_number
-
-EPOCH_COLUMNS = ("epoch", "loss", "foreground_dice", "validation_loss", "learning_rate", "seconds")
+from mapping_stroke.training.schemes import SCHEMES, Scheme, find_scheme, find_size
 
 
 @dataclass(frozen=True)
@@ -44,6 +36,8 @@ class TrainConfig:
     device: str = "auto"
     confidence_floor: float | None = None
     """Pseudo-labels of a lower mean confidence, and empty ones, are left out; None for no floor."""
+    save_minutes: float = 10.0
+    """Longest time between two checkpoints."""
 
     def __post_init__(self) -> None:
         find_size(self.size)
@@ -53,69 +47,76 @@ class TrainConfig:
             raise ConfigError(
                 f"got --confidence-floor {self.confidence_floor}, expected 0 to 1, such as 0.8 (labels have over 0.5)"
             )
+        if not self.save_minutes >= 0:
+            raise ConfigError(f"got --save-minutes {self.save_minutes}, expected 0 (every step) or more, such as 10")
         for name in self.schemes:
             find_scheme(name, self.variant)
         if not self.schemes:
             raise ConfigError("no training scheme given; leave --schemes out for all of them")
 
 
+@dataclass
+class Trained:
+    """What came of the members that were asked for.
+
+    Attributes:
+        members: The folders of those that are trained, now or before.
+        failed: The names of the others, and why.
+    """
+
+    members: list[Path] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def add(self, other: "Trained") -> None:
+        """Take in what came of others."""
+        self.members += other.members
+        self.failed |= other.failed
+
+
 @dataclass(frozen=True, eq=False)
-class Plan:
-    """One member to train: what, on which cases, from which seed."""
+class _Cohort:
+    """What all members of a run are trained on."""
 
-    scheme: Scheme
-    size: Size
-    fold: int
-    seed: int
-    training: tuple[str, ...]
-    validation: tuple[str, ...]
-    variant: str = "paper"
-    pseudo: dict[str, Any] = field(default_factory=dict)
-    """Provenance of the pseudo-labels; empty without."""
-
-    @property
-    def recipe(self) -> str:
-        """Fingerprint of all that decides the trained weights."""
-        return fingerprint({**asdict(self), "rows": rows_of(self.scheme)})
-
-    @property
-    def name(self) -> str:
-        """What to call it."""
-        return f"{self.scheme.name}, fold {self.fold}"
+    cases: Sequence[Case]
+    folds: Mapping[str, int]
+    arrays: Mapping[str, CaseArrays]
 
 
-def train_run(run: RunFolder, config: TrainConfig, *, overwrite: bool = False) -> list[Path]:
-    """Train every scheme on every fold, schemes with pseudo-labels last.
+def train_run(run: RunFolder, config: TrainConfig, stop: StopRequest, *, overwrite: bool = False) -> Trained:
+    """Train every scheme on every fold, schemes with pseudo-labels last; one that fails does not stop the others.
 
     Args:
         run: A run with cases and folds.
         config: Schemes, folds, size, seed, device.
+        stop: Asked between steps whether to stop.
         overwrite: Train anew where a member of other settings stands.
-
-    Returns:
-        The folders of all members asked for, trained now or before.
 
     Raises:
         RunFolderError: A stage before this one has not been run, or a member of other settings stands there.
         ConfigError: An unknown scheme, size, or fold.
+        Stopped: When asked to, with all saved.
     """
     cases, folds = _read_cases_and_folds(run)
     wanted = _wanted_folds(config, set(folds.values()))
     size, device = find_size(config.size), choose_device(config.device)
     _record(run, config, device)
-    arrays = arrays_of(run, cases, size.preprocess)
+    cohort = _Cohort(cases, folds, arrays_of(run, cases, size.preprocess))
     schemes = sorted((find_scheme(name, config.variant) for name in config.schemes), key=lambda s: s.pseudo_labels)
-    members = []
+    trained, saving = Trained(), Saving(config.save_minutes, stop)
     pairs = [(scheme, fold) for scheme in schemes for fold in wanted]
     for number, (scheme, fold) in enumerate(pairs, start=1):
+        stop.check()
         say(f"Member {number} of {len(pairs)}: {scheme.name}, fold {fold}, size {size.name}, on {device}")
-        pseudo = {}
-        if scheme.pseudo_labels:
-            pseudo = choose_labels(label_unlabelled(run, cases, folds, fold, device), config.confidence_floor)
-        plan = _plan(scheme, fold, folds, config, pseudo)
-        members.append(_train_member(run, plan, cases, arrays, device, overwrite=overwrite))
-    name_files("Members", run.members)
-    return members
+        folder = run.member(scheme.name, fold)
+        try:
+            plan = _plan(run, cohort, config, scheme, fold, device)
+            arrays = _arrays_of_plan(run, cohort, plan)
+            train_member(folder, plan, arrays, device, saving, overwrite=overwrite)
+            trained.members.append(folder)
+        except TrainingError as error:
+            warn(f"{scheme.name}, fold {fold}: {error}")
+            trained.failed[f"{scheme.name}, fold {fold}"] = str(error)
+    return trained
 
 
 def folds_to_train(run: RunFolder, config: TrainConfig) -> tuple[int, ...]:
@@ -135,100 +136,30 @@ def _record(run: RunFolder, config: TrainConfig, device: torch.device) -> None:
     write_json(run.environment_json, describe_environment() | {"device": str(device)})
 
 
-def _plan(scheme: Scheme, fold: int, folds: Mapping[str, int], config: TrainConfig, pseudo: dict[str, Any]) -> Plan:
+def _plan(
+    run: RunFolder, cohort: _Cohort, config: TrainConfig, scheme: Scheme, fold: int, device: torch.device
+) -> Plan:
+    pseudo = {}
+    if scheme.pseudo_labels:
+        labelled = label_unlabelled(run, cohort.cases, cohort.folds, fold, device)
+        pseudo = choose_labels(labelled, config.confidence_floor)
     return Plan(
         scheme,
         find_size(config.size),
         fold,
         config.seed,
-        training=tuple(sorted(case_id for case_id, of in folds.items() if of != fold)),
-        validation=tuple(sorted(case_id for case_id, of in folds.items() if of == fold)),
+        training=tuple(sorted(case_id for case_id, of in cohort.folds.items() if of != fold)),
+        validation=tuple(sorted(case_id for case_id, of in cohort.folds.items() if of == fold)),
         variant=config.variant,
         pseudo=pseudo,
     )
 
 
-def _train_member(
-    run: RunFolder,
-    plan: Plan,
-    cases: Sequence[Case],
-    arrays: dict[str, CaseArrays],
-    device: torch.device,
-    *,
-    overwrite: bool,
-) -> Path:
-    folder = run.member(plan.scheme.name, plan.fold)
-    _require_same_recipe(folder, plan, overwrite=overwrite)
-    if has_member(folder):
-        say(f"{plan.name}: trained already")
-        return folder
-    training = [arrays[case_id] for case_id in plan.training]
+def _arrays_of_plan(run: RunFolder, cohort: _Cohort, plan: Plan) -> tuple[list[CaseArrays], list[CaseArrays]]:
+    training = [cohort.arrays[case_id] for case_id in plan.training]
     if plan.pseudo:
-        training += pseudo_arrays(run, cases, plan.pseudo, plan.size.preprocess)
-    validation = [arrays[case_id] for case_id in plan.validation]
-    if device.type != "cpu":
-        training, validation = [v.to(device) for v in training], [v.to(device) for v in validation]
-    state = start_training(plan.scheme, plan.size, (plan.seed, seed_number(plan.scheme), plan.fold), device)
-    if resume_from(folder / "checkpoint.pt", state, plan.recipe):
-        say(f"{plan.name}: going on after epoch {len(state.epochs)}")
-    _run_epochs(folder, plan, state, (training, validation), device)
-    write_member(folder, unet_weights(state.network), _card(plan, state.epochs))
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
-    return folder
-
-
-def _run_epochs(
-    folder: Path,
-    plan: Plan,
-    state: TrainingState,
-    arrays: tuple[list[CaseArrays], list[CaseArrays]],
-    device: torch.device,
-) -> None:
-    total = plan.size.epochs_of(plan.scheme)
-    for epoch in train(state, plan.scheme, plan.size, arrays, start_engine(device)):
-        write_csv(folder / "epochs.csv", EPOCH_COLUMNS, [asdict(one) for one in state.epochs])
-        write_checkpoint(folder / "checkpoint.pt", state, plan.recipe)
-        mean_s = sum(one.seconds for one in state.epochs) / len(state.epochs)
-        say(
-            f"{plan.name}: epoch {epoch.epoch + 1}/{total}, loss {epoch.loss:+.3f}, foreground Dice "
-            f"{epoch.foreground_dice:.3f}, {epoch.seconds:.1f} s, {duration(mean_s * (total - epoch.epoch - 1))} left"
-        )
-
-
-def _require_same_recipe(folder: Path, plan: Plan, *, overwrite: bool) -> None:
-    """Mark the folder with the plan's recipe; refuse, or clear, one that was begun with another."""
-    marker = folder / "recipe.json"
-    if marker.is_file():
-        if read_object(marker).get("recipe") == plan.recipe:
-            return
-        if not overwrite:
-            raise RunFolderError(
-                f"{folder}: holds a member trained with other settings or cases; use --overwrite to train it anew, "
-                "or prepare another run"
-            )
-        shutil.rmtree(folder)
-    write_json(marker, {"recipe": plan.recipe, "settings": asdict(plan)})
-
-
-def _card(plan: Plan, epochs: Sequence[Epoch]) -> MemberCard:
-    last = epochs[-1].foreground_dice if epochs else float("nan")
-    return MemberCard(
-        scheme=plan.scheme.name,
-        fold=plan.fold,
-        network=plan.size.network(plan.scheme),
-        preprocess=plan.size.preprocess,
-        patch=plan.size.patch,
-        training={
-            "recipe": plan.recipe,
-            "size": plan.size.name,
-            "variant": plan.variant,
-            "seed": plan.seed,
-            "epochs": len(epochs),
-            "training_cases": len(plan.training),
-            "validation_dice": last,
-            "pseudo_labels": plan.pseudo,
-        },
-    )
+        training += pseudo_arrays(run, cohort.cases, plan.pseudo, plan.size.preprocess)
+    return training, [cohort.arrays[case_id] for case_id in plan.validation]
 
 
 def _wanted_folds(config: TrainConfig, known: set[int]) -> tuple[int, ...]:

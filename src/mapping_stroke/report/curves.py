@@ -8,12 +8,13 @@ import numpy as np
 from jaxtyping import Float64
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from mapping_stroke.errors import CaseError
 from mapping_stroke.evaluation.tables import order_methods
 from mapping_stroke.files import read_csv
 from mapping_stroke.report.names import method_label
-from mapping_stroke.report.style import HUES, INK, MUTED, new_figure, no_data, plain_axes, save_png
+from mapping_stroke.report.style import HUES, INK, MUTED, new_figure, no_data, plain_axes, save_png, side_note
 
 Curve = Float64[np.ndarray, " epochs"]
 
@@ -30,12 +31,14 @@ class Epochs:
         loss: Mean training loss.
         validation_loss: Mean loss over the fold's own cases; NaN where it was not computed.
         foreground_dice: Dice over the summed voxels of the validation patches (nnU-Net's pseudo-Dice), in [0, 1].
+        learning_rate: Of each epoch.
     """
 
     epoch: Curve
     loss: Curve
     validation_loss: Curve
     foreground_dice: Curve
+    learning_rate: Curve
 
 
 def read_epochs(path: Path) -> Epochs:
@@ -48,7 +51,7 @@ def read_epochs(path: Path) -> Epochs:
     try:
         columns = {
             name: np.array([float(row[name] or "nan") for row in rows], dtype=np.float64)
-            for name in ("epoch", "loss", "validation_loss", "foreground_dice")
+            for name in ("epoch", "loss", "validation_loss", "foreground_dice", "learning_rate")
         }
     except (KeyError, ValueError) as error:
         raise CaseError(f"{path}: is no table of epochs ({error}); run `mapping train` again") from error
@@ -86,6 +89,40 @@ def draw_learning_curves(epochs: Mapping[str, Mapping[int, Epochs]], path: Path)
         figure.legend(
             handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False, labelcolor=INK
         )
+    save_png(figure, path)
+
+
+def draw_member_curves(course: Epochs, path: Path, title: str) -> None:
+    """Draw one training: losses, foreground Dice with its best epoch, and learning rate, one above the other.
+
+    Args:
+        course: Its epochs so far.
+        path: PNG to write.
+        title: What to call the member.
+    """
+    figure = new_figure(6.4, 6.4)
+    losses, overlap, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.2))
+    done = course.epoch.size
+    plain_axes(losses, title, "", "loss")
+    side_note(losses, f"{done} epoch{'' if done == 1 else 's'}")
+    _draw_curve(losses, course.epoch, course.loss, HUES[0], "-")
+    _draw_curve(losses, course.epoch, course.validation_loss, HUES[1], "--")
+    handles = [
+        Line2D([], [], color=HUES[0], label="training"),
+        Line2D([], [], color=HUES[1], linestyle="--", label="validation"),
+    ]
+    if done:
+        losses.legend(handles=handles, loc="upper right", fontsize=8, frameon=False, labelcolor=INK)
+    plain_axes(overlap, "", "", "foreground Dice")
+    overlap.set_ylim(0, 1)
+    _draw_curve(overlap, course.epoch, course.foreground_dice, HUES[2], "-")
+    if np.isfinite(course.foreground_dice).any():
+        best = int(np.nanargmax(course.foreground_dice))
+        side_note(overlap, f"best {course.foreground_dice[best]:.3f}, epoch {course.epoch[best]:.0f}")
+    plain_axes(rate, "", "epoch", "learning rate")
+    rate.xaxis.set_major_locator(MaxNLocator(integer=True))
+    rate.plot(course.epoch, course.learning_rate, color=MUTED, linewidth=1.4, marker="." if done == 1 else "")
+    rate.set_ylim(bottom=0)
     save_png(figure, path)
 
 

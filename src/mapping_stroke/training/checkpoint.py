@@ -49,7 +49,7 @@ def write_checkpoint(folder: Path, state: TrainingState, recipe: str) -> None:
 
 
 def resume_from(folder: Path, state: TrainingState, recipe: str) -> list[str]:
-    """Bring a fresh state to where the newest whole checkpoint stands; it stays fresh where there is none of the recipe.
+    """Bring a fresh state to where the newest whole checkpoint stands; without one of the recipe it stays fresh.
 
     Returns:
         What was found damaged and passed over, in words; empty as a rule.

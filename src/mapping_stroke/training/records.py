@@ -81,7 +81,7 @@ class EpochSoFar:
         self.validation_seconds += seconds
 
     def sum_up(self, number: int, learning_rate: float) -> Epoch:
-        """The record of an epoch whose steps are all done; NaN for what only a validation tells, where there was none."""
+        """The record of an epoch whose steps are all done; NaN for validation loss and Dice where there was none."""
         validated = bool(self.validation_losses)
         return Epoch(
             number,

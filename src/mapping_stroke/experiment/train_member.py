@@ -1,0 +1,176 @@
+"""Train one member: begin or go on, keep what is done, and write the network when its last epoch is over."""
+
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mapping_stroke.console import say, warn
+from mapping_stroke.dataset.arrays import CaseArrays
+from mapping_stroke.errors import RunFolderError, Stopped, TrainingError
+from mapping_stroke.experiment.locking import locked
+from mapping_stroke.experiment.progress import PROGRESS_FILE, State, write_progress
+from mapping_stroke.experiment.stopping import StopRequest
+from mapping_stroke.experiment.train_watch import Course, draw_curves, progress_of, watched, write_epochs
+from mapping_stroke.files import fingerprint, read_object, write_json
+from mapping_stroke.networks.bundle import MemberCard, has_member
+from mapping_stroke.networks.member_folder import write_member
+from mapping_stroke.networks.unet import unet_weights
+from mapping_stroke.training.checkpoint import remove_checkpoints, resume_from, write_checkpoint
+from mapping_stroke.training.engine import start_engine
+from mapping_stroke.training.loop import TrainingState, start_training, train
+from mapping_stroke.training.records import Epoch, Step
+from mapping_stroke.training.schemes import Scheme, Size, rows_of, seed_number
+
+RECIPE_FILE = "recipe.json"
+Arrays = tuple[list[CaseArrays], list[CaseArrays]]
+"""Training cases, validation cases."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """One member to train: what, on which cases, from which seed."""
+
+    scheme: Scheme
+    size: Size
+    fold: int
+    seed: int
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+    variant: str = "paper"
+    pseudo: dict[str, Any] = field(default_factory=dict)
+    """Provenance of the pseudo-labels; empty without."""
+
+    @property
+    def recipe(self) -> str:
+        """Fingerprint of all that decides the trained weights."""
+        return fingerprint({**asdict(self), "rows": rows_of(self.scheme)})
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return f"{self.scheme.name}, fold {self.fold}"
+
+
+@dataclass(frozen=True)
+class Saving:
+    """When a training is kept, and when it ends early."""
+
+    minutes: float
+    """Longest time between two checkpoints; one is written at every epoch's end anyway."""
+    stop: StopRequest
+
+
+def train_member(
+    folder: Path, plan: Plan, arrays: Arrays, device: torch.device, saving: Saving, *, overwrite: bool
+) -> None:
+    """Train a member, from where it was left; nothing is done where it is trained already.
+
+    Args:
+        folder: The member's.
+        plan: What is trained.
+        arrays: The cases of the plan, training and validation.
+        device: Where the network lives.
+        saving: When to write checkpoints; who asks to stop.
+        overwrite: Train anew where a member of other settings stands.
+
+    Raises:
+        RunFolderError: A member of other settings stands there.
+        TrainingError: The loss is no number, all checkpoints are damaged, or another process trains this member.
+        Stopped: Somebody asked to stop; a checkpoint has been written.
+    """
+    with locked(folder.with_name(f".{folder.name}.lock"), plan.name):
+        _require_same_recipe(folder, plan, overwrite=overwrite)
+        if has_member(folder):
+            say(f"{plan.name}: trained already")
+        else:
+            _train_under_lock(folder, plan, arrays, device, saving)
+        remove_checkpoints(folder)
+        (folder / PROGRESS_FILE).unlink(missing_ok=True)
+
+
+def _train_under_lock(folder: Path, plan: Plan, arrays: Arrays, device: torch.device, saving: Saving) -> None:
+    state = start_training(plan.scheme, plan.size, (plan.seed, seed_number(plan.scheme), plan.fold), device)
+    steps = plan.size.steps_per_epoch + (plan.size.validation_steps if arrays[1] else 0)
+    course = Course(plan.name, plan.size.epochs_of(plan.scheme), steps)
+
+    def sign(said: State, why: str = "") -> None:
+        write_progress(folder, progress_of(course, state, said, why))
+
+    try:
+        _resume(folder, plan, state)
+        sign("running")
+        if device.type != "cpu":
+            arrays = ([case.to(device) for case in arrays[0]], [case.to(device) for case in arrays[1]])
+        events = train(state, plan.scheme, plan.size, arrays, start_engine(device))
+        _keep(watched(events, folder, course, state), folder, state, plan.recipe, saving)
+    except Stopped:
+        sign("stopped")
+        raise
+    except TrainingError as error:
+        sign("failed", str(error))
+        raise
+    write_epochs(folder, state.epochs)
+    draw_curves(folder, plan.name, state.epochs)
+    write_member(folder, unet_weights(state.network), _card(plan, state.epochs))
+
+
+def _resume(folder: Path, plan: Plan, state: TrainingState) -> None:
+    for problem in resume_from(folder, state, plan.recipe):
+        warn(f"{plan.name}: {problem}; going on from the checkpoint before it")
+    steps = state.so_far.steps_done
+    if state.epochs or steps:
+        within = f" and {steps} steps" if steps else ""
+        say(f"{plan.name}: going on after epoch {len(state.epochs)}{within}")
+
+
+def _keep(events: Iterable[Step | Epoch], folder: Path, state: TrainingState, recipe: str, saving: Saving) -> None:
+    """Follow a training to its end, keeping its state as often as is asked for."""
+    saved = time.monotonic()
+    with saving.stop.held():
+        for event in events:
+            due = time.monotonic() - saved >= 60 * saving.minutes
+            if isinstance(event, Epoch) or due or saving.stop.by:
+                write_checkpoint(folder, state, recipe)
+                saved = time.monotonic()
+            saving.stop.check()
+
+
+def _require_same_recipe(folder: Path, plan: Plan, *, overwrite: bool) -> None:
+    """Mark the folder with the plan's recipe; refuse, or clear, one that was begun with another."""
+    marker = folder / RECIPE_FILE
+    if marker.is_file():
+        if read_object(marker).get("recipe") == plan.recipe:
+            return
+        if not overwrite:
+            raise RunFolderError(
+                f"{folder}: holds a member trained with other settings or cases; use --overwrite to train it anew, "
+                "or prepare another run"
+            )
+        shutil.rmtree(folder)
+    write_json(marker, {"recipe": plan.recipe, "settings": asdict(plan)})
+
+
+def _card(plan: Plan, epochs: Sequence[Epoch]) -> MemberCard:
+    last = epochs[-1].foreground_dice if epochs else float("nan")
+    return MemberCard(
+        scheme=plan.scheme.name,
+        fold=plan.fold,
+        network=plan.size.network(plan.scheme),
+        preprocess=plan.size.preprocess,
+        patch=plan.size.patch,
+        training={
+            "recipe": plan.recipe,
+            "size": plan.size.name,
+            "variant": plan.variant,
+            "seed": plan.seed,
+            "epochs": len(epochs),
+            "training_cases": len(plan.training),
+            "validation_dice": last,
+            "pseudo_labels": plan.pseudo,
+        },
+    )

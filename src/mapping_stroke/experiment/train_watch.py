@@ -1,0 +1,105 @@
+"""What can be seen of a training while it runs: lines, a table and a picture of its epochs, signs of life."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mapping_stroke.console import clock, duration, say
+from mapping_stroke.experiment.progress import SECONDS_BETWEEN_SIGNS, Progress, State, write_progress
+from mapping_stroke.files import write_csv
+from mapping_stroke.report.curves import Epochs, draw_member_curves
+from mapping_stroke.training.loop import TrainingState
+from mapping_stroke.training.records import Epoch, Step
+
+EPOCH_COLUMNS = ("epoch", "loss", "foreground_dice", "validation_loss", "learning_rate", "seconds", "steps_per_second")
+CURVES_FILE = "curves.png"
+SECONDS_BETWEEN_PICTURES = 30.0
+RECENT_EPOCHS = 10
+"""Their mean time is what an epoch is expected to take."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """How long a training is.
+
+    Attributes:
+        name: What to call the member.
+        epochs: Of the whole training.
+        steps: Of an epoch, those of the validation too.
+    """
+
+    name: str
+    epochs: int
+    steps: int
+
+
+def watched(
+    events: Iterable[Step | Epoch], folder: Path, course: Course, state: TrainingState
+) -> Iterator[Step | Epoch]:
+    """Pass the events of a training on, then tell of each.
+
+    Args:
+        events: From `train`.
+        folder: The member's, where `epochs.csv`, `curves.png` and `progress.json` are kept up to date.
+        course: How long the training is.
+        state: What the events are about.
+    """
+    last_sign = last_picture = time.monotonic()
+    for event in events:
+        yield event
+        now = time.monotonic()
+        if isinstance(event, Epoch):
+            write_epochs(folder, state.epochs)
+            say(_epoch_line(course, event, state))
+            if now - last_picture >= SECONDS_BETWEEN_PICTURES:
+                draw_curves(folder, course.name, state.epochs)
+                last_picture = now
+        if now - last_sign >= SECONDS_BETWEEN_SIGNS:
+            write_progress(folder, progress_of(course, state, "running"))
+            last_sign = now
+
+
+def progress_of(course: Course, state: TrainingState, said: State, why: str = "") -> Progress:
+    """A sign of life of a training that stands there."""
+    left_s = seconds_left(course, state)
+    return Progress(said, len(state.epochs), course.epochs, state.so_far.steps_done, course.steps, left_s, why)
+
+
+def seconds_left(course: Course, state: TrainingState) -> float | None:
+    """How long the rest of a training will take, by its latest epochs, else by the steps so far; None before those."""
+    so_far, recent = state.so_far, state.epochs[-RECENT_EPOCHS:]
+    if recent:
+        epoch_s = sum(epoch.seconds for epoch in recent) / len(recent)
+    elif so_far.steps_done:
+        epoch_s = (so_far.training_seconds + so_far.validation_seconds) / so_far.steps_done * course.steps
+    else:
+        return None
+    return epoch_s * (course.epochs - len(state.epochs) - so_far.steps_done / course.steps)
+
+
+def write_epochs(folder: Path, epochs: Sequence[Epoch]) -> None:
+    """Write a row per epoch."""
+    write_csv(folder / "epochs.csv", EPOCH_COLUMNS, map(asdict, epochs))
+
+
+def draw_curves(folder: Path, name: str, epochs: Sequence[Epoch]) -> None:
+    """Draw the learning curves of one member."""
+    columns = ("epoch", "loss", "validation_loss", "foreground_dice", "learning_rate")
+    courses = {column: np.array([getattr(one, column) for one in epochs], dtype=np.float64) for column in columns}
+    draw_member_curves(Epochs(**courses), folder / CURVES_FILE, name)
+
+
+def _epoch_line(course: Course, epoch: Epoch, state: TrainingState) -> str:
+    speed, device = f"{epoch.steps_per_second:.3g} steps/s", next(state.network.parameters()).device
+    if device.type == "cuda":
+        speed += f", at most {torch.cuda.max_memory_allocated(device) / 1e9:.1f} GB of GPU memory"
+    left_s = seconds_left(course, state)
+    left = f", {duration(left_s)} left, until {clock(left_s)}" if left_s else ""
+    return (
+        f"{course.name}: epoch {epoch.epoch + 1}/{course.epochs}, loss {epoch.loss:+.3f}, foreground Dice "
+        f"{epoch.foreground_dice:.3f}, {epoch.seconds:.1f} s ({speed}){left}"
+    )
