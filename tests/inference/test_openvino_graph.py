@@ -46,6 +46,20 @@ def test_the_graph_computes_what_the_torch_network_computes(spec: NetworkSpec) -
         np.testing.assert_allclose(found, right.numpy(), atol=1e-4)
 
 
+@pytest.mark.parametrize("window", [(24, 16, 20), (12, 8, 36)])
+def test_windows_with_odd_edges_in_the_coarse_stages_give_the_same_in_both(window: tuple[int, int, int]) -> None:
+    deep = NetworkSpec("plain", (2, 4, 4, 4, 4), (1,) * 5, 1)
+    strided = NetworkSpec("residual", (2, 4, 4, 4, 4), (1,) * 5, 1, conv_bias=False, skip="strided")
+    for spec in (deep, strided):
+        assert spec.window_steps == (4, 4, 4)
+        weights = some_weights(spec)
+        voxels = np.random.default_rng(0).standard_normal(window).astype(np.float32)
+        (found,) = OpenVinoEngine("float32").load(spec, lambda weights=weights: weights).logits([voxels])
+        (right,) = TorchNetwork(load_unet(spec, weights)).logits([torch.from_numpy(voxels)])
+        assert found.shape == window
+        np.testing.assert_allclose(found, right.numpy(), atol=1e-4)
+
+
 def test_a_group_that_is_one_patch_short_gives_the_same() -> None:
     spec = SPECS["plain"]
     weights = some_weights(spec)

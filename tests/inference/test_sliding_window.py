@@ -21,7 +21,7 @@ from mapping_stroke.inference.sliding_window import (
 from mapping_stroke.inference.torch_engine import TorchNetwork
 
 PATCH = (8, 8, 8)
-DIVISORS = (4, 4, 4)
+STEPS = (4, 4, 4)
 TILES = WindowConfig()
 
 
@@ -54,7 +54,7 @@ def scan(*shape: int) -> np.ndarray:
 
 
 def predict(network: TorchNetwork, voxels: np.ndarray, config: WindowConfig = TILES) -> np.ndarray:
-    return predict_map(network, voxels, plan_tiling(voxels, PATCH, DIVISORS, config), config)
+    return predict_map(network, voxels, plan_tiling(voxels, PATCH, STEPS, config), config)
 
 
 @settings(deadline=None, max_examples=25)
@@ -114,7 +114,7 @@ def test_a_scan_without_brain_has_no_lesion(cover: str) -> None:
 
 
 def test_one_window_covers_the_scan_in_multiples_that_the_network_needs() -> None:
-    assert window_shape((1, 8, 9), DIVISORS) == (8, 8, 12)
+    assert window_shape((1, 8, 9), PATCH, STEPS) == (4, 8, 12)
     network = PerVoxel()
     predict(network, scan(30, 8, 9), WindowConfig(cover="window"))
     assert network.patches == 1
@@ -152,9 +152,7 @@ def test_with_mirroring_a_flipped_scan_gives_the_flipped_map() -> None:
 def test_the_shares_of_progress_sum_to_one() -> None:
     shares: list[float] = []
     voxels = scan(20, 17, 9)
-    predict_map(
-        PerVoxel(2), voxels, plan_tiling(voxels, PATCH, DIVISORS, WindowConfig()), WindowConfig(), shares.append
-    )
+    predict_map(PerVoxel(2), voxels, plan_tiling(voxels, PATCH, STEPS, WindowConfig()), WindowConfig(), shares.append)
     assert sum(shares) == pytest.approx(1)
     assert len(shares) > 1
 

@@ -46,7 +46,7 @@ class Ensemble:
     def tiling(self, member: BundleMember, prepared: PreparedScan) -> Tiling:
         """The patches that a member computes."""
         card = member.card
-        return plan_tiling(prepared[card.preprocess].voxels, card.patch, card.network.divisors, self.window)
+        return plan_tiling(prepared[card.preprocess].voxels, card.patch, card.network.window_steps, self.window)
 
     def flop(self, prepared: PreparedScan) -> float:
         """Floating-point operations of all convolutions for one scan."""

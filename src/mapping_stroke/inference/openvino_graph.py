@@ -11,6 +11,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
+from mapping_stroke.errors import ConfigError
 from mapping_stroke.image import Shape
 from mapping_stroke.networks.spec import NetworkSpec, Weights
 
@@ -26,20 +27,21 @@ def build_graph(spec: NetworkSpec, weights: Weights, patch: Shape, batch: int) -
     Args:
         spec: The network.
         weights: Its parameters, all of them; the graph copies what it needs.
-        patch: Edges of a patch, multiples of `spec.divisors`.
+        patch: Edges of a patch, multiples of `spec.window_steps`.
         batch: Patches at once.
 
     Returns:
         A model from (batch, 1, x, y, z) z-scores to (batch, 1, x, y, z) logits, float32.
 
     Raises:
-        ConfigError: The patch is no multiple of `spec.divisors`.
+        ConfigError: The patch is no multiple of `spec.window_steps`.
     """
-    spec.shapes(patch)
+    if any(edge % step for edge, step in zip(patch, spec.window_steps, strict=True)):
+        raise ConfigError(f"patch {patch} is no multiple of {spec.window_steps}, as this network needs")
     voxels = ops.parameter([batch, 1, *patch], np.float32)
     encode = _encode_residual if spec.encoder == "residual" else _encode_plain
     skips = encode(spec, weights, voxels)
-    features = _decode(spec, weights, skips)
+    features = _decode(spec, weights, skips, spec.shapes(patch))
     last = f"decoder.seg_layers.{spec.stages - 2}"
     background, lesion = weights[f"{last}.weight"]
     logits = ops.convolution(features, ops.constant((lesion - background)[None]), *_same((1, 1, 1), (1, 1, 1)))
@@ -90,8 +92,8 @@ def _residual_block(spec: NetworkSpec, weights: Weights, name: str, features: No
     return _activate(ops.add(inner, shortcut))
 
 
-def _decode(spec: NetworkSpec, weights: Weights, skips: list[Node]) -> Node:
-    """Features at the finest resolution."""
+def _decode(spec: NetworkSpec, weights: Weights, skips: list[Node], shapes: list[Shape]) -> Node:
+    """Features at the finest resolution; what doubling makes larger than a stage's grid is cut."""
     features = skips[-1]
     for level, stage in enumerate(reversed(range(spec.stages - 1))):
         stride = list(spec.stage_strides[stage + 1])
@@ -102,6 +104,9 @@ def _decode(spec: NetworkSpec, weights: Weights, skips: list[Node]) -> Node:
         )
         if f"{up}.bias" in weights:
             features = ops.add(features, ops.constant(weights[f"{up}.bias"].reshape(1, -1, 1, 1, 1)))
+        doubled = [edge * step for edge, step in zip(shapes[stage + 1], stride, strict=True)]
+        if doubled != list(shapes[stage]):
+            features = _cut(features, shapes[stage])
         for index in range(spec.decoder_convolutions):
             name = f"decoder.stages.{level}.convs.{index}"
             if index == 0:
@@ -112,6 +117,12 @@ def _decode(spec: NetworkSpec, weights: Weights, skips: list[Node]) -> Node:
                 features = _convolve(weights, f"{name}.conv", features)
             features = _activate(_normalise(weights, f"{name}.norm", features))
     return features
+
+
+def _cut(features: Node, shape: Shape) -> Node:
+    start, step, axes = [0, 0, 0], [1, 1, 1], [2, 3, 4]
+    constants = [ops.constant(np.array(values, np.int64)) for values in (start, shape, step, axes)]
+    return ops.slice(features, *constants)
 
 
 def _convolve(weights: Weights, name: str, features: Node, stride: Shape = (1, 1, 1)) -> Node:

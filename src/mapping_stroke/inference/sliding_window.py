@@ -80,17 +80,17 @@ class Tiling:
     boxes: tuple[Box, ...]
 
 
-def plan_tiling(voxels: Voxels, patch: Shape, divisors: Shape, config: WindowConfig) -> Tiling:
+def plan_tiling(voxels: Voxels, patch: Shape, window_steps: Shape, config: WindowConfig) -> Tiling:
     """Choose the patches of a prepared scan; those without brain (0 everywhere) are left out.
 
     Args:
         voxels: Prepared scan, 0 outside the brain.
         patch: Patch that the network was trained with.
-        divisors: Edges of a window are multiples of these, and no smaller than twice them.
+        window_steps: Edges of a window are multiples of these, and no smaller than half a patch.
         config: Step and cover.
     """
     if config.cover == "window":
-        patch = window_shape(voxels.shape, divisors)
+        patch = window_shape(voxels.shape, patch, window_steps)
     x, y, z = (max(edge, length) for edge, length in zip(voxels.shape, patch, strict=True))
     before = [(padded - edge) // 2 for padded, edge in zip((x, y, z), voxels.shape, strict=True)]
     inside = tuple(slice(low, low + edge) for low, edge in zip(before, voxels.shape, strict=True))
@@ -100,9 +100,11 @@ def plan_tiling(voxels: Voxels, patch: Shape, divisors: Shape, config: WindowCon
     return Tiling(patch, (x, y, z), (inside[0], inside[1], inside[2]), boxes)
 
 
-def window_shape(shape: Sequence[int], divisors: Shape) -> Shape:
-    """The smallest window that covers a shape and suits a network."""
-    x, y, z = (max(math.ceil(edge / step), 2) * step for edge, step in zip(shape, divisors, strict=True))
+def window_shape(shape: Sequence[int], patch: Shape, steps: Shape) -> Shape:
+    """The smallest window that covers a shape, suits a network and is at least half as large as its patch."""
+    x, y, z = (
+        math.ceil(max(edge, half / 2) / step) * step for edge, half, step in zip(shape, patch, steps, strict=True)
+    )
     return x, y, z
 
 

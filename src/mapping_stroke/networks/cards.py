@@ -165,6 +165,6 @@ def _require_buildable(card: MemberCard) -> None:
             f"{card.name}: patch is {card.patch}, expected 1 to {LONGEST_EDGE_VOX} voxels along each axis"
         )
     try:
-        spec.shapes(card.patch)
+        spec.require_patch(card.patch)
     except ConfigError as error:
         raise BundleError(f"{card.name}: {error}") from error

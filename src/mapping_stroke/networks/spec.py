@@ -77,13 +77,29 @@ class NetworkSpec:
         x, y, z = (math.prod(axis) for axis in zip(*self.stage_strides, strict=True))
         return x, y, z
 
-    def shapes(self, patch: Shape) -> list[Shape]:
-        """The grid of every stage for a patch; raises `ConfigError` where the patch is no multiple of `divisors`."""
+    @property
+    def window_steps(self) -> Shape:
+        """Each edge of a window to predict with must be a multiple of these.
+
+        The two coarsest of five or more stages may have odd edges there, which saves up to a fourth of a window; what
+        the decoder makes too large is cut. Pooled skips need even edges throughout.
+        """
+        if self.stages < 5 or (self.encoder == "residual" and self.skip == "pooled"):
+            return self.divisors
+        finer = self.stage_strides[:-2]
+        x, y, z = (math.prod(axis) for axis in zip(*finer, strict=True))
+        return x, y, z
+
+    def require_patch(self, patch: Shape) -> None:
+        """Raise `ConfigError` where a patch to train with is no multiple of `divisors`."""
         if any(edge % divisor for edge, divisor in zip(patch, self.divisors, strict=True)):
             raise ConfigError(f"patch {patch} is no multiple of {self.divisors}, as this network needs")
+
+    def shapes(self, patch: Shape) -> list[Shape]:
+        """The grid of every stage for a patch or window; an odd edge is halved upwards."""
         shapes, shape = [], patch
         for stride in self.stage_strides:
-            x, y, z = (edge // step for edge, step in zip(shape, stride, strict=True))
+            x, y, z = (-(-edge // step) for edge, step in zip(shape, stride, strict=True))
             shape = (x, y, z)
             shapes.append(shape)
         return shapes

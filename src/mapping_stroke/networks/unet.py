@@ -1,5 +1,6 @@
 """A U-Net from a specification: plain or residual encoder, plain decoder, deep supervision."""
 
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -44,6 +45,7 @@ def load_unet(spec: NetworkSpec, weights: Weights) -> nn.Module:
             raise BundleError(f"the weights do not fit the network (at {name}); copy or import that member again")
         parameters[name].data.copy_(torch.from_numpy(weights[name]))
     set_deep_supervision(network, enabled=False)
+    _cut_to_skips(network)
     return network.eval()
 
 
@@ -84,6 +86,23 @@ def _build(spec: NetworkSpec) -> nn.Module:
             _stride_skips(network, shared)
     network.apply(network.initialize)
     return cast(nn.Module, network)
+
+
+def _cut_to_skips(network: nn.Module) -> None:
+    """Let the decoder take windows whose coarse stages have odd edges: what it doubles is cut to the encoder's grid."""
+    decoder: Any = network.decoder
+    grids: list[torch.Size] = []
+
+    def remember(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        grids[:] = [skip.shape[2:] for skip in inputs[0]]
+
+    def cut(level: int, _: nn.Module, __: Any, features: torch.Tensor) -> torch.Tensor:
+        x, y, z = grids[-2 - level]
+        return features[..., :x, :y, :z]
+
+    decoder.register_forward_pre_hook(remember)
+    for level, up in enumerate(decoder.transpconvs):
+        up.register_forward_hook(partial(cut, level))
 
 
 def _stride_skips(network: nn.Module, shared: dict[str, Any]) -> None:

@@ -87,7 +87,7 @@ class Size:
 
     def __post_init__(self) -> None:
         for network in (self.plain, self.residual):
-            network.shapes(self.patch)
+            network.require_patch(self.patch)
 
     def network(self, scheme: Scheme) -> NetworkSpec:
         """The network that a scheme trains at this size."""
