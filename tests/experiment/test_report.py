@@ -141,12 +141,29 @@ def test_a_data_set_that_does_not_say_is_not_called_simulated() -> None:
 
 
 def test_pseudo_labels_tell_where_they_came_from(run: RunFolder) -> None:
-    for fold in (10, 2):
-        stored = {"scheme": "residual", "weights_sha256": "ab" * 32, "confidence": {"x": 0.8, "y": 0.6, "z": None}}
-        write_json(run.pseudo_labels(fold) / "provenance.json", stored)
+    stored = {"scheme": "residual", "weights_sha256": "ab" * 32, "confidence": {"x": 0.8, "y": 0.6, "z": None}}
+    chosen = {"confidence_floor": 0.75, "left_out": ["y", "z"]}
+    for fold, pseudo in ((10, stored | chosen), (2, stored)):
+        card = {"training": {"pseudo_labels": pseudo}}
+        write_json(run.member("self-training", fold) / "member.json", card)
+    write_json(run.member("default", 2) / "member.json", {"training": {"pseudo_labels": {}}})
     report_run(run)
     rows = first_table(section(page_of(run), "training"))
-    assert rows[1:] == [[fold, "Res U-Net", "3", "1", "0.70 (0.60 to 0.80)", "ab" * 8] for fold in ("2", "10")]
+    confidence = ["0.70 (0.60 to 0.80)", "ab" * 8]
+    assert rows[1:] == [
+        ["Self-Training", "2", "Res U-Net", "3", "1", "0", "none", *confidence],
+        ["Self-Training", "10", "Res U-Net", "3", "1", "2", "0.75", *confidence],
+    ]
+
+
+def test_schemes_that_the_paper_does_not_have_are_named(tmp_path: Path) -> None:
+    report_run(run := write_small_run(tmp_path, ["a", "b"], ["default", "carvemix", "mine", "ensemble"]))
+    page = page_of(run)
+    told = (
+        "6 members (Default, CarveMix, mine), size tiny; the ensemble holds what the paper's does not: CarveMix, mine"
+    )
+    assert told in text_of(section(page, "run")).replace("&#39;", "'")
+    assert [row[0] for row in first_table(section(page, "table-1"))[1:]] == ["Default", "CarveMix", "mine", "Ensemble"]
 
 
 def test_names_from_files_are_escaped(tmp_path: Path) -> None:

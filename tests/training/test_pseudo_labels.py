@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mapping_stroke.errors import TrainingError
-from mapping_stroke.training.pseudo_labels import best_scheme, make_pseudo_label
+from mapping_stroke.training.pseudo_labels import best_scheme, leave_out, make_pseudo_label
 
 
 def test_confidence_is_the_mean_probability_inside_the_label() -> None:
@@ -27,3 +27,10 @@ def test_the_best_scheme_is_the_one_of_highest_dice_and_the_first_among_equals()
 def test_without_a_trained_scheme_there_are_no_pseudo_labels() -> None:
     with pytest.raises(TrainingError, match="train `default` first"):
         best_scheme({})
+
+
+def test_labels_of_low_confidence_and_empty_ones_are_left_out_below_a_floor() -> None:
+    confidence = {"sure": 0.9, "doubtful": 0.6, "empty": None, "at the floor": 0.75}
+    assert leave_out(confidence, 0.75) == ["doubtful", "empty"]
+    assert leave_out(confidence, 0.0) == ["empty"]
+    assert leave_out(confidence, None) == []

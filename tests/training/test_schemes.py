@@ -1,9 +1,23 @@
+from dataclasses import replace
+
 import pytest
 
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.training.augment import DEFAULT, STRONG
 from mapping_stroke.training.losses import LossConfig
-from mapping_stroke.training.schemes import SCHEMES, SIZES, augmentation_of, find_scheme, find_size, find_variant
+from mapping_stroke.training.mixing import CARVEMIX, MIXUP, NO_MIXING
+from mapping_stroke.training.schemes import (
+    EXTRA_SCHEMES,
+    SCHEMES,
+    SIZES,
+    Scheme,
+    augmentation_of,
+    find_scheme,
+    find_size,
+    find_variant,
+    mixing_of,
+    seed_number,
+)
 
 
 def test_the_four_schemes_are_the_papers() -> None:
@@ -24,6 +38,22 @@ def test_the_container_differs_in_two_settings() -> None:
     assert augmentation_of(container[0]) is DEFAULT
 
 
+def test_extra_schemes_are_default_but_for_their_mixing() -> None:
+    for scheme, mixing in zip(EXTRA_SCHEMES, (CARVEMIX, MIXUP), strict=True):
+        assert mixing_of(scheme) is mixing
+        assert replace(scheme, name="default", mixing="none") == SCHEMES[0]
+        assert find_scheme(scheme.name, "paper") is find_scheme(scheme.name, "container") is scheme
+        assert scheme not in (*find_variant("paper"), *find_variant("container"))
+    assert all(mixing_of(scheme) is NO_MIXING for scheme in SCHEMES)
+
+
+def test_every_scheme_has_a_seed_of_its_own_that_no_new_row_changes() -> None:
+    assert [seed_number(scheme) for scheme in SCHEMES] == [0, 1, 2, 3]
+    numbers = [seed_number(scheme) for scheme in (*SCHEMES, *EXTRA_SCHEMES)]
+    assert len(set(numbers)) == len(numbers)
+    assert seed_number(Scheme("carvemix", loss="dice+topk10")) == seed_number(EXTRA_SCHEMES[0])
+
+
 def test_the_full_size_is_nnunets() -> None:
     full = SIZES["full"]
     assert (full.patch, full.batch, full.preprocess.spacing_mm) == ((128, 128, 128), 2, 1.0)
@@ -40,6 +70,14 @@ def test_the_full_size_is_nnunets() -> None:
     ("call", "message"),
     [
         (lambda: find_scheme("magic"), "no training scheme 'magic'; expected one of default, dice-topk10"),
+        (
+            lambda: Scheme("new", mixing="blender"),
+            "scheme new: no mixing 'blender'; expected one of none, carvemix, mixup",
+        ),
+        (
+            lambda: Scheme("new", augmentation="wild"),
+            "scheme new: no augmentation 'wild'; expected one of none, default",
+        ),
         (lambda: find_size("huge"), "no size 'huge'; expected one of full, small, tiny"),
         (lambda: find_variant("draft"), "no variant 'draft'"),
     ],
@@ -50,7 +88,5 @@ def test_unknown_names_are_refused_with_the_known_ones(call: object, message: st
 
 
 def test_a_patch_must_halve_at_every_stage() -> None:
-    from dataclasses import replace
-
-    with pytest.raises(ConfigError, match="multiple of 32"):
+    with pytest.raises(ConfigError, match=r"no multiple of \(32, 32, 32\)"):
         replace(SIZES["full"], patch=(128, 128, 100))

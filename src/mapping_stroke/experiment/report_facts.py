@@ -14,8 +14,9 @@ from mapping_stroke.dataset.cases import Case
 from mapping_stroke.dataset.folds import largest_fold_distance
 from mapping_stroke.dataset.problems import read_problems
 from mapping_stroke.errors import FoldsError
-from mapping_stroke.evaluation.tables import CaseScore, order_methods
+from mapping_stroke.evaluation.tables import FIRST_METHODS, CaseScore, order_methods
 from mapping_stroke.files import read_csv, read_json, read_object
+from mapping_stroke.networks.member_folder import CARD_FILE
 from mapping_stroke.report.exploration import SMALL_LOAD_ML
 from mapping_stroke.report.names import load_words, method_label
 from mapping_stroke.report.page import About, Provenance
@@ -99,9 +100,10 @@ def list_failures(run: RunFolder, cases: Sequence[Case], scores: Sequence[CaseSc
 
 
 def list_provenance(run: RunFolder) -> list[Provenance]:
-    """Where the pseudo-labels of each fold came from; empty without self-training."""
-    folders = sorted(run.pseudo_labels(0).parent.glob("fold_*/provenance.json"), key=_fold_number)
-    return [_provenance(_fold_number(path), read_object(path)) for path in folders]
+    """Where the pseudo-labels came from that each member was trained with; empty without self-training."""
+    cards = sorted(run.members.glob(f"*/fold_*/{CARD_FILE}"), key=lambda path: (path.parent.parent, _fold_number(path)))
+    stored = {path: read_object(path).get("training", {}).get("pseudo_labels") for path in cards}
+    return [_provenance(path, pseudo) for path, pseudo in stored.items() if pseudo]
 
 
 def find_epochs(run: RunFolder) -> dict[tuple[str, int], Path]:
@@ -114,17 +116,21 @@ def _fold_number(path: Path) -> int:
     return int(path.parent.name.removeprefix("fold_"))
 
 
-def _provenance(fold: int, stored: Mapping[str, Any]) -> Provenance:
+def _provenance(card: Path, stored: Mapping[str, Any]) -> Provenance:
     confidence = stored.get("confidence", {})
     known = [value for value in confidence.values() if value is not None]
     words = f"{np.mean(known):.2f} ({min(known):.2f} to {max(known):.2f})" if known else ""
+    floor = stored.get("confidence_floor")
     return Provenance(
-        str(fold),
-        str(stored.get("scheme", "")),
-        str(stored.get("weights_sha256", "")),
-        len(confidence),
-        len(confidence) - len(known),
-        words,
+        member=card.parent.parent.name,
+        fold=str(_fold_number(card)),
+        scheme=str(stored.get("scheme", "")),
+        weights_sha256=str(stored.get("weights_sha256", "")),
+        labels=len(confidence),
+        empty=len(confidence) - len(known),
+        left_out=len(stored.get("left_out", ())),
+        floor="" if floor is None else f"{floor:g}",
+        confidence=words,
     )
 
 
@@ -178,6 +184,9 @@ def _member_words(run: RunFolder, training: Mapping[str, Any]) -> str:
     members = find_epochs(run)
     if not members:
         return ""
-    schemes = ", ".join(method_label(scheme) for scheme in order_methods(scheme for scheme, _ in members))
+    schemes = order_methods(scheme for scheme, _ in members)
+    names = ", ".join(map(method_label, schemes))
     size = f", size {training['size']}" if "size" in training else ""
-    return f"{len(members)} members ({schemes}){size}"
+    extra = ", ".join(method_label(scheme) for scheme in schemes if scheme not in FIRST_METHODS)
+    beyond = f"; the ensemble holds what the paper's does not: {extra}" if extra else ""
+    return f"{len(members)} members ({names}){size}{beyond}"

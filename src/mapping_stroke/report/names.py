@@ -5,14 +5,16 @@ LABELS = {
     "dice-topk10": "DTK10",
     "residual": "Res U-Net",
     "self-training": "Self-Training",
+    "carvemix": "CarveMix",
+    "mixup": "Mixup",
     "ensemble": "Ensemble",
     "ensemble-pp": "Ensemble + PP",
 }
-"""The paper's names of the schemes and of their average, without and with post-processing (PP)."""
+"""The published names of the schemes, and the paper's of their average, without and with post-processing (PP)."""
 
 
 def method_label(method: str) -> str:
-    """The paper's name of a method; a method that the paper does not have keeps its own."""
+    """The published name of a method; any other keeps its own."""
     return LABELS.get(method, method)
 
 

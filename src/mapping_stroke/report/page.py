@@ -41,13 +41,28 @@ class Picture:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the pseudo-labels of one fold came from."""
+    """Where the pseudo-labels came from that one member was trained with.
 
+    Attributes:
+        member: Scheme that was trained with them.
+        fold: Of that member.
+        scheme: Whose member of the same fold made the labels.
+        weights_sha256: Of the network that made them.
+        labels: Scans that it labelled.
+        empty: Labels without lesion.
+        left_out: Labels not trained with, because they do not reach the floor.
+        floor: Smallest mean confidence; empty for none.
+        confidence: Mean P inside the labels, and its range.
+    """
+
+    member: str
     fold: str
     scheme: str
     weights_sha256: str
     labels: int
     empty: int
+    left_out: int
+    floor: str
     confidence: str
 
 
