@@ -64,8 +64,8 @@ def test_low_resolution_keeps_the_grid_and_flat_regions() -> None:
     assert lower_resolution(patch(), 0.5).shape == patch().shape
 
 
-def test_noise_has_the_variance_that_was_drawn() -> None:
-    only_noise = replace(NONE, noise_probability=1, noise_variance=(0.09, 0.09))
+def test_noise_has_the_standard_deviation_that_was_drawn() -> None:
+    only_noise = replace(NONE, noise_probability=1, noise_sigma=(0.3, 0.3))
     scan = torch.ones(30, 30, 30)
     changed = change_intensity(scan, only_noise, np.random.default_rng(0), noise())
     assert float((changed - scan).std()) == pytest.approx(0.3, rel=0.02)

@@ -1,7 +1,5 @@
 """Noise, blur, brightness, contrast, resolution and gamma of a patch."""
 
-import math
-
 import numpy as np
 import torch
 from jaxtyping import Float, Float64
