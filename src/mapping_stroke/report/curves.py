@@ -122,7 +122,7 @@ def draw_member_curves(course: Epochs, path: Path, title: str) -> None:
     plain_axes(rate, "", "epoch", "learning rate")
     rate.xaxis.set_major_locator(MaxNLocator(integer=True))
     rate.plot(course.epoch, course.learning_rate, color=MUTED, linewidth=1.4, marker="." if done == 1 else "")
-    rate.set_ylim(bottom=0)
+    rate.set_ylim(0, 1.1 * course.learning_rate.max(initial=1e-9))
     save_png(figure, path)
 
 
