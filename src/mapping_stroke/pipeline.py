@@ -88,7 +88,7 @@ def segment(
     Args:
         scan: An image, or the path of one (`.nii`, `.nii.gz`, `.mgz`, `.mha`, `.mhd`, `.nrrd`).
         model: A `.mapping` file, a model folder, a run folder, or the name of a model of this installation.
-        preset: `fast` (one member, one window), `balanced` (all members) or `paper` (all members, 8 mirrorings).
+        preset: `fast` (one member), `balanced` (all members) or `paper` (all members, 8 mirrorings).
         device: `auto`, `cpu`, `cuda` or `mps`.
 
     Returns:

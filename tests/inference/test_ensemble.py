@@ -10,15 +10,16 @@ from mapping_stroke.inference import ensemble as ensemble_module
 from mapping_stroke.inference.engines import LoadedNetwork, choose_engine
 from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.inference.openvino_engine import OpenVinoEngine, OpenVinoNetwork
-from mapping_stroke.inference.sliding_window import Average, WindowConfig
+from mapping_stroke.inference.sliding_window import WindowConfig
 from mapping_stroke.networks.bundle import Bundle, BundleCard, BundleMember, MemberCard, open_bundle, write_bundle
+from mapping_stroke.networks.cards import Averaging
 from mapping_stroke.networks.spec import NetworkSpec, Weights
 from mapping_stroke.networks.unet import build_unet
 
 SPEC = NetworkSpec("plain", (2, 4), (1, 1), 1)
 
 
-def bundle(folder: Path, spacings_mm: Sequence[float], average: Average = "probability") -> Bundle:
+def bundle(folder: Path, spacings_mm: Sequence[float], average: Averaging = "probability") -> Bundle:
     """A model whose members differ in weights and spacing."""
 
     def weights(member: BundleMember) -> Weights:
@@ -66,7 +67,7 @@ def test_every_engine_gives_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("average", ["probability", "logit"])
-def test_one_member_is_its_own_average(average: Average, tmp_path: Path) -> None:
+def test_one_member_is_its_own_average(average: Averaging, tmp_path: Path) -> None:
     model = bundle(tmp_path, (1.0,), average)
     ensemble = Ensemble(model, choose_engine("cpu", precision="float32"), WindowConfig(average=average))
     found = ensemble.predict(ensemble.prepare(head()))

@@ -1,10 +1,18 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.image import Image
 from mapping_stroke.inference.average import Average
-from mapping_stroke.inference.segmentation import describe_lesions, find_preset, lesion_table
+from mapping_stroke.inference.engines import choose_engine
+from mapping_stroke.inference.segmentation import describe_lesions, find_preset, lesion_table, make_ensemble
+from mapping_stroke.networks.bundle import open_bundle, write_bundle
+from mapping_stroke.networks.cards import BundleCard, BundleMember, Cover, MemberCard
+from mapping_stroke.networks.spec import NetworkSpec
+from mapping_stroke.networks.unet import build_unet, unet_weights
 
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 1, 0, -5], [0, 0, 1, 0], [0, 0, 0, 1]])
 
@@ -44,11 +52,23 @@ def test_an_empty_mask_has_no_lesions() -> None:
 
 
 def test_presets_say_what_is_computed() -> None:
-    rows = [(p.name, p.all_members, p.mirror, p.cover) for p in map(find_preset, ("fast", "balanced", "paper"))]
+    rows = [(p.name, p.all_members, p.mirror, p.fast_cover) for p in map(find_preset, ("fast", "balanced", "paper"))]
     assert rows == [
-        ("fast", False, False, "window"),
-        ("balanced", True, False, "tiles"),
-        ("paper", True, True, "tiles"),
+        ("fast", False, False, True),
+        ("balanced", True, False, False),
+        ("paper", True, True, False),
     ]
     with pytest.raises(ConfigError, match="no preset 'slow'; expected one of fast, balanced, paper"):
         find_preset("slow")
+
+
+@pytest.mark.parametrize("cover", ["tiles", "window"])
+def test_fast_covers_a_scan_as_the_model_says(cover: Cover, tmp_path: Path) -> None:
+    spec = NetworkSpec("plain", (2, 4), (1, 1), 1)
+    card = BundleCard(
+        "model", (BundleMember(MemberCard("default", 0, spec, PreprocessSpec(), (8, 8, 8), {})),), fast_cover=cover
+    )
+    write_bundle(tmp_path / "model", card, lambda member: unet_weights(build_unet(spec, seed=0)))
+    bundle, engine = open_bundle(tmp_path / "model"), choose_engine("cpu")
+    assert make_ensemble(bundle, "fast", engine).window.cover == cover
+    assert make_ensemble(bundle, "balanced", engine).window.cover == "tiles"

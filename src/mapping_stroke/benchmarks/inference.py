@@ -113,7 +113,7 @@ def _simulate(place: Path) -> Path:
 
 def _write_model(path: Path, config: InferenceBench, members: int) -> Bundle:
     cards = [MemberCard("default", fold, config.network, PreprocessSpec(), config.patch, {}) for fold in range(members)]
-    card = BundleCard("bench", tuple(BundleMember(each, f"{each.fold}.safetensors", "0" * 64) for each in cards))
+    card = BundleCard("bench", tuple(BundleMember(each) for each in cards), fast_cover="window")
     return open_bundle(write_bundle(path, card, _weights_at_birth))
 
 

@@ -9,6 +9,7 @@ from mapping_stroke.networks.parameters import count_parameters
 from mapping_stroke.postprocess import PostprocessConfig
 
 COLUMNS = ("scheme", "fold", "network", "voxels (mm)", "patch", "GFLOP per patch", "validation Dice")
+COVERS = {"tiles": "overlapping tiles", "window": "one window as large as the brain"}
 AVERAGES = {"probability": "the mean of P(lesion)", "logit": "the mean of the logits"}
 
 
@@ -31,6 +32,7 @@ def describe_model(bundle: Bundle) -> list[str]:
         "Size": f"{bundle.size_bytes / 1e6:.1f} MB",
         "SHA-256": bundle.sha256,
         "Average": AVERAGES[card.average],
+        "Fast": COVERS[card.fast_cover],
         "Post-processing": _describe_rule(card.postprocess),
         "Description": card.description,
         "Training data": card.training_data,

@@ -20,3 +20,5 @@ class ModelLabels:
     """What to cite."""
     rule: Literal["keep", "mapping", "challenge", "paper", "none"] = "keep"
     """Store the thresholds of this post-processing rule as the model's own; `keep` leaves them as they are."""
+    fast_cover: Literal["keep", "tiles", "window"] = "keep"
+    """How the preset `fast` covers a scan: `window`, if that costs under 0.005 Dice (`mapping bench agreement`)."""

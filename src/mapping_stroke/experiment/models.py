@@ -108,8 +108,8 @@ def told(weights: ReadWeights, card: BundleCard, what: str) -> Iterator[ReadWeig
 
 def relabel(card: BundleCard, labels: ModelLabels) -> BundleCard:
     """The card with what the labels say; what they leave out stays."""
-    texts = {field.name: getattr(labels, field.name) for field in fields(labels) if field.name != "rule"}
-    card = replace(card, **{name: text for name, text in texts.items() if text})
+    given = {field.name: getattr(labels, field.name) for field in fields(labels) if field.name != "rule"}
+    card = replace(card, **{name: value for name, value in given.items() if value not in ("", "keep")})
     return card if labels.rule == "keep" else replace(card, postprocess=find_rule(labels.rule))
 
 

@@ -10,7 +10,8 @@ from scipy.special import expit
 from mapping_stroke.dataset.preprocess import Prepared
 from mapping_stroke.errors import BundleError
 from mapping_stroke.image import Probability
-from mapping_stroke.inference import sliding_window
+from mapping_stroke.inference.sliding_window import NO_LESION_LOGIT
+from mapping_stroke.networks.cards import Averaging
 
 Map = Float32[np.ndarray, "x y z"]
 
@@ -40,7 +41,7 @@ class RunningAverage:
             the mean is taken of these, as nnU-Net v2 does.
     """
 
-    def __init__(self, of: sliding_window.Average = "probability") -> None:
+    def __init__(self, of: Averaging = "probability") -> None:
         self.members = 0
         self._of = of
         empty = np.zeros((0, 0, 0), np.float32)
@@ -72,7 +73,7 @@ class RunningAverage:
             raise BundleError("a model average needs at least one member; train one, or name a folder that holds some")
         uncertainty = np.sqrt(np.maximum(self._squares, 0) / self.members)
         if self._of == "logit":
-            logits = prepared.restore(self._logits, sliding_window.NO_LESION_LOGIT) if prepared else self._logits
+            logits = prepared.restore(self._logits, NO_LESION_LOGIT) if prepared else self._logits
             probability = np.asarray(expit(logits))
         else:
             probability = prepared.restore(self._mean) if prepared else self._mean

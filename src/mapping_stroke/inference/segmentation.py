@@ -13,7 +13,7 @@ from mapping_stroke.image import Affine, Image, Mask, Probability, restore_axes,
 from mapping_stroke.inference.average import Average
 from mapping_stroke.inference.engines import Engine
 from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
-from mapping_stroke.inference.sliding_window import Cover, WindowConfig
+from mapping_stroke.inference.sliding_window import WindowConfig
 from mapping_stroke.lesions import find_lesions
 from mapping_stroke.networks.bundle import Bundle
 from mapping_stroke.postprocess import PostprocessConfig, apply_rule, find_rule
@@ -28,16 +28,17 @@ class Preset:
     """Else the first alone."""
     mirror: bool
     """Average over all 8 mirrorings."""
-    cover: Cover
-    """Overlapping tiles, or one window as large as the brain."""
+    fast_cover: bool
+    """Cover the scan as the model says for its fastest use: in one window as large as the brain, where the model bears
+    it. Else in overlapping tiles."""
 
 
 PRESETS = {
     preset.name: preset
     for preset in (
-        Preset("fast", all_members=False, mirror=False, cover="window"),
-        Preset("balanced", all_members=True, mirror=False, cover="tiles"),
-        Preset("paper", all_members=True, mirror=True, cover="tiles"),
+        Preset("fast", all_members=False, mirror=False, fast_cover=True),
+        Preset("balanced", all_members=True, mirror=False, fast_cover=False),
+        Preset("paper", all_members=True, mirror=True, fast_cover=False),
     )
 }
 
@@ -90,7 +91,8 @@ class Segmentation:
 def make_ensemble(bundle: Bundle, preset: str, engine: Engine) -> Ensemble:
     """The members of a model that a preset uses, on an engine; raises `ConfigError` for an unknown preset."""
     chosen = find_preset(preset)
-    window = WindowConfig(mirror=chosen.mirror, average=bundle.card.average, cover=chosen.cover)
+    cover = bundle.card.fast_cover if chosen.fast_cover else "tiles"
+    window = WindowConfig(mirror=chosen.mirror, average=bundle.card.average, cover=cover)
     return Ensemble(bundle, engine, window, bundle.card.members if chosen.all_members else bundle.card.members[:1])
 
 

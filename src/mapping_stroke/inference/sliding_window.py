@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Float64
@@ -12,11 +12,10 @@ from scipy import ndimage
 
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.image import Shape, Voxels
+from mapping_stroke.networks.cards import Averaging, Cover
 
 A = TypeVar("A")
 Box = tuple[slice, slice, slice]
-Average = Literal["probability", "logit"]
-Cover = Literal["tiles", "window"]
 
 NO_LESION_LOGIT = -30.0
 """The logit where no patch was computed, P = 1e-13."""
@@ -30,7 +29,7 @@ class WindowConfig:
     """Distance between neighbouring patches, as a share of the patch's edge; the last patch ends with the scan."""
     mirror: bool = False
     """Average over all 8 mirrorings of each patch."""
-    average: Average = "probability"
+    average: Averaging = "probability"
     """What is averaged over overlapping patches and mirrorings: P(lesion), or its logit as nnU-Net v2 does."""
     cover: Cover = "tiles"
     """`tiles`: patches of the size the network was trained with. `window`: one patch as large as the brain."""

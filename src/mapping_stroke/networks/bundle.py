@@ -62,7 +62,8 @@ class Bundle:
             for member in self.card.members
         ]
         postprocess = self.card.postprocess and asdict(self.card.postprocess)
-        decisive = {"average": self.card.average, "postprocess": postprocess, "members": members}
+        how = {"average": self.card.average, "fast_cover": self.card.fast_cover}
+        decisive = {**how, "postprocess": postprocess, "members": members}
         return hashlib.sha256(json.dumps(plain_json(decisive), sort_keys=True).encode()).hexdigest()
 
     @property

@@ -22,6 +22,7 @@ LONGEST_EDGE_VOX = 1024
 """Far above any network there is; more would only exhaust the machine that reads the card."""
 
 Averaging = Literal["probability", "logit"]
+Cover = Literal["tiles", "window"]
 _SCHEME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -78,6 +79,9 @@ class BundleCard:
     average: Averaging = "probability"
     """What the members, and the tiles of one scan, are averaged as: P(lesion) (the paper, nnU-Net v1) or logits
     (nnU-Net v2)."""
+    fast_cover: Cover = "tiles"
+    """How the preset `fast` covers a scan: `window`, one window as large as the brain, where that was found to cost
+    less than 0.005 Dice on this model's held-out cases; else `tiles`."""
     postprocess: PostprocessConfig | None = None
     """The rule that was fitted for this model; None where it has none of its own."""
     description: str = ""
