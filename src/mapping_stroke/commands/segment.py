@@ -20,7 +20,8 @@ class Segment:
     """A `.mapping` file, a model folder, a run folder in which `mapping train` has finished, or the name of a model
     that came with the installation."""
     preset: Literal["fast", "balanced", "paper"] = "balanced"
-    """`fast`: one member. `balanced`: all members. `paper`: all members, each over 8 mirrorings."""
+    """`fast`: one member, in one window where the model's card says so. `balanced`: all members. `paper`: all members,
+    each over 8 mirrorings."""
     rule: Literal["mapping", "challenge", "paper", "none"] = "mapping"
     """Post-processing."""
     device: str = "auto"

@@ -9,7 +9,10 @@ from tyro.conf import Positional
 
 @dataclass(frozen=True)
 class Train:
-    """Train the members: every scheme on every fold. Stops and resumes at any time."""
+    """Train the members: every scheme on every fold.
+
+    Ctrl-C, SIGTERM and SIGUSR1 save and end with status 75; the same command goes on.
+    """
 
     run_folder: Positional[Path]
     """Run folder with cases and folds, as written by `mapping prepare` and `mapping folds`."""
