@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ GOOD_RAS_BYTES = slice(28, 30)
 """Of an MGH file: 0 where it does not say where its axes point."""
 META_HEADER_BYTES = 8192
 """Far more than the text at the start of an .mha file, whose order of lines is free."""
+VOXEL_FILE = re.compile(rb"^ElementDataFile *= *(.+?)\s*$", re.MULTILINE)
+"""Of an .mhd file: the file beside it that holds the voxels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,16 @@ class Stored:
     affine: Affine
     placement: Placement | None = None
     warnings: tuple[str, ...] = ()
+
+
+def stored_files(path: Path) -> list[Path]:
+    """The files that an image lies in: its own, and for an `.mhd` header the one that it names for the voxels."""
+    if path.suffix.lower() != ".mhd":
+        return [path]
+    with path.open("rb") as file:
+        named = VOXEL_FILE.search(file.read(META_HEADER_BYTES))
+    voxels = path.parent / named[1].decode(errors="replace") if named else path
+    return [path, voxels] if voxels != path and voxels.is_file() else [path]
 
 
 def read_stored(path: Path, suffix: str) -> Stored:

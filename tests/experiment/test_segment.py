@@ -287,6 +287,33 @@ def test_finished_scans_are_not_computed_again_and_changed_ones_are(
     assert set(record(out)["scans"]) == {"p0", "p1", "p2"}
 
 
+def test_a_changed_scan_that_fails_leaves_nothing_of_what_it_was(model: Path, tmp_path: Path) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    for number in range(2):
+        scan_file(scans / f"p{number}.nii", number)
+    assert segment(model, out, scans, "--no-picture") == 0
+    write_image(scans / "p1.nii", np.ones((20, 20, 20), np.float32), AFFINE)
+    assert segment(model, out, scans, "--no-picture") == 3
+    assert not list(out.glob("p1*"))
+    assert record(out)["scans"]["p1"]["status"] == "failed"
+    assert segment(model, out, scans / "p0.nii", "--no-picture") == 0
+    assert list(record(out)["scans"]) == ["p0"]
+
+
+def test_other_voxels_behind_the_same_header_are_another_scan(model: Path, tmp_path: Path) -> None:
+    path, out = tmp_path / "p0.mhd", tmp_path / "out"
+    write_format(path, phantom(0)[0], AFFINE)
+    header = path.read_bytes()
+    assert segment(model, out, path, "--no-picture") == 0
+    before = modified(out)
+    assert segment(model, out, path, "--no-picture") == 0
+    assert modified(out) == before
+    write_format(path, phantom(1)[0], AFFINE)
+    assert path.read_bytes() == header
+    assert segment(model, out, path, "--no-picture") == 0
+    assert modified(out)["p0.json"] != before["p0.json"]
+
+
 def test_scans_of_an_earlier_call_stay_in_the_record(model: Path, tmp_path: Path) -> None:
     first, second = scan_file(tmp_path / "p0.nii"), scan_file(tmp_path / "p1.nii", 1)
     assert segment(model, tmp_path / "out", first, "--no-picture") == 0
@@ -421,8 +448,13 @@ def test_a_scan_that_does_not_fit_into_memory_is_refused_with_the_remedy(
 ) -> None:
     monkeypatch.setattr(memory, "available_bytes", lambda: 1e5)
     scan = scan_file(tmp_path / "p0.nii")
-    for preset, remedy in (("balanced", "use a machine with more memory"), ("fast", "use --preset balanced")):
-        assert segment(model, tmp_path / "out", scan, "--preset", preset) == 2
+    window = write_model(tmp_path / "window", member_card("default", 0, **GIVEN), fast_cover="window").path
+    for made, preset, remedy in (
+        (model, "fast", "use a machine with more memory"),
+        (window, "fast", "use --preset balanced"),
+        (window, "balanced", "use a machine with more memory"),
+    ):
+        assert segment(made, tmp_path / "out", scan, "--preset", preset) == 2
         told = capsys.readouterr().err
         assert "p0.nii: a scan of 20 x 22 x 18 voxels needs about 0.0 GB of memory" in told
         assert remedy in told

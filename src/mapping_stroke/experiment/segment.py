@@ -131,9 +131,12 @@ def _pass_over_finished(run: _Run) -> list[str]:
     """The scans that are left to do; the others, and what older runs finished in the folder, are noted as done."""
     todo = []
     for name, scan in run.scans.items():
-        if run.files(name).is_finished(scan):
+        files = run.files(name)
+        if files.is_finished(scan):
             continue
         todo.append(name)
+        if scan.is_file():
+            files.remove()  # now: if this scan fails, nothing that was found in another one may pass for its result
     for name, stamp in read_stamps(run.output).items():
         if name not in todo:
             run.record.add(name, "done", stamp)
@@ -147,6 +150,8 @@ def _segment_all(run: _Run, todo: Sequence[str]) -> None:
     with progress("Segmenting", len(todo)) as show, write_behind(partial(_note_done, run)) as write:
         scans = read_ahead(lambda name: read_scan(run.scans[name], run.ensemble), todo)
         for index, (name, load) in enumerate(scans):
+            if index == 0:
+                run.ensemble.warm_up()  # while a thread reads the scan
             loaded = _attempt(run, name, load)
             if loaded is None:
                 continue

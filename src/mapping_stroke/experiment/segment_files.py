@@ -1,5 +1,6 @@
 """The files that one segmented scan leaves; its stamp is written last, so a scan that has one is finished."""
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any, Literal
 
 from mapping_stroke.files import list_files, read_object, sha256, write_csv, write_json
 from mapping_stroke.image import Image, write_image
+from mapping_stroke.image_formats import stored_files
 from mapping_stroke.inference.segmentation import LesionRow, Segmentation, lesion_table
 from mapping_stroke.run_folder import MASK_SUFFIX, OWNER_FILE, PROBABILITY_SUFFIX
 
@@ -57,7 +59,12 @@ class ScanFiles:
         source = read_object(self.path(STAMP_SUFFIX)).get("source")
         if not isinstance(source, dict) or not all(self.path(suffix).is_file() for suffix in suffixes):
             return False
-        return scan.is_file() and source.get("sha256") == sha256(scan)
+        return scan.is_file() and source.get("sha256") == scan_sha256(scan)
+
+    def remove(self) -> None:
+        """Remove whatever outputs of that name there are, the stamp first."""
+        for suffix in (STAMP_SUFFIX, *MAP_SUFFIXES, LESIONS_SUFFIX, PICTURE_SUFFIX):
+            self.path(suffix).unlink(missing_ok=True)
 
     def write(self, image: Image, found: Segmentation) -> None:
         """Write all but the stamp; an older one goes first."""
@@ -76,6 +83,12 @@ class ScanFiles:
     def write_stamp(self, values: dict[str, Any]) -> None:
         """Say that the scan is finished, and what was found."""
         write_json(self.path(STAMP_SUFFIX), values)
+
+
+def scan_sha256(scan: Path) -> str:
+    """SHA-256 of a scan's file, in hexadecimal; of all their hashes where the scan lies in several files."""
+    hashes = [sha256(file) for file in stored_files(scan)]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def read_stamps(folder: Path) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from mapping_stroke.dataset.scan_checks import check_scan
 from mapping_stroke.errors import CaseError
-from mapping_stroke.files import sha256
+from mapping_stroke.experiment.segment_files import scan_sha256
 from mapping_stroke.image import Image, read_image
 from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
 from mapping_stroke.inference.memory import network_bytes, require_memory, scan_bytes
@@ -51,7 +51,7 @@ def read_scan(path: Path, ensemble: Ensemble) -> LoadedScan:
         raise CaseError("no such file; check the path")
     image = read_image(path)
     warnings = check_scan(image)
-    source = {"scan": str(path), "sha256": sha256(path)}
+    source = {"scan": str(path), "sha256": scan_sha256(path)}
     read_at = time.perf_counter()
     prepared = ensemble.prepare(image)
     seconds = {"read": read_at - start, "prepare": time.perf_counter() - read_at}
