@@ -57,6 +57,12 @@ def test_the_average_lies_on_the_scans_own_grid_whatever_the_members_spacing(
     assert not found.probability[head().voxels == 0][:10].any()
 
 
+def test_a_scan_is_prepared_in_the_order_of_the_members(tmp_path: Path) -> None:
+    spacings_mm = (3.0, 1.0, 2.0, 1.5, 2.5)
+    ensemble = Ensemble(bundle(tmp_path, (*spacings_mm, 1.0)), choose_engine("cpu"), WindowConfig())
+    assert [spec.spacing_mm for spec in ensemble.prepare(head())] == list(spacings_mm)
+
+
 def test_every_engine_gives_the_same(tmp_path: Path) -> None:
     model = bundle(tmp_path, (1.0, 2.0))
     maps = []

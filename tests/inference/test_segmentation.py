@@ -5,7 +5,7 @@ import pytest
 
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.image import Image
+from mapping_stroke.image import Image, orientation_names, turn_axes
 from mapping_stroke.inference.average import Average
 from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.segmentation import describe_lesions, find_preset, lesion_table, make_ensemble
@@ -44,6 +44,20 @@ def test_lesions_are_listed_largest_first_in_millimetres_and_millilitres() -> No
         "mean_uncertainty": 0.1,
         "agreement": 0.75,
     }
+
+
+def test_lesions_of_one_size_are_listed_from_the_left_however_the_file_is_turned() -> None:
+    mask = np.zeros((6, 6, 6), bool)
+    mask[1, 4, 1] = mask[4, 1, 1] = mask[1, 1, 4] = mask[3, 3, 3] = True
+    reference = Image(mask.astype(np.float32), np.eye(4))
+    centres = []
+    for axes in orientation_names():
+        turned = turn_axes(reference, axes)
+        maps = Average(turned.voxels, turned.voxels, turned.voxels, 1)
+        rows = describe_lesions(turned.voxels > 0, maps, turned)
+        centres.append([(round(row.x_mm), round(row.y_mm), round(row.z_mm)) for row in rows])
+    assert centres[0] == [(1, 1, 4), (1, 4, 1), (3, 3, 3), (4, 1, 1)]
+    assert all(each == centres[0] for each in centres)
 
 
 def test_an_empty_mask_has_no_lesions() -> None:

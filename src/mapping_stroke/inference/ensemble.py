@@ -41,7 +41,15 @@ class Ensemble:
 
     def prepare(self, scan: Image) -> PreparedScan:
         """A scan as the members read it; raises `ImageError` where there is no brain to see."""
-        return {spec: prepare_scan(scan, spec) for spec in {member.card.preprocess for member in self.members}}
+        specs = dict.fromkeys(member.card.preprocess for member in self.members)  # in order: so are sums of floats
+        return {spec: prepare_scan(scan, spec) for spec in specs}
+
+    def warm_up(self) -> None:
+        """Load the first member, while the first scan is still being read; raises `BundleError` where it cannot be."""
+        first = self.members[0].card
+        network = self._load(self.members[0])
+        if self.window.cover == "tiles" and 2 * math.prod(first.patch) > network.batch_vox:
+            network.warm_up(first.patch)
 
     def tiling(self, member: BundleMember, prepared: PreparedScan) -> Tiling:
         """The patches that a member computes."""

@@ -48,7 +48,7 @@ class LesionRow:
     """One lesion of a segmentation: a row of `lesions.tsv`.
 
     Attributes:
-        lesion: Number, 1 for the largest.
+        lesion: Number, 1 for the largest; of equal ones the leftmost (then hindmost, lowest) comes first.
         volume_ml: Volume in millilitres.
         x_mm, y_mm, z_mm: Centre of mass, RAS millimetres.
         max_probability, mean_probability: Of P(lesion) inside, in [0, 1].
@@ -168,7 +168,7 @@ def describe_lesions(mask: Mask, mean: Average, scan: Image) -> tuple[LesionRow,
             *(float(edge) for edge in centres_mm[i]),
             *(float(column[i]) for column in columns),
         )
-        for rank, i in enumerate(np.argsort(-found.sizes_vox, kind="stable"), start=1)
+        for rank, i in enumerate(np.lexsort((*np.round(centres_mm, 3).T[::-1], -found.sizes_vox)), start=1)
     )
 
 
