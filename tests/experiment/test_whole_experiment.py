@@ -13,7 +13,8 @@ import mapping_stroke as ms
 from mapping_stroke.cli import main
 from mapping_stroke.config import read_sections
 from mapping_stroke.errors import MappingError
-from mapping_stroke.image import write_image
+from mapping_stroke.image import Image, write_image
+from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.training.schemes import SIZES
 from phantoms import AFFINE, NANO, SHAPE, write_phantoms
@@ -181,6 +182,27 @@ def test_a_scan_that_broke_loses_its_maps_and_stops_no_other(
     assert len(list(copy.probabilities("ensemble").glob("*.nii.gz"))) == 4
     assert main(["postprocess", str(copy.path)]) == 0
     assert len(list(copy.masks("ensemble-pp").glob("*.nii.gz"))) == 4
+
+
+def test_a_failure_of_the_engine_stops_no_other_case(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = RunFolder(tmp_path / "run")
+    shutil.copytree(run.path, copy.path)
+    for case_id in ("p0", "p4"):
+        (copy.probabilities("ensemble") / f"{case_id}_probability.json").unlink()
+    real, scans = Ensemble.prepare, []
+
+    def fail_first(self: Ensemble, scan: Image) -> PreparedScan:
+        scans.append(scan)
+        if len(scans) == 1:
+            raise RuntimeError("out of GPU memory")
+        return real(self, scan)
+
+    monkeypatch.setattr(Ensemble, "prepare", fail_first)
+    assert main(["predict", str(copy.path)]) == 3
+    assert len(scans) == 2
+    assert "p0: out of GPU memory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

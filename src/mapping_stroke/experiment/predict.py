@@ -63,7 +63,7 @@ def predict_run(run: RunFolder, config: PredictConfig) -> list[str]:
         own = [member for member in ensemble.members if case.mask is None or member.card.fold == folds[case.case_id]]
         try:
             _predict_case(run, case, ensemble, own)
-        except (MappingError, MemoryError) as error:
+        except (MappingError, MemoryError, RuntimeError) as error:  # the last from an engine whose memory is full, say
             warn(f"{case.case_id}: {str(error) or 'out of memory'}")
             failed.append(case.case_id)
     name_files("Probability maps", run.probabilities(ENSEMBLE).parent)
