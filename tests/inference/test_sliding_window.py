@@ -33,10 +33,12 @@ class PerVoxel(TorchNetwork):
         self.batch_vox = batch * 8**3
         self.patches = 0
         self.largest = 0
+        self.groups: list[int] = []
 
     def logits(self, patches: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         self.patches += len(patches)
         self.largest = max(self.largest, len(patches))
+        self.groups.append(len(patches))
         return list(patches)
 
 
@@ -93,6 +95,13 @@ def test_importance_is_a_gaussian_with_its_peak_at_the_centre() -> None:
     assert float(weight[8, 8, 8]) == 1
     assert float(weight[10, 8, 8]) == pytest.approx(np.exp(-0.5), abs=1e-3)
     assert float(weight.min()) > 0
+
+
+@pytest.mark.parametrize(("length", "sizes"), [(24, [3, 2]), (36, [3, 3, 2]), (40, [3, 3, 3]), (8, [1])])
+def test_the_first_group_of_patches_is_as_large_as_any(length: int, sizes: list[int]) -> None:
+    network = PerVoxel(batch=3)
+    predict(network, scan(8, 8, length))
+    assert network.groups == sizes
 
 
 def test_patches_without_brain_are_not_computed_and_give_zero() -> None:

@@ -33,7 +33,9 @@ class OpenVinoEngine:
         if self.precision == "bfloat16" and not has_bfloat16:
             raise ConfigError("this processor does not compute in bfloat16; use --precision float32")
         if self.precision not in ("bfloat16", "float32"):
-            raise ConfigError(f"OpenVINO computes in bfloat16 or float32 here, got {self.precision}")
+            raise ConfigError(
+                f"OpenVINO computes in bfloat16 or float32, got {self.precision}; use --precision float32"
+            )
         self.value_bytes = 2 if self.precision == "bfloat16" else 4
         self._settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bfloat16" else "f32",
@@ -94,6 +96,10 @@ class OpenVinoNetwork:
             batch[index, 0] = patch
         (logits,) = self._request.infer([batch], share_inputs=True, share_outputs=False).values()
         return list(logits[: len(patches), 0])
+
+    def warm_up(self, patch: Shape) -> None:
+        """Read the weights and compile, for single patches of this shape."""
+        self._require(patch, 1)
 
     def release(self) -> None:
         """Give back the memory of activations until the next patch."""

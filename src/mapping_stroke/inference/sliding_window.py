@@ -162,10 +162,10 @@ def _averaged(network: TileNetwork[A], logit: A, config: WindowConfig) -> A:
 
 
 def _groups(boxes: Sequence[Box], largest: int) -> Iterator[Sequence[Box]]:
-    """Groups of nearly one size, none above `largest`: a network is compiled for one size of group."""
+    """Groups of nearly one size, none above `largest`, the first as large as any: a network is compiled for it once."""
     count = math.ceil(len(boxes) / largest)
     for index in range(count):
-        yield boxes[index * len(boxes) // count : (index + 1) * len(boxes) // count]
+        yield boxes[-(-index * len(boxes) // count) : -(-(index + 1) * len(boxes) // count)]
 
 
 def tile_boxes(shape: tuple[int, ...], patch: Shape, step: float) -> Iterator[Box]:
