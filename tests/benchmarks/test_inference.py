@@ -75,6 +75,20 @@ def test_the_command_prints_and_writes_the_result(
     monkeypatch.setattr(inference, "bench_inference", lambda config: result)
     assert cli.main(["bench", "inference", "-o", str(tmp_path / "result.md")]) == 0
     assert (tmp_path / "result.md").read_text() in capsys.readouterr().out
+    assert (
+        "Command: `mapping bench inference --members 4 --cohort 20 --repeats 3 --device cpu`."
+        in (tmp_path / "result.md").read_text()
+    )
+
+
+@pytest.mark.parametrize("seconds", [(), (2.0,), (3.0, 2.0)])
+def test_a_cohort_of_few_scans_is_told_without_senseless_numbers(seconds: tuple[float, ...]) -> None:
+    ours = tuple(Costs(way, (Cost(1.0, 1e9),)) for way in ("tiles", "fast", "ensemble"))
+    result = InferenceResult(None, ours, {"predict": 1.0}, None, (seconds, 1e9), None)
+    text = describe_inference(result, InferenceBench(), "command")
+    assert ("## A cohort" in text) == (len(seconds) > 1)
+    assert "nan s" not in text
+    assert "later half" not in text
 
 
 def test_ways_of_computing_agree_on_trained_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

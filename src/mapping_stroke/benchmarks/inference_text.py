@@ -95,7 +95,7 @@ def _chip(chip: ChipRates) -> list[str]:
 
 def _cohort(result: InferenceResult) -> list[str]:
     seconds, peak_bytes = result.cohort
-    if not seconds:
+    if len(seconds) < 2:
         return []
     alone = next(costs for costs in result.ours if costs.way == "fast")
     return [
@@ -109,5 +109,7 @@ def _cohort(result: InferenceResult) -> list[str]:
 
 
 def _growth(seconds: Sequence[float]) -> str:
+    if len(seconds) < 3:
+        return ""
     half = len(seconds) // 2
     return f"The later half took {sum(seconds[-half:]) / max(sum(seconds[1 : 1 + half]), 1e-9):.2f} times the earlier."

@@ -86,7 +86,10 @@ class Inference:
 
         _require_repeats(self.repeats)
         config = InferenceBench(self.scan, self.nnunet, self.members, self.repeats, self.cohort, self.device)
-        command = f"mapping bench inference --nnunet ENVIRONMENT/bin --repeats {self.repeats} --device {self.device}"
+        beside = " --nnunet ENVIRONMENT/bin" if self.nnunet else ""
+        scan = f" --scan {self.scan.name}" if self.scan else ""
+        numbers = f"--members {self.members} --cohort {self.cohort} --repeats {self.repeats} --device {self.device}"
+        command = f"mapping bench inference{beside}{scan} {numbers}"
         return _finish(describe_inference(bench_inference(config), config, command), self.output)
 
 
