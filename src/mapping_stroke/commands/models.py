@@ -59,11 +59,11 @@ class Verify:
 
     def run(self) -> int:
         """Print each problem, and the model's hash where there is none."""
-        from mapping_stroke.console import say
+        from mapping_stroke.console import counted, say
         from mapping_stroke.experiment.models import verify_model
 
         bundle = verify_model(self.model)
-        say(f"{bundle.path}: sound, {len(bundle.card.members)} members, SHA-256 {bundle.sha256}")
+        say(f"{bundle.path}: sound, {counted(len(bundle.card.members), 'member')}, SHA-256 {bundle.sha256}")
         return 0
 
 

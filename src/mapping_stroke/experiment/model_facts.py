@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 
+from mapping_stroke.console import counted
 from mapping_stroke.networks.bundle import Bundle
 from mapping_stroke.networks.cards import MemberCard
 from mapping_stroke.networks.parameters import count_parameters
@@ -18,7 +19,7 @@ def summarise_model(bundle: Bundle) -> str:
     members = bundle.card.members
     schemes = ", ".join(dict.fromkeys(member.card.scheme for member in members))
     return (
-        f"{bundle.card.name}: {_count(len(members), 'member')} ({schemes}), {bundle.size_bytes / 1e6:.1f} MB, "
+        f"{bundle.card.name}: {counted(len(members), 'member')} ({schemes}), {bundle.size_bytes / 1e6:.1f} MB, "
         f"licence {bundle.card.licence or 'not told'}, {bundle.path}"
     )
 
@@ -41,7 +42,7 @@ def describe_model(bundle: Bundle) -> list[str]:
     }
     lines = [f"{name}: {' '.join(fact.split()) or 'not told'}" for name, fact in facts.items()]
     rows = [_member_row(member.card) for member in card.members]
-    return [*lines, f"{_count(len(rows), 'member')}:", *_align([COLUMNS, *rows])]
+    return [*lines, f"{counted(len(rows), 'member')}:", *_align([COLUMNS, *rows])]
 
 
 def _member_row(card: MemberCard) -> tuple[str, ...]:
@@ -83,7 +84,3 @@ def _align(rows: Sequence[Sequence[str]]) -> list[str]:
     return [
         "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     ]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -15,7 +15,7 @@ from pathlib import Path
 from mapping_stroke.errors import BundleError
 from mapping_stroke.files import remove, require_space, written_whole
 from mapping_stroke.networks.archive import SUFFIX, add_entry, read_entry
-from mapping_stroke.networks.cards import BundleCard, BundleMember, MemberCard
+from mapping_stroke.networks.cards import BundleCard, BundleMember, MemberCard, weights_path
 from mapping_stroke.networks.member_folder import WEIGHTS_FILE, find_members, has_member, read_card
 from mapping_stroke.networks.parameters import count_parameters
 from mapping_stroke.networks.spec import Weights
@@ -32,7 +32,6 @@ __all__ = [
     "has_member",
     "open_bundle",
     "read_card",
-    "weights_path",
     "write_bundle",
 ]
 
@@ -122,11 +121,6 @@ def open_bundle(model: str | Path) -> Bundle:
         return Bundle(path, BundleCard.from_bytes(text))
     except BundleError as error:
         raise BundleError(f"{path}: {BUNDLE_FILE}: {error}") from error
-
-
-def weights_path(card: MemberCard) -> str:
-    """Where a bundle keeps the weights of a member."""
-    return f"weights/{card.scheme}_fold_{card.fold}.safetensors"
 
 
 def write_bundle(

@@ -45,6 +45,11 @@ class MemberCard:
         return f"{self.scheme}, fold {self.fold}"
 
 
+def weights_path(card: MemberCard) -> str:
+    """Where a bundle keeps the weights of a member."""
+    return f"weights/{card.scheme}_fold_{card.fold}.safetensors"
+
+
 @dataclass(frozen=True)
 class BundleMember:
     """One network of a model, and the file that holds its weights."""
@@ -57,7 +62,7 @@ class BundleMember:
 
     def __post_init__(self) -> None:
         if not self.weights:
-            object.__setattr__(self, "weights", f"weights/{self.card.scheme}_fold_{self.card.fold}.safetensors")
+            object.__setattr__(self, "weights", weights_path(self.card))
         require_inside(self.weights)
         if self.weights_sha256 and not _SHA256.fullmatch(self.weights_sha256):
             raise BundleError(
