@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from mapping_stroke.environment import may_have_gpu
 from mapping_stroke.errors import ConfigError
+from mapping_stroke.image import Shape
 from mapping_stroke.inference.sliding_window import TileNetwork
 from mapping_stroke.networks.spec import NetworkSpec, Weights
 
@@ -16,7 +17,10 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 @runtime_checkable
 class LoadedNetwork(TileNetwork, Protocol):
-    """A network that can also give memory back between scans."""
+    """A network that can also be made ready early, and give memory back between scans."""
+
+    def warm_up(self, patch: Shape) -> None:
+        """Make ready for single patches of this shape."""
 
     def release(self) -> None:
         """Give back the memory of activations until the next patch."""

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mapping_stroke.image import Voxels
+from mapping_stroke.image import Shape, Voxels
 from mapping_stroke.networks.spec import NetworkSpec, Weights
 from mapping_stroke.networks.unet import load_unet
 
@@ -78,6 +78,9 @@ class TorchNetwork:
         with torch.inference_mode(), torch.autocast(self._device.type, self._dtype, enabled=reduced):
             logits = self._network(batch)
             return list((logits[:, 1].float() - logits[:, 0].float()).unbind())
+
+    def warm_up(self, patch: Shape) -> None:
+        """Nothing to do: torch compiles nothing here."""
 
     def release(self) -> None:
         """Nothing to give back: torch's allocator shares its memory among networks."""
