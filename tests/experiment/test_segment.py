@@ -522,3 +522,23 @@ def test_a_folder_stands_for_its_scans(tmp_path: Path) -> None:
     assert find_scans([tmp_path]) == {"a": tmp_path / "a.mha", "b": tmp_path / "b.nii.gz"}
     explicit = tmp_path / "c_mask.nii.gz"
     assert find_scans([explicit]) == {"c_mask": explicit}
+
+
+def test_overwriting_leaves_files_that_no_run_wrote(model: Path, tmp_path: Path) -> None:
+    scan, output = scan_file(tmp_path / "scan.nii.gz"), tmp_path / "out"
+    assert segment(model, output, scan) == 0
+    for name in ("notes.json", "figure.png"):
+        (output / name).write_text("{}")
+    assert segment(model, output, scan, "--rule", "none", "--overwrite") == 0
+    assert (output / "notes.json").read_text() == (output / "figure.png").read_text() == "{}"
+    assert (output / "scan.png").is_file()
+    assert record(output)["scans"]["scan"]["status"] == "done"
+
+
+def test_a_finished_scan_that_cannot_be_read_any_more_stops_no_other(model: Path, tmp_path: Path) -> None:
+    scans, output = [scan_file(tmp_path / name) for name in ("a.nii.gz", "b.nii.gz")], tmp_path / "out"
+    assert segment(model, output, scans[0]) == 0
+    scans[0].unlink()
+    scans[0].symlink_to(scans[0])  # a loop: looking at it is an error
+    assert segment(model, output, *scans) == 3
+    assert record(output)["scans"]["b"]["status"] == "done"

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from mapping_stroke.console import counted, duration, progress, say, warn
 from mapping_stroke.environment import peak_memory_bytes
 from mapping_stroke.errors import CaseError, MappingError
-from mapping_stroke.experiment.segment_files import CONTENTS, ScanFiles, Storage, read_stamps
+from mapping_stroke.experiment.segment_files import ScanFiles, Storage, contents, read_stamps
 from mapping_stroke.experiment.segment_inputs import find_scans
 from mapping_stroke.experiment.segment_reading import LoadedScan, MemoryCheck, read_ahead, read_scan
 from mapping_stroke.experiment.segment_record import RunRecord
@@ -26,7 +26,7 @@ from mapping_stroke.run_folder import OWNER_FILE, claimed
 
 T = TypeVar("T")
 
-SCAN_FAILURES = (MappingError, MemoryError, RuntimeError)
+SCAN_FAILURES = (MappingError, MemoryError, RuntimeError, ValueError, ArithmeticError, LookupError, PermissionError)
 """What ends one scan, not the run; an engine raises `RuntimeError` where a GPU's memory is full, say."""
 LONG_FLOP = 1e12
 """From here on the time is foretold; less takes seconds everywhere."""
@@ -89,7 +89,7 @@ def segment_scans(
     bundle = open_bundle(model)
     ensemble = make_ensemble(bundle, config.preset, choose_engine(config.device, config.engine, config.precision))
     no_room: MappingError | None = None
-    with claimed(output, _identity(bundle, ensemble, config), (*CONTENTS, OWNER_FILE), overwrite=overwrite):
+    with claimed(output, _identity(bundle, ensemble, config), contents(output), overwrite=overwrite):
         rule = choose_rule(bundle, config.rule)
         record = RunRecord(output, {**_facts(bundle, ensemble), "postprocess": asdict(rule)})
         run = _Run(output, named, ensemble, rule, config, record, MemoryCheck(ensemble))
@@ -135,12 +135,19 @@ def _pass_over_finished(run: _Run) -> list[str]:
         if files.is_finished(scan):
             continue
         todo.append(name)
-        if scan.is_file():
+        if _is_there(scan):
             files.remove()  # now: if this scan fails, nothing that was found in another one may pass for its result
     for name, stamp in read_stamps(run.output).items():
         if name not in todo:
             run.record.add(name, "done", stamp)
     return todo
+
+
+def _is_there(scan: Path) -> bool:
+    try:
+        return scan.is_file()
+    except OSError:  # a folder that may not be looked into: reading the scan will say so
+        return False
 
 
 def _segment_all(run: _Run, todo: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """The files that one segmented scan leaves; its stamp is written last, so a scan that has one is finished."""
 
+import glob
 import hashlib
 import math
 from collections.abc import Sequence
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mapping_stroke.errors import MappingError
 from mapping_stroke.files import list_files, read_object, sha256, write_csv, write_json
 from mapping_stroke.image import Image, write_image
 from mapping_stroke.image_formats import stored_files
@@ -18,8 +20,8 @@ Storage = Literal["uint8", "float32"]
 UNCERTAINTY_SUFFIX = "_uncertainty.nii.gz"
 MAP_SUFFIXES = (MASK_SUFFIX, PROBABILITY_SUFFIX, UNCERTAINTY_SUFFIX)
 LESIONS_SUFFIX, PICTURE_SUFFIX, STAMP_SUFFIX = "_lesions.tsv", ".png", ".json"
-CONTENTS = tuple(f"*{suffix}" for suffix in (*MAP_SUFFIXES, LESIONS_SUFFIX, PICTURE_SUFFIX, STAMP_SUFFIX))
-"""Name patterns of all that a run leaves."""
+OWN_PATTERNS = tuple(f"*{suffix}" for suffix in (*MAP_SUFFIXES, LESIONS_SUFFIX))
+"""Names that nobody else gives to files."""
 COLUMNS = tuple(LesionRow.__dataclass_fields__)
 PROBABILITY_STEP = 1 / 255
 UNCERTAINTY_STEP = 0.5 / 255
@@ -59,7 +61,10 @@ class ScanFiles:
         source = read_object(self.path(STAMP_SUFFIX)).get("source")
         if not isinstance(source, dict) or not all(self.path(suffix).is_file() for suffix in suffixes):
             return False
-        return scan.is_file() and source.get("sha256") == scan_sha256(scan)
+        try:
+            return scan.is_file() and source.get("sha256") == scan_sha256(scan)
+        except (MappingError, OSError):  # it cannot be read any more: reading it will say so
+            return False
 
     def remove(self) -> None:
         """Remove whatever outputs of that name there are, the stamp first."""
@@ -83,6 +88,13 @@ class ScanFiles:
     def write_stamp(self, values: dict[str, Any]) -> None:
         """Say that the scan is finished, and what was found."""
         write_json(self.path(STAMP_SUFFIX), values)
+
+
+def contents(folder: Path) -> tuple[str, ...]:
+    """Name patterns of what runs have left in an output folder; pictures and stamps only of scans they finished."""
+    names = [glob.escape(name) for name in read_stamps(folder)]
+    finished = (f"{name}{suffix}" for name in names for suffix in (PICTURE_SUFFIX, STAMP_SUFFIX))
+    return (*OWN_PATTERNS, *finished, OWNER_FILE)
 
 
 def scan_sha256(scan: Path) -> str:

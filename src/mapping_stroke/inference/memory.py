@@ -13,8 +13,9 @@ from mapping_stroke.networks.spec import NetworkSpec
 
 LIVE_MAPS = 3.5
 """How many feature maps of the finest stage are alive at once: its skip, two of its convolutions, and scratch."""
-SCAN_MAPS = 12
-"""How many float32 volumes of the scan's size are alive at once: the scan, sums, the outputs."""
+SCAN_MAPS = 17
+"""How many float32 volumes of the scan's size are alive at once: the scan, sums and maps; besides, one scan that is
+read ahead and one that is being written."""
 CGROUPS = (
     (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
     (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
