@@ -40,8 +40,8 @@ def test_peak_memory_is_told_in_bytes() -> None:
     code = (
         "from mapping_stroke.environment import peak_memory_bytes\n"
         "before = peak_memory_bytes()\n"
-        "held = bytearray(300_000_000)\n"
+        "held = bytearray(before + 300_000_000)\n"  # a new process may start with the peak of its parent
         "del held\n"
-        "assert 250_000_000 < peak_memory_bytes() - before < 400_000_000"
+        "assert 300_000_000 < peak_memory_bytes() - before < 450_000_000"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
