@@ -10,6 +10,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ORACLES := .oracles
+# Sends signals to its own process, which has crashed where OpenVINO had worked in it before.
+SIGNALLED := tests/experiment/test_train_interrupted.py
 
 .PHONY: help setup demo test test-all check format bench oracles docs
 
@@ -36,7 +38,8 @@ test: setup ## Run the tests that take seconds
 	$(BIN)/python -m pytest
 
 test-all: setup ## Run all tests, with those that take minutes
-	$(BIN)/python -m pytest -m ''
+	$(BIN)/python -m pytest -m '' --ignore=$(SIGNALLED)
+	$(BIN)/python -m pytest -m '' $(SIGNALLED)
 
 check: setup ## Style, types, import rules, spelling, file formats
 	$(BIN)/ruff check

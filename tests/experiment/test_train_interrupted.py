@@ -23,6 +23,7 @@ from mapping_stroke.training.checkpoint import NEWEST, PREVIOUS
 from mapping_stroke.training.schemes import SIZES
 from phantoms import write_phantoms
 
+pytestmark = pytest.mark.slow  # signals to this process: `make test-all` gives them a process of their own
 STEPS = 4
 Popen = subprocess.Popen[bytes]
 TRAIN = ("--size", "tiny", "--schemes", "default", "--device", "cpu")

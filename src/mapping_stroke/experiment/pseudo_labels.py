@@ -150,7 +150,7 @@ def pseudo_arrays(
 def _label_all(
     folder: Path, cases: Sequence[Case], member_folder: Path, device: torch.device
 ) -> dict[str, float | None]:
-    member = Ensemble(open_bundle(member_folder), choose_engine(str(device)), WindowConfig())
+    member = Ensemble(open_bundle(member_folder), choose_engine(str(device), "torch"), WindowConfig())
     confidence: dict[str, float | None] = {}
     for case in track(cases, "Pseudo-labels", len(cases)):
         scan = read_image(case.scan)
