@@ -13,8 +13,8 @@ from openvino import opset13 as ops
 
 from mapping_stroke.image import Shape
 from mapping_stroke.inference.openvino_engine import OpenVinoEngine
-from mapping_stroke.networks.parameters import parameter_shapes
-from mapping_stroke.networks.spec import NetworkSpec, Weights
+from mapping_stroke.inference.speed import made_up_weights
+from mapping_stroke.networks.spec import NetworkSpec
 
 REPEATS = 5
 LAYERS = 4
@@ -40,7 +40,7 @@ class ChipRates:
 def measure_chip(spec: NetworkSpec, patch: Shape) -> ChipRates:
     """Measure the default engine of this processor."""
     engine = OpenVinoEngine()
-    network = engine.load(spec, lambda: _some_weights(spec))
+    network = engine.load(spec, lambda: made_up_weights(spec))
     voxels = np.random.default_rng(0).standard_normal(patch).astype(np.float32)
     patch_s = _median_seconds(lambda: network.logits([voxels]))
     network.release()
@@ -75,8 +75,3 @@ def _median_seconds(work: Callable[[], object]) -> float:
         work()
         seconds.append(time.perf_counter() - start)
     return median(seconds)
-
-
-def _some_weights(spec: NetworkSpec) -> Weights:
-    rng = np.random.default_rng(0)
-    return {name: 0.05 * rng.standard_normal(shape, dtype=np.float32) for name, shape in parameter_shapes(spec).items()}

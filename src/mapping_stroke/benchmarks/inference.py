@@ -18,7 +18,7 @@ from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.interop.nnunet import write_nnunet_v2
 from mapping_stroke.networks.bundle import Bundle, BundleCard, BundleMember, MemberCard, open_bundle, write_bundle
 from mapping_stroke.networks.spec import NetworkSpec, Weights
-from mapping_stroke.networks.unet import build_unet
+from mapping_stroke.networks.unet import build_unet, unet_weights
 
 NNUNET_COMMAND = "nnUNetv2_predict_from_modelfolder"
 FULL = NetworkSpec()
@@ -118,8 +118,7 @@ def _write_model(path: Path, config: InferenceBench, members: int) -> Bundle:
 
 
 def _weights_at_birth(member: BundleMember) -> Weights:
-    network = build_unet(member.card.network, seed=member.card.fold)
-    weights = {name: value.detach().numpy().copy() for name, value in network.named_parameters()}
+    weights = unet_weights(build_unet(member.card.network, seed=member.card.fold))
     weights[f"decoder.seg_layers.{member.card.network.stages - 2}.bias"][1] += QUIET
     return weights
 

@@ -9,7 +9,7 @@ from mapping_stroke.inference.average import Average, RunningAverage, join
 from mapping_stroke.inference.engines import Engine, LoadedNetwork
 from mapping_stroke.inference.sliding_window import Tiling, WindowConfig, plan_tiling, predict_map
 from mapping_stroke.networks.bundle import Bundle, BundleMember
-from mapping_stroke.networks.parameters import parameter_shapes
+from mapping_stroke.networks.parameters import count_parameters
 
 LOADED_BYTES = 256 * 2**20
 """Weights that stay loaded from scan to scan; what is above is read again for each scan, so that memory does not grow
@@ -93,7 +93,7 @@ class Ensemble:
         if member.weights in self._loaded:
             return self._loaded[member.weights]
         network = self.engine.load(member.card.network, lambda: self._bundle.read_weights(member))
-        size = sum(4 * math.prod(shape) for shape in parameter_shapes(member.card.network).values())
+        size = 4 * count_parameters(member.card.network)
         if len(self.members) == 1 or self._loaded_bytes + size <= LOADED_BYTES:
             self._loaded[member.weights] = network
             self._loaded_bytes += size

@@ -26,7 +26,7 @@ class OpenVinoEngine:
 
     on_gpu = False
 
-    def __init__(self, precision: str = "auto", threads: int | None = None) -> None:
+    def __init__(self, precision: str = "auto") -> None:
         self._core = ov.Core()
         has_bfloat16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = ("bfloat16" if has_bfloat16 else "float32") if precision == "auto" else precision
@@ -41,8 +41,6 @@ class OpenVinoEngine:
             "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bfloat16" else "f32",
             "PERFORMANCE_HINT": "LATENCY",
         }
-        if threads is not None:
-            self._settings["INFERENCE_NUM_THREADS"] = threads
 
     @property
     def description(self) -> str:
@@ -54,7 +52,7 @@ class OpenVinoEngine:
         return OpenVinoNetwork(spec, read_weights, self.compile)
 
     def compile(self, model: ov.Model) -> Any:
-        """Make a graph ready, with this engine's precision and threads."""
+        """Make a graph ready, with this engine's precision."""
         return self._core.compile_model(model, "CPU", self._settings)
 
 

@@ -8,7 +8,7 @@ from mapping_stroke.image import Shape
 from mapping_stroke.inference.engines import Engine
 from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
 from mapping_stroke.networks.parameters import parameter_shapes
-from mapping_stroke.networks.spec import NetworkSpec
+from mapping_stroke.networks.spec import NetworkSpec, Weights
 
 PROBE = NetworkSpec("plain", (32, 64), (2, 2))
 PROBE_PATCH: Shape = (32, 32, 32)
@@ -17,13 +17,16 @@ LOAD_S = 0.5
 """About what reading and compiling a full-size network takes."""
 
 
+def made_up_weights(spec: NetworkSpec) -> Weights:
+    """Weights that mean nothing: enough to measure the speed of a network."""
+    rng = np.random.default_rng(0)
+    return {name: 0.05 * rng.standard_normal(shape, dtype=np.float32) for name, shape in parameter_shapes(spec).items()}
+
+
 def measure_flop_per_s(engine: Engine) -> float:
     """Floating-point operations per second of a small U-Net, the best of three tries; takes about a second at most."""
-    rng = np.random.default_rng(0)
-    shapes = parameter_shapes(PROBE)
-    weights = {name: 0.05 * rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
-    network = engine.load(PROBE, lambda: weights)
-    patch = network.put(rng.standard_normal(PROBE_PATCH, dtype=np.float32))
+    network = engine.load(PROBE, lambda: made_up_weights(PROBE))
+    patch = network.put(np.random.default_rng(0).standard_normal(PROBE_PATCH, dtype=np.float32))
     seconds: list[float] = []
     while len(seconds) < 3 and sum(seconds) < LONGEST_S:  # the first time compiles
         start = time.perf_counter()
