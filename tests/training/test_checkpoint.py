@@ -16,11 +16,12 @@ from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import TrainingError
 from mapping_stroke.networks.spec import NetworkSpec
 from mapping_stroke.training.checkpoint import NEWEST, PREVIOUS, remove_checkpoints, resume_from, write_checkpoint
-from mapping_stroke.training.engine import start_engine
+from mapping_stroke.training.engine import Hardware, start_engine
 from mapping_stroke.training.loop import TrainingState, start_training, train
 from mapping_stroke.training.schemes import SCHEMES, Size
 
 CPU = torch.device("cpu")
+FLOAT32 = Hardware(CPU, "float32")
 SIZE = Size(
     "test",
     PreprocessSpec(),
@@ -49,7 +50,7 @@ def fresh(size: Size = SIZE) -> TrainingState:
 
 def go_on(state: TrainingState, events: int | None = None, size: Size = SIZE) -> TrainingState:
     """Train on for so many events, or to the end."""
-    for number, _ in enumerate(train(state, SCHEMES[2], size, CASES, start_engine(CPU)), start=1):
+    for number, _ in enumerate(train(state, SCHEMES[2], size, CASES, start_engine(FLOAT32)), start=1):
         if number == events:
             break
     return state

@@ -15,7 +15,7 @@ from mapping_stroke.networks.spec import NetworkSpec
 from mapping_stroke.networks.unet import build_unet
 from mapping_stroke.training import loop
 from mapping_stroke.training.batches import Batch
-from mapping_stroke.training.engine import start_engine
+from mapping_stroke.training.engine import Hardware, start_engine
 from mapping_stroke.training.losses import LossConfig, deep_supervision_weights, segmentation_loss
 from mapping_stroke.training.records import EpochSoFar
 from mapping_stroke.training.schemes import SCHEMES, SIZES
@@ -36,6 +36,7 @@ from training_inputs import (
 CLOSING_NORM = "conv2.norm.weight"
 GOLDEN = Path(__file__).parent / "golden"
 CPU = torch.device("cpu")
+FLOAT32 = Hardware(CPU, "float32")
 LOSSES = {"dice+ce": None, "dice+topk10": 0.1}
 CASE = CaseArrays("a", torch.ones(2, 2, 2).half(), torch.zeros(2, 2, 2, dtype=torch.uint8), np.zeros((0, 3), np.int16))
 STEP_SIZE = replace(
@@ -86,7 +87,7 @@ def test_training_steps_change_the_weights_as_the_real_ones_do(monkeypatch: pyte
             parameter.copy_(torch.from_numpy(make_weight(number, name, tuple(parameter.shape))))
     numbers = iter(range(STEPS))
     monkeypatch.setattr(loop, "draw_batch", lambda *_: make_batch(*make_step_batch(next(numbers))))
-    for _ in loop.train(state, SCHEMES[0], STEP_SIZE, ([CASE], []), start_engine(CPU)):
+    for _ in loop.train(state, SCHEMES[0], STEP_SIZE, ([CASE], []), start_engine(FLOAT32)):
         if len(state.epochs) == STEPS // STEP_LENGTH:
             break
     assert [epoch.learning_rate for epoch in state.epochs] == pytest.approx(real["rates"], rel=1e-9)

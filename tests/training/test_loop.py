@@ -8,12 +8,13 @@ from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import TrainingError
 from mapping_stroke.networks.spec import NetworkSpec
-from mapping_stroke.training.engine import start_engine
+from mapping_stroke.training.engine import Hardware, start_engine
 from mapping_stroke.training.loop import TrainingState, start_training, train
 from mapping_stroke.training.records import Epoch, Step
 from mapping_stroke.training.schemes import SCHEMES, Size
 
 CPU = torch.device("cpu")
+FLOAT32 = Hardware(CPU, "float32")
 SIZE = Size(
     "test",
     PreprocessSpec(),
@@ -41,7 +42,7 @@ CASES = [make_arrays("a" * length) for length in range(1, 5)]
 
 
 def run(state: TrainingState, size: Size = SIZE, scheme: int = 0) -> list[Epoch]:
-    events = train(state, SCHEMES[scheme], size, (CASES[:3], CASES[3:]), start_engine(CPU))
+    events = train(state, SCHEMES[scheme], size, (CASES[:3], CASES[3:]), start_engine(FLOAT32))
     return [event for event in events if isinstance(event, Epoch)]
 
 
@@ -75,7 +76,7 @@ def test_the_same_seed_ends_with_the_same_weights_and_another_with_others() -> N
 
 def test_every_step_is_told_and_then_its_epoch() -> None:
     state = start_training(SCHEMES[0], SIZE, (0,), CPU)
-    events = list(train(state, SCHEMES[0], replace(SIZE, epochs=1), (CASES[:3], CASES[3:]), start_engine(CPU)))
+    events = list(train(state, SCHEMES[0], replace(SIZE, epochs=1), (CASES[:3], CASES[3:]), start_engine(FLOAT32)))
     assert events[:-1] == [Step(0, done, 8) for done in range(1, 9)]
     assert events[-1] == state.epochs[0]
     assert state.so_far.steps_done == 0
@@ -85,17 +86,17 @@ def test_a_loss_that_is_no_number_names_the_cases() -> None:
     broken = replace(CASES[0], scan=torch.full_like(CASES[0].scan, float("nan")))
     state = start_training(SCHEMES[0], SIZE, (0,), CPU)
     with pytest.raises(TrainingError, match="the loss is nan on a batch of a, a; check these scans"):
-        list(train(state, SCHEMES[0], SIZE, ([broken], []), start_engine(CPU)))
+        list(train(state, SCHEMES[0], SIZE, ([broken], []), start_engine(FLOAT32)))
 
 
 def test_training_without_cases_is_refused() -> None:
     state = start_training(SCHEMES[0], SIZE, (0,), CPU)
     with pytest.raises(TrainingError, match="no training cases"):
-        list(train(state, SCHEMES[0], SIZE, ([], CASES), start_engine(CPU)))
+        list(train(state, SCHEMES[0], SIZE, ([], CASES), start_engine(FLOAT32)))
 
 
 def test_without_validation_cases_the_dice_is_not_a_number() -> None:
     state = start_training(SCHEMES[0], SIZE, (0,), CPU)
-    events = list(train(state, SCHEMES[0], replace(SIZE, epochs=1), (CASES, []), start_engine(CPU)))
+    events = list(train(state, SCHEMES[0], replace(SIZE, epochs=1), (CASES, []), start_engine(FLOAT32)))
     assert len(events) == SIZE.steps_per_epoch + 1
     assert np.isnan([state.epochs[0].foreground_dice, state.epochs[0].validation_loss]).all()

@@ -32,6 +32,11 @@ class Train:
     """Pseudo-labels with a lower mean P inside (0.5 to 1), and empty ones, are left out; all are taken without it."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the convolutions; `auto` takes bfloat16 where the device has instructions for it."""
+    compile: bool = False
+    """Compile each network first: a minute or two at every start, then faster steps where the device computes in
+    float32. Needs a C++ compiler on a CPU."""
     jobs: int = 1
     """Folds trained at once, each in a process with its share of the CPU cores."""
     save_minutes: float = 10.0
@@ -58,6 +63,8 @@ class Train:
             self.variant,
             self.seed,
             self.device,
+            self.precision,
+            self.compile,
             self.confidence_floor,
             self.save_minutes,
         )

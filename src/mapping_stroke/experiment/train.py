@@ -20,6 +20,7 @@ from mapping_stroke.experiment.train_member import Plan, Saving, train_member
 from mapping_stroke.files import write_json
 from mapping_stroke.inference.devices import choose_device
 from mapping_stroke.run_folder import RunFolder
+from mapping_stroke.training.engine import Hardware
 from mapping_stroke.training.schemes import SCHEMES, Scheme, find_scheme, find_size
 
 
@@ -34,6 +35,10 @@ class TrainConfig:
     variant: str = "paper"
     seed: int = 0
     device: str = "auto"
+    precision: str = "auto"
+    """Of the convolutions: `float32`, `bfloat16`, or the faster of them on the device."""
+    compiled: bool = False
+    """Compile the networks first."""
     confidence_floor: float | None = None
     """Pseudo-labels of a lower mean confidence, and empty ones, are left out; None for no floor."""
     save_minutes: float = 10.0
@@ -98,20 +103,21 @@ def train_run(run: RunFolder, config: TrainConfig, stop: StopRequest, *, overwri
     """
     cases, folds = _read_cases_and_folds(run)
     wanted = _wanted_folds(config, set(folds.values()))
-    size, device = find_size(config.size), choose_device(config.device)
-    _record(run, config, device)
+    size = find_size(config.size)
+    hardware = Hardware(choose_device(config.device), config.precision, config.compiled)
+    _record(run, config, hardware)
     cohort = _Cohort(cases, folds, arrays_of(run, cases, size.preprocess))
     schemes = sorted((find_scheme(name, config.variant) for name in config.schemes), key=lambda s: s.pseudo_labels)
     trained, saving = Trained(), Saving(config.save_minutes, stop)
     pairs = [(scheme, fold) for scheme in schemes for fold in wanted]
     for number, (scheme, fold) in enumerate(pairs, start=1):
         stop.check()
-        say(f"Member {number} of {len(pairs)}: {scheme.name}, fold {fold}, size {size.name}, on {device}")
+        say(f"Member {number} of {len(pairs)}: {scheme.name}, fold {fold}, size {size.name}, on {hardware.description}")
         folder = run.member(scheme.name, fold)
         try:
-            plan = _plan(run, cohort, config, scheme, fold, device)
+            plan = _plan(run, cohort, config, scheme, fold, hardware.device)
             arrays = _arrays_of_plan(run, cohort, plan)
-            train_member(folder, plan, arrays, device, saving, overwrite=overwrite)
+            train_member(folder, plan, arrays, hardware, saving, overwrite=overwrite)
             trained.members.append(folder)
         except TrainingError as error:
             warn(f"{scheme.name}, fold {fold}: {error}")
@@ -130,10 +136,13 @@ def _read_cases_and_folds(run: RunFolder) -> tuple[list[Case], dict[str, int]]:
     return cases, read_folds(run.require(run.folds_csv, "folds"), labelled)
 
 
-def _record(run: RunFolder, config: TrainConfig, device: torch.device) -> None:
+def _record(run: RunFolder, config: TrainConfig, hardware: Hardware) -> None:
     """Write what all members of the run share; schemes and folds do not, and may be trained by several commands."""
     write_section(run.config_toml, "train", {"size": config.size, "variant": config.variant, "seed": config.seed})
-    write_json(run.environment_json, describe_environment() | {"device": str(device)})
+    write_json(
+        run.environment_json,
+        describe_environment() | {"device": str(hardware.device), "precision": hardware.computes_in},
+    )
 
 
 def _plan(

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from mapping_stroke.console import say, warn
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.errors import RunFolderError, Stopped, TrainingError
@@ -21,7 +19,7 @@ from mapping_stroke.networks.bundle import MemberCard, has_member
 from mapping_stroke.networks.member_folder import write_member
 from mapping_stroke.networks.unet import unet_weights
 from mapping_stroke.training.checkpoint import remove_checkpoints, resume_from, write_checkpoint
-from mapping_stroke.training.engine import start_engine
+from mapping_stroke.training.engine import Hardware, start_engine
 from mapping_stroke.training.loop import TrainingState, start_training, train
 from mapping_stroke.training.records import Epoch, Step
 from mapping_stroke.training.schemes import Scheme, Size, rows_of, seed_number
@@ -66,7 +64,7 @@ class Saving:
 
 
 def train_member(
-    folder: Path, plan: Plan, arrays: Arrays, device: torch.device, saving: Saving, *, overwrite: bool
+    folder: Path, plan: Plan, arrays: Arrays, hardware: Hardware, saving: Saving, *, overwrite: bool
 ) -> None:
     """Train a member, from where it was left; nothing is done where it is trained already.
 
@@ -74,7 +72,7 @@ def train_member(
         folder: The member's.
         plan: What is trained.
         arrays: The cases of the plan, training and validation.
-        device: Where the network lives.
+        hardware: What computes.
         saving: When to write checkpoints; who asks to stop.
         overwrite: Train anew where a member of other settings stands.
 
@@ -88,12 +86,13 @@ def train_member(
         if has_member(folder):
             say(f"{plan.name}: trained already")
         else:
-            _train_under_lock(folder, plan, arrays, device, saving)
+            _train_under_lock(folder, plan, arrays, hardware, saving)
         remove_checkpoints(folder)
         (folder / PROGRESS_FILE).unlink(missing_ok=True)
 
 
-def _train_under_lock(folder: Path, plan: Plan, arrays: Arrays, device: torch.device, saving: Saving) -> None:
+def _train_under_lock(folder: Path, plan: Plan, arrays: Arrays, hardware: Hardware, saving: Saving) -> None:
+    device = hardware.device
     state = start_training(plan.scheme, plan.size, (plan.seed, seed_number(plan.scheme), plan.fold), device)
     steps = plan.size.steps_per_epoch + (plan.size.validation_steps if arrays[1] else 0)
     course = Course(plan.name, plan.size.epochs_of(plan.scheme), steps)
@@ -106,7 +105,8 @@ def _train_under_lock(folder: Path, plan: Plan, arrays: Arrays, device: torch.de
         sign("running")
         if device.type != "cpu":
             arrays = ([case.to(device) for case in arrays[0]], [case.to(device) for case in arrays[1]])
-        events = train(state, plan.scheme, plan.size, arrays, start_engine(device))
+        fabric = start_engine(hardware)
+        events = train(state, plan.scheme, plan.size, arrays, fabric, compiled=hardware.compiled)
         _keep(watched(events, folder, course, state), folder, state, plan.recipe, saving)
     except Stopped:
         sign("stopped")
@@ -116,7 +116,7 @@ def _train_under_lock(folder: Path, plan: Plan, arrays: Arrays, device: torch.de
         raise
     write_epochs(folder, state.epochs)
     draw_curves(folder, plan.name, state.epochs)
-    write_member(folder, unet_weights(state.network), _card(plan, state.epochs))
+    write_member(folder, unet_weights(state.network), _card(plan, state.epochs, hardware))
 
 
 def _resume(folder: Path, plan: Plan, state: TrainingState) -> None:
@@ -155,7 +155,7 @@ def _require_same_recipe(folder: Path, plan: Plan, *, overwrite: bool) -> None:
     write_json(marker, {"recipe": plan.recipe, "settings": asdict(plan)})
 
 
-def _card(plan: Plan, epochs: Sequence[Epoch]) -> MemberCard:
+def _card(plan: Plan, epochs: Sequence[Epoch], hardware: Hardware) -> MemberCard:
     last = epochs[-1].foreground_dice if epochs else float("nan")
     return MemberCard(
         scheme=plan.scheme.name,
@@ -168,6 +168,7 @@ def _card(plan: Plan, epochs: Sequence[Epoch]) -> MemberCard:
             "size": plan.size.name,
             "variant": plan.variant,
             "seed": plan.seed,
+            "precision": hardware.computes_in,
             "epochs": len(epochs),
             "training_cases": len(plan.training),
             "validation_dice": last,

@@ -56,6 +56,8 @@ def train(
     size: Size,
     cases: tuple[Sequence[CaseArrays], Sequence[CaseArrays]],
     fabric: lightning_fabric.Fabric,
+    *,
+    compiled: bool = False,
 ) -> Iterator[Step | Epoch]:
     """Train from where the state stands, within an epoch too, to the last epoch.
 
@@ -67,6 +69,7 @@ def train(
         size: Patch, batch, steps, learning rate.
         cases: Training cases and validation cases; without the latter there is no validation.
         fabric: Launched engine: device, precision, processes.
+        compiled: Compile the network at its first step.
 
     Yields:
         After every training or validation step that it was one, and after every epoch its record.
@@ -76,7 +79,7 @@ def train(
     """
     if not cases[0]:
         raise TrainingError(f"scheme {scheme.name}: no training cases in the other folds; use more cases or folds")
-    network, optimiser = fabric.setup(state.network, state.optimiser)
+    network, optimiser = fabric.setup(torch.compile(state.network) if compiled else state.network, state.optimiser)
     network.train()
     steps = size.steps_per_epoch + (size.validation_steps if cases[1] else 0)
     total = size.epochs_of(scheme)
