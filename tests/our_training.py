@@ -64,7 +64,7 @@ def our_warps(augmentation: Augmentation, edge: int, count: int) -> Arrays:
     for _ in range(count):
         warp = draw_warp(augmentation, (edge,) * 3, random.numbers)
         if any(warp.elastic_magnitude_vox):
-            points = warped_points((0, 0, 0), (edge,) * 3, warp, torch.device("cpu"), random.noise).numpy()
+            points = warped_points((0, 0, 0), (edge,) * 3, warp, random.noise).numpy()
             _, rest = describe_warp(points)
             if is_deformed(rest):
                 deformed.append(rest)

@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.training.augment import DEFAULT, NONE, STRONG
-from mapping_stroke.training.spatial import Warp, cut_warped, draw_warp
+from mapping_stroke.training.spatial import Warp, _box_to_read, cut_warped, draw_warp, warped_points
 
 SIZE = (6, 6, 6)
 NOISE = torch.Generator().manual_seed(0)
@@ -79,3 +81,17 @@ def test_scales_stay_in_their_range_and_rotations_keep_lengths() -> None:
     independent = np.ptp(scales, axis=1) > 1e-9
     scaled = np.abs(scales - 1).max(axis=1) > 1e-9
     assert independent.sum() / scaled.sum() == pytest.approx(1 / 3, abs=0.06)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_box_that_is_read_holds_every_point_inside_the_scan(seed: int) -> None:
+    rng, shape, size = np.random.default_rng(seed), torch.Size((40, 30, 50)), (24, 16, 20)
+    elastic = replace(STRONG, rotation_probability=1, scale_probability=1, elastic_probability=seed % 2)
+    warp = draw_warp(elastic, size, rng)
+    corner = (int(rng.integers(-6, 20)), int(rng.integers(-6, 20)), int(rng.integers(-6, 35)))
+    low, box = _box_to_read(corner, size, warp, shape)
+    points = warped_points(corner, size, warp, NOISE).flatten(1).numpy()
+    inside = points[:, ((points >= 0) & (points <= np.reshape(shape, (3, 1)) - 1)).all(0)]
+    assert inside.size > 0
+    assert (low <= inside.T).all()
+    assert (np.add(low, box) - 1 >= inside.T).all()

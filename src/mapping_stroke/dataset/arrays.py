@@ -29,6 +29,11 @@ class CaseArrays:
     mask: UInt8[Tensor, "x y z"]
     lesion_voxels: Int16[np.ndarray, "n 3"]
 
+    @property
+    def bytes(self) -> int:
+        """Of scan and mask."""
+        return int(self.scan.nbytes + self.mask.nbytes)
+
     def to(self, device: torch.device) -> "CaseArrays":
         """The same case with scan and mask on a device."""
         return CaseArrays(self.case_id, self.scan.to(device), self.mask.to(device), self.lesion_voxels)

@@ -22,6 +22,7 @@ from mapping_stroke.training.checkpoint import remove_checkpoints, resume_from, 
 from mapping_stroke.training.engine import Hardware, start_engine
 from mapping_stroke.training.loop import TrainingState, start_training, train
 from mapping_stroke.training.records import Epoch, Step
+from mapping_stroke.training.residency import bring_to
 from mapping_stroke.training.schemes import Scheme, Size, rows_of, seed_number
 
 RECIPE_FILE = "recipe.json"
@@ -103,8 +104,7 @@ def _train_under_lock(folder: Path, plan: Plan, arrays: Arrays, hardware: Hardwa
     try:
         _resume(folder, plan, state)
         sign("running")
-        if device.type != "cpu":
-            arrays = ([case.to(device) for case in arrays[0]], [case.to(device) for case in arrays[1]])
+        arrays = (bring_to(device, arrays[0]), bring_to(device, arrays[1]))
         fabric = start_engine(hardware)
         events = train(state, plan.scheme, plan.size, arrays, fabric, compiled=hardware.compiled)
         _keep(watched(events, folder, course, state), folder, state, plan.recipe, saving)

@@ -60,40 +60,57 @@ def cut_warped(
     """Cut a patch of scan and mask through a warp: trilinear, the mask then at 0.5; zeros outside brain and scan.
 
     The brain (voxels that are not 0) is cut as the mask is, so that no voxel of its rim is half background.
+
+    Args:
+        case: On any device; only the box that the patch is read from is brought to that of `noise`.
+        corner: Of the patch before the warp.
+        size: Of the patch.
+        warp: How the patch's voxels map into the scan.
+        noise: Draws the elastic deformation; its device is where the patch is made.
     """
+    low, box = (corner, size) if warp.is_identity else _box_to_read(corner, size, warp, case.scan.shape)
+    scan = cut_box(case.scan, low, box).to(noise.device, non_blocking=True)
+    mask = cut_box(case.mask, low, box).to(noise.device, non_blocking=True)
     if warp.is_identity:
-        return cut_box(case.scan, corner, size).float(), cut_box(case.mask, corner, size).long()
-    points = warped_points(corner, size, warp, case.scan.device, noise)
-    low = points.flatten(1).amin(1).floor().clamp_min(-1)
-    high = torch.minimum(points.flatten(1).amax(1).ceil(), torch.tensor(case.scan.shape, device=points.device))
-    x, y, z = (int(value) for value in low)
-    lengths = [max(int(value), 1) for value in (high - low + 1)]
-    box: Shape = (lengths[0], lengths[1], lengths[2])
-    inside = points - low.reshape(3, 1, 1, 1)
-    scan, mask = cut_box(case.scan, (x, y, z), box), cut_box(case.mask, (x, y, z), box)
+        return scan.float(), mask.long()
+    inside = warped_points((corner[0] - low[0], corner[1] - low[1], corner[2] - low[2]), size, warp, noise)
     values = _interpolate(torch.stack([scan.float(), (scan != 0).float(), mask.float()]), inside)
     return values[0] * (values[1] >= 0.5), (values[2] >= 0.5).long()
 
 
-def warped_points(
-    corner: Corner, size: Shape, warp: Warp, device: torch.device, noise: torch.Generator
-) -> Float[Tensor, "3 x y z"]:
+def _box_to_read(corner: Corner, size: Shape, warp: Warp, shape: torch.Size) -> tuple[Corner, Shape]:
+    """Lowest voxel and size of a box that holds all that a warped patch reads, from the warp's own numbers.
+
+    Looking at the warped points themselves would make the processor wait for a GPU at every patch.
+    """
+    half = (np.array(size) - 1) / 2
+    farthest = half + 2 * np.array(warp.elastic_magnitude_vox)  # twice: their mean is taken off the displacements
+    reach = np.abs(warp.matrix) @ farthest + 1e-3  # the points are float32
+    low = np.maximum(np.floor(corner + half - reach), -1).astype(int)
+    high = np.minimum(np.ceil(corner + half + reach), shape).astype(int)
+    lengths = np.maximum(high - low + 1, 1)
+    return (int(low[0]), int(low[1]), int(low[2])), (int(lengths[0]), int(lengths[1]), int(lengths[2]))
+
+
+def warped_points(corner: Corner, size: Shape, warp: Warp, noise: torch.Generator) -> Float[Tensor, "3 x y z"]:
     """Where in the scan each voxel of the patch is read, voxels."""
+    device = noise.device
     half = [(length - 1) / 2 for length in size]
     axes = [torch.arange(length, device=device, dtype=torch.float32) - h for length, h in zip(size, half, strict=True)]
     offsets = torch.stack(torch.meshgrid(*axes, indexing="ij"))
     if any(warp.elastic_magnitude_vox):
-        offsets = offsets + _elastic(size, warp, device, noise)
+        offsets = offsets + _elastic(size, warp, noise)
     matrix = torch.tensor(warp.matrix, device=device, dtype=torch.float32)
     centre = torch.tensor([low + h for low, h in zip(corner, half, strict=True)], device=device)
     return torch.einsum("ij,jxyz->ixyz", matrix, offsets) + centre.reshape(3, 1, 1, 1)
 
 
-def _elastic(size: Shape, warp: Warp, device: torch.device, noise: torch.Generator) -> Float[Tensor, "3 x y z"]:
+def _elastic(size: Shape, warp: Warp, noise: torch.Generator) -> Float[Tensor, "3 x y z"]:
     """Smooth random displacements: white noise through a Gaussian in the frequency domain, scaled to its largest.
 
     Their mean is then taken off, so that the patch stays where it is.
     """
+    device = noise.device
     white = torch.rand((3, *size), generator=noise, device=device) * 2 - 1
     spectrum = torch.fft.rfftn(white, dim=(1, 2, 3))
     for axis, (length, sigma) in enumerate(zip(size, warp.elastic_sigma_vox, strict=True)):
