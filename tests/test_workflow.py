@@ -25,6 +25,8 @@ def filled_in(command: str) -> list[str]:
     """The arguments of a rule's `mapping` command, with settings and wildcards in their places."""
     values = {name: str(value) for name, value in CONFIG.items()} | {"data": "data", "number": "5"}
     values |= {flag.replace("-", "_"): f"--{flag}" for flag in re.findall(r'=flag\("([a-z-]+)"\)', SNAKEFILE)}
+    options = re.findall(r'=option\("([a-z-]+)"\)', SNAKEFILE)
+    values |= {name.replace("-", "_"): f"--{name} 0.75" for name in options}
     command = re.sub(r"\{params\.([a-z_]+)(?::q)?\}", lambda found: values[found[1]], command.partition("&>")[0])
     command = (
         command.replace("{RUN:q}", "run").replace("{wildcards.scheme}", "default").replace("{wildcards.fold}", "0")
