@@ -10,7 +10,7 @@ import torch
 
 from mapping_stroke.dataset.simulate.anatomy import Brain, build_brain
 from mapping_stroke.dataset.simulate.cohort import Person
-from mapping_stroke.dataset.simulate.grid import Grid, resample
+from mapping_stroke.dataset.simulate.grid import Grid, average
 from mapping_stroke.dataset.simulate.real_masks import RealMask, cut_mask
 from mapping_stroke.dataset.simulate.volume import Volume
 from mapping_stroke.errors import CaseError, ImageError
@@ -132,7 +132,7 @@ def read_mask(path: Path, folder: Path) -> RealMask:
 
 
 def _onto(image: Image, grid: Grid) -> Volume:
-    return resample(torch.from_numpy(image.voxels), image.affine, grid)
+    return average(torch.from_numpy(image.voxels), image.affine, grid)
 
 
 def _part(labels: Image, label: int) -> Image:

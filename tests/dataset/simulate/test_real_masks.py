@@ -32,7 +32,7 @@ def test_a_cut_mask_keeps_its_place_and_volume() -> None:
     mask = cut_mask("m", Image(voxels, affine))
     assert mask is not None
     assert mask.volume_mm3 == pytest.approx(4)
-    places = (mask.affine @ np.c_[np.argwhere(mask.voxels > 0.5), [1, 1]].T)[:3].T
+    places = (mask.affine @ np.c_[np.argwhere(mask.voxels.numpy() == 255), [1, 1]].T)[:3].T
     assert places.tolist() == [[4, 3, 4], [4, 3, 5]]
 
 

@@ -7,8 +7,7 @@ import numpy as np
 import torch
 
 from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL, GREY_LEVEL, WHITE_LEVEL, Brain
-from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, depth_in, smooth_field
-from mapping_stroke.lesions import bounding_box
+from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, depth_in, region_box, smooth_field
 
 DEEPEST_VOX = 8
 """Depth inside a lesion is told apart up to here."""
@@ -75,8 +74,7 @@ def paint_lesions(t1: Volume, brain: Brain, lesions: Region, look: Appearance, r
     """
     if not bool(lesions.any()):
         return t1.clone()
-    limits = bounding_box(lesions.cpu().numpy(), round(brain.vox(REACH_MM)))
-    x, y, z = (slice(side.start, min(side.stop, length)) for side, length in zip(limits, t1.shape, strict=True))
+    x, y, z = region_box(lesions, round(brain.vox(REACH_MM)))
     region, tissue, inside = lesions[x, y, z], t1[x, y, z], brain.inside[x, y, z]
     radius_mm = (float(lesions.sum()) * 3 / (4 * np.pi)) ** (1 / 3) * brain.grid.spacing_mm
     coarse = smooth_field(region.shape, max(brain.vox(min(max(0.25 * radius_mm, 5.0), 10.0)), 1.5), rng, t1.device)

@@ -1,5 +1,6 @@
 """The grid of a simulated cohort, and bringing scans and masks onto it through their affines."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -54,6 +55,14 @@ ATLAS_GRID = Grid((197, 233, 189), 1.0, (-98.0, -134.0, -72.0))
 """MNI152NLin2009aSym at 1 mm, the grid of ATLAS R2.0 and of the ICBM152 2009a template."""
 
 
+def atlas_grid(spacing_mm: float) -> Grid:
+    """The space of ATLAS R2.0 on voxels of another size, the same outer edge at its lower ends."""
+    x, y, z = (math.ceil(length * ATLAS_GRID.spacing_mm / spacing_mm) for length in ATLAS_GRID.shape)
+    shift_mm = (spacing_mm - ATLAS_GRID.spacing_mm) / 2
+    a, b, c = (origin + shift_mm for origin in ATLAS_GRID.origin_mm)
+    return Grid((x, y, z), spacing_mm, (a, b, c))
+
+
 def coarser(grid: Grid, factor: int) -> Grid:
     """The grid of every `factor`-th voxel."""
     x, y, z = (-(-length // factor) for length in grid.shape)
@@ -81,6 +90,27 @@ def resample(volume: Float32[Tensor, "a b c"], affine: Affine, grid: Grid) -> Vo
     x, y, z = part.axes_mm(volume.device)
     places = [float(row[0]) * x + float(row[1]) * y + float(row[2]) * z + float(row[3]) for row in to_source[:3]]
     result[box] = look_up(volume[None], places)[0]
+    return result
+
+
+def average(volume: Float32[Tensor, "a b c"], affine: Affine, grid: Grid) -> Volume:
+    """As `resample`, but a voxel of a coarser grid is the mean over itself, as `prepare_scan` makes it.
+
+    Args:
+        volume: Intensities, or shares.
+        affine: Voxel index of `volume` to RAS millimetres.
+        grid: Where to.
+    """
+    parts = max(round(grid.spacing_mm / float(np.linalg.norm(affine[:3, :3], axis=0).min())), 1)
+    if parts == 1:
+        return resample(volume, affine, grid)
+    result = torch.zeros(grid.shape, device=volume.device)
+    box = _reached(volume.shape, np.linalg.inv(grid.affine) @ affine, grid.shape)
+    part, fine_mm = grid.crop(box), grid.spacing_mm / parts
+    x, y, z = (length * parts for length in part.shape)
+    a, b, c = (origin - (grid.spacing_mm - fine_mm) / 2 for origin in part.origin_mm)
+    fine = resample(volume, affine, Grid((x, y, z), fine_mm, (a, b, c)))
+    result[box] = torch.nn.functional.avg_pool3d(fine[None, None], parts)[0, 0]
     return result
 
 

@@ -1,14 +1,15 @@
 """Lesions from real masks: chosen near the asked load, then scaled, combined and trimmed to it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float64, UInt8
+from torch import Tensor
 
 from mapping_stroke.dataset.simulate.anatomy import Brain
-from mapping_stroke.dataset.simulate.grid import resample
+from mapping_stroke.dataset.simulate.grid import Grid, average, resample
 from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, top_voxels
 from mapping_stroke.image import Affine, Image
 from mapping_stroke.lesions import bounding_box
@@ -21,19 +22,25 @@ ENOUGH = 0.85
 
 @dataclass(frozen=True, eq=False)
 class RealMask:
-    """A real lesion mask, cut to the box that holds it.
+    """A real lesion mask, cut to the box that holds it and one voxel around it.
 
     Attributes:
         name: Where it comes from.
-        voxels: 1 inside lesions.
+        voxels: How much of each voxel is lesion, in 255ths.
         affine: Voxel index of the cut array to RAS millimetres, MNI space.
         volume_mm3: Of all its lesions.
+        centre_mm: Their centre of mass, RAS.
     """
 
     name: str
-    voxels: Float32[np.ndarray, "x y z"]
+    voxels: UInt8[Tensor, "x y z"]
     affine: Affine
     volume_mm3: float
+    centre_mm: Float64[np.ndarray, "3"]
+
+    def to(self, device: torch.device) -> "RealMask":
+        """The same mask on a device."""
+        return replace(self, voxels=self.voxels.to(device))
 
 
 def cut_mask(name: str, image: Image) -> RealMask | None:
@@ -41,12 +48,23 @@ def cut_mask(name: str, image: Image) -> RealMask | None:
     inside = image.voxels > 0.5
     if not inside.any():
         return None
-    box = bounding_box(inside)
-    affine = image.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ [side.start for side in box]
-    cut = np.pad(inside[box], 1).astype(np.float32)
-    affine[:3, 3] -= affine[:3, :3].sum(axis=1)
-    return RealMask(name, cut, affine, float(inside.sum()) * image.voxel_volume_mm3)
+    return _cut(name, inside.astype(np.uint8) * 255, image.affine, float(inside.sum()) * image.voxel_volume_mm3)
+
+
+def coarsen_mask(mask: RealMask, grid: Grid) -> RealMask:
+    """The same mask on a grid whose voxels are larger; one smaller than a voxel keeps its volume as a pale spot."""
+    share = average(mask.voxels.float() / 255, mask.affine, grid)
+    return _cut(mask.name, (share * 255).round().to(torch.uint8).numpy(), grid.affine, mask.volume_mm3)
+
+
+def _cut(name: str, share: UInt8[np.ndarray, "x y z"], affine: Affine, volume_mm3: float) -> RealMask:
+    box = bounding_box(share > 0)
+    cut = np.pad(share[box], 1)
+    moved = affine.copy()
+    moved[:3, 3] += moved[:3, :3] @ [side.start - 1 for side in box]
+    where = np.argwhere(cut > 0)
+    centre = np.average(where, axis=0, weights=cut[tuple(where.T)])
+    return RealMask(name, torch.from_numpy(cut), moved, volume_mm3, (moved @ np.append(centre, 1.0))[:3])
 
 
 def fit_masks(
@@ -82,10 +100,7 @@ def fit_masks(
 def _place(brain: Brain, mask: RealMask, target_mm3: float, rng: np.random.Generator) -> Volume:
     """The mask on the brain's grid, scaled towards a volume, moved a little, softened so that it can be trimmed."""
     scale = float(np.clip((target_mm3 / mask.volume_mm3) ** (1 / 3), SMALLEST_SCALE, LARGEST_SCALE))
-    centre = mask.affine @ np.append(np.argwhere(mask.voxels > 0.5).mean(axis=0), 1.0)
-    placed = resample(
-        torch.from_numpy(mask.voxels).to(brain.device), _vary(centre[:3], scale, rng) @ mask.affine, brain.grid
-    )
+    placed = resample(mask.voxels.float() / 255, _vary(mask.centre_mm, scale, rng) @ mask.affine, brain.grid)
     radius_mm = scale * (mask.volume_mm3 * 3 / (4 * np.pi)) ** (1 / 3)
     return blur(placed, brain.vox(min(0.09 * radius_mm, 1.2)))
 

@@ -94,6 +94,14 @@ def top_voxels(score: Volume, allowed: Region, count: int) -> Region:
     return chosen
 
 
+def region_box(region: Region, margin_vox: int = 0) -> tuple[slice, slice, slice]:
+    """The smallest box that holds a region, widened by a margin within the volume; empty slices if it is empty."""
+    columns = region.any(dim=2)
+    hits = (columns.any(dim=1), columns.any(dim=0), region.any(dim=0).any(dim=0))
+    x, y, z = (_extent(hit.cpu().numpy(), margin_vox) for hit in hits)
+    return x, y, z
+
+
 def erode(region: Region, *, diagonal: bool) -> Region:
     """Drop the voxels that touch the outside by a face (or, `diagonal`, by a corner); the border counts as outside."""
     result = region.clone()
@@ -126,6 +134,13 @@ def stretch(volume: Volume, knots: Sequence[float], targets: Sequence[float]) ->
         part = (volume - knots[index]).clamp(0, None if index == last else width)
         result += part * ((targets[index + 1] - targets[index]) / width)
     return result
+
+
+def _extent(hit: Bool[np.ndarray, " n"], margin_vox: int) -> slice:
+    where = np.flatnonzero(hit)
+    if where.size == 0:
+        return slice(0, 0)
+    return slice(max(int(where[0]) - margin_vox, 0), min(int(where[-1]) + 1 + margin_vox, len(hit)))
 
 
 def _along_every_axis(volume: Float32[Tensor, "a b c"], bases: Sequence[Tensor]) -> Volume:

@@ -1,0 +1,38 @@
+"""A fixed split of people and masks into training, validation and test, the same everywhere and for every seed."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from mapping_stroke.dataset.simulate.cohort import Person
+
+Part = Literal["training", "validation", "test"]
+
+PARTS: tuple[Part, ...] = ("training", "validation", "test")
+VALIDATION_PEOPLE, TEST_PEOPLE = 0.12, 0.20
+"""Shares of the people: of 25, three for validation and five for test."""
+VALIDATION_MASKS, TEST_MASKS = 0.05, 0.15
+"""Shares of the masks."""
+
+
+def part_of_mask(sha256: str) -> Part:
+    """The part of a mask, from the SHA-256 of its file: copies of one mask are on one side."""
+    place = int(sha256[:12], 16) / 16**12
+    if place < TEST_MASKS:
+        return "test"
+    return "validation" if place < TEST_MASKS + VALIDATION_MASKS else "training"
+
+
+def parts_of_people(people: Sequence[Person]) -> Mapping[str, Part]:
+    """The part of every scan, by the scan's name; all scans of a person are in one part.
+
+    People are ordered by the SHA-256 of their names: the first are for test, the next for validation, the rest for
+    training. Of a single person all is for training.
+    """
+    ordered = sorted(people, key=lambda person: hashlib.sha256(person.name.encode()).hexdigest())
+    tests, validations = (round(share * len(people)) for share in (TEST_PEOPLE, VALIDATION_PEOPLE))
+    parts: dict[str, Part] = {}
+    for index, person in enumerate(ordered):
+        part: Part = "test" if index < tests else "validation" if index < tests + validations else "training"
+        parts.update(dict.fromkeys(person.scans, part))
+    return parts

@@ -1,0 +1,116 @@
+"""Simulated cases without end: a new one for every patch of a training, made on the training device."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int16
+from torch import Tensor
+
+from mapping_stroke.dataset.arrays import CaseArrays
+from mapping_stroke.dataset.simulate.anatomy import Brain
+from mapping_stroke.dataset.simulate.case import draw_look, simulate_case
+from mapping_stroke.dataset.simulate.intensity import draw_scanner
+from mapping_stroke.dataset.simulate.loads import atlas_load_mm3, split_load
+from mapping_stroke.dataset.simulate.real_masks import RealMask, fit_masks
+from mapping_stroke.dataset.simulate.shapes import draw_lesions
+from mapping_stroke.dataset.simulate.volume import Region, Volume, region_box
+
+MASKS_LOOKED_AT = 12
+"""Of so many random masks those nearest in size to the asked load are used."""
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What share of the cases is of which kind.
+
+    Attributes:
+        healthy: Without any lesion.
+        drawn: With lesions drawn at random rather than taken from real masks.
+    """
+
+    healthy: float = 0.13
+    drawn: float = 0.25
+
+
+DEFAULT_MIX = Mix()
+
+
+@dataclass(frozen=True, eq=False)
+class Host:
+    """A healthy brain and where lesions may be in it.
+
+    Attributes:
+        brain: The brain.
+        allowed: See `allowed_region`.
+    """
+
+    brain: Brain
+    allowed: Region
+
+
+@dataclass(frozen=True, eq=False)
+class SimulationBank:
+    """What cases are made from, all on one device and one spacing. It is a `CaseSource`.
+
+    Attributes:
+        hosts: At least one brain.
+        masks: Real masks; without any all lesions are drawn.
+        mix: Of what kinds.
+    """
+
+    hosts: Sequence[Host]
+    masks: Sequence[RealMask]
+    mix: Mix = DEFAULT_MIX
+
+    def draw(self, rng: np.random.Generator) -> CaseArrays:
+        """A new case; see `draw_case`."""
+        return draw_case(self, rng)
+
+
+def draw_case(bank: SimulationBank, rng: np.random.Generator) -> CaseArrays:
+    """Make a case as a network reads it: cropped to non-zero voxels, with their z-scores, as `prepare_scan` does.
+
+    Args:
+        bank: From what.
+        rng: Decides everything: in the same state it gives the same case on the same kind of device.
+
+    Returns:
+        The case; its id says that it is simulated and holds a number that was drawn with it.
+    """
+    case_id = f"simulated-{int(rng.integers(2**32)):08x}"
+    host = bank.hosts[int(rng.integers(len(bank.hosts)))]
+    load_mm3 = 0.0 if rng.random() < bank.mix.healthy else atlas_load_mm3(float(rng.random()))
+    lesions = _place_lesions(bank, host, load_mm3, rng)
+    made = simulate_case(host.brain, lesions, draw_look(load_mm3, draw_scanner(rng), 0.5, rng), rng)
+    scan = made.scan.float()
+    return finish_case(case_id, scan, (scan > 0).float(), made.mask)
+
+
+def finish_case(case_id: str, scan: Volume, coverage: Float32[Tensor, "x y z"], mask: Region) -> CaseArrays:
+    """Crop to what is covered, and make z-scores of it.
+
+    Args:
+        case_id: Of the case.
+        scan: Intensities.
+        coverage: How much of each voxel the scan covers; 0 where nothing was scanned or all was stripped away.
+        mask: The lesions.
+    """
+    inside = coverage > 0.5
+    box = region_box(inside)
+    scan, coverage, mask, inside = scan[box], coverage[box], mask[box], inside[box]
+    values = scan[inside]
+    spread, mean = torch.std_mean(values, correction=0)
+    scores = (scan - mean) / spread.clamp(min=1e-6) * coverage
+    voxels: Int16[np.ndarray, "n 3"] = mask.nonzero().to(torch.int16).cpu().numpy()
+    return CaseArrays(case_id, scores.half(), mask.to(torch.uint8), voxels)
+
+
+def _place_lesions(bank: SimulationBank, host: Host, load_mm3: float, rng: np.random.Generator) -> Region:
+    if load_mm3 <= 0:
+        return torch.zeros_like(host.allowed)
+    if not bank.masks or rng.random() < bank.mix.drawn:
+        return draw_lesions(host.brain, host.allowed, split_load(load_mm3, rng), rng)
+    chosen = rng.choice(len(bank.masks), min(MASKS_LOOKED_AT, len(bank.masks)), replace=False)
+    return fit_masks(host.brain, host.allowed, [bank.masks[index] for index in chosen], load_mm3, rng)[0]

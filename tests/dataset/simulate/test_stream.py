@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+import torch
+
+from mapping_stroke.dataset.preprocess import PreprocessSpec, prepare_scan
+from mapping_stroke.dataset.simulate.anatomy import Brain
+from mapping_stroke.dataset.simulate.real_masks import RealMask, cut_mask
+from mapping_stroke.dataset.simulate.stream import Host, Mix, SimulationBank, finish_case
+from mapping_stroke.dataset.simulate.volume import Region
+from mapping_stroke.image import Image
+
+
+def box_mask(edge_vox: int, y_vox: int) -> RealMask:
+    """A cube in the left hemisphere, on a grid of 3 mm."""
+    affine = np.diag([3.0, 3.0, 3.0, 1.0])
+    affine[:3, 3] = (-60, -90, -30)
+    voxels = np.zeros((40, 50, 40), np.float32)
+    voxels[3 : 3 + edge_vox, y_vox : y_vox + edge_vox, 15 : 15 + edge_vox] = 1
+    mask = cut_mask(f"cube-{edge_vox}", Image(voxels, affine))
+    assert mask is not None
+    return mask
+
+
+MASKS = [box_mask(edge, y) for edge in (3, 6, 12) for y in (10, 22)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_drawn_case_is_what_a_network_reads(brain: Brain, allowed: Region, seed: int) -> None:
+    case = SimulationBank([Host(brain, allowed)], MASKS, Mix(healthy=0.0)).draw(np.random.default_rng(seed))
+    assert case.scan.dtype == torch.float16
+    assert case.case_id.startswith("simulated-")
+    inside = case.scan[case.scan != 0].float()
+    assert float(inside.mean()) == pytest.approx(0, abs=0.15)
+    assert float(inside.std()) == pytest.approx(1, abs=0.15)
+    assert len(case.lesion_voxels) == int(case.mask.sum()) > 0
+    assert bool((case.mask[tuple(torch.from_numpy(case.lesion_voxels.astype(np.int64)).T)] == 1).all())
+
+
+def test_the_same_numbers_give_the_same_case_and_the_next_is_another(brain: Brain, allowed: Region) -> None:
+    bank = SimulationBank([Host(brain, allowed)], MASKS)
+    first, again = np.random.default_rng(3), np.random.default_rng(3)
+    for _ in range(3):
+        one, two = bank.draw(first), bank.draw(again)
+        assert torch.equal(one.scan, two.scan)
+        assert torch.equal(one.mask, two.mask)
+        assert one.case_id == two.case_id
+    assert bank.draw(first).case_id != one.case_id
+
+
+def test_as_many_cases_are_healthy_as_asked(brain: Brain, allowed: Region) -> None:
+    rng = np.random.default_rng(0)
+    bank = SimulationBank([Host(brain, allowed)], [], Mix(healthy=1.0))
+    assert [len(bank.draw(rng).lesion_voxels) for _ in range(3)] == [0, 0, 0]
+
+
+def test_a_finished_case_equals_a_prepared_scan() -> None:
+    rng = np.random.default_rng(0)
+    voxels = np.zeros((9, 8, 7), np.float32)
+    voxels[2:8, 1:6, 1:7] = rng.uniform(1, 2, (6, 5, 6))
+    case = finish_case("c", torch.from_numpy(voxels), torch.from_numpy(voxels > 0).float(), torch.zeros(9, 8, 7) > 0)
+    prepared = prepare_scan(Image(voxels, np.eye(4)), PreprocessSpec())
+    np.testing.assert_allclose(case.scan.numpy(), prepared.voxels, atol=2e-3)
