@@ -1,17 +1,15 @@
 """What reduced precision, and one window instead of tiles, do to the maps and scores of trained members."""
 
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 
+from mapping_stroke.benchmarks.heading import describe_head
 from mapping_stroke.console import track
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.folds import read_folds
-from mapping_stroke.environment import describe_environment
 from mapping_stroke.errors import RunFolderError
 from mapping_stroke.evaluation.metrics import dice
 from mapping_stroke.image import Image, Mask, Probability, read_image
@@ -99,17 +97,11 @@ def _difference(probability: Probability, exact: Probability, scan: Image) -> fl
 
 def describe_agreement(found: Sequence[Agreement], command: str) -> str:
     """Means over the cases, as Markdown."""
-    machine = describe_environment()
     ways = list(dict.fromkeys(row.way for row in found))
     rows = {way: [row for row in found if row.way == way] for way in ways}
     exact_dice = float(np.mean([row.dice for row in rows[ways[0]]]))
     lines = [
-        "# Agreement with float32 on trained weights",
-        "",
-        f"{date.today().isoformat()}, {machine['processor']}, {machine['cores']} cores, {platform.system()}, "
-        f"openvino {machine['openvino']}, torch {machine['torch']}.",
-        f"Command: `{command}`.",
-        "",
+        *describe_head("Agreement with float32 on trained weights", command, ("openvino", "torch")),
         f"{len(rows[ways[0]])} held-out cases, each by the members of its own fold; masks by the rule `mapping`.",
         "",
         "| way | Dice | against float32 | mask Dice with float32, mean | lowest | mean difference of P in the brain |",

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -48,21 +48,48 @@ class Costs:
         return median(cost.peak_bytes for cost in self.repeats)
 
 
-def run_command(command: Sequence[str]) -> Cost:
-    """Run a command to its end; its output is kept out of sight.
+@dataclass(frozen=True)
+class Line:
+    """What a command said, and when: seconds from its start."""
+
+    seconds: float
+    text: str
+
+
+NOTHING_ELSE: Mapping[str, str] = {}
+
+
+def run_command(command: Sequence[str], environment: Mapping[str, str] = NOTHING_ELSE) -> Cost:
+    """Run a command to its end; its output is kept out of sight. Arguments and errors as of `follow_command`."""
+    return follow_command(command, environment)[0]
+
+
+def follow_command(
+    command: Sequence[str], environment: Mapping[str, str] = NOTHING_ELSE
+) -> tuple[Cost, tuple[Line, ...]]:
+    """Run a command to its end.
+
+    Args:
+        command: Program and arguments.
+        environment: Variables that it gets beside those of this process.
+
+    Returns:
+        What it took, and what it said.
 
     Raises:
         BenchError: It failed; the end of what it said is quoted.
     """
     start = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        said = process.stdout.read() if process.stdout else ""
+    everything = {**os.environ, **environment}  # noqa: TID251 - another program's settings, not ours
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=everything
+    ) as process:
+        lines = [Line(time.perf_counter() - start, text) for text in process.stdout or ()]
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
-        raise BenchError(
-            f"{' '.join(command)}: ended with status {process.returncode}: {' '.join(said.split())[-400:]}"
-        )
+        said = " ".join(" ".join(line.text.split()) for line in lines)
+        raise BenchError(f"{' '.join(command)}: ended with status {process.returncode}: {said[-400:]}")
     kilobyte = 1 if sys.platform == "darwin" else 1024
-    return Cost(seconds, float(usage.ru_maxrss * kilobyte))
+    return Cost(seconds, float(usage.ru_maxrss * kilobyte)), tuple(lines)

@@ -1,18 +1,17 @@
 """How alike size-balanced folds are, beside random ones, on as many cases and sites as ATLAS R2.0 has."""
 
-import platform
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
 from statistics import median
 
 import numpy as np
 
+from mapping_stroke.benchmarks.heading import describe_head
 from mapping_stroke.dataset.folds import largest_fold_distance, random_folds, size_balanced_folds
 from mapping_stroke.dataset.simulate.loads import atlas_load_mm3
-from mapping_stroke.environment import describe_environment
 
+TITLE = "Folds of 655 ATLAS-like cases: the largest Kolmogorov-Smirnov distance"
 FOLDS = 5
 CASES_OF_SITES = (
     *(38, 12, 15, 37, 18, 111, 26, 29, 5, 12, 8, 6, 7, 8, 11, 16, 13),
@@ -64,7 +63,6 @@ def bench_folds(seeds: int = 10) -> str:
     Returns:
         Date, machine, command, and a table with a line for each kind of grouping.
     """
-    machine = describe_environment()
     lines = []
     for number, what in enumerate(("none", "persons, scans unlike", "persons, scans alike", "33 sites")):
         found = [compare(make_cohort(number, seed), seed) for seed in range(seeds)]
@@ -75,11 +73,7 @@ def bench_folds(seeds: int = 10) -> str:
         )
     return "\n".join(
         [
-            "# Folds of 655 ATLAS-like cases: the largest Kolmogorov-Smirnov distance",
-            "",
-            f"{date.today().isoformat()}, {machine['processor']}, {platform.system()}, Python {machine['python']}, "
-            f"numpy {machine['numpy']}. Command: `mapping bench folds --repeats {seeds}`.",
-            "",
+            *describe_head(TITLE, f"mapping bench folds --repeats {seeds}", ("numpy",)),
             "The distance is between the lesion loads of a fold and those of all others, the largest of the 5 folds; "
             f"median over {seeds} seeds, each with its own loads.",
             "",

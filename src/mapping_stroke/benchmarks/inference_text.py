@@ -1,14 +1,11 @@
 """The result of `mapping bench inference` as Markdown: tables, and where the time goes."""
 
-import platform
 from collections.abc import Sequence
-from datetime import date
-from importlib.metadata import version
 
 from mapping_stroke.benchmarks.chip import ChipRates
 from mapping_stroke.benchmarks.commands import Costs
+from mapping_stroke.benchmarks.heading import describe_head
 from mapping_stroke.benchmarks.inference import InferenceBench, InferenceResult, median_after_first
-from mapping_stroke.environment import describe_environment
 
 MEGABYTE = 1e6
 WAYS = {
@@ -21,15 +18,8 @@ WAYS = {
 
 def describe_inference(result: InferenceResult, config: InferenceBench, command: str) -> str:
     """The whole report."""
-    machine = describe_environment()
-    packages = ", ".join(f"{package} {version(package)}" for package in ("mapping-stroke", "openvino", "torch"))
-    where = machine["gpu"] if config.device != "cpu" else f"{machine['processor']}, {machine['cores']} cores"
     lines = [
-        "# Segmenting one scan beside nnU-Net",
-        "",
-        f"{date.today().isoformat()}, {where}, {platform.system()}, Python {platform.python_version()}, {packages}.",
-        f"Command: `{command}`.",
-        "",
+        *describe_head("Segmenting one scan beside nnU-Net", command, ("openvino", "torch"), device=config.device),
         f"The same scan ({config.scan.name if config.scan else 'a simulated stroke, 197x233x189 at 1 mm'}), the same "
         f"weights (networks at birth: speed does not depend on what they learned), {len(result.ours[0].repeats)} "
         "repeats in turns. Each time is that of a whole command, from its start to its last file; memory is the peak "

@@ -1,17 +1,14 @@
 """Time two ways of computing one thing, in turns, on one core, and write down what came out."""
 
 import os
-import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
-from importlib.metadata import version
 from statistics import median
 from typing import TypeVar
 
-from mapping_stroke.environment import describe_environment
+from mapping_stroke.benchmarks.heading import describe_head
 
 T = TypeVar("T")
 
@@ -79,17 +76,10 @@ def one_core() -> Iterator[None]:
 
 def describe_race(result: Race, command: str) -> str:
     """The result as Markdown: date, machine, command, medians and their ratio."""
-    machine = describe_environment()
-    packages = ", ".join(f"{package} {version(package)}" for package in ("mapping-stroke", "numpy", "scipy"))
     rows = (("ours", result.ours_s), ("reference way", result.reference_s))
     return "\n".join(
         [
-            f"# {result.what}",
-            "",
-            f"{date.today().isoformat()}, {machine['processor']}, 1 of {machine['cores']} cores, "
-            f"{platform.system()}, Python {platform.python_version()}, {packages}.",
-            f"Command: `{command}`.",
-            "",
+            *describe_head(result.what, command, ("numpy", "scipy"), share="1 of "),
             "| way | median | fastest | slowest | repeats |",
             "|---|---|---|---|---|",
             *(

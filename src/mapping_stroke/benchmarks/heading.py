@@ -1,0 +1,34 @@
+"""How every report begins: what was measured, when, on what machine, with which versions, by which command."""
+
+import platform
+from collections.abc import Sequence
+from datetime import date
+from importlib.metadata import version
+
+from mapping_stroke.environment import describe_environment
+
+
+def describe_head(
+    title: str, command: str, packages: Sequence[str], *, device: str = "cpu", share: str = "", others: str = ""
+) -> list[str]:
+    """The first lines of a report in Markdown, the last of them empty.
+
+    Args:
+        title: What was measured.
+        command: How to measure it again, without the paths of this machine.
+        packages: Whose versions matter, beside ours.
+        device: What computed; the GPU is named unless it is `cpu`.
+        share: Of the cores, such as `1 of `; all of them where left out.
+        others: Versions of other programs.
+    """
+    machine = describe_environment()
+    where = f"{machine['processor']}, {share}{machine['cores']} cores" if device == "cpu" else machine["gpu"]
+    versions = ", ".join(f"{package} {version(package)}" for package in ("mapping-stroke", *packages))
+    system = f"{platform.system()}, Python {platform.python_version()}"
+    return [
+        f"# {title}",
+        "",
+        f"{date.today().isoformat()}, {where}, {system}, {versions}{f'; {others}' if others else ''}.",
+        f"Command: `{command}`.",
+        "",
+    ]
