@@ -16,7 +16,8 @@ def test_a_case_takes_three_bytes_a_voxel() -> None:
 
 
 def test_on_a_processor_cases_stay_mapped() -> None:
-    assert bring_to(CPU, [CASE])[0] is CASE
+    cases = [CASE]
+    assert bring_to(CPU, cases) is cases
 
 
 @pytest.mark.parametrize(("free", "fits"), [(6000, True), (5999, False)])

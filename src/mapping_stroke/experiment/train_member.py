@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mapping_stroke.console import say, warn
-from mapping_stroke.dataset.arrays import CaseArrays
+from mapping_stroke.dataset.case_source import Cases
 from mapping_stroke.errors import RunFolderError, Stopped, TrainingError
 from mapping_stroke.experiment.locking import locked
 from mapping_stroke.experiment.progress import PROGRESS_FILE, State, write_progress
@@ -26,7 +26,7 @@ from mapping_stroke.training.residency import bring_to
 from mapping_stroke.training.schemes import Scheme, Size, rows_of, seed_number
 
 RECIPE_FILE = "recipe.json"
-Arrays = tuple[list[CaseArrays], list[CaseArrays]]
+Arrays = tuple[Cases, Cases]
 """Training cases, validation cases."""
 
 

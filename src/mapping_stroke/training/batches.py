@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mapping_stroke.dataset.arrays import CaseArrays
+from mapping_stroke.dataset.case_source import Cases, draw_case
 from mapping_stroke.dataset.patches import place_anywhere, place_on_lesion
 from mapping_stroke.image import Shape
 from mapping_stroke.training.augment import Augmentation
@@ -56,19 +57,19 @@ class Randomness:
 
 
 def draw_batch(
-    cases: Sequence[CaseArrays],
+    cases: Cases,
     patch: Shape,
     batch: int,
     augmentation: Augmentation,
     random: Randomness,
     mixing: Mixing = NO_MIXING,
 ) -> Batch:
-    """Draw patches of random cases, some centred on a lesion, each augmented on the arrays' own device.
+    """Draw patches of random cases, some centred on a lesion, each augmented on the device of `random.noise`.
 
     Cases are carved before patches are cut, and patches blended when they are augmented.
     """
     first_on_lesion = round(batch * (1 - LESION_SHARE))
-    drawn = [cases[int(random.numbers.integers(len(cases)))] for _ in range(batch)]
+    drawn = [draw_case(cases, random.numbers) for _ in range(batch)]
     if mixing.carve_probability > 0:
         drawn = [carve_into(case, cases, mixing.carve_probability, random.numbers) for case in drawn]
     pairs = [

@@ -1,13 +1,12 @@
 """CarveMix: the lesions of one case, carved out along a level of their distance map, take their place in another."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mapping_stroke.dataset.arrays import CaseArrays
+from mapping_stroke.dataset.case_source import Cases, draw_case
 from mapping_stroke.dataset.patches import Corner, cut_box
 from mapping_stroke.image import Shape
 
@@ -15,9 +14,7 @@ SMALLEST_LEVEL, LARGEST_LEVEL = -0.5, 1.0
 """How far from the lesions' surface is carved, as a share of their depth: from half way in to as far out again."""
 
 
-def carve_into(
-    host: CaseArrays, others: Sequence[CaseArrays], probability: float, rng: np.random.Generator
-) -> CaseArrays:
+def carve_into(host: CaseArrays, others: Cases, probability: float, rng: np.random.Generator) -> CaseArrays:
     """Draw whether a case takes the lesions of another, of which, and how widely they are carved.
 
     Args:
@@ -31,7 +28,7 @@ def carve_into(
     """
     if rng.random() >= probability:
         return host
-    donor = others[int(rng.integers(len(others)))]
+    donor = draw_case(others, rng)
     if len(donor.lesion_voxels) == 0 or donor.case_id == host.case_id:
         return host
     return carve_mix(host, donor, draw_level(rng))

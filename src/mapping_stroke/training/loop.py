@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from mapping_stroke.dataset.arrays import CaseArrays
+from mapping_stroke.dataset.case_source import Cases
 from mapping_stroke.errors import TrainingError
 from mapping_stroke.networks.unet import build_unet
 from mapping_stroke.training.augment import NONE
@@ -54,7 +54,7 @@ def train(
     state: TrainingState,
     scheme: Scheme,
     size: Size,
-    cases: tuple[Sequence[CaseArrays], Sequence[CaseArrays]],
+    cases: tuple[Cases, Cases],
     fabric: lightning_fabric.Fabric,
     *,
     compiled: bool = False,

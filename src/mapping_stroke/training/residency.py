@@ -1,26 +1,26 @@
 """Where the cases lie while a member is trained: on the training device where they fit, else mapped from disk."""
 
-from collections.abc import Sequence
-
 import torch
 
-from mapping_stroke.dataset.arrays import CaseArrays
+from mapping_stroke.dataset.case_source import Cases, CaseSource
 
 LARGEST_SHARE = 0.5
 """Of a GPU's free memory that cases may take; the rest is for the network and what it computes."""
 
 
-def bring_to(device: torch.device, cases: Sequence[CaseArrays]) -> list[CaseArrays]:
+def bring_to(device: torch.device, cases: Cases) -> Cases:
     """The cases on the training device; as they are where it is the processor, or a GPU without room for all of them.
 
     Cases that stay behind are read patch by patch: only the box of a patch then crosses to the GPU, at every step.
 
     Args:
         device: Where patches are made.
-        cases: Mapped from disk.
+        cases: Mapped from disk; a source makes its cases where they are wanted, and is given back as it is.
     """
-    if device.type == "cpu" or not has_room(device, sum(case.bytes for case in cases)):
-        return list(cases)
+    if isinstance(cases, CaseSource) or device.type == "cpu":
+        return cases
+    if not has_room(device, sum(case.bytes for case in cases)):
+        return cases
     return [case.to(device) for case in cases]
 
 
