@@ -157,6 +157,22 @@ def test_rule_mapping_measures_the_load_in_mm3() -> None:
     assert postprocess(weak, "challenge", 1500.0).ravel().tolist() == [True, False, False]
 
 
+def test_rule_mapping_marks_nothing_where_no_voxel_is_likelier_lesion_than_not() -> None:
+    doubtful = row(0.0, 0.45, 0.5)
+    assert not postprocess(doubtful, "mapping").any()
+    assert postprocess(doubtful, "challenge").any()
+    assert postprocess(row(0.0, 0.45, 0.51), "mapping").any()
+
+
+def test_lesions_below_the_smallest_volume_are_dropped() -> None:
+    rule = replace(RULES["none"], smallest_mm3=3.0)
+    two_and_three = row(0.9, 0.9, 0, 0.9, 0.9, 0.9)
+    assert apply_rule(two_and_three, rule, 1.0).ravel().tolist() == [False] * 3 + [True] * 3
+    assert apply_rule(two_and_three, rule, 1.5).sum() == 5
+    assert not apply_rule(two_and_three, rule, 0.9).any()
+    assert apply_rule(two_and_three, replace(rule, smallest_mm3=0.3), 0.1).sum() == 3
+
+
 def test_a_rule_of_ones_own() -> None:
     strict = PostprocessConfig("drop", small=Thresholds(0.9, 0.8), large=Thresholds(0.9, 0.8))
     mask = apply_rule(row(0.85, 0.95, 0, 0.85), strict, 1.0)
@@ -204,6 +220,31 @@ def test_the_mask_lies_between_core_and_wide_edge(probability: Probability, rule
     few = find_lesions(core).count <= 4
     assert not (few & core & ~mask).any()
     assert not core.any() or (probability[mask] > np.float32(0.3)).all()
+
+
+@given(probabilities, rules, st.sampled_from([0.5, 1.0, 2.0, 5.0]), st.sampled_from([0.25, 1.0]))
+def test_a_larger_smallest_lesion_never_adds_a_voxel(
+    probability: Probability, rule: str, smallest_mm3: float, voxel_mm3: float
+) -> None:
+    kept = [
+        apply_rule(probability, replace(RULES[rule], smallest_mm3=level), voxel_mm3)
+        for level in (0.0, smallest_mm3, 2 * smallest_mm3)
+    ]
+    assert not (kept[1] & ~kept[0]).any()
+    assert not (kept[2] & ~kept[1]).any()
+    sizes_vox = find_lesions(kept[1]).sizes_vox
+    assert (sizes_vox * voxel_mm3 >= smallest_mm3).all()
+
+
+@given(probabilities, rules, st.sampled_from(LEVELS[:-1]))
+def test_below_the_least_peak_all_is_empty_and_above_it_nothing_changes(
+    probability: Probability, rule: str, level: float
+) -> None:
+    without = replace(RULES[rule], least_peak=0.0)
+    found = apply_rule(probability, replace(without, least_peak=level), 1.0)
+    is_seen = probability.max(initial=np.float32(0)) > np.float32(level)
+    expected = apply_rule(probability, without, 1.0) if is_seen else np.zeros(probability.shape, np.bool_)
+    np.testing.assert_array_equal(found, expected)
 
 
 @given(probabilities, rules)
@@ -275,6 +316,12 @@ def test_an_unknown_rule_is_refused() -> None:
 def test_a_voxel_without_volume_is_refused(volume_mm3: float) -> None:
     with pytest.raises(ConfigError, match="must be above 0 mm3"):
         postprocess(row(0.5), "mapping", volume_mm3)
+
+
+@pytest.mark.parametrize("setting", [{"least_peak": 1.0}, {"least_peak": -0.1}, {"smallest_mm3": -1.0}])
+def test_settings_out_of_range_are_refused(setting: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=f"{next(iter(setting))} is"):
+        replace(CHALLENGE, **setting)
 
 
 @pytest.mark.parametrize(("core", "edge"), [(0.5, 0.6), (1.0, 0.5), (0.5, 0.0)])

@@ -43,6 +43,8 @@ class PostprocessConfig:
         many_lesions: `grow`, small load: with more cores than this the smallest core is dropped.
         wide_edge: `grow`: the edge level where nothing lies between `core` and `edge`.
         below_peak: `grow`: without any core, all voxels less than this below the maximum are the mask.
+        least_peak: A scan whose maximum is not above this gets an empty mask; 0 for no such level.
+        smallest_mm3: Lesions of the mask with less volume are dropped; 0 keeps all.
     """
 
     manner: Literal["drop", "grow"]
@@ -53,6 +55,14 @@ class PostprocessConfig:
     many_lesions: int = 4
     wide_edge: float = 0.3
     below_peak: float = 0.1
+    least_peak: float = 0.0
+    smallest_mm3: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.least_peak < 1:
+            raise ConfigError(f"least_peak is {self.least_peak}, expected a level of P(lesion), 0 or more and below 1")
+        if not 0 <= self.smallest_mm3 < np.inf:
+            raise ConfigError(f"smallest_mm3 is {self.smallest_mm3}, expected a volume of 0 mm3 or more")
 
 
 CHALLENGE = PostprocessConfig("grow", small=Thresholds(0.70, 0.50), large=Thresholds(0.55, 0.50))
@@ -61,12 +71,13 @@ RULES: Mapping[str, PostprocessConfig] = MappingProxyType(
     {
         "challenge": CHALLENGE,
         "paper": PostprocessConfig("drop", small=Thresholds(0.70, 0.50), large=Thresholds(0.55, 0.55)),
-        "mapping": replace(CHALLENGE, load_unit="mm3"),
+        "mapping": replace(CHALLENGE, load_unit="mm3", least_peak=0.5),
         "none": PostprocessConfig("drop", small=Thresholds(0.50, 0.50), large=Thresholds(0.50, 0.50)),
     }
 )
-"""`challenge`: what the authors' container does. `paper`: the text of section 2.3. `mapping`: ours for any grid, equal
-to `challenge` with the load in mm3 until its levels are fitted out of fold. `none`: P > 0.5."""
+"""`challenge`: what the authors' container does. `paper`: the text of section 2.3. `mapping`: ours for any grid: as
+`challenge` with the load in mm3, but a scan without any voxel at P > 0.5 gets an empty mask; models may bring levels of
+their own for it, fitted out of fold. `none`: P > 0.5."""
 
 
 def find_rule(name: str) -> PostprocessConfig:
@@ -130,6 +141,14 @@ def check_probability(probability: np.ndarray) -> Probability:
 
 def apply_rule(probability: Probability, config: PostprocessConfig, voxel_volume_mm3: float) -> Mask:
     """Post-process with any levels, not only those of `RULES`; otherwise like `postprocess`, without its checks."""
+    if probability.max(initial=np.float32(0)) <= np.float32(config.least_peak):
+        return np.zeros(probability.shape, np.bool_)
+    mask = _mark(probability, config, voxel_volume_mm3)
+    return _drop_specks(mask, config.smallest_mm3 / voxel_volume_mm3) if config.smallest_mm3 > 0 else mask
+
+
+def _mark(probability: Probability, config: PostprocessConfig, voxel_volume_mm3: float) -> Mask:
+    """The mask of the manner and the levels, before small lesions are dropped."""
     mask = np.zeros(probability.shape, np.bool_)
     load = np.count_nonzero(probability > np.float32(0.5)) * (voxel_volume_mm3 if config.load_unit == "mm3" else 1)
     is_small = load < config.small_load
@@ -197,6 +216,13 @@ def _regions_of(cores: Lesions, regions: Lesions) -> Int64[np.ndarray, " n"]:
     shifts_vox = [core.start - region.start for core, region in zip(cores.box, regions.box, strict=True)]
     x, y, z = (place + shift_vox for place, shift_vox in zip(places, shifts_vox, strict=True))
     return np.asarray(regions.labels[x, y, z], dtype=np.int64)
+
+
+def _drop_specks(mask: Mask, smallest_vox: float) -> Mask:
+    """The lesions of a mask with at least so many voxels; a share of 1e-6 less counts as rounding of the volume."""
+    lesions = find_lesions(mask)
+    keep = np.concatenate([[False], lesions.sizes_vox >= smallest_vox * (1 - 1e-6)])
+    return _select(lesions, keep, mask)
 
 
 def _select(lesions: Lesions, keep: Bool[np.ndarray, " n"], mask: Mask) -> Mask:

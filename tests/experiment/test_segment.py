@@ -25,6 +25,7 @@ from mapping_stroke.experiment import segment_reading
 from mapping_stroke.experiment.segment_inputs import find_scans
 from mapping_stroke.image import Image, orientation_names, read_image, restore_axes, turn_axes, write_image
 from mapping_stroke.inference import memory
+from mapping_stroke.postprocess import RULES
 from phantoms import AFFINE, phantom
 from small_models import member_card, write_model
 
@@ -34,9 +35,9 @@ GIVEN = {"preprocess": PreprocessSpec(3.0), "patch": (8, 8, 8)}
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three networks that never learned anything."""
-    path = tmp_path_factory.mktemp("model") / "three.mapping"
-    write_model(path, *(member_card("default", fold, **GIVEN) for fold in range(3)))
+    """Three networks that never learned anything; what they are surest of is marked, however unsure they are."""
+    path, rule = tmp_path_factory.mktemp("model") / "three.mapping", RULES["challenge"]
+    write_model(path, *(member_card("default", fold, **GIVEN) for fold in range(3)), postprocess=rule)
     return path
 
 

@@ -11,6 +11,7 @@ from mapping_stroke.postprocess import PostprocessConfig
 
 COLUMNS = ("scheme", "fold", "network", "voxels (mm)", "patch", "GFLOP per patch", "validation Dice")
 COVERS = {"tiles": "overlapping tiles", "window": "one window as large as the brain"}
+RULE_NUMBERS = ("many_lesions", "wide_edge", "below_peak", "least_peak", "smallest_mm3")
 AVERAGES = {"probability": "the mean of P(lesion)", "logit": "the mean of the logits"}
 
 
@@ -34,7 +35,7 @@ def describe_model(bundle: Bundle) -> list[str]:
         "SHA-256": bundle.sha256,
         "Average": AVERAGES[card.average],
         "Fast": COVERS[card.fast_cover],
-        "Post-processing": _describe_rule(card.postprocess),
+        "Post-processing": "; ".join(filter(None, [_describe_rule(card.postprocess), card.postprocess_origin])),
         "Description": card.description,
         "Training data": card.training_data,
         "Licence": card.licence,
@@ -69,9 +70,7 @@ def _describe_rule(rule: PostprocessConfig | None) -> str:
     if rule is None:
         return "none of its own"
     small, large = rule.small, rule.large
-    others = {
-        name: value for name, value in asdict(rule).items() if name in ("many_lesions", "wide_edge", "below_peak")
-    }
+    others = {name: value for name, value in asdict(rule).items() if name in RULE_NUMBERS}
     return (
         f"{rule.manner}; core {small.core:g} and edge {small.edge:g} below {rule.small_load:g} {rule.load_unit}, "
         f"core {large.core:g} and edge {large.edge:g} from there on; "

@@ -110,7 +110,7 @@ def relabel(card: BundleCard, labels: ModelLabels) -> BundleCard:
     """The card with what the labels say; what they leave out stays."""
     given = {field.name: getattr(labels, field.name) for field in fields(labels) if field.name != "rule"}
     card = replace(card, **{name: value for name, value in given.items() if value not in ("", "keep")})
-    return card if labels.rule == "keep" else replace(card, postprocess=find_rule(labels.rule))
+    return card if labels.rule == "keep" else replace(card, postprocess=find_rule(labels.rule), postprocess_origin="")
 
 
 def _choose(bundle: Bundle, schemes: Sequence[str], folds: Sequence[int]) -> tuple[BundleMember, ...]:

@@ -32,6 +32,7 @@ __all__ = [
     "has_member",
     "open_bundle",
     "read_card",
+    "require_free",
     "write_bundle",
 ]
 
@@ -138,7 +139,7 @@ def write_bundle(
         BundleError: Something stands there, or weights do not fit their network.
         ResourceError: There is no room on the disk.
     """
-    _require_free(target, overwrite=overwrite)
+    require_free(target, overwrite=overwrite)
     require_space(target.parent, sum(4 * count_parameters(m.card.network) + 100_000 for m in card.members))
     with written_whole(target) as partial:
         with _entries(partial, is_zip=target.suffix == SUFFIX) as put:
@@ -205,7 +206,8 @@ def _card_of_members(folder: Path) -> BundleCard:
         raise BundleError(f"{folder}: {error}") from error
 
 
-def _require_free(target: Path, *, overwrite: bool) -> None:
+def require_free(target: Path, *, overwrite: bool = False) -> None:
+    """Raise the `BundleError` that `write_bundle` would raise for what stands at `target`, before long work."""
     if not target.exists():
         return
     if target.is_dir() and not any(target.iterdir()):

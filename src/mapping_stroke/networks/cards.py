@@ -89,6 +89,8 @@ class BundleCard:
     less than 0.005 Dice on this model's held-out cases; else `tiles`."""
     postprocess: PostprocessConfig | None = None
     """The rule that was fitted for this model; None where it has none of its own."""
+    postprocess_origin: str = ""
+    """How that rule was fitted: on which cases, and what it scored."""
     description: str = ""
     training_data: str = ""
     licence: str = ""
