@@ -338,12 +338,34 @@ def test_ill_shaped_weights_are_refused_by_name(folder: Path) -> None:
         bundle.read_weights(bundle.card.members[0])
 
 
-@pytest.mark.parametrize(("dtype", "name"), [(np.float16, "F16"), (np.float64, "F64"), (np.int32, "I32")])
-def test_weights_other_than_float32_are_refused_by_name(dtype: type, name: str, folder: Path) -> None:
+@pytest.mark.parametrize(("dtype", "name"), [(np.float64, "F64"), (np.int32, "I32")])
+def test_weights_other_than_floats_of_16_or_32_bits_are_refused_by_name(dtype: type, name: str, folder: Path) -> None:
     replace_weights(folder, random_weights(PLAIN) | {"decoder.seg_layers.0.bias": np.zeros(2, dtype)})
     bundle = open_bundle(folder)
     with pytest.raises(BundleError, match=rf"seg_layers\.0\.bias has type {name}, expected float32"):
         bundle.read_weights(bundle.card.members[0])
+
+
+def test_weights_stored_in_half_the_bytes_are_read_as_float32(target: Path) -> None:
+    def halved(_: BundleMember) -> Weights:
+        return {name: value.astype(np.float16) for name, value in random_weights(PLAIN).items()}
+
+    bundle = open_bundle(write_bundle(target, model_card(member_card()), halved))
+    member = bundle.card.members[0]
+    read = bundle.read_weights(member)
+    assert bundle.find_problems(member) == []
+    for name, value in random_weights(PLAIN).items():
+        assert read[name].dtype == np.float32
+        np.testing.assert_array_equal(read[name], value.astype(np.float16))
+
+
+def test_weights_too_large_for_half_the_bytes_are_not_written(target: Path) -> None:
+    def weights(_: BundleMember) -> Weights:
+        with np.errstate(over="ignore"):
+            return {name: (value + 1e6).astype(np.float16) for name, value in random_weights(PLAIN).items()}
+
+    with pytest.raises(BundleError, match="holds NaN or infinity"):
+        write_bundle(target, model_card(member_card()), weights)
 
 
 def test_weights_that_are_a_pickle_are_refused_and_not_run(folder: Path, tmp_path: Path) -> None:

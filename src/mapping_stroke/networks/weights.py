@@ -13,6 +13,8 @@ from mapping_stroke.networks.spec import NetworkSpec, Weights
 
 HEADER_BYTES = 2**20
 """More than any header is long: names, shapes and places of the parameters."""
+STORED_TYPES = {"F32": "<f4", "F16": "<f2"}
+"""What parameters may be stored as, and how numpy calls it; in memory they are float32."""
 _AGAIN = "copy or pack the model again"
 
 
@@ -30,12 +32,15 @@ def weights_from_bytes(content: bytes, spec: NetworkSpec, what: str) -> Weights:
         what: What to call them in an error.
 
     Raises:
-        BundleError: The bytes are no safetensors, or the parameters are not exactly those of the network, in float32.
+        BundleError: The bytes are no safetensors, or the parameters are not exactly those of the network.
     """
     shapes, types, arrays = _parse(content, what)
     for complaint in _misfits(shapes, types, spec):
         raise BundleError(f"{what}: does not fit its network ({complaint}); {_AGAIN}")
-    return {name: np.frombuffer(arrays[name], "<f4").reshape(shape) for name, shape in parameter_shapes(spec).items()}
+    return {
+        name: np.frombuffer(arrays[name], STORED_TYPES[types[name]]).astype(np.float32, copy=False).reshape(shape)
+        for name, shape in parameter_shapes(spec).items()
+    }
 
 
 def find_problems(content: bytes, spec: NetworkSpec, what: str) -> list[str]:
@@ -44,7 +49,11 @@ def find_problems(content: bytes, spec: NetworkSpec, what: str) -> list[str]:
         shapes, types, arrays = _parse(content, what)
     except BundleError as error:
         return [str(error)]
-    floats = {name: np.frombuffer(arrays[name], "<f4") for name, type_name in types.items() if type_name == "F32"}
+    floats = {
+        name: np.frombuffer(arrays[name], STORED_TYPES[stored])
+        for name, stored in types.items()
+        if stored in STORED_TYPES
+    }
     complaints = [*_misfits(shapes, types, spec), *_not_finite(floats)]
     return [f"{what}: {complaint}; {_AGAIN}" for complaint in complaints]
 
@@ -61,9 +70,14 @@ def _parse(content: bytes, what: str) -> tuple[dict[str, tuple[int, ...]], dict[
 
 
 def weights_to_bytes(weights: Weights, spec: NetworkSpec, what: str) -> bytes:
-    """The same bytes for the same weights; raises `BundleError` where they do not fit the network or are not finite."""
+    """The same bytes for the same weights, float16 or float32 as they are.
+
+    Raises:
+        BundleError: They do not fit the network, or are not finite (or too large for float16).
+    """
     shapes = {name: value.shape for name, value in weights.items()}
-    types = {name: "F32" if value.dtype == np.float32 else str(value.dtype) for name, value in weights.items()}
+    stored = {np.dtype(of_numpy): name for name, of_numpy in STORED_TYPES.items()}
+    types = {name: stored.get(value.dtype, str(value.dtype)) for name, value in weights.items()}
     for complaint in [*_misfits(shapes, types, spec), *_not_finite(weights)]:
         raise BundleError(f"{what}: {complaint}; train or import that member again")
     return save({name: np.ascontiguousarray(value) for name, value in weights.items()})
@@ -78,13 +92,13 @@ def _not_finite(weights: Weights) -> list[str]:
 
 
 def _misfits(shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, str], spec: NetworkSpec) -> list[str]:
-    """What is wrong with parameters, one text each; empty where they are those of the network, in float32 (`F32`)."""
+    """What is wrong with parameters, one text each; empty where they are those of the network, stored as they may be."""
     wanted = parameter_shapes(spec)
     complaints = [f"parameter {name} is missing" for name in wanted if name not in shapes]
     complaints += [f"surplus parameter {name!a}" for name in sorted(shapes) if name not in wanted]
     for name, shape in wanted.items():
         if name in shapes and shapes[name] != shape:
             complaints.append(f"parameter {name} has shape {shapes[name]}, expected {shape}")
-        elif name in shapes and types[name] != "F32":
-            complaints.append(f"parameter {name} has type {types[name]}, expected float32")
+        elif name in shapes and types[name] not in STORED_TYPES:
+            complaints.append(f"parameter {name} has type {types[name]}, expected float32 or float16")
     return complaints
