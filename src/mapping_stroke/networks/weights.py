@@ -92,7 +92,7 @@ def _not_finite(weights: Weights) -> list[str]:
 
 
 def _misfits(shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, str], spec: NetworkSpec) -> list[str]:
-    """What is wrong with parameters, one text each; empty where they are those of the network, stored as they may be."""
+    """What is wrong with parameters, one text each; empty where they are those of the network, in a type we store."""
     wanted = parameter_shapes(spec)
     complaints = [f"parameter {name} is missing" for name in wanted if name not in shapes]
     complaints += [f"surplus parameter {name!a}" for name in sorted(shapes) if name not in wanted]
