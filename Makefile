@@ -60,6 +60,9 @@ bench: setup oracles ## Measure each stage beside the reference way
 	$(BIN)/mapping bench score
 	$(BIN)/mapping bench folds
 	$(BIN)/mapping bench inference --nnunet $(ORACLES)/bin
+	$(BIN)/mapping bench training --nnunet $(ORACLES)/bin
+	$(BIN)/mapping simulate $(ORACLES)/cohort --subjects 63 --seed 11
+	$(BIN)/mapping bench quality $(ORACLES)/cohort --nnunet $(ORACLES)/bin
 
 # Compared with, never imported by the package. nnunet 1.7.1 asks for an old numpy that it does not need.
 oracles: $(ORACLES)/.installed ## Install nnU-Net, v1 and v2, into .oracles, to be compared with

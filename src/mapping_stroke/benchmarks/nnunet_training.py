@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mapping_stroke.benchmarks.commands import BenchError
+from mapping_stroke.benchmarks.commands import BenchError, follow_command
 from mapping_stroke.benchmarks.training_task import TrainingJob, TrainingTask
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.files import write_json
@@ -33,6 +33,15 @@ def find_program(nnunet: Path, name: str) -> str:
     if not (nnunet / name).is_file():
         raise BenchError(f"{nnunet / name}: no such file; name the folder of nnU-Net v2's commands with --nnunet")
     return str(nnunet / name)
+
+
+def nnunet_versions(nnunet: Path) -> str:
+    """Versions of nnU-Net and of the torch that it computes with."""
+    ask = (
+        "from importlib.metadata import version; print(*(f'{p} {version(p)}' for p in ('nnunetv2', 'torch')), sep=', ')"
+    )
+    _, lines = follow_command([find_program(nnunet, "python"), "-c", ask])
+    return f"nnU-Net: {lines[-1].text.strip()}"
 
 
 def write_nnunet_data(job: TrainingJob) -> None:
@@ -77,7 +86,7 @@ def tell_train(job: TrainingJob, nnunet: Path) -> Told:
         "seed": job.seed,
         "device": job.device,
         "threads": job.threads,
-        "memory": str(memory_file(job)),
+        "memory": str(job.memory_file),
     }
     write_json(job.file, settings)
     return Told([find_program(nnunet, "python"), "-u", str(DRIVER), str(job.file)], _places(job))
@@ -89,11 +98,6 @@ def tell_predict(job: TrainingJob, scans: Path, masks: Path, nnunet: Path) -> To
     model = Path(job.folder) / DATASET / f"nnUNetTrainer__{PLANS}__{CONFIGURATION}"
     places = ["-i", str(scans), "-o", str(masks), "-m", str(model), "-f", "0"]
     return Told([program, *places, "-device", job.device, "--disable_tta", "-npp", "1", "-nps", "1"], _places(job))
-
-
-def memory_file(job: TrainingJob) -> Path:
-    """Where the driver writes the peak GPU memory."""
-    return Path(job.folder) / "gpu-memory.json"
 
 
 def _places(job: TrainingJob) -> dict[str, str]:

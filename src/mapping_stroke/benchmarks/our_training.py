@@ -12,7 +12,6 @@ from mapping_stroke.experiment.train_member import Plan, Saving, train_member
 from mapping_stroke.files import write_json
 from mapping_stroke.training.engine import Hardware
 
-MEMORY_FILE = "gpu-memory.json"
 SAVE_MINUTES = 10.0
 
 
@@ -31,7 +30,7 @@ def train_ours(job: TrainingJob) -> None:
         train_member(folder, plan, cases, hardware, Saving(SAVE_MINUTES, stop), overwrite=False)
     if job.device == "cuda":
         kinds = {"allocated": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}
-        write_json(folder / MEMORY_FILE, kinds)
+        write_json(job.memory_file, kinds)
 
 
 if __name__ == "__main__":

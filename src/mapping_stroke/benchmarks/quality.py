@@ -9,7 +9,13 @@ from statistics import mean, stdev
 from typing import Literal
 
 from mapping_stroke.benchmarks.commands import OURS, BenchError, run_command
-from mapping_stroke.benchmarks.nnunet_training import tell_predict, tell_prepare, tell_train, write_nnunet_data
+from mapping_stroke.benchmarks.nnunet_training import (
+    nnunet_versions,
+    tell_predict,
+    tell_prepare,
+    tell_train,
+    write_nnunet_data,
+)
 from mapping_stroke.benchmarks.training_task import LabelledScan, TrainingJob, TrainingTask
 from mapping_stroke.console import say
 from mapping_stroke.dataset.folds import size_balanced_folds
@@ -17,6 +23,7 @@ from mapping_stroke.dataset.layouts import find_cases
 from mapping_stroke.evaluation.score import score
 from mapping_stroke.files import read_object, remove, write_json
 from mapping_stroke.image import read_image
+from mapping_stroke.networks.member_folder import read_card
 from mapping_stroke.networks.spec import NetworkSpec
 from mapping_stroke.run_folder import claim_folder
 
@@ -77,11 +84,15 @@ class QualityResult:
         runs: By program, then seed.
         training: Cases to learn from.
         validation: Cases scored.
+        precision: Ours trained in.
+        versions: Of nnU-Net and its torch.
     """
 
     runs: tuple[QualityRun, ...]
     training: int
     validation: int
+    precision: str
+    versions: str
 
     def of(self, program: Program) -> tuple[QualityRun, ...]:
         """The runs of one program."""
@@ -113,7 +124,9 @@ def bench_quality(config: QualityBench) -> QualityResult:
     with ThreadPoolExecutor(len(PROGRAMS)) as pool:
         courses = [pool.submit(_run_seeds, program, base, config) for program in PROGRAMS]
         runs = [run for course in courses for run in course.result()]
-    return QualityResult(tuple(runs), len(training), len(validation))
+    card, _ = read_card(config.work / "runs" / "ours-0")
+    precision, versions = card.training["precision"], nnunet_versions(config.nnunet)
+    return QualityResult(tuple(runs), len(training), len(validation), precision, versions)
 
 
 def split_cohort(cohort: Path) -> tuple[tuple[LabelledScan, ...], tuple[LabelledScan, ...]]:

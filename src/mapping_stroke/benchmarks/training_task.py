@@ -1,6 +1,6 @@
 """What two programs train alike, as data: one network, on one split of labelled scans, for so many steps."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -102,9 +102,10 @@ class TrainingJob:
         """Where the job is written for the process that does it."""
         return Path(self.folder).with_name(f"{Path(self.folder).name}.json")
 
-    def with_network(self, network: NetworkSpec) -> "TrainingJob":
-        """The same job with another network."""
-        return replace(self, task=replace(self.task, network=network))
+    @property
+    def memory_file(self) -> Path:
+        """Where that process writes the peak memory on a GPU, `allocated` and `reserved` bytes."""
+        return Path(self.folder) / "gpu-memory.json"
 
     def write(self) -> Path:
         """Write the job for the process that does it."""

@@ -113,12 +113,68 @@ class Agreement:
         return _finish(describe_agreement(found, "mapping bench agreement RUN"), self.output)
 
 
+@dataclass(frozen=True)
+class Training:
+    """Train a plain and a residual U-Net beside the stock nnU-Net v2: steps per second, whole epoch to whole epoch."""
+
+    nnunet: Path | None = None
+    """Folder of the commands of an installed nnU-Net v2 (its environment's `bin`); without it only ours is measured."""
+    repeats: int = 1
+    """How often each way trains, in turns."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where both programs compute: `cpu` at a reduced size, `cuda` at the paper's."""
+    output: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """Write the result as Markdown, too."""
+
+    def run(self) -> int:
+        """Train in every way and print speeds, their ratios, and where the time of a step goes."""
+        from mapping_stroke.benchmarks.training import TrainingBench, bench_training
+        from mapping_stroke.benchmarks.training_text import describe_training
+
+        _require_repeats(self.repeats)
+        config = TrainingBench(self.nnunet, self.device, self.repeats)
+        beside = " --nnunet ENVIRONMENT/bin" if self.nnunet else ""
+        command = f"mapping bench training{beside} --repeats {self.repeats} --device {self.device}"
+        return _finish(describe_training(bench_training(config), config, command), self.output)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Train ours and the stock nnU-Net v2 alike on one cohort, several seeds each, and score both alike."""
+
+    cohort: Positional[Path]
+    """Folder of labelled scans, such as `mapping simulate` writes, with masks of 0 and 1; 60 or more."""
+    nnunet: Path
+    """Folder of the commands of an installed nnU-Net v2 (its environment's `bin`)."""
+    seeds: int = 3
+    """Trainings of each program."""
+    work: Path | None = None
+    """Where trainings are kept, so that the same call goes on; COHORT-quality where left out."""
+    output: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """Write the result as Markdown, too."""
+
+    def run(self) -> int:
+        """Train what is missing, and print every run, the means, and the noise of the seeds."""
+        from mapping_stroke.benchmarks.quality import QualityBench, bench_quality
+        from mapping_stroke.benchmarks.quality_text import describe_quality
+        from mapping_stroke.errors import ConfigError
+
+        if self.seeds < 1:
+            raise ConfigError(f"--seeds must be 1 or more, got {self.seeds}")
+        work = self.work or self.cohort.with_name(f"{self.cohort.name}-quality")
+        config = QualityBench(self.cohort, self.nnunet, work, self.seeds)
+        command = f"mapping bench quality COHORT --nnunet ENVIRONMENT/bin --seeds {self.seeds}"
+        return _finish(describe_quality(bench_quality(config), config, command), self.output)
+
+
 Action = (
     Annotated[Postprocess, subcommand("postprocess")]
     | Annotated[Score, subcommand("score")]
     | Annotated[Folds, subcommand("folds")]
     | Annotated[Inference, subcommand("inference")]
     | Annotated[Agreement, subcommand("agreement")]
+    | Annotated[Training, subcommand("training")]
+    | Annotated[Quality, subcommand("quality")]
 )
 
 
