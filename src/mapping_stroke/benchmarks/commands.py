@@ -23,7 +23,8 @@ class Cost:
 
     Attributes:
         seconds: From its start to its end, whatever it loads or writes.
-        peak_bytes: Largest resident memory of any one of its processes.
+        peak_bytes: Largest resident memory of any one of its processes; on Linux no less than what this process held
+            when it began the command.
     """
 
     seconds: float
