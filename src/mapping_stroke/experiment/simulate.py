@@ -14,6 +14,7 @@ from mapping_stroke.dataset.simulate.anatomy import Brain
 from mapping_stroke.dataset.simulate.case import SimulatedCase, draw_look, simulate_case
 from mapping_stroke.dataset.simulate.cohort import PlannedCase, deal_masks, plan_cohort
 from mapping_stroke.dataset.simulate.grid import Grid
+from mapping_stroke.dataset.simulate.intensity import store
 from mapping_stroke.dataset.simulate.loads import split_load
 from mapping_stroke.dataset.simulate.real_masks import RealMask, fit_masks
 from mapping_stroke.dataset.simulate.shapes import allowed_region, draw_lesions
@@ -178,7 +179,7 @@ def _masks_of(case: PlannedCase, sources: Sources, request: Request) -> list[Rea
 
 
 def _write_volumes(places: Places, made: SimulatedCase, brain: Brain, grid: Grid) -> None:
-    for path, part in ((places.mask, made.mask), (places.scan, made.scan)):
+    for path, part in ((places.mask, made.mask), (places.scan, store(made.scan, made.coverage))):
         whole = np.zeros(grid.shape, bool if path == places.mask else np.uint8)
         whole[brain.box] = part.cpu().numpy()
         write_image(path, whole, grid.affine)

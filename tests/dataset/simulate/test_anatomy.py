@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mapping_stroke.dataset.simulate.anatomy import Brain, build_brain, guess_tissues, sharpen_folds
+from mapping_stroke.dataset.simulate.anatomy import Brain, build_brain, guess_tissues
 from mapping_stroke.errors import ImageError
 
 from .conftest import GRID, head
@@ -32,13 +32,6 @@ def test_tissues_are_found_where_none_are_given(brain: Brain) -> None:
     grey, white = guess_tissues(brain.t1, brain.inside)
     torch.testing.assert_close(grey, brain.grey, atol=0.05, rtol=0)
     torch.testing.assert_close(white, brain.white, atol=0.05, rtol=0)
-
-
-def test_more_csf_in_the_folds_darkens_only_where_there_is_some(brain: Brain) -> None:
-    csf = 0.5 * brain.csf
-    darker = sharpen_folds(brain.t1 + 0.2 * csf, csf, torch.full_like(csf, 1.5), (0.25, 0.65))
-    assert bool((darker[brain.csf > 0] < (brain.t1 + 0.2 * csf)[brain.csf > 0]).all())
-    torch.testing.assert_close(darker[brain.csf == 0], brain.t1[brain.csf == 0])
 
 
 def test_a_scan_without_brain_is_refused() -> None:

@@ -4,16 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL, GREY_LEVEL, Brain
-from mapping_stroke.dataset.simulate.appearance import (
-    REACH_MM,
-    draw_appearance,
-    paint_lesions,
-    paint_white_matter_of_age,
-)
+from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL, Brain
+from mapping_stroke.dataset.simulate.appearance import REACH_MM, draw_appearance, paint_lesions
 from mapping_stroke.dataset.simulate.case import SimulatedCase, draw_look, settle_mask, simulate_case
 from mapping_stroke.dataset.simulate.deformation import displacement_of, draw_deformation
-from mapping_stroke.dataset.simulate.intensity import Scanner, acquire, draw_scanner, vary_scanner
+from mapping_stroke.dataset.simulate.intensity import Scanner, acquire, draw_scanner, store, vary_scanner
 from mapping_stroke.dataset.simulate.loads import split_load
 from mapping_stroke.dataset.simulate.shapes import draw_lesions
 from mapping_stroke.dataset.simulate.volume import Region, blur, gradient
@@ -34,9 +29,9 @@ def test_a_case_has_its_load_inside_the_brain_and_background_0(
 ) -> None:
     case = simulate(brain, allowed, load_mm3, seed)
     assert int(case.mask.sum()) == pytest.approx(load_mm3 / 27, rel=0.25, abs=2)
-    assert bool((case.scan[case.mask] > 0).all())
-    assert float((case.scan == 0).float().mean()) == pytest.approx(float((~brain.inside).float().mean()), abs=0.05)
-    assert not case.scan[0].any()
+    assert bool((case.coverage[case.mask] > 0.5).all())
+    assert float(case.coverage.mean()) == pytest.approx(float(brain.inside.float().mean()), abs=0.05)
+    assert not store(case.scan, case.coverage)[0].any()
 
 
 def test_the_same_numbers_make_the_same_case_and_others_another(brain: Brain, allowed: Region) -> None:
@@ -81,16 +76,6 @@ def test_a_cavity_is_darkest_in_the_middle_with_a_brighter_rim(brain: Brain) -> 
     assert look.cavity_level + 0.1 < float(painted[rim].mean()) < 1.0
 
 
-def test_old_white_matter_is_paler_near_the_ventricles_only_with_age(brain: Brain) -> None:
-    rng = np.random.default_rng(0)
-    assert torch.equal(paint_white_matter_of_age(brain.t1, brain, 0.0, rng), brain.t1)
-    old = paint_white_matter_of_age(brain.t1, brain, 1.0, rng)
-    assert bool((old <= brain.t1).all())
-    assert bool((old[brain.white < 0.5] == brain.t1[brain.white < 0.5]).all())
-    assert float(old[brain.white > 0.5].min()) < 0.85
-    assert float(old[brain.white > 0.5].min()) > GREY_LEVEL
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_deformations_do_not_fold(brain: Brain, allowed: Region, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -127,8 +112,8 @@ def test_ventricles_grow_with_age_and_towards_a_large_lesion(brain: Brain) -> No
 
 
 def test_a_scanner_maps_tissues_to_its_levels(brain: Brain) -> None:
-    scan = acquire(brain.t1, brain.inside, 3.0, SCANNER, np.random.default_rng(0))
-    assert scan.unique().tolist() == [0, 40, 104, 160]
+    scan = acquire(brain.t1, 3.0, SCANNER, np.random.default_rng(0))
+    assert store(scan, brain.inside.float()).unique().tolist() == [0, 40, 104, 160]
 
 
 def test_scans_of_one_scanner_resemble_each_other() -> None:

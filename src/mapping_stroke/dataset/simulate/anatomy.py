@@ -23,6 +23,14 @@ CENTRAL_DEPTH_MM, CENTRAL_HALF_WIDTH_MM = 25.0, 40.0
 """CSF this deep below the surface and this near to the midline is ventricle or central cistern."""
 
 
+VENTRICLE_STEP_MM, FAR_MM = 2.0, 60.0
+"""Distances to ventricles are measured this finely and this far."""
+NEAR_CSF_MM = 2.0
+"""Standard deviation of the neighbourhood in which `near_csf` is measured."""
+AROUND_STEP_MM, CLOSING_MM = 4.0, 8.0
+"""Distances outside the brain are measured this finely; gaps of twice the latter are closed."""
+HEAD_ROOM_MM = ((16.0, 16.0, 48.0), (16.0, 32.0, 16.0))
+"""Room for a head beyond a brain's box: left, behind, below; and right, in front, above."""
 FEWEST_PURE_VOX = 50
 """Voxels of one tissue alone that are needed to know its intensity."""
 SMALLEST_BRAIN_ML, LARGEST_BRAIN_ML = 700.0, 3000.0
@@ -41,6 +49,9 @@ class Brain:
         inside: The skull-stripped head.
         ventricles: CSF of the ventricles and central cisterns.
         depth_mm: Distance below the surface, roughly (to a few mm); 0 outside.
+        ventricle_mm: Distance to the nearest lateral or third ventricle, roughly; 0 in it.
+        near_csf: How much CSF there is around a voxel, in [0, 1]; outside the brain counts as CSF.
+        around_mm: Distance outside the brain's smoothed surface, on the coarse `around_grid` that a whole head fits in.
         box: Where the arrays lie in the cohort's grid.
         grid: The grid of the box.
     """
@@ -51,6 +62,10 @@ class Brain:
     inside: Region
     ventricles: Region
     depth_mm: Volume
+    ventricle_mm: Volume
+    near_csf: Volume
+    around_mm: Float32[Tensor, "a b c"]
+    around_grid: Grid
     box: Box
     grid: Grid
 
@@ -101,20 +116,22 @@ def build_brain(t1: Volume, tissues: Float32[Tensor, "2 x y z"] | None, grid: Gr
     pools = csf * central  # sulci hold little pure CSF
     levels = _tissue_levels(t1, pools if int((pools > 0.9).sum()) >= FEWEST_PURE_VOX else csf, grey, white)
     scaled = stretch(t1, (0.0, *levels), (0.0, CSF_LEVEL, GREY_LEVEL, WHITE_LEVEL)) * inside
-    return Brain(scaled, grey, white, inside, central & (csf > 0.5), depth_mm, box, grid)
-
-
-def sharpen_folds(t1: Volume, csf: Volume, gain: Volume, levels: tuple[float, float]) -> Volume:
-    """Make sulci darker (or paler) than they are, as though each held `gain` times as much CSF.
-
-    Args:
-        t1: Intensities.
-        csf: Fraction of CSF, in [0, 1].
-        gain: How much more CSF, from place to place; 1 changes nothing.
-        levels: Intensities of CSF and of what it replaces.
-    """
-    more = (csf * gain).clamp(0, 1) - csf
-    return t1 - more.clamp(min=0) * (t1 - levels[0]).clamp(min=0) - more.clamp(max=0) * (levels[1] - t1).clamp(min=0)
+    ventricles = central & (csf > 0.5)
+    around_mm, around_grid = _around_mm(inside, grid)
+    return Brain(
+        t1=scaled,
+        grey=grey,
+        white=white,
+        inside=inside,
+        ventricles=ventricles,
+        depth_mm=depth_mm,
+        ventricle_mm=_distance_mm(ventricles & _where_ventricles_are(grid, t1.device), grid, VENTRICLE_STEP_MM),
+        near_csf=blur((1 - grey - white).clamp(0, 1), NEAR_CSF_MM / grid.spacing_mm),
+        around_mm=around_mm,
+        around_grid=around_grid,
+        box=box,
+        grid=grid,
+    )
 
 
 def guess_tissues(t1: Volume, inside: Region) -> tuple[Volume, Volume]:
@@ -170,3 +187,39 @@ def _depth_mm(inside: Region, grid: Grid) -> Volume:
     depth = ndimage.distance_transform_edt(np.pad(coarse, 1), sampling=grid.spacing_mm * stride)[1:-1, 1:-1, 1:-1]
     fine = enlarge(torch.from_numpy(depth.astype(np.float32)).to(inside.device), inside.shape, stride)
     return blur(fine, 1.0) * inside
+
+
+def _where_ventricles_are(grid: Grid, device: torch.device) -> Region:
+    """Leaves out the deep sulci and cisterns that are as central as ventricles, by their places in MNI space."""
+    x, y, z = grid.axes_mm(device)
+    x = x.abs()
+    lateral = (x > 2) & (x < 30) & (y < 38) & (z > -4) & (z < 34) & ((y > -34) | (x > 11)) & ((y > -56) | (x > 16))
+    third = (x < 7) & (y > -30) & (y < 10) & (z > -10) & (z < 14)
+    temporal = (x > 22) & (x < 40) & (y > -48) & (y < -6) & (z > -24) & (z < 2)
+    return lateral | third | temporal
+
+
+def _distance_mm(region: Region, grid: Grid, step_mm: float) -> Volume:
+    """Distance to a region, 0 in it; measured on every `step_mm`."""
+    stride = max(round(step_mm / grid.spacing_mm), 1)
+    coarse = region[::stride, ::stride, ::stride].cpu().numpy()
+    if not coarse.any():
+        return torch.full(grid.shape, FAR_MM, device=region.device)
+    distance = ndimage.distance_transform_edt(~coarse, sampling=grid.spacing_mm * stride).clip(0, FAR_MM)
+    return enlarge(torch.from_numpy(distance.astype(np.float32)).to(region.device), region.shape, stride)
+
+
+def _around_mm(inside: Region, grid: Grid) -> tuple[Float32[Tensor, "a b c"], Grid]:
+    """Distance outside the brain whose sulci are closed, on a coarse grid with room for a head."""
+    stride = max(round(AROUND_STEP_MM / grid.spacing_mm), 1)
+    step_mm = stride * grid.spacing_mm
+    before, after = ([round(length_mm / step_mm) for length_mm in room] for room in HEAD_ROOM_MM)
+    coarse = np.pad(inside[::stride, ::stride, ::stride].cpu().numpy(), list(zip(before, after, strict=True)))
+    outside = ndimage.distance_transform_edt(~coarse, sampling=step_mm)
+    closed = ndimage.distance_transform_edt(outside < CLOSING_MM, sampling=step_mm) > CLOSING_MM
+    distance = ndimage.distance_transform_edt(~closed, sampling=step_mm)
+    distance -= ndimage.distance_transform_edt(closed, sampling=step_mm).clip(0, step_mm)  # a smooth surface at 0
+    a, b, c = (origin - room * step_mm for origin, room in zip(grid.origin_mm, before, strict=True))
+    x, y, z = coarse.shape
+    smooth = blur(torch.from_numpy(distance.astype(np.float32)), 0.7)
+    return smooth.to(inside.device), Grid((x, y, z), step_mm, (a, b, c))

@@ -1,4 +1,4 @@
-"""What a chronic stroke looks like on a T1-weighted scan, and the white matter of the old, which is no stroke."""
+"""What a chronic stroke looks like on a T1-weighted scan."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL, GREY_LEVEL, WHITE_LEVEL, Brain
+from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL, GREY_LEVEL, Brain
 from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, depth_in, region_box, smooth_field
 
 DEEPEST_VOX = 8
@@ -92,25 +92,6 @@ def paint_lesions(t1: Volume, brain: Brain, lesions: Region, look: Appearance, r
     painted = t1.clone()
     painted[x, y, z] = torch.where(inside, pale + border * (torch.minimum(scar, pale) - pale), tissue)
     return painted
-
-
-def paint_white_matter_of_age(t1: Volume, brain: Brain, amount: float, rng: np.random.Generator) -> Volume:
-    """Darken white matter around the ventricles in patches, as in old people without any stroke.
-
-    Args:
-        t1: Intensities to paint on (left as they are).
-        brain: The brain they belong to.
-        amount: 0 none, 1 much.
-        rng: Source of the patches.
-
-    Returns:
-        The painted intensities, never brighter than `t1`.
-    """
-    near = blur(brain.ventricles.float(), brain.vox(5.0))
-    patches = smooth_field(t1.shape, brain.vox(7.0), rng, t1.device)
-    near = (near / near.max().clamp(min=1e-6)).sqrt()
-    share = torch.sigmoid((near * 2.2 + 0.9 * patches - 3.6 + 2.0 * amount) * 3) * brain.white * (0.75 * amount)
-    return t1 - share * (t1 - 0.7 * WHITE_LEVEL).clamp(min=0)
 
 
 def _fluid_share(region: Region, brain: Brain, look: Appearance, coarse: Volume) -> Volume:

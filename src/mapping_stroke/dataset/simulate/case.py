@@ -1,22 +1,28 @@
-"""One simulated case: a brain, its lesions, a person's age and a scanner, put together."""
+"""One simulated case: a brain, its lesions, a person's age, a head, a scanner, put together."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float32
 from torch import Tensor
+from torch.nn import functional
 
-from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL, GREY_LEVEL, Brain, sharpen_folds
-from mapping_stroke.dataset.simulate.appearance import (
-    Appearance,
-    draw_appearance,
-    paint_lesions,
-    paint_white_matter_of_age,
-)
-from mapping_stroke.dataset.simulate.deformation import Deformation, displacement_of, draw_deformation
+from mapping_stroke.dataset.simulate.ageing import Ageing, age_brain, draw_ageing
+from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL, HEAD_ROOM_MM, Brain
+from mapping_stroke.dataset.simulate.appearance import Appearance, draw_appearance, paint_lesions
+from mapping_stroke.dataset.simulate.deformation import Deformation, displacement_of, draw_deformation, place_freely
+from mapping_stroke.dataset.simulate.grid import Grid, refine
+from mapping_stroke.dataset.simulate.head import Head, build_head, draw_head
 from mapping_stroke.dataset.simulate.intensity import Scanner, acquire
-from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, smooth_field, top_voxels, warp
+from mapping_stroke.dataset.simulate.view import Kind, View, cover, draw_view, limit
+from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, top_voxels, warp
+
+Around = Float32[Tensor, "a b c"]  # a brain's box, or that of its head
+
+STRIPPED = View("stripped")
+SPARED_MM = 2.0
+"""Of the room around a brain in its box so much is not needed where deformations are mild."""
 
 
 @dataclass(frozen=True)
@@ -25,38 +31,67 @@ class Look:
 
     Attributes:
         age: 0 young to 1 old.
+        ageing: What the years did.
         deformation: Its anatomy.
         appearance: Its lesions.
         scanner: Its contrast.
+        view: What the scan shows of the head.
+        head: What is around the brain; None where the scan shows nothing of it.
     """
 
     age: float
+    ageing: Ageing
     deformation: Deformation
     appearance: Appearance
     scanner: Scanner
+    view: View = STRIPPED
+    head: Head | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class SimulatedCase:
-    """A scan with a lesion, on the box of its brain.
+    """A scan with lesions, on the box of its brain, or a larger one for a whole head.
 
     Attributes:
-        scan: Stored intensities, 0 outside the brain.
-        mask: The lesions.
+        scan: Intensities, 0 or more, white matter about 1.
+        coverage: How much of each voxel the scan shows; it is 0 where `scan` means nothing.
+        mask: The lesions, as far as the scan shows them.
     """
 
-    scan: UInt8[Tensor, "x y z"]
+    scan: Volume
+    coverage: Volume
     mask: Region
 
 
 def draw_look(load_mm3: float, scanner: Scanner, strength: float, rng: np.random.Generator) -> Look:
-    """Draw a person: most are old."""
+    """Draw a person in MNI space, well stripped: most are old."""
     age = float(rng.beta(2.2, 1.6))
-    return Look(age, draw_deformation(age, load_mm3, strength, rng), draw_appearance(load_mm3, rng), scanner)
+    return Look(
+        age=age,
+        ageing=draw_ageing(age, rng),
+        deformation=draw_deformation(age, load_mm3, strength, rng),
+        appearance=draw_appearance(load_mm3, rng),
+        scanner=scanner,
+    )
+
+
+def draw_any_look(load_mm3: float, scanner: Scanner, kind: Kind, strength: float, rng: np.random.Generator) -> Look:
+    """Draw a person as scanned, in a space of its own and stripped in one way or another."""
+    age = float(rng.beta(2.2, 1.4))
+    deformation = draw_deformation(age, load_mm3, strength, rng)
+    return Look(
+        age=age,
+        ageing=draw_ageing(age, rng),
+        deformation=place_freely(deformation, rng) if rng.random() < 0.75 else deformation,
+        appearance=draw_appearance(load_mm3, rng),
+        scanner=scanner,
+        view=draw_view(kind, rng),
+        head=draw_head(age, rng) if kind in ("head", "too much") else None,
+    )
 
 
 def simulate_case(brain: Brain, lesions: Region, look: Look, rng: np.random.Generator) -> SimulatedCase:
-    """Paint, deform and scan.
+    """Age, paint, put into a head, deform and scan.
 
     Args:
         brain: A healthy brain.
@@ -65,22 +100,20 @@ def simulate_case(brain: Brain, lesions: Region, look: Look, rng: np.random.Gene
         rng: Source of textures, shapes and noise.
 
     Returns:
-        The case, its load within a few percent of the voxels of `lesions`.
+        The case, its load within a few percent of that of `lesions` times the change of the brain's volume.
     """
-    folds = (0.7 + 1.1 * look.age + 0.5 * smooth_field(brain.grid.shape, brain.vox(14), rng, brain.device)).clamp(
-        0.4, 3
-    )
-    folds = folds + 2.0 * blur(lesions.float(), brain.vox(3.0))
-    t1 = sharpen_folds(brain.t1, brain.csf, folds, (CSF_LEVEL, GREY_LEVEL))
-    t1 = paint_white_matter_of_age(t1, brain, look.age, rng)
+    t1 = age_brain(brain, lesions, look.ageing, rng)
     t1 = paint_lesions(t1, brain, lesions, look.appearance, rng)
-    displacement = displacement_of(brain, lesions, look.deformation, rng)
-    moved = warp(torch.stack([t1, brain.inside.float(), blur(lesions.float(), 0.7)]), displacement)
-    inside = moved[1] > 0.5
-    mask = settle_mask(moved[2], inside, int(lesions.sum()))
-    return SimulatedCase(
-        acquire(moved[0] / moved[1].clamp(min=0.5), inside, brain.grid.spacing_mm, look.scanner, rng), mask
-    )
+    t1, coverage, source = _surround(t1, brain, look, rng)
+    grid = source if source != brain.grid else _needed_grid(brain, look)
+    displacement = displacement_of(brain, lesions, look.deformation, rng, grid)
+    share = _widen(blur(lesions.float(), 0.7), brain.grid, source)
+    moved = warp(torch.stack([t1, coverage, share]), displacement, grid.corner_in(source))
+    load_vox = round(int(lesions.sum()) * look.deformation.volume_ratio)
+    mask = settle_mask(moved[2], moved[1] > 0.5, load_vox)
+    shown = torch.ones_like(moved[1]) if look.view.air else moved[1]
+    shown = limit(shown, grid, look.view)
+    return SimulatedCase(acquire(moved[0], grid.spacing_mm, look.scanner, rng), shown, mask & (shown > 0.5))
 
 
 def settle_mask(share: Volume, inside: Region, load_vox: int) -> Region:
@@ -93,3 +126,49 @@ def settle_mask(share: Volume, inside: Region, load_vox: int) -> Region:
     """
     surely, maybe = inside & (share > 0.7), inside & (share > (0.3 if load_vox > 300 else 0.02))
     return surely | top_voxels(share, maybe, load_vox) if int(surely.sum()) < load_vox else surely
+
+
+def _surround(t1: Volume, brain: Brain, look: Look, rng: np.random.Generator) -> tuple[Around, Around, Grid]:
+    """Put what is around the brain around it: intensities, how much is left of each voxel, and their grid."""
+    if look.head is None:
+        outside = torch.full_like(t1, CSF_LEVEL)
+        return torch.where(brain.inside, t1, outside), cover(brain, None, look.view, rng), brain.grid
+    grid = brain.grid if look.view.kind != "head" else head_grid(brain)
+    around_mm = refine(brain.around_mm, brain.around_grid, grid)
+    outside, skin_mm = build_head(around_mm, grid, look.head, rng)
+    inside = _widen(brain.inside.float(), brain.grid, grid)
+    whole = outside + inside * (_widen(t1, brain.grid, grid) - outside)
+    if look.view.kind != "head":
+        return whole, cover(brain, around_mm, look.view, rng), grid
+    body = torch.maximum((skin_mm + 0.5).clamp(0, 1), inside)
+    return whole * body, body, grid
+
+
+def _needed_grid(brain: Brain, look: Look) -> Grid:
+    """The part of the brain's grid that the new brain, smaller perhaps, lies in; all of it where sizes are MNI's."""
+    if look.deformation.turn_deg == (0.0, 0.0, 0.0):
+        return brain.grid
+    sides = []
+    for length, scale in zip(brain.grid.shape, look.deformation.scale, strict=True):
+        spared = max(int(0.5 * (1 - scale) * length + brain.vox(SPARED_MM)), 0)
+        sides.append(slice(spared, length - spared))
+    return brain.grid.crop((sides[0], sides[1], sides[2]))
+
+
+def head_grid(brain: Brain) -> Grid:
+    """The brain's grid with room for a head around it."""
+    before, after = ([round(length_mm / brain.grid.spacing_mm) for length_mm in room] for room in HEAD_ROOM_MM)
+    x, y, z = (n + low + high for n, low, high in zip(brain.grid.shape, before, after, strict=True))
+    spacing_mm = brain.grid.spacing_mm
+    a, b, c = (origin - low * spacing_mm for origin, low in zip(brain.grid.origin_mm, before, strict=True))
+    return Grid((x, y, z), spacing_mm, (a, b, c))
+
+
+def _widen(volume: Volume, source: Grid, target: Grid) -> Around:
+    """Put a volume into a larger grid with the same voxels, 0 around it."""
+    if source == target:
+        return volume
+    padding: list[int] = []
+    for low, length, total in reversed(list(zip(source.corner_in(target), source.shape, target.shape, strict=True))):
+        padding += [low, total - length - low]
+    return functional.pad(volume, padding)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from mapping_stroke.dataset.simulate.volume import Volume, look_up
+from mapping_stroke.dataset.simulate.volume import Volume, along_every_axis, look_up
 from mapping_stroke.image import Affine
 
 Box = tuple[slice, slice, slice]
@@ -41,6 +41,13 @@ class Grid:
         x, y, z = (axis.stop - axis.start for axis in box)
         moved = [origin + axis.start * self.spacing_mm for origin, axis in zip(self.origin_mm, box, strict=True)]
         return Grid((x, y, z), self.spacing_mm, (moved[0], moved[1], moved[2]))
+
+    def corner_in(self, other: "Grid") -> tuple[int, int, int]:
+        """Index in another grid with the same voxels of this grid's first voxel; may be negative."""
+        x, y, z = (
+            round((here - there) / self.spacing_mm) for here, there in zip(self.origin_mm, other.origin_mm, strict=True)
+        )
+        return x, y, z
 
     def axes_mm(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """Millimetre positions along each axis, shaped to broadcast over a volume."""
@@ -81,8 +88,7 @@ def resample(volume: Float32[Tensor, "a b c"], affine: Affine, grid: Grid) -> Vo
         The volume on `grid`, on the same device.
     """
     result = torch.zeros(grid.shape, device=volume.device)
-    to_grid = np.linalg.inv(grid.affine) @ affine
-    box = _reached(volume.shape, to_grid, grid.shape)
+    box = reached(volume.shape, affine, grid)
     if any(side.stop <= side.start for side in box):
         return result
     part = grid.crop(box)
@@ -91,6 +97,16 @@ def resample(volume: Float32[Tensor, "a b c"], affine: Affine, grid: Grid) -> Vo
     places = [float(row[0]) * x + float(row[1]) * y + float(row[2]) * z + float(row[3]) for row in to_source[:3]]
     result[box] = look_up(volume[None], places)[0]
     return result
+
+
+def refine(volume: Float32[Tensor, "a b c"], source: Grid, target: Grid) -> Volume:
+    """Bring a volume on one grid to another grid by linear interpolation, fast; its border is repeated beyond it."""
+    bases = []
+    for axis in range(3):
+        place = (target.axes_mm(volume.device)[axis].flatten() - source.origin_mm[axis]) / source.spacing_mm
+        knots = torch.arange(source.shape[axis], device=volume.device)
+        bases.append((1 - (place.clamp(0, source.shape[axis] - 1)[:, None] - knots).abs()).clamp(min=0))
+    return along_every_axis(volume, bases)
 
 
 def average(volume: Float32[Tensor, "a b c"], affine: Affine, grid: Grid) -> Volume:
@@ -105,7 +121,7 @@ def average(volume: Float32[Tensor, "a b c"], affine: Affine, grid: Grid) -> Vol
     if parts == 1:
         return resample(volume, affine, grid)
     result = torch.zeros(grid.shape, device=volume.device)
-    box = _reached(volume.shape, np.linalg.inv(grid.affine) @ affine, grid.shape)
+    box = reached(volume.shape, affine, grid)
     part, fine_mm = grid.crop(box), grid.spacing_mm / parts
     x, y, z = (length * parts for length in part.shape)
     a, b, c = (origin - (grid.spacing_mm - fine_mm) / 2 for origin in part.origin_mm)
@@ -114,10 +130,12 @@ def average(volume: Float32[Tensor, "a b c"], affine: Affine, grid: Grid) -> Vol
     return result
 
 
-def _reached(shape: Sequence[int], to_grid: Affine, limits: Sequence[int]) -> Box:
+def reached(shape: Sequence[int], affine: Affine, grid: Grid) -> Box:
+    """The part of a grid that a volume of this shape and affine reaches; a side may be empty."""
+    to_grid = np.linalg.inv(grid.affine) @ affine
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) + 1) - 1  # one voxel beyond: values fade to 0
     places = (to_grid @ np.c_[corners, np.ones(8)].T)[:3]
     low = np.maximum(np.floor(places.min(axis=1)).astype(int), 0)
-    high = np.minimum(np.ceil(places.max(axis=1)).astype(int) + 1, limits)
+    high = np.minimum(np.ceil(places.max(axis=1)).astype(int) + 1, grid.shape)
     x, y, z = (slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
     return x, y, z

@@ -1,14 +1,21 @@
 """What the scanner adds: contrast, resolution, bias field, noise."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL, GREY_LEVEL, WHITE_LEVEL
-from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, smooth_field, stretch, white_noise
+from mapping_stroke.dataset.simulate.volume import (
+    Volume,
+    along_every_axis,
+    gaussian_band,
+    smooth_field,
+    stretch,
+    white_noise,
+)
 
 WHITE_STORED = 160.0
 """Stored intensity of white matter without bias and noise."""
@@ -25,6 +32,13 @@ class Scanner:
         bias: Standard deviation of the logarithm of the bias field.
         noise: Standard deviation of the noise.
         blur_mm: Standard deviation of the point spread.
+        gamma: Power of all intensities.
+        bias_knots_mm: Distance of the knots of the bias field.
+        rician: Whether noise is that of a magnitude of two channels; otherwise Gaussian.
+        slice_axis: Axis across the slices.
+        slice_mm: Their thickness; slices no thicker than a voxel change nothing.
+        ringing: How sharply high frequencies are cut along one axis, 0 not at all to 1; edges ring.
+        ringing_axis: Which.
     """
 
     csf: float
@@ -32,10 +46,17 @@ class Scanner:
     bias: float
     noise: float
     blur_mm: float
+    gamma: float = 1.0
+    bias_knots_mm: float = 55.0
+    rician: bool = False
+    slice_axis: int = 2
+    slice_mm: float = 0.0
+    ringing: float = 0.0
+    ringing_axis: int = 1
 
 
 def draw_scanner(rng: np.random.Generator) -> Scanner:
-    """Draw the protocol of one site."""
+    """Draw the protocol of one site of a cohort: a good T1w scan of about 1 mm."""
     csf = float(rng.uniform(0.16, 0.32))
     return Scanner(
         csf=csf,
@@ -46,36 +67,100 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
     )
 
 
+def draw_any_scanner(rng: np.random.Generator) -> Scanner:
+    """Draw a protocol from all that are met, poor ones included."""
+    csf = float(rng.uniform(0.04, 0.42))
+    thick = rng.random() < 0.25
+    return Scanner(
+        csf=csf,
+        grey=float(rng.uniform(max(0.52, csf + 0.22), 0.84)),
+        bias=float(0.3 * rng.random() ** 2),
+        noise=float(0.09 * rng.random() ** 2),
+        blur_mm=float(rng.uniform(0.0, 1.2) if rng.random() < 0.8 else rng.uniform(1.0, 2.0)),
+        gamma=float(np.exp(rng.normal(0, 0.15))),
+        bias_knots_mm=float(rng.uniform(40, 90)),
+        rician=bool(rng.random() < 0.5),
+        slice_axis=int(rng.integers(3)),
+        slice_mm=float(rng.uniform(2.0, 6.0)) if thick else 0.0,
+        ringing=float(rng.uniform(0.3, 1.0)) if rng.random() < 0.12 else 0.0,
+        ringing_axis=int(rng.integers(3)),
+    )
+
+
 def vary_scanner(scanner: Scanner, rng: np.random.Generator) -> Scanner:
     """The same protocol on another day and another person."""
-    return Scanner(
+    return replace(
+        scanner,
         csf=scanner.csf + float(rng.uniform(-0.03, 0.03)),
         grey=scanner.grey + float(rng.uniform(-0.03, 0.03)),
         bias=scanner.bias * float(rng.uniform(0.7, 1.4)),
         noise=scanner.noise * float(rng.uniform(0.7, 1.4)),
-        blur_mm=scanner.blur_mm,
     )
 
 
-def acquire(
-    t1: Volume, inside: Region, spacing_mm: float, scanner: Scanner, rng: np.random.Generator
-) -> UInt8[Tensor, "x y z"]:
-    """Scan a brain.
+def acquire(t1: Volume, spacing_mm: float, scanner: Scanner, rng: np.random.Generator) -> Volume:
+    """Scan a head.
 
     Args:
-        t1: Intensities: CSF 0.25, grey 0.65, white 1.
-        inside: The brain; everything else becomes 0.
+        t1: Intensities: CSF 0.25, grey 0.65, white 1; air 0.
         spacing_mm: Edge of a voxel.
         scanner: The protocol.
         rng: Source of bias field and noise.
 
     Returns:
-        Intensities as they are stored: 0 outside, 1 to 255 inside.
+        Intensities, 0 or more, white matter about 1; air too is noisy.
     """
-    knots = (0.0, CSF_LEVEL, GREY_LEVEL, WHITE_LEVEL)
-    scan = blur(stretch(t1, knots, (0.0, scanner.csf, scanner.grey, 1.0)), scanner.blur_mm / spacing_mm)
-    bias = smooth_field(t1.shape, 55.0 / spacing_mm, rng, t1.device)
+    scan = stretch(t1, (0.0, CSF_LEVEL, GREY_LEVEL, WHITE_LEVEL), (0.0, scanner.csf, scanner.grey, 1.0))
+    if scanner.gamma != 1:
+        scan = scan.clamp(min=1e-4) ** scanner.gamma
+    scan = _resolve(scan, spacing_mm, scanner)
+    bias = smooth_field(t1.shape, scanner.bias_knots_mm / spacing_mm, rng, t1.device)
     scan = scan * torch.exp(scanner.bias * bias)
-    noise = white_noise(t1.shape, rng, t1.device)
-    scan = (scan + scanner.noise * noise).abs()
-    return (scan * WHITE_STORED).round().clamp(1, LARGEST_STORED).to(torch.uint8) * inside
+    noise = scanner.noise * white_noise(t1.shape, rng, t1.device)
+    if not scanner.rician:
+        return (scan + noise).abs()
+    other = scanner.noise * white_noise(t1.shape, rng, t1.device)
+    return torch.hypot(scan + noise, other)
+
+
+def store(scan: Volume, coverage: Volume) -> UInt8[Tensor, "x y z"]:
+    """Intensities as a cohort stores them: 1 to 255 where a voxel is covered by more than half, 0 elsewhere."""
+    return (scan * WHITE_STORED).round().clamp(1, LARGEST_STORED).to(torch.uint8) * (coverage > 0.5)
+
+
+def _resolve(scan: Volume, spacing_mm: float, scanner: Scanner) -> Volume:
+    """Blur by the point spread, thick slices and a cut of high frequencies: one matrix along each axis."""
+    bases = []
+    for axis, length in enumerate(scan.shape):
+        matrix = gaussian_band(length, scanner.blur_mm / spacing_mm) if scanner.blur_mm > 0.1 * spacing_mm else None
+        if axis == scanner.slice_axis and scanner.slice_mm > 1.2 * spacing_mm:
+            matrix = _slices(length, scanner.slice_mm / spacing_mm)
+        if axis == scanner.ringing_axis and scanner.ringing > 0:
+            sharp = _low_pass(length, 1 - 0.5 * scanner.ringing)
+            matrix = sharp if matrix is None else sharp @ matrix
+        bases.append(matrix)
+    if all(matrix is None for matrix in bases):
+        return scan
+    whole = [torch.eye(length) if m is None else m for length, m in zip(scan.shape, bases, strict=True)]
+    return along_every_axis(scan, [matrix.to(scan.device) for matrix in whole]).clamp(min=0)
+
+
+def _slices(length: int, slice_vox: float) -> Float32[Tensor, "length length"]:
+    """Average into slices of this thickness, then come back to the voxels by linear interpolation."""
+    count = max(round(length / slice_vox), 2)
+    centres = (torch.arange(count) + 0.5) * (length / count) - 0.5
+    index = torch.arange(length)
+    half = 0.5 * length / count
+    into = (half + 0.5 - (centres[:, None] - index).abs()).clamp(0, 1)
+    into = into / into.sum(dim=1, keepdim=True)
+    place = ((index + 0.5) * count / length - 0.5).clamp(0, count - 1)
+    back = (1 - (place[:, None] - torch.arange(count)).abs()).clamp(min=0)
+    return back @ into
+
+
+def _low_pass(length: int, kept: float) -> Float32[Tensor, "length length"]:
+    """Keep this share of the frequencies along an axis."""
+    spectrum: Tensor = torch.fft.rfft(torch.eye(length), dim=0)
+    spectrum[max(round(kept * len(spectrum)), 2) :] = 0
+    sharp: Tensor = torch.fft.irfft(spectrum, n=length, dim=0)
+    return sharp

@@ -9,7 +9,7 @@ from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from mapping_stroke.dataset.simulate.anatomy import Brain
-from mapping_stroke.dataset.simulate.grid import Grid, average, resample
+from mapping_stroke.dataset.simulate.grid import Grid, average, reached, resample
 from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, top_voxels
 from mapping_stroke.image import Affine, Image
 from mapping_stroke.lesions import bounding_box
@@ -89,7 +89,7 @@ def fit_masks(
     found = 0
     for mask in order:
         missing_mm3 = load_mm3 - found * brain.grid.spacing_mm**3
-        score = torch.maximum(score, _place(brain, mask, missing_mm3, rng))
+        _place(score, brain, mask, missing_mm3, rng)
         used.append(mask.name)
         found = int((allowed & (score > 0.5)).sum())
         if found >= ENOUGH * load_vox:
@@ -97,12 +97,17 @@ def fit_masks(
     return top_voxels(score, allowed & (score > 0.05), load_vox), used
 
 
-def _place(brain: Brain, mask: RealMask, target_mm3: float, rng: np.random.Generator) -> Volume:
-    """The mask on the brain's grid, scaled towards a volume, moved a little, softened so that it can be trimmed."""
+def _place(score: Volume, brain: Brain, mask: RealMask, target_mm3: float, rng: np.random.Generator) -> None:
+    """Add the mask, scaled towards a volume, moved a little, softened so that it can be trimmed."""
     scale = float(np.clip((target_mm3 / mask.volume_mm3) ** (1 / 3), SMALLEST_SCALE, LARGEST_SCALE))
-    placed = resample(mask.voxels.float() / 255, _vary(mask.centre_mm, scale, rng) @ mask.affine, brain.grid)
+    affine = _vary(mask.centre_mm, scale, rng) @ mask.affine
+    x, y, z = reached(mask.voxels.shape, affine, brain.grid)
+    if x.stop <= x.start or y.stop <= y.start or z.stop <= z.start:
+        return
     radius_mm = scale * (mask.volume_mm3 * 3 / (4 * np.pi)) ** (1 / 3)
-    return blur(placed, brain.vox(min(0.09 * radius_mm, 1.2)))
+    placed = resample(mask.voxels.float() / 255, affine, brain.grid.crop((x, y, z)))
+    soft = blur(placed, brain.vox(min(0.09 * radius_mm, 1.2)))
+    score[x, y, z] = torch.maximum(score[x, y, z], soft)
 
 
 def _vary(centre_mm: np.ndarray, scale: float, rng: np.random.Generator) -> Affine:

@@ -10,13 +10,17 @@ from torch import Tensor
 
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.simulate.anatomy import Brain
-from mapping_stroke.dataset.simulate.case import draw_look, simulate_case
-from mapping_stroke.dataset.simulate.intensity import draw_scanner
+from mapping_stroke.dataset.simulate.case import draw_any_look, simulate_case
+from mapping_stroke.dataset.simulate.intensity import draw_any_scanner
 from mapping_stroke.dataset.simulate.loads import atlas_load_mm3, split_load
 from mapping_stroke.dataset.simulate.real_masks import RealMask, fit_masks
 from mapping_stroke.dataset.simulate.shapes import draw_lesions
+from mapping_stroke.dataset.simulate.view import Kind
 from mapping_stroke.dataset.simulate.volume import Region, Volume, region_box
 
+KINDS: tuple[Kind, ...] = ("stripped", "too much", "too little", "head")
+DEFORMATION = 0.7
+"""How far anatomy is deformed, where 1 makes all people from one brain."""
 MASKS_LOOKED_AT = 12
 """Of so many random masks those nearest in size to the asked load are used."""
 
@@ -27,11 +31,13 @@ class Mix:
 
     Attributes:
         healthy: Without any lesion.
-        drawn: With lesions drawn at random rather than taken from real masks.
+        drawn: Of those with lesions: drawn at random rather than taken from real masks.
+        kinds: Shares of `KINDS`; their sum is 1.
     """
 
     healthy: float = 0.13
     drawn: float = 0.25
+    kinds: tuple[float, float, float, float] = (0.60, 0.10, 0.10, 0.20)
 
 
 DEFAULT_MIX = Mix()
@@ -83,9 +89,10 @@ def draw_case(bank: SimulationBank, rng: np.random.Generator) -> CaseArrays:
     host = bank.hosts[int(rng.integers(len(bank.hosts)))]
     load_mm3 = 0.0 if rng.random() < bank.mix.healthy else atlas_load_mm3(float(rng.random()))
     lesions = _place_lesions(bank, host, load_mm3, rng)
-    made = simulate_case(host.brain, lesions, draw_look(load_mm3, draw_scanner(rng), 0.5, rng), rng)
-    scan = made.scan.float()
-    return finish_case(case_id, scan, (scan > 0).float(), made.mask)
+    kind = KINDS[int(rng.choice(len(KINDS), p=bank.mix.kinds))]
+    look = draw_any_look(load_mm3, draw_any_scanner(rng), kind, DEFORMATION, rng)
+    made = simulate_case(host.brain, lesions, look, rng)
+    return finish_case(case_id, made.scan, made.coverage, made.mask)
 
 
 def finish_case(case_id: str, scan: Volume, coverage: Float32[Tensor, "x y z"], mask: Region) -> CaseArrays:

@@ -34,7 +34,7 @@ def smooth_field(shape: Sequence[int], knots_vox: float, rng: np.random.Generato
     bases = [_spline_basis(length, knots_vox) for length in shape]
     knots = rng.standard_normal([basis.shape[1] for basis in bases], dtype=np.float32)
     field = torch.from_numpy(knots / np.float32(SPLINE_STD**3)).to(device)
-    return _along_every_axis(field, [basis.to(device) for basis in bases])
+    return along_every_axis(field, [basis.to(device) for basis in bases])
 
 
 def white_noise(shape: Sequence[int], rng: np.random.Generator, device: torch.device) -> Volume:
@@ -47,7 +47,7 @@ def blur(volume: Volume, sigma_vox: float) -> Volume:
     """Smooth by a Gaussian; what lies outside the volume counts as 0. A sigma of 0 changes nothing."""
     if sigma_vox <= 0:
         return volume
-    return _along_every_axis(volume, [_gaussian_band(length, sigma_vox).to(volume.device) for length in volume.shape])
+    return along_every_axis(volume, [gaussian_band(length, sigma_vox).to(volume.device) for length in volume.shape])
 
 
 def gradient(volume: Volume) -> Displacement:
@@ -62,16 +62,24 @@ def enlarge(coarse: Float32[Tensor, "a b c"], shape: Sequence[int], stride: int)
         _linear_basis(length, stride, known).to(coarse.device)
         for length, known in zip(shape, coarse.shape, strict=True)
     ]
-    return _along_every_axis(coarse, bases)
+    return along_every_axis(coarse, bases)
 
 
-def warp(volumes: Float32[Tensor, "c x y z"], displacement: Displacement) -> Float32[Tensor, "c x y z"]:
-    """Look up every voxel at its own place plus `displacement`, trilinearly; 0 beyond the border."""
+def warp(
+    volumes: Float32[Tensor, "c a b d"], displacement: Displacement, corner: Sequence[int] = (0, 0, 0)
+) -> Float32[Tensor, "c x y z"]:
+    """Look up every voxel at its own place plus `displacement`, trilinearly; 0 beyond the border.
+
+    Args:
+        volumes: Where to look.
+        displacement: In voxels, for every voxel of the result.
+        corner: Where the first voxel of the result lies in `volumes`.
+    """
     here = [
-        torch.arange(length, device=volumes.device, dtype=torch.float32).view(
+        torch.arange(low, low + length, device=volumes.device, dtype=torch.float32).view(
             [-1 if a == axis else 1 for a in range(3)]
         )
-        for axis, length in enumerate(volumes.shape[1:])
+        for axis, (low, length) in enumerate(zip(corner, displacement.shape[1:], strict=True))
     ]
     return look_up(volumes, [place + shift for place, shift in zip(here, displacement, strict=True)])
 
@@ -143,13 +151,15 @@ def _extent(hit: Bool[np.ndarray, " n"], margin_vox: int) -> slice:
     return slice(max(int(where[0]) - margin_vox, 0), min(int(where[-1]) + 1 + margin_vox, len(hit)))
 
 
-def _along_every_axis(volume: Float32[Tensor, "a b c"], bases: Sequence[Tensor]) -> Volume:
+def along_every_axis(volume: Float32[Tensor, "a b c"], bases: Sequence[Tensor]) -> Volume:
+    """Multiply by one matrix (new length x old length) along each axis."""
     volume = torch.einsum("xyz,ax->ayz", volume, bases[0])
     volume = torch.einsum("xyz,by->xbz", volume, bases[1])
     return torch.einsum("xyz,cz->xyc", volume, bases[2]).contiguous()
 
 
-def _gaussian_band(length: int, sigma_vox: float) -> Float32[Tensor, "length length"]:
+def gaussian_band(length: int, sigma_vox: float) -> Float32[Tensor, "length length"]:
+    """The matrix that smooths along an axis of this length by a Gaussian."""
     index = torch.arange(length, dtype=torch.float64)
     reach = torch.arange(-length, length + 1, dtype=torch.float64)
     total = torch.exp(-0.5 * (reach / sigma_vox) ** 2).sum()

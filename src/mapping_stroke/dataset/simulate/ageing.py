@@ -1,0 +1,174 @@
+"""What years do to a brain that had no stroke: wide sulci and ventricles, pale white matter, widened vessel spaces.
+
+None of it is lesion. A network that has seen only young brains takes all of it for lesions.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL, GREY_LEVEL, Brain
+from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, smooth_field, white_noise
+
+FOCI = (
+    ("sylvian fissure", (44.0, -6.0, 4.0)),
+    ("temporal pole", (38.0, 12.0, -32.0)),
+    ("vertex", (22.0, -34.0, 60.0)),
+    ("frontal convexity", (28.0, 42.0, 36.0)),
+    ("parietal convexity", (40.0, -56.0, 44.0)),
+    ("occipital pole", (18.0, -92.0, 6.0)),
+    ("cisterna magna", (4.0, -72.0, -48.0)),
+    ("cerebellum", (30.0, -66.0, -38.0)),
+    ("midline", (3.0, 30.0, 40.0)),
+)
+"""Where CSF spaces are often wide in old people, on the right side, MNI."""
+CLOSED, OPENED = 0.5, 0.42
+"""A voxel becomes CSF where `near_csf` is above the first, less the second times the widening."""
+RIBBON = 0.14
+"""By this much less CSF around them voxels become cortex, so that wide sulci keep theirs."""
+
+
+@dataclass(frozen=True)
+class Ageing:
+    """How far a brain has aged.
+
+    Attributes:
+        folds: How much more CSF sulci show than they did; 1 changes nothing.
+        atrophy: How far sulci widen, 0 not at all to 1 very far.
+        foci: In how many places they widen more.
+        ventricles_mm: How far ventricles eat into the tissue beside them.
+        asymmetry: By which share more so on the right (below 0: on the left).
+        caps_mm: Thickness of pale caps and bands around ventricles.
+        confluent: Extent of pale patches in white matter, 0 none to 1 most of it.
+        punctate: Number of pale spots in white matter, 0 to 1.
+        pale_level: Intensity of pale white matter; grey is 0.65, white 1.
+        spaces: Number of widened vessel spaces, 0 to 1.
+        deep_grey: Change of the intensity of deep grey matter (iron brightens it).
+    """
+
+    folds: float
+    atrophy: float
+    foci: int
+    ventricles_mm: float
+    asymmetry: float
+    caps_mm: float
+    confluent: float
+    punctate: float
+    pale_level: float
+    spaces: float
+    deep_grey: float
+
+
+def draw_ageing(age: float, rng: np.random.Generator) -> Ageing:
+    """Draw what the years did: 0 young, nothing or little; 1 old, often much."""
+
+    def some(largest: float, power: float = 1.5) -> float:
+        return float(age * largest * rng.random() ** power)
+
+    return Ageing(
+        folds=float(0.7 + 1.1 * age),
+        atrophy=float(np.clip(age * rng.uniform(0.2, 1.2) - 0.15, 0, 1)),
+        foci=int(rng.poisson(1.6 * age)),
+        ventricles_mm=some(5.0, 1.2),
+        asymmetry=float(np.clip(0.2 * rng.standard_normal(), -0.6, 0.6)),
+        caps_mm=some(12.0),
+        confluent=some(1.0, 2.0),
+        punctate=some(1.0),
+        pale_level=float(rng.uniform(0.60, 0.86)),
+        spaces=some(1.0),
+        deep_grey=float(rng.uniform(-0.06, 0.18)),
+    )
+
+
+def age_brain(brain: Brain, lesions: Region, ageing: Ageing, rng: np.random.Generator) -> Volume:
+    """The brain's intensities after these years.
+
+    Args:
+        brain: As it was.
+        lesions: Sulci beside them widen too, for the tissue that is lost; may be empty.
+        ageing: How far.
+        rng: Source of what differs from place to place.
+    """
+    t1 = brain.t1
+    if ageing.deep_grey:
+        t1 = t1 + ageing.deep_grey * brain.grey * torch.sigmoid((brain.depth_mm - 26) / 3)
+    t1 = _whiten_less(t1, brain, ageing, rng)
+    t1 = _open_spaces(t1, brain, ageing, rng)
+    t1 = _widen_ventricles(t1, brain, ageing, rng)
+    return _widen_sulci(t1, brain, lesions, ageing, rng)
+
+
+def _draw_focus(brain: Brain, rng: np.random.Generator) -> Tensor:
+    """A smooth bump at one of the foci, its height the widening there."""
+    _, centre = FOCI[int(rng.integers(len(FOCI)))]
+    place = np.array(centre) * (1 if rng.random() < 0.5 else -1, 1, 1) + rng.normal(0, 6, 3)
+    radius_mm, height = rng.uniform(9, 24), rng.uniform(0.4, 1.1)
+    x, y, z = (
+        torch.exp(-0.5 * ((axis - float(middle)) / radius_mm) ** 2)
+        for axis, middle in zip(brain.grid.axes_mm(brain.device), place, strict=True)
+    )
+    return height * (x * y) * z
+
+
+def _widen_sulci(t1: Volume, brain: Brain, lesions: Region, ageing: Ageing, rng: np.random.Generator) -> Volume:
+    """Turn tissue beside CSF into CSF, and white matter beside that into cortex."""
+    uneven = smooth_field(brain.grid.shape, brain.vox(26), rng, brain.device)
+    lost = blur(lesions.float(), brain.vox(4.0)) if bool(lesions.any()) else torch.zeros_like(t1)
+    width = (ageing.atrophy * (0.75 + 0.35 * uneven) + 0.6 * lost).clamp(0, 1)
+    for _ in range(ageing.foci):
+        width = torch.maximum(width, _draw_focus(brain, rng))
+    opened = brain.near_csf - CLOSED + OPENED * width
+    gain = (ageing.folds + 0.5 * uneven + 2.0 * lost).clamp(0.4, 3)
+    csf = brain.csf
+    fluid = torch.maximum(csf * gain, torch.sigmoid(opened * 16) * (width * 3).clamp(0, 1)).clamp(0, 1)
+    cortex = torch.sigmoid((opened + RIBBON) * 22) * (width * 2).clamp(0, 1)
+    t1 = t1 - cortex * (t1 - GREY_LEVEL).clamp(min=0)
+    more = fluid - csf
+    return t1 - more.clamp(min=0) * (t1 - CSF_LEVEL).clamp(min=0) - more.clamp(max=0) * (GREY_LEVEL - t1).clamp(min=0)
+
+
+def _widen_ventricles(t1: Volume, brain: Brain, ageing: Ageing, rng: np.random.Generator) -> Volume:
+    if ageing.ventricles_mm < 0.3:
+        return t1
+    uneven = smooth_field(brain.grid.shape, brain.vox(30), rng, brain.device)
+    side = 1 + ageing.asymmetry * torch.tanh(brain.grid.axes_mm(brain.device)[0] / 8)
+    reach_mm = ageing.ventricles_mm * side * (1 + 0.35 * uneven).clamp(0.2, 2)
+    fluid = torch.sigmoid((reach_mm - brain.ventricle_mm) * 1.6) * brain.inside
+    return t1 - fluid * (t1 - CSF_LEVEL).clamp(min=0)
+
+
+def _whiten_less(t1: Volume, brain: Brain, ageing: Ageing, rng: np.random.Generator) -> Volume:
+    """Pale white matter: caps and bands along ventricles, confluent patches, spots."""
+    if max(ageing.caps_mm, ageing.confluent, ageing.punctate) < 0.02:
+        return t1
+    wall_mm = brain.ventricle_mm - ageing.ventricles_mm
+    patches = smooth_field(brain.grid.shape, brain.vox(7.0), rng, brain.device)
+    spots = torch.zeros_like(patches)
+    if ageing.punctate + ageing.confluent > 0.15:
+        spots = smooth_field(brain.grid.shape, max(brain.vox(3.2), 1.3), rng, brain.device)
+    caps = torch.sigmoid((ageing.caps_mm * (0.7 + 0.45 * patches) - wall_mm - 0.5) * 0.9)
+    near = torch.exp(-wall_mm.clamp(min=0) / 14)
+    wide = torch.sigmoid((0.8 * patches + 0.45 * spots + 2.2 * near - 3.4 + 2.2 * ageing.confluent) * 4)
+    dots = torch.sigmoid((spots + 0.3 * patches - 3.4 + 1.6 * ageing.punctate) * 6)
+    share = (caps + wide * min(4 * ageing.confluent, 1) + dots * min(4 * ageing.punctate, 1)).clamp(0, 1)
+    deep = (brain.depth_mm / 6).clamp(0, 1)
+    return t1 - share * brain.white * deep * (0.9 + 0.1 * spots) * (t1 - ageing.pale_level).clamp(min=0)
+
+
+def _open_spaces(t1: Volume, brain: Brain, ageing: Ageing, rng: np.random.Generator) -> Volume:
+    """Small fluid-filled spaces around vessels: below the putamen and in the white matter above the ventricles."""
+    if ageing.spaces < 0.05:
+        return t1
+    x, y, z = brain.grid.axes_mm(brain.device)
+    basal = torch.exp(-(((x.abs() - 22) / 9) ** 2 + ((y - 2) / 14) ** 2 + ((z + 4) / 8) ** 2))
+    above = torch.exp(-(((x.abs() - 24) / 14) ** 2 + ((y + 16) / 34) ** 2 + ((z - 36) / 14) ** 2))
+    often = ageing.spaces * (0.10 * basal + 0.05 * above * brain.white)
+    noise = white_noise(brain.grid.shape, rng, brain.device)
+    wide = brain.vox(1.3)
+    if wide > 1:  # as many millimetres on a fine grid
+        noise = blur(noise, 0.5 * wide)
+        noise = noise / noise.std().clamp(min=1e-6)
+    fluid = ((noise - 2.2 + 9 * often) * 2).clamp(0, 0.75) * (often > 0.004)
+    return t1 - fluid * (t1 - CSF_LEVEL).clamp(min=0)
