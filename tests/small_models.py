@@ -66,3 +66,26 @@ def change_json(path: Path, change: Callable[[Any], object]) -> None:
     values = json.loads(path.read_text())
     change(values)
     path.write_text(json.dumps(values))
+
+
+SEEING = {"preprocess": PreprocessSpec(3.0), "patch": (24, 24, 24)}
+"""How a member of `write_seeing_model` is fed: a phantom fits into its patch."""
+
+
+def dark_weights(member: BundleMember) -> Weights:
+    """Marks what is far darker than the rest of a phantom: lesions, and no noise; the fold shifts the level."""
+    weights = {name: np.zeros(shape, np.float32) for name, shape in parameter_shapes(PLAIN).items()}
+    for name in weights:
+        if name.endswith("norm.weight"):
+            weights[name][:] = 1
+    weights["encoder.stages.0.0.convs.0.conv.weight"][..., 1, 1, 1] = -1
+    weights["decoder.stages.0.convs.0.conv.weight"][0, 1, 1, 1, 1] = 1  # channel 0 comes from below
+    weights["decoder.seg_layers.0.weight"][1] = 1
+    weights["decoder.seg_layers.0.bias"][1] = -5 - member.card.fold
+    return weights
+
+
+def write_seeing_model(target: Path, folds: int = 2, **changes: Any) -> Bundle:
+    """A model that finds the lesions of phantoms."""
+    card = model_card(*(member_card("default", fold, **SEEING) for fold in range(folds)), **changes)
+    return open_bundle(write_bundle(target, card, dark_weights))

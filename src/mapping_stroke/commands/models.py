@@ -138,6 +138,71 @@ class Pack:
         return _tell(bundle.path)
 
 
+@dataclass(frozen=True)
+class Evaluate:
+    """Judge a model on labelled cases that it was not trained on, and on healthy scans: each member, each rule."""
+
+    model: Positional[str]
+    """As for `show`."""
+    cohort: Path
+    """Labelled cases in any layout that `mapping prepare` reads; the model must not have been trained on them."""
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """Folder for tables, page and picture. The same call again goes on where it stopped."""
+    healthy: tuple[Path, ...] = ()
+    """Healthy scans, or folders of them: all that is marked there is false."""
+    preset: Literal["fast", "balanced", "paper"] = "balanced"
+    """As for `mapping segment`."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `mps`."""
+    overwrite: bool = False
+    """Start anew where another model or other settings wrote into the output folder."""
+
+    def run(self) -> int:
+        """Judge every scan; one that fails does not stop the others."""
+        from mapping_stroke.experiment.judged_scans import JudgedData
+        from mapping_stroke.experiment.model_evaluation import EvaluateConfig, evaluate_model
+
+        config = EvaluateConfig(self.preset, self.device)
+        data = JudgedData(self.cohort, self.healthy)
+        failed = evaluate_model(self.model, data, self.output, config, overwrite=self.overwrite)
+        return 3 if failed else 0
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Fit the rule `mapping` of a model on labelled cases that it was not trained on, and write the model with it."""
+
+    model: Positional[str]
+    """As for `show`."""
+    cohort: Path
+    """Labelled cases in any layout that `mapping prepare` reads. The model must not have been trained on them: on cases
+    that it knows it is too sure, and the levels come out wrong."""
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """Model to write: one zip if the name ends with `.mapping`, otherwise a folder. The table of all rules is written
+    beside it."""
+    healthy: tuple[Path, ...] = ()
+    """Healthy scans, or folders of them: the mean volume that a rule marks there is ranked like a metric."""
+    preset: Literal["fast", "balanced", "paper"] = "balanced"
+    """As for `mapping segment`; the levels are fitted for it."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `mps`."""
+    keep_maps: bool = False
+    """Keep the predicted maps beside the model, for another fit; a few MB for each scan."""
+    overwrite: bool = False
+    """Replace a model that stands there."""
+
+    def run(self) -> int:
+        """Fit, show the table and write the model."""
+        from mapping_stroke.experiment.judged_scans import JudgedData
+        from mapping_stroke.experiment.model_evaluation import EvaluateConfig
+        from mapping_stroke.experiment.model_fit import fit_model
+
+        config = EvaluateConfig(self.preset, self.device)
+        data, flags = JudgedData(self.cohort, self.healthy), {"keep_maps": self.keep_maps, "overwrite": self.overwrite}
+        failed = fit_model(self.model, data, self.output, config, **flags)
+        return 3 if failed else 0
+
+
 Action = (
     Annotated[List, subcommand("list")]
     | Annotated[Show, subcommand("show")]
@@ -145,12 +210,14 @@ Action = (
     | Annotated[Import, subcommand("import")]
     | Annotated[Export, subcommand("export")]
     | Annotated[Pack, subcommand("pack")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Fit, subcommand("fit")]
 )
 
 
 @dataclass(frozen=True)
 class Models:
-    """List, show, check, pack, import and export models."""
+    """List, show, check, pack, import, export, evaluate and fit models."""
 
     action: Action
 

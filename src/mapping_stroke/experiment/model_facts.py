@@ -35,7 +35,7 @@ def describe_model(bundle: Bundle) -> list[str]:
         "SHA-256": bundle.sha256,
         "Average": AVERAGES[card.average],
         "Fast": COVERS[card.fast_cover],
-        "Post-processing": "; ".join(filter(None, [_describe_rule(card.postprocess), card.postprocess_origin])),
+        "Post-processing": "; ".join(filter(None, [describe_rule(card.postprocess), card.postprocess_origin])),
         "Description": card.description,
         "Training data": card.training_data,
         "Licence": card.licence,
@@ -66,7 +66,8 @@ def _millions(number: int) -> str:
     return f"{number / 1e6:.3g} M" if number >= 1e5 else f"{number / 1e6:.2g} M"
 
 
-def _describe_rule(rule: PostprocessConfig | None) -> str:
+def describe_rule(rule: PostprocessConfig | None) -> str:
+    """All settings of a rule in one line."""
     if rule is None:
         return "none of its own"
     small, large = rule.small, rule.large

@@ -1,0 +1,136 @@
+"""Judge a model on labelled cases and healthy scans it was not trained on, and write what came out."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mapping_stroke.console import counted, name_files, say, warn
+from mapping_stroke.errors import CaseError
+from mapping_stroke.evaluation.cohort_scores import CohortScores, JudgedCase
+from mapping_stroke.evaluation.false_positives import HealthyScan, Marked
+from mapping_stroke.evaluation.profiles import ATLAS2022
+from mapping_stroke.experiment.judged_scans import JudgedData, find_healthy, find_labelled
+from mapping_stroke.experiment.judging import Entry, Judge
+from mapping_stroke.files import write_csv, write_json, write_text
+from mapping_stroke.inference.engines import choose_engine
+from mapping_stroke.inference.segmentation import choose_rule, find_preset, make_ensemble
+from mapping_stroke.networks.bundle import open_bundle
+from mapping_stroke.report.model_page import Judgement, evaluation_page, evaluation_values
+from mapping_stroke.run_folder import claimed
+
+RULE_NAMES = ("none", "paper", "challenge", "mapping")
+LEDGER_FILE, SCORES_FILE, HEALTHY_FILE = "judged.json", "scores.csv", "healthy.csv"
+PAGE_FILE, VALUES_FILE, PICTURE_FILE = "evaluation.md", "evaluation.json", "evaluation.png"
+CONTENTS = (LEDGER_FILE, SCORES_FILE, HEALTHY_FILE, PAGE_FILE, VALUES_FILE, PICTURE_FILE)
+SCORE_COLUMNS = ("method", "case_id", "load_vox", "load_ml", *ATLAS2022.keys)
+HEALTHY_COLUMNS = ("method", "scan", "volume_mm3", "lesions")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How the members are computed."""
+
+    preset: str = "balanced"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        find_preset(self.preset)
+
+
+def evaluate_model(
+    model: str | Path,
+    data: JudgedData,
+    output: Path,
+    config: EvaluateConfig,
+    *,
+    overwrite: bool = False,
+) -> list[str]:
+    """Score each member alone and the ensemble with each rule, and write tables, a page and a picture.
+
+    Args:
+        model: See `open_bundle`.
+        data: Labelled cases that the model was not trained on, and healthy scans.
+        output: New folder, or one that the same call wrote: finished scans are not computed again.
+        config: Preset and device.
+        overwrite: Start anew where another model or other settings wrote there.
+
+    Returns:
+        The ids of cases and scans that could not be judged; why has been told.
+
+    Raises:
+        MappingError: There is no labelled case, model or device, the folder holds something else, or the only case
+            failed, or all did.
+    """
+    bundle = open_bundle(model)
+    cases, failed = find_labelled(data.cohort)
+    scans = find_healthy(data.healthy)
+    ensemble = make_ensemble(bundle, config.preset, choose_engine(config.device))
+    settings = {"preset": config.preset, "precision": ensemble.engine.precision, "cohort": str(data.cohort.resolve())}
+    identity = {"kind": "evaluate-model", "model_sha256": bundle.sha256, **settings}
+    with claimed(output, identity, CONTENTS, overwrite=overwrite):
+        judge = Judge(ensemble, {rule: choose_rule(bundle, rule) for rule in RULE_NAMES}, output / LEDGER_FILE)
+        used = f"{counted(len(ensemble.members), 'member')} on {ensemble.engine.description}"
+        say(f"Judging {counted(len(cases), 'labelled case')} and {counted(len(scans), 'healthy scan')} with {used}")
+        found, its_failed = judge.judge("labelled", cases)
+        marked, more_failed = judge.judge("healthy", scans)
+        failed += its_failed + more_failed
+        facts = {
+            **{"model": bundle.card.name, "model_sha256": bundle.sha256, "preset": config.preset},
+            **{"precision": ensemble.engine.precision, "cohort": data.cohort.resolve().name, "failed": failed},
+            "rules": {name: asdict(rule) for name, rule in judge.rules.items()},
+        }
+        _write(output, _judgement(judge, found, marked, facts))
+    if failed:
+        warn(
+            f"{counted(len(failed), 'scan')} failed and {'is' if len(failed) == 1 else 'are'} left out: "
+            f"{', '.join(failed)}"
+        )
+    return failed
+
+
+def _judgement(
+    judge: Judge, found: Mapping[str, Entry], marked: Mapping[str, Entry], facts: Mapping[str, object]
+) -> Judgement:
+    """The values behind all that is written; raises `CaseError` where no case could be judged."""
+    if not found:
+        raise CaseError("none of the labelled cases could be judged; mend those that are named above")
+    cases = tuple(
+        JudgedCase(name, entry["load_vox"], entry["load_ml"], _defined(entry["scores"]))
+        for name, entry in found.items()
+    )
+    healthy = tuple(
+        HealthyScan(name, {method: Marked(**values) for method, values in entry["marked"].items()})
+        for name, entry in marked.items()
+    )
+    return Judgement(CohortScores(cases, tuple(judge.methods)), healthy, judge.methods, tuple(judge.members), facts)
+
+
+def _defined(scores: Mapping[str, Mapping[str, float | None]]) -> dict[str, dict[str, float]]:
+    return {
+        method: {metric: math.nan if value is None else value for metric, value in values.items()}
+        for method, values in scores.items()
+    }
+
+
+def _write(output: Path, judgement: Judgement) -> None:
+    from mapping_stroke.report.model_picture import draw_evaluation
+
+    cases, healthy = judgement.scores.cases, judgement.healthy
+    rows = [
+        {"method": method, "case_id": case.case_id, "load_vox": case.load_vox, "load_ml": round(case.load_ml, 6)}
+        | {metric: "" if math.isnan(value) else value for metric, value in case.scores[method].items()}
+        for case in cases
+        for method in judgement.labels
+    ]
+    marks = [
+        {"method": method, "scan": scan.name, **asdict(scan.marked[method])}
+        for scan in healthy
+        for method in judgement.labels
+    ]
+    write_csv(output / SCORES_FILE, SCORE_COLUMNS, rows)
+    write_csv(output / HEALTHY_FILE, HEALTHY_COLUMNS, marks)
+    write_json(output / VALUES_FILE, evaluation_values(judgement))
+    write_text(output / PAGE_FILE, evaluation_page(judgement))
+    draw_evaluation(judgement, output / PICTURE_FILE)
+    name_files("Evaluation", *(output / name for name in CONTENTS if name != LEDGER_FILE))

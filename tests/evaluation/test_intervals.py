@@ -1,0 +1,38 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from mapping_stroke.evaluation.intervals import estimate_mean
+
+
+def test_the_interval_is_that_of_a_normal_mean_where_there_are_many_cases() -> None:
+    values = np.random.default_rng(1).normal(3, 2, 400)
+    found = estimate_mean(values)
+    assert (found.mean, found.std, found.cases) == (values.mean(), values.std(ddof=1), 400)
+    half = 1.96 * values.std() / math.sqrt(400)
+    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
+
+
+def test_cases_where_the_value_is_undefined_are_left_out_and_counted() -> None:
+    found = estimate_mean(np.array([1.0, np.nan, 3.0]))
+    assert (found.mean, found.cases, found.undefined) == (2.0, 3, 1)
+    assert 1 <= found.low <= 2 <= found.high <= 3
+
+
+@pytest.mark.parametrize(("values", "mean"), [([], math.nan), ([np.nan], math.nan), ([0.5, np.nan], 0.5)])
+def test_fewer_than_two_cases_have_no_interval(values: list[float], mean: float) -> None:
+    found = estimate_mean(np.array(values, np.float64))
+    assert found.mean == pytest.approx(mean, nan_ok=True)
+    assert all(map(math.isnan, (found.std, found.low, found.high)))
+
+
+@given(arrays(np.float64, st.integers(2, 12), elements=st.floats(0, 1)), st.floats(-3, 3))
+def test_an_interval_holds_the_mean_s_neighbourhood_and_moves_with_the_values(values: np.ndarray, shift: float) -> None:
+    found, moved = estimate_mean(values), estimate_mean(values + shift)
+    assert values.min() - 1e-9 <= found.low <= found.high <= values.max() + 1e-9
+    assert (moved.low, moved.high) == pytest.approx((found.low + shift, found.high + shift), abs=1e-9)
+    assert estimate_mean(values) == found

@@ -1,0 +1,83 @@
+"""The page of an evaluated model and the table of rules, on made-up scores."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mapping_stroke.evaluation.cohort_scores import CohortScores, JudgedCase
+from mapping_stroke.evaluation.false_positives import HealthyScan, Marked
+from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME, Row
+from mapping_stroke.report.model_page import Judgement, evaluation_page, evaluation_values
+from mapping_stroke.report.model_picture import draw_evaluation
+from mapping_stroke.report.rule_table import RuleRow, RuleTable, rule_page, rule_text, rule_values
+
+LABELS = {"a_fold_0": "a, fold 0", "b_fold_0": "b, fold 0", "ensemble-none": "ensemble, rule none"}
+LABELS |= {"ensemble-mapping": "ensemble, rule mapping"}
+FACTS = {"model": "small", "model_sha256": "0" * 64, "cohort": "held-out", "preset": "fast", "precision": "float32"}
+
+
+def values(dice: float, hd95_mm: float = 5.0) -> dict[str, float]:
+    others = {"volume_difference_vox": 10.0, "simple_lesion_count": 1.0, "lesion_f1": 0.5}
+    return {"dice": dice, **others, "hd95_mm": hd95_mm}
+
+
+def judgement(*, healthy: bool = True, loads_ml: tuple[float, ...] = (0.5, 0.8, 30.0)) -> Judgement:
+    dice = {"a_fold_0": 0.2, "b_fold_0": 0.4, "ensemble-none": 0.5, "ensemble-mapping": 0.6}
+    cases = tuple(
+        JudgedCase(f"c{i}", int(1000 * load), load, {m: values(each + i / 10) for m, each in dice.items()})
+        for i, load in enumerate(loads_ml)
+    )
+    scans = [HealthyScan(f"h{i}", {m: Marked(2000.0 * i, i) for m in LABELS}) for i in range(3)] if healthy else []
+    return Judgement(CohortScores(cases, tuple(LABELS)), scans, LABELS, ("a_fold_0", "b_fold_0"), FACTS)
+
+
+def test_the_page_compares_the_ensemble_with_its_best_member_and_groups_by_load() -> None:
+    page = evaluation_page(judgement())
+    assert "best member (b, fold 0)" in page
+    assert "Dice at P > 0.5 less that of its best member (b, fold 0), paired by case: +0.100 [+0.100, +0.100]" in page
+    assert "| below 1 mL | 2 | 0.450 [0.400, 0.500] | 0.550 [0.500, 0.600] | 0.650 [0.600, 0.700] |" in page
+    assert "| 20 to 100 mL | 1 | 0.600 | 0.700 | 0.800 |" in page
+    assert "5 to 20 mL" not in page
+    assert "| a, fold 0 | 0.300 ± 0.100 |" in page
+    assert "| ensemble, rule mapping | 2.00 | 4.00 | 2 | 2 | 1 | 1 | 1.0 |" in page
+    assert "Lowest Dice, ensemble, rule mapping: c0 (0.50 mL, Dice 0.60); c1" in page
+    assert "Most marked, ensemble, rule mapping: h2 (4.00 mL)" in page
+
+
+def test_the_values_are_plain_json() -> None:
+    found = json.loads(json.dumps(evaluation_values(judgement()), allow_nan=False))
+    assert found["scores"]["b_fold_0"]["dice"]["below 1 mL"]["cases"] == 2
+    assert found["scores"]["b_fold_0"]["dice"]["20 to 100 mL"]["low"] is None
+    assert found["ensemble_less_best_member"]["dice"]["mean"] == pytest.approx(0.1)
+    assert found["healthy"]["ensemble-none"]["over"] == {"0.3": 2, "1.0": 2, "3.0": 1}
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+@pytest.mark.parametrize("loads_ml", [(0.5, 0.8, 30.0), (0.0, 0.0), (3.0,)])
+def test_the_picture_is_drawn_whatever_there_is(healthy: bool, loads_ml: tuple[float, ...], tmp_path: Path) -> None:
+    draw_evaluation(judgement(healthy=healthy, loads_ml=loads_ml), tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 5000
+
+
+def rule_table(*, healthy: bool = True) -> RuleTable:
+    marked: list[Row] = [{FALSE_VOLUME: 1500.0}, {FALSE_VOLUME: 500.0}] if healthy else []
+    rows = {"none": (0.5, 0.6), "mapping, fitted": (0.6, 0.7)}
+    return RuleTable(tuple(RuleRow(label, (*map(values, dice), *marked)) for label, dice in rows.items()))
+
+
+def test_the_table_of_rules_ranks_them_and_tells_what_came_out() -> None:
+    table, rules = rule_table(), {"mapping, fitted": "grow; core 0.7"}
+    assert (table.cases, table.healthy) == (2, 2)
+    assert table.ranks(["none", "mapping, fitted"]).tolist() == pytest.approx([9.5 / 6, 8.5 / 6])
+    page = rule_page(table, {"model": "small", "stored": True}, rules)
+    assert "| none | 0.550 ± 0.071 | 10 ± 0 | 1.00 ± 0.00 | 0.500 ± 0.000 | 5.0 ± 0.0 | 1.00 ± 0.71 | 1.58 |" in page
+    assert "Outcome: the model brings the fitted rule.\n\n- mapping, fitted: grow; core 0.7\n" in page
+    assert "keeps its own" in rule_page(table, {"model": "small", "stored": False}, rules)
+    assert rule_text(table).splitlines()[0] == "Rules on 2 labelled cases and 2 healthy scans, the same maps"
+    found = json.loads(json.dumps(rule_values(table, {"stored": True}), allow_nan=False))
+    assert found["mean_rank"]["mapping, fitted"] == pytest.approx(8.5 / 6)
+
+
+def test_without_healthy_scans_the_table_has_no_column_for_them() -> None:
+    assert "Falsely" not in rule_text(rule_table(healthy=False))
