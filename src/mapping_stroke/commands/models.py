@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg, subcommand
 
+from mapping_stroke.commands.models_train import Train
 from mapping_stroke.experiment.model_labels import ModelLabels
 
 
@@ -127,14 +128,17 @@ class Pack:
     """Take the members of these schemes only."""
     folds: tuple[int, ...] = ()
     """Take the members of these folds only."""
+    half: bool = False
+    """Store weights in float16: half the bytes, and masks that differ hardly at all (`mapping bench agreement`)."""
     overwrite: bool = False
     """Replace a model that stands there."""
 
     def run(self) -> int:
         """Write the model."""
-        from mapping_stroke.experiment.models import pack_model
+        from mapping_stroke.experiment.models import Selection, pack_model
 
-        bundle = pack_model(self.model, self.output, self.labels, self.schemes, self.folds, overwrite=self.overwrite)
+        selection = Selection(self.schemes, self.folds, self.half)
+        bundle = pack_model(self.model, self.output, self.labels, selection, overwrite=self.overwrite)
         return _tell(bundle.path)
 
 
@@ -212,12 +216,13 @@ Action = (
     | Annotated[Pack, subcommand("pack")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Fit, subcommand("fit")]
+    | Annotated[Train, subcommand("train")]
 )
 
 
 @dataclass(frozen=True)
 class Models:
-    """List, show, check, pack, import, export, evaluate and fit models."""
+    """List, show, check, pack, import, export, train, evaluate and fit models."""
 
     action: Action
 

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+
+import numpy as np
 
 from mapping_stroke.console import say, track, warn
 from mapping_stroke.errors import BundleError
@@ -24,6 +26,24 @@ from mapping_stroke.networks.spec import Weights
 from mapping_stroke.postprocess import find_rule
 
 ReadWeights = Callable[[BundleMember], Weights]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of a model is packed.
+
+    Attributes:
+        schemes: Members of these schemes; empty for all.
+        folds: Members of these folds; empty for all.
+        half: Store weights in float16: half the bytes.
+    """
+
+    schemes: tuple[str, ...] = ()
+    folds: tuple[int, ...] = ()
+    half: bool = False
+
+
+EVERYTHING = Selection()
 
 
 def find_models(folders: Sequence[Path]) -> Iterator[Bundle]:
@@ -62,8 +82,7 @@ def pack_model(
     model: str | Path,
     target: Path,
     labels: ModelLabels,
-    schemes: Sequence[str] = (),
-    folds: Sequence[int] = (),
+    selection: Selection = EVERYTHING,
     *,
     overwrite: bool = False,
 ) -> Bundle:
@@ -73,17 +92,28 @@ def pack_model(
         model: See `open_bundle`.
         target: See `write_bundle`.
         labels: What to say about it.
-        schemes: Take the members of these schemes; empty for all.
-        folds: Take the members of these folds; empty for all.
+        selection: Which members, and how their weights are stored.
         overwrite: Replace a model that stands there.
 
     Raises:
         BundleError: There is no such model, scheme or fold, or what `write_bundle` raises.
     """
     bundle = open_bundle(model)
-    chosen = _choose(bundle, schemes, folds)
+    chosen = _choose(bundle, selection.schemes, selection.folds)
     card = relabel(replace(bundle.card, members=chosen), labels)
-    return write_with_progress(target, card, bundle.read_weights, overwrite=overwrite)
+    return write_with_progress(target, card, _reader(bundle, selection), overwrite=overwrite)
+
+
+def _reader(bundle: Bundle, selection: Selection) -> ReadWeights:
+    """Reads the weights of a model as they are to be stored; what is too large becomes infinite, which is refused."""
+    if not selection.half:
+        return bundle.read_weights
+
+    def read(member: BundleMember) -> Weights:
+        with np.errstate(over="ignore"):
+            return {name: value.astype(np.float16) for name, value in bundle.read_weights(member).items()}
+
+    return read
 
 
 def write_with_progress(target: Path, card: BundleCard, weights: ReadWeights, *, overwrite: bool) -> Bundle:

@@ -43,6 +43,8 @@ class Plan:
     variant: str = "paper"
     pseudo: dict[str, Any] = field(default_factory=dict)
     """Provenance of the pseudo-labels; empty without."""
+    simulation: dict[str, Any] = field(default_factory=dict)
+    """What cases are simulated from as they are drawn; empty where they are there."""
 
     @property
     def recipe(self) -> str:
@@ -173,5 +175,6 @@ def _card(plan: Plan, epochs: Sequence[Epoch], hardware: Hardware) -> MemberCard
             "training_cases": len(plan.training),
             "validation_dice": last,
             "pseudo_labels": plan.pseudo,
+            "simulation": plan.simulation,
         },
     )

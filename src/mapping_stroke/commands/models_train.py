@@ -1,0 +1,58 @@
+"""`mapping models train`."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from mapping_stroke.experiment.model_labels import ModelLabels
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a model on simulated strokes alone: lesions of real masks in healthy brains, a new one at every step.
+
+    Trains the paper's four schemes, self-training last; fits the post-processing rule on people and masks that were
+    held out, and judges the model on yet others. Ctrl-C, SIGTERM and SIGUSR1 save and end with status 75; the same
+    command goes on.
+    """
+
+    run_folder: Positional[Path]
+    """Folder to write: `model.mapping`, its scores in `evaluation/`, the members, and what they were made from."""
+    brains: Path | None = None
+    """Folder of healthy skull-stripped *_T1w.nii.gz in MNI space; without it the ICBM152 template alone."""
+    lesions: Path | None = None
+    """Folder of real lesion masks in MNI space, on any grid; without it lesions are drawn."""
+    rescans: tuple[str, ...] = ()
+    """People who are in --brains under two names, such as 1003=1023."""
+    labels: ModelLabels = field(default_factory=ModelLabels)
+    validation: int = 60
+    """Cases of held-out people and masks on which the rule is fitted."""
+    test: int = 120
+    """Cases of yet other people and masks by which the model is judged."""
+    size: Literal["full", "compact", "small", "tiny"] = "compact"
+    """Of networks and training."""
+    seed: int = 0
+    """Decides initial weights, cases and augmentation."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `mps`."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the convolutions; `auto` takes bfloat16 where the device has instructions for it."""
+    save_minutes: float = 10.0
+    """Longest time between two checkpoints; one is written at every epoch's end anyway."""
+
+    def run(self) -> int:
+        """Train what is missing."""
+        from mapping_stroke.experiment.make_model import HoldOut, make_model
+        from mapping_stroke.experiment.simulate import find_sources
+        from mapping_stroke.experiment.stopping import listening
+        from mapping_stroke.experiment.train_model import ModelConfig
+        from mapping_stroke.run_folder import RunFolder
+
+        sources = find_sources(self.lesions, self.brains, self.rescans, self.labels.training_data)
+        config = ModelConfig(self.size, self.seed, self.device, self.precision, save_minutes=self.save_minutes)
+        with listening() as stop:
+            held_out = HoldOut(self.validation, self.test)
+            failed = make_model(RunFolder(self.run_folder), sources, config, held_out, self.labels, stop)
+        return 3 if failed else 0

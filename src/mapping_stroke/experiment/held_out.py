@@ -1,0 +1,89 @@
+"""Simulated cases of people and masks that no training saw, as files: what a model is fitted on, and judged by."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from mapping_stroke.console import track
+from mapping_stroke.dataset.arrays import CaseArrays
+from mapping_stroke.dataset.simulate.parts import Part, parts_of_people
+from mapping_stroke.experiment.simulation_bank import load_bank
+from mapping_stroke.experiment.simulation_tables import Sources
+from mapping_stroke.image import write_image
+
+SPACING_MM = 1.0
+SEEDS: dict[Part, int] = {"validation": 3, "test": 4}
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which cases are held out.
+
+    Attributes:
+        part: `validation` or `test`: people and masks that are in no other part.
+        count: Cases; a larger number begins with the cases of a smaller one.
+        seed: Decides the cases.
+    """
+
+    part: Part
+    count: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Cases that no training saw.
+
+    Attributes:
+        cohort: Folder of scans and masks.
+        healthy: Real scans of the same people, without any lesion; none where the template is the only brain.
+    """
+
+    cohort: Path
+    healthy: tuple[Path, ...]
+
+
+def write_held_out(folder: Path, sources: Sources, request: Request, cache: Path, device: torch.device) -> HeldOut:
+    """Write the held-out cases of a part that are not there yet.
+
+    Args:
+        folder: Where `<part>-<number>_T1w.nii.gz` and `..._mask.nii.gz` are kept.
+        sources: Brains and masks.
+        request: Which cases.
+        cache: See `load_bank`.
+        device: What simulates.
+    """
+    part, seed = request.part, (request.seed, SEEDS[request.part])
+    missing = [number for number in range(request.count) if not _mask_of(folder, part, number).is_file()]
+    if missing:
+        bank = load_bank(sources, part, SPACING_MM, cache, device)
+        for number in track(missing, f"Simulating cases for {part}", len(missing)):
+            _write_case(folder, part, number, bank.draw(np.random.default_rng([*seed, number])))
+    brains = sources.brains
+    parts = {} if brains is None else parts_of_people(brains.people)
+    scans = {} if brains is None else brains.scans
+    return HeldOut(folder, tuple(path for name, path in scans.items() if parts[name] == part))
+
+
+def _write_case(folder: Path, part: Part, number: int, case: CaseArrays) -> None:
+    """The mask comes last, so a case that has one is complete."""
+    affine = np.diag([SPACING_MM] * 3 + [1.0])
+    affine[:3, 3] = [-SPACING_MM * (length - 1) / 2 for length in case.scan.shape]
+    mask = _mask_of(folder, part, number)
+    write_image(mask.with_name(mask.name.replace("_mask", "_T1w")), _stored(case), affine)
+    write_image(mask, case.mask.cpu().numpy().astype(bool), affine)
+
+
+def _stored(case: CaseArrays) -> UInt8[np.ndarray, "x y z"]:
+    """Intensities as a scanner stores them: 1 to 255 in what was scanned, 0 elsewhere."""
+    scores = case.scan.float().cpu().numpy()
+    inside = scores != 0
+    low, high = scores[inside].min(), scores[inside].max()
+    return np.where(inside, 1 + np.round(254 * (scores - low) / max(high - low, 1e-6)), 0).astype(np.uint8)
+
+
+def _mask_of(folder: Path, part: Part, number: int) -> Path:
+    return folder / f"{part}-{number:03d}_mask.nii.gz"

@@ -1,0 +1,82 @@
+"""A model from brains and masks up: train, hold out, pack, fit the rule, judge. Each step is done once."""
+
+from dataclasses import dataclass
+
+from mapping_stroke.console import say
+from mapping_stroke.errors import ConfigError
+from mapping_stroke.experiment.held_out import HeldOut, Request, write_held_out
+from mapping_stroke.experiment.judged_scans import JudgedData
+from mapping_stroke.experiment.model_evaluation import EvaluateConfig, evaluate_model
+from mapping_stroke.experiment.model_fit import fit_model
+from mapping_stroke.experiment.model_labels import ModelLabels
+from mapping_stroke.experiment.models import Selection, pack_model
+from mapping_stroke.experiment.simulation_tables import Sources
+from mapping_stroke.experiment.stopping import StopRequest
+from mapping_stroke.experiment.train_model import ModelConfig, sources_folder, train_model
+from mapping_stroke.inference.devices import choose_device
+from mapping_stroke.run_folder import RunFolder
+
+UNFITTED, FITTED, EVALUATION, HELD_OUT = "unfitted.mapping", "model.mapping", "evaluation", "held-out"
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """How many cases are held out.
+
+    Attributes:
+        validation: Cases on which the rule is fitted.
+        test: Cases by which the model is judged.
+    """
+
+    validation: int = 60
+    test: int = 120
+
+    def __post_init__(self) -> None:
+        if self.validation < 10 or self.test < 1:
+            raise ConfigError(
+                f"got --validation {self.validation} --test {self.test}, expected 10 or more to fit, 1 or more to judge"
+            )
+
+
+def make_model(
+    run: RunFolder, sources: Sources, config: ModelConfig, held_out: HoldOut, labels: ModelLabels, stop: StopRequest
+) -> list[str]:
+    """Train the members, pack them, fit the rule on held-out people and masks, and judge the model on yet others.
+
+    Args:
+        run: Where everything is kept; the model is `model.mapping`, its scores are in `evaluation/`.
+        sources: Brains and masks.
+        config: How members are trained.
+        held_out: How many cases.
+        labels: For the model's card.
+        stop: Asked whether to stop.
+
+    Returns:
+        The ids of cases that could not be judged.
+
+    Raises:
+        MappingError: See `train_model`, `fit_model`, `evaluate_model`.
+    """
+    train_model(run, sources, config, stop)
+    device, cache = choose_device(config.device), sources_folder(run)
+    say("\n[held-out cases]")
+    requests = (
+        Request("validation", held_out.validation, config.seed),
+        Request("test", held_out.test, config.seed),
+    )
+    validation, test = (
+        write_held_out(run.path / HELD_OUT / request.part, sources, request, cache, device) for request in requests
+    )
+    stop.check()
+    say("\n[fit]")
+    unfitted, fitted = run.path / UNFITTED, run.path / FITTED
+    pack_model(run.path, unfitted, labels, Selection(half=True), overwrite=True)
+    how = EvaluateConfig(device=config.device)
+    fit_model(unfitted, _judged(validation), fitted, how, overwrite=True)
+    stop.check()
+    say("\n[evaluate]")
+    return evaluate_model(fitted, _judged(test), run.path / EVALUATION, how, overwrite=True)
+
+
+def _judged(held_out: HeldOut) -> JudgedData:
+    return JudgedData(held_out.cohort, held_out.healthy)

@@ -1,0 +1,168 @@
+"""A model from nothing but brains and masks: all schemes, trained on strokes that are simulated as they are drawn."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mapping_stroke.console import name_files, say, track
+from mapping_stroke.dataset.arrays import CaseArrays
+from mapping_stroke.dataset.case_source import Cases, Mixture
+from mapping_stroke.dataset.simulate.parts import Part
+from mapping_stroke.dataset.simulate.stream import SimulationBank
+from mapping_stroke.errors import ConfigError
+from mapping_stroke.experiment.simulation_bank import load_bank
+from mapping_stroke.experiment.simulation_sources import fingerprint_files
+from mapping_stroke.experiment.simulation_tables import Sources
+from mapping_stroke.experiment.stopping import StopRequest
+from mapping_stroke.experiment.train_member import Plan, Saving, train_member
+from mapping_stroke.inference.devices import choose_device
+from mapping_stroke.inference.sliding_window import WindowConfig, plan_tiling, predict_map
+from mapping_stroke.inference.torch_engine import TorchEngine
+from mapping_stroke.networks.bundle import open_bundle
+from mapping_stroke.run_folder import RunFolder, claim_folder
+from mapping_stroke.training.engine import Hardware
+from mapping_stroke.training.pseudo_labels import best_scheme, make_pseudo_label
+from mapping_stroke.training.schemes import SCHEMES, find_size
+
+FOLD = 0
+"""There are no folds: other people and other masks are held out, see `dataset.simulate.parts`."""
+VALIDATION_CASES = 24
+VALIDATION_SEED, PSEUDO_SEED = 1, 2
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """How a model is trained.
+
+    Attributes:
+        size: Name of the size of networks and training.
+        seed: Decides weights, cases and augmentation.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        precision: Of the convolutions; see `Hardware`.
+        unlabelled: Simulated scans whose masks are thrown away and made up again by the best member, for self-training.
+        pseudo_share: How often self-training draws one of these instead of a new case.
+        save_minutes: Longest time between two checkpoints.
+    """
+
+    size: str = "compact"
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    unlabelled: int = 48
+    pseudo_share: float = 0.3
+    save_minutes: float = 10.0
+
+    def __post_init__(self) -> None:
+        find_size(self.size)
+        if self.unlabelled < 1 or not 0 < self.pseudo_share < 1:
+            raise ConfigError(
+                f"got {self.unlabelled} unlabelled scans with a share of {self.pseudo_share}, expected 1 or more, "
+                "and a share between 0 and 1"
+            )
+
+
+def train_model(run: RunFolder, sources: Sources, config: ModelConfig, stop: StopRequest) -> list[Path]:
+    """Train the four schemes, self-training last; what is trained is not trained again, what was begun goes on.
+
+    Args:
+        run: Where members and the bank of brains and masks are kept.
+        sources: Brains and masks; those of the training part are used, those of validation watch.
+        config: How.
+        stop: Asked between steps whether to stop.
+
+    Returns:
+        The members' folders.
+
+    Raises:
+        CaseError, ImageError: A source is missing or cannot be read.
+        RunFolderError: The folder holds something else, or members of other settings.
+        TrainingError: A loss is no longer a number.
+        Stopped: When asked to, with all saved.
+    """
+    size = find_size(config.size)
+    hardware = Hardware(choose_device(config.device), config.precision)
+    claim_folder(
+        run.path,
+        {"kind": "train-model", "model": _origin(sources), "size": size.name, "seed": config.seed},
+        (run.members.name,),
+    )
+    bank = _bank(run, sources, "training", config, hardware.device)
+    watching = _bank(run, sources, "validation", config, hardware.device)
+    validation = _draw_many(watching, VALIDATION_CASES, (config.seed, VALIDATION_SEED), "Cases to watch with")
+    folders: list[Path] = []
+    for number, scheme in enumerate(sorted(SCHEMES, key=lambda scheme: scheme.pseudo_labels), start=1):
+        stop.check()
+        say(f"Member {number} of {len(SCHEMES)}: {scheme.name}, size {size.name}, on {hardware.description}")
+        source: Cases = bank
+        pseudo: dict[str, Any] = {}
+        if scheme.pseudo_labels:
+            labelled, pseudo = _pseudo_cases(folders, bank, config, hardware.device)
+            source = Mixture(bank, labelled, config.pseudo_share)
+        plan = Plan(scheme, size, FOLD, config.seed, (), (), pseudo=pseudo, simulation=_origin(sources))
+        folder = run.member(scheme.name, FOLD)
+        train_member(folder, plan, (source, validation), hardware, Saving(config.save_minutes, stop), overwrite=False)
+        folders.append(folder)
+    name_files("Members", run.members)
+    return folders
+
+
+def _bank(run: RunFolder, sources: Sources, part: Part, config: ModelConfig, device: torch.device) -> SimulationBank:
+    spacing_mm = find_size(config.size).preprocess.spacing_mm
+    if isinstance(spacing_mm, tuple):
+        raise ConfigError(f"size {config.size}: simulated cases need voxels that are cubes, got {spacing_mm} mm")
+    return load_bank(sources, part, spacing_mm, sources_folder(run), device)
+
+
+def sources_folder(run: RunFolder) -> Path:
+    """Where brains and masks are kept as arrays."""
+    return run.path / "sources"
+
+
+def _origin(sources: Sources) -> dict[str, Any]:
+    """What cases are simulated from, for fingerprints and cards."""
+    brains, lesions = sources.brains, sources.lesions
+    return {
+        "brains": 0 if brains is None else len(brains.scans),
+        "brains_sha256": "" if brains is None else fingerprint_files(brains.folder, list(brains.scans.values())),
+        "masks": len(sources.masks),
+        "masks_sha256": "" if lesions is None else fingerprint_files(lesions, sources.masks),
+        "licence": sources.licence,
+    }
+
+
+def _draw_many(source: SimulationBank, count: int, seed: Sequence[int], what: str) -> list[CaseArrays]:
+    return [source.draw(np.random.default_rng([*seed, index])) for index in track(range(count), what, count)]
+
+
+def _pseudo_cases(
+    folders: Sequence[Path], bank: SimulationBank, config: ModelConfig, device: torch.device
+) -> tuple[list[CaseArrays], dict[str, Any]]:
+    """Simulated scans with the masks of the best member so far, and where these come from."""
+    made = {bundle.card.members[0].card.scheme: bundle for bundle in map(open_bundle, folders)}
+    dice = {name: float(bundle.card.members[0].card.training["validation_dice"]) for name, bundle in made.items()}
+    scheme = best_scheme(dice)
+    maker = made[scheme].card.members[0]
+    card = maker.card
+    network = TorchEngine(device).load(card.network, lambda: made[scheme].read_weights(maker))
+    window = WindowConfig()
+    labelled, confidence = [], {}
+    drawn = _draw_many(bank, config.unlabelled, (config.seed, PSEUDO_SEED), f"Scans that {scheme} labels")
+    for case in track(drawn, f"Pseudo-labels by {scheme}", len(drawn)):
+        voxels = case.scan.float().cpu().numpy()
+        tiling = plan_tiling(voxels, card.patch, card.network.window_steps, window)
+        label = make_pseudo_label(predict_map(network, voxels, tiling, window))
+        mask = torch.from_numpy(label.mask).to(device)
+        lesion_voxels = np.argwhere(label.mask).astype(np.int16)
+        labelled.append(CaseArrays(f"{case.case_id}_pseudo", case.scan, mask.to(torch.uint8), lesion_voxels))
+        confidence[case.case_id] = None if np.isnan(label.confidence) else round(label.confidence, 4)
+    provenance = {
+        "scheme": scheme,
+        "weights_sha256": maker.weights_sha256,
+        "validation_dice": dice,
+        "confidence": confidence,
+    }
+    return labelled, provenance
