@@ -1,7 +1,9 @@
 """Searching rules by mean rank, on made-up scores and on maps."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from hypothesis import given
@@ -120,3 +122,17 @@ def test_variants_are_the_rule_and_every_other_value() -> None:
     assert tried[0] == START
     assert [rule.smallest_mm3 for rule in tried] == list(SPACE["smallest_mm3"])
     assert sum(len(values) for values in SPACE.values()) < 100
+
+
+def test_the_reference_lists_the_values_that_are_tried() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "reference" / "postprocessing.md"
+    rows = re.findall(r"^\| `(\w+)`[^|]*\| (.*) \|$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    table = {setting: told for setting, told in rows if setting in SPACE}
+    assert table.keys() == SPACE.keys()
+    for setting, values in SPACE.items():
+        numbers = [float(number) for number in re.findall(r"[0-9.]+", table[setting])]
+        if setting in ("small", "large"):
+            assert numbers == [*dict.fromkeys(each.core for each in values), 0.3, 0.4, 0.5]
+            assert {each.edge for each in values} == {0.3, 0.4, 0.5}
+        else:
+            assert numbers[: len(values)] == list(map(float, values))  # then the unit's 3, of mm3

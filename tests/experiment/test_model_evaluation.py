@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from mapping_stroke.cli import main
+from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.evaluation.score import score
 from mapping_stroke.experiment import judging
+from mapping_stroke.experiment.judged_scans import JudgedScan
 from mapping_stroke.image import read_image, write_image
+from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.run_folder import MASK_SUFFIX
 from phantoms import AFFINE, phantom, write_phantoms
 from small_models import write_seeing_model
@@ -108,6 +111,22 @@ def test_what_is_judged_is_not_judged_again(
     write_image(data / "cohort" / "p1_lesion.nii.gz", phantom(2)[1], AFFINE)
     assert evaluate(data) == 0
     assert predicted[5:] == ["p1"]
+
+
+def test_an_interrupted_evaluation_goes_on(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predicted: list[str] = []
+    real = judging.read_judged
+
+    def read_two(case: FoundCase, ensemble: Ensemble) -> JudgedScan:
+        predicted.append(case.case_id)
+        if len(predicted) == 3:
+            raise KeyboardInterrupt
+        return real(case, ensemble)
+
+    monkeypatch.setattr(judging, "read_judged", read_two)
+    assert evaluate(data) == 1
+    assert evaluate(data) == 0
+    assert predicted == ["p0", "p1", "p2", "p2", "h0", "h1"]
 
 
 def test_another_model_starts_anew_and_only_when_told_to(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,4 +80,4 @@ def test_the_table_of_rules_ranks_them_and_tells_what_came_out() -> None:
 
 
 def test_without_healthy_scans_the_table_has_no_column_for_them() -> None:
-    assert "Falsely" not in rule_text(rule_table(healthy=False))
+    assert "Healthy (mL)" not in rule_text(rule_table(healthy=False))

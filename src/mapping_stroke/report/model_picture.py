@@ -26,8 +26,7 @@ def draw_evaluation(judgement: Judgement, path: Path) -> None:
     """
     figure = new_figure(9.6, 3.8)
     left, right = figure.subplots(1, 2, width_ratios=(2.1, 1))
-    heading = f"Dice by lesion load: {judgement.labels[FINAL]}"
-    plain_axes(left, heading, "lesion load of a case (mL, logarithmic)", "Dice")
+    plain_axes(left, "Dice by lesion load", "lesion load of a case (mL, logarithmic)", "Dice")
     _draw_cases(left, judgement.scores)
     plain_axes(right, f"{len(judgement.healthy)} healthy scans", "falsely marked (mL, logarithmic)", "")
     _draw_healthy(right, judgement)
@@ -52,7 +51,7 @@ def _draw_cases(axes: Axes, scores: CohortScores) -> None:
             if inside.sum() >= FEWEST:
                 axes.fill_between(ends, found.low, found.high, color=HUES[1], alpha=0.18, linewidth=0)
     axes.set_ylim(-0.03, 1.03)
-    side_note(axes, f"{seen.sum()} cases; bars: means, 95 % intervals")
+    side_note(axes, f"rule mapping, {seen.sum()} cases; bars: means, 95 % intervals")
 
 
 def _draw_healthy(axes: Axes, judgement: Judgement) -> None:

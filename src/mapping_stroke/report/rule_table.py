@@ -15,7 +15,8 @@ from mapping_stroke.report.tables import metric_head
 
 EXPLANATION = (
     "Mean ± standard deviation. Rank: the mean over all columns of the rules' places in each, 1 the best. A case with "
-    "lesions in which nothing is marked counts 100 mm in 95HD. The fitted rule is cross-fitted: the cases are dealt "
+    "lesions in which nothing is marked counts 100 mm in 95HD. Healthy: the volume "
+    "marked in healthy scans, all of it false. The fitted rule is cross-fitted: the cases are dealt "
     "into five parts by person, and each part is scored by the rule that was fitted on the others."
 )
 
@@ -105,7 +106,7 @@ def _heading(table: RuleTable) -> str:
 
 def _lines(table: RuleTable) -> list[list[str]]:
     heads = [metric_head(metric) for metric in ATLAS2022.metrics]
-    false = ["Falsely marked in healthy scans (mL) ↓"] if table.healthy else []
+    false = ["Healthy (mL) ↓"] if table.healthy else []
     labels = [row.label for row in table.rows]
     lines = [["Rule", *heads, *false, "Rank ↓"]]
     for label, rank in zip(labels, table.ranks(labels), strict=True):
