@@ -37,6 +37,11 @@ def warn(text: str) -> None:
     err.print(f"warning: {text}", markup=False, style="yellow")
 
 
+def be_quiet() -> None:
+    """Print nothing more from here on, in a process of which there are several that would say the same."""
+    out.quiet = err.quiet = True
+
+
 def name_files(what: str, *paths: Path) -> None:
     """End a piece of work by naming what it wrote."""
     for path in paths:

@@ -21,6 +21,25 @@ def test_less_than_one_job_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
     assert not (run / "train").exists()
 
 
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--devices", "2", "--jobs", "2"], "--jobs trains each fold on one device; leave out --jobs, or --devices"),
+        (["--devices", "2"], "several devices need a command line of their own: call `mapping train ... --devices N`"),
+        (["--devices", "3"], "has no equal shares for 3 processes; give fewer --devices, or --batch 3 (which trains"),
+        (["--nodes", "2", "--batch", "5"], "no equal shares for 2 processes; give fewer --devices, or --batch 6"),
+        (["--batch", "0"], "got --batch 0, expected 1 or more"),
+    ],
+)
+def test_devices_without_work_of_their_own_are_refused(
+    options: list[str], problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = prepared_run(tmp_path)
+    assert main(["train", str(run), "--size", "tiny", "--device", "cpu", *options]) == 2
+    assert problem in capsys.readouterr().err
+    assert not (run / "train").exists()
+
+
 @pytest.mark.slow
 def test_folds_trained_side_by_side_end_with_the_same_weights(tmp_path: Path) -> None:
     found = []

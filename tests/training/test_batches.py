@@ -1,9 +1,11 @@
 import numpy as np
+import pytest
 import torch
 
 from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.training.augment import DEFAULT, NONE
-from mapping_stroke.training.batches import Randomness, draw_batch
+from mapping_stroke.training.augment import DEFAULT, NONE, STRONG
+from mapping_stroke.training.batches import Randomness, Share, draw_batch
+from mapping_stroke.training.mixing import MIXINGS, Mixing
 
 CPU = torch.device("cpu")
 
@@ -51,3 +53,23 @@ def test_every_case_is_drawn() -> None:
     random = Randomness.from_seed((0,), CPU)
     seen = {name for _ in range(30) for name in draw_batch(cases, (4, 4, 4), 2, NONE, random).case_ids}
     assert seen == {"a", "bb", "ccc"}
+
+
+@pytest.mark.parametrize("mixing", MIXINGS.values(), ids=MIXINGS)
+@pytest.mark.parametrize("processes", [2, 4])
+def test_the_shares_of_a_batch_are_the_batch(processes: int, mixing: Mixing) -> None:
+    cases = [make_arrays(name) for name in ("a", "bb", "ccc")]
+    randoms = [Randomness.from_seed((3,), CPU) for _ in range(processes + 1)]
+    for _ in range(3):
+        whole = draw_batch(cases, (8, 8, 8), 4, STRONG, randoms[-1], mixing)
+        shares = [
+            draw_batch(cases, (8, 8, 8), Share(4, process, processes), STRONG, randoms[process], mixing)
+            for process in range(processes)
+        ]
+        assert torch.equal(torch.cat([share.scan for share in shares]), whole.scan)
+        assert torch.equal(torch.cat([share.target for share in shares]), whole.target)
+        assert sum((share.case_ids for share in shares), ()) == whole.case_ids
+        if whole.blend is not None:
+            blends = [share.blend for share in shares if share.blend is not None]
+            assert torch.equal(torch.cat([blend.target for blend in blends]), whole.blend.target)
+            assert {blend.share for blend in blends} == {whole.blend.share}

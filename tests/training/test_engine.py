@@ -1,3 +1,4 @@
+import lightning_fabric
 import pytest
 import torch
 
@@ -41,3 +42,34 @@ def test_convolutions_compute_in_the_precision_and_answers_are_float32(precision
 def test_a_precision_nobody_knows_is_refused() -> None:
     with pytest.raises(ConfigError, match="no precision 'half' to train in; expected auto, float32, bfloat16"):
         Hardware(CPU, "half")
+
+
+@pytest.mark.parametrize(
+    ("device", "devices", "nodes", "problem"),
+    [
+        ("cpu", 0, 1, "got --devices 0, expected 1 or more"),
+        ("cpu", 1, 0, "got --nodes 0, expected 1 or more"),
+        ("cuda", 3, 1, "got --devices 3, but this machine has 2 GPUs; give at most so many"),
+        ("cuda:1", 2, 1, "--device cuda:1 names one GPU; give --device cuda with --devices 2"),
+        ("mps", 2, 1, "several processes need CUDA GPUs or a processor, not mps; leave --devices out"),
+    ],
+)
+def test_devices_that_are_not_there_are_refused(
+    device: str, devices: int, nodes: int, problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ConfigError, match=problem):
+        Hardware(torch.device(device), devices=devices, nodes=nodes)
+
+
+def test_hardware_says_how_many_processes_compute() -> None:
+    assert Hardware(CPU, "float32", devices=2, nodes=3).description == "cpu (float32, 6 processes)"
+
+
+def test_processes_of_another_number_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def launch(_: object) -> None:
+        raise ValueError("does not match the world size (2)")
+
+    monkeypatch.setattr(lightning_fabric.Fabric, "launch", launch)
+    with pytest.raises(ConfigError, match=r"2 x 2 processes cannot train together: .* start as many as --nodes"):
+        start_engine(Hardware(CPU, "float32", devices=2, nodes=2))

@@ -112,7 +112,7 @@ def validate_on(kinds: tuple[str, ...], shift: float = 0) -> tuple[float, float]
     for number, kind in enumerate(kinds):
         scan = wave((2, 1, 5, 6, 7), 1.31 + 0.01 * number) + np.float32(shift)
         batch = make_batch(scan, make_target(kind, (5, 6, 7)))
-        epoch.add_validation(*loop.validate(_Contrary(), batch, LossConfig()), 0.0)
+        epoch.add_validation(*loop.validate(_Contrary(), batch, LossConfig(), start_engine(FLOAT32)), 0.0)
     record = epoch.sum_up(0, 0.01)
     return record.foreground_dice, record.validation_loss
 

@@ -109,3 +109,23 @@ def test_a_better_prediction_costs_less() -> None:
 def test_a_share_of_nothing_is_refused() -> None:
     with pytest.raises(ConfigError, match="topk_share is 0"):
         LossConfig(topk_share=0.0)
+
+
+@pytest.mark.parametrize("config", [DICE_CE, DICE_TOPK10, LossConfig(batch_dice=True)])
+def test_two_processes_with_the_same_patches_lose_what_one_with_both_loses(config: LossConfig) -> None:
+    logits = torch.randn(1, 2, 2, 3, 4, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    target = torch.zeros(1, 2, 3, 4, dtype=torch.long)
+    target[0, 0] = 1
+    whole = segmentation_loss(torch.cat([logits, logits]), torch.cat([target, target]), config)
+    part = segmentation_loss(logits, target, config, lambda values: torch.stack([values, values]))
+    assert part.item() == pytest.approx(whole.item(), abs=1e-6)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, logits)[0] for loss in (part, whole)))
+
+
+def test_equal_voxels_share_the_last_places_among_the_hardest() -> None:
+    logits = torch.zeros(1, 2, 1, 1, 20, requires_grad=True)
+    target = torch.zeros(1, 1, 1, 20, dtype=torch.long)
+    loss = topk_cross_entropy(logits, target, 0.1, lambda values: torch.stack([values, values]))
+    assert loss.item() == pytest.approx(math.log(2))
+    (slope,) = torch.autograd.grad(loss, logits)
+    assert slope[:, 1].sum().item() == pytest.approx(0.5)

@@ -10,7 +10,7 @@ from mapping_stroke.experiment.arrays import make_arrays
 from mapping_stroke.experiment.stopping import listening
 from mapping_stroke.experiment.train_member import Plan, Saving, train_member
 from mapping_stroke.files import write_json
-from mapping_stroke.training.engine import Hardware
+from mapping_stroke.training.engine import Engine, Hardware
 
 SAVE_MINUTES = 10.0
 
@@ -27,7 +27,7 @@ def train_ours(job: TrainingJob) -> None:
     cases = ([arrays[case_id] for case_id in training], [arrays[case_id] for case_id in validation])
     hardware = Hardware(torch.device(job.device), job.precision, job.compiled)
     with listening() as stop:
-        train_member(folder, plan, cases, hardware, Saving(SAVE_MINUTES, stop), overwrite=False)
+        train_member(folder, plan, cases, Engine.start(hardware), Saving(SAVE_MINUTES, stop), overwrite=False)
     if job.device == "cuda":
         kinds = {"allocated": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}
         write_json(job.memory_file, kinds)

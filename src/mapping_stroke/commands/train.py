@@ -37,6 +37,12 @@ class Train:
     compile: bool = False
     """Compile each network first: a minute or two at every start, then faster steps where the device computes in
     float32. Needs a C++ compiler on a CPU."""
+    devices: int = 1
+    """GPUs that train each member together, each its share of every batch; with `--device cpu`, processes."""
+    nodes: int = 1
+    """Machines that do so, each with `--devices`: start the command on all of them, with `torchrun` or `srun`."""
+    batch: int | None = None
+    """Patches of a step, on all devices together; the size's own (2) where left out, for which schemes are made."""
     jobs: int = 1
     """Folds trained at once, each in a process with its share of the CPU cores."""
     save_minutes: float = 10.0
@@ -67,6 +73,9 @@ class Train:
             self.compile,
             self.confidence_floor,
             self.save_minutes,
+            self.devices,
+            self.nodes,
+            self.batch,
         )
         trained = train_side_by_side(RunFolder(self.run_folder), config, self.jobs, overwrite=self.overwrite)
         return 3 if trained.failed else 0

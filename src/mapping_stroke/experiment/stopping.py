@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 from mapping_stroke.errors import Stopped
 
@@ -26,16 +27,20 @@ class StopRequest:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Let a request wait until `check`; elsewhere it ends the work at once. A second Ctrl-C never waits."""
-        self._held = True
+        before, self._held = self._held, True
         try:
             yield
         finally:
-            self._held = False
+            self._held = before
 
     def check(self) -> None:
         """Raise `Stopped` if this process was asked to stop."""
         if self.by:
-            raise Stopped(f"stopped by {self.by}, and all that was done is saved")
+            self.end()
+
+    def end(self) -> NoReturn:
+        """Raise `Stopped`, because this process was asked to stop, or one that it trains with."""
+        raise Stopped(f"stopped by {self.by or 'a signal to another process'}, and all that was done is saved")
 
     def hear(self, number: int, _: FrameType | None) -> None:
         """Take a signal."""

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -38,12 +39,14 @@ def train_side_by_side(run: RunFolder, config: TrainConfig, jobs: int, *, overwr
         What came of each member, also told to the user.
 
     Raises:
-        ConfigError: Less than one job. Otherwise as `train_run`.
+        ConfigError: Less than one job, or several on several devices. Otherwise as `train_run`.
         TrainingError: No member could be trained.
         Stopped: When asked to by a signal, with all saved.
     """
     if jobs < 1:
         raise ConfigError(f"got {jobs} jobs, expected 1 or more")
+    if config.devices * config.nodes > 1:
+        _require_one_command(jobs)
     wanted = folds_to_train(run, config)
     with listening() as stop:
         if jobs == 1 or len(wanted) == 1:
@@ -56,6 +59,14 @@ def train_side_by_side(run: RunFolder, config: TrainConfig, jobs: int, *, overwr
         warn(f"not trained: {name}: {why}")
     name_files("Members", run.members)
     return trained
+
+
+def _require_one_command(jobs: int) -> None:
+    """Refuse several devices where their processes, which repeat the command line, would do something else."""
+    if jobs > 1:
+        raise ConfigError("--jobs trains each fold on one device; leave out --jobs, or --devices and --nodes")
+    if not any(argument.startswith(("--devices", "--nodes")) for argument in sys.argv):
+        raise ConfigError("several devices need a command line of their own: call `mapping train ... --devices N`")
 
 
 def _train_in_jobs(

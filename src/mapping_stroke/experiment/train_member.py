@@ -3,9 +3,12 @@
 import shutil
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import lightning_fabric
 
 from mapping_stroke.console import say, warn
 from mapping_stroke.dataset.case_source import Cases
@@ -18,9 +21,10 @@ from mapping_stroke.files import fingerprint, read_object, write_json
 from mapping_stroke.networks.bundle import MemberCard, has_member
 from mapping_stroke.networks.member_folder import write_member
 from mapping_stroke.networks.unet import unet_weights
-from mapping_stroke.training.checkpoint import remove_checkpoints, resume_from, write_checkpoint
-from mapping_stroke.training.engine import Hardware, start_engine
+from mapping_stroke.training.checkpoint import bring_in_step, remove_checkpoints, resume_from, write_checkpoint
+from mapping_stroke.training.engine import Engine, Hardware
 from mapping_stroke.training.loop import TrainingState, start_training, train
+from mapping_stroke.training.processes import any_of, first_does
 from mapping_stroke.training.records import Epoch, Step
 from mapping_stroke.training.residency import bring_to
 from mapping_stroke.training.schemes import Scheme, Size, rows_of, seed_number
@@ -66,16 +70,16 @@ class Saving:
     stop: StopRequest
 
 
-def train_member(
-    folder: Path, plan: Plan, arrays: Arrays, hardware: Hardware, saving: Saving, *, overwrite: bool
-) -> None:
+def train_member(folder: Path, plan: Plan, arrays: Arrays, engine: Engine, saving: Saving, *, overwrite: bool) -> None:
     """Train a member, from where it was left; nothing is done where it is trained already.
+
+    Several processes call this together; the first of them reads, locks, writes and prints for all.
 
     Args:
         folder: The member's.
         plan: What is trained.
         arrays: The cases of the plan, training and validation.
-        hardware: What computes.
+        engine: What computes, launched.
         saving: When to write checkpoints; who asks to stop.
         overwrite: Train anew where a member of other settings stands.
 
@@ -84,41 +88,52 @@ def train_member(
         TrainingError: The loss is no number, all checkpoints are damaged, or another process trains this member.
         Stopped: Somebody asked to stop; a checkpoint has been written.
     """
-    with locked(folder.with_name(f".{folder.name}.lock"), plan.name):
-        _require_same_recipe(folder, plan, overwrite=overwrite)
-        if has_member(folder):
+    first = engine.fabric.is_global_zero
+    with ExitStack() as stack:
+
+        def begin() -> bool:
+            stack.enter_context(locked(folder.with_name(f".{folder.name}.lock"), plan.name))
+            _require_same_recipe(folder, plan, overwrite=overwrite)
+            return has_member(folder)
+
+        if first_does(begin, engine.fabric):
             say(f"{plan.name}: trained already")
         else:
-            _train_under_lock(folder, plan, arrays, hardware, saving)
-        remove_checkpoints(folder)
-        (folder / PROGRESS_FILE).unlink(missing_ok=True)
+            _train_under_lock(folder, plan, arrays, engine, saving)
+        if first:
+            remove_checkpoints(folder)
+            (folder / PROGRESS_FILE).unlink(missing_ok=True)
 
 
-def _train_under_lock(folder: Path, plan: Plan, arrays: Arrays, hardware: Hardware, saving: Saving) -> None:
-    device = hardware.device
-    state = start_training(plan.scheme, plan.size, (plan.seed, seed_number(plan.scheme), plan.fold), device)
+def _train_under_lock(folder: Path, plan: Plan, arrays: Arrays, engine: Engine, saving: Saving) -> None:
+    hardware, fabric = engine.hardware, engine.fabric
+    state = start_training(plan.scheme, plan.size, (plan.seed, seed_number(plan.scheme), plan.fold), fabric.device)
     steps = plan.size.steps_per_epoch + (plan.size.validation_steps if arrays[1] else 0)
     course = Course(plan.name, plan.size.epochs_of(plan.scheme), steps)
 
     def sign(said: State, why: str = "") -> None:
-        write_progress(folder, progress_of(course, state, said, why))
+        if fabric.is_global_zero:
+            write_progress(folder, progress_of(course, state, said, why))
 
     try:
-        _resume(folder, plan, state)
+        first_does(lambda: _resume(folder, plan, state), fabric)
+        bring_in_step(state, fabric)
         sign("running")
-        arrays = (bring_to(device, arrays[0]), bring_to(device, arrays[1]))
-        fabric = start_engine(hardware)
+        arrays = (bring_to(fabric.device, arrays[0]), bring_to(fabric.device, arrays[1]))
         events = train(state, plan.scheme, plan.size, arrays, fabric, compiled=hardware.compiled)
-        _keep(watched(events, folder, course, state), folder, state, plan.recipe, saving)
+        if fabric.is_global_zero:
+            events = watched(events, folder, course, state)
+        _keep(events, folder, state, plan.recipe, saving, fabric)
     except Stopped:
         sign("stopped")
         raise
     except TrainingError as error:
         sign("failed", str(error))
         raise
-    write_epochs(folder, state.epochs)
-    draw_curves(folder, plan.name, state.epochs)
-    write_member(folder, unet_weights(state.network), _card(plan, state.epochs, hardware))
+    if fabric.is_global_zero:
+        write_epochs(folder, state.epochs)
+        draw_curves(folder, plan.name, state.epochs)
+        write_member(folder, unet_weights(state.network), _card(plan, state.epochs, hardware))
 
 
 def _resume(folder: Path, plan: Plan, state: TrainingState) -> None:
@@ -130,16 +145,25 @@ def _resume(folder: Path, plan: Plan, state: TrainingState) -> None:
         say(f"{plan.name}: going on after epoch {len(state.epochs)}{within}")
 
 
-def _keep(events: Iterable[Step | Epoch], folder: Path, state: TrainingState, recipe: str, saving: Saving) -> None:
-    """Follow a training to its end, keeping its state as often as is asked for."""
+def _keep(
+    events: Iterable[Step | Epoch],
+    folder: Path,
+    state: TrainingState,
+    recipe: str,
+    saving: Saving,
+    fabric: lightning_fabric.Fabric,
+) -> None:
+    """Follow a training to its end, keeping its state as often as is asked for, in all processes at the same steps."""
     saved = time.monotonic()
     with saving.stop.held():
         for event in events:
-            due = time.monotonic() - saved >= 60 * saving.minutes
-            if isinstance(event, Epoch) or due or saving.stop.by:
-                write_checkpoint(folder, state, recipe)
+            late = fabric.is_global_zero and time.monotonic() - saved >= 60 * saving.minutes
+            due, stop = any_of((late, bool(saving.stop.by)), fabric)
+            if isinstance(event, Epoch) or due or stop:
+                first_does(lambda: write_checkpoint(folder, state, recipe), fabric)
                 saved = time.monotonic()
-            saving.stop.check()
+            if stop:
+                saving.stop.end()
 
 
 def _require_same_recipe(folder: Path, plan: Plan, *, overwrite: bool) -> None:

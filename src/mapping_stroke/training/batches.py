@@ -23,6 +23,27 @@ LESION_SHARE = 0.33
 """Of a batch's n patches, those from index round(n x 0.67) on are centred on a lesion voxel. Source: nnU-Net."""
 
 
+@dataclass(frozen=True)
+class Share:
+    """The patches of a batch that are one process's; all of them where it is alone.
+
+    Attributes:
+        batch: Patches of all processes together, a multiple of `processes`.
+        process: Which one, from 0.
+        processes: How many.
+    """
+
+    batch: int
+    process: int = 0
+    processes: int = 1
+
+    @property
+    def indices(self) -> range:
+        """Places in the batch."""
+        own = self.batch // self.processes
+        return range(own * self.process, own * (self.process + 1))
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Patches and their reference.
@@ -55,32 +76,56 @@ class Randomness:
         noise.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
         return cls(np.random.default_rng(sequence), noise)
 
+    def of_patch(self, seed: int) -> "Randomness":
+        """The generators of one patch. That of the noise is this one's, begun anew: none is made on a GPU."""
+        return Randomness(np.random.default_rng(seed), self.noise.manual_seed(seed))
+
 
 def draw_batch(
     cases: Cases,
     patch: Shape,
-    batch: int,
+    batch: int | Share,
     augmentation: Augmentation,
     random: Randomness,
     mixing: Mixing = NO_MIXING,
 ) -> Batch:
     """Draw patches of random cases, some centred on a lesion, each augmented on the device of `random.noise`.
 
+    Every patch has generators of its own, seeded from `random`: whichever process draws it, it comes out the same.
     Cases are carved before patches are cut, and patches blended when they are augmented.
+
+    Args:
+        cases: At least one.
+        patch: Its edges, voxels.
+        batch: How many patches, or one process's share of them.
+        augmentation: What is done to each patch.
+        random: Decides; left in the same state by every share.
+        mixing: What is mixed.
     """
-    first_on_lesion = round(batch * (1 - LESION_SHARE))
-    drawn = [draw_case(cases, random.numbers) for _ in range(batch)]
-    if mixing.carve_probability > 0:
-        drawn = [carve_into(case, cases, mixing.carve_probability, random.numbers) for case in drawn]
-    pairs = [
-        _draw_patch(case, patch, augmentation, random, on_lesion=index >= first_on_lesion)
-        for index, case in enumerate(drawn)
-    ]
+    share = batch if isinstance(batch, Share) else Share(batch)
+    first_on_lesion = round(share.batch * (1 - LESION_SHARE))
+    seeds = random.numbers.integers(2**63, size=share.batch)
+    indices = list(share.indices)
+    with_neighbour = mixing.blend_alpha > 0 and len(indices) < share.batch
+    if with_neighbour:
+        indices.insert(0, (indices[0] - 1) % share.batch)  # it is blended into the first one
+    pairs, case_ids = [], []
+    for index in indices:
+        of_patch = random.of_patch(int(seeds[index]))
+        case = _draw_case(cases, mixing, of_patch.numbers)
+        pairs.append(_draw_patch(case, patch, augmentation, of_patch, on_lesion=index >= first_on_lesion))
+        case_ids.append(case.case_id)
     scans, targets = zip(*pairs, strict=True)
     scan, target, blend = torch.stack(scans)[:, None], torch.stack(targets), None
     if mixing.blend_alpha > 0:
         scan, blend = blend_patches(scan, target, mixing.blend_alpha, random.numbers)
-    return Batch(scan, target, tuple(case.case_id for case in drawn), blend)
+    whole = Batch(scan, target, tuple(case_ids), blend)
+    return _without_first(whole) if with_neighbour else whole
+
+
+def _draw_case(cases: Cases, mixing: Mixing, rng: np.random.Generator) -> CaseArrays:
+    case = draw_case(cases, rng)
+    return carve_into(case, cases, mixing.carve_probability, rng) if mixing.carve_probability > 0 else case
 
 
 def _draw_patch(
@@ -95,3 +140,8 @@ def _draw_patch(
     scan = change_intensity(scan, augmentation, rng, random.noise)
     mirrored = [axis for axis in range(3) if rng.random() < augmentation.mirror_probability]
     return scan.flip(mirrored), target.flip(mirrored)
+
+
+def _without_first(batch: Batch) -> Batch:
+    blend = None if batch.blend is None else Blend(batch.blend.share, batch.blend.target[1:])
+    return Batch(batch.scan[1:], batch.target[1:], batch.case_ids[1:], blend)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mapping_stroke.training.losses import LogitsAnywhere, LossConfig, Target, deep_supervision_loss
+from mapping_stroke.training.losses import Gather, LogitsAnywhere, LossConfig, Target, deep_supervision_loss
 
 Scans = Float[Tensor, "n 1 x y z"]
 
@@ -42,14 +42,19 @@ def blend_patches(scans: Scans, target: Target, alpha: float, rng: np.random.Gen
 
 
 def batch_loss(
-    outputs: list[LogitsAnywhere], target: Target, blend: Blend | None, config: LossConfig
+    outputs: list[LogitsAnywhere],
+    target: Target,
+    blend: Blend | None,
+    config: LossConfig,
+    gather: Gather | None = None,
 ) -> Float[Tensor, ""]:
     """Loss against the patches' own reference and that of the patches mixed in, each with its share.
 
     The losses are mixed, not the references: cross-entropy comes out the same, and the Dice and top-k terms keep
     comparing with real masks. (The soft Dice of a blended reference is not best where the prediction equals it.)
     """
-    own = deep_supervision_loss(outputs, target, config)
+    own = deep_supervision_loss(outputs, target, config, gather)
     if blend is None:
         return own
-    return (1 - blend.share) * own + blend.share * deep_supervision_loss(outputs, blend.target, config)
+    other = deep_supervision_loss(outputs, blend.target, config, gather)
+    return (1 - blend.share) * own + blend.share * other

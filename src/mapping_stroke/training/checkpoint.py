@@ -12,6 +12,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import lightning_fabric
 import torch
 
 from mapping_stroke.errors import FileError, TrainingError
@@ -72,6 +73,18 @@ def resume_from(folder: Path, state: TrainingState, recipe: str) -> list[str]:
     if problems:
         raise TrainingError(f"{'; '.join(problems)}; delete {folder} to train this member anew")
     return problems
+
+
+def bring_in_step(state: TrainingState, fabric: lightning_fabric.Fabric) -> None:
+    """Bring the states of all processes to where that of the first one stands."""
+    if fabric.world_size == 1:
+        return
+    content = io.BytesIO()
+    if fabric.is_global_zero:
+        torch.save(_values_of(state, ""), content)
+    received = fabric.broadcast(content.getvalue())
+    if not fabric.is_global_zero:
+        _restore(state, torch.load(io.BytesIO(received), map_location="cpu", weights_only=True))
 
 
 def remove_checkpoints(folder: Path) -> None:

@@ -1,15 +1,20 @@
 """The engine under the loop: device, precision, processes."""
 
 import logging
+import warnings
 from dataclasses import dataclass
+from datetime import timedelta
 
 import lightning_fabric
 import torch
+from lightning_fabric.strategies import DDPStrategy
 
 from mapping_stroke.errors import ConfigError
 
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 """Of the convolutions, by our names and Fabric's; weights, optimiser and losses are float32 always."""
+LONGEST_WAIT = timedelta(hours=12)
+"""Of one process for another: the first may prepare scans and make pseudo-labels for all."""
 
 
 @dataclass(frozen=True)
@@ -20,15 +25,29 @@ class Hardware:
         device: Where network, patches and augmentation live.
         precision: `bfloat16`, `float32`, or `auto`: bfloat16 where the device has instructions for it.
         compiled: Compile the network: a minute at the start, and a C++ compiler (CPU) or Triton (CUDA) is needed.
+        devices: GPUs of each machine, each with a process of its own; on a processor, processes that share it.
+        nodes: Machines.
     """
 
     device: torch.device
     precision: str = "auto"
     compiled: bool = False
+    devices: int = 1
+    nodes: int = 1
 
     def __post_init__(self) -> None:
         if self.precision not in ("auto", *PRECISIONS):
             raise ConfigError(f"no precision {self.precision!r} to train in; expected auto, {', '.join(PRECISIONS)}")
+        for option, number in (("--devices", self.devices), ("--nodes", self.nodes)):
+            if number < 1:
+                raise ConfigError(f"got {option} {number}, expected 1 or more")
+        if self.processes > 1:
+            self._require_devices()
+
+    @property
+    def processes(self) -> int:
+        """All that train together, on all machines."""
+        return self.devices * self.nodes
 
     @property
     def computes_in(self) -> str:
@@ -41,16 +60,64 @@ class Hardware:
     @property
     def description(self) -> str:
         """What computes, in a few words."""
-        return f"{self.device} ({self.computes_in}{', compiled' if self.compiled else ''})"
+        many = f", {self.processes} processes" if self.processes > 1 else ""
+        return f"{self.device} ({self.computes_in}{', compiled' if self.compiled else ''}{many})"
+
+    def _require_devices(self) -> None:
+        """Refuse several processes where there is no device for each."""
+        if self.device.type not in ("cpu", "cuda"):
+            raise ConfigError(
+                f"several processes need CUDA GPUs or a processor, not {self.device}; leave --devices out"
+            )
+        if self.device.index is not None:
+            raise ConfigError(f"--device {self.device} names one GPU; give --device cuda with --devices {self.devices}")
+        there = torch.cuda.device_count() if self.device.type == "cuda" else self.devices
+        if self.devices > there:
+            raise ConfigError(f"got --devices {self.devices}, but this machine has {there} GPUs; give at most so many")
+
+
+@dataclass(frozen=True, eq=False)
+class Engine:
+    """Hardware, and what trains on it, launched once for all members of a command."""
+
+    hardware: Hardware
+    fabric: lightning_fabric.Fabric
+
+    @classmethod
+    def start(cls, hardware: Hardware) -> "Engine":
+        """Launch; raises as `start_engine` does."""
+        return cls(hardware, start_engine(hardware))
 
 
 def start_engine(hardware: Hardware) -> lightning_fabric.Fabric:
-    """A launched engine."""
+    """A launched engine.
+
+    With several processes on one machine the other ones are started here, by repeating the command line, unless
+    `torchrun` or `srun` has started all of them.
+
+    Raises:
+        ConfigError: Who started the processes started another number than `hardware` says, or they find no connection.
+    """
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision at every start
     accelerator = hardware.device.type if hardware.device.type in ("cuda", "mps") else "cpu"
     precision = PRECISIONS[hardware.computes_in]
-    fabric = lightning_fabric.Fabric(accelerator=accelerator, devices=1, precision=precision)
-    fabric.launch()
+    if hardware.processes == 1:
+        devices = [hardware.device.index or 0] if accelerator == "cuda" else 1
+        fabric = lightning_fabric.Fabric(accelerator=accelerator, devices=devices, precision=precision)
+        fabric.launch()
+        return fabric
+    # the coarsest output takes no part in the loss, so its weights are not used
+    strategy = DDPStrategy(find_unused_parameters=True, timeout=LONGEST_WAIT)
+    counts = {"devices": hardware.devices, "num_nodes": hardware.nodes}
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view")  # of 1x1x1 convolutions: all the same
+    try:
+        fabric = lightning_fabric.Fabric(accelerator=accelerator, strategy=strategy, precision=precision, **counts)
+        fabric.launch()
+    except (ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"{hardware.nodes} x {hardware.devices} processes cannot train together: {error}; start as many as "
+            "--nodes and --devices say"
+        ) from error
     return fabric
 
 

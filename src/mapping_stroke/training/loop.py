@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 import lightning_fabric
 import torch
@@ -16,6 +17,7 @@ from mapping_stroke.training.augment import NONE
 from mapping_stroke.training.batches import Batch, Randomness, draw_batch
 from mapping_stroke.training.blend import batch_loss
 from mapping_stroke.training.losses import LossConfig, deep_supervision_loss
+from mapping_stroke.training.processes import gather_from, of_all, share_of
 from mapping_stroke.training.records import Epoch, EpochSoFar, Step
 from mapping_stroke.training.schemes import Scheme, Size, augmentation_of, mixing_of
 
@@ -61,7 +63,8 @@ def train(
 ) -> Iterator[Step | Epoch]:
     """Train from where the state stands, within an epoch too, to the last epoch.
 
-    At every yield the state is whole: kept then, and read back, it goes on with the same numbers.
+    At every yield the state is whole: kept then, and read back, it goes on with the same numbers. Several processes
+    have the same state, and each computes its share of every batch: the gradients are those of the whole one.
 
     Args:
         state: From `start_training`, or read from a checkpoint; changed in place.
@@ -81,6 +84,7 @@ def train(
         raise TrainingError(f"scheme {scheme.name}: no training cases in the other folds; use more cases or folds")
     network, optimiser = fabric.setup(torch.compile(state.network) if compiled else state.network, state.optimiser)
     network.train()
+    share = share_of(size.batch, fabric)
     steps = size.steps_per_epoch + (size.validation_steps if cases[1] else 0)
     total = size.epochs_of(scheme)
     for number in range(len(state.epochs), total):
@@ -92,13 +96,13 @@ def train(
             start = time.monotonic()
             if len(so_far.losses) < size.steps_per_epoch:
                 batch = draw_batch(
-                    cases[0], size.patch, size.batch, augmentation_of(scheme), state.random, mixing_of(scheme)
+                    cases[0], size.patch, share, augmentation_of(scheme), state.random, mixing_of(scheme)
                 )
                 loss = _step(network, optimiser, batch, size.loss_of(scheme), fabric)
                 so_far.add_training(loss, time.monotonic() - start)
             else:
-                batch = draw_batch(cases[1], size.patch, size.batch, NONE, state.random)
-                validated = validate(network, batch, size.loss_of(scheme))
+                batch = draw_batch(cases[1], size.patch, share, NONE, state.random)
+                validated = validate(network, batch, size.loss_of(scheme), fabric)
                 so_far.add_validation(*validated, time.monotonic() - start)
             yield Step(number, so_far.steps_done, steps)
         state.epochs.append(so_far.sum_up(number, rate))
@@ -106,14 +110,16 @@ def train(
         yield state.epochs[-1]
 
 
-def validate(network: nn.Module, batch: Batch, loss_config: LossConfig) -> tuple[float, Int64[Tensor, " 3"]]:
-    """Loss of a batch, and its lesion voxels in both, predicted, and in the reference."""
+def validate(
+    network: nn.Module, batch: Batch, loss_config: LossConfig, fabric: lightning_fabric.Fabric
+) -> tuple[float, Int64[Tensor, " 3"]]:
+    """Loss of a batch, all processes' shares of it, and its lesion voxels in both, predicted, and in the reference."""
     with torch.no_grad():
         outputs = network(batch.scan)
-        loss = deep_supervision_loss(outputs, batch.target, loss_config)
+        loss = deep_supervision_loss(outputs, batch.target, loss_config, gather_from(fabric))
         predicted, reference = outputs[0][:, 1] > outputs[0][:, 0], batch.target == 1
         overlap = torch.stack([(predicted & reference).sum(), predicted.sum(), reference.sum()])
-    return float(loss), overlap.cpu()
+    return float(of_all(loss, fabric).mean()), of_all(overlap, fabric).sum(0).cpu()
 
 
 def _build_optimiser(network: nn.Module, size: Size) -> torch.optim.Optimizer:
@@ -135,11 +141,19 @@ def _step(
     loss_config: LossConfig,
     fabric: lightning_fabric.Fabric,
 ) -> Float[Tensor, ""]:
-    loss = batch_loss(network(batch.scan), batch.target, batch.blend, loss_config)
-    if not torch.isfinite(loss):
-        raise TrainingError(f"the loss is {loss.item()} on a batch of {', '.join(batch.case_ids)}; check these scans")
+    loss = batch_loss(network(batch.scan), batch.target, batch.blend, loss_config, gather_from(fabric))
+    losses = of_all(loss.detach(), fabric)
+    if not torch.isfinite(losses).all():
+        _refuse(losses, batch, fabric)
     optimiser.zero_grad(set_to_none=True)
     fabric.backward(loss)
     fabric.clip_gradients(network, optimiser, max_norm=LARGEST_GRADIENT_NORM)
     optimiser.step()
-    return loss.detach()
+    return losses.mean()
+
+
+def _refuse(losses: Float[Tensor, " w"], batch: Batch, fabric: lightning_fabric.Fabric) -> NoReturn:
+    """End the training in all processes, naming the cases of the first one whose loss is no number."""
+    process = int(torch.isfinite(losses).logical_not().nonzero()[0])
+    case_ids = fabric.broadcast(batch.case_ids, src=process)
+    raise TrainingError(f"the loss is {losses[process].item()} on a batch of {', '.join(case_ids)}; check these scans")
