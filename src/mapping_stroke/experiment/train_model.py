@@ -24,7 +24,7 @@ from mapping_stroke.inference.sliding_window import WindowConfig, plan_tiling, p
 from mapping_stroke.inference.torch_engine import TorchEngine
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.run_folder import RunFolder, claim_folder
-from mapping_stroke.training.engine import Hardware
+from mapping_stroke.training.engine import Engine, Hardware
 from mapping_stroke.training.pseudo_labels import best_scheme, make_pseudo_label
 from mapping_stroke.training.schemes import SCHEMES, find_size
 
@@ -85,6 +85,7 @@ def train_model(run: RunFolder, sources: Sources, config: ModelConfig, stop: Sto
     """
     size = find_size(config.size)
     hardware = Hardware(choose_device(config.device), config.precision)
+    engine = Engine.start(hardware)
     claim_folder(
         run.path,
         {"kind": "train-model", "model": _origin(sources), "size": size.name, "seed": config.seed},
@@ -104,7 +105,7 @@ def train_model(run: RunFolder, sources: Sources, config: ModelConfig, stop: Sto
             source = Mixture(bank, labelled, config.pseudo_share)
         plan = Plan(scheme, size, FOLD, config.seed, (), (), pseudo=pseudo, simulation=_origin(sources))
         folder = run.member(scheme.name, FOLD)
-        train_member(folder, plan, (source, validation), hardware, Saving(config.save_minutes, stop), overwrite=False)
+        train_member(folder, plan, (source, validation), engine, Saving(config.save_minutes, stop), overwrite=False)
         folders.append(folder)
     name_files("Members", run.members)
     return folders
