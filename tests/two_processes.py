@@ -26,7 +26,14 @@ from mapping_stroke.training.schemes import SCHEMES
 from phantoms import NANO, phantom
 
 CPU = torch.device("cpu")
-SIZE = replace(NANO, plain=NetworkSpec("plain", (4, 8, 8), (1, 1, 1)), batch=2, steps_per_epoch=2, validation_steps=2)
+SIZE = replace(
+    NANO,
+    plain=NetworkSpec("plain", (4, 8, 8), (1, 1, 1)),
+    residual=NetworkSpec("residual", (4, 8, 8), (1, 1, 1), 1, conv_bias=False),
+    batch=2,
+    steps_per_epoch=2,
+    validation_steps=2,
+)
 """Three resolutions: the coarsest takes no part in the loss."""
 CONFIGS = {
     "dice+ce": (LossConfig(), "none"),
@@ -49,7 +56,7 @@ CASES = [make_case(f"p{seed}", seed) for seed in range(3)]
 def answers(fabric: lightning_fabric.Fabric) -> dict[str, Any]:
     """All that is compared."""
     return {name: gradients(fabric, *config) for name, config in CONFIGS.items()} | {
-        "trained": trained(fabric),
+        "trained": [trained(fabric, scheme) for scheme in (1, 2)],
         "nan": loss_that_is_no_number(fabric),
         "any": any_of((fabric.global_rank == fabric.world_size - 1, False), fabric),
         "first": first_does(lambda: {"rank": fabric.global_rank}, fabric),
@@ -69,10 +76,10 @@ def gradients(fabric: lightning_fabric.Fabric, config: LossConfig, mixing: str) 
     return found | {"loss": of_all(loss.detach(), fabric).mean()}
 
 
-def trained(fabric: lightning_fabric.Fabric) -> tuple[torch.Tensor, list[float]]:
+def trained(fabric: lightning_fabric.Fabric, scheme: int) -> tuple[torch.Tensor, list[float]]:
     """Weights and records of a whole training with validation."""
-    state = start_training(SCHEMES[1], SIZE, (1,), CPU)
-    list(train(state, SCHEMES[1], SIZE, (CASES[:2], CASES[2:]), fabric))
+    state = start_training(SCHEMES[scheme], SIZE, (1,), CPU)
+    list(train(state, SCHEMES[scheme], SIZE, (CASES[:2], CASES[2:]), fabric))
     weights = torch.cat([p.detach().flatten() for p in state.network.parameters()])
     return weights, [v for e in state.epochs for v in (e.loss, e.foreground_dice, e.validation_loss)]
 

@@ -29,12 +29,15 @@ def test_two_processes_have_the_gradients_of_one(config: str, alone: Answers, bo
     assert largest > 0.1  # there is something to compare
 
 
-def test_two_processes_train_to_the_weights_and_records_of_one(alone: Answers, both: list[Answers]) -> None:
-    weights, records = alone["trained"]
+@pytest.mark.parametrize("scheme", [0, 1], ids=["dice-topk10", "residual"])
+def test_two_processes_train_to_the_weights_and_records_of_one(
+    scheme: int, alone: Answers, both: list[Answers]
+) -> None:
+    weights, records = alone["trained"][scheme]
     for answers in both:
-        torch.testing.assert_close(answers["trained"][0], weights, rtol=1e-5, atol=1e-5)
-        assert answers["trained"][1] == pytest.approx(records, abs=1e-5)
-    assert torch.equal(both[0]["trained"][0], both[1]["trained"][0])
+        torch.testing.assert_close(answers["trained"][scheme][0], weights, rtol=1e-5, atol=1e-5)
+        assert answers["trained"][scheme][1] == pytest.approx(records, abs=1e-5)
+    assert torch.equal(both[0]["trained"][scheme][0], both[1]["trained"][scheme][0])
 
 
 def test_a_loss_that_is_no_number_in_one_process_ends_both_and_names_its_cases(both: list[Answers]) -> None:

@@ -106,8 +106,7 @@ def start_engine(hardware: Hardware) -> lightning_fabric.Fabric:
         fabric = lightning_fabric.Fabric(accelerator=accelerator, devices=devices, precision=precision)
         fabric.launch()
         return fabric
-    # the coarsest output takes no part in the loss, so its weights are not used
-    strategy = DDPStrategy(find_unused_parameters=True, timeout=LONGEST_WAIT)
+    strategy = DDPStrategy(timeout=LONGEST_WAIT)
     counts = {"devices": hardware.devices, "num_nodes": hardware.nodes}
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view")  # of 1x1x1 convolutions: all the same
     try:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import lightning_fabric
 import torch
@@ -48,6 +48,7 @@ def start_training(scheme: Scheme, size: Size, seed: Sequence[int], device: torc
     """
     random = Randomness.from_seed(seed, device)
     network = build_unet(size.network(scheme), seed=int(random.numbers.integers(2**31))).to(device)
+    _freeze_coarsest_output(network)
     torch.nn.utils.convert_conv3d_weight_memory_format(network, torch.channels_last_3d)  # convolutions run faster
     return TrainingState(network, _build_optimiser(network, size), random)
 
@@ -120,6 +121,13 @@ def validate(
         predicted, reference = outputs[0][:, 1] > outputs[0][:, 0], batch.target == 1
         overlap = torch.stack([(predicted & reference).sum(), predicted.sum(), reference.sum()])
     return float(of_all(loss, fabric).mean()), of_all(overlap, fabric).sum(0).cpu()
+
+
+def _freeze_coarsest_output(network: nn.Module) -> None:
+    """It takes no part in the loss, so it never changes; several processes would wait for its gradient."""
+    decoder: Any = network.decoder
+    if len(decoder.seg_layers) > 1:
+        decoder.seg_layers[0].requires_grad_(requires_grad=False)
 
 
 def _build_optimiser(network: nn.Module, size: Size) -> torch.optim.Optimizer:
