@@ -21,13 +21,17 @@ FOCI = (
     ("occipital pole", (18.0, -92.0, 6.0)),
     ("cisterna magna", (4.0, -72.0, -48.0)),
     ("cerebellum", (30.0, -66.0, -38.0)),
-    ("midline", (3.0, 30.0, 40.0)),
+    ("insula", (38.0, 4.0, -2.0)),
 )
 """Where CSF spaces are often wide in old people, on the right side, MNI."""
 CLOSED, OPENED = 0.5, 0.42
 """A voxel becomes CSF where `near_csf` is above the first, less the second times the widening."""
-RIBBON = 0.14
-"""By this much less CSF around them voxels become cortex, so that wide sulci keep theirs."""
+LARGEST_REACH_MM = 8.0
+"""Ventricles eat no further into tissue, beside the deformation that widens them too."""
+LOWEST_OPENED = 0.14
+"""That level falls no further: 2 mm into an even surface."""
+RIBBON = 0.25
+"""From this share of that level on voxels become cortex, so that wide sulci keep theirs."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def draw_ageing(age: float, rng: np.random.Generator) -> Ageing:
         folds=float(0.7 + 1.1 * age),
         atrophy=float(np.clip(age * rng.uniform(0.2, 1.2) - 0.15, 0, 1)),
         foci=int(rng.poisson(1.6 * age)),
-        ventricles_mm=some(5.0, 1.2),
+        ventricles_mm=some(6.5, 1.3),
         asymmetry=float(np.clip(0.2 * rng.standard_normal(), -0.6, 0.6)),
         caps_mm=some(12.0),
         confluent=some(1.0, 2.0),
@@ -104,7 +108,7 @@ def _draw_focus(brain: Brain, rng: np.random.Generator) -> Tensor:
     """A smooth bump at one of the foci, its height the widening there."""
     _, centre = FOCI[int(rng.integers(len(FOCI)))]
     place = np.array(centre) * (1 if rng.random() < 0.5 else -1, 1, 1) + rng.normal(0, 6, 3)
-    radius_mm, height = rng.uniform(9, 24), rng.uniform(0.4, 1.1)
+    radius_mm, height = rng.uniform(9, 24), rng.uniform(0.5, 1.1)
     x, y, z = (
         torch.exp(-0.5 * ((axis - float(middle)) / radius_mm) ** 2)
         for axis, middle in zip(brain.grid.axes_mm(brain.device), place, strict=True)
@@ -116,17 +120,20 @@ def _widen_sulci(t1: Volume, brain: Brain, lesions: Region, ageing: Ageing, rng:
     """Turn tissue beside CSF into CSF, and white matter beside that into cortex."""
     uneven = smooth_field(brain.grid.shape, brain.vox(26), rng, brain.device)
     lost = blur(lesions.float(), brain.vox(4.0)) if bool(lesions.any()) else torch.zeros_like(t1)
-    width = (ageing.atrophy * (0.75 + 0.35 * uneven) + 0.6 * lost).clamp(0, 1)
+    width = (ageing.atrophy * (0.95 + 0.4 * uneven) + 0.6 * lost).clamp(0, 1.15)
     for _ in range(ageing.foci):
         width = torch.maximum(width, _draw_focus(brain, rng))
-    opened = brain.near_csf - CLOSED + OPENED * width
+    from_here = (CLOSED - OPENED * width).clamp(min=LOWEST_OPENED)
     gain = (ageing.folds + 0.5 * uneven + 2.0 * lost).clamp(0.4, 3)
     csf = brain.csf
-    fluid = torch.maximum(csf * gain, torch.sigmoid(opened * 16) * (width * 3).clamp(0, 1)).clamp(0, 1)
-    cortex = torch.sigmoid((opened + RIBBON) * 22) * (width * 2).clamp(0, 1)
+    fluid = torch.maximum(
+        csf * gain, ((brain.near_csf - from_here) * 8 + 0.5).clamp(0, 1) * (width * 3).clamp(0, 1)
+    ).clamp(0, 1)
+    cortex = ((brain.near_csf - RIBBON * from_here) * 30).clamp(0, 1) * (width * 2).clamp(0, 1)
     t1 = t1 - cortex * (t1 - GREY_LEVEL).clamp(min=0)
-    more = fluid - csf
-    return t1 - more.clamp(min=0) * (t1 - CSF_LEVEL).clamp(min=0) - more.clamp(max=0) * (GREY_LEVEL - t1).clamp(min=0)
+    more = (fluid - csf).clamp(min=0)
+    less = (csf - fluid).clamp(min=0) * (1 - csf)  # folds close, pools stay
+    return t1 - more * (t1 - CSF_LEVEL).clamp(min=0) + less * (GREY_LEVEL - t1).clamp(min=0)
 
 
 def _widen_ventricles(t1: Volume, brain: Brain, ageing: Ageing, rng: np.random.Generator) -> Volume:
@@ -134,7 +141,7 @@ def _widen_ventricles(t1: Volume, brain: Brain, ageing: Ageing, rng: np.random.G
         return t1
     uneven = smooth_field(brain.grid.shape, brain.vox(30), rng, brain.device)
     side = 1 + ageing.asymmetry * torch.tanh(brain.grid.axes_mm(brain.device)[0] / 8)
-    reach_mm = ageing.ventricles_mm * side * (1 + 0.35 * uneven).clamp(0.2, 2)
+    reach_mm = (ageing.ventricles_mm * side * (1 + 0.35 * uneven)).clamp(0, LARGEST_REACH_MM)
     fluid = torch.sigmoid((reach_mm - brain.ventricle_mm) * 1.6) * brain.inside
     return t1 - fluid * (t1 - CSF_LEVEL).clamp(min=0)
 
@@ -154,7 +161,7 @@ def _whiten_less(t1: Volume, brain: Brain, ageing: Ageing, rng: np.random.Genera
     dots = torch.sigmoid((spots + 0.3 * patches - 3.4 + 1.6 * ageing.punctate) * 6)
     share = (caps + wide * min(4 * ageing.confluent, 1) + dots * min(4 * ageing.punctate, 1)).clamp(0, 1)
     deep = (brain.depth_mm / 6).clamp(0, 1)
-    return t1 - share * brain.white * deep * (0.9 + 0.1 * spots) * (t1 - ageing.pale_level).clamp(min=0)
+    return t1 - share * brain.white * deep * (0.9 + 0.1 * spots).clamp(max=1) * (t1 - ageing.pale_level).clamp(min=0)
 
 
 def _open_spaces(t1: Volume, brain: Brain, ageing: Ageing, rng: np.random.Generator) -> Volume:

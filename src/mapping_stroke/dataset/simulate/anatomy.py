@@ -12,7 +12,7 @@ from torch import Tensor
 from mapping_stroke.dataset.simulate.grid import Box, Grid
 from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, enlarge, stretch
 from mapping_stroke.errors import ImageError
-from mapping_stroke.lesions import bounding_box
+from mapping_stroke.lesions import FULLY_CONNECTED, bounding_box
 
 CSF_LEVEL, GREY_LEVEL, WHITE_LEVEL = 0.25, 0.65, 1.0
 """Intensities of the tissues inside the simulation; a scanner's own contrast is applied at the end."""
@@ -25,6 +25,8 @@ CENTRAL_DEPTH_MM, CENTRAL_HALF_WIDTH_MM = 25.0, 40.0
 
 VENTRICLE_STEP_MM, FAR_MM = 2.0, 60.0
 """Distances to ventricles are measured this finely and this far."""
+SMALLEST_VENTRICLE_MM3 = 600.0
+"""Smaller pieces of CSF are not taken for ventricles."""
 NEAR_CSF_MM = 2.0
 """Standard deviation of the neighbourhood in which `near_csf` is measured."""
 AROUND_STEP_MM, CLOSING_MM = 4.0, 8.0
@@ -125,7 +127,7 @@ def build_brain(t1: Volume, tissues: Float32[Tensor, "2 x y z"] | None, grid: Gr
         inside=inside,
         ventricles=ventricles,
         depth_mm=depth_mm,
-        ventricle_mm=_distance_mm(ventricles & _where_ventricles_are(grid, t1.device), grid, VENTRICLE_STEP_MM),
+        ventricle_mm=_distance_mm(_surely_ventricles(ventricles, grid), grid, VENTRICLE_STEP_MM),
         near_csf=blur((1 - grey - white).clamp(0, 1), NEAR_CSF_MM / grid.spacing_mm),
         around_mm=around_mm,
         around_grid=around_grid,
@@ -189,14 +191,19 @@ def _depth_mm(inside: Region, grid: Grid) -> Volume:
     return blur(fine, 1.0) * inside
 
 
-def _where_ventricles_are(grid: Grid, device: torch.device) -> Region:
-    """Leaves out the deep sulci and cisterns that are as central as ventricles, by their places in MNI space."""
-    x, y, z = grid.axes_mm(device)
+def _surely_ventricles(ventricles: Region, grid: Grid) -> Region:
+    """Leave out deep sulci and cisterns, which are as central as ventricles: by place in MNI space, and by size."""
+    x, y, z = grid.axes_mm(ventricles.device)
     x = x.abs()
-    lateral = (x > 2) & (x < 30) & (y < 38) & (z > -4) & (z < 34) & ((y > -34) | (x > 11)) & ((y > -56) | (x > 16))
-    third = (x < 7) & (y > -30) & (y < 10) & (z > -10) & (z < 14)
-    temporal = (x > 22) & (x < 40) & (y > -48) & (y < -6) & (z > -24) & (z < 2)
-    return lateral | third | temporal
+    body = (x > 2) & (x < 24) & (y > -36) & (y < 38) & (z > -2) & (z < 32 - 0.6 * y.clamp(min=0))
+    atrium = (x > 14) & (x < 36) & (y > -56) & (y <= -30) & (z > -6) & (z < 26)
+    third = (x < 6) & (y > -28) & (y < 8) & (z > -8) & (z < 12)
+    found = (ventricles & (body | atrium | third)).cpu().numpy()
+    labels, count = ndimage.label(found, FULLY_CONNECTED)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    large = sizes * grid.spacing_mm**3 >= SMALLEST_VENTRICLE_MM3
+    return torch.from_numpy(large[labels]).to(ventricles.device)
 
 
 def _distance_mm(region: Region, grid: Grid, step_mm: float) -> Volume:

@@ -47,7 +47,7 @@ def draw_appearance(load_mm3: float, rng: np.random.Generator) -> Appearance:
     kinds: tuple[Literal["cavity", "mixed", "gliotic"], ...] = ("cavity", "mixed", "gliotic")
     radius_mm = (load_mm3 * 3 / (4 * np.pi)) ** (1 / 3)
     return Appearance(
-        kind=kinds[int(rng.choice(3, p=(0.55, 0.33, 0.12) if 1_000 < load_mm3 < 10_000 else (0.65, 0.35, 0.0)))],
+        kind=kinds[int(rng.choice(3, p=(0.48, 0.36, 0.16)))],
         rim_mm=float(min(rng.uniform(0.8, 3.2), 0.35 * radius_mm)),
         rim_level=float(rng.uniform(0.42, 0.6)),
         remnant=float(rng.uniform(0.1, 0.45)),

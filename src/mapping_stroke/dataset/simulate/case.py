@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mapping_stroke.dataset.simulate.ageing import Ageing, age_brain, draw_ageing
-from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL, HEAD_ROOM_MM, Brain
+from mapping_stroke.dataset.simulate.anatomy import HEAD_ROOM_MM, Brain
 from mapping_stroke.dataset.simulate.appearance import Appearance, draw_appearance, paint_lesions
 from mapping_stroke.dataset.simulate.deformation import Deformation, displacement_of, draw_deformation, place_freely
 from mapping_stroke.dataset.simulate.grid import Grid, refine
@@ -76,8 +76,8 @@ def draw_look(load_mm3: float, scanner: Scanner, strength: float, rng: np.random
 
 
 def draw_any_look(load_mm3: float, scanner: Scanner, kind: Kind, strength: float, rng: np.random.Generator) -> Look:
-    """Draw a person as scanned, in a space of its own and stripped in one way or another."""
-    age = float(rng.beta(2.2, 1.4))
+    """Draw a person as scanned, in a space of its own and stripped in one way or another; the healthy are older."""
+    age = float(rng.beta(2.2, 1.4) if load_mm3 > 0 else rng.beta(3.0, 1.3))
     deformation = draw_deformation(age, load_mm3, strength, rng)
     return Look(
         age=age,
@@ -131,7 +131,7 @@ def settle_mask(share: Volume, inside: Region, load_vox: int) -> Region:
 def _surround(t1: Volume, brain: Brain, look: Look, rng: np.random.Generator) -> tuple[Around, Around, Grid]:
     """Put what is around the brain around it: intensities, how much is left of each voxel, and their grid."""
     if look.head is None:
-        outside = torch.full_like(t1, CSF_LEVEL)
+        outside = torch.full_like(t1, look.view.rim_level)
         return torch.where(brain.inside, t1, outside), cover(brain, None, look.view, rng), brain.grid
     grid = brain.grid if look.view.kind != "head" else head_grid(brain)
     around_mm = refine(brain.around_mm, brain.around_grid, grid)

@@ -130,7 +130,7 @@ def _towards_ventricles(brain: Brain, lesions: Region, deformation: Deformation,
     """Looking towards a ventricle from its wall widens it; beside a lesion more so; in mm."""
     stride = max(round(STEP_MM / brain.grid.spacing_mm), 1)
     own = coarser(brain.grid, stride)
-    smooth = blur(_thin(brain.ventricles, stride), PULL_SIGMA_MM / own.spacing_mm)
+    smooth = blur(_thin(brain.ventricle_mm < 1, stride), PULL_SIGMA_MM / own.spacing_mm)
     slope = gradient(smooth)
     steepest = torch.linalg.vector_norm(slope, dim=0).max().clamp(min=1e-6)
     length_mm = torch.full_like(smooth, deformation.ventricles_mm)

@@ -58,7 +58,7 @@ def draw_head(age: float, rng: np.random.Generator) -> Head:
         skull_mm=float(rng.uniform(3.5, 8.0)),
         scalp_mm=float(rng.uniform(3.0, 8.0)),
         marrow=float(rng.uniform(0.15, 0.9)),
-        fat=float(rng.uniform(0.9, 2.2)),
+        fat=float(rng.uniform(0.8, 1.9)),
         muscle=float(MUSCLE_LEVEL + rng.uniform(-0.15, 0.25)),
         eye_mm=float(rng.uniform(10.5, 13.0)),
         knots_mm=float(rng.uniform(6.0, 12.0)),
@@ -128,8 +128,8 @@ def _tissues_below(grid: Grid, head: Head, rng: np.random.Generator, device: tor
     """Muscle, fat, bone and air in patches without a plan."""
     knots = head.knots_mm / grid.spacing_mm
     one, two = (smooth_field(grid.shape, max(knots * size, 1.3), rng, device) for size in (1.0, 0.6))
-    fat = torch.sigmoid((one - 0.5 + 0.5 * two) * 5)
-    bone = torch.sigmoid((-one - 0.7 + 0.6 * two) * 5)
+    fat = torch.sigmoid((one - 0.9 + 0.5 * two) * 5)
+    bone = torch.sigmoid((-one - 1.2 + 0.6 * two) * 5)
     x, y, z = grid.axes_mm(device)
     nose = torch.exp(-((x / 16) ** 2) - ((y - 55) / 22) ** 2 - ((z + 52) / 22) ** 2)
     air = torch.sigmoid((two - 2.6 + 3.5 * head.air + 3.2 * nose) * 5)

@@ -30,7 +30,7 @@ class Scanner:
         csf: Intensity of CSF.
         grey: Intensity of grey matter.
         bias: Standard deviation of the logarithm of the bias field.
-        noise: Standard deviation of the noise.
+        noise: Standard deviation of the noise of voxels of 1 mm; larger ones have less.
         blur_mm: Standard deviation of the point spread.
         gamma: Power of all intensities.
         bias_knots_mm: Distance of the knots of the bias field.
@@ -74,11 +74,11 @@ def draw_any_scanner(rng: np.random.Generator) -> Scanner:
     return Scanner(
         csf=csf,
         grey=float(rng.uniform(max(0.52, csf + 0.22), 0.84)),
-        bias=float(0.3 * rng.random() ** 2),
-        noise=float(0.09 * rng.random() ** 2),
+        bias=float(0.26 * rng.random() ** 2),
+        noise=float(0.14 * rng.random() ** 2),
         blur_mm=float(rng.uniform(0.0, 1.2) if rng.random() < 0.8 else rng.uniform(1.0, 2.0)),
         gamma=float(np.exp(rng.normal(0, 0.15))),
-        bias_knots_mm=float(rng.uniform(40, 90)),
+        bias_knots_mm=float(rng.uniform(55, 110)),
         rician=bool(rng.random() < 0.5),
         slice_axis=int(rng.integers(3)),
         slice_mm=float(rng.uniform(2.0, 6.0)) if thick else 0.0,
@@ -116,11 +116,9 @@ def acquire(t1: Volume, spacing_mm: float, scanner: Scanner, rng: np.random.Gene
     scan = _resolve(scan, spacing_mm, scanner)
     bias = smooth_field(t1.shape, scanner.bias_knots_mm / spacing_mm, rng, t1.device)
     scan = scan * torch.exp(scanner.bias * bias)
-    noise = scanner.noise * white_noise(t1.shape, rng, t1.device)
-    if not scanner.rician:
-        return (scan + noise).abs()
-    other = scanner.noise * white_noise(t1.shape, rng, t1.device)
-    return torch.hypot(scan + noise, other)
+    strength = scanner.noise / spacing_mm
+    noisy = scan + strength * white_noise(t1.shape, rng, t1.device)
+    return torch.hypot(noisy, strength * white_noise(t1.shape, rng, t1.device)) if scanner.rician else noisy.abs()
 
 
 def store(scan: Volume, coverage: Volume) -> UInt8[Tensor, "x y z"]:

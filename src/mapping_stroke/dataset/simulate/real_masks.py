@@ -53,8 +53,9 @@ def cut_mask(name: str, image: Image) -> RealMask | None:
 
 def coarsen_mask(mask: RealMask, grid: Grid) -> RealMask:
     """The same mask on a grid whose voxels are larger; one smaller than a voxel keeps its volume as a pale spot."""
-    share = average(mask.voxels.float() / 255, mask.affine, grid)
-    return _cut(mask.name, (share * 255).round().to(torch.uint8).numpy(), grid.affine, mask.volume_mm3)
+    part = grid.crop(reached(mask.voxels.shape, mask.affine, grid))
+    share = average(mask.voxels.float() / 255, mask.affine, part)
+    return _cut(mask.name, (share * 255).round().to(torch.uint8).numpy(), part.affine, mask.volume_mm3)
 
 
 def _cut(name: str, share: UInt8[np.ndarray, "x y z"], affine: Affine, volume_mm3: float) -> RealMask:

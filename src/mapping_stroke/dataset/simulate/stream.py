@@ -35,7 +35,7 @@ class Mix:
         kinds: Shares of `KINDS`; their sum is 1.
     """
 
-    healthy: float = 0.13
+    healthy: float = 0.15
     drawn: float = 0.25
     kinds: tuple[float, float, float, float] = (0.60, 0.10, 0.10, 0.20)
 

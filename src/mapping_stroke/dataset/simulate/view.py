@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from mapping_stroke.dataset.simulate.anatomy import Brain
+from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL, Brain
 from mapping_stroke.dataset.simulate.grid import Grid
 from mapping_stroke.dataset.simulate.volume import Volume, smooth_field
 
@@ -26,6 +26,7 @@ class View:
         highest_mm: Nor above this.
         faceless_mm: Nothing in front of a slanting plane so far before the centre, as after defacing; None for a face.
         air: Whether air shows noise; otherwise it is 0.
+        rim_level: Intensity of what was cut off, as far as edge voxels show it; CSF is 0.25, grey matter 0.65.
     """
 
     kind: Kind
@@ -34,6 +35,7 @@ class View:
     highest_mm: float | None = None
     faceless_mm: float | None = None
     air: bool = False
+    rim_level: float = CSF_LEVEL
 
 
 def draw_view(kind: Kind, rng: np.random.Generator) -> View:
@@ -42,7 +44,8 @@ def draw_view(kind: Kind, rng: np.random.Generator) -> View:
     highest = float(rng.uniform(55, 75)) if rng.random() < 0.08 else None
     if kind != "head":
         largest = {"stripped": 2.5, "too much": 9.0, "too little": 9.0}[kind]
-        return View(kind, float(rng.uniform(0, 1) * largest), lowest, highest)
+        rim = float(rng.uniform(0.45, 0.7) if rng.random() < 0.6 else rng.uniform(CSF_LEVEL, 0.45))
+        return View(kind, float(rng.uniform(0, 1) * largest), lowest, highest, rim_level=rim)
     return View(
         kind,
         lowest_mm=float(rng.uniform(-115, -50)),
