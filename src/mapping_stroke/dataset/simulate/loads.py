@@ -12,11 +12,17 @@ MEDIAN_LOAD_MM3, SPREAD = 4_300.0, 2.0
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-def atlas_load_mm3(quantile: float) -> float:
-    """The load below which this share of the cases lies; a log-normal distribution cut to the range of ATLAS."""
-    low, high = (float(ndtr(math.log(end / MEDIAN_LOAD_MM3) / SPREAD)) for end in (SMALLEST_LOAD_MM3, LARGEST_LOAD_MM3))
+def atlas_load_mm3(quantile: float, largest_mm3: float = LARGEST_LOAD_MM3) -> float:
+    """The load below which this share of the cases lies; a log-normal distribution cut to the range of ATLAS.
+
+    Args:
+        quantile: The share, in [0, 1].
+        largest_mm3: Where the distribution is cut.
+    """
+    ends = (SMALLEST_LOAD_MM3, largest_mm3)
+    low, high = (float(ndtr(math.log(end / MEDIAN_LOAD_MM3) / SPREAD)) for end in ends)
     load = MEDIAN_LOAD_MM3 * math.exp(SPREAD * float(ndtri(low + quantile * (high - low))))
-    return min(max(load, SMALLEST_LOAD_MM3), LARGEST_LOAD_MM3)
+    return min(max(load, SMALLEST_LOAD_MM3), largest_mm3)
 
 
 def spread_quantile(index: int, offset: float) -> float:

@@ -21,6 +21,8 @@ from mapping_stroke.dataset.simulate.volume import Region, Volume, region_box
 KINDS: tuple[Kind, ...] = ("stripped", "too much", "too little", "head")
 DEFORMATION = 0.7
 """How far anatomy is deformed, where 1 makes all people from one brain."""
+LARGEST_LOAD_MM3 = 300_000.0
+"""Of a drawn case, before its brain shrinks; larger than in ATLAS, so that ATLAS's largest are no rarity."""
 MASKS_LOOKED_AT = 12
 """Of so many random masks those nearest in size to the asked load are used."""
 
@@ -87,7 +89,7 @@ def draw_case(bank: SimulationBank, rng: np.random.Generator) -> CaseArrays:
     """
     case_id = f"simulated-{int(rng.integers(2**32)):08x}"
     host = bank.hosts[int(rng.integers(len(bank.hosts)))]
-    load_mm3 = 0.0 if rng.random() < bank.mix.healthy else atlas_load_mm3(float(rng.random()))
+    load_mm3 = 0.0 if rng.random() < bank.mix.healthy else atlas_load_mm3(float(rng.random()), LARGEST_LOAD_MM3)
     lesions = _place_lesions(bank, host, load_mm3, rng)
     kind = KINDS[int(rng.choice(len(KINDS), p=bank.mix.kinds))]
     look = draw_any_look(load_mm3, draw_any_scanner(rng), kind, DEFORMATION, rng)
