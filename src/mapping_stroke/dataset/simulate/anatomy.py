@@ -10,9 +10,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from mapping_stroke.dataset.simulate.grid import Box, Grid
-from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, enlarge, stretch
+from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, enlarge, region_box, stretch
 from mapping_stroke.errors import ImageError
-from mapping_stroke.lesions import FULLY_CONNECTED, bounding_box
+from mapping_stroke.lesions import FULLY_CONNECTED
 
 CSF_LEVEL, GREY_LEVEL, WHITE_LEVEL = 0.25, 0.65, 1.0
 """Intensities of the tissues inside the simulation; a scanner's own contrast is applied at the end."""
@@ -106,22 +106,17 @@ def build_brain(t1: Volume, tissues: Float32[Tensor, "2 x y z"] | None, grid: Gr
     """
     inside = t1 > 0
     _require_mni_brain(inside, grid)
-    limits = bounding_box(inside.cpu().numpy(), round(MARGIN_MM / grid.spacing_mm))
-    x, y, z = (slice(side.start, min(side.stop, length)) for side, length in zip(limits, grid.shape, strict=True))
-    box = (x, y, z)
+    box = region_box(inside, round(MARGIN_MM / grid.spacing_mm))
     t1, inside, grid = t1[box].contiguous(), inside[box].contiguous(), grid.crop(box)
     grey, white = guess_tissues(t1, inside) if tissues is None else (tissues[0][box], tissues[1][box])
     grey, white = (grey.clamp(0, 1) * inside).contiguous(), (white.clamp(0, 1) * inside).contiguous()
     csf = (1 - grey - white).clamp(0, 1) * inside
     depth_mm = _depth_mm(inside, grid)
     central = (depth_mm > CENTRAL_DEPTH_MM) & (grid.axes_mm(t1.device)[0].abs() < CENTRAL_HALF_WIDTH_MM)
-    pools = csf * central  # sulci hold little pure CSF
-    levels = _tissue_levels(t1, pools if int((pools > 0.9).sum()) >= FEWEST_PURE_VOX else csf, grey, white)
-    scaled = stretch(t1, (0.0, *levels), (0.0, CSF_LEVEL, GREY_LEVEL, WHITE_LEVEL)) * inside
     ventricles = central & (csf > 0.5)
     around_mm, around_grid = _around_mm(inside, grid)
     return Brain(
-        t1=scaled,
+        t1=_on_one_scale(t1, csf, grey, white, central) * inside,
         grey=grey,
         white=white,
         inside=inside,
@@ -134,6 +129,12 @@ def build_brain(t1: Volume, tissues: Float32[Tensor, "2 x y z"] | None, grid: Gr
         box=box,
         grid=grid,
     )
+
+
+def _on_one_scale(t1: Volume, csf: Volume, grey: Volume, white: Volume, central: Region) -> Volume:
+    pools = csf * central  # sulci hold little pure CSF
+    levels = _tissue_levels(t1, pools if int((pools > 0.9).sum()) >= FEWEST_PURE_VOX else csf, grey, white)
+    return stretch(t1, (0.0, *levels), (0.0, CSF_LEVEL, GREY_LEVEL, WHITE_LEVEL))
 
 
 def guess_tissues(t1: Volume, inside: Region) -> tuple[Volume, Volume]:

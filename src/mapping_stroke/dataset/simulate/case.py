@@ -105,7 +105,7 @@ def simulate_case(brain: Brain, lesions: Region, look: Look, rng: np.random.Gene
     t1 = age_brain(brain, lesions, look.ageing, rng)
     t1 = paint_lesions(t1, brain, lesions, look.appearance, rng)
     t1, coverage, source = _surround(t1, brain, look, rng)
-    grid = source if source != brain.grid else _needed_grid(brain, look)
+    grid = _needed_grid(source, look)
     displacement = displacement_of(brain, lesions, look.deformation, rng, grid)
     share = _widen(blur(lesions.float(), 0.7), brain.grid, source)
     moved = warp(torch.stack([t1, coverage, share]), displacement, grid.corner_in(source))
@@ -144,15 +144,19 @@ def _surround(t1: Volume, brain: Brain, look: Look, rng: np.random.Generator) ->
     return whole * body, body, grid
 
 
-def _needed_grid(brain: Brain, look: Look) -> Grid:
-    """The part of the brain's grid that the new brain, smaller perhaps, lies in; all of it where sizes are MNI's."""
+def _needed_grid(grid: Grid, look: Look) -> Grid:
+    """The part of a grid that is shown, and that the new brain lies in; all of it where its size is MNI's."""
     if look.deformation.turn_deg == (0.0, 0.0, 0.0):
-        return brain.grid
+        return grid
+    spared_mm = 0.0 if look.view.kind == "head" else SPARED_MM
     sides = []
-    for length, scale in zip(brain.grid.shape, look.deformation.scale, strict=True):
-        spared = max(int(0.5 * (1 - scale) * length + brain.vox(SPARED_MM)), 0)
+    for length, scale in zip(grid.shape, look.deformation.scale, strict=True):
+        spared = max(int(0.5 * (1 - scale) * length + spared_mm / grid.spacing_mm), 0)
         sides.append(slice(spared, length - spared))
-    return brain.grid.crop((sides[0], sides[1], sides[2]))
+    if look.view.lowest_mm is not None:
+        hidden = int((look.view.lowest_mm - grid.origin_mm[2]) / grid.spacing_mm)
+        sides[2] = slice(max(sides[2].start, hidden), sides[2].stop)
+    return grid.crop((sides[0], sides[1], sides[2]))
 
 
 def head_grid(brain: Brain) -> Grid:
