@@ -6,6 +6,7 @@ from hypothesis.strategies import integers, tuples
 
 from mapping_stroke.dataset.simulate.volume import (
     blur,
+    blur_region,
     depth_in,
     enlarge,
     erode,
@@ -86,3 +87,10 @@ def test_enlarging_every_second_voxel_of_a_ramp_gives_the_ramp() -> None:
 def test_noise_is_decided_by_the_generator() -> None:
     first, second = (white_noise((3, 3, 3), np.random.default_rng(1), CPU) for _ in range(2))
     torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+def test_a_region_is_blurred_as_the_whole_volume_is() -> None:
+    region = torch.zeros(20, 22, 24, dtype=torch.bool)
+    region[9:12, 8:12, 10:13] = True
+    torch.testing.assert_close(blur_region(region, 1.2), blur(region.float(), 1.2), atol=1e-4, rtol=0)
+    assert not blur_region(torch.zeros_like(region), 1.2).any()

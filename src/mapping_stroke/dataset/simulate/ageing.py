@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL, GREY_LEVEL, Brain
-from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, smooth_field, white_noise
+from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, blur_region, smooth_field, white_noise
 
 FOCI = (
     ("sylvian fissure", (44.0, -6.0, 4.0)),
@@ -119,7 +119,7 @@ def _draw_focus(brain: Brain, rng: np.random.Generator) -> Tensor:
 def _widen_sulci(t1: Volume, brain: Brain, lesions: Region, ageing: Ageing, rng: np.random.Generator) -> Volume:
     """Turn tissue beside CSF into CSF, and white matter beside that into cortex."""
     uneven = smooth_field(brain.grid.shape, brain.vox(26), rng, brain.device)
-    lost = blur(lesions.float(), brain.vox(4.0)) if bool(lesions.any()) else torch.zeros_like(t1)
+    lost = blur_region(lesions, brain.vox(4.0))
     width = (ageing.atrophy * (0.95 + 0.4 * uneven) + 0.6 * lost).clamp(0, 1.15)
     for _ in range(ageing.foci):
         width = torch.maximum(width, _draw_focus(brain, rng))

@@ -16,7 +16,7 @@ from mapping_stroke.dataset.simulate.grid import Grid, refine
 from mapping_stroke.dataset.simulate.head import Head, build_head, draw_head
 from mapping_stroke.dataset.simulate.intensity import Scanner, acquire
 from mapping_stroke.dataset.simulate.view import Kind, View, cover, draw_view, limit
-from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, top_voxels, warp
+from mapping_stroke.dataset.simulate.volume import Region, Volume, blur_region, top_voxels, warp
 
 Around = Float32[Tensor, "a b c"]  # a brain's box, or that of its head
 
@@ -107,7 +107,7 @@ def simulate_case(brain: Brain, lesions: Region, look: Look, rng: np.random.Gene
     t1, coverage, source = _surround(t1, brain, look, rng)
     grid = _needed_grid(source, look)
     displacement = displacement_of(brain, lesions, look.deformation, rng, grid)
-    share = _widen(blur(lesions.float(), 0.7), brain.grid, source)
+    share = _widen(blur_region(lesions, 0.7), brain.grid, source)
     moved = warp(torch.stack([t1, coverage, share]), displacement, grid.corner_in(source))
     load_vox = round(int(lesions.sum()) * look.deformation.volume_ratio)
     mask = settle_mask(moved[2], moved[1] > 0.5, load_vox)

@@ -4,6 +4,7 @@ Lengths are in voxels here. Random numbers come from a numpy generator, so that 
 every device; only noise per voxel is drawn on the device itself.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,6 +49,15 @@ def blur(volume: Volume, sigma_vox: float) -> Volume:
     if sigma_vox <= 0:
         return volume
     return along_every_axis(volume, [gaussian_band(length, sigma_vox).to(volume.device) for length in volume.shape])
+
+
+def blur_region(region: Region, sigma_vox: float) -> Volume:
+    """As `blur` of 0 and 1, computed only where the region is near; 0 beyond four standard deviations."""
+    result = torch.zeros(region.shape, device=region.device)
+    box = region_box(region, math.ceil(4 * sigma_vox))
+    if box[0].stop > 0:
+        result[box] = blur(region[box].float(), sigma_vox)
+    return result
 
 
 def gradient(volume: Volume) -> Displacement:
