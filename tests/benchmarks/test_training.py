@@ -112,6 +112,8 @@ def test_ratios_shares_and_the_floor_are_told() -> None:
     assert "| backward | 0.1000 | 20 % |" in text
     assert "4 GFLOP" in text
     assert "takes **2.5** times the larger" in text
+    assert "| validation, checkpoint, pictures | 0.0000" not in text
+    assert "its parts take 1.00 times a step" in text
 
 
 def test_memory_of_a_gpu_gets_columns_of_its_own() -> None:

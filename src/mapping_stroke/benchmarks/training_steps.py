@@ -28,7 +28,7 @@ from mapping_stroke.training.loop import LARGEST_GRADIENT_NORM, TrainingState, s
 from mapping_stroke.training.residency import bring_to
 from mapping_stroke.training.schemes import augmentation_of
 
-STEPS, WARM_UP = 10, 2
+STEPS, WARM_UP = 20, 4
 PASSES = 3
 """A forward pass, and two of its size backwards: for the inputs and for the weights."""
 COPIED_VALUES = 2**26

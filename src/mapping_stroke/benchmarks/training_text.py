@@ -75,9 +75,10 @@ def _share(value: float, reference: float) -> str:
 def _where_time_goes(facts: StepFacts, courses: Sequence[Course], task: TrainingTask) -> list[str]:
     default = next(course for course in courses if course.way != NNUNET)
     whole_s = 1 / default.steps_per_s(task.steps)
-    rest_s = max(whole_s - facts.step_s, 0.0)
-    rows = [*facts.seconds.items(), ("validation, checkpoint, pictures", rest_s)]
-    total = facts.step_s + rest_s
+    rest_s = whole_s - facts.step_s
+    rows = [*facts.seconds.items(), *([("validation, checkpoint, pictures", rest_s)] if rest_s > 0 else [])]
+    total = max(whole_s, facts.step_s)
+    slower = f" This pass was slow: its parts take {facts.step_s / whole_s:.2f} times a step of the whole epochs above."
     return [
         f"Where the time of a step goes, as it comes ({facts.precision}; medians of a pass with a clock between the "
         "parts, and what is left of a whole epoch):",
@@ -90,5 +91,6 @@ def _where_time_goes(facts: StepFacts, courses: Sequence[Course], task: Training
         f"best of this network's own 3x3x3 convolutions reaches {facts.flop_per_s / GIGA:.3g} GFLOP/s alone: "
         f"{facts.flop / facts.flop_per_s:.4f} s. They read and write {facts.moved_bytes / GIGA:.3g} GB, and copying "
         f"reaches {facts.bytes_per_s / GIGA:.3g} GB/s: {facts.moved_bytes / facts.bytes_per_s:.4f} s. A step of "
-        f"{facts.step_s:.4f} s takes **{facts.step_s / facts.floor_s:.1f}** times the larger.",
+        f"{facts.step_s:.4f} s takes **{facts.step_s / facts.floor_s:.1f}** times the larger."
+        f"{slower if rest_s <= 0 else ''}",
     ]
