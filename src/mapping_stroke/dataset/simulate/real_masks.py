@@ -1,7 +1,7 @@
 """Lesions from real masks: chosen near the asked load, then scaled, combined and trimmed to it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -37,10 +37,6 @@ class RealMask:
     affine: Affine
     volume_mm3: float
     centre_mm: Float64[np.ndarray, "3"]
-
-    def to(self, device: torch.device) -> "RealMask":
-        """The same mask on a device."""
-        return replace(self, voxels=self.voxels.to(device))
 
 
 def cut_mask(name: str, image: Image) -> RealMask | None:
