@@ -115,7 +115,7 @@ def test_the_tables_of_schemes_and_sizes_are_those_of_the_code() -> None:
         )
         if container[scheme.name].full_epochs != scheme.full_epochs:
             assert f"{scheme.full_epochs} (container: {container[scheme.name].full_epochs})" in text
-    sizes = [SIZES[name] for name in ("full", "small", "tiny")]
+    sizes = [SIZES[name] for name in SIZES]
     for name, cells in {
         "voxels": [f"{size.preprocess.spacing_mm:g} mm" for size in sizes],
         "patch, voxels": [" x ".join(map(str, size.patch)) for size in sizes],

@@ -5,6 +5,7 @@ import torch
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.training import engine
 from mapping_stroke.training.engine import Hardware, start_engine
+from mapping_stroke.training.schemes import SIZES, find_size
 
 CPU = torch.device("cpu")
 
@@ -73,3 +74,35 @@ def test_processes_of_another_number_are_refused(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(lightning_fabric.Fabric, "launch", launch)
     with pytest.raises(ConfigError, match=r"2 x 2 processes cannot train together: .* start as many as --nodes"):
         start_engine(Hardware(CPU, "float32", devices=2, nodes=2))
+
+
+def test_grids_on_which_bfloat16_gradients_are_wrong_are_computed_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert Hardware(CPU, grids=((8, 8, 8), (2, 4, 4))).computes_in == "float32"
+    assert Hardware(CPU, grids=((8, 8, 8), (4, 2, 2))).computes_in == "bfloat16"
+    assert Hardware(torch.device("cuda"), grids=((2, 4, 4),)).computes_in == "bfloat16"
+    with pytest.raises(ConfigError, match="wrong gradients in bfloat16"):
+        Hardware(CPU, "bfloat16", grids=((2, 4, 4),))
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_every_size_may_be_trained_in_bfloat16(name: str) -> None:
+    assert Hardware(CPU, "bfloat16", grids=find_size(name).grids).computes_in == "bfloat16"
+    assert len(find_size(name).grids) == find_size(name).plain.stages + find_size(name).residual.stages
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4), (3, 3, 3), (4, 5, 4), (4, 4, 4), (6, 6, 6), (8, 8, 8)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_bfloat16_gradients_of_a_convolution_are_those_of_float32(shape: tuple[int, ...], stride: int) -> None:
+    """What is left in memory by others must not come in: it is made NaN first."""
+    generator = torch.Generator().manual_seed(0)
+    scan = torch.randn(2, 16, *shape, generator=generator)
+    gradients = []
+    for reduced in (False, True):
+        weight = (0.05 * torch.randn(16, 16, 3, 3, 3, generator=torch.Generator().manual_seed(1))).requires_grad_()
+        litter = [torch.full((count,), torch.nan) for count in (100, 1000, 10_000, 100_000) * 4]
+        del litter
+        with torch.autocast("cpu", torch.bfloat16, enabled=reduced):
+            torch.nn.functional.conv3d(scan, weight, None, stride, 1).float().square().sum().backward()
+        gradients.append(weight.grad)
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=0, atol=0.03 * float(gradients[0].abs().max()))

@@ -25,7 +25,7 @@ def train_ours(job: TrainingJob) -> None:
     training, validation = (tuple(case.case_id for case in cases) for cases in (job.training, job.validation))
     plan = Plan(task.scheme, task.size, 0, job.seed, training, validation)
     cases = ([arrays[case_id] for case_id in training], [arrays[case_id] for case_id in validation])
-    hardware = Hardware(torch.device(job.device), job.precision, job.compiled)
+    hardware = Hardware(torch.device(job.device), job.precision, job.compiled, grids=task.size.grids)
     with listening() as stop:
         train_member(folder, plan, cases, Engine.start(hardware), Saving(SAVE_MINUTES, stop), overwrite=False)
     if job.device == "cuda":

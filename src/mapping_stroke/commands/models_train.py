@@ -39,6 +39,8 @@ class Train:
     """`auto`, `cpu`, `cuda` or `mps`."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the convolutions; `auto` takes bfloat16 where the device has instructions for it."""
+    jobs: int = 1
+    """Members trained at once, each in a process with its share of the CPU cores; the weights are the same."""
     save_minutes: float = 10.0
     """Longest time between two checkpoints; one is written at every epoch's end anyway."""
 
@@ -51,7 +53,9 @@ class Train:
         from mapping_stroke.run_folder import RunFolder
 
         sources = find_sources(self.lesions, self.brains, self.rescans, self.labels.training_data)
-        config = ModelConfig(self.size, self.seed, self.device, self.precision, save_minutes=self.save_minutes)
+        config = ModelConfig(
+            self.size, self.seed, self.device, self.precision, save_minutes=self.save_minutes, jobs=self.jobs
+        )
         with listening() as stop:
             held_out = HoldOut(self.validation, self.test)
             failed = make_model(RunFolder(self.run_folder), sources, config, held_out, self.labels, stop)

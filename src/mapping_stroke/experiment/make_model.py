@@ -72,7 +72,7 @@ def make_model(
     unfitted, fitted = run.path / UNFITTED, run.path / FITTED
     pack_model(run.path, unfitted, labels, Selection(half=True), overwrite=True)
     how = EvaluateConfig(device=config.device)
-    fit_model(unfitted, _judged(validation), fitted, how, overwrite=True)
+    fit_model(unfitted, _judged(validation), fitted, how, keep_maps=True, overwrite=True)
     stop.check()
     say("\n[evaluate]")
     return evaluate_model(fitted, _judged(test), run.path / EVALUATION, how, overwrite=True)

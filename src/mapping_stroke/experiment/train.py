@@ -116,7 +116,10 @@ def train_run(run: RunFolder, config: TrainConfig, stop: StopRequest, *, overwri
     """
     cases, folds = _read_cases_and_folds(run)
     wanted = _wanted_folds(config, set(folds.values()))
-    hardware = Hardware(choose_device(config.device), config.precision, config.compiled, config.devices, config.nodes)
+    device = choose_device(config.device)
+    hardware = Hardware(
+        device, config.precision, config.compiled, config.devices, config.nodes, config.wanted_size.grids
+    )
     engine = Engine.start(hardware)
     with together(engine.fabric, stop):
         first_does(lambda: _record(run, config, hardware), engine.fabric)

@@ -1,27 +1,18 @@
 """Members trained side by side, each job a process with its share of the processor's cores."""
 
-import multiprocessing
-import os
-import signal
 import sys
-import threading
-import time
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-
-import torch
+from functools import partial
 
 from mapping_stroke.console import name_files, say, warn
 from mapping_stroke.errors import ConfigError, TrainingError
 from mapping_stroke.experiment.arrays import arrays_run
+from mapping_stroke.experiment.jobs import run_in_jobs, threads_of
 from mapping_stroke.experiment.stopping import StopRequest, listening
 from mapping_stroke.experiment.train import TrainConfig, Trained, folds_to_train, train_run
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.training.schemes import find_scheme
-
-SECONDS_BETWEEN_LOOKS = 0.5
 
 
 def train_side_by_side(run: RunFolder, config: TrainConfig, jobs: int, *, overwrite: bool = False) -> Trained:
@@ -73,57 +64,16 @@ def _train_in_jobs(
     run: RunFolder, config: TrainConfig, folds: Sequence[int], stop: StopRequest, jobs: int, *, overwrite: bool
 ) -> Trained:
     arrays_run(run, config.size)
-    threads = max((os.cpu_count() or 1) // jobs, 1)
-    say(f"Training {min(jobs, len(folds))} folds at once, {threads} CPU threads each")
+    say(f"Training {min(jobs, len(folds))} folds at once, {threads_of(jobs)} CPU threads each")
     trained = Trained()
-    with stop.held(), ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _begin_job, (threads,)) as pool:
-        for pseudo in (False, True):
-            schemes = tuple(s for s in config.schemes if find_scheme(s, config.variant).pseudo_labels == pseudo)
-            waiting = [replace(config, schemes=schemes, folds=(fold,)) for fold in folds if schemes]
-            running: set[Future[Trained]] = set()
-            try:
-                while waiting or running:
-                    while waiting and len(running) < jobs:
-                        running.add(pool.submit(_train_as_job, run, waiting.pop(0), overwrite=overwrite))
-                    done, running = wait(running, SECONDS_BETWEEN_LOOKS, FIRST_COMPLETED)
-                    for finished in done:
-                        trained.add(finished.result())
-                    stop.check()
-            except BrokenProcessPool as error:
-                stop.check()
-                raise TrainingError(
-                    "a job was killed, as systems do when memory runs out; rerun with fewer --jobs, it goes on where "
-                    "the last checkpoints stand"
-                ) from error
-            finally:
-                if running:
-                    _tell_jobs()
+    for pseudo in (False, True):
+        schemes = tuple(s for s in config.schemes if find_scheme(s, config.variant).pseudo_labels == pseudo)
+        parts = [replace(config, schemes=schemes, folds=(fold,)) for fold in folds if schemes]
+        for part in run_in_jobs([partial(_train_as_job, run, one, overwrite=overwrite) for one in parts], jobs, stop):
+            trained.add(part)
     return trained
-
-
-def _tell_jobs() -> None:
-    """Ask every job to save and end."""
-    for job in multiprocessing.active_children():
-        job.terminate()
 
 
 def _train_as_job(run: RunFolder, config: TrainConfig, *, overwrite: bool) -> Trained:
     with listening() as stop:
         return train_run(run, config, stop, overwrite=overwrite)
-
-
-def _begin_job(threads: int) -> None:
-    torch.set_num_threads(threads)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # between two members; Ctrl-C reaches the parent too, which tells
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """When the parent was killed, ask this job to save, then end it: nobody waits for it any more."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-    parent.join()
-    while True:
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(SECONDS_BETWEEN_LOOKS)

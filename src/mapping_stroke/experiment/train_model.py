@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import torch
 from mapping_stroke.console import name_files, say, track
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.case_source import Cases, Mixture
+from mapping_stroke.dataset.simulate.grid import atlas_grid
 from mapping_stroke.dataset.simulate.parts import Part
 from mapping_stroke.dataset.simulate.stream import SimulationBank
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.experiment.simulation_bank import load_bank
+from mapping_stroke.experiment.jobs import run_in_jobs, threads_of
+from mapping_stroke.experiment.simulation_bank import load_bank, write_bank
 from mapping_stroke.experiment.simulation_sources import fingerprint_files
 from mapping_stroke.experiment.simulation_tables import Sources
-from mapping_stroke.experiment.stopping import StopRequest
+from mapping_stroke.experiment.stopping import StopRequest, listening
 from mapping_stroke.experiment.train_member import Plan, Saving, train_member
 from mapping_stroke.inference.devices import choose_device
 from mapping_stroke.inference.sliding_window import WindowConfig, plan_tiling, predict_map
@@ -26,7 +29,7 @@ from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.run_folder import RunFolder, claim_folder
 from mapping_stroke.training.engine import Engine, Hardware
 from mapping_stroke.training.pseudo_labels import best_scheme, make_pseudo_label
-from mapping_stroke.training.schemes import SCHEMES, find_size
+from mapping_stroke.training.schemes import SCHEMES, find_scheme, find_size
 
 FOLD = 0
 """There are no folds: other people and other masks are held out, see `dataset.simulate.parts`."""
@@ -46,6 +49,7 @@ class ModelConfig:
         unlabelled: Simulated scans whose masks are thrown away and made up again by the best member, for self-training.
         pseudo_share: How often self-training draws one of these instead of a new case.
         save_minutes: Longest time between two checkpoints.
+        jobs: Members trained at once, each in a process with its share of the CPU cores; the weights are the same.
     """
 
     size: str = "compact"
@@ -55,9 +59,12 @@ class ModelConfig:
     unlabelled: int = 48
     pseudo_share: float = 0.3
     save_minutes: float = 10.0
+    jobs: int = 1
 
     def __post_init__(self) -> None:
         find_size(self.size)
+        if self.jobs < 1:
+            raise ConfigError(f"got {self.jobs} jobs, expected 1 or more")
         if self.unlabelled < 1 or not 0 < self.pseudo_share < 1:
             raise ConfigError(
                 f"got {self.unlabelled} unlabelled scans with a share of {self.pseudo_share}, expected 1 or more, "
@@ -65,7 +72,7 @@ class ModelConfig:
             )
 
 
-def train_model(run: RunFolder, sources: Sources, config: ModelConfig, stop: StopRequest) -> list[Path]:
+def train_model(run: RunFolder, sources: Sources, config: ModelConfig, stop: StopRequest) -> None:
     """Train the four schemes, self-training last; what is trained is not trained again, what was begun goes on.
 
     Args:
@@ -74,48 +81,60 @@ def train_model(run: RunFolder, sources: Sources, config: ModelConfig, stop: Sto
         config: How.
         stop: Asked between steps whether to stop.
 
-    Returns:
-        The members' folders.
-
     Raises:
         CaseError, ImageError: A source is missing or cannot be read.
         RunFolderError: The folder holds something else, or members of other settings.
-        TrainingError: A loss is no longer a number.
+        TrainingError: A loss is no longer a number, or a job was killed.
         Stopped: When asked to, with all saved.
     """
-    size = find_size(config.size)
-    hardware = Hardware(choose_device(config.device), config.precision)
-    engine = Engine.start(hardware)
-    claim_folder(
-        run.path,
-        {"kind": "train-model", "model": _origin(sources), "size": size.name, "seed": config.seed},
-        (run.members.name,),
-    )
-    bank = _bank(run, sources, "training", config, hardware.device)
-    watching = _bank(run, sources, "validation", config, hardware.device)
-    validation = _draw_many(watching, VALIDATION_CASES, (config.seed, VALIDATION_SEED), "Cases to watch with")
-    folders: list[Path] = []
-    for number, scheme in enumerate(sorted(SCHEMES, key=lambda scheme: scheme.pseudo_labels), start=1):
-        stop.check()
-        say(f"Member {number} of {len(SCHEMES)}: {scheme.name}, size {size.name}, on {hardware.description}")
-        source: Cases = bank
-        pseudo: dict[str, Any] = {}
-        if scheme.pseudo_labels:
-            labelled, pseudo = _pseudo_cases(folders, bank, config, hardware.device)
-            source = Mixture(bank, labelled, config.pseudo_share)
-        plan = Plan(scheme, size, FOLD, config.seed, (), (), pseudo=pseudo, simulation=_origin(sources))
-        folder = run.member(scheme.name, FOLD)
-        train_member(folder, plan, (source, validation), engine, Saving(config.save_minutes, stop), overwrite=False)
-        folders.append(folder)
+    identity = {"kind": "train-model", "model": _origin(sources), "size": config.size, "seed": config.seed}
+    claim_folder(run.path, identity, (run.members.name,))
+    write_bank(sources, atlas_grid(_spacing_mm(config)), sources_folder(run))  # before jobs that would all do it
+    for pseudo in (False, True):
+        names = [scheme.name for scheme in SCHEMES if scheme.pseudo_labels == pseudo]
+        if min(config.jobs, len(names)) == 1:
+            for name in names:
+                train_scheme(run, sources, config, name, stop)
+        else:
+            say(f"Training {len(names)} members, {threads_of(config.jobs)} CPU threads each: {', '.join(names)}")
+            run_in_jobs([partial(_train_as_job, run, sources, config, name) for name in names], config.jobs, stop)
     name_files("Members", run.members)
-    return folders
+
+
+def train_scheme(run: RunFolder, sources: Sources, config: ModelConfig, name: str, stop: StopRequest) -> None:
+    """Train the member of one scheme; raises as `train_model` does."""
+    stop.check()
+    scheme, size = find_scheme(name), find_size(config.size)
+    engine = Engine.start(Hardware(choose_device(config.device), config.precision, grids=size.grids))
+    device = engine.hardware.device
+    say(f"{name}: size {size.name}, on {engine.hardware.description}")
+    bank, watching = (_bank(run, sources, part, config, device) for part in ("training", "validation"))
+    validation = _draw_many(watching, VALIDATION_CASES, (config.seed, VALIDATION_SEED), "Cases to watch with")
+    source: Cases = bank
+    pseudo: dict[str, Any] = {}
+    if scheme.pseudo_labels:
+        made = [run.member(other.name, FOLD) for other in SCHEMES if not other.pseudo_labels]
+        labelled, pseudo = _pseudo_cases(made, bank, config, device)
+        source = Mixture(bank, labelled, config.pseudo_share)
+    plan = Plan(scheme, size, FOLD, config.seed, (), (), pseudo=pseudo, simulation=_origin(sources))
+    saving = Saving(config.save_minutes, stop)
+    train_member(run.member(name, FOLD), plan, (source, validation), engine, saving, overwrite=False)
+
+
+def _train_as_job(run: RunFolder, sources: Sources, config: ModelConfig, name: str) -> None:
+    with listening() as stop:
+        train_scheme(run, sources, config, name, stop)
 
 
 def _bank(run: RunFolder, sources: Sources, part: Part, config: ModelConfig, device: torch.device) -> SimulationBank:
+    return load_bank(sources, part, _spacing_mm(config), sources_folder(run), device)
+
+
+def _spacing_mm(config: ModelConfig) -> float:
     spacing_mm = find_size(config.size).preprocess.spacing_mm
     if isinstance(spacing_mm, tuple):
         raise ConfigError(f"size {config.size}: simulated cases need voxels that are cubes, got {spacing_mm} mm")
-    return load_bank(sources, part, spacing_mm, sources_folder(run), device)
+    return spacing_mm
 
 
 def sources_folder(run: RunFolder) -> Path:

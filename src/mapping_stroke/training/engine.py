@@ -10,9 +10,13 @@ import torch
 from lightning_fabric.strategies import DDPStrategy
 
 from mapping_stroke.errors import ConfigError
+from mapping_stroke.image import Shape
 
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
 """Of the convolutions, by our names and Fabric's; weights, optimiser and losses are float32 always."""
+TORN_EDGE = 2
+"""Where a grid has so many voxels along its first axis, processors compute wrong gradients in bfloat16: the weights of
+3x3x3 convolutions get what happens to lie in memory (torch 2.13.0, oneDNN; found by comparing with float32)."""
 LONGEST_WAIT = timedelta(hours=12)
 """Of one process for another: the first may prepare scans and make pseudo-labels for all."""
 
@@ -27,6 +31,7 @@ class Hardware:
         compiled: Compile the network: a minute at the start, and a C++ compiler (CPU) or Triton (CUDA) is needed.
         devices: GPUs of each machine, each with a process of its own; on a processor, processes that share it.
         nodes: Machines.
+        grids: What the convolutions will be computed on, in voxels; a processor takes float32 for some of them.
     """
 
     device: torch.device
@@ -34,6 +39,7 @@ class Hardware:
     compiled: bool = False
     devices: int = 1
     nodes: int = 1
+    grids: tuple[Shape, ...] = ()
 
     def __post_init__(self) -> None:
         if self.precision not in ("auto", *PRECISIONS):
@@ -41,6 +47,11 @@ class Hardware:
         for option, number in (("--devices", self.devices), ("--nodes", self.nodes)):
             if number < 1:
                 raise ConfigError(f"got {option} {number}, expected 1 or more")
+        if self.precision == "bfloat16" and self._tears:
+            raise ConfigError(
+                "this processor computes wrong gradients in bfloat16 for networks whose coarsest grid has "
+                f"{TORN_EDGE} voxels along its first axis; leave --precision out, or take a larger patch"
+            )
         if self.processes > 1:
             self._require_devices()
 
@@ -54,7 +65,8 @@ class Hardware:
         """The precision that `precision` comes to on this device."""
         if self.precision != "auto":
             return self.precision
-        fast = self.device.type == "cuda" or (self.device.type == "cpu" and _processor_has_bfloat16())
+        on_processor = self.device.type == "cpu" and _processor_has_bfloat16() and not self._tears
+        fast = self.device.type == "cuda" or on_processor
         return "bfloat16" if fast else "float32"
 
     @property
@@ -62,6 +74,10 @@ class Hardware:
         """What computes, in a few words."""
         many = f", {self.processes} processes" if self.processes > 1 else ""
         return f"{self.device} ({self.computes_in}{', compiled' if self.compiled else ''}{many})"
+
+    @property
+    def _tears(self) -> bool:
+        return self.device.type == "cpu" and any(grid[0] == TORN_EDGE for grid in self.grids)
 
     def _require_devices(self) -> None:
         """Refuse several processes where there is no device for each."""

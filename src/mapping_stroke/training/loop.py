@@ -155,7 +155,11 @@ def _step(
         _refuse(losses, batch, fabric)
     optimiser.zero_grad(set_to_none=True)
     fabric.backward(loss)
-    fabric.clip_gradients(network, optimiser, max_norm=LARGEST_GRADIENT_NORM)
+    norm = fabric.clip_gradients(network, optimiser, max_norm=LARGEST_GRADIENT_NORM, error_if_nonfinite=False)
+    if norm is not None and not torch.isfinite(norm):
+        raise TrainingError(
+            f"the gradient is {norm.item()} on a batch of {', '.join(batch.case_ids)}; check these scans"
+        )
     optimiser.step()
     return losses.mean()
 

@@ -89,6 +89,11 @@ class Size:
         for network in (self.plain, self.residual):
             network.require_patch(self.patch)
 
+    @property
+    def grids(self) -> tuple[tuple[int, int, int], ...]:
+        """What the networks' convolutions are computed on in training."""
+        return (*self.plain.shapes(self.patch), *self.residual.shapes(self.patch))
+
     def network(self, scheme: Scheme) -> NetworkSpec:
         """The network that a scheme trains at this size."""
         return self.residual if scheme.encoder == "residual" else self.plain
@@ -117,12 +122,12 @@ SIZES = {
         Size(
             "compact",
             PreprocessSpec(spacing_mm=2.0),
-            patch=(80, 96, 80),
+            patch=(64, 80, 64),
             plain=NetworkSpec("plain", (16, 32, 64, 96, 128), (1, 2, 2, 2, 2), 1),
             residual=NetworkSpec("residual", (16, 32, 64, 96, 128), (1, 1, 2, 2, 2), 1, conv_bias=False),
             steps_per_epoch=50,
             validation_steps=12,
-            epochs=16,
+            epochs=40,
             batch=2,
             optimiser="adamw",
             learning_rate=0.003,

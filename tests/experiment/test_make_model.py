@@ -1,0 +1,85 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mapping_stroke.errors import ConfigError, RunFolderError
+from mapping_stroke.experiment import held_out, train_model
+from mapping_stroke.experiment.make_model import HoldOut, make_model
+from mapping_stroke.experiment.model_labels import ModelLabels
+from mapping_stroke.experiment.simulation_tables import Sources
+from mapping_stroke.experiment.stopping import StopRequest
+from mapping_stroke.experiment.train_model import ModelConfig
+from mapping_stroke.image import read_image
+from mapping_stroke.networks.bundle import open_bundle
+from mapping_stroke.run_folder import RunFolder
+from mapping_stroke.training.schemes import SCHEMES, SIZES
+
+CONFIG = ModelConfig("tiny", unlabelled=2)
+
+
+@pytest.fixture(autouse=True)
+def minute_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(
+        SIZES, "tiny", replace(SIZES["tiny"], epochs=1, steps_per_epoch=2, validation_steps=1, patch=(16, 16, 16))
+    )
+    monkeypatch.setattr(held_out, "SPACING_MM", 3.0)
+    monkeypatch.setattr(train_model, "VALIDATION_CASES", 2)
+
+
+def make(folder: Path, config: ModelConfig = CONFIG) -> list[str]:
+    labels = ModelLabels(name="made up", licence="nobody's")
+    return make_model(RunFolder(folder), Sources(), config, HoldOut(10, 2), labels, StopRequest())
+
+
+def test_a_model_is_made_from_the_template_up_and_only_once(tmp_path: Path) -> None:
+    assert make(tmp_path) == []
+    bundle = open_bundle(tmp_path / "model.mapping")
+    assert [member.card.scheme for member in bundle.card.members] == sorted(scheme.name for scheme in SCHEMES)
+    assert bundle.card.name == "made up"
+    cards = {member.card.scheme: member.card for member in bundle.card.members}
+    assert cards["default"].training["simulation"]["masks"] == 0
+    pseudo = cards["self-training"].training["pseudo_labels"]
+    assert pseudo["scheme"] in {scheme.name for scheme in SCHEMES if not scheme.pseudo_labels}
+    assert len(pseudo["confidence"]) == 2
+    assert all(bundle.find_problems(member) == [] for member in bundle.card.members)
+    assert (tmp_path / "evaluation" / "evaluation.md").is_file()
+    weights = tmp_path / "train" / "default" / "fold_0" / "weights.safetensors"
+    trained_at = weights.stat().st_mtime_ns
+    make(tmp_path)
+    assert weights.stat().st_mtime_ns == trained_at
+
+
+def test_held_out_cases_are_scans_with_masks_on_one_grid(tmp_path: Path) -> None:
+    make(tmp_path)
+    for part, count in (("validation", 10), ("test", 2)):
+        scans = sorted((tmp_path / "held-out" / part).glob("*_T1w.nii.gz"))
+        assert len(scans) == count
+        for scan in map(read_image, scans[:2]):
+            assert 1 <= scan.voxels[scan.voxels > 0].min() < scan.voxels.max() <= 255
+    masks = [read_image(path) for path in sorted((tmp_path / "held-out" / "validation").glob("*_mask.nii.gz"))]
+    assert any(mask.voxels.any() for mask in masks)
+    assert set(np.unique(masks[0].voxels)) <= {0, 1}
+
+
+def test_other_settings_are_refused_in_the_same_folder(tmp_path: Path) -> None:
+    make(tmp_path)
+    with pytest.raises(RunFolderError):
+        make(tmp_path, replace(CONFIG, seed=1))
+
+
+def test_the_same_seed_makes_the_same_model(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        make(tmp_path / name)
+    first, second = (open_bundle(tmp_path / name / "model.mapping") for name in ("one", "two"))
+    assert [m.weights_sha256 for m in first.card.members] == [m.weights_sha256 for m in second.card.members]
+
+
+def test_numbers_out_of_range_are_refused() -> None:
+    with pytest.raises(ConfigError, match="got 0 jobs"):
+        ModelConfig(jobs=0)
+    with pytest.raises(ConfigError, match="--validation 5"):
+        HoldOut(validation=5)
+    with pytest.raises(ConfigError, match="share"):
+        ModelConfig(pseudo_share=1.5)
