@@ -88,7 +88,7 @@ def _where_time_goes(facts: StepFacts, courses: Sequence[Course], task: Training
         *(f"| {part} | {seconds:.4f} | {100 * seconds / total:.0f} % |" for part, seconds in rows),
         "",
         f"Floor: the convolutions of a step are {facts.flop / GIGA:.3g} GFLOP (forward, and twice that backwards). The "
-        f"best of this network's own 3x3x3 convolutions reaches {facts.flop_per_s / GIGA:.3g} GFLOP/s alone: "
+        f"best of this network's own 3x3x3 convolutions reaches {facts.flop_per_s / GIGA:.0f} GFLOP/s alone: "
         f"{facts.flop / facts.flop_per_s:.4f} s. They read and write {facts.moved_bytes / GIGA:.3g} GB, and copying "
         f"reaches {facts.bytes_per_s / GIGA:.3g} GB/s: {facts.moved_bytes / facts.bytes_per_s:.4f} s. A step of "
         f"{facts.step_s:.4f} s takes **{facts.step_s / facts.floor_s:.1f}** times the larger."
