@@ -1,10 +1,14 @@
 """Fixtures that every test may use."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 import torch
+
+from mapping_stroke.training.schemes import SIZES
+from phantoms import NANO
 
 torch.set_num_threads(1)  # tests use arrays so small that threads only wait for one another
 
@@ -19,3 +23,11 @@ def shared() -> Path:
         if (parent / "shared" / "golden").is_dir():
             return parent / "shared"
     pytest.skip("no folder `shared` with real data and golden values beside the checkout")
+
+
+@pytest.fixture(scope="module")
+def nano() -> Iterator[None]:
+    """Let the size `tiny` be one that trains in seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SIZES, "tiny", NANO)
+        yield

@@ -19,7 +19,7 @@ NANO = Size(
     patch=(8, 8, 8),
     plain=NetworkSpec("plain", (4, 8), (1, 1), 1),
     residual=NetworkSpec("residual", (4, 8), (1, 1), 1, conv_bias=False),
-    steps_per_epoch=25,
+    steps_per_epoch=60,
     validation_steps=4,
     epochs=2,
     learning_rate=0.05,

@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,13 @@ import pytest
 from mapping_stroke.cli import main
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.training import schemes
-from mapping_stroke.training.schemes import EXTRA_SCHEMES, SIZES
-from phantoms import NANO, write_phantoms
+from mapping_stroke.training.schemes import EXTRA_SCHEMES
+from phantoms import write_phantoms
+
+pytestmark = pytest.mark.usefixtures("nano")
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "add-a-scheme.md"
 TRAIN = ("--size", "tiny", "--device", "cpu")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def nano() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SIZES, "tiny", NANO)
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,13 +20,22 @@ from mapping_stroke.training.schemes import SCHEMES, SIZES
 CONFIG = ModelConfig("tiny", unlabelled=2)
 
 
-@pytest.fixture(autouse=True)
-def minute_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(
-        SIZES, "tiny", replace(SIZES["tiny"], epochs=1, steps_per_epoch=2, validation_steps=1, patch=(16, 16, 16))
-    )
-    monkeypatch.setattr(held_out, "SPACING_MM", 3.0)
-    monkeypatch.setattr(train_model, "VALIDATION_CASES", 2)
+@pytest.fixture(scope="module", autouse=True)
+def minute_sizes() -> Iterator[None]:
+    smaller = replace(SIZES["tiny"], epochs=1, steps_per_epoch=2, validation_steps=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SIZES, "tiny", smaller)
+        patch.setattr(held_out, "SPACING_MM", 3.0)
+        patch.setattr(train_model, "VALIDATION_CASES", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(minute_sizes: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that is made once for all tests here."""
+    folder = tmp_path_factory.mktemp("model")
+    assert make(folder) == []
+    return folder
 
 
 def make(folder: Path, config: ModelConfig = CONFIG) -> list[str]:
@@ -33,9 +43,8 @@ def make(folder: Path, config: ModelConfig = CONFIG) -> list[str]:
     return make_model(RunFolder(folder), Sources(), config, HoldOut(10, 2), labels, StopRequest())
 
 
-def test_a_model_is_made_from_the_template_up_and_only_once(tmp_path: Path) -> None:
-    assert make(tmp_path) == []
-    bundle = open_bundle(tmp_path / "model.mapping")
+def test_a_model_is_made_from_the_template_up(made: Path) -> None:
+    bundle = open_bundle(made / "model.mapping")
     assert [member.card.scheme for member in bundle.card.members] == sorted(scheme.name for scheme in SCHEMES)
     assert bundle.card.name == "made up"
     cards = {member.card.scheme: member.card for member in bundle.card.members}
@@ -44,35 +53,33 @@ def test_a_model_is_made_from_the_template_up_and_only_once(tmp_path: Path) -> N
     assert pseudo["scheme"] in {scheme.name for scheme in SCHEMES if not scheme.pseudo_labels}
     assert len(pseudo["confidence"]) == 2
     assert all(bundle.find_problems(member) == [] for member in bundle.card.members)
-    assert (tmp_path / "evaluation" / "evaluation.md").is_file()
-    weights = tmp_path / "train" / "default" / "fold_0" / "weights.safetensors"
-    trained_at = weights.stat().st_mtime_ns
-    make(tmp_path)
-    assert weights.stat().st_mtime_ns == trained_at
+    assert (made / "evaluation" / "evaluation.md").is_file()
 
 
-def test_held_out_cases_are_scans_with_masks_on_one_grid(tmp_path: Path) -> None:
-    make(tmp_path)
+def test_held_out_cases_are_scans_with_masks_of_their_own(made: Path) -> None:
     for part, count in (("validation", 10), ("test", 2)):
-        scans = sorted((tmp_path / "held-out" / part).glob("*_T1w.nii.gz"))
+        scans = sorted((made / "held-out" / part).glob("*_T1w.nii.gz"))
         assert len(scans) == count
         for scan in map(read_image, scans[:2]):
             assert 1 <= scan.voxels[scan.voxels > 0].min() < scan.voxels.max() <= 255
-    masks = [read_image(path) for path in sorted((tmp_path / "held-out" / "validation").glob("*_mask.nii.gz"))]
+    masks = [read_image(path) for path in sorted((made / "held-out" / "validation").glob("*_mask.nii.gz"))]
     assert any(mask.voxels.any() for mask in masks)
     assert set(np.unique(masks[0].voxels)) <= {0, 1}
 
 
-def test_other_settings_are_refused_in_the_same_folder(tmp_path: Path) -> None:
-    make(tmp_path)
+def test_what_is_trained_is_not_trained_again_and_other_settings_are_refused(made: Path) -> None:
+    weights = made / "train" / "default" / "fold_0" / "weights.safetensors"
+    trained_at = weights.stat().st_mtime_ns
+    make(made)
+    assert weights.stat().st_mtime_ns == trained_at
     with pytest.raises(RunFolderError):
-        make(tmp_path, replace(CONFIG, seed=1))
+        make(made, replace(CONFIG, seed=1))
 
 
-def test_the_same_seed_makes_the_same_model(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        make(tmp_path / name)
-    first, second = (open_bundle(tmp_path / name / "model.mapping") for name in ("one", "two"))
+@pytest.mark.slow
+def test_the_same_seed_makes_the_same_model(made: Path, tmp_path: Path) -> None:
+    make(tmp_path)
+    first, second = (open_bundle(folder / "model.mapping") for folder in (made, tmp_path))
     assert [m.weights_sha256 for m in first.card.members] == [m.weights_sha256 for m in second.card.members]
 
 

@@ -3,7 +3,7 @@
 import csv
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,12 @@ from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.training import loop
 from mapping_stroke.training.augment import NONE
 from mapping_stroke.training.batches import Batch
-from mapping_stroke.training.schemes import SIZES
-from phantoms import NANO, write_phantoms
+from phantoms import write_phantoms
+
+pytestmark = pytest.mark.usefixtures("nano")
 
 UNLABELLED = ("p4", "p5", "p6")
 SELF_TRAINING = ("--size", "tiny", "--device", "cpu", "--schemes", "self-training")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def nano() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SIZES, "tiny", NANO)
-        yield
 
 
 @pytest.fixture(scope="module")

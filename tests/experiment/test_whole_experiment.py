@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +15,9 @@ from mapping_stroke.errors import MappingError
 from mapping_stroke.image import Image, write_image
 from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
 from mapping_stroke.run_folder import RunFolder
-from mapping_stroke.training.schemes import SIZES
-from phantoms import AFFINE, NANO, SHAPE, write_phantoms
+from phantoms import AFFINE, SHAPE, write_phantoms
 
 SCHEMES = ("default", "dice-topk10", "residual", "self-training")
-
-
-@pytest.fixture(scope="module")
-def nano() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SIZES, "tiny", NANO)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +69,7 @@ def test_each_epoch_has_its_record(run: RunFolder) -> None:
 def test_the_networks_learn_cases_they_never_saw(run: RunFolder) -> None:
     dice = [float(row["dice"]) for row in read(run.scores_csv) if row["method"] == "ensemble-pp"]
     assert len(dice) == 4
-    assert np.mean(dice) > 0.5
+    assert np.mean(dice) > 0.7
 
 
 def test_a_labelled_case_is_predicted_by_its_own_fold_alone(run: RunFolder) -> None:
