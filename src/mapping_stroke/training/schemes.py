@@ -154,7 +154,7 @@ SIZES = {
             residual=NetworkSpec("residual", (8, 16, 32, 64), (1, 2, 2, 2), 1, conv_bias=False),
             steps_per_epoch=50,
             validation_steps=4,
-            epochs=8,
+            epochs=16,
             optimiser="adamw",
             learning_rate=0.005,
             topk_share=0.5,
