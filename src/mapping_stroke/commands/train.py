@@ -21,8 +21,8 @@ class Train:
     trained last."""
     folds: tuple[int, ...] = ()
     """Numbers of the folds to train; all folds where left out."""
-    size: Literal["full", "small", "tiny"] = "full"
-    """`full` is the paper's (a GPU, days); `small` and `tiny` run on a CPU (hours, minutes)."""
+    size: Literal["full", "compact", "small", "tiny"] = "full"
+    """`full` is the paper's (a GPU, days); `compact`, `small` and `tiny` run on a CPU (hours to minutes)."""
     variant: Literal["paper", "container"] = "paper"
     """Schemes as the paper describes them, or as the authors' container has them (800 epochs of dice-topk10,
     strong augmentation for self-training)."""
