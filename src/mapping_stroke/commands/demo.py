@@ -52,7 +52,7 @@ class Demo:
         say(
             f"Demo in {self.out}: {self.subjects} simulated strokes, four schemes on {self.folds} folds, tiny networks."
         )
-        say("About 8 minutes on 2 cores. Interrupt it at any time; the same command goes on.\n\n[simulate]")
+        say("About 6 minutes on 2 cores. Interrupt it at any time; the same command goes on.\n\n[simulate]")
         simulate_cohort(
             cohort,
             Request(self.subjects, self.seed, self.unlabelled),
