@@ -18,7 +18,7 @@ from mapping_stroke.dataset.simulate.real_masks import RealMask, coarsen_mask
 from mapping_stroke.dataset.simulate.shapes import allowed_region
 from mapping_stroke.dataset.simulate.stream import DEFAULT_MIX, Host, Mix, SimulationBank
 from mapping_stroke.errors import CaseError, RunFolderError
-from mapping_stroke.experiment.simulation_sources import fingerprint_files, read_brain, read_mask, read_template
+from mapping_stroke.experiment.simulation_sources import read_brain, read_mask, read_template
 from mapping_stroke.experiment.simulation_tables import TEMPLATE, Sources
 from mapping_stroke.files import fingerprint, sha256, written_whole
 
@@ -69,12 +69,11 @@ def load_bank(
 
 def write_bank(sources: Sources, grid: Grid, cache: Path) -> Path:
     """The bank's file with all parts; written unless it is there."""
-    brains = sources.brains
     identity = {
         "format": FORMAT,
         "spacing_mm": grid.spacing_mm,
-        "brains": None if brains is None else fingerprint_files(brains.folder, list(brains.scans.values())),
-        "masks": None if sources.lesions is None else fingerprint_files(sources.lesions, sources.masks),
+        "brains": sources.brains_fingerprint,
+        "masks": sources.masks_fingerprint,
     }
     file = cache / f"simulation-{grid.spacing_mm:g}mm-{fingerprint(identity)}.npz"
     if not file.is_file():

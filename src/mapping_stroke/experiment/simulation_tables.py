@@ -39,6 +39,21 @@ class Sources:
     masks: tuple[Path, ...] = ()
     licence: str = ""
 
+    @property
+    def brains_fingerprint(self) -> str | None:
+        """Of the names and lengths of the scans' files; None for the template."""
+        return None if self.brains is None else fingerprint_files(self.brains.folder, list(self.brains.scans.values()))
+
+    @property
+    def masks_fingerprint(self) -> str | None:
+        """Of the names and lengths of the masks' files; None for drawn lesions."""
+        return None if self.lesions is None else fingerprint_files(self.lesions, self.masks)
+
+    @property
+    def people(self) -> list[list[str]] | None:
+        """The scans of each person; None for the template."""
+        return None if self.brains is None else [list(person.scans) for person in self.brains.people]
+
 
 @dataclass(frozen=True)
 class Request:
@@ -59,16 +74,15 @@ class Request:
 
 def cohort_identity(request: Request, sources: Sources) -> dict[str, object]:
     """What decides every case; the number of cases does not, so that a cohort can grow."""
-    brains = sources.brains
     return {
         "command": "simulate",
         "generator": GENERATOR_VERSION,
         "seed": request.seed,
         "grid": asdict(request.grid),
-        "brains": TEMPLATE if brains is None else fingerprint_files(brains.folder, list(brains.scans.values())),
-        "people": None if brains is None else [list(person.scans) for person in brains.people],
-        "lesions": "drawn" if sources.lesions is None else fingerprint_files(sources.lesions, sources.masks),
-        "kept_for_testing": request.unlabelled > 0 and (brains is not None or sources.lesions is not None),
+        "brains": sources.brains_fingerprint or TEMPLATE,
+        "people": sources.people,
+        "lesions": sources.masks_fingerprint or "drawn",
+        "kept_for_testing": request.unlabelled > 0 and (sources.brains is not None or sources.lesions is not None),
     }
 
 

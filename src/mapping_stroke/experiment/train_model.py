@@ -18,7 +18,6 @@ from mapping_stroke.dataset.simulate.stream import SimulationBank
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.experiment.jobs import run_in_jobs, threads_of
 from mapping_stroke.experiment.simulation_bank import load_bank, write_bank
-from mapping_stroke.experiment.simulation_sources import fingerprint_files
 from mapping_stroke.experiment.simulation_tables import Sources
 from mapping_stroke.experiment.stopping import StopRequest, listening
 from mapping_stroke.experiment.train_member import Plan, Saving, train_member
@@ -144,12 +143,12 @@ def sources_folder(run: RunFolder) -> Path:
 
 def _origin(sources: Sources) -> dict[str, Any]:
     """What cases are simulated from, for fingerprints and cards."""
-    brains, lesions = sources.brains, sources.lesions
     return {
-        "brains": 0 if brains is None else len(brains.scans),
-        "brains_sha256": "" if brains is None else fingerprint_files(brains.folder, list(brains.scans.values())),
+        "brains": 0 if sources.brains is None else len(sources.brains.scans),
+        "brains_fingerprint": sources.brains_fingerprint,
+        "people": sources.people,
         "masks": len(sources.masks),
-        "masks_sha256": "" if lesions is None else fingerprint_files(lesions, sources.masks),
+        "masks_fingerprint": sources.masks_fingerprint,
         "licence": sources.licence,
     }
 

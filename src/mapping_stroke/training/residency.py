@@ -17,9 +17,7 @@ def bring_to(device: torch.device, cases: Cases) -> Cases:
         device: Where patches are made.
         cases: Mapped from disk; a source makes its cases where they are wanted, and is given back as it is.
     """
-    if isinstance(cases, CaseSource) or device.type == "cpu":
-        return cases
-    if not has_room(device, sum(case.bytes for case in cases)):
+    if isinstance(cases, CaseSource) or device.type == "cpu" or not has_room(device, sum(c.bytes for c in cases)):
         return cases
     return [case.to(device) for case in cases]
 
