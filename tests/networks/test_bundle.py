@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from mapping_stroke.errors import BundleError, MappingError
 from mapping_stroke.files import sha256
 from mapping_stroke.networks import bundle as module
-from mapping_stroke.networks.bundle import Bundle, BundleCard, BundleMember, open_bundle, write_bundle
+from mapping_stroke.networks.bundle import Bundle, BundleCard, BundleMember, open_bundle, require_free, write_bundle
 from mapping_stroke.networks.spec import Weights
 from small_models import (
     PLAIN,
@@ -357,6 +357,24 @@ def test_weights_stored_in_half_the_bytes_are_read_as_float32(target: Path) -> N
     for name, value in random_weights(PLAIN).items():
         assert read[name].dtype == np.float32
         np.testing.assert_array_equal(read[name], value.astype(np.float16))
+    again = open_bundle(write_bundle(target.with_name(f"again-{target.name}"), bundle.card, bundle.read_stored))
+    assert again.card.members[0].weights_sha256 == member.weights_sha256
+
+
+def test_a_page_for_people_is_kept_and_decides_nothing(target: Path) -> None:
+    plain = open_bundle(write_bundle(target, model_card(), weights_of))
+    assert plain.read_page() == ""
+    other = target.with_name(f"other-{target.name}")
+    paged = open_bundle(write_bundle(other, plain.card, plain.read_stored, page="# Card\n\nµ\n"))
+    assert paged.read_page() == "# Card\n\nµ\n"
+    assert paged.sha256 == plain.sha256
+    require_free(other, overwrite=True)
+
+
+def test_a_page_that_is_no_text_is_refused(folder: Path) -> None:
+    (folder / "card.md").write_bytes(b"\xff\xfe")
+    with pytest.raises(BundleError, match=r"card\.md is no UTF-8 text"):
+        open_bundle(folder).read_page()
 
 
 def test_weights_too_large_for_half_the_bytes_are_not_written(target: Path) -> None:

@@ -159,7 +159,7 @@ def _write(bundle: Bundle, target: Path, cohort: Path, table: RuleTable, fit: Fi
         card = replace(card, postprocess=fit.rule, postprocess_origin=_origin(table, fit, cohort))
     else:
         warn("on cases it has not seen the fitted rule is no better than the present one, which the model keeps")
-    written = write_with_progress(target, card, bundle.read_weights, overwrite=overwrite)
+    written = write_with_progress(target, card, bundle.read_stored, overwrite=overwrite)
     rules = {BEFORE: choose_rule(bundle, "mapping"), AFTER: fit.rule}
     facts = {"model": card.name, "cohort": cohort.resolve().name, "stored": is_better}
     facts["rules"] = {label: asdict(rule) for label, rule in rules.items()}

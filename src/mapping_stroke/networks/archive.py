@@ -35,6 +35,17 @@ def read_entry(model: Path, name: str, most_bytes: int) -> bytes:
     return _read_from_folder(model, name, most_bytes) if model.is_dir() else _read_from_zip(model, name, most_bytes)
 
 
+def has_entry(model: Path, name: str) -> bool:
+    """Whether a model, a folder or a zip, holds a file of this name; False where it cannot be read."""
+    if model.is_dir():
+        return (model / name).is_file()
+    try:
+        with zipfile.ZipFile(model) as archive:
+            return name in archive.NameToInfo
+    except _ZIP_ERRORS:
+        return False
+
+
 def _read_from_folder(folder: Path, name: str, most_bytes: int) -> bytes:
     path = folder / name
     if not path.is_file():

@@ -1,7 +1,7 @@
 """A model that can be shared: networks, how to feed and average them, where they come from; in a folder or one zip.
 
-`bundle.json` says all but the weights; each network's weights are a safetensors file whose SHA-256 it names. Nothing
-that is read can execute code, and a zip is read in place. A run folder, or a folder of members, opens as a model, too.
+`bundle.json` says all but the weights; each network's weights are a safetensors file whose SHA-256 it names. `card.md`,
+if there is one, is a page for people. Nothing that is read can execute code, and a zip is read in place. A run folder, or a folder of members, opens as a model, too.
 """
 
 import hashlib
@@ -14,11 +14,12 @@ from pathlib import Path
 
 from mapping_stroke.errors import BundleError
 from mapping_stroke.files import remove, require_space, written_whole
-from mapping_stroke.networks.archive import SUFFIX, add_entry, read_entry
+from mapping_stroke.networks.archive import SUFFIX, add_entry, has_entry, read_entry
 from mapping_stroke.networks.cards import BundleCard, BundleMember, MemberCard, weights_path
 from mapping_stroke.networks.member_folder import WEIGHTS_FILE, find_members, has_member, read_card
 from mapping_stroke.networks.parameters import count_parameters
 from mapping_stroke.networks.spec import Weights
+from mapping_stroke.networks.terms import with_inherited_licence
 from mapping_stroke.networks.typed_json import plain_json
 from mapping_stroke.networks.weights import find_problems, most_bytes, weights_from_bytes, weights_to_bytes
 
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 BUNDLE_FILE = "bundle.json"
+PAGE_FILE = "card.md"
 LARGEST_CARD_BYTES = 10_000_000
 BUNDLED = Path(__file__).parents[1] / "models"
 """Where an installation has models of its own, if it has any."""
@@ -82,6 +84,11 @@ class Bundle:
         """
         return weights_from_bytes(self._read(member), member.card.network, f"{self.path}: {member.weights}")
 
+    def read_stored(self, member: BundleMember) -> Weights:
+        """`read_weights` in the types in which they are stored, for models that hold the same bytes."""
+        what = f"{self.path}: {member.weights}"
+        return weights_from_bytes(self._read(member), member.card.network, what, as_stored=True)
+
     def find_problems(self, member: BundleMember) -> list[str]:
         """All that is wrong with one member's weights, NaN and infinity too, one line each; empty if nothing is."""
         try:
@@ -89,6 +96,19 @@ class Bundle:
         except BundleError as error:
             return [str(error)]
         return find_problems(content, member.card.network, f"{self.path}: {member.weights}")
+
+    def read_page(self) -> str:
+        """The model card that people read, Markdown; empty where the model holds none.
+
+        Raises:
+            BundleError: It cannot be read, or is no text.
+        """
+        if not has_entry(self.path, PAGE_FILE):
+            return ""
+        try:
+            return read_entry(self.path, PAGE_FILE, LARGEST_CARD_BYTES).decode()
+        except UnicodeDecodeError as error:
+            raise BundleError(f"{self.path}: {PAGE_FILE} is no UTF-8 text; copy or pack the model again") from error
 
     def _read(self, member: BundleMember) -> bytes:
         content = read_entry(self.path, member.weights, most_bytes(member.card.network))
@@ -125,7 +145,12 @@ def open_bundle(model: str | Path) -> Bundle:
 
 
 def write_bundle(
-    target: Path, card: BundleCard, weights: Callable[[BundleMember], Weights], *, overwrite: bool = False
+    target: Path,
+    card: BundleCard,
+    weights: Callable[[BundleMember], Weights],
+    *,
+    page: str = "",
+    overwrite: bool = False,
 ) -> Path:
     """Write a model, whole or not at all; the same card and weights give the same bytes.
 
@@ -133,6 +158,7 @@ def write_bundle(
         target: A new folder, or a file whose name ends with `.mapping` for one zip.
         card: The model. Paths and hashes of the weights are decided here, whatever the members say.
         weights: Gives the weights of a member of `card`; called once for each, in order, so that one at a time is held.
+        page: A model card for people, Markdown; empty for none.
         overwrite: Replace a model that stands there; anything else is never replaced.
 
     Raises:
@@ -146,6 +172,8 @@ def write_bundle(
             members = tuple(_put_member(put, member, weights(member)) for member in card.members)
             text = json.dumps(replace(card, members=members).to_json(), indent=2, allow_nan=False) + "\n"
             put(BUNDLE_FILE, text.encode())
+            if page:
+                put(PAGE_FILE, page.encode())
         if target.is_dir():
             remove(target)  # a folder cannot be renamed onto another
     return target
@@ -201,7 +229,7 @@ def _card_of_members(folder: Path) -> BundleCard:
             "`mapping train` has finished"
         )
     try:
-        return BundleCard(folder.resolve().name or "model", tuple(members))
+        return with_inherited_licence(BundleCard(folder.resolve().name or "model", tuple(members)))
     except BundleError as error:
         raise BundleError(f"{folder}: {error}") from error
 
@@ -219,7 +247,7 @@ def require_free(target: Path, *, overwrite: bool = False) -> None:
     except BundleError as error:
         raise BundleError(f"{target}: is no model, so it is not replaced; give another name") from error
     if target.is_dir():
-        own = {BUNDLE_FILE, *(member.weights for member in card.members)}
+        own = {BUNDLE_FILE, PAGE_FILE, *(member.weights for member in card.members)}
         others = [file for file in sorted(target.rglob("*")) if not file.is_dir()]
         for other in (file.relative_to(target).as_posix() for file in others):
             if other not in own:

@@ -39,14 +39,19 @@ def load_unet(spec: NetworkSpec, weights: Weights) -> nn.Module:
         BundleError: A parameter is missing, surplus or ill-shaped; it is named.
     """
     network = build_unet(spec, seed=0)
+    set_weights(network, weights)
+    set_deep_supervision(network, enabled=False)
+    _cut_to_skips(network)
+    return network.eval()
+
+
+def set_weights(network: nn.Module, weights: Weights) -> None:
+    """Give a network all its parameters; raises `BundleError` as `load_unet` does."""
     parameters = dict(network.named_parameters())  # each once, though the library holds some under two names
     for name in sorted(parameters.keys() | weights.keys()):
         if name not in weights or name not in parameters or weights[name].shape != parameters[name].shape:
             raise BundleError(f"the weights do not fit the network (at {name}); copy or import that member again")
         parameters[name].data.copy_(torch.from_numpy(weights[name]))
-    set_deep_supervision(network, enabled=False)
-    _cut_to_skips(network)
-    return network.eval()
 
 
 def unet_weights(network: nn.Module) -> Weights:

@@ -23,13 +23,14 @@ def most_bytes(spec: NetworkSpec) -> int:
     return 4 * count_parameters(spec) + HEADER_BYTES
 
 
-def weights_from_bytes(content: bytes, spec: NetworkSpec, what: str) -> Weights:
+def weights_from_bytes(content: bytes, spec: NetworkSpec, what: str, *, as_stored: bool = False) -> Weights:
     """Read weights; nothing is executed.
 
     Args:
         content: A safetensors file.
         spec: The network that the weights are for.
         what: What to call them in an error.
+        as_stored: Keep float16 where it is stored so; else all is float32.
 
     Raises:
         BundleError: The bytes are no safetensors, or the parameters are not exactly those of the network.
@@ -37,10 +38,11 @@ def weights_from_bytes(content: bytes, spec: NetworkSpec, what: str) -> Weights:
     shapes, types, arrays = _parse(content, what)
     for complaint in _misfits(shapes, types, spec):
         raise BundleError(f"{what}: does not fit its network ({complaint}); {_AGAIN}")
-    return {
-        name: np.frombuffer(arrays[name], STORED_TYPES[types[name]]).astype(np.float32, copy=False).reshape(shape)
+    stored = {
+        name: np.frombuffer(arrays[name], STORED_TYPES[types[name]]).reshape(shape)
         for name, shape in parameter_shapes(spec).items()
     }
+    return stored if as_stored else {name: value.astype(np.float32, copy=False) for name, value in stored.items()}
 
 
 def find_problems(content: bytes, spec: NetworkSpec, what: str) -> list[str]:
