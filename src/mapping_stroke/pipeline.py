@@ -63,7 +63,7 @@ def stages(experiment: Experiment, *, overwrite: bool = False) -> dict[str, Call
     from mapping_stroke.experiment.predict import PredictConfig, predict_run
     from mapping_stroke.experiment.prepare import prepare_run
     from mapping_stroke.experiment.report import report_run
-    from mapping_stroke.experiment.train import TrainConfig
+    from mapping_stroke.experiment.train_config import TrainConfig
     from mapping_stroke.experiment.train_jobs import train_side_by_side
     from mapping_stroke.training.schemes import SCHEMES
 

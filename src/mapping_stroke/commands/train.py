@@ -1,10 +1,10 @@
 """`mapping train`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 
 @dataclass(frozen=True)
@@ -16,13 +16,21 @@ class Train:
 
     run_folder: Positional[Path]
     """Run folder with cases and folds, as written by `mapping prepare` and `mapping folds`."""
-    schemes: tuple[str, ...] = ("default", "dice-topk10", "residual", "self-training")
-    """Training schemes; beside the paper's four there are `carvemix` and `mixup`. Those that need pseudo-labels are
-    trained last."""
+    from_: Annotated[str, arg(name="from")] = ""
+    """Fine-tune this model (as for `mapping segment`) on the cases instead of training from nothing: each member begins
+    with the model's of its scheme, and is trained shortly, at a third of the learning rate."""
+    schemes: tuple[str, ...] = ()
+    """Training schemes; the paper's four where left out, with `--from` those of the model. Beside the paper's there are
+    `carvemix` and `mixup`. Those that need pseudo-labels are trained last."""
     folds: tuple[int, ...] = ()
     """Numbers of the folds to train; all folds where left out."""
-    size: Literal["full", "compact", "small", "tiny"] = "full"
-    """`full` is the paper's (a GPU, days); `compact`, `small` and `tiny` run on a CPU (hours to minutes)."""
+    size: Literal["full", "compact", "small", "tiny"] | None = None
+    """`full` (where left out) is the paper's (a GPU, days); `compact`, `small` and `tiny` run on a CPU (hours to
+    minutes). With `--from` the model's own."""
+    epochs: int | None = None
+    """Of every member; the size's own where left out, 10 with `--from`."""
+    learning_rate: float | None = None
+    """Of the first epoch; the size's own where left out, a third of it with `--from`."""
     variant: Literal["paper", "container"] = "paper"
     """Schemes as the paper describes them, or as the authors' container has them (800 epochs of dice-topk10,
     strong augmentation for self-training)."""
@@ -54,28 +62,27 @@ class Train:
 
     def run(self) -> int:
         """Train what is missing."""
-        from mapping_stroke.experiment.arrays import arrays_run
-        from mapping_stroke.experiment.train import TrainConfig
+        from mapping_stroke.experiment.fine_tuning import fine_tuning_config
+        from mapping_stroke.experiment.train import prepare_arrays
+        from mapping_stroke.experiment.train_config import TrainConfig
         from mapping_stroke.experiment.train_jobs import train_side_by_side
         from mapping_stroke.run_folder import RunFolder
 
+        run = RunFolder(self.run_folder)
+        usual = fine_tuning_config(self.from_, self.size) if self.from_ else TrainConfig(size=self.size or "full")
+        config = replace(usual, **self._asked())
         if self.arrays_only:
-            arrays_run(RunFolder(self.run_folder), self.size)
+            prepare_arrays(run, config)
             return 0
-        config = TrainConfig(
-            self.schemes,
-            self.folds,
-            self.size,
-            self.variant,
-            self.seed,
-            self.device,
-            self.precision,
-            self.compile,
-            self.confidence_floor,
-            self.save_minutes,
-            self.devices,
-            self.nodes,
-            self.batch,
-        )
-        trained = train_side_by_side(RunFolder(self.run_folder), config, self.jobs, overwrite=self.overwrite)
+        trained = train_side_by_side(run, config, self.jobs, overwrite=self.overwrite)
         return 3 if trained.failed else 0
+
+    def _asked(self) -> dict[str, Any]:
+        """What the configuration takes as it was given; what was left out keeps its usual value."""
+        same = (
+            *("folds", "variant", "seed", "device", "precision", "confidence_floor"),
+            *("save_minutes", "devices", "nodes", "batch"),
+        )
+        asked = {name: getattr(self, name) for name in same} | {"compiled": self.compile}
+        usual = {name: getattr(self, name) for name in ("schemes", "epochs", "learning_rate")}
+        return asked | {name: value for name, value in usual.items() if value not in (None, ())}

@@ -1,6 +1,6 @@
 """Preprocessed arrays of a run's cases, made once and kept for every member."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from mapping_stroke.errors import ImageError
 from mapping_stroke.files import fingerprint
 from mapping_stroke.image import read_image
 from mapping_stroke.run_folder import RunFolder
-from mapping_stroke.training.schemes import find_size
 
 READERS = 2
 """Threads that read and unpack scans; most of that time is outside Python's lock."""
@@ -25,22 +24,22 @@ def arrays_of(run: RunFolder, cases: Sequence[Case], spec: PreprocessSpec) -> di
     return make_arrays(folder, labelled, spec)
 
 
-def arrays_run(run: RunFolder, size: str) -> Path:
-    """Prepare the arrays that every member of a size reads, and train nothing: the first of several jobs.
+def arrays_run(run: RunFolder, specs: Iterable[PreprocessSpec]) -> Path:
+    """Prepare the arrays that members read, and train nothing: the first of several jobs.
 
     Args:
         run: After `prepare`.
-        size: Name of the size of networks.
+        specs: Every way in which they read a scan.
 
     Returns:
         Folder of the arrays.
 
     Raises:
         RunFolderError: `prepare` has not run.
-        ConfigError: Unknown size.
     """
-    spec = find_size(size).preprocess
-    arrays_of(run, read_cases(run.require(run.cases_csv, "prepare DATA -o")), spec)
+    cases = read_cases(run.require(run.cases_csv, "prepare DATA -o"))
+    for spec in specs:
+        arrays_of(run, cases, spec)
     name_files("Arrays", run.arrays)
     return run.arrays
 
@@ -53,7 +52,9 @@ def make_arrays(folder: Path, cases: Sequence[tuple[str, Path, Path]], spec: Pre
     missing = [case for case in cases if not has_arrays(folder, case[0])]
     with ThreadPoolExecutor(READERS) as pool:
         made = pool.map(lambda case: _make_case(folder, case, spec), missing)
-        for _ in track(made, f"Preparing scans at {spec.spacing_mm:g} mm", len(missing)):
+        edges = spec.edges_mm if isinstance(spec.spacing_mm, tuple) else spec.edges_mm[:1]
+        words = " x ".join(f"{edge:g}" for edge in edges)
+        for _ in track(made, f"Preparing scans at {words} mm", len(missing)):
             pass
     return {case_id: read_arrays(folder, case_id) for case_id, _, _ in cases}
 

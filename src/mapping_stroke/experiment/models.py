@@ -23,7 +23,6 @@ from mapping_stroke.networks.bundle import (
 )
 from mapping_stroke.networks.member_folder import CARD_FILE
 from mapping_stroke.networks.spec import Weights
-from mapping_stroke.networks.terms import with_inherited_licence
 from mapping_stroke.postprocess import find_rule
 
 ReadWeights = Callable[[BundleMember], Weights]
@@ -138,10 +137,9 @@ def told(weights: ReadWeights, card: BundleCard, what: str) -> Iterator[ReadWeig
 
 
 def relabel(card: BundleCard, labels: ModelLabels) -> BundleCard:
-    """The card with what the labels say; what they leave out stays, and so do licences that it inherits."""
+    """The card with what the labels say; what they leave out stays."""
     given = {field.name: getattr(labels, field.name) for field in fields(labels) if field.name != "rule"}
     card = replace(card, **{name: value for name, value in given.items() if value not in ("", "keep")})
-    card = with_inherited_licence(card)
     return card if labels.rule == "keep" else replace(card, postprocess=find_rule(labels.rule), postprocess_origin="")
 
 

@@ -68,6 +68,8 @@ def run_status(run: RunFolder) -> list[MemberStatus]:
 def _epochs_of(scheme: str, settings: dict[str, Any]) -> int | None:
     if "size" not in settings:
         return None
+    if "epochs" in settings:
+        return int(settings["epochs"])
     return find_size(settings["size"]).epochs_of(find_scheme(scheme, settings.get("variant", "paper")))
 
 

@@ -1,7 +1,7 @@
 """Train members: each scheme on each fold, one after the other, resuming what was begun."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mapping_stroke.config import write_section
@@ -9,68 +9,23 @@ from mapping_stroke.console import say, warn
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.folds import read_folds
+from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.environment import describe_environment
 from mapping_stroke.errors import ConfigError, TrainingError
-from mapping_stroke.experiment.arrays import arrays_of
+from mapping_stroke.experiment.arrays import arrays_of, arrays_run
 from mapping_stroke.experiment.pseudo_labels import choose_labels, label_unlabelled, pseudo_arrays
+from mapping_stroke.experiment.starts import Start, choose_start
 from mapping_stroke.experiment.stopping import StopRequest
 from mapping_stroke.experiment.together import check_all, together
+from mapping_stroke.experiment.train_config import TrainConfig
 from mapping_stroke.experiment.train_member import Plan, Saving, train_member
 from mapping_stroke.files import write_json
 from mapping_stroke.inference.devices import choose_device
+from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.training.engine import Engine, Hardware
 from mapping_stroke.training.processes import first_does
-from mapping_stroke.training.schemes import SCHEMES, Scheme, Size, find_scheme, find_size
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """What `mapping train` trains."""
-
-    schemes: tuple[str, ...] = tuple(scheme.name for scheme in SCHEMES)
-    folds: tuple[int, ...] = ()
-    """Empty for all folds of the run."""
-    size: str = "full"
-    variant: str = "paper"
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-    """Of the convolutions: `float32`, `bfloat16`, or the faster of them on the device."""
-    compiled: bool = False
-    """Compile the networks first."""
-    confidence_floor: float | None = None
-    """Pseudo-labels of a lower mean confidence, and empty ones, are left out; None for no floor."""
-    save_minutes: float = 10.0
-    """Longest time between two checkpoints."""
-    devices: int = 1
-    """Of each machine; each has its share of every batch."""
-    nodes: int = 1
-    batch: int | None = None
-    """Patches of a training step, on all devices together; None takes the size's own."""
-
-    def __post_init__(self) -> None:
-        if self.batch is not None and self.batch < 1:
-            raise ConfigError(f"got --batch {self.batch}, expected 1 or more")
-        if self.seed < 0:
-            raise ConfigError(f"got seed {self.seed}, expected 0 or more; give --seed 0 or more")
-        if self.confidence_floor is not None and not 0 <= self.confidence_floor <= 1:
-            raise ConfigError(
-                f"got --confidence-floor {self.confidence_floor}, expected 0 to 1, such as 0.8 (labels have over 0.5)"
-            )
-        if not self.save_minutes >= 0:
-            raise ConfigError(f"got --save-minutes {self.save_minutes}, expected 0 (every step) or more, such as 10")
-        for name in self.schemes:
-            find_scheme(name, self.variant)
-        if not self.schemes:
-            raise ConfigError("no training scheme given; leave --schemes out for all of them")
-        _require_equal_shares(self.wanted_size.batch, self.devices * self.nodes)
-
-    @property
-    def wanted_size(self) -> Size:
-        """The size, with the batch that was asked for."""
-        size = find_size(self.size)
-        return size if self.batch is None else replace(size, batch=self.batch)
+from mapping_stroke.training.schemes import Scheme, Size, find_scheme
 
 
 @dataclass
@@ -95,9 +50,21 @@ class Trained:
 class _Cohort:
     """What all members of a run are trained on."""
 
+    run: RunFolder
     cases: Sequence[Case]
     folds: Mapping[str, int]
-    arrays: Mapping[str, CaseArrays]
+    arrays: Mapping[PreprocessSpec, Mapping[str, CaseArrays]]
+    """For every way in which members read a scan."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Member:
+    """A member to train."""
+
+    scheme: Scheme
+    fold: int
+    size: Size
+    start: Start | None
 
 
 def train_run(run: RunFolder, config: TrainConfig, stop: StopRequest, *, overwrite: bool = False) -> Trained:
@@ -111,44 +78,48 @@ def train_run(run: RunFolder, config: TrainConfig, stop: StopRequest, *, overwri
 
     Raises:
         RunFolderError: A stage before this one has not been run, or a member of other settings stands there.
-        ConfigError: An unknown scheme, size, fold, or device.
+        ConfigError: An unknown scheme, size, fold, or device, or nothing to begin a scheme with.
+        BundleError: There is no such model to begin with.
         Stopped: When asked to, with all saved.
     """
     cases, folds = _read_cases_and_folds(run)
-    wanted = _wanted_folds(config, set(folds.values()))
+    members = _list_members(config, _wanted_folds(config, set(folds.values())))
     device = choose_device(config.device)
-    hardware = Hardware(
-        device, config.precision, config.compiled, config.devices, config.nodes, config.wanted_size.grids
-    )
+    grids = tuple(dict.fromkeys(grid for member in members for grid in member.size.grids))
+    hardware = Hardware(device, config.precision, config.compiled, config.devices, config.nodes, grids)
     engine = Engine.start(hardware)
     with together(engine.fabric, stop):
         first_does(lambda: _record(run, config, hardware), engine.fabric)
         with engine.fabric.rank_zero_first():
-            cohort = _Cohort(cases, folds, arrays_of(run, cases, config.wanted_size.preprocess))
-        saving = Saving(config.save_minutes, stop)
-        return _train_members(run, cohort, replace(config, folds=wanted), engine, saving, overwrite=overwrite)
+            cohort = _Cohort(run, cases, folds, {spec: arrays_of(run, cases, spec) for spec in _specs_of(members)})
+        saving, trained = Saving(config.save_minutes, stop), Trained()
+        for number, member in enumerate(members, start=1):
+            check_all(stop, engine.fabric)
+            where = f"size {config.size}, on {hardware.description}"
+            say(f"Member {number} of {len(members)}: {_words_of(member)}, {where}")
+            trained.add(_train_one(cohort, member, config, engine, saving, overwrite=overwrite))
+        return trained
 
 
-def _train_members(
-    run: RunFolder, cohort: _Cohort, config: TrainConfig, engine: Engine, saving: Saving, *, overwrite: bool
+def _train_one(
+    cohort: _Cohort, member: _Member, config: TrainConfig, engine: Engine, saving: Saving, *, overwrite: bool
 ) -> Trained:
-    schemes = sorted((find_scheme(name, config.variant) for name in config.schemes), key=lambda s: s.pseudo_labels)
-    trained, pairs = Trained(), [(scheme, fold) for scheme in schemes for fold in config.folds]
-    for number, (scheme, fold) in enumerate(pairs, start=1):
-        check_all(saving.stop, engine.fabric)
-        where = f"size {config.size}, on {engine.hardware.description}"
-        say(f"Member {number} of {len(pairs)}: {scheme.name}, fold {fold}, {where}")
-        folder = run.member(scheme.name, fold)
-        try:
-            plan = _plan(run, cohort, config, scheme, fold, engine)
-            with engine.fabric.rank_zero_first():
-                arrays = _arrays_of_plan(run, cohort, plan)
-            train_member(folder, plan, arrays, engine, saving, overwrite=overwrite)
-            trained.members.append(folder)
-        except TrainingError as error:
-            warn(f"{scheme.name}, fold {fold}: {error}")
-            trained.failed[f"{scheme.name}, fold {fold}"] = str(error)
-    return trained
+    name = f"{member.scheme.name}, fold {member.fold}"
+    folder = cohort.run.member(member.scheme.name, member.fold)
+    try:
+        plan = _plan(cohort, member, config, engine)
+        with engine.fabric.rank_zero_first():
+            arrays = _arrays_of_plan(cohort, plan)
+        train_member(folder, plan, arrays, engine, saving, overwrite=overwrite)
+    except TrainingError as error:
+        warn(f"{name}: {error}")
+        return Trained(failed={name: str(error)})
+    return Trained([folder])
+
+
+def prepare_arrays(run: RunFolder, config: TrainConfig) -> None:
+    """Prepare the arrays that the members read, and train nothing; raises as `train_run` does."""
+    arrays_run(run, _specs_of(_list_members(config, config.folds or (0,))))
 
 
 def folds_to_train(run: RunFolder, config: TrainConfig) -> tuple[int, ...]:
@@ -165,43 +136,59 @@ def _read_cases_and_folds(run: RunFolder) -> tuple[list[Case], dict[str, int]]:
 def _record(run: RunFolder, config: TrainConfig, hardware: Hardware) -> None:
     """Write what all members of the run share; schemes and folds do not, and may be trained by several commands."""
     shared = {"size": config.size, "variant": config.variant, "seed": config.seed, "batch": config.batch}
+    shared |= {"from": config.model or None, "epochs": config.epochs, "learning_rate": config.learning_rate}
     write_section(run.config_toml, "train", shared)
     computes = {"device": str(hardware.device), "precision": hardware.computes_in, "processes": hardware.processes}
     write_json(run.environment_json, describe_environment() | computes)
 
 
-def _plan(run: RunFolder, cohort: _Cohort, config: TrainConfig, scheme: Scheme, fold: int, engine: Engine) -> Plan:
-    pseudo = {}
-    if scheme.pseudo_labels:
+def _list_members(config: TrainConfig, folds: Sequence[int]) -> list[_Member]:
+    """All that is asked for, in the order in which it is trained: schemes with pseudo-labels last."""
+    schemes = sorted((find_scheme(name, config.variant) for name in config.schemes), key=lambda s: s.pseudo_labels)
+    model, size = open_bundle(config.model) if config.model else None, config.wanted_size
+    members = []
+    for scheme, fold in ((scheme, fold) for scheme in schemes for fold in folds):
+        start = None if model is None else choose_start(model, scheme, fold)
+        members.append(_Member(scheme, fold, size if start is None else start.fit(size), start))
+    return members
+
+
+def _specs_of(members: Sequence[_Member]) -> list[PreprocessSpec]:
+    return list(dict.fromkeys(member.size.preprocess for member in members))
+
+
+def _words_of(member: _Member) -> str:
+    begins = "" if member.start is None else f", from {member.start.model.card.name} ({member.start.member.card.name})"
+    return f"{member.scheme.name}, fold {member.fold}{begins}"
+
+
+def _plan(cohort: _Cohort, member: _Member, config: TrainConfig, engine: Engine) -> Plan:
+    pseudo, fold = {}, member.fold
+    if member.scheme.pseudo_labels and (member.start is None or any(case.mask is None for case in cohort.cases)):
         device = engine.hardware.device
-        labelled = first_does(lambda: label_unlabelled(run, cohort.cases, cohort.folds, fold, device), engine.fabric)
+        labelled = first_does(
+            lambda: label_unlabelled(cohort.run, cohort.cases, cohort.folds, fold, device), engine.fabric
+        )
         pseudo = choose_labels(labelled, config.confidence_floor)
     return Plan(
-        scheme,
-        config.wanted_size,
+        member.scheme,
+        member.size,
         fold,
         config.seed,
         training=tuple(sorted(case_id for case_id, of in cohort.folds.items() if of != fold)),
         validation=tuple(sorted(case_id for case_id, of in cohort.folds.items() if of == fold)),
         variant=config.variant,
         pseudo=pseudo,
+        start=member.start,
     )
 
 
-def _arrays_of_plan(run: RunFolder, cohort: _Cohort, plan: Plan) -> tuple[list[CaseArrays], list[CaseArrays]]:
-    training = [cohort.arrays[case_id] for case_id in plan.training]
+def _arrays_of_plan(cohort: _Cohort, plan: Plan) -> tuple[list[CaseArrays], list[CaseArrays]]:
+    arrays = cohort.arrays[plan.size.preprocess]
+    training = [arrays[case_id] for case_id in plan.training]
     if plan.pseudo:
-        training += pseudo_arrays(run, cohort.cases, plan.pseudo, plan.size.preprocess)
-    return training, [cohort.arrays[case_id] for case_id in plan.validation]
-
-
-def _require_equal_shares(batch: int, processes: int) -> None:
-    if processes > 1 and batch % processes:
-        enough = -(-batch // processes) * processes
-        raise ConfigError(
-            f"a batch of {batch} patches has no equal shares for {processes} processes; give fewer --devices, or "
-            f"--batch {enough} (which trains another network than the size's own batch does)"
-        )
+        training += pseudo_arrays(cohort.run, cohort.cases, plan.pseudo, plan.size.preprocess)
+    return training, [arrays[case_id] for case_id in plan.validation]
 
 
 def _wanted_folds(config: TrainConfig, known: set[int]) -> tuple[int, ...]:

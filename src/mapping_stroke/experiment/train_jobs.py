@@ -7,10 +7,10 @@ from functools import partial
 
 from mapping_stroke.console import name_files, say, warn
 from mapping_stroke.errors import ConfigError, TrainingError
-from mapping_stroke.experiment.arrays import arrays_run
 from mapping_stroke.experiment.jobs import run_in_jobs, threads_of
 from mapping_stroke.experiment.stopping import StopRequest, listening
-from mapping_stroke.experiment.train import TrainConfig, Trained, folds_to_train, train_run
+from mapping_stroke.experiment.train import Trained, folds_to_train, prepare_arrays, train_run
+from mapping_stroke.experiment.train_config import TrainConfig
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.training.schemes import find_scheme
 
@@ -63,7 +63,7 @@ def _require_one_command(jobs: int) -> None:
 def _train_in_jobs(
     run: RunFolder, config: TrainConfig, folds: Sequence[int], stop: StopRequest, jobs: int, *, overwrite: bool
 ) -> Trained:
-    arrays_run(run, config.size)
+    prepare_arrays(run, config)
     say(f"Training {min(jobs, len(folds))} folds at once, {threads_of(jobs)} CPU threads each")
     trained = Trained()
     for pseudo in (False, True):

@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from mapping_stroke.dataset.case_source import Cases
 from mapping_stroke.errors import RunFolderError, Stopped, TrainingError
 from mapping_stroke.experiment.locking import locked
 from mapping_stroke.experiment.progress import PROGRESS_FILE, State, write_progress
+from mapping_stroke.experiment.starts import Start
 from mapping_stroke.experiment.stopping import StopRequest
 from mapping_stroke.experiment.train_watch import Course, draw_curves, progress_of, watched, write_epochs
 from mapping_stroke.files import fingerprint, read_object, write_json
 from mapping_stroke.networks.bundle import MemberCard, has_member
 from mapping_stroke.networks.member_folder import write_member
+from mapping_stroke.networks.terms import STARTED_FROM
 from mapping_stroke.networks.unet import unet_weights
 from mapping_stroke.training.checkpoint import bring_in_step, remove_checkpoints, resume_from, write_checkpoint
 from mapping_stroke.training.engine import Engine, Hardware
@@ -49,11 +51,20 @@ class Plan:
     """Provenance of the pseudo-labels; empty without."""
     simulation: dict[str, Any] = field(default_factory=dict)
     """What cases are simulated from as they are drawn; empty where they are there."""
+    start: Start | None = None
+    """What the member begins with; None for fresh weights."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides the trained weights, as plain values."""
+        settings = asdict(replace(self, start=None))
+        del settings["start"]
+        return settings if self.start is None else {**settings, "start": self.start.member.weights_sha256}
 
     @property
     def recipe(self) -> str:
         """Fingerprint of all that decides the trained weights."""
-        return fingerprint({**asdict(self), "rows": rows_of(self.scheme)})
+        return fingerprint({**self.settings, "rows": rows_of(self.scheme)})
 
     @property
     def name(self) -> str:
@@ -107,7 +118,9 @@ def train_member(folder: Path, plan: Plan, arrays: Arrays, engine: Engine, savin
 
 def _train_under_lock(folder: Path, plan: Plan, arrays: Arrays, engine: Engine, saving: Saving) -> None:
     hardware, fabric = engine.hardware, engine.fabric
-    state = start_training(plan.scheme, plan.size, (plan.seed, seed_number(plan.scheme), plan.fold), fabric.device)
+    seed = (plan.seed, seed_number(plan.scheme), plan.fold)
+    weights = None if plan.start is None else plan.start.read_weights()
+    state = start_training(plan.scheme, plan.size, seed, fabric.device, weights)
     steps = plan.size.steps_per_epoch + (plan.size.validation_steps if arrays[1] else 0)
     course = Course(plan.name, plan.size.epochs_of(plan.scheme), steps)
 
@@ -178,11 +191,12 @@ def _require_same_recipe(folder: Path, plan: Plan, *, overwrite: bool) -> None:
                 "or prepare another run"
             )
         shutil.rmtree(folder)
-    write_json(marker, {"recipe": plan.recipe, "settings": asdict(plan)})
+    write_json(marker, {"recipe": plan.recipe, "settings": plan.settings})
 
 
 def _card(plan: Plan, epochs: Sequence[Epoch], hardware: Hardware) -> MemberCard:
     last = epochs[-1].foreground_dice if epochs else float("nan")
+    started = {} if plan.start is None else {STARTED_FROM: plan.start.provenance}
     return MemberCard(
         scheme=plan.scheme.name,
         fold=plan.fold,
@@ -200,5 +214,6 @@ def _card(plan: Plan, epochs: Sequence[Epoch], hardware: Hardware) -> MemberCard
             "validation_dice": last,
             "pseudo_labels": plan.pseudo,
             "simulation": plan.simulation,
+            **started,
         },
     )

@@ -1,7 +1,8 @@
 """A model that can be shared: networks, how to feed and average them, where they come from; in a folder or one zip.
 
 `bundle.json` says all but the weights; each network's weights are a safetensors file whose SHA-256 it names. `card.md`,
-if there is one, is a page for people. Nothing that is read can execute code, and a zip is read in place. A run folder, or a folder of members, opens as a model, too.
+if there is one, is a page for people. Nothing that is read can execute code, and a zip is read in place. A run folder,
+or a folder of members, opens as a model, too.
 """
 
 import hashlib
@@ -19,7 +20,6 @@ from mapping_stroke.networks.cards import BundleCard, BundleMember, MemberCard, 
 from mapping_stroke.networks.member_folder import WEIGHTS_FILE, find_members, has_member, read_card
 from mapping_stroke.networks.parameters import count_parameters
 from mapping_stroke.networks.spec import Weights
-from mapping_stroke.networks.terms import with_inherited_licence
 from mapping_stroke.networks.typed_json import plain_json
 from mapping_stroke.networks.weights import find_problems, most_bytes, weights_from_bytes, weights_to_bytes
 
@@ -229,7 +229,7 @@ def _card_of_members(folder: Path) -> BundleCard:
             "`mapping train` has finished"
         )
     try:
-        return with_inherited_licence(BundleCard(folder.resolve().name or "model", tuple(members)))
+        return BundleCard(folder.resolve().name or "model", tuple(members))
     except BundleError as error:
         raise BundleError(f"{folder}: {error}") from error
 

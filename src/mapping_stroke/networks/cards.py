@@ -10,6 +10,7 @@ from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import BundleError, ConfigError
 from mapping_stroke.networks.parameters import count_parameters
 from mapping_stroke.networks.spec import NetworkSpec
+from mapping_stroke.networks.terms import inherit_licence
 from mapping_stroke.networks.typed_json import TypedJsonError, parse_json, plain_json, read_typed
 from mapping_stroke.postprocess import PostprocessConfig
 
@@ -94,6 +95,7 @@ class BundleCard:
     description: str = ""
     training_data: str = ""
     licence: str = ""
+    """Those of models that members were fine-tuned from are added at birth, so that none can be lost."""
     citation: str = ""
 
     def __post_init__(self) -> None:
@@ -110,6 +112,8 @@ class BundleCard:
             for value, times in Counter(value.casefold() for value in values).items():
                 if times > 1:
                     raise BundleError(f"{self.name}: has {what} {value}, expected each once; rename a scheme")
+        trainings = [member.card.training for member in self.members]
+        object.__setattr__(self, "licence", inherit_licence(self.licence, trainings))
 
     def to_json(self) -> dict[str, object]:
         """The card as plain JSON values, as `bundle.json` holds them."""

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from mapping_stroke.dataset.case_source import Cases
 from mapping_stroke.errors import TrainingError
-from mapping_stroke.networks.unet import build_unet
+from mapping_stroke.networks.spec import Weights
+from mapping_stroke.networks.unet import build_unet, set_weights
 from mapping_stroke.training.augment import NONE
 from mapping_stroke.training.batches import Batch, Randomness, draw_batch
 from mapping_stroke.training.blend import batch_loss
@@ -37,17 +38,25 @@ class TrainingState:
     so_far: EpochSoFar = field(default_factory=EpochSoFar)
 
 
-def start_training(scheme: Scheme, size: Size, seed: Sequence[int], device: torch.device) -> TrainingState:
-    """Fresh weights, a fresh optimiser, seeded generators.
+def start_training(
+    scheme: Scheme, size: Size, seed: Sequence[int], device: torch.device, weights: Weights | None = None
+) -> TrainingState:
+    """Fresh weights or those of a trained network, a fresh optimiser, seeded generators.
 
     Args:
         scheme: What is trained.
         size: How large.
         seed: Whole numbers that tell this run from others, such as (seed, scheme, fold).
         device: Where the network and the patches live.
+        weights: To begin with; None draws fresh ones.
+
+    Raises:
+        BundleError: The weights are not those of the size's network.
     """
     random = Randomness.from_seed(seed, device)
     network = build_unet(size.network(scheme), seed=int(random.numbers.integers(2**31))).to(device)
+    if weights is not None:
+        set_weights(network, weights)
     _freeze_coarsest_output(network)
     torch.nn.utils.convert_conv3d_weight_memory_format(network, torch.channels_last_3d)  # convolutions run faster
     return TrainingState(network, _build_optimiser(network, size), random)

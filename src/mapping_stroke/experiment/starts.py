@@ -1,0 +1,72 @@
+"""What members begin with where they do not begin from nothing: those of a model that is trained already."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mapping_stroke.errors import ConfigError
+from mapping_stroke.networks.bundle import Bundle, BundleMember
+from mapping_stroke.networks.spec import Weights
+from mapping_stroke.training.schemes import Scheme, Size
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A trained member of a model, whose weights another one begins with."""
+
+    model: Bundle
+    member: BundleMember
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the weights come from and under which terms, for the card of the member that begins with them."""
+        card, member = self.model.card, self.member
+        return {
+            "model": card.name,
+            "model_sha256": self.model.sha256,
+            "scheme": member.card.scheme,
+            "fold": member.card.fold,
+            "weights_sha256": member.weights_sha256,
+            "licence": card.licence,
+            "training_data": card.training_data,
+            "citation": card.citation,
+        }
+
+    def fit(self, size: Size) -> Size:
+        """The size, but with the network, the patch and the preparation of scans that the weights are for."""
+        card = self.member.card
+        return replace(size, preprocess=card.preprocess, patch=card.patch, plain=card.network, residual=card.network)
+
+    def read_weights(self) -> Weights:
+        """The weights, checked; raises `BundleError` where they are damaged."""
+        return self.model.read_weights(self.member)
+
+
+def choose_start(model: Bundle, scheme: Scheme, fold: int) -> Start:
+    """The member of a model that a new one begins with.
+
+    It is the one of the same scheme, else the first one with the same kind of network. Of several folds it is the same
+    one: where the model was trained on the same cases and folds, it has not seen those that will judge the new member;
+    where there is no such fold, the first. Means of weights of several members are of no use: each counts its
+    channels in an order of its own.
+
+    Args:
+        model: To begin with.
+        scheme: What will be trained.
+        fold: On which fold.
+
+    Raises:
+        ConfigError: The model has neither.
+    """
+    fitting = [
+        member
+        for member in model.card.members
+        if member.card.scheme == scheme.name or member.card.network.encoder == scheme.encoder
+    ]
+    if not fitting:
+        schemes = ", ".join(dict.fromkeys(member.card.scheme for member in model.card.members))
+        raise ConfigError(
+            f"{model.path}: has no member to begin {scheme.name} with, neither of this scheme nor with a "
+            f"{scheme.encoder} network; it has {schemes}: leave --schemes out to train those"
+        )
+    chosen = min(fitting, key=lambda member: (member.card.scheme != scheme.name, member.card.fold != fold))
+    return Start(model, chosen)
