@@ -18,7 +18,8 @@ from mapping_stroke.run_folder import MASK_SUFFIX
 from phantoms import AFFINE, phantom, write_phantoms
 from small_models import write_seeing_model
 
-FILES = ["evaluation.json", "evaluation.md", "evaluation.png", "healthy.csv", "judged.json", "run.json", "scores.csv"]
+FILES = ["evaluation.json", "evaluation.md", "evaluation.png", "failures.png", "healthy.csv", "judged.json", "run.json"]
+FILES += ["scores.csv"]
 METHODS = [
     "default_fold_0",
     "default_fold_1",
@@ -75,12 +76,12 @@ def test_every_member_and_rule_is_scored_on_every_case(data: Path, capsys: pytes
     mean = np.mean([float(row["dice"]) for row in found if row["method"] == "ensemble-none"])
     assert values["scores"]["ensemble-none"]["dice"]["all"]["mean"] == pytest.approx(mean)
     assert values["scores"]["ensemble-none"]["dice"]["1 to 5 mL"]["cases"] == 3
-    assert values["healthy"]["default_fold_0"]["largest_ml"] > 0
+    assert values["false_positives"]["healthy scans"]["default_fold_0"]["largest_ml"] > 0
     page = (data / "out" / "evaluation.md").read_text()
     assert "| 1 to 5 mL | 3 |" in page
     assert "| ensemble, rule mapping |" in page
     told = capsys.readouterr().out.splitlines()
-    assert told[-1] == f"Evaluation: {data / 'out' / 'evaluation.png'}"
+    assert told[-1] == f"Evaluation: {data / 'out' / 'failures.png'}"
 
 
 def test_scores_are_those_of_what_segment_writes(data: Path) -> None:
@@ -154,7 +155,7 @@ def test_a_broken_scan_is_named_and_stops_no_other(data: Path, capsys: pytest.Ca
 def test_without_healthy_scans_the_page_says_so(data: Path) -> None:
     given = [data / "m.mapping", "--cohort", data / "cohort", "-o", data / "out", "--device", "cpu"]
     assert main(["models", "evaluate", *map(str, given)]) == 0
-    assert "None were given." in (data / "out" / "evaluation.md").read_text()
+    assert "No healthy scans were given." in (data / "out" / "evaluation.md").read_text()
     assert rows(data / "out" / "healthy.csv") == []
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from mapping_stroke.evaluation.cohort_scores import CohortScores, JudgedCase
-from mapping_stroke.evaluation.false_positives import HealthyScan, Marked
+from mapping_stroke.evaluation.failures import choose_failures
+from mapping_stroke.evaluation.false_positives import HEALTHY, Marked, MarkedScan
 from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME, Row
-from mapping_stroke.report.model_page import Judgement, evaluation_page, evaluation_values
+from mapping_stroke.report.model_page import FINAL, Judgement, evaluation_page, evaluation_values
 from mapping_stroke.report.model_picture import draw_evaluation
 from mapping_stroke.report.rule_table import RuleRow, RuleTable, rule_page, rule_text, rule_values
 
@@ -25,24 +26,37 @@ def values(dice: float, hd95_mm: float = 5.0) -> dict[str, float]:
 def judgement(*, healthy: bool = True, loads_ml: tuple[float, ...] = (0.5, 0.8, 30.0)) -> Judgement:
     dice = {"a_fold_0": 0.2, "b_fold_0": 0.4, "ensemble-none": 0.5, "ensemble-mapping": 0.6}
     cases = tuple(
-        JudgedCase(f"c{i}", int(1000 * load), load, {m: values(each + i / 10) for m, each in dice.items()})
+        JudgedCase(
+            f"c{i}",
+            int(1000 * load),
+            load,
+            {m: values(each + i / 10) for m, each in dice.items()},
+            {m: Marked(100.0 * i, i) for m in LABELS},
+        )
         for i, load in enumerate(loads_ml)
     )
-    scans = [HealthyScan(f"h{i}", {m: Marked(2000.0 * i, i) for m in LABELS}) for i in range(3)] if healthy else []
-    return Judgement(CohortScores(cases, tuple(LABELS)), scans, LABELS, ("a_fold_0", "b_fold_0"), FACTS)
+    marked = [{m: Marked(2000.0 * i, i) for m in LABELS} for i in range(3)]
+    scans = [MarkedScan(f"h{i}", HEALTHY, each) for i, each in enumerate(marked)] if healthy else []
+    scores = CohortScores(cases, tuple(LABELS))
+    failures = choose_failures(scores, scans, FINAL)
+    return Judgement(scores, scans, LABELS, ("a_fold_0", "b_fold_0"), failures, FACTS)
 
 
 def test_the_page_compares_the_ensemble_with_its_best_member_and_groups_by_load() -> None:
-    page = evaluation_page(judgement())
+    page = evaluation_page(judgement(), "failures.png")
     assert "best member (b, fold 0)" in page
     assert "Dice at P > 0.5 less that of its best member (b, fold 0), paired by case: +0.100 [+0.100, +0.100]" in page
-    assert "| below 1 mL | 2 | 0.450 [0.400, 0.500] | 0.550 [0.500, 0.600] | 0.650 [0.600, 0.700] |" in page
+    assert "| 0.1 to 1 mL | 2 | 0.450 [0.400, 0.500] | 0.550 [0.500, 0.600] | 0.650 [0.600, 0.700] |" in page
     assert "| 20 to 100 mL | 1 | 0.600 | 0.700 | 0.800 |" in page
     assert "5 to 20 mL" not in page
-    assert "| a, fold 0 | 0.300 ± 0.100 |" in page
+    assert "### Load: below 1 mL (n = 2)" in page
+    assert "| a, fold 0 | 0.250 [0.200, 0.300] |" in page
+    assert "### Healthy scans (n = 3)" in page
     assert "| ensemble, rule mapping | 2.00 | 4.00 | 2 | 2 | 1 | 1 | 1.0 |" in page
-    assert "Lowest Dice, ensemble, rule mapping: c0 (0.50 mL, Dice 0.60); c1" in page
+    assert "### Labelled cases, outside their lesions (n = 3)" in page
     assert "Most marked, ensemble, rule mapping: h2 (4.00 mL)" in page
+    assert "![Failures](failures.png)" in page
+    assert "\n1. Lowest Dice, 1 mL and more: c2, 30 mL of lesions; Dice 0.80, " in page
 
 
 def test_the_values_are_plain_json() -> None:
@@ -50,7 +64,8 @@ def test_the_values_are_plain_json() -> None:
     assert found["scores"]["b_fold_0"]["dice"]["below 1 mL"]["cases"] == 2
     assert found["scores"]["b_fold_0"]["dice"]["20 to 100 mL"]["low"] is None
     assert found["ensemble_less_best_member"]["dice"]["mean"] == pytest.approx(0.1)
-    assert found["healthy"]["ensemble-none"]["over"] == {"0.3": 2, "1.0": 2, "3.0": 1}
+    assert found["false_positives"]["healthy scans"]["ensemble-none"]["over"] == {"0.3": 2, "1.0": 2, "3.0": 1}
+    assert [failure["name"] for failure in found["failures"]] == ["c2", "c0", "c1", "h2", "h1"]
 
 
 @pytest.mark.parametrize("healthy", [True, False])

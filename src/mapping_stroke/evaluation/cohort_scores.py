@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from mapping_stroke.evaluation.false_positives import BESIDE, WITHOUT, Marked, MarkedScan
 from mapping_stroke.evaluation.intervals import Estimate, estimate_mean
 from mapping_stroke.evaluation.profiles import ATLAS2022
 
@@ -24,18 +25,21 @@ class LoadGroup:
         return np.asarray((loads_ml >= self.lower_ml) & (loads_ml < self.upper_ml))
 
 
+NO_VOXEL_ML = 1e-9
+"""Less than any voxel: a case with a smaller load has no lesion."""
 ALL_LOADS = LoadGroup("all", 0.0, math.inf)
-LOAD_GROUPS = (
-    ALL_LOADS,
-    LoadGroup("below 1 mL", 0.0, 1.0),
+WITH_LESION = LoadGroup("with a lesion", NO_VOXEL_ML, math.inf)
+LARGE, SMALL = LoadGroup("1 mL and more", 1.0, math.inf), LoadGroup("below 1 mL", NO_VOXEL_ML, 1.0)
+DISJOINT_GROUPS = (
+    LoadGroup("no lesion", 0.0, NO_VOXEL_ML),
+    LoadGroup("below 0.1 mL", NO_VOXEL_ML, 0.1),
+    LoadGroup("0.1 to 1 mL", 0.1, 1.0),
     LoadGroup("1 to 5 mL", 1.0, 5.0),
     LoadGroup("5 to 20 mL", 5.0, 20.0),
     LoadGroup("20 to 100 mL", 20.0, 100.0),
     LoadGroup("100 mL and more", 100.0, math.inf),
-    LoadGroup("1 mL and more", 1.0, math.inf),
 )
-"""The last one repeats cases of others."""
-DISJOINT_GROUPS = LOAD_GROUPS[1:6]
+LOAD_GROUPS = (ALL_LOADS, WITH_LESION, LARGE, SMALL, *DISJOINT_GROUPS)
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,14 @@ class JudgedCase:
         load_vox: Lesion voxels of the reference.
         load_ml: Their volume.
         scores: Method to metric to value, NaN where undefined; the same methods and metrics for every case.
+        marked: Method to what it marks outside the lesions.
     """
 
     case_id: str
     load_vox: int
     load_ml: float
     scores: Mapping[str, Mapping[str, float]]
+    marked: Mapping[str, Marked]
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,15 @@ class CohortScores:
     def loads_ml(self) -> Float64[np.ndarray, " n"]:
         """The load of every case."""
         return np.array([case.load_ml for case in self.cases], np.float64)
+
+    @property
+    def marked(self) -> tuple[MarkedScan, ...]:
+        """What is marked outside the lesions of every case."""
+        lesions = WITH_LESION.holds(self.loads_ml)
+        groups = [BESIDE if has_lesion else WITHOUT for has_lesion in lesions]
+        return tuple(
+            MarkedScan(case.case_id, group, case.marked) for case, group in zip(self.cases, groups, strict=True)
+        )
 
     def values(self, method: str, metric: str) -> Float64[np.ndarray, " n"]:
         """One metric of a method, case by case; NaN where it is undefined."""

@@ -1,4 +1,4 @@
-"""What methods mark in healthy scans: every voxel of it is false."""
+"""What methods mark where there is no lesion: outside the lesions of labelled cases, and anywhere in healthy scans."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,33 +6,50 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from mapping_stroke.image import Mask
+from mapping_stroke.lesions import find_lesions
+
 LIMITS_ML = (0.3, 1.0, 3.0)
 """How many scans lie above each is told."""
+
+BESIDE, WITHOUT, HEALTHY, HEADS = (
+    "labelled cases, outside their lesions",
+    "labelled cases without lesion",
+    "healthy scans",
+    "whole heads",
+)
+"""The groups of scans that are told apart."""
 
 
 @dataclass(frozen=True)
 class Marked:
-    """What one method marks in one healthy scan."""
+    """What one method marks falsely in one scan.
+
+    Attributes:
+        volume_mm3: Volume of the voxels that are marked and in no lesion.
+        lesions: Marked lesions that touch none; in a healthy scan all.
+    """
 
     volume_mm3: float
     lesions: int
 
 
 @dataclass(frozen=True)
-class HealthyScan:
-    """What every method marks in a healthy scan, by the key of the method."""
+class MarkedScan:
+    """What every method marks falsely in a scan, by the key of the method, and which scans it belongs to."""
 
     name: str
+    group: str
     marked: Mapping[str, Marked]
 
 
 @dataclass(frozen=True)
 class FalsePositives:
-    """What one method marks in some healthy scans; at least one.
+    """What one method marks falsely in some scans; at least one.
 
     Attributes:
         scans: How many scans.
-        empty: Of how many the mask is empty.
+        empty: In how many nothing is marked falsely.
         median_ml: Of the false volumes.
         largest_ml: Of the false volumes.
         mean_lesions: False lesions a scan.
@@ -47,13 +64,21 @@ class FalsePositives:
     over: Mapping[float, int]
 
 
-def volumes_ml(scans: Sequence[HealthyScan], method: str) -> Float64[np.ndarray, " n"]:
+def find_false(mask: Mask, reference: Mask, voxel_volume_mm3: float) -> Marked:
+    """What of a mask lies in no lesion of the reference, which is empty for a healthy scan."""
+    lesions = find_lesions(mask)
+    touching = np.unique(lesions.labels[reference[lesions.box] & mask[lesions.box]])
+    false_vox = np.count_nonzero(mask & ~reference)
+    return Marked(float(false_vox * voxel_volume_mm3), lesions.count - len(touching))
+
+
+def volumes_ml(scans: Sequence[MarkedScan], method: str) -> Float64[np.ndarray, " n"]:
     """False volume of each scan in millilitres."""
     return np.array([scan.marked[method].volume_mm3 / 1000 for scan in scans], np.float64)
 
 
-def count_false_positives(scans: Sequence[HealthyScan], method: str) -> FalsePositives:
-    """Summarise what a method marks in healthy scans."""
+def count_false_positives(scans: Sequence[MarkedScan], method: str) -> FalsePositives:
+    """Summarise what a method marks falsely in scans."""
     false_ml = volumes_ml(scans, method)
     return FalsePositives(
         scans=len(scans),

@@ -30,10 +30,12 @@ class JudgedData:
     Attributes:
         cohort: Folder of labelled cases, in any layout that `prepare` reads.
         healthy: Healthy scans, files or folders in any such layout.
+        heads: Healthy scans of whole heads, likewise, told apart from the others and never pictured.
     """
 
     cohort: Path
     healthy: tuple[Path, ...] = ()
+    heads: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

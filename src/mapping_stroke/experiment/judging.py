@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from mapping_stroke.console import counted, progress, say
 from mapping_stroke.dataset.cases import FoundCase
+from mapping_stroke.evaluation.false_positives import find_false
 from mapping_stroke.evaluation.profiles import ATLAS2022
 from mapping_stroke.evaluation.score import score
 from mapping_stroke.experiment.judged_scans import JudgedScan, attempt, mark_case, read_judged
@@ -17,11 +18,11 @@ from mapping_stroke.files import read_object, write_json
 from mapping_stroke.image import Mask
 from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.inference.member_maps import predict_each
-from mapping_stroke.lesions import find_lesions
 from mapping_stroke.postprocess import PostprocessConfig, apply_rule, find_rule
 
-Part = Literal["labelled", "healthy"]
-PARTS: tuple[Part, ...] = ("labelled", "healthy")
+Part = Literal["labelled", "healthy", "heads"]
+PARTS: tuple[Part, ...] = ("labelled", "healthy", "heads")
+PART_NOUNS = {"labelled": "labelled scan", "healthy": "healthy scan", "heads": "whole head"}
 Entry = dict[str, Any]
 
 
@@ -54,7 +55,7 @@ class Judge:
         """Judge scans; those that are known and have not changed are not computed again.
 
         Args:
-            part: Labelled scans are scored; of healthy ones what is marked is measured.
+            part: Labelled scans are scored; of all scans what is marked falsely is measured.
             found: The scans.
 
         Returns:
@@ -69,8 +70,8 @@ class Judge:
         marks = {case.case_id: attempt(case, partial(mark_case, case), alone=alone) for case in found}
         todo = [case for case in found if not _is_known(known, case.case_id, marks)]
         if len(todo) < len(found):
-            say(f"{len(found) - len(todo)} of {counted(len(found), f'{part} scan')} are judged already")
-        with progress(f"Judging {part} scans:", len(todo)) as show:
+            say(f"{len(found) - len(todo)} of {counted(len(found), PART_NOUNS[part])} are judged already")
+        with progress(f"Judging {PART_NOUNS[part]}s:", len(todo)) as show:
             for index, case in enumerate(todo):
                 known.pop(case.case_id, None)
                 if marks[case.case_id] is None:
@@ -86,8 +87,7 @@ class Judge:
     def _judge_one(self, part: Part, case: FoundCase, memory: MemoryCheck, advance: Callable[[float], None]) -> Entry:
         scan = read_judged(case, self.ensemble)
         memory.require(scan.loaded)
-        masks = self._masks(scan, advance)
-        return _score(scan, masks) if part == "labelled" else _measure(scan, masks)
+        return _judge_masks(scan, self._masks(scan, advance), labelled=part == "labelled")
 
     def _masks(self, scan: JudgedScan, advance: Callable[[float], None]) -> Iterator[tuple[str, Mask]]:
         """Every method's mask on RAS axes, one at a time."""
@@ -102,24 +102,23 @@ class Judge:
 
 
 def _is_known(known: Mapping[str, Entry], name: str, marks: Mapping[str, str | None]) -> bool:
-    return name in known and known[name].get("mark") == marks[name]
+    """Whether a scan is judged as it is now, by a version that measured what is marked falsely."""
+    return name in known and known[name].get("mark") == marks[name] and "marked" in known[name]
 
 
-def _score(scan: JudgedScan, masks: Iterator[tuple[str, Mask]]) -> Entry:
-    scores = {}
+def _judge_masks(scan: JudgedScan, masks: Iterator[tuple[str, Mask]], *, labelled: bool) -> Entry:
+    """What is kept of a scan: what each method marks falsely; of a labelled one the load and the scores, too."""
+    scores, marked = {}, {}
     for method, mask in masks:
-        values = score(mask, scan.reference, scan.spacing_mm, ATLAS2022.name)
-        scores[method] = {metric: None if math.isnan(value) else value for metric, value in values.items()}
+        marked[method] = asdict(find_false(mask, scan.reference, scan.voxel_volume_mm3))
+        if labelled:
+            values = score(mask, scan.reference, scan.spacing_mm, ATLAS2022.name)
+            scores[method] = {metric: None if math.isnan(value) else value for metric, value in values.items()}
+    if not labelled:
+        return {"marked": marked}
     load_vox = int(scan.reference.sum())
-    return {"load_vox": load_vox, "load_ml": load_vox * scan.voxel_volume_mm3 / 1000, "scores": scores}
-
-
-def _measure(scan: JudgedScan, masks: Iterator[tuple[str, Mask]]) -> Entry:
-    marked = {
-        method: {"volume_mm3": float(mask.sum()) * scan.voxel_volume_mm3, "lesions": find_lesions(mask).count}
-        for method, mask in masks
-    }
-    return {"marked": marked}
+    load_ml = load_vox * scan.voxel_volume_mm3 / 1000
+    return {"load_vox": load_vox, "load_ml": load_ml, "scores": scores, "marked": marked}
 
 
 def _summed(show: Callable[[float], None]) -> Callable[[float], None]:

@@ -1,30 +1,35 @@
 """Judge a model on labelled cases and healthy scans it was not trained on, and write what came out."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mapping_stroke.console import counted, name_files, say, warn
+from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.errors import CaseError
 from mapping_stroke.evaluation.cohort_scores import CohortScores, JudgedCase
-from mapping_stroke.evaluation.false_positives import HealthyScan, Marked
+from mapping_stroke.evaluation.failures import choose_failures
+from mapping_stroke.evaluation.false_positives import HEADS, HEALTHY, Marked, MarkedScan
 from mapping_stroke.evaluation.profiles import ATLAS2022
 from mapping_stroke.experiment.judged_scans import JudgedData, find_healthy, find_labelled
-from mapping_stroke.experiment.judging import Entry, Judge
-from mapping_stroke.files import write_csv, write_json, write_text
+from mapping_stroke.experiment.judging import PART_NOUNS, Entry, Judge, Part
+from mapping_stroke.experiment.model_failures import FAILURES_PICTURE, picture_failures
+from mapping_stroke.files import read_object, write_csv, write_json, write_text
 from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.segmentation import choose_rule, find_preset, make_ensemble
 from mapping_stroke.networks.bundle import open_bundle
-from mapping_stroke.report.model_page import Judgement, evaluation_page, evaluation_values
+from mapping_stroke.report.model_page import FINAL, Judgement, evaluation_page, evaluation_values
 from mapping_stroke.run_folder import claimed
 
 RULE_NAMES = ("none", "paper", "challenge", "mapping")
 LEDGER_FILE, SCORES_FILE, HEALTHY_FILE = "judged.json", "scores.csv", "healthy.csv"
 PAGE_FILE, VALUES_FILE, PICTURE_FILE = "evaluation.md", "evaluation.json", "evaluation.png"
-CONTENTS = (LEDGER_FILE, SCORES_FILE, HEALTHY_FILE, PAGE_FILE, VALUES_FILE, PICTURE_FILE)
-SCORE_COLUMNS = ("method", "case_id", "load_vox", "load_ml", *ATLAS2022.keys)
-HEALTHY_COLUMNS = ("method", "scan", "volume_mm3", "lesions")
+CONTENTS = (LEDGER_FILE, SCORES_FILE, HEALTHY_FILE, PAGE_FILE, VALUES_FILE, PICTURE_FILE, FAILURES_PICTURE)
+SCORE_COLUMNS = ("method", "case_id", "load_vox", "load_ml", *ATLAS2022.keys, "false_ml")
+GROUPS: dict[Part, str] = {"healthy": HEALTHY, "heads": HEADS}
+Scans = Mapping[Part, Sequence[FoundCase]]
+HEALTHY_COLUMNS = ("method", "group", "scan", "volume_mm3", "lesions")
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ def evaluate_model(
     *,
     overwrite: bool = False,
 ) -> list[str]:
-    """Score each member alone and the ensemble with each rule, and write tables, a page and a picture.
+    """Score each member alone and the ensemble with each rule, and write tables, a page and pictures.
 
     Args:
         model: See `open_bundle`.
@@ -64,23 +69,25 @@ def evaluate_model(
     """
     bundle = open_bundle(model)
     cases, failed = find_labelled(data.cohort)
-    scans = find_healthy(data.healthy)
+    scans: Scans = {"labelled": cases, "healthy": find_healthy(data.healthy), "heads": find_healthy(data.heads)}
     ensemble = make_ensemble(bundle, config.preset, choose_engine(config.device))
     settings = {"preset": config.preset, "precision": ensemble.engine.precision, "cohort": str(data.cohort.resolve())}
     identity = {"kind": "evaluate-model", "model_sha256": bundle.sha256, **settings}
     with claimed(output, identity, CONTENTS, overwrite=overwrite):
         judge = Judge(ensemble, {rule: choose_rule(bundle, rule) for rule in RULE_NAMES}, output / LEDGER_FILE)
         used = f"{counted(len(ensemble.members), 'member')} on {ensemble.engine.description}"
-        say(f"Judging {counted(len(cases), 'labelled case')} and {counted(len(scans), 'healthy scan')} with {used}")
-        found, its_failed = judge.judge("labelled", cases)
-        marked, more_failed = judge.judge("healthy", scans)
-        failed += its_failed + more_failed
+        counts = [counted(len(found), PART_NOUNS[part]) for part, found in scans.items()]
+        say(f"Judging {', '.join(counts)} with {used}")
+        entries = {}
+        for part, found in scans.items():
+            entries[part], its_failed = judge.judge(part, found)
+            failed += its_failed
         facts = {
             **{"model": bundle.card.name, "model_sha256": bundle.sha256, "preset": config.preset},
             **{"precision": ensemble.engine.precision, "cohort": data.cohort.resolve().name, "failed": failed},
             "rules": {name: asdict(rule) for name, rule in judge.rules.items()},
         }
-        _write(output, _judgement(judge, found, marked, facts))
+        _write(output, _judgement(judge, entries, facts), scans, judge)
     if failed:
         warn(
             f"{counted(len(failed), 'scan')} failed and {'is' if len(failed) == 1 else 'are'} left out: "
@@ -89,21 +96,26 @@ def evaluate_model(
     return failed
 
 
-def _judgement(
-    judge: Judge, found: Mapping[str, Entry], marked: Mapping[str, Entry], facts: Mapping[str, object]
-) -> Judgement:
+def _judgement(judge: Judge, entries: Mapping[Part, Mapping[str, Entry]], facts: Mapping[str, object]) -> Judgement:
     """The values behind all that is written; raises `CaseError` where no case could be judged."""
-    if not found:
+    if not entries["labelled"]:
         raise CaseError("none of the labelled cases could be judged; mend those that are named above")
     cases = tuple(
-        JudgedCase(name, entry["load_vox"], entry["load_ml"], _defined(entry["scores"]))
-        for name, entry in found.items()
+        JudgedCase(name, entry["load_vox"], entry["load_ml"], _defined(entry["scores"]), _marked(entry))
+        for name, entry in entries["labelled"].items()
     )
     healthy = tuple(
-        HealthyScan(name, {method: Marked(**values) for method, values in entry["marked"].items()})
-        for name, entry in marked.items()
+        MarkedScan(name, group, _marked(entry))
+        for part, group in GROUPS.items()
+        for name, entry in entries[part].items()
     )
-    return Judgement(CohortScores(cases, tuple(judge.methods)), healthy, judge.methods, tuple(judge.members), facts)
+    scores = CohortScores(cases, tuple(judge.methods))
+    failures = choose_failures(scores, healthy, FINAL)
+    return Judgement(scores, healthy, judge.methods, tuple(judge.members), failures, facts)
+
+
+def _marked(entry: Entry) -> dict[str, Marked]:
+    return {method: Marked(**values) for method, values in entry["marked"].items()}
 
 
 def _defined(scores: Mapping[str, Mapping[str, float | None]]) -> dict[str, dict[str, float]]:
@@ -113,24 +125,38 @@ def _defined(scores: Mapping[str, Mapping[str, float | None]]) -> dict[str, dict
     }
 
 
-def _write(output: Path, judgement: Judgement) -> None:
+def _write(output: Path, judgement: Judgement, scans: Scans, judge: Judge) -> None:
     from mapping_stroke.report.model_picture import draw_evaluation
 
-    cases, healthy = judgement.scores.cases, judgement.healthy
-    rows = [
-        {"method": method, "case_id": case.case_id, "load_vox": case.load_vox, "load_ml": round(case.load_ml, 6)}
-        | {metric: "" if math.isnan(value) else value for metric, value in case.scores[method].items()}
-        for case in cases
-        for method in judgement.labels
-    ]
-    marks = [
-        {"method": method, "scan": scan.name, **asdict(scan.marked[method])}
-        for scan in healthy
-        for method in judgement.labels
-    ]
-    write_csv(output / SCORES_FILE, SCORE_COLUMNS, rows)
-    write_csv(output / HEALTHY_FILE, HEALTHY_COLUMNS, marks)
-    write_json(output / VALUES_FILE, evaluation_values(judgement))
-    write_text(output / PAGE_FILE, evaluation_page(judgement))
+    values = evaluation_values(judgement)
+    if values["failures"] != read_object(output / VALUES_FILE).get("failures") or not _pictures(output):
+        picture_failures(judgement.failures, scans, judge, output / FAILURES_PICTURE)
+    write_csv(output / SCORES_FILE, SCORE_COLUMNS, _score_rows(judgement))
+    write_csv(output / HEALTHY_FILE, HEALTHY_COLUMNS, _healthy_rows(judgement))
+    write_json(output / VALUES_FILE, values)
+    write_text(output / PAGE_FILE, evaluation_page(judgement, *_pictures(output)))
     draw_evaluation(judgement, output / PICTURE_FILE)
-    name_files("Evaluation", *(output / name for name in CONTENTS if name != LEDGER_FILE))
+    written = [output / name for name in CONTENTS if name != LEDGER_FILE]
+    name_files("Evaluation", *(path for path in written if path.is_file()))
+
+
+def _pictures(output: Path) -> list[str]:
+    """The name of the picture of failures, where it is drawn."""
+    return [FAILURES_PICTURE] if (output / FAILURES_PICTURE).is_file() else []
+
+
+def _score_rows(judgement: Judgement) -> Iterator[dict[str, object]]:
+    for case in judgement.scores.cases:
+        for method in judgement.labels:
+            scores = {metric: "" if math.isnan(value) else value for metric, value in case.scores[method].items()}
+            yield {
+                **{"method": method, "case_id": case.case_id},
+                **{"load_vox": case.load_vox, "load_ml": round(case.load_ml, 6)},
+                **{**scores, "false_ml": case.marked[method].volume_mm3 / 1000},
+            }
+
+
+def _healthy_rows(judgement: Judgement) -> Iterator[dict[str, object]]:
+    for scan in judgement.healthy:
+        for method in judgement.labels:
+            yield {"method": method, "group": scan.group, "scan": scan.name, **asdict(scan.marked[method])}

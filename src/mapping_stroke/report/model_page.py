@@ -1,25 +1,33 @@
-"""How well a model does: members, ensemble and rules in tables, by lesion load, and on healthy scans."""
+"""How well a model does: members, ensemble and rules in tables, by lesion load, on healthy scans, and its failures."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from mapping_stroke.evaluation.cohort_scores import LOAD_GROUPS, CohortScores, LoadGroup
-from mapping_stroke.evaluation.false_positives import LIMITS_ML, HealthyScan, count_false_positives, volumes_ml
-from mapping_stroke.evaluation.intervals import Estimate
+from mapping_stroke.evaluation.cohort_scores import (
+    ALL_LOADS,
+    DISJOINT_GROUPS,
+    LARGE,
+    LOAD_GROUPS,
+    SMALL,
+    WITH_LESION,
+    CohortScores,
+    LoadGroup,
+)
+from mapping_stroke.evaluation.failures import Failure
+from mapping_stroke.evaluation.false_positives import LIMITS_ML, MarkedScan, count_false_positives, volumes_ml
 from mapping_stroke.evaluation.profiles import ATLAS2022, Metric
 from mapping_stroke.networks.typed_json import plain_json
-from mapping_stroke.report.names import load_words
-from mapping_stroke.report.tables import NONE, metric_head
+from mapping_stroke.report.estimates import markdown_table, mean_and_interval
+from mapping_stroke.report.failure_words import PICTURED, failure_sentence
+from mapping_stroke.report.tables import metric_head
 
 FINAL = "ensemble-mapping"
 """What `mapping segment` gives."""
 PLAIN = "ensemble-none"
 LISTED = 5
-"""Cases and scans that are named."""
-DECIMALS = {"dice": 3, "lesion_f1": 3, "volume_difference_vox": 0, "simple_lesion_count": 2, "hd95_mm": 1}
+"""Scans that are named."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,78 +36,106 @@ class Judgement:
 
     Attributes:
         scores: Of the labelled cases.
-        healthy: What was marked in healthy scans; may be empty.
+        healthy: What was marked in healthy scans and whole heads; may be empty.
         labels: What each method is called, in the order of the tables.
         members: Keys of the methods that are single members.
+        failures: The cases and scans with which `FINAL` had most trouble.
         facts: What was judged, and how, as plain values.
     """
 
     scores: CohortScores
-    healthy: Sequence[HealthyScan]
+    healthy: Sequence[MarkedScan]
     labels: Mapping[str, str]
     members: Sequence[str]
+    failures: Sequence[Failure]
     facts: Mapping[str, object]
+
+    @property
+    def marked(self) -> dict[str, list[MarkedScan]]:
+        """What is marked falsely, by groups of scans."""
+        groups: dict[str, list[MarkedScan]] = {}
+        for scan in (*self.scores.marked, *self.healthy):
+            groups.setdefault(scan.group, []).append(scan)
+        return groups
 
 
 def evaluation_values(judgement: Judgement) -> dict[str, object]:
-    """All numbers as plain values: facts, method to metric to range of loads, and what was marked in healthy scans."""
-    scores, healthy = judgement.scores, judgement.healthy
+    """All numbers as plain values: facts, method to metric to range of loads, what is marked falsely, and failures."""
+    scores = judgement.scores
     methods = {
         method: {
-            metric.key: {group.label: asdict(scores.estimate(method, metric.key, group)) for group in _groups(scores)}
+            metric.key: {
+                group.label: asdict(scores.estimate(method, metric.key, group)) for group in _held(scores, LOAD_GROUPS)
+            }
             for metric in ATLAS2022.metrics
         }
         for method in judgement.labels
     }
-    marked = {method: asdict(count_false_positives(healthy, method)) for method in judgement.labels} if healthy else {}
+    marked = {
+        group: {method: asdict(count_false_positives(scans, method)) for method in judgement.labels}
+        for group, scans in judgement.marked.items()
+    }
     values: dict[str, object] = plain_json(
         {
             **judgement.facts,
             "cases": len(scores.cases),
-            "healthy_scans": len(healthy),
+            "healthy_scans": len(judgement.healthy),
             "methods": dict(judgement.labels),
+            "best_member": scores.best(judgement.members),
             "scores": methods,
             "ensemble_less_best_member": _gains(judgement),
-            "healthy": marked,
+            "false_positives": marked,
+            "failures": [asdict(failure) for failure in judgement.failures],
         }
     )
     return values
 
 
-def evaluation_page(judgement: Judgement) -> str:
-    """The page in Markdown."""
+def evaluation_page(judgement: Judgement, failures_png: str = "") -> str:
+    """The page in Markdown.
+
+    Args:
+        judgement: What it tells.
+        failures_png: Picture of the failures, relative to the page; empty for none.
+    """
     facts, scores = judgement.facts, judgement.scores
     parts = [
         f"# {facts['model']}: how well it does",
         f"{len(scores.cases)} labelled cases of `{facts['cohort']}`, {len(judgement.healthy)} healthy scans; preset "
         f"{facts['preset']}, {facts['precision']}. Members are cut at P > 0.5.",
         f"SHA-256 of the model: `{facts['model_sha256']}`.",
-        "## All cases",
-        "Mean ± standard deviation over the cases where the metric is defined; (n) cases where it is not.",
-        _table(["Method", *(metric_head(metric) for metric in ATLAS2022.metrics)], _all_rows(judgement)),
+        "Means over cases [95 % interval: bootstrap over cases]; (n) cases where the metric is undefined.",
+        "## Members, ensemble and rules",
+        *(part for group in _held(scores, METHOD_GROUPS) for part in _by_method(judgement, group)),
         _gain_words(judgement),
         "## By lesion load",
-        "Mean [95 % interval: bootstrap over cases]; the best member is the one with the highest mean Dice over all "
-        "cases.",
+        "The best member is the one with the highest mean Dice over all cases.",
         *(part for metric in ATLAS2022.metrics for part in _by_load(judgement, metric)),
-        _worst_words(judgement),
-        "## Healthy scans",
-        *_healthy_parts(judgement),
+        "## Marked falsely",
+        *(part for group, scans in judgement.marked.items() for part in _false_parts(judgement, group, scans)),
+        *([] if judgement.healthy else ["No healthy scans were given."]),
+        "## Failures",
+        *_failure_parts(judgement, failures_png),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _groups(scores: CohortScores) -> list[LoadGroup]:
+METHOD_GROUPS = (ALL_LOADS, WITH_LESION, LARGE, SMALL)
+
+
+def _held(scores: CohortScores, groups: Sequence[LoadGroup]) -> list[LoadGroup]:
     """The ranges of loads that hold a case."""
-    return [group for group in LOAD_GROUPS if group.holds(scores.loads_ml).any()]
+    return [group for group in groups if group.holds(scores.loads_ml).any()]
 
 
-def _all_rows(judgement: Judgement) -> list[list[str]]:
+def _by_method(judgement: Judgement, group: LoadGroup) -> list[str]:
     rows = []
     for method, label in judgement.labels.items():
-        found = [(metric.key, judgement.scores.estimate(method, metric.key)) for metric in ATLAS2022.metrics]
-        rows.append([label, *(_mean_and_std(key, estimate) for key, estimate in found)])
-    return rows
+        found = [(metric.key, judgement.scores.estimate(method, metric.key, group)) for metric in ATLAS2022.metrics]
+        rows.append([label, *(mean_and_interval(key, estimate) for key, estimate in found)])
+    heads = ["Method", *(metric_head(metric) for metric in ATLAS2022.metrics)]
+    cases = np.count_nonzero(group.holds(judgement.scores.loads_ml))
+    return [f"### Load: {group.label} (n = {cases})", markdown_table(heads, rows)]
 
 
 def _by_load(judgement: Judgement, metric: Metric) -> list[str]:
@@ -108,10 +144,10 @@ def _by_load(judgement: Judgement, metric: Metric) -> list[str]:
     methods = {best: f"best member ({judgement.labels[best]})"}
     methods |= {method: label for method, label in judgement.labels.items() if method not in judgement.members}
     rows = []
-    for group in _groups(scores):
+    for group in _held(scores, DISJOINT_GROUPS):
         found = [scores.estimate(method, metric.key, group) for method in methods]
-        rows.append([group.label, str(found[0].cases), *(_mean_and_interval(metric.key, one) for one in found)])
-    return [f"### {metric_head(metric)}", _table(["Load", "Cases", *methods.values()], rows)]
+        rows.append([group.label, str(found[0].cases), *(mean_and_interval(metric.key, one) for one in found)])
+    return [f"### {metric_head(metric)}", markdown_table(["Load", "Cases", *methods.values()], rows)]
 
 
 def _gains(judgement: Judgement) -> dict[str, dict[str, object]]:
@@ -125,57 +161,30 @@ def _gain_words(judgement: Judgement) -> str:
     gain = judgement.scores.difference(PLAIN, best, "dice")
     return (
         f"The ensemble's Dice at P > 0.5 less that of its best member ({judgement.labels[best]}), paired by case: "
-        f"{_mean_and_interval('dice', gain, sign='+')}."
+        f"{mean_and_interval('dice', gain, sign='+')}."
     )
 
 
-def _worst_words(judgement: Judgement) -> str:
-    dice, loads_ml = judgement.scores.values(FINAL, "dice"), judgement.scores.loads_ml
-    named = [
-        f"{judgement.scores.cases[i].case_id} ({load_words(loads_ml[i])}, Dice {dice[i]:.2f})"
-        for i in np.argsort(dice, kind="stable")[:LISTED]
-    ]
-    return f"Lowest Dice, {judgement.labels[FINAL]}: {'; '.join(named)}."
-
-
-def _healthy_parts(judgement: Judgement) -> list[str]:
-    healthy = judgement.healthy
-    if not healthy:
-        return ["None were given."]
+def _false_parts(judgement: Judgement, group: str, scans: Sequence[MarkedScan]) -> list[str]:
     rows = []
     for method, label in judgement.labels.items():
-        found = count_false_positives(healthy, method)
+        found = count_false_positives(scans, method)
         over = [str(found.over[limit]) for limit in LIMITS_ML]
         volumes = [f"{found.median_ml:.2f}", f"{found.largest_ml:.2f}"]
         rows.append([label, *volumes, *over, str(found.empty), f"{found.mean_lesions:.1f}"])
     heads = ["Method", "Median, mL", "Largest, mL", *(f"Over {limit:g} mL" for limit in LIMITS_ML)]
-    false_ml = volumes_ml(healthy, FINAL)
-    named = [f"{healthy[i].name} ({false_ml[i]:.2f} mL)" for i in np.argsort(-false_ml, kind="stable")[:LISTED]]
+    false_ml = volumes_ml(scans, FINAL)
+    named = [f"{scans[i].name} ({false_ml[i]:.2f} mL)" for i in np.argsort(-false_ml, kind="stable")[:LISTED]]
     return [
-        f"Volume marked in each of {len(healthy)} scans, all of it false.",
-        _table([*heads, "Empty masks", "Lesions a scan"], rows),
+        f"### {group[0].upper()}{group[1:]} (n = {len(scans)})",
+        markdown_table([*heads, "Nothing", "False lesions a scan"], rows),
         f"Most marked, {judgement.labels[FINAL]}: {'; '.join(named)}.",
     ]
 
 
-def _mean_and_std(key: str, estimate: Estimate) -> str:
-    note = f" ({estimate.undefined})" if estimate.undefined else ""
-    spread = "" if math.isnan(estimate.mean) else f" ± {_number(key, estimate.std)}"
-    return f"{_number(key, estimate.mean)}{spread}{note}"
-
-
-def _mean_and_interval(key: str, estimate: Estimate, sign: str = "") -> str:
-    if math.isnan(estimate.low):
-        return _number(key, estimate.mean, sign)
-    return (
-        f"{_number(key, estimate.mean, sign)} [{_number(key, estimate.low, sign)}, {_number(key, estimate.high, sign)}]"
-    )
-
-
-def _number(key: str, value: float, sign: str = "") -> str:
-    return NONE if math.isnan(value) else f"{value:{sign}.{DECIMALS[key]}f}"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+def _failure_parts(judgement: Judgement, failures_png: str) -> list[str]:
+    if not judgement.failures:
+        return ["None: no case has a lesion, and nothing is marked."]
+    told = [f"{number}. {failure_sentence(failure)}" for number, failure in enumerate(judgement.failures, start=1)]
+    picture = [PICTURED, f"![Failures]({failures_png})"] if failures_png else []
+    return [f"The worst cases of {judgement.labels[FINAL]}.", *picture, "\n".join(told)]

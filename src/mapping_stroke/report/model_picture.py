@@ -1,4 +1,4 @@
-"""A model in one picture: Dice of every case over its lesion load, and what is marked in healthy scans."""
+"""A model in one picture: Dice of every case over its lesion load, and what is marked where there is none."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from mapping_stroke.evaluation.cohort_scores import DISJOINT_GROUPS, CohortScores
-from mapping_stroke.evaluation.false_positives import volumes_ml
+from mapping_stroke.evaluation.false_positives import BESIDE, MarkedScan, volumes_ml
 from mapping_stroke.report.model_page import FINAL, Judgement
 from mapping_stroke.report.style import HUES, INK, MUTED, new_figure, no_data, plain_axes, save_png, side_note
 
@@ -28,8 +28,9 @@ def draw_evaluation(judgement: Judgement, path: Path) -> None:
     left, right = figure.subplots(1, 2, width_ratios=(2.1, 1))
     plain_axes(left, "Dice by lesion load", "lesion load of a case (mL, logarithmic)", "Dice")
     _draw_cases(left, judgement.scores)
-    plain_axes(right, f"{len(judgement.healthy)} healthy scans", "falsely marked (mL, logarithmic)", "")
-    _draw_healthy(right, judgement)
+    without = [scan for group, scans in judgement.marked.items() if group != BESIDE for scan in scans]
+    plain_axes(right, f"{len(without)} scans without lesion", "marked (mL, logarithmic)", "")
+    _draw_without(right, judgement, without)
     save_png(figure, path)
 
 
@@ -54,14 +55,14 @@ def _draw_cases(axes: Axes, scores: CohortScores) -> None:
     side_note(axes, f"rule mapping, {seen.sum()} cases; bars: means, 95 % intervals")
 
 
-def _draw_healthy(axes: Axes, judgement: Judgement) -> None:
+def _draw_without(axes: Axes, judgement: Judgement, scans: Sequence[MarkedScan]) -> None:
     """One line of dots for each method of the ensemble, its median as a stroke."""
     methods = [method for method in judgement.labels if method not in judgement.members]
-    if not judgement.healthy:
-        no_data(axes, "no healthy scan was given")
+    if not scans:
+        no_data(axes, "no scan without lesion was given")
         return
     for place, method in enumerate(reversed(methods)):
-        false_ml = volumes_ml(judgement.healthy, method)
+        false_ml = volumes_ml(scans, method)
         shown = np.maximum(false_ml, SMALLEST_ML)
         axes.plot(shown, place + _spread(shown), "o", color=HUES[0], markersize=4, alpha=0.55, markeredgewidth=0)
         median = max(float(np.median(false_ml)), SMALLEST_ML)

@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from mapping_stroke.console import aligned
 from mapping_stroke.evaluation.intervals import Estimate, estimate_mean
 from mapping_stroke.evaluation.profiles import ATLAS2022
 from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME, Row, mean_ranks, mean_row
 from mapping_stroke.networks.typed_json import plain_json
-from mapping_stroke.report.model_page import DECIMALS
+from mapping_stroke.report.estimates import DECIMALS, markdown_table
 from mapping_stroke.report.tables import metric_head
 
 EXPLANATION = (
@@ -68,24 +69,25 @@ class RuleTable:
 
 def rule_text(table: RuleTable) -> str:
     """The table as aligned text for a terminal."""
-    lines = _lines(table)
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    body = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([_heading(table), *body, EXPLANATION])
+    return "\n".join([_heading(table), *aligned(_lines(table)), EXPLANATION])
 
 
 def rule_page(table: RuleTable, facts: Mapping[str, object], rules: Mapping[str, str]) -> str:
     """The table and the rules, by their labels in words, in Markdown."""
     heads, *rows = _lines(table)
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
-    markdown = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     end = (
         "the model brings the fitted rule"
         if facts["stored"]
         else "the fitted rule is no better, the model keeps its own"
     )
     told = [f"- {label}: {rule}" for label, rule in rules.items()]
-    parts = [f"# {facts['model']}: the effect of each rule", _heading(table), markdown, EXPLANATION, f"Outcome: {end}."]
+    parts = [
+        f"# {facts['model']}: the effect of each rule",
+        _heading(table),
+        markdown_table(heads, rows),
+        EXPLANATION,
+        f"Outcome: {end}.",
+    ]
     return "\n\n".join([*parts, "\n".join(told)]) + "\n"
 
 
