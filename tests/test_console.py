@@ -25,6 +25,10 @@ def test_a_duration_is_read_at_a_glance(seconds: float, words: str) -> None:
     assert console.duration(seconds) == words
 
 
+def test_columns_of_a_table_stand_below_one_another() -> None:
+    assert console.aligned([("scan", "mL"), ("p01", "12.5"), ("a", "")]) == ["scan  mL", "p01   12.5", "a"]
+
+
 def test_lines_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     console.say("case [bold]12[/bold] " + "x" * 200)
     console.name_files("table", Path("a.csv"), Path("b.csv"))

@@ -1,7 +1,7 @@
 """What a person sees while it runs: lines, progress with time left, and the files that were written."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -82,6 +82,12 @@ def progress(what: str, total: float) -> Iterator[Callable[[float, str], None]]:
             last = now
 
     yield tell
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of a table as lines whose columns stand below one another; every row has as many cells."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def counted(number: int, noun: str) -> str:

@@ -9,7 +9,8 @@ from matplotlib.image import imread
 from mapping_stroke.image import Image
 from mapping_stroke.inference.average import average
 from mapping_stroke.inference.segmentation import describe_lesions
-from mapping_stroke.report.figures import OPACITY, agreement, compare, draw_comparisons, draw_segmentation
+from mapping_stroke.report.figures import agreement, compare, draw_comparisons, draw_segmentation
+from mapping_stroke.report.slices import OPACITY
 from small_runs import AFFINE, SHAPE, box, head, stored_as
 
 REFERENCE = box((6, 8, 8), (5, 4, 3))

@@ -23,15 +23,13 @@ class Status:
         """Print the table."""
         from collections import Counter
 
-        from mapping_stroke.console import say
+        from mapping_stroke.console import aligned, say
         from mapping_stroke.experiment.status import run_status
         from mapping_stroke.run_folder import RunFolder
 
         members = run_status(RunFolder(self.run_folder))
-        rows = [HEADER, *map(_row, members)]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for row in rows:
-            say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        for line in aligned([HEADER, *map(_row, members)]):
+            say(line)
         for one in members:
             if one.why:
                 say(f"{one.scheme}, fold {one.fold}, failed: {one.why}")

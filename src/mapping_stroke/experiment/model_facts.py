@@ -1,9 +1,8 @@
 """A model's card as lines that a person reads."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 
-from mapping_stroke.console import counted
+from mapping_stroke.console import aligned, counted
 from mapping_stroke.networks.bundle import Bundle
 from mapping_stroke.networks.cards import MemberCard
 from mapping_stroke.networks.parameters import count_parameters
@@ -43,7 +42,7 @@ def describe_model(bundle: Bundle) -> list[str]:
     }
     lines = [f"{name}: {' '.join(fact.split()) or 'not told'}" for name, fact in facts.items()]
     rows = [_member_row(member.card) for member in card.members]
-    return [*lines, f"{counted(len(rows), 'member')}:", *_align([COLUMNS, *rows])]
+    return [*lines, f"{counted(len(rows), 'member')}:", *(f"  {line}" for line in aligned([COLUMNS, *rows]))]
 
 
 def _member_row(card: MemberCard) -> tuple[str, ...]:
@@ -77,10 +76,3 @@ def describe_rule(rule: PostprocessConfig | None) -> str:
         f"core {large.core:g} and edge {large.edge:g} from there on; "
         + ", ".join(f"{name} {value:g}" for name, value in others.items())
     )
-
-
-def _align(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]

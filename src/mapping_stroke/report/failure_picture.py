@@ -1,5 +1,6 @@
 """Where a model fails, in one picture: a row for each case, with the scan, the truth and what the model says."""
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +8,16 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32
 from matplotlib.axes import Axes
+from PIL import Image as Picture
 
 from mapping_stroke.evaluation.failures import Look
+from mapping_stroke.files import written_whole
 from mapping_stroke.image import Image, Mask, Probability
-from mapping_stroke.report.figures import FAINT, LEGEND, MARGIN_MM, OPACITY, agreement
+from mapping_stroke.report.figures import LEGEND, MARGIN_MM, agreement
 from mapping_stroke.report.slices import (
     CONVENTION,
+    FAINT,
+    OPACITY,
     Frame,
     Viewer,
     busiest_slice,
@@ -24,12 +29,14 @@ from mapping_stroke.report.slices import (
     show_slice,
     view,
 )
-from mapping_stroke.report.style import OUTLINE, PALE, legend_below, new_figure, save_png
+from mapping_stroke.report.style import OUTLINE, PALE, legend_below, new_figure
 
 COLUMNS = ("T1w scan", "enlarged", "truth", "marked", "P(lesion)")
 TILE_IN = 1.75
 CAPTION_IN = 0.2
 HEADS_IN, LEGEND_IN = 0.2, 0.6
+PIXELS_PER_INCH, COLOURS = 96, 128
+"""Few, so that the picture stays below 500 kB, and may stand in a repository."""
 SMALLEST_FRAME_MM = 60.0
 """A smaller part would show voxels, not anatomy."""
 SCALE = f"P(lesion): from dark ({FAINT:g}) to bright (1). For research only, not for clinical use."
@@ -105,7 +112,11 @@ def draw_failures(rows: Sequence[FailureRow], path: Path) -> None:
             for axes, name in zip(tiles, COLUMNS, strict=True):
                 axes.set_title(name, fontsize=9, color=PALE, fontweight="bold")
     legend_below(figure, LEGEND, f"{CONVENTION} {SCALE}")
-    save_png(figure, path)
+    full = io.BytesIO()
+    figure.savefig(full, format="png", dpi=PIXELS_PER_INCH, metadata={"Software": None})
+    with Picture.open(full) as picture, written_whole(path) as partial:
+        few = picture.convert("RGB").quantize(COLOURS, dither=Picture.Dither.NONE)
+        few.save(partial, format="PNG", optimize=True)
 
 
 def _write_text(axes: Axes, text: str) -> None:

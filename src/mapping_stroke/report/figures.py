@@ -15,6 +15,8 @@ from mapping_stroke.inference.segmentation import LesionRow
 from mapping_stroke.report.names import load_words, method_label
 from mapping_stroke.report.slices import (
     CONVENTION,
+    FAINT,
+    OPACITY,
     Frame,
     Slice,
     Viewer,
@@ -24,6 +26,8 @@ from mapping_stroke.report.slices import (
     mark_frame,
     outline,
     show_frame,
+    show_probability,
+    show_scale,
     show_slice,
     view,
 )
@@ -31,6 +35,7 @@ from mapping_stroke.report.style import (
     DARK,
     FALSE,
     MISSED,
+    NOT_CLINICAL,
     OUTLINE,
     OVERLAP,
     PALE,
@@ -41,14 +46,8 @@ from mapping_stroke.report.style import (
     save_png,
 )
 
-OPACITY = 0.72
-"""Of the colours over the scan."""
-
 MARGIN_MM = 15.0
 """Of anatomy around what is marked, in an enlarged slice."""
-
-FAINT = 0.05
-"""Probabilities below are not coloured."""
 
 SHOWN_SLICES = 4
 SLICE_GAP_MM = 4.0
@@ -210,8 +209,7 @@ def draw_segmentation(
             if z == index:
                 at = (turned.shape[0] - 1 - x, turned.shape[1] - 1 - y)
                 above.annotate(str(number), at, (7, 7), textcoords="offset points", fontsize=8, color=OUTLINE)
-        heat = np.ma.masked_less(cut(likely, index), FAINT)
-        below.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=OPACITY, aspect=viewer.pixel_aspect)
+        show_probability(below, cut(likely, index), viewer)
     _write_list(grid[0, -1], lesions)
     _draw_scale(grid[1, -1])
     legend_below(figure, [Patch(facecolor=DARK, edgecolor=OUTLINE, label="segmented lesion")], CONVENTION)
@@ -249,8 +247,6 @@ def _draw_scale(axes: Axes) -> None:
     """The colours of P(lesion), and what the picture is not for."""
     axes.set_axis_off()
     bar = axes.inset_axes((0.05, 0.72, 0.8, 0.06))
-    bar.imshow(np.linspace(0, 1, 101)[None], cmap="inferno", aspect="auto", extent=(0, 1, 0, 1))
-    bar.set_yticks([])
-    bar.tick_params(colors=PALE, labelsize=7)
+    show_scale(bar)
     bar.set_title(f"P(lesion), lower row; below {FAINT:g} not shown", fontsize=7.5, color=PALE, loc="left")
-    axes.text(0.05, 0.0, "For research only, not for clinical use.", transform=axes.transAxes, fontsize=7.5, color=PALE)
+    axes.text(0.05, 0.0, NOT_CLINICAL, transform=axes.transAxes, fontsize=7.5, color=PALE)

@@ -25,6 +25,10 @@ Slice = Shaped[np.ndarray, "row column"]  # rows from anterior to posterior, col
 
 CONVENTION = "Axial slices in radiological convention: the patient's right (R) is at the left of the picture."
 
+OPACITY = 0.72
+"""Of colours over anatomy."""
+FAINT = 0.05
+"""Probabilities below are not coloured."""
 AIR_FRACTION = 0.1
 """Voxels that rise above the background by less than this part of the scan's range do not widen the picture."""
 
@@ -152,6 +156,19 @@ def outline(axes: Axes, mask: Bool[np.ndarray, "row column"], colour: str, width
         axes.contour(columns, rows, padded, levels=[0.5], colors=[colour], linewidths=width)
         axes.set_xlim(-0.5, mask.shape[1] - 0.5)
         axes.set_ylim(mask.shape[0] - 0.5, -0.5)
+
+
+def show_probability(axes: Axes, likely: Float32[np.ndarray, "row column"], viewer: Viewer) -> None:
+    """Colour P(lesion) over anatomy, but what is below `FAINT`."""
+    heat = np.ma.masked_less(likely, FAINT)
+    axes.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=OPACITY, aspect=viewer.pixel_aspect)
+
+
+def show_scale(axes: Axes) -> None:
+    """The colours of `show_probability` as a bar."""
+    axes.imshow(np.linspace(0, 1, 101)[None], cmap="inferno", aspect="auto", extent=(0, 1, 0, 1))
+    axes.set_yticks([])
+    axes.tick_params(colors=PALE, labelsize=7)
 
 
 def frame_around(marked: Bool[np.ndarray, "row column"], pixel_aspect: float, margin_px: float) -> Frame:

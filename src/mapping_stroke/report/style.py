@@ -31,6 +31,8 @@ FALSE = "#e03a00"
 OUTLINE = "#ff9a2e"
 """Border of a lesion on grey anatomy."""
 
+NOT_CLINICAL = "For research only, not for clinical use."
+
 
 def new_figure(width_in: float, height_in: float, *, dark: bool = False) -> Figure:
     """An empty figure that no window system or global state knows about; dark ones hold tightly packed slices."""

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from mapping_stroke.console import aligned
 from mapping_stroke.errors import ScoreError
 from mapping_stroke.evaluation.profiles import PROFILES, Metric
 from mapping_stroke.evaluation.tables import ALL_FOLDS, Summary, order_methods
@@ -137,9 +138,7 @@ def format_text(table: Table) -> str:
     for row in table.rows:
         cells = [f"{cell.text}{'*' if cell.best else ' '}{_bracketed(cell)}" for cell in row.cells]
         lines.append([method_label(row.method), str(row.cases), *cells])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    body = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    return "\n".join([table.title, *(line for line in body if line), f"* {explain(table)}"])
+    return "\n".join([table.title, *(line for line in aligned(lines) if line), f"* {explain(table)}"])
 
 
 def format_markdown(table: Table) -> str:
