@@ -31,8 +31,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[train,dev]"
 	@touch $@
 
-demo: setup ## Simulate a small cohort and run every stage on it; needs no data, no GPU
-	$(BIN)/mapping demo
+# make hands SCAN on in the environment, so that any path arrives whole.
+demo: setup ## See the bundled model at work on simulated scans, and on your own: make demo SCAN="my scan.nii.gz"
+	$(BIN)/mapping demo $${SCAN:+--scan "$$SCAN"}
 
 test: setup ## Run the tests that take seconds
 	$(BIN)/python -m pytest

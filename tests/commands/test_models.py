@@ -150,7 +150,6 @@ def test_what_a_run_does_not_tell_is_not_told(tmp_path: Path, capsys: pytest.Cap
 
 def test_a_model_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "nowhere: no such model" in refusal(capsys, "show", tmp_path / "nowhere")
-    assert "no bundled model; train one" in refusal(capsys, "show", "default")
 
 
 # verify

@@ -14,8 +14,10 @@ from mapping_stroke.config import read_sections
 from mapping_stroke.errors import MappingError
 from mapping_stroke.image import Image, write_image
 from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
+from mapping_stroke.networks import bundle
 from mapping_stroke.run_folder import RunFolder
 from phantoms import AFFINE, SHAPE, write_phantoms
+from small_models import write_seeing_model
 
 SCHEMES = ("default", "dice-topk10", "residual", "self-training")
 
@@ -230,12 +232,16 @@ def test_self_training_needs_unlabelled_scans(nano: None, tmp_path: Path, capsys
     assert "needs unlabelled scans" in capsys.readouterr().err
 
 
-def test_there_is_no_bundled_model_yet(tmp_path: Path) -> None:
+def test_the_bundled_model_is_used_unless_another_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "BUNDLED", tmp_path / "models")
     data = write_phantoms(tmp_path / "data", 1, 0)
     with pytest.raises(MappingError, match="no bundled model"):
         ms.segment(data / "p0_T1w.nii.gz")
     with pytest.raises(MappingError, match="holds no trained member"):
-        ms.segment(data / "p0_T1w.nii.gz", model=tmp_path)
+        ms.segment(data / "p0_T1w.nii.gz", model=data)
+    write_seeing_model(tmp_path / "models" / "default.mapping")
+    with pytest.warns(UserWarning, match="less than a brain"):
+        assert ms.segment(data / "p0_T1w.nii.gz").lesions
 
 
 def test_a_scan_that_broke_after_its_check_is_named(

@@ -7,15 +7,19 @@ from tyro.conf import Positional
 
 
 @dataclass(frozen=True)
-class Demo:
-    """Run the whole pipeline on a small simulated cohort: minutes on 2 cores, no data, no GPU.
+class FirstContact:
+    """What is segmented, and by whom; not with `--experiment`."""
 
-    Simulates strokes, trains the four schemes on two folds at the tiny size, averages, post-processes, scores, and
-    writes the report. The networks are far smaller than the paper's, and so are their scores.
-    """
+    scan: tuple[Path, ...] = ()
+    """Scans of your own to segment, too: files, or folders of them."""
+    model: str = "default"
+    """What segments: a `.mapping` file, a model folder, a run folder, or the name of a bundled model."""
 
-    out: Positional[Path] = Path("demo")
-    """Folder for the cohort (`cohort/`), the run (`run/`) and a segmented new scan (`segment/`)."""
+
+@dataclass(frozen=True)
+class SmallExperiment:
+    """How large the experiment is; only with `--experiment`."""
+
     subjects: int = 20
     """Training cases."""
     unlabelled: int = 4
@@ -24,12 +28,45 @@ class Demo:
     """Each case is scored by networks that never saw its fold."""
     seed: int = 0
     """Decides cohort, folds and training."""
+
+
+@dataclass(frozen=True)
+class Demo:
+    """See it work: the bundled model segments a simulated stroke and a simulated healthy brain, in about a minute.
+
+    Prints the lesions, draws them, and names the files. With `--experiment`, the whole pipeline instead: strokes are
+    simulated, the four schemes trained on two folds at the tiny size, averaged, post-processed, scored and reported,
+    in minutes. Neither needs data or a GPU.
+    """
+
+    out: Positional[Path] = Path("demo")
+    """Folder for `scans/`, `segment/` and `demo.png`; with `--experiment`, for `cohort/`, `run/` and `new-scan/`."""
+    experiment: bool = False
+    """Run the whole pipeline on a small simulated cohort instead."""
+    contact: FirstContact = FirstContact()
+    size: SmallExperiment = SmallExperiment()
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
     overwrite: bool = False
     """Remove what a demo of other settings left there."""
 
     def run(self) -> int:
+        """Show the model, or run the experiment; refuse options of the one with the other."""
+        from mapping_stroke.errors import ConfigError
+
+        if self.experiment and self.contact != FirstContact():
+            raise ConfigError("--scan and --model are not for the experiment, which trains its own; leave them out")
+        if not self.experiment and self.size != SmallExperiment():
+            raise ConfigError("--subjects, --unlabelled, --folds and --seed are for the experiment; add --experiment")
+        return self._run_experiment() if self.experiment else self._show_model()
+
+    def _show_model(self) -> int:
+        from mapping_stroke.experiment.demo import show_model
+
+        failed = show_model(self.out, self.contact.scan, self.contact.model, self.device, overwrite=self.overwrite)
+        return 3 if failed else 0
+
+    def _run_experiment(self) -> int:
         """Simulate, run every stage, segment one new scan, name what to look at."""
         import torch
 
@@ -42,24 +79,19 @@ class Demo:
         from mapping_stroke.pipeline import Experiment, run_experiment
 
         choose_device(self.device)
-        if not 2 <= self.folds <= self.subjects or self.unlabelled < 1:
+        subjects, unlabelled, folds, seed = self.size.subjects, self.size.unlabelled, self.size.folds, self.size.seed
+        if not 2 <= folds <= subjects or unlabelled < 1:
             raise ConfigError(
-                f"--subjects {self.subjects} --folds {self.folds} --unlabelled {self.unlabelled}: expected 2 or more "
+                f"--subjects {subjects} --folds {folds} --unlabelled {unlabelled}: expected 2 or more "
                 "folds, a subject for each at least, and 1 or more unlabelled scans for self-training"
             )
         torch.set_num_threads(1)  # the networks are so small that more threads would only wait for one another
-        cohort, run_folder, segmented = self.out / "cohort", self.out / "run", self.out / "segment"
-        say(
-            f"Demo in {self.out}: {self.subjects} simulated strokes, four schemes on {self.folds} folds, tiny networks."
-        )
+        cohort, run_folder, segmented = self.out / "cohort", self.out / "run", self.out / "new-scan"
+        say(f"Experiment in {self.out}: {subjects} simulated strokes, four schemes on {folds} folds, tiny networks.")
         say("About 6 minutes on 2 cores. Interrupt it at any time; the same command goes on.\n\n[simulate]")
-        simulate_cohort(
-            cohort,
-            Request(self.subjects, self.seed, self.unlabelled),
-            find_sources(None, None),
-            overwrite=self.overwrite,
-        )
-        experiment = Experiment(cohort, run_folder, self.folds, size="tiny", seed=self.seed, device=self.device, jobs=2)
+        request = Request(subjects, seed, unlabelled)
+        simulate_cohort(cohort, request, find_sources(None, None), overwrite=self.overwrite)
+        experiment = Experiment(cohort, run_folder, folds, size="tiny", seed=seed, device=self.device, jobs=2)
         page = run_experiment(experiment, overwrite=self.overwrite)
         say("\n[segment] one of the scans without a mask, as a new scan")
         scan = sorted((cohort / "Testing").rglob("*_T1w.nii.gz"))[0]

@@ -188,7 +188,8 @@ def _find_model(model: str | Path) -> Path:
         return bundled[str(model)]
     if str(model) == "default":
         raise BundleError(
-            "this version has no bundled model; train one (`mapping demo` makes a small one) and name its run folder"
+            f"{BUNDLED / 'default'}{SUFFIX}: is missing, so this installation has no bundled model; install "
+            "mapping-stroke again, or name another model, such as a run folder"
         )
     raise BundleError(f"{path}: no such model; name a {SUFFIX} file, a model folder, or a run folder")
 

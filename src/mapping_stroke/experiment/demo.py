@@ -1,0 +1,147 @@
+"""What users come for, first: a trained model at work on two simulated scans, and on scans of their own."""
+
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mapping_stroke.console import aligned, counted, say
+from mapping_stroke.errors import CaseError
+from mapping_stroke.experiment.demo_scans import DEMO_SCANS, make_demo_scans
+from mapping_stroke.experiment.score_files import read_mask
+from mapping_stroke.experiment.segment import SegmentConfig, segment_scans
+from mapping_stroke.experiment.segment_files import LESIONS_SUFFIX, ScanFiles
+from mapping_stroke.experiment.segment_inputs import find_scans
+from mapping_stroke.files import read_csv
+from mapping_stroke.image import IMAGE_SUFFIXES, image_suffix, read_image
+from mapping_stroke.inference.devices import choose_device
+from mapping_stroke.inference.segmentation import LesionRow
+from mapping_stroke.networks.bundle import open_bundle
+from mapping_stroke.report.overview import Findings, FoundScan, draw_overview, look_at
+from mapping_stroke.run_folder import MASK_SUFFIX, PROBABILITY_SUFFIX
+
+DEFAULT_MODEL = "default"
+SHOWN_SCANS = 8
+"""The picture has no more rows."""
+LISTED = 12
+"""Lesions of one scan that the table names."""
+HEADER = ("Scan", "Lesion", "Volume (mL)", "Side", "Centre x, y, z (mm)", "Mean P")
+NOTE = "simulated, not a patient"
+ABOUT = """The stroke and the healthy brain are simulated: they are not patients. They are made from the ICBM template,
+which is among the brains that the bundled model learned from, so scores on them say little about patients.
+"""
+
+
+def show_model(
+    out: Path, scans: Sequence[Path], model: str = DEFAULT_MODEL, device: str = "auto", *, overwrite: bool = False
+) -> list[str]:
+    """Segment a simulated stroke, a simulated healthy brain and given scans; print the lesions, draw them, name files.
+
+    Args:
+        out: Folder for `scans/`, `segment/` and `demo.png`; a repeat goes on there.
+        scans: Further scans, or folders of them.
+        model: See `open_bundle`.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        overwrite: Replace what another version, or another model, left there.
+
+    Returns:
+        The names of scans that failed; `segment/run.json` tells why.
+
+    Raises:
+        MappingError: There is no such model, device or scan, or a folder holds something else.
+    """
+    choose_device(device)
+    card = open_bundle(model).card
+    _require_images(scans)
+    simulated = [scan.scan(out / "scans") for scan in DEMO_SCANS]
+    named = find_scans([*simulated, *scans])
+    say(f"The model '{card.name}' segments a stroke, a healthy brain{_and_others(len(scans))}. {ABOUT}")
+    make_demo_scans(out / "scans", overwrite=overwrite)
+    segmented = out / "segment"
+    failed = segment_scans(list(named.values()), segmented, model, SegmentConfig(device=device), overwrite=overwrite)
+    rows = [_look_at(out, name, scan) for name, scan in named.items() if name not in failed]
+    if rows:
+        draw_overview(rows[:SHOWN_SCANS], out / "demo.png")
+        _tell_lesions(rows)
+    _tell_files(out, rows)
+    _tell_next(model)
+    return failed
+
+
+def _and_others(given: int) -> str:
+    return f", and what you gave ({counted(given, 'path')})" if given else ""
+
+
+def _require_images(scans: Sequence[Path]) -> None:
+    """Refuse at once what could only fail later."""
+    for scan in scans:
+        if not scan.exists():
+            raise CaseError(f"{scan}: no such file; check the path")
+        if not scan.is_dir() and image_suffix(scan) is None:
+            raise CaseError(f"{scan}: not an image file name; expected one of {', '.join(IMAGE_SUFFIXES)}")
+
+
+def _look_at(out: Path, name: str, scan: Path) -> FoundScan:
+    """Read back what `segment` wrote for a scan, and the truth of a simulated one."""
+    files = ScanFiles(out / "segment", name, SegmentConfig.storage, SegmentConfig.picture)
+    simulated = {demo.name: demo for demo in DEMO_SCANS}.get(name)
+    truth = None
+    if simulated is not None and simulated.parts_mm3:
+        truth = read_mask(simulated.truth(out / "scans"))[0]
+    findings = Findings(
+        read_mask(files.path(MASK_SUFFIX))[0],
+        read_image(files.path(PROBABILITY_SUFFIX)).voxels,
+        tuple(_lesion(row) for row in read_csv(files.path(LESIONS_SUFFIX), delimiter="\t")),
+        truth,
+    )
+    return look_at(name, read_image(scan), findings, NOTE if simulated else "")
+
+
+def _lesion(row: dict[str, str]) -> LesionRow:
+    values = {name: float(value) for name, value in row.items()}
+    return LesionRow(lesion=int(values.pop("lesion")), **values)
+
+
+def _tell_lesions(rows: Sequence[FoundScan]) -> None:
+    say("\nLesions found:")
+    for line in aligned([HEADER, *(line for row in rows for line in _lines(row))]):
+        say(f"  {line}")
+
+
+def _lines(row: FoundScan) -> list[tuple[str, ...]]:
+    """What the table says of a scan; its name stands in the first line only."""
+    cells: list[tuple[str, ...]] = [
+        (
+            str(lesion.lesion),
+            f"{lesion.volume_ml:11.3f}",
+            row.side(lesion),
+            f"{lesion.x_mm:.0f}, {lesion.y_mm:.0f}, {lesion.z_mm:.0f}",
+            f"{lesion.mean_probability:.2f}",
+        )
+        for lesion in row.lesions[:LISTED]
+    ]
+    if len(row.lesions) > LISTED:
+        volume_ml = sum(lesion.volume_ml for lesion in row.lesions[LISTED:])
+        cells.append((f"{len(row.lesions) - LISTED} more", f"{volume_ml:11.3f}", "", "", ""))
+    if not row.lesions:
+        cells.append(("none", f"{0:11.3f}", "", "", ""))
+    if row.true_ml is not None:
+        cells.append(("truth", f"{row.true_ml:11.3f}", f"Dice {row.dice:.2f}", "", ""))
+    return [(row.name if number == 0 else "", *line) for number, line in enumerate(cells)]
+
+
+def _tell_files(out: Path, rows: Sequence[FoundScan]) -> None:
+    say("")
+    if rows:
+        few = "" if len(rows) <= SHOWN_SCANS else f" (it shows {SHOWN_SCANS} of {counted(len(rows), 'scan')})"
+        say(f"Look at the picture:        {out / 'demo.png'}{few}")
+    say(f"Masks, maps and tables:     {out / 'segment'}")
+    say(f"The simulated scans:        {out / 'scans'}")
+
+
+def _tell_next(model: str) -> None:
+    """What to type next, as it works in this shell."""
+    command = "mapping" if shutil.which("mapping") else shlex.quote(sys.argv[0])
+    chosen = "" if model == DEFAULT_MODEL else f" --model {shlex.quote(model)}"
+    say(f"\nNow segment your own scans: {command} segment your-scan.nii.gz -o results{chosen}")
