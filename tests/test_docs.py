@@ -81,10 +81,15 @@ def described_calls() -> dict[str, type]:
     calls: dict[str, type] = {}
     for command in cli.COMMANDS:
         name, hints = command.__name__.lower(), get_type_hints(command)
-        calls |= {f"{name} {action.__name__.lower()}": action for action in get_args(hints.get("action"))}
+        calls |= {f"{name} {words_of(action)}": action for action in get_args(hints.get("action"))}
         if "action" not in hints:
             calls[name] = command
     return calls
+
+
+def words_of(command: type) -> str:
+    """`FineTuning` is typed `fine-tuning`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", command.__name__).lower()
 
 
 def argument_names(command: type) -> set[str]:
@@ -100,7 +105,7 @@ def test_the_reference_names_every_argument_and_no_other(call: str, command: typ
     text = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
     section = re.split(r"^##", text.partition(f"## `mapping {call}`\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
     rows = set(re.findall(r"^\| (`--[a-z-]+`|[A-Z_]+)", section, re.MULTILINE))
-    options = {f"`--{name.replace('_', '-')}`" for name in argument_names(command)}
+    options = {f"`--{name.rstrip('_').replace('_', '-')}`" for name in argument_names(command)}
     positional = {name.upper() for name in argument_names(command)}
     assert len(rows) == len(options)
     assert rows <= options | positional

@@ -167,6 +167,57 @@ class Quality:
         return _finish(describe_quality(bench_quality(config), config, command), self.output)
 
 
+@dataclass(frozen=True)
+class FineTuning:
+    """Fine-tune a model on simulated cases of an unseen scanner, and judge it before and after on others of it."""
+
+    work: Positional[Path]
+    """Folder where cases and trainings are kept, so that the same call goes on."""
+    model: str = "default"
+    """A `.mapping` file, a model folder, a run folder, or the name of a model of this installation."""
+    brains: Path | None = None
+    """As for `mapping models train`, and the same as the model was trained on: people that it saw are left out."""
+    lesions: Path | None = None
+    """Likewise."""
+    rescans: tuple[str, ...] = ()
+    """Likewise."""
+    cases: int = 20
+    """To learn from, and as many others to judge by."""
+    folds: int = 1
+    """How many of five folds are trained; the members of one learn from four fifths of the cases."""
+    epochs: int | None = None
+    """As for `mapping train --from`."""
+    learning_rate: float | None = None
+    """As for `mapping train --from`."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `mps`."""
+    jobs: int = 1
+    """Folds trained at once."""
+    output: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """Write the result as Markdown, too."""
+
+    def run(self) -> int:
+        """Fine-tune and print the scores before and after, and their differences."""
+        from mapping_stroke.benchmarks.fine_tuning import FineTuningBench, bench_fine_tuning
+        from mapping_stroke.benchmarks.fine_tuning_text import describe_fine_tuning
+        from mapping_stroke.experiment.simulate import find_sources
+
+        sources = find_sources(self.lesions, self.brains, self.rescans)
+        numbers = (self.cases, self.folds, self.epochs, self.learning_rate)
+        config = FineTuningBench(self.model, sources, self.work, *numbers, self.device, self.jobs)
+        given = {
+            "--model": Path(self.model).name,
+            "--brains": self.brains and "BRAINS",
+            "--lesions": self.lesions and "LESIONS",
+            "--rescans": " ".join(self.rescans),
+            **{"--cases": self.cases, "--folds": self.folds, "--epochs": self.epochs},
+            **{"--learning-rate": self.learning_rate},
+        }
+        words = [f"{option} {value}" for option, value in given.items() if value]
+        command = " ".join(["mapping bench fine-tuning WORK", *words])
+        return _finish(describe_fine_tuning(bench_fine_tuning(config), config, command), self.output)
+
+
 Action = (
     Annotated[Postprocess, subcommand("postprocess")]
     | Annotated[Score, subcommand("score")]
@@ -175,6 +226,7 @@ Action = (
     | Annotated[Agreement, subcommand("agreement")]
     | Annotated[Training, subcommand("training")]
     | Annotated[Quality, subcommand("quality")]
+    | Annotated[FineTuning, subcommand("fine-tuning")]
 )
 
 

@@ -1,5 +1,6 @@
 """Simulated cases of people and masks that no training saw, as files: what a model is fitted on, and judged by."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from jaxtyping import UInt8
 from mapping_stroke.console import track
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.simulate.parts import Part, parts_of_people
+from mapping_stroke.dataset.simulate.stream import SimulationBank
 from mapping_stroke.experiment.simulation_bank import load_bank
 from mapping_stroke.experiment.simulation_tables import Sources
 from mapping_stroke.image import write_image
@@ -57,22 +59,35 @@ def write_held_out(folder: Path, sources: Sources, request: Request, cache: Path
         device: What simulates.
     """
     part, seed = request.part, (request.seed, SEEDS[request.part])
-    missing = [number for number in range(request.count) if not _mask_of(folder, part, number).is_file()]
-    if missing:
-        bank = load_bank(sources, part, SPACING_MM, cache, device)
-        for number in track(missing, f"Simulating cases for {part}", len(missing)):
-            _write_case(folder, part, number, bank.draw(np.random.default_rng([*seed, number])))
+    write_drawn(folder, part, request.count, lambda: load_bank(sources, part, SPACING_MM, cache, device), seed)
     brains = sources.brains
     parts = {} if brains is None else parts_of_people(brains.people)
     scans = {} if brains is None else brains.scans
     return HeldOut(folder, tuple(path for name, path in scans.items() if parts[name] == part))
 
 
-def _write_case(folder: Path, part: Part, number: int, case: CaseArrays) -> None:
+def write_drawn(folder: Path, name: str, count: int, bank: Callable[[], SimulationBank], seed: Sequence[int]) -> None:
+    """Write those of some cases of a bank, as `<name>-<number>`, that are not there yet.
+
+    Args:
+        folder: Where.
+        name: Of all of them.
+        count: How many; a larger number begins with the cases of a smaller one.
+        bank: Gives the bank, at `SPACING_MM`; called where a case is missing.
+        seed: Decides the cases.
+    """
+    missing = [number for number in range(count) if not _mask_of(folder, name, number).is_file()]
+    if missing:
+        drawn_from = bank()
+        for number in track(missing, f"Simulating cases for {name}", len(missing)):
+            _write_case(folder, name, number, drawn_from.draw(np.random.default_rng([*seed, number])))
+
+
+def _write_case(folder: Path, name: str, number: int, case: CaseArrays) -> None:
     """The mask comes last, so a case that has one is complete."""
     affine = np.diag([SPACING_MM] * 3 + [1.0])
     affine[:3, 3] = [-SPACING_MM * (length - 1) / 2 for length in case.scan.shape]
-    mask = _mask_of(folder, part, number)
+    mask = _mask_of(folder, name, number)
     write_image(mask.with_name(mask.name.replace("_mask", "_T1w")), _stored(case), affine)
     write_image(mask, case.mask.cpu().numpy().astype(bool), affine)
 
@@ -85,5 +100,5 @@ def _stored(case: CaseArrays) -> UInt8[np.ndarray, "x y z"]:
     return np.where(inside, 1 + np.round(254 * (scores - low) / max(high - low, 1e-6)), 0).astype(np.uint8)
 
 
-def _mask_of(folder: Path, part: Part, number: int) -> Path:
-    return folder / f"{part}-{number:03d}_mask.nii.gz"
+def _mask_of(folder: Path, name: str, number: int) -> Path:
+    return folder / f"{name}-{number:03d}_mask.nii.gz"

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from mapping_stroke.dataset.preprocess import PreprocessSpec, prepare_scan
 from mapping_stroke.dataset.simulate.anatomy import Brain
+from mapping_stroke.dataset.simulate.intensity import Scanner
 from mapping_stroke.dataset.simulate.real_masks import RealMask, cut_mask
 from mapping_stroke.dataset.simulate.stream import Host, Mix, SimulationBank, finish_case
 from mapping_stroke.dataset.simulate.volume import Region
@@ -51,6 +54,15 @@ def test_as_many_cases_are_healthy_as_asked(brain: Brain, allowed: Region) -> No
     rng = np.random.default_rng(0)
     bank = SimulationBank([Host(brain, allowed)], [], Mix(healthy=1.0))
     assert [len(bank.draw(rng).lesion_voxels) for _ in range(3)] == [0, 0, 0]
+
+
+def test_one_scanner_takes_all_scans_where_there_is_one(brain: Brain, allowed: Region) -> None:
+    flat = Scanner(csf=0.99, grey=0.995, bias=0.0, noise=0.0, blur_mm=0.0)
+    bank = SimulationBank([Host(brain, allowed)], [], Mix(healthy=1.0, kinds=(1.0, 0.0, 0.0, 0.0)))
+    for seed in range(2):
+        one, any_other = (given.draw(np.random.default_rng(seed)).scan for given in (replace(bank, scanner=flat), bank))
+        assert not torch.equal(one, any_other)
+        assert float(one.float().median()) > float(any_other.float().median())  # CSF is as bright as the rest
 
 
 def test_a_finished_case_equals_a_prepared_scan() -> None:

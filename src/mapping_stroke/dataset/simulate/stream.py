@@ -11,7 +11,7 @@ from torch import Tensor
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.simulate.anatomy import Brain
 from mapping_stroke.dataset.simulate.case import draw_any_look, simulate_case
-from mapping_stroke.dataset.simulate.intensity import draw_any_scanner
+from mapping_stroke.dataset.simulate.intensity import Scanner, draw_any_scanner, vary_scanner
 from mapping_stroke.dataset.simulate.loads import atlas_load_mm3, split_load
 from mapping_stroke.dataset.simulate.real_masks import RealMask, fit_masks
 from mapping_stroke.dataset.simulate.shapes import draw_lesions
@@ -66,11 +66,13 @@ class SimulationBank:
         hosts: At least one brain.
         masks: Real masks; without any all lesions are drawn.
         mix: Of what kinds.
+        scanner: What took all scans, each on another day; None for any scanner.
     """
 
     hosts: Sequence[Host]
     masks: Sequence[RealMask]
     mix: Mix = DEFAULT_MIX
+    scanner: Scanner | None = None
 
     def draw(self, rng: np.random.Generator) -> CaseArrays:
         """A new case; see `draw_case`."""
@@ -92,7 +94,8 @@ def draw_case(bank: SimulationBank, rng: np.random.Generator) -> CaseArrays:
     load_mm3 = 0.0 if rng.random() < bank.mix.healthy else atlas_load_mm3(float(rng.random()), LARGEST_LOAD_MM3)
     lesions = _place_lesions(bank, host, load_mm3, rng)
     kind = KINDS[int(rng.choice(len(KINDS), p=bank.mix.kinds))]
-    look = draw_any_look(load_mm3, draw_any_scanner(rng), kind, DEFORMATION, rng)
+    scanner = draw_any_scanner(rng) if bank.scanner is None else vary_scanner(bank.scanner, rng)
+    look = draw_any_look(load_mm3, scanner, kind, DEFORMATION, rng)
     made = simulate_case(host.brain, lesions, look, rng)
     return finish_case(case_id, made.scan, made.coverage, made.mask)
 
