@@ -43,8 +43,8 @@ class Demo:
     """Folder for `scans/`, `segment/` and `demo.png`; with `--experiment`, for `cohort/`, `run/` and `new-scan/`."""
     experiment: bool = False
     """Run the whole pipeline on a small simulated cohort instead."""
-    contact: FirstContact = FirstContact()
-    size: SmallExperiment = SmallExperiment()
+    first_contact: FirstContact = FirstContact()
+    small_experiment: SmallExperiment = SmallExperiment()
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
     overwrite: bool = False
@@ -54,16 +54,18 @@ class Demo:
         """Show the model, or run the experiment; refuse options of the one with the other."""
         from mapping_stroke.errors import ConfigError
 
-        if self.experiment and self.contact != FirstContact():
+        if self.experiment and self.first_contact != FirstContact():
             raise ConfigError("--scan and --model are not for the experiment, which trains its own; leave them out")
-        if not self.experiment and self.size != SmallExperiment():
+        if not self.experiment and self.small_experiment != SmallExperiment():
             raise ConfigError("--subjects, --unlabelled, --folds and --seed are for the experiment; add --experiment")
         return self._run_experiment() if self.experiment else self._show_model()
 
     def _show_model(self) -> int:
         from mapping_stroke.experiment.demo import show_model
 
-        failed = show_model(self.out, self.contact.scan, self.contact.model, self.device, overwrite=self.overwrite)
+        failed = show_model(
+            self.out, self.first_contact.scan, self.first_contact.model, self.device, overwrite=self.overwrite
+        )
         return 3 if failed else 0
 
     def _run_experiment(self) -> int:
@@ -79,7 +81,8 @@ class Demo:
         from mapping_stroke.pipeline import Experiment, run_experiment
 
         choose_device(self.device)
-        subjects, unlabelled, folds, seed = self.size.subjects, self.size.unlabelled, self.size.folds, self.size.seed
+        small = self.small_experiment
+        subjects, unlabelled, folds = small.subjects, small.unlabelled, small.folds
         if not 2 <= folds <= subjects or unlabelled < 1:
             raise ConfigError(
                 f"--subjects {subjects} --folds {folds} --unlabelled {unlabelled}: expected 2 or more "
@@ -89,9 +92,9 @@ class Demo:
         cohort, run_folder, segmented = self.out / "cohort", self.out / "run", self.out / "new-scan"
         say(f"Experiment in {self.out}: {subjects} simulated strokes, four schemes on {folds} folds, tiny networks.")
         say("About 6 minutes on 2 cores. Interrupt it at any time; the same command goes on.\n\n[simulate]")
-        request = Request(subjects, seed, unlabelled)
+        request = Request(subjects, small.seed, unlabelled)
         simulate_cohort(cohort, request, find_sources(None, None), overwrite=self.overwrite)
-        experiment = Experiment(cohort, run_folder, folds, size="tiny", seed=seed, device=self.device, jobs=2)
+        experiment = Experiment(cohort, run_folder, folds, size="tiny", seed=small.seed, device=self.device, jobs=2)
         page = run_experiment(experiment, overwrite=self.overwrite)
         say("\n[segment] one of the scans without a mask, as a new scan")
         scan = sorted((cohort / "Testing").rglob("*_T1w.nii.gz"))[0]

@@ -27,7 +27,7 @@ SHOWN_SCANS = 8
 LISTED = 12
 """Lesions of one scan that the table names."""
 HEADER = ("Scan", "Lesion", "Volume (mL)", "Side", "Centre x, y, z (mm)", "Mean P")
-NOTE = "simulated, not a patient"
+NOTE, NOTE_OF_OTHERS = "simulated, not a patient", "your scan"
 ABOUT = """The stroke and the healthy brain are simulated: they are not patients. They are made from the ICBM template,
 which is among the brains that the bundled model learned from, so scores on them say little about patients.
 """
@@ -56,7 +56,7 @@ def show_model(
     _require_images(scans)
     simulated = [scan.scan(out / "scans") for scan in DEMO_SCANS]
     named = find_scans([*simulated, *scans])
-    say(f"The model '{card.name}' segments a stroke, a healthy brain{_and_others(len(scans))}. {ABOUT}")
+    say(f"The model '{card.name}' segments a stroke, a healthy brain{_and_others(len(scans))}.\n{ABOUT}")
     make_demo_scans(out / "scans", overwrite=overwrite)
     segmented = out / "segment"
     failed = segment_scans(list(named.values()), segmented, model, SegmentConfig(device=device), overwrite=overwrite)
@@ -95,7 +95,7 @@ def _look_at(out: Path, name: str, scan: Path) -> FoundScan:
         tuple(_lesion(row) for row in read_csv(files.path(LESIONS_SUFFIX), delimiter="\t")),
         truth,
     )
-    return look_at(name, read_image(scan), findings, NOTE if simulated else "")
+    return look_at(name, read_image(scan), findings, NOTE if simulated else NOTE_OF_OTHERS)
 
 
 def _lesion(row: dict[str, str]) -> LesionRow:
