@@ -36,10 +36,10 @@ from mapping_stroke.postprocess import PostprocessConfig, apply_rule, find_rule
 from mapping_stroke.run_folder import RunFolder, claim_folder
 
 UNSEEN = Scanner(
-    csf=0.46, grey=0.91, bias=0.30, noise=0.14, blur_mm=0.6, bias_knots_mm=70.0, rician=True, slice_axis=2, slice_mm=4.0
+    csf=0.46, grey=0.91, bias=0.20, noise=0.08, blur_mm=0.6, bias_knots_mm=70.0, rician=True, slice_axis=2, slice_mm=4.0
 )
 """A clinical 2D spin-echo T1w at 3 T, as it were: grey matter nearly as bright as white, CSF not dark, axial slices of
-4 mm, much noise, a strong bias field. Its contrast lies outside of all that `draw_any_scanner` draws."""
+4 mm, noise and bias field stronger than nearly all. Its contrast lies outside of all that `draw_any_scanner` draws."""
 ONE_LAB = Mix(healthy=0.0, kinds=(1.0, 0.0, 0.0, 0.0))
 """All have lesions, and all scans are skull-stripped by one program."""
 PARTS: Mapping[str, Part] = {"learn": "validation", "judge": "test"}
