@@ -10,7 +10,7 @@ import pytest
 from mapping_stroke.cli import main
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.evaluation.score import score
-from mapping_stroke.experiment import judging
+from mapping_stroke.experiment import judging, model_failures
 from mapping_stroke.experiment.judged_scans import JudgedScan
 from mapping_stroke.image import read_image, write_image
 from mapping_stroke.inference.ensemble import Ensemble
@@ -18,7 +18,7 @@ from mapping_stroke.run_folder import MASK_SUFFIX
 from phantoms import AFFINE, phantom, write_phantoms
 from small_models import write_seeing_model
 
-FILES = ["evaluation.json", "evaluation.md", "evaluation.png", "failures.png", "healthy.csv", "judged.json", "run.json"]
+FILES = ["evaluation.json", "evaluation.md", "evaluation.png", "failures.jpg", "healthy.csv", "judged.json", "run.json"]
 FILES += ["scores.csv"]
 METHODS = [
     "default_fold_0",
@@ -81,7 +81,7 @@ def test_every_member_and_rule_is_scored_on_every_case(data: Path, capsys: pytes
     assert "| 1 to 5 mL | 3 |" in page
     assert "| ensemble, rule mapping |" in page
     told = capsys.readouterr().out.splitlines()
-    assert told[-1] == f"Evaluation: {data / 'out' / 'failures.png'}"
+    assert told[-1] == f"Evaluation: {data / 'out' / 'failures.jpg'}"
 
 
 def test_scores_are_those_of_what_segment_writes(data: Path) -> None:
@@ -150,6 +150,38 @@ def test_a_broken_scan_is_named_and_stops_no_other(data: Path, capsys: pytest.Ca
     assert "3 scans failed and are left out: p1, p2, h0" in told
     assert {row["case_id"] for row in rows(data / "out" / "scores.csv")} == {"p0"}
     assert json.loads((data / "out" / "evaluation.json").read_text())["failed"] == ["p1", "p2", "h0"]
+
+
+def test_whole_heads_are_told_apart_and_never_shown(data: Path) -> None:
+    write_healthy(data / "heads", 1)
+    assert evaluate(data, "--heads", data / "heads") == 0
+    groups = [(row["group"], row["scan"]) for row in rows(data / "out" / "healthy.csv") if row["method"] == METHODS[0]]
+    assert groups == [("healthy scans", "h0"), ("healthy scans", "h1"), ("whole heads", "h0")]
+    values = json.loads((data / "out" / "evaluation.json").read_text())
+    assert {group: found["ensemble-none"]["scans"] for group, found in values["false_positives"].items()} == {
+        "labelled cases, outside their lesions": 3,
+        "healthy scans": 2,
+        "whole heads": 1,
+    }
+    assert "whole heads" not in {failure["group"] for failure in values["failures"]}
+
+
+def test_failures_are_drawn_again_only_where_they_are_others(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    real = model_failures.read_judged
+    monkeypatch.setattr(
+        model_failures, "read_judged", lambda case, e, again: drawn.append(case.case_id) or real(case, e, again=again)
+    )
+    assert evaluate(data) == 0
+    assert drawn == ["p0", "p1", "p2", "h0", "h1"]
+    assert evaluate(data) == 0
+    assert len(drawn) == 5
+    (data / "out" / "failures.jpg").unlink()
+    assert evaluate(data) == 0
+    assert len(drawn) == 10
+    write_image(data / "cohort" / "p1_lesion.nii.gz", phantom(2)[1], AFFINE)
+    assert evaluate(data) == 0
+    assert drawn[10:] == ["p1", "p0", "p2", "h0", "h1"]
 
 
 def test_without_healthy_scans_the_page_says_so(data: Path) -> None:

@@ -43,7 +43,7 @@ def judgement(*, healthy: bool = True, loads_ml: tuple[float, ...] = (0.5, 0.8, 
 
 
 def test_the_page_compares_the_ensemble_with_its_best_member_and_groups_by_load() -> None:
-    page = evaluation_page(judgement(), "failures.png")
+    page = evaluation_page(judgement(), "failures.jpg")
     assert "best member (b, fold 0)" in page
     assert "Dice at P > 0.5 less that of its best member (b, fold 0), paired by case: +0.100 [+0.100, +0.100]" in page
     assert "| 0.1 to 1 mL | 2 | 0.450 [0.400, 0.500] | 0.550 [0.500, 0.600] | 0.650 [0.600, 0.700] |" in page
@@ -55,7 +55,7 @@ def test_the_page_compares_the_ensemble_with_its_best_member_and_groups_by_load(
     assert "| ensemble, rule mapping | 2.00 | 4.00 | 2 | 2 | 1 | 1 | 1.0 |" in page
     assert "### Labelled cases, outside their lesions (n = 3)" in page
     assert "Most marked, ensemble, rule mapping: h2 (4.00 mL)" in page
-    assert "![Failures](failures.png)" in page
+    assert "![Failures](failures.jpg)" in page
     assert "\n1. Lowest Dice, 1 mL and more: c2, 30 mL of lesions; Dice 0.80, " in page
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg, subcommand
 
+from mapping_stroke.commands.models_card import Card
 from mapping_stroke.commands.models_train import Train
 from mapping_stroke.experiment.model_labels import ModelLabels
 
@@ -39,14 +40,17 @@ class Show:
 
     model: Positional[str]
     """A `.mapping` file, a model folder, a run folder, or the name of a model of this installation."""
+    card: bool = False
+    """Print the model card that the model holds, Markdown, and nothing else."""
 
     def run(self) -> int:
-        """Print the card."""
+        """Print what the model says of itself."""
         from mapping_stroke.console import say
-        from mapping_stroke.experiment.model_facts import describe_model
+        from mapping_stroke.experiment.model_facts import describe_model, read_page
         from mapping_stroke.networks.bundle import open_bundle
 
-        for line in describe_model(open_bundle(self.model)):
+        bundle = open_bundle(self.model)
+        for line in [read_page(bundle)] if self.card else describe_model(bundle):
             say(line)
         return 0
 
@@ -151,9 +155,11 @@ class Evaluate:
     cohort: Path
     """Labelled cases in any layout that `mapping prepare` reads; the model must not have been trained on them."""
     output: Annotated[Path, arg(aliases=["-o"])]
-    """Folder for tables, page and picture. The same call again goes on where it stopped."""
+    """Folder for tables, page and pictures. The same call again goes on where it stopped."""
     healthy: tuple[Path, ...] = ()
     """Healthy scans, or folders of them: all that is marked there is false."""
+    heads: tuple[Path, ...] = ()
+    """Healthy scans of whole heads, or folders of them: told apart from --healthy, and never in a picture."""
     preset: Literal["fast", "balanced", "paper"] = "balanced"
     """As for `mapping segment`."""
     device: str = "auto"
@@ -167,7 +173,7 @@ class Evaluate:
         from mapping_stroke.experiment.model_evaluation import EvaluateConfig, evaluate_model
 
         config = EvaluateConfig(self.preset, self.device)
-        data = JudgedData(self.cohort, self.healthy)
+        data = JudgedData(self.cohort, self.healthy, self.heads)
         failed = evaluate_model(self.model, data, self.output, config, overwrite=self.overwrite)
         return 3 if failed else 0
 
@@ -216,13 +222,14 @@ Action = (
     | Annotated[Pack, subcommand("pack")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Fit, subcommand("fit")]
+    | Annotated[Card, subcommand("card")]
     | Annotated[Train, subcommand("train")]
 )
 
 
 @dataclass(frozen=True)
 class Models:
-    """List, show, check, pack, import, export, train, evaluate and fit models."""
+    """List, show, check, pack, import, export, train, evaluate, fit and describe models."""
 
     action: Action
 

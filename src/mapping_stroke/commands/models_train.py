@@ -31,6 +31,8 @@ class Train:
     """Cases of held-out people and masks on which the rule is fitted."""
     test: int = 120
     """Cases of yet other people and masks by which the model is judged."""
+    heads: tuple[Path, ...] = ()
+    """Healthy scans of whole heads, files or folders, by which the model is judged, too; none is trained on."""
     size: Literal["full", "compact", "small", "tiny"] = "compact"
     """Of networks and training."""
     seed: int = 0
@@ -57,6 +59,6 @@ class Train:
             self.size, self.seed, self.device, self.precision, save_minutes=self.save_minutes, jobs=self.jobs
         )
         with listening() as stop:
-            held_out = HoldOut(self.validation, self.test)
+            held_out = HoldOut(self.validation, self.test, self.heads)
             failed = make_model(RunFolder(self.run_folder), sources, config, held_out, self.labels, stop)
         return 3 if failed else 0

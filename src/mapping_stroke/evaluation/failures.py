@@ -28,7 +28,7 @@ class Kind:
 
 
 LOW_LARGE = Kind("Lowest Dice, 1 mL and more", 3, "wrong")
-LOW_SMALL = Kind("Lowest Dice, below 1 mL", 3, "missed")
+LOW_SMALL = Kind("Lowest Dice, below 1 mL", 2, "missed")
 FALSE_BESIDE = Kind("Most marked outside the lesions", 2, "false")
 FALSE_WITHOUT = Kind("Most marked where there is no lesion", 2, "false")
 

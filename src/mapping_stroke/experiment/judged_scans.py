@@ -110,14 +110,19 @@ def mark_case(case: FoundCase) -> str:
     return fingerprint([scan_sha256(file) for file in files])
 
 
-def read_judged(case: FoundCase, ensemble: Ensemble) -> JudgedScan:
+def read_judged(case: FoundCase, ensemble: Ensemble, *, again: bool = False) -> JudgedScan:
     """Read, check and prepare a scan, and read its mask where it has one; warnings about the scan are told.
+
+    Args:
+        case: The scan.
+        ensemble: What prepares it.
+        again: Warnings have been told.
 
     Raises:
         MappingError: A file cannot be read or used, or scan and mask lie on different grids.
     """
     loaded = read_scan(case.scan, ensemble)
-    for line in loaded.warnings:
+    for line in () if again else loaded.warnings:
         warn(f"{case.scan}: {line}")
     lesions = np.zeros(loaded.image.shape, np.bool_)
     if case.mask is not None:

@@ -1,10 +1,11 @@
 """A model from brains and masks up: train, hold out, pack, fit the rule, judge. Each step is done once."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from mapping_stroke.console import say
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.experiment.held_out import HeldOut, Request, write_held_out
+from mapping_stroke.experiment.held_out import Request, write_held_out
 from mapping_stroke.experiment.judged_scans import JudgedData
 from mapping_stroke.experiment.model_evaluation import EvaluateConfig, evaluate_model
 from mapping_stroke.experiment.model_fit import fit_model
@@ -26,10 +27,12 @@ class HoldOut:
     Attributes:
         validation: Cases on which the rule is fitted.
         test: Cases by which the model is judged.
+        heads: Healthy scans of whole heads, files or folders, by which it is judged, too.
     """
 
     validation: int = 60
     test: int = 120
+    heads: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if self.validation < 10 or self.test < 1:
@@ -72,11 +75,9 @@ def make_model(
     unfitted, fitted = run.path / UNFITTED, run.path / FITTED
     pack_model(run.path, unfitted, labels, Selection(half=True), overwrite=True)
     how = EvaluateConfig(device=config.device)
-    fit_model(unfitted, _judged(validation), fitted, how, keep_maps=True, overwrite=True)
+    fitting = JudgedData(validation.cohort, validation.healthy)
+    fit_model(unfitted, fitting, fitted, how, keep_maps=True, overwrite=True)
     stop.check()
     say("\n[evaluate]")
-    return evaluate_model(fitted, _judged(test), run.path / EVALUATION, how, overwrite=True)
-
-
-def _judged(held_out: HeldOut) -> JudgedData:
-    return JudgedData(held_out.cohort, held_out.healthy)
+    judging = JudgedData(test.cohort, test.healthy, held_out.heads)
+    return evaluate_model(fitted, judging, run.path / EVALUATION, how, overwrite=True)

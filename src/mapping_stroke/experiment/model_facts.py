@@ -3,12 +3,13 @@
 from dataclasses import asdict
 
 from mapping_stroke.console import aligned, counted
+from mapping_stroke.errors import BundleError
 from mapping_stroke.networks.bundle import Bundle
 from mapping_stroke.networks.cards import MemberCard
 from mapping_stroke.networks.parameters import count_parameters
 from mapping_stroke.postprocess import PostprocessConfig
 
-COLUMNS = ("scheme", "fold", "network", "voxels (mm)", "patch", "GFLOP per patch", "validation Dice")
+MEMBER_COLUMNS = ("scheme", "fold", "network", "voxels (mm)", "patch", "GFLOP per patch", "validation Dice")
 COVERS = {"tiles": "overlapping tiles", "window": "one window as large as the brain"}
 RULE_NUMBERS = ("many_lesions", "wide_edge", "below_peak", "least_peak", "smallest_mm3")
 AVERAGES = {"probability": "the mean of P(lesion)", "logit": "the mean of the logits"}
@@ -39,13 +40,23 @@ def describe_model(bundle: Bundle) -> list[str]:
         "Training data": card.training_data,
         "Licence": card.licence,
         "Citation": card.citation,
+        "Model card": "in the model; `mapping models show MODEL --card` prints it" if bundle.read_page() else "none",
     }
     lines = [f"{name}: {' '.join(fact.split()) or 'not told'}" for name, fact in facts.items()]
-    rows = [_member_row(member.card) for member in card.members]
-    return [*lines, f"{counted(len(rows), 'member')}:", *(f"  {line}" for line in aligned([COLUMNS, *rows]))]
+    rows = [member_row(member.card) for member in card.members]
+    return [*lines, f"{counted(len(rows), 'member')}:", *(f"  {line}" for line in aligned([MEMBER_COLUMNS, *rows]))]
 
 
-def _member_row(card: MemberCard) -> tuple[str, ...]:
+def read_page(bundle: Bundle) -> str:
+    """The model card that a model holds; raises `BundleError` where it holds none."""
+    page = bundle.read_page()
+    if not page:
+        raise BundleError(f"{bundle.path}: holds no model card; `mapping models card --embed` puts one in")
+    return page.rstrip("\n")
+
+
+def member_row(card: MemberCard) -> tuple[str, ...]:
+    """A member's cells under `MEMBER_COLUMNS`."""
     dice = card.training.get("validation_dice")
     edges_mm = (
         card.preprocess.edges_mm if isinstance(card.preprocess.spacing_mm, tuple) else card.preprocess.edges_mm[:1]

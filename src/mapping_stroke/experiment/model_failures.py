@@ -19,7 +19,7 @@ from mapping_stroke.postprocess import apply_rule
 if TYPE_CHECKING:
     from mapping_stroke.report.failure_picture import FailureRow
 
-FAILURES_PICTURE = "failures.png"
+FAILURES_PICTURE = "failures.jpg"
 
 
 def picture_failures(
@@ -31,7 +31,7 @@ def picture_failures(
         failures: In the order of the rows.
         scans: Where they come from.
         judge: Ensemble and rules.
-        path: PNG to write; removed where there is nothing to draw.
+        path: JPEG to write; removed where there is nothing to draw.
     """
     from mapping_stroke.report.failure_picture import draw_failures
 
@@ -54,7 +54,7 @@ def _segment(number: int, failure: Failure, case: FoundCase, judge: Judge, memor
     from mapping_stroke.report.failure_picture import show_failure
     from mapping_stroke.report.failure_words import failure_sentence
 
-    scan = read_judged(case, judge.ensemble)
+    scan = read_judged(case, judge.ensemble, again=True)
     memory.require(scan.loaded)
     probability = scan.turn(judge.ensemble.predict(scan.loaded.prepared).probability)
     mask = apply_rule(probability, judge.rules["mapping"], scan.voxel_volume_mm3)

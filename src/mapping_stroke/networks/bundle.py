@@ -31,6 +31,7 @@ __all__ = [
     "bundled_models",
     "find_members",
     "has_member",
+    "is_packed",
     "open_bundle",
     "read_card",
     "require_free",
@@ -135,13 +136,18 @@ def open_bundle(model: str | Path) -> Bundle:
         BundleError: There is no model, or its card or archive is damaged or of another format version.
     """
     path = _find_model(model)
-    if path.is_dir() and not (path / BUNDLE_FILE).is_file():
+    if not is_packed(path):
         return Bundle(path, _card_of_members(path))
     text = read_entry(path, BUNDLE_FILE, LARGEST_CARD_BYTES)
     try:
         return Bundle(path, BundleCard.from_bytes(text))
     except BundleError as error:
         raise BundleError(f"{path}: {BUNDLE_FILE}: {error}") from error
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a model is a bundle, not a folder of members."""
+    return path.is_file() or (path / BUNDLE_FILE).is_file()
 
 
 def write_bundle(

@@ -1,6 +1,5 @@
 """Where a model fails, in one picture: a row for each case, with the scan, the truth and what the model says."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32
 from matplotlib.axes import Axes
-from PIL import Image as Picture
 
 from mapping_stroke.evaluation.failures import Look
 from mapping_stroke.files import written_whole
@@ -17,7 +15,6 @@ from mapping_stroke.report.figures import LEGEND, MARGIN_MM, agreement
 from mapping_stroke.report.slices import (
     CONVENTION,
     FAINT,
-    OPACITY,
     Frame,
     Viewer,
     busiest_slice,
@@ -26,20 +23,21 @@ from mapping_stroke.report.slices import (
     mark_frame,
     outline,
     show_frame,
+    show_probability,
     show_slice,
     view,
 )
-from mapping_stroke.report.style import OUTLINE, PALE, legend_below, new_figure
+from mapping_stroke.report.style import NOT_CLINICAL, OUTLINE, PALE, legend_below, new_figure
 
 COLUMNS = ("T1w scan", "enlarged", "truth", "marked", "P(lesion)")
 TILE_IN = 1.75
 CAPTION_IN = 0.2
 HEADS_IN, LEGEND_IN = 0.2, 0.6
-PIXELS_PER_INCH, COLOURS = 96, 128
-"""Few, so that the picture stays below 500 kB, and may stand in a repository."""
+PIXELS_PER_INCH, JPEG_QUALITY = 110, 82
+"""A picture of all rows stays below 500 kB, and may stand in a repository."""
 SMALLEST_FRAME_MM = 60.0
 """A smaller part would show voxels, not anatomy."""
-SCALE = f"P(lesion): from dark ({FAINT:g}) to bright (1). For research only, not for clinical use."
+SCALE = f"P(lesion): from dark ({FAINT:g}) to bright (1). {NOT_CLINICAL}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +95,7 @@ def draw_failures(rows: Sequence[FailureRow], path: Path) -> None:
 
     Args:
         rows: At least one.
-        path: PNG to write.
+        path: JPEG to write.
     """
     heights = [TILE_IN * row.viewer.pixel_aspect * row.grey.shape[0] / row.grey.shape[1] for row in rows]
     total_in = sum(heights) + 2 * CAPTION_IN * len(rows) + HEADS_IN + LEGEND_IN
@@ -112,11 +110,8 @@ def draw_failures(rows: Sequence[FailureRow], path: Path) -> None:
             for axes, name in zip(tiles, COLUMNS, strict=True):
                 axes.set_title(name, fontsize=9, color=PALE, fontweight="bold")
     legend_below(figure, LEGEND, f"{CONVENTION} {SCALE}")
-    full = io.BytesIO()
-    figure.savefig(full, format="png", dpi=PIXELS_PER_INCH, metadata={"Software": None})
-    with Picture.open(full) as picture, written_whole(path) as partial:
-        few = picture.convert("RGB").quantize(COLOURS, dither=Picture.Dither.NONE)
-        few.save(partial, format="PNG", optimize=True)
+    with written_whole(path) as partial:
+        figure.savefig(partial, format="jpg", dpi=PIXELS_PER_INCH, pil_kwargs={"quality": JPEG_QUALITY})
 
 
 def _write_text(axes: Axes, text: str) -> None:
@@ -133,7 +128,6 @@ def _draw_row(tiles: Sequence[Axes], row: FailureRow) -> None:
     mark_frame(whole, row.frame)
     outline(truth, row.reference, OUTLINE)
     marked.imshow(agreement(row.mask, row.reference), aspect=aspect, interpolation="nearest")
-    heat = np.ma.masked_less(row.probability, FAINT)
-    likely.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=OPACITY, aspect=aspect, interpolation="nearest")
+    show_probability(likely, row.probability, row.viewer)
     for axes in tiles[1:]:
         show_frame(axes, row.frame)

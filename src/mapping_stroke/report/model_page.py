@@ -91,12 +91,12 @@ def evaluation_values(judgement: Judgement) -> dict[str, object]:
     return values
 
 
-def evaluation_page(judgement: Judgement, failures_png: str = "") -> str:
+def evaluation_page(judgement: Judgement, failures_picture: str = "") -> str:
     """The page in Markdown.
 
     Args:
         judgement: What it tells.
-        failures_png: Picture of the failures, relative to the page; empty for none.
+        failures_picture: Picture of the failures, relative to the page; empty for none.
     """
     facts, scores = judgement.facts, judgement.scores
     parts = [
@@ -115,7 +115,7 @@ def evaluation_page(judgement: Judgement, failures_png: str = "") -> str:
         *(part for group, scans in judgement.marked.items() for part in _false_parts(judgement, group, scans)),
         *([] if judgement.healthy else ["No healthy scans were given."]),
         "## Failures",
-        *_failure_parts(judgement, failures_png),
+        *_failure_parts(judgement, failures_picture),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -182,9 +182,9 @@ def _false_parts(judgement: Judgement, group: str, scans: Sequence[MarkedScan]) 
     ]
 
 
-def _failure_parts(judgement: Judgement, failures_png: str) -> list[str]:
+def _failure_parts(judgement: Judgement, failures_picture: str) -> list[str]:
     if not judgement.failures:
         return ["None: no case has a lesion, and nothing is marked."]
     told = [f"{number}. {failure_sentence(failure)}" for number, failure in enumerate(judgement.failures, start=1)]
-    picture = [PICTURED, f"![Failures]({failures_png})"] if failures_png else []
+    picture = [PICTURED, f"![Failures]({failures_picture})"] if failures_picture else []
     return [f"The worst cases of {judgement.labels[FINAL]}.", *picture, "\n".join(told)]
