@@ -131,6 +131,7 @@ def test_a_card_is_shown_in_lines(tmp_path: Path, capsys: pytest.CaptureFixture[
         "Training data: 12 scans",
         "Licence: CC0-1.0",
         "Citation: Doe 2020",
+        "Model card: none",
         "2 members:",
     ]
     table = [re.split(r"  +", line.strip()) for line in shown[-3:]]
