@@ -37,10 +37,11 @@ def test_the_side_is_that_of_the_patient_however_voxels_are_stored() -> None:
     assert [row.side(lesion) for lesion in row.lesions] == ["right"]
 
 
-def test_the_slice_shows_most_of_what_was_found_and_of_the_truth() -> None:
+def test_the_slice_shows_most_of_the_truth_or_else_of_what_was_found() -> None:
     assert find(LEFT, truth=RIGHT).truth.sum() == 16  # type: ignore[union-attr]
     assert find(LEFT, truth=RIGHT).found.sum() == 0
     assert find(LEFT).found.sum() == 4
+    assert find(LEFT, truth=np.zeros(SHAPE, bool)).found.sum() == 4
 
 
 def test_what_was_found_is_scored_against_the_truth() -> None:

@@ -56,7 +56,7 @@ def show_model(
     _require_images(scans)
     simulated = [scan.scan(out / "scans") for scan in DEMO_SCANS]
     named = find_scans([*simulated, *scans])
-    say(f"The model '{card.name}' segments a stroke, a healthy brain{_and_others(len(scans))}.\n{ABOUT}")
+    say(f"The model '{card.name}' segments a stroke and a healthy brain{_and_others(len(scans))}.\n{ABOUT}")
     make_demo_scans(out / "scans", overwrite=overwrite)
     segmented = out / "segment"
     failed = segment_scans(list(named.values()), segmented, model, SegmentConfig(device=device), overwrite=overwrite)
@@ -70,7 +70,7 @@ def show_model(
 
 
 def _and_others(given: int) -> str:
-    return f", and what you gave ({counted(given, 'path')})" if given else ""
+    return f" and what you gave ({counted(given, 'path')})" if given else ""
 
 
 def _require_images(scans: Sequence[Path]) -> None:

@@ -102,7 +102,7 @@ class FoundScan:
 
 
 def look_at(name: str, scan: Image, findings: Findings, note: str = "") -> FoundScan:
-    """Take the axial slice in which most is marked or truly lesion; the middle one where nothing is.
+    """Take the axial slice in which most is truly lesion, or else marked; the middle one where nothing is.
 
     Raises:
         GeometryError: A mask or the map has another shape than the scan.
@@ -110,7 +110,7 @@ def look_at(name: str, scan: Image, findings: Findings, note: str = "") -> Found
     viewer, truth = view(scan), findings.truth
     found = viewer.turn(findings.mask)
     true = None if truth is None else viewer.turn(truth)
-    index = busiest_slice(found if true is None else found | true)
+    index = busiest_slice(found if true is None or not true.any() else true)
     return FoundScan(
         name=name,
         note=note,
