@@ -151,7 +151,7 @@ def test_members_keep_the_network_patch_and_preparation_of_the_model(run: Path, 
 def test_a_fine_tuning_is_short_and_gentle(model: Path) -> None:
     config = fine_tuning_config(str(model))
     assert (config.schemes, config.size, config.epochs) == (ALL, "tiny", EPOCHS)
-    assert config.wanted_size.learning_rate == pytest.approx(NANO.learning_rate / 3, abs=1e-6)
+    assert config.wanted_size.learning_rate == pytest.approx(NANO.learning_rate / 30, abs=1e-6)
     assert TrainConfig(size="tiny").wanted_size == NANO
 
 

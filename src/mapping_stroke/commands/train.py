@@ -18,7 +18,7 @@ class Train:
     """Run folder with cases and folds, as written by `mapping prepare` and `mapping folds`."""
     from_: Annotated[str, arg(name="from")] = ""
     """Fine-tune this model (as for `mapping segment`) on the cases instead of training from nothing: each member begins
-    with the model's of its scheme, and is trained shortly, at a third of the learning rate."""
+    with the model's of its scheme, and is trained shortly, at a thirtieth of the learning rate."""
     schemes: tuple[str, ...] = ()
     """Training schemes; the paper's four where left out, with `--from` those of the model. Beside the paper's there are
     `carvemix` and `mixup`. Those that need pseudo-labels are trained last."""
@@ -30,7 +30,7 @@ class Train:
     epochs: int | None = None
     """Of every member; the size's own where left out, 10 with `--from`."""
     learning_rate: float | None = None
-    """Of the first epoch; the size's own where left out, a third of it with `--from`."""
+    """Of the first epoch; the size's own where left out, a thirtieth of it with `--from`."""
     variant: Literal["paper", "container"] = "paper"
     """Schemes as the paper describes them, or as the authors' container has them (800 epochs of dice-topk10,
     strong augmentation for self-training)."""

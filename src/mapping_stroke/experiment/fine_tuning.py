@@ -7,8 +7,10 @@ from mapping_stroke.training.schemes import EXTRA_SCHEMES, SCHEMES, SIZES, find_
 
 EPOCHS = 10
 """Short: on some twenty cases a network begins to know them by heart."""
-RATE_SHARE = 1 / 3
-"""Of the size's learning rate: with all of it the first epochs undo much of what the network knows."""
+RATE_SHARE = 1 / 30
+"""Of the size's learning rate. With more, the first epochs undo what the network knows: of a small one that was trained
+on good scans, on 20 simulated scans of a poor scanner, a third of the rate left a Dice of 0.08 of 0.20, a tenth 0.15, a
+thirtieth 0.17 with a third of the falsely marked volume, a hundredth 0.18 with half of it."""
 
 
 def fine_tuning_config(model: str, size: str | None = None) -> TrainConfig:
