@@ -56,6 +56,16 @@ def test_a_model_is_made_from_the_template_up(made: Path) -> None:
     assert (made / "evaluation" / "evaluation.md").is_file()
 
 
+def test_members_branch_off_and_share_kept_cases(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    train_model.train_model(run, Sources(), replace(CONFIG, cases=3, branch=True), StopRequest())
+    assert len(list((tmp_path / "cases").glob("*_scan.npy"))) == 3
+    cards = {member.card.scheme: member.card for member in open_bundle(tmp_path).card.members}
+    started = {scheme: card.training.get("started_from", {}).get("scheme") for scheme, card in cards.items()}
+    assert started == {"default": None, "residual": None, "dice-topk10": "default", "self-training": "default"}
+    assert cards["default"].training["simulation"]["kept_cases"] == 3
+
+
 def test_held_out_cases_are_scans_with_masks_of_their_own(made: Path) -> None:
     for part, count in (("validation", 10), ("test", 2)):
         scans = sorted((made / "held-out" / part).glob("*_T1w.nii.gz"))
@@ -86,6 +96,8 @@ def test_the_same_seed_makes_the_same_model(made: Path, tmp_path: Path) -> None:
 def test_numbers_out_of_range_are_refused() -> None:
     with pytest.raises(ConfigError, match="got 0 jobs"):
         ModelConfig(jobs=0)
+    with pytest.raises(ConfigError, match="got -1 cases to keep"):
+        ModelConfig(cases=-1)
     with pytest.raises(ConfigError, match="--validation 5"):
         HoldOut(validation=5)
     with pytest.raises(ConfigError, match="share"):

@@ -1,5 +1,6 @@
 """Preprocessed cases on disk as arrays that training reads by index, mapped into memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,9 +9,14 @@ import torch
 from jaxtyping import Float16, Int16, UInt8
 from torch import Tensor
 
+from mapping_stroke.environment import allow_open_files
 from mapping_stroke.errors import RunFolderError
 from mapping_stroke.files import written_whole
 from mapping_stroke.image import Mask, Voxels
+
+ARRAYS_A_CASE = 3
+OTHER_FILES = 256
+"""Open files that the rest of a process may need."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +59,15 @@ def write_arrays(folder: Path, case_id: str, scan: Voxels, mask: Mask) -> None:
 def has_arrays(folder: Path, case_id: str) -> bool:
     """Whether `write_arrays` finished for this case."""
     return (folder / f"{case_id}_lesion.npy").is_file()
+
+
+def read_all_arrays(folder: Path, case_ids: Sequence[str]) -> dict[str, CaseArrays]:
+    """Map many cases into memory, by their ids; raises as `read_arrays` does.
+
+    Each array stays open, and most systems let a process keep only some thousand files open unless it asks for more.
+    """
+    allow_open_files(ARRAYS_A_CASE * len(case_ids) + OTHER_FILES)
+    return {case_id: read_arrays(folder, case_id) for case_id in case_ids}
 
 
 def read_arrays(folder: Path, case_id: str) -> CaseArrays:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mapping_stroke.console import name_files, track
-from mapping_stroke.dataset.arrays import CaseArrays, has_arrays, read_arrays, write_arrays
+from mapping_stroke.dataset.arrays import CaseArrays, has_arrays, read_all_arrays, write_arrays
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.preprocess import PreprocessSpec, prepare_mask, prepare_scan
 from mapping_stroke.errors import ImageError
@@ -56,7 +56,7 @@ def make_arrays(folder: Path, cases: Sequence[tuple[str, Path, Path]], spec: Pre
         words = " x ".join(f"{edge:g}" for edge in edges)
         for _ in track(made, f"Preparing scans at {words} mm", len(missing)):
             pass
-    return {case_id: read_arrays(folder, case_id) for case_id, _, _ in cases}
+    return read_all_arrays(folder, [case_id for case_id, _, _ in cases])
 
 
 def _make_case(folder: Path, case: tuple[str, Path, Path], spec: PreprocessSpec) -> None:

@@ -1,7 +1,7 @@
 """A model from nothing but brains and masks: all schemes, trained on strokes that are simulated as they are drawn."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from mapping_stroke.dataset.simulate.parts import Part
 from mapping_stroke.dataset.simulate.stream import SimulationBank
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.experiment.jobs import run_in_jobs, threads_of
+from mapping_stroke.experiment.kept_cases import KeptCases, keep_cases
 from mapping_stroke.experiment.simulation_bank import load_bank, write_bank
 from mapping_stroke.experiment.simulation_tables import Sources
+from mapping_stroke.experiment.starts import Start, choose_start
 from mapping_stroke.experiment.stopping import StopRequest, listening
 from mapping_stroke.experiment.train_member import Plan, Saving, train_member
 from mapping_stroke.inference.devices import choose_device
@@ -28,12 +30,14 @@ from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.run_folder import RunFolder, claim_folder
 from mapping_stroke.training.engine import Engine, Hardware
 from mapping_stroke.training.pseudo_labels import best_scheme, make_pseudo_label
-from mapping_stroke.training.schemes import SCHEMES, find_scheme, find_size
+from mapping_stroke.training.schemes import SCHEMES, Scheme, Size, find_scheme, find_size
 
 FOLD = 0
 """There are no folds: other people and other masks are held out, see `dataset.simulate.parts`."""
 VALIDATION_CASES = 24
-VALIDATION_SEED, PSEUDO_SEED = 1, 2
+BRANCH_EPOCHS, BRANCH_RATE = 0.4, 0.5
+"""Of the epochs and the learning rate of a fresh member: what one takes that begins with the weights of another."""
+VALIDATION_SEED, PSEUDO_SEED, KEPT_SEED = 1, 2, 5
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,10 @@ class ModelConfig:
         pseudo_share: How often self-training draws one of these instead of a new case.
         save_minutes: Longest time between two checkpoints.
         jobs: Members trained at once, each in a process with its share of the CPU cores; the weights are the same.
+        cases: Simulated cases that are drawn once, kept on disk and shared by the members; 0 draws a new one for
+            every patch.
+        branch: Begin a member that has the network of an earlier one with the weights of that, and train it less: for
+            devices on which steps are dear.
     """
 
     size: str = "compact"
@@ -59,11 +67,15 @@ class ModelConfig:
     pseudo_share: float = 0.3
     save_minutes: float = 10.0
     jobs: int = 1
+    cases: int = 0
+    branch: bool = False
 
     def __post_init__(self) -> None:
         find_size(self.size)
         if self.jobs < 1:
             raise ConfigError(f"got {self.jobs} jobs, expected 1 or more")
+        if self.cases < 0:
+            raise ConfigError(f"got {self.cases} cases to keep, expected 1 or more, or 0 for a new one at every patch")
         if self.unlabelled < 1 or not 0 < self.pseudo_share < 1:
             raise ConfigError(
                 f"got {self.unlabelled} unlabelled scans with a share of {self.pseudo_share}, expected 1 or more, "
@@ -89,8 +101,9 @@ def train_model(run: RunFolder, sources: Sources, config: ModelConfig, stop: Sto
     identity = {"kind": "train-model", "model": _origin(sources), "size": config.size, "seed": config.seed}
     claim_folder(run.path, identity, (run.members.name,))
     write_bank(sources, atlas_grid(_spacing_mm(config)), sources_folder(run))  # before jobs that would all do it
-    for pseudo in (False, True):
-        names = [scheme.name for scheme in SCHEMES if scheme.pseudo_labels == pseudo]
+    if config.cases:
+        keep_cases(_kept(run, sources, config), choose_device(config.device), config.jobs, stop)
+    for names in training_rounds(branch=config.branch):
         if min(config.jobs, len(names)) == 1:
             for name in names:
                 train_scheme(run, sources, config, name, stop)
@@ -100,24 +113,49 @@ def train_model(run: RunFolder, sources: Sources, config: ModelConfig, stop: Sto
     name_files("Members", run.members)
 
 
+def training_rounds(*, branch: bool) -> tuple[tuple[str, ...], ...]:
+    """Names of schemes that may be trained side by side, round after round: each needs only what came before it.
+
+    Args:
+        branch: Only the first scheme of each kind of network begins with fresh weights.
+    """
+    first = {scheme.encoder: scheme.name for scheme in reversed(SCHEMES)}
+    early = [s.name for s in SCHEMES if not s.pseudo_labels and (not branch or first[s.encoder] == s.name)]
+    return tuple(early), tuple(scheme.name for scheme in SCHEMES if scheme.name not in early)
+
+
 def train_scheme(run: RunFolder, sources: Sources, config: ModelConfig, name: str, stop: StopRequest) -> None:
     """Train the member of one scheme; raises as `train_model` does."""
     stop.check()
-    scheme, size = find_scheme(name), find_size(config.size)
+    scheme = find_scheme(name)
+    start, size = _start(run, scheme, config)
     engine = Engine.start(Hardware(choose_device(config.device), config.precision, grids=size.grids))
     device = engine.hardware.device
     say(f"{name}: size {size.name}, on {engine.hardware.description}")
     bank, watching = (_bank(run, sources, part, config, device) for part in ("training", "validation"))
     validation = _draw_many(watching, VALIDATION_CASES, (config.seed, VALIDATION_SEED), "Cases to watch with")
-    source: Cases = bank
+    source: Cases = _kept(run, sources, config).read() if config.cases else bank
     pseudo: dict[str, Any] = {}
     if scheme.pseudo_labels:
-        made = [run.member(other.name, FOLD) for other in SCHEMES if not other.pseudo_labels]
+        made = [run.member(other, FOLD) for other in training_rounds(branch=config.branch)[0]]
         labelled, pseudo = _pseudo_cases(made, bank, config, device)
-        source = Mixture(bank, labelled, config.pseudo_share)
-    plan = Plan(scheme, size, FOLD, config.seed, (), (), pseudo=pseudo, simulation=_origin(sources))
+        source = Mixture(source, labelled, config.pseudo_share)
+    origin = _origin(sources) | {"kept_cases": config.cases}
+    plan = Plan(scheme, size, FOLD, config.seed, (), (), pseudo=pseudo, simulation=origin, start=start)
     saving = Saving(config.save_minutes, stop)
     train_member(run.member(name, FOLD), plan, (source, validation), engine, saving, overwrite=False)
+
+
+def _start(run: RunFolder, scheme: Scheme, config: ModelConfig) -> tuple[Start | None, Size]:
+    """What a member begins with, None for fresh weights, and its size: a shorter training where it begins with some."""
+    size = find_size(config.size)
+    early = training_rounds(branch=config.branch)[0]
+    if not config.branch or scheme.name in early:
+        return None, size
+    trunk = next(name for name in early if find_scheme(name).encoder == scheme.encoder)
+    epochs = max(round(BRANCH_EPOCHS * size.epochs_of(scheme)), 1)
+    shorter = replace(size, epochs=epochs, learning_rate=BRANCH_RATE * size.learning_rate)
+    return choose_start(open_bundle(run.member(trunk, FOLD)), scheme, FOLD), shorter
 
 
 def _train_as_job(run: RunFolder, sources: Sources, config: ModelConfig, name: str) -> None:
@@ -127,6 +165,11 @@ def _train_as_job(run: RunFolder, sources: Sources, config: ModelConfig, name: s
 
 def _bank(run: RunFolder, sources: Sources, part: Part, config: ModelConfig, device: torch.device) -> SimulationBank:
     return load_bank(sources, part, _spacing_mm(config), sources_folder(run), device)
+
+
+def _kept(run: RunFolder, sources: Sources, config: ModelConfig) -> KeptCases:
+    seed = (config.seed, KEPT_SEED)
+    return KeptCases(run.path / "cases", sources, sources_folder(run), _spacing_mm(config), config.cases, seed)
 
 
 def _spacing_mm(config: ModelConfig) -> float:

@@ -57,6 +57,8 @@ def start_training(
     network = build_unet(size.network(scheme), seed=int(random.numbers.integers(2**31))).to(device)
     if weights is not None:
         set_weights(network, weights)
+    elif size.rare_logit:
+        _expect_background(network, size.rare_logit)
     _freeze_coarsest_output(network)
     torch.nn.utils.convert_conv3d_weight_memory_format(network, torch.channels_last_3d)  # convolutions run faster
     return TrainingState(network, _build_optimiser(network, size), random)
@@ -130,6 +132,15 @@ def validate(
         predicted, reference = outputs[0][:, 1] > outputs[0][:, 0], batch.target == 1
         overlap = torch.stack([(predicted & reference).sum(), predicted.sum(), reference.sum()])
     return float(of_all(loss, fabric).mean()), of_all(overlap, fabric).sum(0).cpu()
+
+
+def _expect_background(network: nn.Module, margin: float) -> None:
+    """Let a fresh network answer background everywhere, by so many logits and little else."""
+    decoder: Any = network.decoder
+    with torch.no_grad():
+        for layer in decoder.seg_layers:
+            layer.weight.mul_(0.1)
+            layer.bias.copy_(torch.tensor([0.5 * margin, -0.5 * margin]))
 
 
 def _freeze_coarsest_output(network: nn.Module) -> None:

@@ -81,6 +81,9 @@ class Size:
     learning_rate: float = 0.01
     momentum: float = 0.99
     """Of `sgd`."""
+    rare_logit: float = 0.0
+    """By how much fresh networks prefer background to lesion, in logits; 0 is nnU-Net's. With more they need not spend
+    their first hundreds of steps on learning that lesions are rare."""
     topk_share: float = TOPK_SHARE
     """Share of the hardest voxels in the loss `dice+topk10`. With a tenth, networks that are still weak mark nothing;
     the small sizes take the harder half."""
@@ -122,16 +125,16 @@ SIZES = {
         Size(
             "compact",
             PreprocessSpec(spacing_mm=2.0),
-            patch=(64, 80, 64),
+            patch=(48, 64, 48),
             plain=NetworkSpec("plain", (16, 32, 64, 96, 128), (1, 2, 2, 2, 2), 1),
             residual=NetworkSpec("residual", (16, 32, 64, 96, 128), (1, 1, 2, 2, 2), 1, conv_bias=False),
-            steps_per_epoch=50,
+            steps_per_epoch=100,
             validation_steps=12,
             epochs=40,
-            batch=2,
             optimiser="adamw",
             learning_rate=0.003,
             topk_share=0.5,
+            rare_logit=4.0,
         ),
         Size(
             "small",

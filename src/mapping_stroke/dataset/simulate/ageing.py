@@ -74,7 +74,7 @@ def draw_ageing(age: float, rng: np.random.Generator) -> Ageing:
     return Ageing(
         folds=float(0.7 + 1.1 * age),
         atrophy=float(np.clip(age * rng.uniform(0.2, 1.2) - 0.15, 0, 1)),
-        foci=int(rng.poisson(1.6 * age)),
+        foci=int(rng.poisson(1.0 * age)),
         ventricles_mm=some(6.5, 1.3),
         asymmetry=float(np.clip(0.2 * rng.standard_normal(), -0.6, 0.6)),
         caps_mm=some(12.0),

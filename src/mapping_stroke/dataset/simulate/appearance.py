@@ -5,12 +5,15 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL, GREY_LEVEL, Brain
 from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, depth_in, region_box, smooth_field
 
 DEEPEST_VOX = 8
 """Depth inside a lesion is told apart up to here."""
+THICKEST_RIM, NEAR_MM = 0.3, 5.0
+"""A rim takes at most this share of the lesion's half width nearby: lacunes and narrow infarcts hold fluid too."""
 REACH_MM = 9.0
 """How far around a lesion the tissue may look changed."""
 
@@ -47,11 +50,11 @@ def draw_appearance(load_mm3: float, rng: np.random.Generator) -> Appearance:
     kinds: tuple[Literal["cavity", "mixed", "gliotic"], ...] = ("cavity", "mixed", "gliotic")
     radius_mm = (load_mm3 * 3 / (4 * np.pi)) ** (1 / 3)
     return Appearance(
-        kind=kinds[int(rng.choice(3, p=(0.48, 0.36, 0.16)))],
-        rim_mm=float(min(rng.uniform(0.8, 3.2), 0.35 * radius_mm)),
-        rim_level=float(rng.uniform(0.42, 0.6)),
-        remnant=float(rng.uniform(0.1, 0.45)),
-        contrast=float(rng.uniform(0.5, 0.78)),
+        kind=kinds[int(rng.choice(3, p=(0.58, 0.34, 0.08)))],
+        rim_mm=float(min(rng.uniform(0.6, 2.6), 0.3 * radius_mm)),
+        rim_level=float(rng.uniform(0.38, 0.55)),
+        remnant=float(rng.uniform(0.05, 0.35)),
+        contrast=float(rng.uniform(0.35, 0.7)),
         cavity_level=float(rng.uniform(CSF_LEVEL, 0.32)),
         border_mm=float(rng.uniform(0.5, 0.9)),
         halo=float(rng.uniform(0.0, 0.45)),
@@ -97,7 +100,10 @@ def paint_lesions(t1: Volume, brain: Brain, lesions: Region, look: Appearance, r
 def _fluid_share(region: Region, brain: Brain, look: Appearance, coarse: Volume) -> Volume:
     """How much of each voxel is fluid rather than scar, in [0, 1]."""
     depth_mm = blur(depth_in(region, DEEPEST_VOX), 0.6) * brain.grid.spacing_mm
-    wavy_rim_mm = look.rim_mm * (1 + 0.5 * look.texture * coarse).clamp(0.2, 2.5)
+    reach = round(brain.vox(NEAR_MM))
+    half_width_mm = functional.max_pool3d(depth_mm[None, None], 2 * reach + 1, 1, reach)[0, 0]
+    rim_mm = (THICKEST_RIM * half_width_mm).clamp(max=look.rim_mm)
+    wavy_rim_mm = rim_mm * (1 + 0.5 * look.texture * coarse).clamp(0.2, 2.5)
     fluid = torch.sigmoid((depth_mm - 0.5 * brain.grid.spacing_mm - wavy_rim_mm) / 0.6)
     if look.kind == "cavity":
         return fluid

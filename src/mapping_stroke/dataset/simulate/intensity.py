@@ -68,21 +68,21 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
 
 
 def draw_any_scanner(rng: np.random.Generator) -> Scanner:
-    """Draw a protocol from all that are met, poor ones included."""
-    csf = float(rng.uniform(0.04, 0.42))
-    thick = rng.random() < 0.25
+    """Draw a protocol from all that are met: most are good, some are poor."""
+    csf = float(rng.uniform(0.05, 0.38))
+    thick = rng.random() < 0.12
     return Scanner(
         csf=csf,
-        grey=float(rng.uniform(max(0.52, csf + 0.22), 0.84)),
-        bias=float(0.26 * rng.random() ** 2),
-        noise=float(0.14 * rng.random() ** 2),
-        blur_mm=float(rng.uniform(0.0, 1.2) if rng.random() < 0.8 else rng.uniform(1.0, 2.0)),
-        gamma=float(np.exp(rng.normal(0, 0.15))),
+        grey=float(rng.uniform(max(0.54, csf + 0.25), 0.8)),
+        bias=float(0.22 * rng.random() ** 2),
+        noise=float(0.1 * rng.random() ** 2),
+        blur_mm=float(rng.uniform(0.0, 0.7) if rng.random() < 0.85 else rng.uniform(0.7, 1.5)),
+        gamma=float(np.exp(rng.normal(0, 0.12))),
         bias_knots_mm=float(rng.uniform(55, 110)),
         rician=bool(rng.random() < 0.5),
         slice_axis=int(rng.integers(3)),
-        slice_mm=float(rng.uniform(2.0, 6.0)) if thick else 0.0,
-        ringing=float(rng.uniform(0.3, 1.0)) if rng.random() < 0.12 else 0.0,
+        slice_mm=float(rng.uniform(2.0, 5.0)) if thick else 0.0,
+        ringing=float(rng.uniform(0.3, 1.0)) if rng.random() < 0.08 else 0.0,
         ringing_axis=int(rng.integers(3)),
     )
 
