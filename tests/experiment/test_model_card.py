@@ -7,10 +7,11 @@ import pytest
 
 from mapping_stroke.cli import main
 from mapping_stroke.image import write_image
-from mapping_stroke.networks.bundle import open_bundle
+from mapping_stroke.networks.bundle import bundled_models, open_bundle
 from phantoms import AFFINE, phantom, write_phantoms
 from small_models import write_seeing_model
 
+TEXT = Path(__file__).parents[2] / "docs" / "model-card.in.md"
 ABOUT = "# {{name}}, {{ licence }}\n\n{{ loads }}\n\n{{ false_positives }}\n\n{{ failures }}\n"
 
 
@@ -53,6 +54,20 @@ def test_without_a_text_the_card_says_what_is_known(data: Path, capsys: pytest.C
     assert "![Where the model fails](card-failures.jpg)" in page
     assert (data / "docs" / "card-failures.jpg").stat().st_size > 5000
     assert capsys.readouterr().out.splitlines()[-1] == f"Model card: {data / 'docs' / 'card-failures.jpg'}"
+
+
+def test_the_text_of_the_bundled_model_asks_for_nothing_that_there_is_not(data: Path) -> None:
+    assert card(data, "--about", TEXT) == 0
+    assert "{{" not in (data / "docs" / "card.md").read_text()
+
+
+@pytest.mark.skipif(not bundled_models(), reason="this checkout has no bundled model")
+def test_the_page_in_the_documentation_is_that_of_the_bundled_model() -> None:
+    bundle = open_bundle("default")
+    page = TEXT.with_name("model-card.md").read_text(encoding="utf-8")
+    assert f"`{bundle.sha256}`" in page
+    assert set(bundle.read_page().splitlines()) <= set(page.splitlines())
+    assert bundle.read_page()
 
 
 def test_a_card_kept_in_the_model_is_shown_and_changes_nothing_else(

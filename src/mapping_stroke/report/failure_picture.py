@@ -33,7 +33,7 @@ COLUMNS = ("T1w scan", "enlarged", "truth", "marked", "P(lesion)")
 TILE_IN = 1.75
 CAPTION_IN = 0.2
 HEADS_IN, LEGEND_IN = 0.2, 0.6
-PIXELS_PER_INCH, JPEG_QUALITY = 110, 82
+PIXELS_PER_INCH, JPEG_QUALITY = 110, 75
 """A picture of all rows stays below 500 kB, and may stand in a repository."""
 SMALLEST_FRAME_MM = 60.0
 """A smaller part would show voxels, not anatomy."""
