@@ -97,6 +97,7 @@ def segment(
     Raises:
         MappingError: The scan cannot be read or holds no brain; there is no such model, preset or device.
     """
+    from mapping_stroke.dataset.plausibility import doubt_scan
     from mapping_stroke.dataset.scan_checks import check_scan
     from mapping_stroke.image import Image, read_image
     from mapping_stroke.inference.engines import choose_engine
@@ -105,6 +106,8 @@ def segment(
 
     bundle = open_bundle(model)
     image = scan if isinstance(scan, Image) else read_image(scan)
-    for doubt in check_scan(image):
+    card = bundle.card
+    doubts = [*check_scan(image), *doubt_scan(image, t1w=card.contrast == "T1w", mni152=card.space == "MNI152")]
+    for doubt in doubts:
         warnings.warn(doubt, stacklevel=2)
     return segment_scan(image, make_ensemble(bundle, preset, choose_engine(device)), choose_rule(bundle, "mapping"))

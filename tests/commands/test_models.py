@@ -115,7 +115,7 @@ def test_a_place_without_models_is_refused(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_a_card_is_shown_in_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bundle = write_model(tmp_path / "a.mapping", training_data="12 scans", description="one\ntwo")
+    bundle = write_model(tmp_path / "a.mapping", training_data="12 scans", description="one\ntwo", contrast="T1w")
     assert models("show", bundle.path) == 0
     shown = lines(capsys)
     assert shown[:-3] == [
@@ -128,6 +128,8 @@ def test_a_card_is_shown_in_lines(tmp_path: Path, capsys: pytest.CaptureFixture[
         "Post-processing: grow; core 0.7 and edge 0.5 below 3000 mm3, core 0.55 and edge 0.5 from there on; "
         "many_lesions 4, wide_edge 0.3, below_peak 0.1, least_peak 0.5, smallest_mm3 0",
         "Description: one two",
+        "Contrast: T1w",
+        "Space: unknown",
         "Training data: 12 scans",
         "Licence: CC0-1.0",
         "Citation: Doe 2020",

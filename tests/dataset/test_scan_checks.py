@@ -31,6 +31,13 @@ def of_edges(*edges_mm: float) -> np.ndarray:
     return np.diag([*edges_mm, 1.0])
 
 
+def skew(deg: float) -> np.ndarray:
+    """Edges of 8 mm, the second axis leaning towards the first."""
+    affine = of_edges(8, 8, 8)
+    affine[:2, 1] = 8 * np.sin(np.deg2rad(deg)), 8 * np.cos(np.deg2rad(deg))
+    return affine
+
+
 def test_a_brain_passes_without_a_word() -> None:
     fine = Image(np.repeat(np.repeat(np.repeat(head().voxels, 2, 0), 2, 1), 2, 2), of_edges(4, 4, 4))
     noise = np.random.default_rng(1).normal(0, 5, fine.shape).astype(np.float32)
@@ -60,6 +67,7 @@ LABELS = np.digitize(np.arange(SHAPE[0]), [5, 9, 13, 17])[:, None, None] * np.on
         (changed(np.where(head().voxels > 0, head().voxels, -1000)), r"\d\d% of its voxels are below -500, as air"),
         (changed(head().voxels[:, :, 10:11]), "has 24x26x1 voxels, expected at least 8 along each axis"),
         (changed(head().voxels, of_edges(12, 12, 12)), "has voxels of 12 x 12 x 12 mm, expected edges of at most 10"),
+        (changed(head().voxels, skew(20)), "axes of its grid are 20 degrees off the upright, expected at most 10"),
         (
             changed(head().voxels, of_edges(0.1, 0.1, 0.1)),
             r"span .* mm \(voxels of 0.1 x 0.1 x 0.1 mm\), expected a head",
@@ -90,6 +98,10 @@ def test_what_is_no_t1w_scan_of_a_head_is_refused(image: Image, message: str) ->
 def test_what_is_doubtful_is_told(image: Image, message: str) -> None:
     told = check_scan(image)
     assert any(message in line for line in told), told
+
+
+def test_a_little_shear_passes() -> None:
+    check_scan(changed(head().voxels, skew(5)))
 
 
 def test_a_scan_of_few_grey_values_is_no_label_map() -> None:

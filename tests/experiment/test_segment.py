@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - the name its users know
 
-from mapping_stroke import files
+from mapping_stroke import files, pipeline
 from mapping_stroke.cli import main
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import CaseError
@@ -28,6 +28,7 @@ from mapping_stroke.inference import memory
 from mapping_stroke.postprocess import RULES
 from phantoms import AFFINE, phantom
 from small_models import member_card, write_model
+from template_scans import template_scan
 
 OUTPUTS = ("_mask.nii.gz", "_probability.nii.gz", "_uncertainty.nii.gz", "_lesions.tsv", ".png", ".json")
 GIVEN = {"preprocess": PreprocessSpec(3.0), "patch": (8, 8, 8)}
@@ -190,6 +191,30 @@ def test_results_repeat_a_header_that_contradicts_itself_and_tell_of_it(
     mask, scan = (nib.load(path).header for path in (tmp_path / "out" / "p0_mask.nii.gz", tmp_path / "p0.nii.gz"))
     np.testing.assert_array_equal(mask.get_qform(), scan.get_qform())
     np.testing.assert_array_equal(mask.get_sform(), scan.get_sform())
+
+
+def test_a_scan_of_another_kind_than_the_model_knows_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    t1w, t2w = template_scan("T1w"), template_scan("T2w")
+    write_image(tmp_path / "fine.nii.gz", t1w.voxels, t1w.affine)
+    write_image(tmp_path / "native.nii.gz", t1w.voxels, np.diag([4.0, 4.0, 4.0, 1.0]))
+    write_image(tmp_path / "other.nii.gz", t2w.voxels, t2w.affine)
+    card = member_card("default", 0, **GIVEN)
+    write_model(tmp_path / "t1w.mapping", card, contrast="T1w", space="MNI152")
+    write_model(tmp_path / "unknown.mapping", card)
+    names = ("fine", "native", "other")
+    scans = [tmp_path / f"{name}.nii.gz" for name in names]
+    assert segment(tmp_path / "t1w.mapping", tmp_path / "out", *scans) == 0
+    told = {name: record(tmp_path / "out")["scans"][name]["warnings"] for name in names}
+    assert [len(told[name]) for name in names] == [0, 1, 1]
+    assert "does not lie in MNI152 space" in told["native"][0]
+    assert "do not look like those of a T1w" in told["other"][0]
+    assert "native.nii.gz: it does not lie in MNI152 space" in " ".join(capsys.readouterr().err.split())
+    with pytest.warns(UserWarning, match="do not look like those of a T1w"):
+        pipeline.segment(scans[2], tmp_path / "t1w.mapping", device="cpu")
+    assert segment(tmp_path / "unknown.mapping", tmp_path / "all", *scans) == 0
+    assert [record(tmp_path / "all")["scans"][name]["warnings"] for name in names] == [[], [], []]
 
 
 def test_good_scans_among_bad_ones_are_done_and_the_bad_listed(

@@ -13,6 +13,8 @@ from mapping_stroke.lesions import bounding_box
 
 FEWEST_VOX = 8
 """Along each axis; fewer are single slices or a broken header."""
+SKEWEST_DEG = 10.0
+"""How far the axes of a grid may be from standing upright on one another, as they do in all that scanners write."""
 LARGEST_EDGE_MM = 10.0
 """No scan that shows a lesion has larger voxels."""
 THICK_EDGE_MM = 4.0
@@ -44,8 +46,8 @@ def check_scan(scan: Image) -> list[str]:
         What a user should know, a line each, the file's own `warnings` first; empty if all is well.
 
     Raises:
-        ImageError: The grid has too few voxels, or too large ones; the voxels hold one value, a label map or a CT; or
-            what is not 0 is far smaller or larger than a head.
+        ImageError: The grid has too few voxels, or too large or skew ones; the voxels hold one value, a label map or a
+            CT; or what is not 0 is far smaller or larger than a head.
     """
     _require_grid(scan)
     value = one_value(scan.voxels)
@@ -85,6 +87,13 @@ def _require_grid(scan: Image) -> None:
         raise ImageError(
             f"has voxels of {_told(scan.spacing_mm)} mm, expected edges of at most {LARGEST_EDGE_MM:g} mm; mend the "
             "voxel size in its header, or use a finer scan"
+        )
+    axes = scan.affine[:3, :3] / np.array(scan.spacing_mm)
+    skew_deg = float(np.degrees(np.arcsin(min(np.abs(np.triu(axes.T @ axes, 1)).max(), 1.0))))
+    if skew_deg > SKEWEST_DEG:
+        raise ImageError(
+            f"the axes of its grid are {skew_deg:.0f} degrees off the upright, expected at most {SKEWEST_DEG:g}: its "
+            "header holds a transform that shears; resample the scan onto an upright grid"
         )
 
 

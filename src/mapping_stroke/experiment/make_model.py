@@ -1,6 +1,6 @@
 """A model from brains and masks up: train, hold out, pack, fit the rule, judge. Each step is done once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mapping_stroke.console import say
@@ -73,7 +73,7 @@ def make_model(
     stop.check()
     say("\n[fit]")
     unfitted, fitted = run.path / UNFITTED, run.path / FITTED
-    pack_model(run.path, unfitted, labels, Selection(half=True), overwrite=True)
+    pack_model(run.path, unfitted, _complete(labels), Selection(half=True), overwrite=True)
     how = EvaluateConfig(device=config.device)
     fitting = JudgedData(validation.cohort, validation.healthy)
     fit_model(unfitted, fitting, fitted, how, keep_maps=True, overwrite=True)
@@ -81,3 +81,12 @@ def make_model(
     say("\n[evaluate]")
     judging = JudgedData(test.cohort, test.healthy, held_out.heads)
     return evaluate_model(fitted, judging, run.path / EVALUATION, how, overwrite=True)
+
+
+def _complete(labels: ModelLabels) -> ModelLabels:
+    """The labels with what is known of every simulated scan."""
+    return replace(
+        labels,
+        contrast="T1w" if labels.contrast == "keep" else labels.contrast,
+        space="MNI152" if labels.space == "keep" else labels.space,
+    )

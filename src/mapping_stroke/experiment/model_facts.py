@@ -37,6 +37,8 @@ def describe_model(bundle: Bundle) -> list[str]:
         "Fast": COVERS[card.fast_cover],
         "Post-processing": "; ".join(filter(None, [describe_rule(card.postprocess), card.postprocess_origin])),
         "Description": card.description,
+        "Contrast": card.contrast,
+        "Space": card.space,
         "Training data": card.training_data,
         "Licence": card.licence,
         "Citation": card.citation,

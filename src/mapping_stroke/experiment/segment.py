@@ -20,7 +20,7 @@ from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.inference.segmentation import Segmentation, choose_rule, find_preset, make_ensemble, segment_scan
 from mapping_stroke.inference.speed import estimate_seconds, measure_flop_per_s
-from mapping_stroke.networks.bundle import Bundle, open_bundle
+from mapping_stroke.networks.bundle import Bundle, BundleCard, open_bundle
 from mapping_stroke.postprocess import PostprocessConfig, find_rule
 from mapping_stroke.run_folder import OWNER_FILE, claimed
 
@@ -56,6 +56,7 @@ class _Run:
 
     output: Path
     scans: Mapping[str, Path]
+    card: BundleCard
     ensemble: Ensemble
     rule: PostprocessConfig
     config: SegmentConfig
@@ -92,7 +93,7 @@ def segment_scans(
     with claimed(output, _identity(bundle, ensemble, config), contents(output), overwrite=overwrite):
         rule = choose_rule(bundle, config.rule)
         record = RunRecord(output, {**_facts(bundle, ensemble), "postprocess": asdict(rule)})
-        run = _Run(output, named, ensemble, rule, config, record, MemoryCheck(ensemble))
+        run = _Run(output, named, bundle.card, ensemble, rule, config, record, MemoryCheck(ensemble))
         todo = _pass_over_finished(run)
         _tell_start(run, len(todo), len(bundle.card.members))
         status = "stopped"
@@ -155,7 +156,7 @@ def _segment_all(run: _Run, todo: Sequence[str]) -> None:
     run.record.write("running")
     time_is_told = False
     with progress("Segmenting", len(todo)) as show, write_behind(partial(_note_done, run)) as write:
-        scans = read_ahead(lambda name: read_scan(run.scans[name], run.ensemble), todo)
+        scans = read_ahead(lambda name: read_scan(run.scans[name], run.ensemble, run.card), todo)
         for index, (name, load) in enumerate(scans):
             if index == 0:
                 run.ensemble.warm_up()  # while a thread reads the scan

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from mapping_stroke.dataset.plausibility import doubt_scan
 from mapping_stroke.dataset.scan_checks import check_scan
 from mapping_stroke.errors import CaseError
 from mapping_stroke.experiment.segment_files import scan_sha256
 from mapping_stroke.image import Image, read_image
 from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
 from mapping_stroke.inference.memory import network_bytes, require_memory, scan_bytes
+from mapping_stroke.networks.cards import BundleCard
 
 T = TypeVar("T")
 
@@ -40,8 +42,13 @@ class LoadedScan:
     seconds: Mapping[str, float]
 
 
-def read_scan(path: Path, ensemble: Ensemble) -> LoadedScan:
+def read_scan(path: Path, ensemble: Ensemble, card: BundleCard | None = None) -> LoadedScan:
     """Read, check and prepare one scan.
+
+    Args:
+        path: Its file.
+        ensemble: Prepares it.
+        card: Of the model, where a scan of another kind than the card says is to be told.
 
     Raises:
         MappingError: There is no such file, or it cannot be read, or is no T1w scan of a head.
@@ -51,6 +58,8 @@ def read_scan(path: Path, ensemble: Ensemble) -> LoadedScan:
         raise CaseError("no such file; check the path")
     image = read_image(path)
     warnings = check_scan(image)
+    if card:
+        warnings += doubt_scan(image, t1w=card.contrast == "T1w", mni152=card.space == "MNI152")
     source = {"scan": str(path), "sha256": scan_sha256(path)}
     read_at = time.perf_counter()
     prepared = ensemble.prepare(image)

@@ -17,10 +17,6 @@ from mapping_stroke.errors import CaseError, ImageError
 from mapping_stroke.files import fingerprint
 from mapping_stroke.image import Image, image_stem, image_suffix, read_image
 
-TEMPLATE_LICENCE = (
-    "ICBM 152 2009a nonlinear symmetric, (C) 1993-2009 Louis Collins, McConnell Brain Imaging Centre, Montreal "
-    "Neurological Institute, McGill University; free to use, copy, modify and distribute with this notice; via nilearn"
-)
 NOT_STATED = "not stated (say it with --licence)"
 
 

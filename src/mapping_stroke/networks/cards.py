@@ -24,6 +24,8 @@ LONGEST_EDGE_VOX = 1024
 
 Averaging = Literal["probability", "logit"]
 Cover = Literal["tiles", "window"]
+Contrast = Literal["unknown", "T1w", "other"]
+Space = Literal["unknown", "MNI152", "native"]
 _SCHEME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -92,6 +94,10 @@ class BundleCard:
     """The rule that was fitted for this model; None where it has none of its own."""
     postprocess_origin: str = ""
     """How that rule was fitted: on which cases, and what it scored."""
+    contrast: Contrast = "unknown"
+    """Of the scans that it was trained on; where it is known, `mapping segment` warns of scans that differ."""
+    space: Space = "unknown"
+    """In which they lay; likewise."""
     description: str = ""
     training_data: str = ""
     licence: str = ""

@@ -1,0 +1,211 @@
+"""How well the tissues of the MNI152 template explain a scan of any contrast, where it lies or where they fit best.
+
+Intensities are taken at the template's points and replaced by their ranks. A smooth background of second order (bias
+fields) and the template's shares of grey and white matter are fitted to them: what the tissues explain beyond the
+background is large where the template lies on the scan's anatomy, bright or dark; the difference of the two tissues is
+the scan's contrast. From a start nearby the best place is found by moving, turning and scaling the template in steps.
+That is no registration: it is good to about a centimetre, which is enough to tell tissues apart.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import combinations_with_replacement, product
+from operator import itemgetter
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from mapping_stroke.dataset.mni152 import tissue_points
+from mapping_stroke.image import Affine, Image, Voxels
+
+CELL_MM = 4.0
+"""A scan is averaged to about this voxel size first."""
+COVERED, LEAST_COVERED = 0.9, 0.4
+"""Share of a point's surroundings that the scan must show; share of the points it must show for a fit to count."""
+STEPS = ((12.0, 20.0, 0.87), (6.0, 10.0, 0.93))
+"""Millimetres, degrees and scale by which the template is moved, coarse and fine."""
+MOST_STEPS = 10
+MUCH_BETTER = 2.0
+"""Where a guess fits so many times better, the template lies on something else than the brain."""
+BACKGROUND_COLUMNS = 10
+"""Of the design: 1, the coordinates, and their products in pairs; grey and white matter come behind them."""
+BRIGHT_HALF = 0.5
+"""Contrast is also read among the brighter half of the brain: dark CSF in the sulci makes cortex look dark."""
+DARKER, BRIGHT, FOREGROUND = 0.02, 0.9, 0.2
+"""Foreground lies above this share of the way from the dark to the bright quantile of what is not background."""
+SCALP_MM, VERTEX_MM, BRAIN_MM = 14.0, 12.0, 90.0
+"""In a whole head: from skin to brain at the sides and at the top; the height below the vertex that has no neck."""
+EDGE_QUANTILES = (0.01, 0.99)
+
+Points = Float64[np.ndarray, "n 3"]
+
+
+@dataclass(frozen=True)
+class TemplateFit:
+    """What comes of laying the template on a scan.
+
+    Attributes:
+        fit: Share of the variation of intensities that the tissues explain, times the share of the brain that the scan
+            shows, in [0, 1]; 0 where it shows too little.
+        in_place: Whether it fits best where the scan's affine says: the scan lies in MNI152 space, to about 6 mm, 10
+            degrees and 7 % of size.
+        contrast: White matter minus grey matter in ranks within the brain, the smaller one of all the brain and of its
+            brighter half; above 0 where white matter is brighter. 0 where `fit` is.
+    """
+
+    fit: float
+    in_place: bool
+    contrast: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Coarse:
+    """A scan in large voxels: means of what is not background, and how much of each voxel that is."""
+
+    means: Voxels
+    shares: Voxels
+    affine: Affine
+
+
+def fit_template(scan: Image) -> TemplateFit:
+    """Lay the template on a scan; 0.1 to 0.3 s, less where the scan lies in MNI152 space."""
+    coarse = _coarsen(scan)
+    place: Affine = np.eye(4)
+    fit, starts = _fit(coarse, place), _starts(coarse)
+    beside = max(_fit(coarse, move) for move in _moves(*STEPS[0]))
+    elsewhere = max((_fit(coarse, start) for start in starts), default=0.0)
+    in_place = fit > 0 and beside <= fit and elsewhere <= MUCH_BETTER * fit
+    if not in_place:
+        climbed = [_climb(coarse, start, _moves(*STEPS[0])) for start in (place, *starts)]
+        place, _ = max(climbed, key=itemgetter(1))
+        place, fit = _climb(coarse, place, _moves(*STEPS[1]))
+    return TemplateFit(fit, in_place, _contrast(coarse, place) if fit > 0 else 0.0)
+
+
+def _climb(coarse: _Coarse, place: Affine, moves: Sequence[Affine]) -> tuple[Affine, float]:
+    """Move to the best neighbour as long as it fits better; the last place, and how well that fits."""
+    fit = _fit(coarse, place)
+    for _ in range(MOST_STEPS):
+        moved, moved_fit = _best_of(coarse, [place @ move for move in moves])
+        if moved_fit <= fit:
+            break
+        place, fit = moved, moved_fit
+    return place, fit
+
+
+def _best_of(coarse: _Coarse, places: Sequence[Affine]) -> tuple[Affine, float]:
+    fits = [_fit(coarse, place) for place in places]
+    best = int(np.argmax(fits))
+    return places[best], fits[best]
+
+
+def _fit(coarse: _Coarse, place: Affine) -> float:
+    values, seen = _look(coarse, place)
+    if seen.mean() < LEAST_COVERED:
+        return 0.0
+    basis, _ = np.linalg.qr(_design()[seen])
+    ranks = _ranks(values[seen])
+    explained = (basis.T @ ranks) ** 2
+    beyond_background = float(ranks @ ranks - explained[:BACKGROUND_COLUMNS].sum())
+    return float(explained[BACKGROUND_COLUMNS:].sum()) / beyond_background * float(seen.mean())
+
+
+def _contrast(coarse: _Coarse, place: Affine) -> float:
+    values, seen = _look(coarse, place)
+    bright = seen & (values >= np.quantile(values[seen], BRIGHT_HALF))
+    differences = []
+    for part in (seen, bright):
+        coefficients = np.linalg.lstsq(_design()[part], _ranks(values[part]), rcond=None)[0]
+        differences.append(float(coefficients[-1] - coefficients[-2]))
+    return min(differences)
+
+
+def _look(coarse: _Coarse, place: Affine) -> tuple[Float64[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """The scan's values at the template's points laid at a place, and which of them it shows."""
+    to_voxels = np.linalg.inv(coarse.affine) @ place
+    voxels = to_voxels[:3, :3] @ tissue_points().places_mm.T + to_voxels[:3, 3:]
+    values, shares = (
+        ndimage.map_coordinates(volume, voxels, np.float64, order=1) for volume in (coarse.means, coarse.shares)
+    )
+    return values, shares > COVERED
+
+
+def _ranks(values: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+    """Ranks from 0 to 1; equal values keep their order, which follows the coordinates and so counts as background."""
+    return np.argsort(np.argsort(values, kind="stable"), kind="stable") / (len(values) - 1)
+
+
+@cache
+def _design() -> Float64[np.ndarray, "n 12"]:
+    points = tissue_points()
+    centred = (points.places_mm - points.places_mm.mean(axis=0)) / 60.0  # all columns of about one size
+    pairs = [centred[:, a] * centred[:, b] for a, b in combinations_with_replacement(range(3), 2)]
+    return np.column_stack([np.ones(len(centred)), centred, *pairs, points.grey, points.white]).astype(np.float64)
+
+
+@cache
+def _moves(shift_mm: float, turn_deg: float, scale: float) -> tuple[Affine, ...]:
+    """One step each way: along the axes, about them, and in size, about the template's centre."""
+    linear = [np.eye(3) * size for size in (scale, 1 / scale)]
+    for axis, angle_deg in product(np.eye(3), (-turn_deg, turn_deg)):
+        linear.append(Rotation.from_rotvec(axis * angle_deg, degrees=True).as_matrix())
+    centre = tissue_points().places_mm.mean(axis=0, dtype=np.float64)
+    moves = [_affine(matrix, centre - matrix @ centre) for matrix in linear]
+    moves += [_affine(np.eye(3), sign * shift_mm * axis) for axis, sign in product(np.eye(3), (-1, 1))]
+    return tuple(moves)
+
+
+def _starts(coarse: _Coarse) -> list[Affine]:
+    """Two guesses: the foreground is a brain, or it is a head, whose upper part holds the brain."""
+    inside = coarse.shares > 0.5
+    if not inside.any():
+        return []
+    dark, bright = np.quantile(coarse.means[inside], (DARKER, BRIGHT))
+    voxels = np.argwhere(inside & (coarse.means >= dark + FOREGROUND * (bright - dark)))
+    places_mm = voxels @ coarse.affine[:3, :3].T + coarse.affine[:3, 3]
+    brain_mm = np.quantile(places_mm, EDGE_QUANTILES, axis=0)
+    upper = places_mm[places_mm[:, 2] > brain_mm[1, 2] - BRAIN_MM]
+    head_mm = np.quantile(upper, EDGE_QUANTILES, axis=0) + np.outer([1, -1], [SCALP_MM, SCALP_MM, VERTEX_MM])
+    extent_mm = np.diff(_template_box(), axis=0)[0]
+    sides = slice(0, 2)
+    size = np.diff(head_mm, axis=0)[0, sides].mean() / extent_mm[sides].mean()
+    head_mm[0, 2] = head_mm[1, 2] - size * extent_mm[2]
+    return [_onto_box(box_mm) for box_mm in (brain_mm, head_mm) if (np.diff(box_mm, axis=0) > CELL_MM).all()]
+
+
+def _onto_box(box_mm: Float64[np.ndarray, "2 3"]) -> Affine:
+    """What moves the template's box onto another one."""
+    own_mm = _template_box()
+    size = np.diff(box_mm, axis=0)[0] / np.diff(own_mm, axis=0)[0]
+    return _affine(np.diag(size), box_mm.mean(axis=0) - size * own_mm.mean(axis=0))
+
+
+def _template_box() -> Float64[np.ndarray, "2 3"]:
+    return np.quantile(tissue_points().places_mm.astype(np.float64), EDGE_QUANTILES, axis=0)
+
+
+def _affine(matrix: Float64[np.ndarray, "3 3"], shift_mm: Float64[np.ndarray, " 3"]) -> Affine:
+    affine: Affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = matrix, shift_mm
+    return affine
+
+
+def _coarsen(scan: Image) -> _Coarse:
+    """Average over voxels of about `CELL_MM`; 0 is background, and so is whatever value the first corner has."""
+    factors = [max(round(CELL_MM / edge), 1) for edge in scan.spacing_mm]
+    voxels = scan.voxels[tuple(slice(n // factor * factor) for n, factor in zip(scan.shape, factors, strict=True))]
+    shown = (voxels != 0) & (voxels != voxels[0, 0, 0])
+    shares = _block_means(shown.astype(np.float32), factors)
+    means = _block_means(np.where(shown, voxels, np.float32(0)), factors) / np.maximum(shares, 1e-6)
+    affine = scan.affine @ _affine(np.diag(factors).astype(np.float64), (np.array(factors) - 1) / 2)
+    return _Coarse(means * (shares > 0.5), shares, affine)
+
+
+def _block_means(voxels: Float32[np.ndarray, "x y z"], factors: Sequence[int]) -> Float32[np.ndarray, "a b c"]:
+    for axis, factor in enumerate(factors):
+        shape = [*voxels.shape[:axis], voxels.shape[axis] // factor, factor, *voxels.shape[axis + 1 :]]
+        voxels = voxels.reshape(shape).mean(axis=axis + 1)
+    return voxels
