@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from mapping_stroke.cli import main
+from mapping_stroke.experiment.model_card import model_blocks
 from mapping_stroke.image import write_image
-from mapping_stroke.networks.bundle import bundled_models, open_bundle
+from mapping_stroke.networks.bundle import Bundle, bundled_models, open_bundle
 from phantoms import AFFINE, phantom, write_phantoms
-from small_models import write_seeing_model
+from small_models import member_card, model_card, write_seeing_model
 
 TEXT = Path(__file__).parents[2] / "docs" / "model-card.in.md"
 ABOUT = "# {{name}}, {{ licence }}\n\n{{ loads }}\n\n{{ false_positives }}\n\n{{ failures }}\n"
@@ -48,6 +49,7 @@ def test_without_a_text_the_card_says_what_is_known(data: Path, capsys: pytest.C
     assert f"- SHA-256: `{open_bundle(data / 'm.mapping').sha256}`" in page
     assert "Trained on: two phantoms\n" in page
     assert "| default | 1 | plain, 2 stages, " in page
+    assert "| 0.625 | 8 | nothing |" in page
     assert "\n| 1 to 5 mL | 2 | 1.000 [1.000, 1.000] |" in page
     assert "\n| whole heads | 1 | " in page
     assert "\n1. Lowest Dice, 1 mL and more: p0, 3.4 mL of lesions; Dice 1.00, " in page
@@ -68,6 +70,27 @@ def test_the_page_in_the_documentation_is_that_of_the_bundled_model() -> None:
     assert f"`{bundle.sha256}`" in page
     assert set(bundle.read_page().splitlines()) <= set(page.splitlines())
     assert bundle.read_page()
+
+
+def test_it_tells_what_members_were_simulated_from_and_began_with() -> None:
+    simulation = {"brains": 3, "people": [["a", "b"], ["c"]], "masks": 1, "kept_cases": 40}
+    trained = {"epochs": 2, "simulation": simulation}
+    begun, tuned = (
+        {**trained, "started_from": {"model": model, "scheme": "default", "fold": 0, "licence": ""}}
+        for model in ("fold_0", "MAPPING")
+    )
+    trainings = enumerate((trained, begun, tuned))
+    card = model_card(*(member_card(fold=fold, training=training) for fold, training in trainings))
+    blocks = model_blocks(Bundle(Path("m"), card))
+    assert blocks["simulation"] == "3 scans of 2 people, 1 lesion mask; 40 simulated cases, drawn once"
+    assert [line.split(" | ")[-2:] for line in blocks["members"].splitlines()[2:]] == [
+        ["2", "nothing |"],
+        ["2", "default |"],
+        ["2", "default of MAPPING |"],
+    ]
+    alone = model_card(member_card(training={"simulation": {"brains": 0, "people": None, "masks": 0}}))
+    told = model_blocks(Bundle(Path("m"), alone))["simulation"]
+    assert told == "the template, 0 lesion masks; a new simulated case for every patch"
 
 
 def test_a_card_kept_in_the_model_is_shown_and_changes_nothing_else(

@@ -1,17 +1,18 @@
 """Write a model's card from the model, its evaluation and what its makers say; and keep it in the model, if asked."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mapping_stroke.console import name_files
+from mapping_stroke.console import counted, name_files
 from mapping_stroke.errors import CaseError, ConfigError
 from mapping_stroke.experiment.model_evaluation import VALUES_FILE
 from mapping_stroke.experiment.model_facts import AVERAGES, MEMBER_COLUMNS, describe_rule, member_row
 from mapping_stroke.experiment.model_failures import FAILURES_PICTURE
 from mapping_stroke.files import read_json, write_text, written_whole
-from mapping_stroke.networks.bundle import Bundle, is_packed, open_bundle, write_bundle
+from mapping_stroke.networks.bundle import Bundle, MemberCard, is_packed, open_bundle, write_bundle
+from mapping_stroke.networks.terms import started_from
 
 NOT_TOLD = "not told"
 
@@ -95,5 +96,31 @@ def model_blocks(bundle: Bundle) -> dict[str, str]:
         "name": card.name,
         **{name: " ".join(text.split()) or NOT_TOLD for name, text in told.items()},
         "facts": "\n".join(f"- {name}: {fact}" for name, fact in facts),
-        "members": markdown_table(MEMBER_COLUMNS, [member_row(member.card) for member in card.members]),
+        "members": markdown_table(
+            [*MEMBER_COLUMNS, "epochs", "began with"],
+            [[*member_row(member.card), *_training(member.card)] for member in card.members],
+        ),
+        "simulation": _simulation([member.card for member in card.members]),
     }
+
+
+def _training(card: MemberCard) -> tuple[str, str]:
+    """How long a member was trained, and from what."""
+    start = started_from(card.training)
+    epochs = str(card.training.get("epochs", NOT_TOLD))
+    if not start:
+        return epochs, "nothing"
+    same_run = start["model"] == f"fold_{start['fold']}"  # the folder of a member
+    return epochs, start["scheme"] if same_run else f"{start['scheme']} of {start['model']}"
+
+
+def _simulation(cards: Sequence[MemberCard]) -> str:
+    """What the cases of training were simulated from, and how many were drawn."""
+    told = next((card.training["simulation"] for card in cards if card.training.get("simulation")), None)
+    if not told:
+        return NOT_TOLD
+    people = counted(len(told["people"]), "person").replace("persons", "people") if told["people"] else "the template"
+    brains = f"{counted(told['brains'], 'scan')} of {people}" if told["people"] else people
+    kept = told.get("kept_cases")
+    drawn = f"{kept} simulated cases, drawn once" if kept else "a new simulated case for every patch"
+    return f"{brains}, {counted(told['masks'], 'lesion mask')}; {drawn}"
