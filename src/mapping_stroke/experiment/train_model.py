@@ -35,8 +35,10 @@ from mapping_stroke.training.schemes import SCHEMES, Scheme, Size, find_scheme, 
 FOLD = 0
 """There are no folds: other people and other masks are held out, see `dataset.simulate.parts`."""
 VALIDATION_CASES = 24
-BRANCH_EPOCHS, BRANCH_RATE = 0.4, 0.5
+BRANCH_EPOCHS, BRANCH_RATE = 0.8, 0.5
 """Of the epochs and the learning rate of a fresh member: what one takes that begins with the weights of another."""
+AUGMENTATION = "none"
+"""Simulated cases vary already in all that the schemes' sets change, and more as scans do."""
 VALIDATION_SEED, PSEUDO_SEED, KEPT_SEED = 1, 2, 5
 
 
@@ -127,7 +129,7 @@ def training_rounds(*, branch: bool) -> tuple[tuple[str, ...], ...]:
 def train_scheme(run: RunFolder, sources: Sources, config: ModelConfig, name: str, stop: StopRequest) -> None:
     """Train the member of one scheme; raises as `train_model` does."""
     stop.check()
-    scheme = find_scheme(name)
+    scheme = replace(find_scheme(name), augmentation=AUGMENTATION)
     start, size = _start(run, scheme, config)
     engine = Engine.start(Hardware(choose_device(config.device), config.precision, grids=size.grids))
     device = engine.hardware.device

@@ -84,6 +84,9 @@ class Size:
     rare_logit: float = 0.0
     """By how much fresh networks prefer background to lesion, in logits; 0 is nnU-Net's. With more they need not spend
     their first hundreds of steps on learning that lesions are rare."""
+    batch_dice: bool = False
+    """One Dice for all voxels of a batch; else one a patch. Pooled, a patch whose lesion a weak network cannot see does
+    not teach it to guess."""
     topk_share: float = TOPK_SHARE
     """Share of the hardest voxels in the loss `dice+topk10`. With a tenth, networks that are still weak mark nothing;
     the small sizes take the harder half."""
@@ -103,7 +106,7 @@ class Size:
 
     def loss_of(self, scheme: Scheme) -> LossConfig:
         """The loss that a scheme is trained with at this size."""
-        return LossConfig(self.topk_share if scheme.loss == "dice+topk10" else None)
+        return LossConfig(self.topk_share if scheme.loss == "dice+topk10" else None, self.batch_dice)
 
     def epochs_of(self, scheme: Scheme) -> int:
         """How many epochs a scheme trains at this size."""
@@ -124,16 +127,17 @@ SIZES = {
         ),
         Size(
             "compact",
-            PreprocessSpec(spacing_mm=2.0),
+            PreprocessSpec(spacing_mm=3.0),
             patch=(48, 64, 48),
-            plain=NetworkSpec("plain", (16, 32, 64, 96, 128), (1, 2, 2, 2, 2), 1),
-            residual=NetworkSpec("residual", (16, 32, 64, 96, 128), (1, 1, 2, 2, 2), 1, conv_bias=False),
+            plain=NetworkSpec("plain", (8, 32, 64, 96, 128), (1, 2, 2, 2, 2), 1),
+            residual=NetworkSpec("residual", (8, 32, 64, 96, 128), (1, 1, 2, 2, 2), 1, conv_bias=False),
             steps_per_epoch=100,
             validation_steps=12,
             epochs=40,
             optimiser="adamw",
-            learning_rate=0.003,
+            learning_rate=0.002,
             topk_share=0.5,
+            batch_dice=True,
             rare_logit=4.0,
         ),
         Size(

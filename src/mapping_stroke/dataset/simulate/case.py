@@ -82,7 +82,7 @@ def draw_any_look(load_mm3: float, scanner: Scanner, kind: Kind, strength: float
     return Look(
         age=age,
         ageing=draw_ageing(age, rng),
-        deformation=place_freely(deformation, rng) if rng.random() < 0.75 else deformation,
+        deformation=place_freely(deformation, rng) if rng.random() < 0.5 else deformation,
         appearance=draw_appearance(load_mm3, rng),
         scanner=scanner,
         view=draw_view(kind, rng),

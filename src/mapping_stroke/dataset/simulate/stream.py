@@ -39,7 +39,7 @@ class Mix:
 
     healthy: float = 0.15
     drawn: float = 0.25
-    kinds: tuple[float, float, float, float] = (0.60, 0.10, 0.10, 0.20)
+    kinds: tuple[float, float, float, float] = (0.66, 0.08, 0.08, 0.18)
 
 
 DEFAULT_MIX = Mix()
