@@ -13,7 +13,7 @@ ORACLES := .oracles
 # Sends signals to its own process, which has crashed where OpenVINO had worked in it before.
 SIGNALLED := tests/experiment/test_train_interrupted.py
 
-.PHONY: help setup demo test test-all check format bench oracles docs
+.PHONY: help setup demo test test-all check format bench model oracles docs
 
 help: ## List these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -64,6 +64,25 @@ bench: setup oracles ## Measure each stage beside the reference way
 	$(BIN)/mapping bench training --nnunet $(ORACLES)/bin
 	$(BIN)/mapping simulate $(ORACLES)/cohort --subjects 63 --seed 11
 	$(BIN)/mapping bench quality $(ORACLES)/cohort --nnunet $(ORACLES)/bin
+
+# Healthy brains and lesion masks in MNI space, whole heads to judge by, people who are there under two names.
+BRAINS ?= $(error make model: say BRAINS=folder LESIONS=folder, and HEADS="files" and RESCANS="pairs" if there are any)
+LESIONS ?= $(error make model: say LESIONS=folder)
+HEADS ?=
+RESCANS ?=
+# For two cores; with a GPU: MODEL_OPTIONS="--device cuda".
+MODEL_OPTIONS ?= --jobs 2 --cases 3600 --branch
+MODEL := src/mapping_stroke/models/default.mapping
+
+model: setup ## Train the bundled model anew, judge it, write its card: make model BRAINS=folder LESIONS=folder
+	$(BIN)/mapping models train model --brains "$(BRAINS)" --lesions "$(LESIONS)" $(if $(RESCANS),--rescans $(RESCANS)) $(if $(HEADS),--heads $(HEADS)) \
+	  $(MODEL_OPTIONS) --name "MAPPING default" --licence CC-BY-NC-4.0 \
+	  --description "Four small 3-D U-Nets at 3 mm, trained on simulated strokes: MAPPING for scans of one's own, without a GPU." \
+	  --training-data "Strokes simulated in 22 scans of 17 OASIS people (CC BY-NC) and the ICBM152 template, with 833 masks of SOOP (CC0) and LESYMAP (Apache-2.0)." \
+	  --citation "Huo et al. 2022, arXiv:2211.15486; Marcus et al. 2007, doi:10.1162/jocn.2007.19.9.1498"
+	cp model/model.mapping $(MODEL)
+	$(BIN)/mapping models card $(MODEL) --evaluation model/evaluation --about docs/model-card.in.md -o docs/model-card.md --embed
+	cp model/evaluation/evaluation.md benchmarks/results/default-model.md
 
 # Compared with, never imported by the package. nnunet 1.7.1 asks for an old numpy that it does not need.
 oracles: $(ORACLES)/.installed ## Install nnU-Net, v1 and v2, into .oracles, to be compared with

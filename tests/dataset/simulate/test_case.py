@@ -68,7 +68,8 @@ def test_far_from_a_lesion_nothing_changes_and_no_lesion_changes_nothing(brain: 
 def test_a_cavity_is_darkest_in_the_middle_with_a_brighter_rim(brain: Brain) -> None:
     x, y, z = brain.grid.axes_mm(brain.device)
     lesions = ((x - 40) ** 2 + (y + 18) ** 2 + (z - 9) ** 2) < 15**2
-    look = replace(draw_appearance(14_000.0, np.random.default_rng(0)), kind="cavity", rim_mm=3.0, texture=0.0)
+    drawn = draw_appearance(14_000.0, np.random.default_rng(0))
+    look = replace(drawn, kind="cavity", rim_mm=3.0, rim_level=0.55, contrast=0.8, texture=0.0)
     painted = paint_lesions(brain.t1, brain, lesions, look, np.random.default_rng(0))
     core = ((x - 40) ** 2 + (y + 18) ** 2 + (z - 9) ** 2) < 6**2
     rim = lesions & ~(((x - 40) ** 2 + (y + 18) ** 2 + (z - 9) ** 2) < 13**2)

@@ -51,4 +51,4 @@ def test_any_scanner_shows_csf_darker_than_grey_and_grey_than_white() -> None:
     rng = np.random.default_rng(0)
     scanners = [draw_any_scanner(rng) for _ in range(300)]
     assert all(scanner.csf + 0.2 < scanner.grey < 0.9 for scanner in scanners)
-    assert 0.15 < np.mean([scanner.slice_mm > 0 for scanner in scanners]) < 0.35
+    assert 0.05 < np.mean([scanner.slice_mm > 0 for scanner in scanners]) < 0.25
