@@ -194,7 +194,6 @@ def _origin(sources: Sources) -> dict[str, Any]:
         "people": sources.people,
         "masks": len(sources.masks),
         "masks_fingerprint": sources.masks_fingerprint,
-        "licence": sources.licence,
     }
 
 
