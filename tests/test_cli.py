@@ -10,7 +10,7 @@ from mapping_stroke.errors import CaseError, Stopped
 
 STAGES = (
     "simulate", "prepare", "folds", "train", "status", "predict", "postprocess", "evaluate", "report",
-    "segment", "models", "rank", "demo", "bench", "info",
+    "segment", "grand-challenge", "models", "rank", "demo", "bench", "info",
 )  # fmt: skip
 
 
@@ -25,10 +25,10 @@ def test_help_lists_the_commands_in_the_order_of_the_stages(capsys: pytest.Captu
     words = capsys.readouterr().out.replace("│", " ").split()
     listed = list(dict.fromkeys(word for word in words if word in STAGES))
     assert listed == list(STAGES)
-    assert listed == [command.__name__.lower() for command in cli.COMMANDS]
+    assert listed == [cli.command_name(command) for command in cli.COMMANDS]
 
 
-@pytest.mark.parametrize("command", [command.__name__.lower() for command in cli.COMMANDS])
+@pytest.mark.parametrize("command", [cli.command_name(command) for command in cli.COMMANDS])
 def test_every_command_tells_what_it_does(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_status([command, "--help"]) == 0
     assert f"mapping {command}" in capsys.readouterr().out

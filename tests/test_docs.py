@@ -13,7 +13,7 @@ from mapping_stroke.training.schemes import CONTAINER_SCHEMES, SCHEMES, SIZES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
-COMMAND_NAMES = {command.__name__.lower() for command in cli.COMMANDS}
+COMMAND_NAMES = {cli.command_name(command) for command in cli.COMMANDS}
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -57,7 +57,7 @@ def test_commands_in_shell_blocks_are_understood(
 def test_commands_and_targets_named_in_text_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert set(re.findall(r"`mapping ([a-z]+)", text)) <= COMMAND_NAMES
+    assert set(re.findall(r"`mapping ([a-z][a-z-]*)", text)) <= COMMAND_NAMES
     assert set(re.findall(r"`make ([a-z-]+)", text)) <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
 
 
@@ -71,8 +71,8 @@ def test_python_blocks_run_one_after_the_other(page: Path, tmp_path: Path, monke
 
 def test_every_command_has_its_section_in_the_reference() -> None:
     text = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
-    assert re.findall(r"^## `mapping ([a-z]+)`", text, re.MULTILINE) == [
-        command.__name__.lower() for command in cli.COMMANDS
+    assert re.findall(r"^## `mapping ([a-z-]+)`", text, re.MULTILINE) == [
+        cli.command_name(command) for command in cli.COMMANDS
     ]
 
 
@@ -80,16 +80,11 @@ def described_calls() -> dict[str, type]:
     """Every command, and every action of a command that has several, by what one types."""
     calls: dict[str, type] = {}
     for command in cli.COMMANDS:
-        name, hints = command.__name__.lower(), get_type_hints(command)
-        calls |= {f"{name} {words_of(action)}": action for action in get_args(hints.get("action"))}
+        name, hints = cli.command_name(command), get_type_hints(command)
+        calls |= {f"{name} {cli.command_name(action)}": action for action in get_args(hints.get("action"))}
         if "action" not in hints:
             calls[name] = command
     return calls
-
-
-def words_of(command: type) -> str:
-    """`FineTuning` is typed `fine-tuning`."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "-", command.__name__).lower()
 
 
 def argument_names(command: type) -> set[str]:

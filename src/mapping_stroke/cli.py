@@ -1,5 +1,6 @@
 """The command `mapping`: parse, call, print, and turn what a user can mend into one line and exit status 2."""
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,6 +11,7 @@ from mapping_stroke.commands.bench import Bench
 from mapping_stroke.commands.demo import Demo
 from mapping_stroke.commands.evaluate import Evaluate
 from mapping_stroke.commands.folds import Folds
+from mapping_stroke.commands.grand_challenge import GrandChallenge
 from mapping_stroke.commands.info import Info
 from mapping_stroke.commands.models import Models
 from mapping_stroke.commands.postprocess import Postprocess
@@ -42,6 +44,7 @@ COMMANDS: tuple[type[Command], ...] = (
     Evaluate,
     Report,
     Segment,
+    GrandChallenge,
     Models,
     Rank,
     Demo,
@@ -65,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 failed, 2 wrong usage or input, 3 some cases failed, 75 stopped when asked to, with all saved.
     """
     command = tyro.extras.subcommand_cli_from_dict(
-        {command.__name__.lower(): command for command in COMMANDS},
+        {command_name(command): command for command in COMMANDS},
         prog="mapping",
         description=DESCRIPTION,
         args=arguments,
@@ -87,6 +90,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _tell("interrupted; run the same command again to go on")
         return 1
+
+
+def command_name(command: type) -> str:
+    """What one types for a command: `GrandChallenge` is `grand-challenge`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", command.__name__).lower()
 
 
 def _tell(text: str) -> None:

@@ -1,0 +1,100 @@
+"""`mapping grand-challenge`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from tyro.conf import subcommand
+
+if TYPE_CHECKING:
+    from mapping_stroke.experiment.grand_challenge import ModelChoice
+
+SCANS = Path("/input/images/t1-brain-mri")
+MASKS = Path("/output/images/stroke-lesion-segmentation")
+
+
+@dataclass(frozen=True)
+class Computation:
+    """Which model segments, and how."""
+
+    weights: Path = Path("/opt/ml/model")
+    """Where the platform unpacks a model that was uploaded beside the container: a `.mapping` file or model folder."""
+    model: str = "default"
+    """Used where `--weights` holds none: a `.mapping` file, a model folder, or the name of a bundled model."""
+    preset: Literal["fast", "balanced", "paper"] = "balanced"
+    """As for `mapping segment`."""
+    rule: Literal["mapping", "challenge", "paper", "none"] = "mapping"
+    """Post-processing. `challenge` marks something in every scan."""
+    device: str = "auto"
+    """`auto`, `cpu` or `cuda`."""
+    engine: Literal["auto", "openvino", "torch"] = "auto"
+    """What computes the networks."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the convolutions."""
+
+    def choice(self) -> "ModelChoice":
+        """The same for the work itself."""
+        from mapping_stroke.experiment.grand_challenge import ModelChoice
+        from mapping_stroke.experiment.segment import SegmentConfig
+
+        config = SegmentConfig(self.preset, self.rule, self.device, self.engine, self.precision)
+        return ModelChoice(self.model, self.weights, config)
+
+
+@dataclass(frozen=True)
+class Atlas2022:
+    """Segment every scan of a folder into another, as the challenge of 2022 asks, and end."""
+
+    scans: Path = SCANS
+    """Holds the scans, `.mha` or `.nii.gz`."""
+    masks: Path = MASKS
+    """Takes a mask for each, of the same name."""
+    computation: Computation = Computation()
+
+    def run(self) -> int:
+        """Status 0 where every scan has a mask, perhaps an empty one; 3 where one has none."""
+        from mapping_stroke.experiment.grand_challenge import segment_challenge
+        from mapping_stroke.interop.grand_challenge import ChallengeFolders
+
+        outcomes = segment_challenge(ChallengeFolders(self.scans, self.masks), self.computation.choice())
+        return 3 if any(outcome.lost for outcome in outcomes) else 0
+
+
+@dataclass(frozen=True)
+class Isles2026:
+    """Serve `GET /health` and `POST /invoke`, as ISLES'26 asks, until a signal asks to stop."""
+
+    scans: Path = SCANS
+    """Holds the scan of an invocation, `.mha` or `.nii.gz`."""
+    masks: Path = MASKS
+    """Takes its mask, of the same name."""
+    probabilities: Path = Path("/output/images/lesion-probability-map")
+    """Takes its probability map, of the same name."""
+    host: str = "0.0.0.0"
+    """Address to listen on; outside a container rather `127.0.0.1`, which only this machine reaches."""
+    port: int = 4743
+    """Port to listen on; 0 takes any that is free."""
+    computation: Computation = Computation()
+
+    def run(self) -> int:
+        """Status 0 once it was stopped."""
+        from mapping_stroke.experiment.grand_challenge import serve_challenge
+        from mapping_stroke.interop.grand_challenge import ChallengeFolders
+
+        folders = ChallengeFolders(self.scans, self.masks, self.probabilities)
+        serve_challenge(folders, self.computation.choice(), self.host, self.port)
+        return 0
+
+
+Action = Annotated[Atlas2022, subcommand("atlas2022")] | Annotated[Isles2026, subcommand("isles2026")]
+
+
+@dataclass(frozen=True)
+class GrandChallenge:
+    """Be the algorithm of a challenge on grand-challenge.org, inside its container."""
+
+    action: Action
+
+    def run(self) -> int:
+        """Do as that challenge asks."""
+        return self.action.run()

@@ -1,0 +1,157 @@
+"""The HTTP side of a grand-challenge.org service: `GET /health` and `POST /invoke`, one invocation at a time.
+
+Threads answer; what is invoked runs in the thread that calls `Invocations.work_off`, the main one of a program, so that
+a signal ends it between two steps and nothing is left computing.
+"""
+
+import json
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import SimpleQueue
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from mapping_stroke.console import warn
+
+PORT = 4743
+"""Where the platform expects the service."""
+LARGEST_BODY_BYTES = 1_000_000
+"""The platform sends none; more than this is not read."""
+REPLY_SECONDS = 2.0
+"""What a service that ends waits for its last answer to be sent."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer: its status, and values as JSON for whoever looks; the platform reads the status alone."""
+
+    status: HTTPStatus
+    values: Mapping[str, object]
+
+
+class Invocations:
+    """A service that listens from its birth on, and is ready once its invocations are worked off.
+
+    Args:
+        host: Address to listen on; `0.0.0.0` for all of this machine's.
+        port: 0 for any that is free.
+
+    Raises:
+        OSError: The port is taken.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._server = _Server((host, port), _Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self._server.server_address[1])
+
+    def __enter__(self) -> "Invocations":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._server.busy.acquire(timeout=REPLY_SECONDS):  # the last answer is sent
+            self._server.busy.release()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def work_off(self, invoke: Callable[[], Reply]) -> None:
+        """Be healthy, and call `invoke` for every `POST /invoke`, until `stop` or until this thread is interrupted.
+
+        An error that `invoke` raises is answered with status 500, and the next invocation is waited for.
+        """
+        self._server.ready.set()
+        while (call := self._server.calls.get()) is not None:
+            try:
+                call.set_result(invoke())
+            except Exception as error:  # noqa: BLE001 - no case may end the service
+                why = " ".join(str(error).split()) or type(error).__name__
+                warn(why)
+                call.set_result(Reply(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": why}))
+            except BaseException:
+                call.set_result(Reply(HTTPStatus.SERVICE_UNAVAILABLE, {"error": "the service is being stopped"}))
+                raise
+
+    def stop(self) -> None:
+        """Let `work_off` return once what was invoked before is done."""
+        self._server.calls.put(None)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True  # a client that keeps its connection open does not keep the service
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(address, handler)
+        self.ready = threading.Event()
+        self.busy = threading.Lock()
+        self.calls: SimpleQueue[Future[Reply] | None] = SimpleQueue()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """One line, where a client goes away before its answer, say."""
+        warn(f"a request of {client_address[0]} ended with {type(sys.exception()).__name__}")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = 60  # of one read or write, in seconds
+
+    def do_GET(self) -> None:
+        """Healthy or not yet."""
+        if self._path() != "/health":
+            self._answer(Reply(HTTPStatus.NOT_FOUND, {"error": "expected GET /health or POST /invoke"}))
+        elif self._service().ready.is_set():
+            self._answer(Reply(HTTPStatus.OK, {"status": "ready"}))
+        else:
+            self._answer(_LOADING)
+
+    def do_POST(self) -> None:
+        """Hand the call on, wait for it, answer."""
+        self._drain()
+        service = self._service()
+        if self._path() != "/invoke":
+            self._answer(Reply(HTTPStatus.NOT_FOUND, {"error": "expected GET /health or POST /invoke"}))
+        elif not service.ready.is_set():
+            self._answer(_LOADING)
+        elif not service.busy.acquire(blocking=False):
+            self._answer(Reply(HTTPStatus.SERVICE_UNAVAILABLE, {"error": "an invocation is running; ask again later"}))
+        else:
+            try:
+                call: Future[Reply] = Future()
+                service.calls.put(call)
+                self._answer(call.result())
+            finally:
+                service.busy.release()
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
+        """Nothing: being asked for its health every second is no news, and invocations tell of themselves."""
+
+    def _service(self) -> _Server:
+        return cast(_Server, self.server)
+
+    def _path(self) -> str:
+        return urlsplit(self.path).path.rstrip("/")
+
+    def _drain(self) -> None:
+        """Read the body, of which nothing is asked: closing a connection with unread bytes would lose the answer."""
+        with suppress(ValueError):
+            self.rfile.read(min(int(self.headers.get("Content-Length") or 0), LARGEST_BODY_BYTES))
+
+    def _answer(self, reply: Reply) -> None:
+        content = json.dumps(reply.values).encode()
+        self.send_response(reply.status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+_LOADING = Reply(HTTPStatus.SERVICE_UNAVAILABLE, {"error": "the model is being loaded"})
