@@ -32,6 +32,12 @@ except OSError as error:
 room = os.statvfs("/tmp")
 print(room.f_blocks * room.f_frsize // 2**20, "MB")
 """
+THEN_LIST_TMP = """
+import os, subprocess, sys
+status = subprocess.run(sys.argv[1:]).returncode
+print(sorted(os.listdir("/tmp")))
+sys.exit(status)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +105,10 @@ def test_the_isolation_isolates(isolation: Isolation) -> None:
 
 def test_2022_works_as_the_platform_runs_it(isolation: Isolation) -> None:
     folders = ("--scans", "/tmp/case/scans", "--masks", "/tmp/output/masks", "--weights", "/tmp/case/model")
-    done = isolation.python("-m", "mapping_stroke.cli", "grand-challenge", "atlas2022", *folders)
+    command = (sys.executable, "-m", "mapping_stroke.cli", "grand-challenge", "atlas2022", *folders)
+    done = isolation.python("-c", THEN_LIST_TMP, *command)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "['case', 'output']"
     masks = {path.name: read_image(path).voxels for path in (isolation.output / "masks").iterdir()}
     assert {name: bool(mask.any()) for name, mask in masks.items()} == {
         "a.mha": True,

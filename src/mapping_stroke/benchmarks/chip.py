@@ -8,11 +8,10 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import openvino as ov
-from openvino import opset13 as ops
 
 from mapping_stroke.image import Shape
 from mapping_stroke.inference.openvino_engine import OpenVinoEngine
+from mapping_stroke.inference.openvino_import import ops, ov
 from mapping_stroke.inference.speed import made_up_weights
 from mapping_stroke.networks.spec import NetworkSpec
 

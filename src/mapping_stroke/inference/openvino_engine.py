@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import openvino as ov
 from scipy.special import expit
 
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.image import Shape, Voxels
 from mapping_stroke.inference.openvino_graph import build_graph
+from mapping_stroke.inference.openvino_import import ov
 from mapping_stroke.networks.spec import NetworkSpec, Weights
 
 BATCH_VOX = 128**3

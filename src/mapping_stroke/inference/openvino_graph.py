@@ -8,11 +8,10 @@ it: the biases before an InstanceNorm, the outputs of deep supervision, and the 
 from typing import Any
 
 import numpy as np
-import openvino as ov
-from openvino import opset13 as ops
 
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.image import Shape
+from mapping_stroke.inference.openvino_import import ops, ov
 from mapping_stroke.networks.spec import NetworkSpec, Weights
 
 EPSILON = 1e-5
