@@ -1,7 +1,7 @@
 """OpenVINO without its telemetry; the only place that imports it.
 
 Imported as it stands, it tells its makers so over the network and keeps a number for the user in the home folder.
-Nothing may leave a machine on which patients' scans lie: here it finds no telemetry package, and its own stub stands in.
+Nothing may leave a machine on which patients' scans lie: here it finds no telemetry package, and a stub stands in.
 """
 
 import sys
