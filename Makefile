@@ -78,11 +78,12 @@ model: setup ## Train the bundled model anew, judge it, write its card: make mod
 	$(BIN)/mapping models train model --brains "$(BRAINS)" --lesions "$(LESIONS)" $(if $(RESCANS),--rescans $(RESCANS)) $(if $(HEADS),--heads $(HEADS)) \
 	  $(MODEL_OPTIONS) --name "MAPPING default" --licence CC-BY-NC-4.0 \
 	  --description "Four small 3-D U-Nets at 3 mm, trained on simulated strokes: MAPPING for scans of one's own, without a GPU." \
-	  --training-data "Strokes simulated in 22 scans of 17 OASIS people (CC BY-NC) and the ICBM152 template, with 833 masks of SOOP (CC0) and LESYMAP (Apache-2.0)." \
+	  --training-data "Strokes simulated in 22 scans of 17 OASIS people (CC BY-NC) and the ICBM152 template, with 833 masks of SOOP (CC0) and LESYMAP (Apache-2.0)" \
 	  --citation "Huo et al. 2022, arXiv:2211.15486; Marcus et al. 2007, doi:10.1162/jocn.2007.19.9.1498"
 	cp model/model.mapping $(MODEL)
 	$(BIN)/mapping models card $(MODEL) --evaluation model/evaluation --about docs/model-card.in.md -o docs/model-card.md --embed
-	cp model/evaluation/evaluation.md benchmarks/results/default-model.md
+	sed 's|(failures.jpg)|(../../docs/model-card-failures.jpg)|' model/evaluation/evaluation.md > benchmarks/results/default-model.md
+	cp model/model-rules.md benchmarks/results/default-model-rules.md
 
 # Compared with, never imported by the package. nnunet 1.7.1 asks for an old numpy that it does not need.
 oracles: $(ORACLES)/.installed ## Install nnU-Net, v1 and v2, into .oracles, to be compared with
