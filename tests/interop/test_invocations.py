@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from mapping_stroke.interop import invocations
 from mapping_stroke.interop.invocations import Invocations, Reply
 
 
@@ -93,6 +95,19 @@ def test_while_one_invocation_runs_a_second_is_refused_and_health_is_told() -> N
         asking.join()
         assert first == [(201, {"cases": []})]
         assert ask(port, "POST", "/invoke")[0] == 201
+
+
+def test_whoever_has_an_answer_may_invoke_again_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = invocations._Handler._answer
+
+    def answer_and_linger(handler: invocations._Handler, reply: Reply) -> None:
+        answer(handler, reply)
+        handler.wfile.flush()
+        time.sleep(0.3)
+
+    monkeypatch.setattr(invocations._Handler, "_answer", answer_and_linger)
+    with working(done) as port:
+        assert [ask(port, "POST", "/invoke")[0] for _ in range(3)] == [201, 201, 201]
 
 
 def test_whoever_waits_is_told_that_the_service_is_being_stopped() -> None:

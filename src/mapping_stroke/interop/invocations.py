@@ -60,8 +60,9 @@ class Invocations:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._server.busy.acquire(timeout=REPLY_SECONDS):  # the last answer is sent
-            self._server.busy.release()
+        for lock in (self._server.busy, self._server.replying):
+            if lock.acquire(timeout=REPLY_SECONDS):  # the last answer is sent
+                lock.release()
         self._server.shutdown()
         self._server.server_close()
 
@@ -94,6 +95,7 @@ class _Server(ThreadingHTTPServer):
         super().__init__(address, handler)
         self.ready = threading.Event()
         self.busy = threading.Lock()
+        self.replying = threading.Lock()
         self.calls: SimpleQueue[Future[Reply] | None] = SimpleQueue()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -124,12 +126,12 @@ class _Handler(BaseHTTPRequestHandler):
         elif not service.busy.acquire(blocking=False):
             self._answer(Reply(HTTPStatus.SERVICE_UNAVAILABLE, {"error": "an invocation is running; ask again later"}))
         else:
-            try:
-                call: Future[Reply] = Future()
-                service.calls.put(call)
-                self._answer(call.result())
-            finally:
-                service.busy.release()
+            call: Future[Reply] = Future()
+            service.calls.put(call)
+            reply = call.result()
+            with service.replying:
+                service.busy.release()  # before the client knows: it may invoke again at once
+                self._answer(reply)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
         """Nothing: being asked for its health every second is no news, and invocations tell of themselves."""
