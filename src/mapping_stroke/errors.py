@@ -21,6 +21,10 @@ class GeometryError(MappingError):
     """Two arrays that must lie on one grid do not."""
 
 
+class RegistrationError(MappingError):
+    """A scan could not be brought to the template: what was found instead would mislead."""
+
+
 class CaseError(MappingError):
     """A data set, or a table of its cases, is not what it should be."""
 

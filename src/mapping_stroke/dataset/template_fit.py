@@ -4,7 +4,7 @@ Intensities are taken at the template's points and replaced by their ranks. A sm
 fields) and the template's shares of grey and white matter are fitted to them: what the tissues explain beyond the
 background is large where the template lies on the scan's anatomy, bright or dark; the difference of the two tissues is
 the scan's contrast. From a start nearby the best place is found by moving, turning and scaling the template in steps.
-That is no registration: it is good to about a centimetre, which is enough to tell tissues apart.
+That is no registration: it is good to about a centimetre, which is enough to tell tissues apart, and a start for one.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,8 @@ SCALP_MM, VERTEX_MM, BRAIN_MM = 14.0, 12.0, 90.0
 """In a whole head: from skin to brain at the sides and at the top; the height below the vertex that has no neck."""
 EDGE_QUANTILES = (0.01, 0.99)
 
-Points = Float64[np.ndarray, "n 3"]
+Turn = Float64[np.ndarray, "3 3"]  # a rotation
+UPRIGHT: Turn = np.eye(3)
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,28 @@ def fit_template(scan: Image) -> TemplateFit:
     return TemplateFit(fit, in_place, _contrast(coarse, place) if fit > 0 else 0.0)
 
 
+def find_places(scan: Image, turns: Sequence[Turn]) -> list[tuple[Affine, float]]:
+    """Lay the template on a scan that may be turned, shifted and of another size.
+
+    Args:
+        scan: A T1w scan, or one of another contrast.
+        turns: Rotations by which the head may be turned, roughly.
+
+    Returns:
+        For each guess (two for each turn, fewer where the scan is small) the place it leads to, template's millimetres
+        to the scan's, and how well the template fits there, in (0, 1]; best first, empty where it fits nowhere.
+    """
+    coarse = _coarsen(scan)
+    starts = [start for turn in turns for start in _starts(coarse, turn)]
+    places = [_climb(coarse, start, _moves(*STEPS[0])) for start in starts]
+    return sorted((found for found in places if found[1] > 0), key=itemgetter(1), reverse=True)
+
+
+def fit_at(scan: Image, place: Affine) -> float:
+    """How well the template fits a scan at a place (template's millimetres to the scan's); see `TemplateFit.fit`."""
+    return _fit(_coarsen(scan), place)
+
+
 def _climb(coarse: _Coarse, place: Affine, moves: Sequence[Affine]) -> tuple[Affine, float]:
     """Move to the best neighbour as long as it fits better; the last place, and how well that fits."""
     fit = _fit(coarse, place)
@@ -106,9 +129,10 @@ def _fit(coarse: _Coarse, place: Affine) -> float:
     values, seen = _look(coarse, place)
     if seen.mean() < LEAST_COVERED:
         return 0.0
-    basis, _ = np.linalg.qr(_design()[seen])
-    ranks = _ranks(values[seen])
-    explained = (basis.T @ ranks) ** 2
+    design, ranks = _design()[seen], _ranks(values[seen])
+    # as QR would have it; einsum, because threads of a BLAS wait for one another on matrices so small
+    triangle = np.linalg.cholesky(np.einsum("na,nb->ab", design, design))
+    explained = np.linalg.solve(triangle, np.einsum("na,n->a", design, ranks)) ** 2
     beyond_background = float(ranks @ ranks - explained[:BACKGROUND_COLUMNS].sum())
     return float(explained[BACKGROUND_COLUMNS:].sum()) / beyond_background * float(seen.mean())
 
@@ -158,14 +182,14 @@ def _moves(shift_mm: float, turn_deg: float, scale: float) -> tuple[Affine, ...]
     return tuple(moves)
 
 
-def _starts(coarse: _Coarse) -> list[Affine]:
-    """Two guesses: the foreground is a brain, or it is a head, whose upper part holds the brain."""
+def _starts(coarse: _Coarse, turn: Turn = UPRIGHT) -> list[Affine]:
+    """Two guesses: the foreground is a brain, or it is a head, whose upper part holds the brain; both turned."""
     inside = coarse.shares > 0.5
     if not inside.any():
         return []
     dark, bright = np.quantile(coarse.means[inside], (DARKER, BRIGHT))
     voxels = np.argwhere(inside & (coarse.means >= dark + FOREGROUND * (bright - dark)))
-    places_mm = voxels @ coarse.affine[:3, :3].T + coarse.affine[:3, 3]
+    places_mm = (voxels @ coarse.affine[:3, :3].T + coarse.affine[:3, 3]) @ turn  # turned back
     brain_mm = np.quantile(places_mm, EDGE_QUANTILES, axis=0)
     upper = places_mm[places_mm[:, 2] > brain_mm[1, 2] - BRAIN_MM]
     head_mm = np.quantile(upper, EDGE_QUANTILES, axis=0) + np.outer([1, -1], [SCALP_MM, SCALP_MM, VERTEX_MM])
@@ -173,7 +197,8 @@ def _starts(coarse: _Coarse) -> list[Affine]:
     sides = slice(0, 2)
     size = np.diff(head_mm, axis=0)[0, sides].mean() / extent_mm[sides].mean()
     head_mm[0, 2] = head_mm[1, 2] - size * extent_mm[2]
-    return [_onto_box(box_mm) for box_mm in (brain_mm, head_mm) if (np.diff(box_mm, axis=0) > CELL_MM).all()]
+    boxes = [box_mm for box_mm in (brain_mm, head_mm) if (np.diff(box_mm, axis=0) > CELL_MM).all()]
+    return [_affine(turn, np.zeros(3)) @ _onto_box(box_mm) for box_mm in boxes]
 
 
 def _onto_box(box_mm: Float64[np.ndarray, "2 3"]) -> Affine:
@@ -198,13 +223,14 @@ def _coarsen(scan: Image) -> _Coarse:
     factors = [max(round(CELL_MM / edge), 1) for edge in scan.spacing_mm]
     voxels = scan.voxels[tuple(slice(n // factor * factor) for n, factor in zip(scan.shape, factors, strict=True))]
     shown = (voxels != 0) & (voxels != voxels[0, 0, 0])
-    shares = _block_means(shown.astype(np.float32), factors)
-    means = _block_means(np.where(shown, voxels, np.float32(0)), factors) / np.maximum(shares, 1e-6)
+    shares = block_means(shown.astype(np.float32), factors)
+    means = block_means(np.where(shown, voxels, np.float32(0)), factors) / np.maximum(shares, 1e-6)
     affine = scan.affine @ _affine(np.diag(factors).astype(np.float64), (np.array(factors) - 1) / 2)
     return _Coarse(means * (shares > 0.5), shares, affine)
 
 
-def _block_means(voxels: Float32[np.ndarray, "x y z"], factors: Sequence[int]) -> Float32[np.ndarray, "a b c"]:
+def block_means(voxels: Float32[np.ndarray, "x y z"], factors: Sequence[int]) -> Float32[np.ndarray, "a b c"]:
+    """Means over blocks of so many voxels along each axis, which `voxels` must be a multiple of."""
     for axis, factor in enumerate(factors):
         shape = [*voxels.shape[:axis], voxels.shape[axis] // factor, factor, *voxels.shape[axis + 1 :]]
         voxels = voxels.reshape(shape).mean(axis=axis + 1)

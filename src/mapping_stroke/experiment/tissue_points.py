@@ -27,7 +27,7 @@ def find_tissue_points() -> TissuePoints:
             datasets.load_mni152_wm_template,
         )
     ]
-    brain, grey, white = (_cell_means(np.asarray(image.dataobj, np.float32)) for image in templates)
+    brain, grey, white = (cell_means(np.asarray(image.dataobj, np.float32), CELL_MM) for image in templates)
     cells = np.argwhere(brain > 0.5)
     cells = cells[(cells % EVERY == 0).all(axis=1)]
     at = tuple(cells.T)
@@ -43,10 +43,11 @@ def write_tissue_points(path: Path) -> None:
     np.savez_compressed(path, places_mm=points.places_mm, grey=grey, white=white, licence=np.array(TEMPLATE_LICENCE))
 
 
-def _cell_means(volume: Float32[np.ndarray, "x y z"]) -> Float32[np.ndarray, "a b c"]:
-    padded = np.pad(volume, [(0, -length % CELL_MM) for length in volume.shape])
-    a, b, c = (length // CELL_MM for length in padded.shape)
-    means: np.ndarray = padded.reshape(a, CELL_MM, b, CELL_MM, c, CELL_MM).mean(axis=(1, 3, 5))
+def cell_means(volume: Float32[np.ndarray, "x y z"], cell: int) -> Float32[np.ndarray, "a b c"]:
+    """Means over cells of so many voxels along each axis; beyond the volume there is 0."""
+    padded = np.pad(volume, [(0, -length % cell) for length in volume.shape])
+    a, b, c = (length // cell for length in padded.shape)
+    means: np.ndarray = padded.reshape(a, cell, b, cell, c, cell).mean(axis=(1, 3, 5))
     return means
 
 

@@ -1,0 +1,133 @@
+"""Affine registration of a scan to the template, from a place nearby (SimpleITK: Mattes mutual information)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import SimpleITK
+from jaxtyping import Float32, Float64
+from scipy import ndimage
+
+from mapping_stroke.image import Affine, Image
+from mapping_stroke.space.template import read_template
+
+BINS = 32
+"""Of intensities, in the joint histogram."""
+AROUND_BRAIN_VOX = 2
+"""Voxels of the template around its brain count, too: there is fluid, bone or nothing, in every scan something dark."""
+WORK_UNITS = 1
+"""Sums that several threads share are made in the order in which these finish, so that no two runs are alike."""
+SAMPLING_SEED = 0
+RELAXATION = 0.7
+"""A step after a turn, relative to the one before."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """How finely a registration looks.
+
+    Attributes:
+        shrink: Voxels of the template along each edge of the cells that are compared.
+        blur_mm: Both volumes are smoothed by a Gaussian of this standard deviation.
+        share: Of the cells in and around the brain are compared.
+        steps: At most so many.
+        step_mm: Length of the first one; it shrinks whenever the direction turns.
+        last_mm: A step shorter than this ends it: long ones end it far from the best place of a narrow valley.
+    """
+
+    shrink: int
+    blur_mm: float
+    share: float
+    steps: int
+    step_mm: float
+    last_mm: float
+
+
+COARSE = Level(shrink=2, blur_mm=3.0, share=1.0, steps=150, step_mm=4.0, last_mm=0.04)
+FINE = Level(shrink=1, blur_mm=1.0, share=0.3, steps=80, step_mm=0.5, last_mm=0.01)
+
+
+def refine_place(scan: Image, place: Affine, level: Level) -> tuple[Affine, float]:
+    """Move, turn, scale and shear the template until it shares most information with a scan.
+
+    Args:
+        scan: A scan, whose voxels should be about as large as the template's: finer ones only take time.
+        place: Where to begin, template's millimetres to the scan's: to about 15 mm and 20 degrees.
+        level: How finely.
+
+    Returns:
+        The place it leads to, and the mutual information there (0 or more, in nats). Where the template has left the
+        scan, the place it began with and 0.
+    """
+    template = read_template()
+    to_moving = np.diag([*scan.spacing_mm, 1.0]) @ np.linalg.inv(scan.affine)  # millimetres along the scan's own axes
+    fixed = _as_sitk(_blurred(template.t1, level.blur_mm, (template.spacing_mm,) * 3), (template.spacing_mm,) * 3)
+    moving = _as_sitk(_blurred(scan.voxels, level.blur_mm, scan.spacing_mm), scan.spacing_mm)
+    to_fixed = np.diag([template.spacing_mm] * 3 + [1.0]) @ np.linalg.inv(template.affine)
+    centre = np.array(template.t1.shape) * template.spacing_mm / 2
+    transform = _as_transform(to_moving @ place @ np.linalg.inv(to_fixed), centre)
+    method = _set_up(level, template.spacing_mm)
+    method.SetMetricFixedMask(_around_brain(template.brain, template.spacing_mm))
+    method.SetInitialTransform(transform, inPlace=True)
+    try:
+        method.Execute(fixed, moving)
+    except RuntimeError:  # too few points lie in the scan
+        return place, 0.0
+    return np.linalg.inv(to_moving) @ _as_affine(transform) @ to_fixed, -float(method.GetMetricValue())
+
+
+def _set_up(level: Level, spacing_mm: float) -> Any:
+    method = SimpleITK.ImageRegistrationMethod()
+    method.SetNumberOfWorkUnits(WORK_UNITS)
+    method.SetMetricAsMattesMutualInformation(BINS)
+    method.SetMetricSamplingStrategy(method.REGULAR if level.share < 1 else method.NONE)
+    method.SetMetricSamplingPercentage(level.share, SAMPLING_SEED)
+    method.SetInterpolator(SimpleITK.sitkLinear)
+    method.SetShrinkFactorsPerLevel([level.shrink])
+    method.SetSmoothingSigmasPerLevel([0.0])
+    method.SetOptimizerAsRegularStepGradientDescent(
+        learningRate=level.step_mm / spacing_mm,
+        minStep=level.last_mm / spacing_mm,
+        numberOfIterations=level.steps,
+        relaxationFactor=RELAXATION,
+        gradientMagnitudeTolerance=1e-9,
+    )
+    method.SetOptimizerScalesFromPhysicalShift()
+    return method
+
+
+def _blurred(
+    voxels: Float32[np.ndarray, "x y z"], blur_mm: float, spacing_mm: Sequence[float]
+) -> Float32[np.ndarray, "x y z"]:
+    smooth: np.ndarray = ndimage.gaussian_filter(voxels, [blur_mm / edge for edge in spacing_mm], truncate=2.5)
+    return smooth
+
+
+def _as_sitk(voxels: np.ndarray, spacing_mm: Sequence[float]) -> Any:
+    """An image whose first voxel lies at 0 and whose axes are the world's: affines are kept beside it."""
+    image = SimpleITK.GetImageFromArray(voxels.transpose(2, 1, 0))
+    image.SetSpacing(tuple(map(float, spacing_mm)))
+    return image
+
+
+def _around_brain(brain: Float32[np.ndarray, "x y z"], spacing_mm: float) -> Any:
+    near = ndimage.binary_dilation(brain > 0.5, iterations=AROUND_BRAIN_VOX)
+    return _as_sitk(near.astype(np.uint8), (spacing_mm,) * 3)
+
+
+def _as_transform(affine: Affine, centre: Float64[np.ndarray, " 3"]) -> Any:
+    """The same map with its matrix about a centre, so that turns and sizes change little else."""
+    transform = SimpleITK.AffineTransform(3)
+    transform.SetCenter(centre.tolist())
+    transform.SetMatrix(affine[:3, :3].ravel().tolist())
+    transform.SetTranslation((affine[:3, 3] + affine[:3, :3] @ centre - centre).tolist())
+    return transform
+
+
+def _as_affine(transform: Any) -> Affine:
+    affine: Affine = np.eye(4)
+    centre = np.array(transform.GetCenter())
+    affine[:3, :3] = np.reshape(transform.GetMatrix(), (3, 3))
+    affine[:3, 3] = np.array(transform.GetTranslation()) + centre - affine[:3, :3] @ centre
+    return affine

@@ -1,0 +1,121 @@
+"""A raw T1w scan brought to MNI152 space, and what was found there brought back to the scan's own grid."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from jaxtyping import Float32
+
+from mapping_stroke.dataset.simulate.grid import ATLAS_GRID, Grid
+from mapping_stroke.dataset.template_fit import fit_template
+from mapping_stroke.errors import ConfigError
+from mapping_stroke.image import Affine, Image, Mask
+from mapping_stroke.nifti_grid import SAME_PLACE_VOX, largest_shift_mm
+from mapping_stroke.space.bias import divide_bias
+from mapping_stroke.space.quality import Quality
+from mapping_stroke.space.resample import resample, shrink
+from mapping_stroke.space.search import look_at, search
+from mapping_stroke.space.template import read_template
+
+SPACES = ("auto", "native", "mni")
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedScan:
+    """A scan, and where it lies in MNI152 space.
+
+    Attributes:
+        scan: As its file holds it.
+        corrected: The same without its bias field; `scan` itself where it was left alone.
+        brain: Its brain, on its own grid.
+        to_mni: The scan's millimetres to those of MNI152, RAS.
+        quality: How well the template fits.
+        left_alone: Whether it lay in MNI152 space already: `to_mni` is the identity then.
+        stripped: Whether it shows next to nothing around its brain.
+        starts: Rough places that were refined until one would do; 0 where it was left alone.
+    """
+
+    scan: Image
+    corrected: Image
+    brain: Mask
+    to_mni: Affine
+    quality: Quality
+    left_alone: bool
+    stripped: bool
+    starts: int
+
+    def on_atlas(self, grid: Grid = ATLAS_GRID, *, brain_only: bool = False) -> Image:
+        """The corrected scan in MNI152 space, by one linear interpolation; what it does not show is 0.
+
+        Voxels much finer than the grid's are averaged first.
+
+        Args:
+            grid: That of ATLAS R2.0 (197x233x189, 1 mm), or another one in MNI152 space, such as a network's own.
+            brain_only: Whether everything but the brain becomes 0.
+        """
+        voxels = np.where(self.brain, self.corrected.voxels, np.float32(0)) if brain_only else self.corrected.voxels
+        source = Image(voxels, self.to_mni @ self.scan.affine)
+        if _is_grid(source, grid):
+            return source
+        source = shrink(source, grid.spacing_mm)
+        return Image(resample(source.voxels, np.linalg.inv(source.affine) @ grid.affine, grid.shape), grid.affine)
+
+    def from_atlas(self, values: Float32[np.ndarray, "a b c"], grid: Grid = ATLAS_GRID) -> Float32[np.ndarray, "x y z"]:
+        """A map in MNI152 space on the scan's own grid, by one linear interpolation; 0 beyond the map.
+
+        No value leaves the range of `values` and 0.
+
+        Args:
+            values: The map.
+            grid: Where it lies, as for `on_atlas`.
+        """
+        own = Image(self.scan.voxels, self.to_mni @ self.scan.affine)
+        if _is_grid(own, grid):
+            return values
+        return resample(values, np.linalg.inv(grid.affine) @ own.affine, self.scan.shape)
+
+    def to_json(self) -> dict[str, object]:
+        """What is worth keeping beside the results, as plain JSON values."""
+        return {
+            "to_mni": self.to_mni.tolist(),
+            "quality": asdict(self.quality),
+            "left_alone": self.left_alone,
+            "stripped": self.stripped,
+            "starts": self.starts,
+        }
+
+
+def place_scan(scan: Image, space: str = "auto") -> PlacedScan:
+    """Find where a scan lies in MNI152 space, its bias field and its brain.
+
+    Args:
+        scan: A T1w scan with any orientation and voxel size: a whole head, defaced or not, or a stripped brain.
+        space: `native`: it is registered. `mni`: it lies in MNI152 space, and is left alone. `auto`: it is left alone
+            if it lies there, to about 6 mm, 10 degrees and 7 % of size, and registered otherwise.
+
+    Raises:
+        RegistrationError: Nothing that was found from any start is good enough.
+        ConfigError: There is no such space.
+    """
+    if space not in SPACES:
+        raise ConfigError(f"no space {space!r}; expected one of {', '.join(SPACES)}")
+    left_alone = space == "mni" or (space == "auto" and fit_template(scan).in_place)
+    found = look_at(scan, np.eye(4)) if left_alone else search(scan)
+    to_mni: Affine = np.linalg.inv(found.place)
+    template = read_template()
+    to_template = np.linalg.inv(template.affine) @ to_mni @ scan.affine
+    return PlacedScan(
+        scan=scan,
+        corrected=scan if left_alone else divide_bias(scan, found.bias),
+        brain=resample(found.brain.mask.astype(np.float32), to_template, scan.shape) > 0.5,
+        to_mni=to_mni,
+        quality=found.quality,
+        left_alone=left_alone,
+        stripped=found.brain.stripped,
+        starts=found.starts,
+    )
+
+
+def _is_grid(image: Image, grid: Grid) -> bool:
+    if image.shape != grid.shape:
+        return False
+    return largest_shift_mm(image.affine, grid.affine, image.shape) < SAME_PLACE_VOX * grid.spacing_mm

@@ -1,0 +1,91 @@
+"""Bias field, brain and refinement where the place of a scan is known."""
+
+import numpy as np
+import pytest
+
+from mapping_stroke.image import Image
+from mapping_stroke.space.affine import COARSE, refine_place
+from mapping_stroke.space.bias import divide_bias, find_bias
+from mapping_stroke.space.brain import find_brain
+from mapping_stroke.space.search import distinct
+from mapping_stroke.space.template import read_template
+from moved_heads import brain_of, error_mm, move, moved_scan
+
+TRUTH = move((8, -5, 12), (20, -30, 10))
+
+
+@pytest.fixture(scope="module", params=["brain", "head"])
+def scan(request: pytest.FixtureRequest) -> Image:
+    return moved_scan(TRUTH, stripped=request.param == "brain")
+
+
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+
+
+def test_a_place_nearby_is_refined(scan: Image) -> None:
+    near = TRUTH @ move((6, -8, 5), (8, -6, 5), size=1.07)
+    assert error_mm(near, TRUTH) > 10
+    place, information = refine_place(scan, near, COARSE)
+    assert error_mm(place, TRUTH) < 1.5
+    assert information > 0.3
+
+
+def test_the_same_scan_gives_the_same_place_again(scan: Image) -> None:
+    near = TRUTH @ move((3, 0, 0), (4, 0, 0), size=1.02)
+    np.testing.assert_array_equal(refine_place(scan, near, COARSE)[0], refine_place(scan, near, COARSE)[0])
+
+
+def test_a_template_beside_the_scan_stays_there() -> None:
+    scan = moved_scan(TRUTH)
+    beside = move((0, 0, 0), (600, 0, 0))
+    place, information = refine_place(scan, beside, COARSE)
+    assert information == 0
+    np.testing.assert_array_equal(place, beside)
+
+
+def test_the_brain_is_found_in_its_place(scan: Image) -> None:
+    found = find_brain(scan, TRUTH)
+    assert dice(found.mask, read_template().brain > 0.5) > 0.95
+    assert found.overlap > 0.93
+
+
+def test_a_stripped_scan_is_told_from_a_head() -> None:
+    assert find_brain(moved_scan(TRUTH), TRUTH).stripped
+    assert not find_brain(moved_scan(TRUTH, stripped=False), TRUTH).stripped
+
+
+def test_brains_do_not_overlap_where_the_template_is_misplaced() -> None:
+    assert find_brain(moved_scan(TRUTH), TRUTH @ move((0, 0, 0), (40, 0, 0), size=1)).overlap < 0.8
+
+
+def test_a_scan_that_shows_nothing_there_has_no_brain() -> None:
+    nothing = Image(np.zeros((20, 20, 20), np.float32), np.diag([4.0, 4, 4, 1]))
+    assert find_brain(nothing, np.eye(4)).overlap == 0
+
+
+def test_a_bias_field_is_found_and_divided_out() -> None:
+    scan = moved_scan(TRUTH)
+    brain = brain_of(scan, TRUTH)
+    inside = brain.voxels > 0.5
+    away = np.stack(np.indices(scan.shape)) / np.reshape(scan.shape, (3, 1, 1, 1)) - 0.5
+    bias = np.exp(1.5 * away[0] - 1.2 * away[2] + 2 * (away[1] ** 2)).astype(np.float32)
+    field, own = find_bias(Image(scan.voxels * bias, scan.affine), brain), find_bias(scan, brain)
+    assert field is not None
+    corrected = divide_bias(Image(scan.voxels * bias, scan.affine), field)
+    left = np.log(corrected.voxels[inside] / divide_bias(scan, own).voxels[inside])
+    assert left.std() < 0.5 * np.log(bias[inside]).std()
+
+
+def test_z_scores_have_no_bias_field() -> None:
+    scan = moved_scan(TRUTH)
+    brain = brain_of(scan, TRUTH)
+    scores = Image(scan.voxels - np.median(scan.voxels[brain.voxels > 0.5]), scan.affine)
+    assert find_bias(scores, brain) is None
+    assert divide_bias(scores, None) is scores
+
+
+def test_nearly_equal_places_are_one() -> None:
+    places = [np.eye(4), move((1, 0, 0), (1, 0, 0), size=1), move((0, 0, 0), (20, 0, 0), size=1)]
+    kept = distinct(places)
+    assert [place is other for place, other in zip(kept, (places[0], places[2]), strict=True)] == [True, True]

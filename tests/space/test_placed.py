@@ -1,0 +1,135 @@
+"""Scans anywhere are brought to MNI152 space and back; what cannot be is said."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mapping_stroke.dataset.simulate.grid import ATLAS_GRID, atlas_grid
+from mapping_stroke.errors import ConfigError, RegistrationError
+from mapping_stroke.image import Image, read_image
+from mapping_stroke.space import search
+from mapping_stroke.space.placed import PlacedScan, place_scan
+from mapping_stroke.space.template import read_template
+from moved_heads import brain_of, error_mm, head, move, moved_scan
+
+FAR = move((25, -15, 20), (40, -30, 35))
+
+
+@pytest.fixture(scope="module", params=["brain", "head"])
+def placed(request: pytest.FixtureRequest) -> PlacedScan:
+    return place_scan(moved_scan(FAR, stripped=request.param == "brain", axes="PSL"))
+
+
+def test_a_scan_far_off_is_registered(placed: PlacedScan) -> None:
+    assert error_mm(np.linalg.inv(placed.to_mni), FAR) < 2
+    assert not placed.left_alone
+    assert placed.starts > 0
+    assert placed.quality.complaints() == []
+    assert placed.quality.size == pytest.approx((0.93, 0.93, 0.93), abs=0.03)
+
+
+def test_its_brain_is_found_on_its_own_grid(placed: PlacedScan) -> None:
+    truth = brain_of(placed.scan, FAR).voxels > 0.5
+    assert placed.brain.shape == placed.scan.shape
+    assert 2 * (placed.brain & truth).sum() / (placed.brain.sum() + truth.sum()) > 0.93
+
+
+def test_on_the_atlas_grid_it_looks_like_the_template(placed: PlacedScan) -> None:
+    template = read_template()
+    there = placed.on_atlas(brain_only=True)
+    assert there.shape == ATLAS_GRID.shape
+    small = there.voxels[: 2 * 98, : 2 * 116, : 2 * 94].reshape(98, 2, 116, 2, 94, 2).mean(axis=(1, 3, 5))
+    inside = template.brain[:98, :116, :94] > 0.9
+    assert np.corrcoef(small[inside], template.t1[:98, :116, :94][inside])[0, 1] > 0.85
+
+
+def test_a_map_on_the_atlas_grid_comes_back_to_where_it_belongs(placed: PlacedScan) -> None:
+    x, y, z = np.indices(ATLAS_GRID.shape) + np.reshape(ATLAS_GRID.origin_mm, (3, 1, 1, 1))
+    ball = np.clip(13 - np.sqrt((x + 30) ** 2 + (y + 20) ** 2 + (z - 20) ** 2), 0, 1).astype(np.float32)
+    back = placed.from_atlas(ball)
+    assert back.shape == placed.scan.shape
+    assert 0 <= back.min() <= back.max() <= 1
+    centre = placed.scan.affine[:3, :3] @ np.argwhere(back > 0.5).mean(axis=0) + placed.scan.affine[:3, 3]
+    wanted = np.linalg.inv(placed.to_mni) @ [-30, -20, 20, 1]
+    assert np.linalg.norm(centre - wanted[:3]) < 0.5
+    volume_mm3 = (back > 0.5).sum() * placed.scan.voxel_volume_mm3
+    assert volume_mm3 == pytest.approx((ball > 0.5).sum() * 0.93**3, rel=0.15)
+
+
+def test_a_network_may_have_a_grid_of_its_own(placed: PlacedScan) -> None:
+    grid = atlas_grid(3.0)
+    there = placed.on_atlas(grid)
+    assert there.shape == grid.shape
+    assert there.spacing_mm == (3, 3, 3)
+    back = placed.from_atlas(there.voxels, grid)
+    assert np.corrcoef(back[placed.brain], placed.corrected.voxels[placed.brain])[0, 1] > 0.8
+
+
+def test_what_is_kept_is_plain(placed: PlacedScan) -> None:
+    kept = placed.to_json()
+    np.testing.assert_array_equal(kept["to_mni"], placed.to_mni)
+    assert kept["left_alone"] is False
+
+
+def test_a_scan_in_mni_space_is_left_alone() -> None:
+    scan = moved_scan(move((2, -1, 0), (1, 2, -1), size=0.99))
+    placed = place_scan(scan)
+    assert placed.left_alone
+    assert placed.corrected is scan
+    np.testing.assert_array_equal(placed.to_mni, np.eye(4))
+
+
+def test_in_mni_space_a_scan_on_the_atlas_grid_keeps_every_voxel() -> None:
+    voxels = np.random.default_rng(0).random(ATLAS_GRID.shape, dtype=np.float32)
+    scan = Image(voxels, ATLAS_GRID.affine)
+    placed = place_scan(scan, "mni")
+    np.testing.assert_array_equal(placed.on_atlas().voxels, voxels)
+    assert placed.from_atlas(voxels) is voxels
+
+
+def test_a_scan_that_is_said_to_lie_in_mni_space_is_believed() -> None:
+    placed = place_scan(moved_scan(FAR), "mni")
+    assert placed.left_alone
+    assert placed.quality.complaints() != []
+
+
+def test_what_is_no_brain_is_reported_and_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "waves", lambda: iter([[np.eye(3)], [np.eye(3)]]))
+    voxels = np.random.default_rng(0).uniform(1, 2, (50, 60, 50)).astype(np.float32)
+    with pytest.raises(RegistrationError, match=r"could not be registered to MNI152 from .* starts .*similarity"):
+        place_scan(Image(voxels, np.diag([3.0, 3, 3, 1])))
+
+
+def test_an_empty_scan_is_reported() -> None:
+    with pytest.raises(RegistrationError, match="the template fits nowhere"):
+        place_scan(Image(np.zeros((40, 40, 40), np.float32), np.diag([4.0, 4, 4, 1])))
+
+
+def test_other_starts_are_tried_until_one_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    scan, looked = moved_scan(move((0, 0, 0), (50, 0, 0))), []
+    look_at = search.look_at
+
+    def refuse_once(scan: Image, place: np.ndarray, starts: int = 0) -> search.Found:
+        looked.append(starts)
+        wrong = move((0, 0, 0), (40, 0, 0), size=1)
+        return look_at(scan, place @ wrong if len(looked) == 1 else place, starts)
+
+    monkeypatch.setattr(search, "look_at", refuse_once)
+    monkeypatch.setattr(search, "waves", lambda: iter([[np.eye(3)], [np.eye(3)]]))
+    assert place_scan(scan, "native").starts == looked[1] > looked[0]
+
+
+def test_an_unknown_space_is_refused() -> None:
+    with pytest.raises(ConfigError, match="expected one of auto, native, mni"):
+        place_scan(head(stripped=True), "talairach")
+
+
+@pytest.mark.slow
+def test_real_scans_in_their_own_space_are_registered(shared: Path) -> None:
+    for path in sorted((shared / "data" / "native").glob("*_T1w.nii.gz")):
+        placed = place_scan(read_image(path))
+        assert not placed.left_alone, path.name
+        assert placed.stripped == ("stripped" in path.name), path.name
+        volume_ml = placed.brain.sum() * placed.scan.voxel_volume_mm3 / 1000
+        assert 900 < volume_ml < 2000, path.name

@@ -1,0 +1,37 @@
+"""What speaks for a registration, and when it is not used."""
+
+import numpy as np
+import pytest
+
+from mapping_stroke.space.quality import LEAST_OVERLAP, LEAST_SIMILARITY, Quality, judge
+from moved_heads import move
+
+GOOD = Quality(similarity=0.4, overlap=0.95, size=(0.9, 0.95, 0.88), shear_deg=3.0)
+
+
+def test_a_good_place_has_nothing_against_it() -> None:
+    assert GOOD.complaints() == []
+
+
+def test_size_and_shear_are_read_from_the_place() -> None:
+    turned = judge(move((30, -10, 20), (50, 0, -10), size=0.9), 0.4, 0.9)
+    assert turned.size == pytest.approx((0.9, 0.9, 0.9))
+    assert turned.shear_deg == pytest.approx(0, abs=1e-5)
+    sheared = np.eye(4)
+    sheared[0, 1] = 1
+    assert judge(sheared, 0.4, 0.9).shear_deg == pytest.approx(45)
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"similarity": LEAST_SIMILARITY - 0.01}, "similarity"),
+        ({"similarity": float("nan")}, "similarity"),
+        ({"overlap": LEAST_OVERLAP - 0.01}, "overlap"),
+        ({"size": (0.9, 0.5, 0.9)}, "size is 0.90 x 0.50 x 0.90"),
+        ({"shear_deg": 30.0}, "sheared by 30 degrees"),
+    ],
+)
+def test_each_limit_is_told(values: dict[str, object], why: str) -> None:
+    (complaint,) = Quality(**{**GOOD.to_json(), **values}).complaints()  # type: ignore[arg-type]
+    assert why in complaint
