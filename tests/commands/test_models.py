@@ -22,6 +22,11 @@ GOLDEN = Path(__file__).parents[1] / "interop" / "golden" / "models.zip"
 WEIGHTS = "weights/default_fold_0.safetensors"
 
 
+@pytest.fixture(autouse=True)
+def nothing_bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundles, "BUNDLED", tmp_path / "of the installation")
+
+
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
     cards = [member_card(scheme, fold) for scheme in ("default", "residual") for fold in (0, 1)]

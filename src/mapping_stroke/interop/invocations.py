@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -23,6 +23,7 @@ PORT = 4743
 """Where the platform expects the service."""
 LARGEST_BODY_BYTES = 1_000_000
 """The platform sends none; more than this is not read."""
+SECONDS_BETWEEN_LOOKS = 0.5
 REPLY_SECONDS = 2.0
 """What a service that ends waits for its last answer to be sent."""
 
@@ -72,7 +73,7 @@ class Invocations:
         An error that `invoke` raises is answered with status 500, and the next invocation is waited for.
         """
         self._server.ready.set()
-        while (call := self._server.calls.get()) is not None:
+        while (call := self._next_call()) is not None:
             try:
                 call.set_result(invoke())
             except Exception as error:  # noqa: BLE001 - no case may end the service
@@ -82,6 +83,12 @@ class Invocations:
             except BaseException:
                 call.set_result(Reply(HTTPStatus.SERVICE_UNAVAILABLE, {"error": "the service is being stopped"}))
                 raise
+
+    def _next_call(self) -> "Future[Reply] | None":
+        """Wait for one; awake now and then, because a signal that comes just before a wait does not end it."""
+        while True:
+            with suppress(Empty):
+                return self._server.calls.get(timeout=SECONDS_BETWEEN_LOOKS)
 
     def stop(self) -> None:
         """Let `work_off` return once what was invoked before is done."""
