@@ -1,5 +1,8 @@
 """The command line: what it lists, and its exit statuses."""
 
+import shlex
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -115,3 +118,10 @@ def test_an_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr(cli, "COMMANDS", (*(command for command in cli.COMMANDS if command.__name__ != "Info"), Info))
     assert cli.main(["info"]) == 1
     assert "run the same command again" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback() -> None:
+    command = f"{shlex.quote(sys.executable)} -m mapping_stroke.cli segment --help | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("usage: mapping segment")
+    assert done.stderr == ""

@@ -1,5 +1,6 @@
 """The command `mapping`: parse, call, print, and turn what a user can mend into one line and exit status 2."""
 
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -67,6 +68,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 done, 1 failed, 2 wrong usage or input, 3 some cases failed, 75 stopped when asked to, with all saved.
     """
+    try:
+        try:
+            return _run(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # whoever read the output, such as `head`, has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+        return 1
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     command = tyro.extras.subcommand_cli_from_dict(
         {command_name(command): command for command in COMMANDS},
         prog="mapping",
@@ -79,6 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MappingError as error:
         _tell(str(error))
         return 2
+    except BrokenPipeError:
+        raise
     except OSError as error:
         wrong_path = isinstance(error, PATH_ERRORS)
         remedy = "check the path and its permissions" if wrong_path else "mend that and run the same command again"
