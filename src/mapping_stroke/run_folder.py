@@ -17,6 +17,8 @@ COMMAND_KEYS = ("kind", "command")
 """What of an identity tells which command's work it is."""
 RECORD_KEY = "record"
 """Beside the identity, what a run did: it decides nothing."""
+SHARING = ".mapping"
+"""The hidden folder of an output folder by which processes share the work."""
 
 ENSEMBLE = "ensemble"
 """The method whose maps are the mean over all schemes; its masks are P > 0.5."""
@@ -138,13 +140,16 @@ def claim_folder(
             files that are not ours, or cannot be written to.
     """
     require_claimable(path, identity, overwrite=overwrite)
-    identity = _as_written(identity)
     if is_run_folder(path):
-        if read_identity(path) == identity:
+        if holds_work(path, identity):
             return
-        for old in sorted({entry for pattern in contents for entry in path.glob(pattern)}):
-            remove(old)
-    write_json(path / OWNER_FILE, identity)
+        _remove_contents(path, contents)
+    write_json(path / OWNER_FILE, _as_written(identity))
+
+
+def holds_work(path: Path, identity: Mapping[str, object]) -> bool:
+    """Whether a folder of ours is marked for this very piece of work."""
+    return read_identity(path) == _as_written(identity)
 
 
 @contextmanager
@@ -158,11 +163,20 @@ def claimed(
         yield
     except MappingError:
         if not was_ours:
-            for begun in {entry for pattern in (*contents, OWNER_FILE) for entry in path.glob(pattern)}:
-                remove(begun)
+            withdraw(path, contents)
             if not was_there and not any(path.iterdir()):
                 path.rmdir()
         raise
+
+
+def withdraw(path: Path, contents: Sequence[str] = ()) -> None:
+    """Undo `claim_folder`: remove the `contents` and our mark."""
+    _remove_contents(path, (*contents, OWNER_FILE))
+
+
+def _remove_contents(path: Path, contents: Sequence[str]) -> None:
+    for entry in sorted({entry for pattern in contents for entry in path.glob(pattern)}):
+        remove(entry)
 
 
 def write_record(path: Path, record: Mapping[str, object]) -> None:
@@ -188,8 +202,14 @@ def require_claimable(path: Path, identity: Mapping[str, object], *, overwrite: 
             raise RunFolderError(
                 f"{path}: holds another run (differs in {differs}); give another output folder, or --overwrite"
             )
-    elif path.is_dir() and not all(inside.name.startswith(PARTIAL) for inside in path.iterdir()):
+    elif path.is_dir() and any(_is_foreign(inside.name) for inside in path.iterdir()):
+        if is_run_folder(path):  # another process has just begun the same
+            return require_claimable(path, identity, overwrite=overwrite)
         raise RunFolderError(f"{path}: holds files that no run of mapping wrote; give an empty or new folder")
+
+
+def _is_foreign(name: str) -> bool:
+    return name != SHARING and not name.startswith(PARTIAL)
 
 
 def _as_written(identity: Mapping[str, object]) -> dict[str, object]:

@@ -21,7 +21,7 @@ from mapping_stroke.cli import main
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import CaseError
 from mapping_stroke.experiment import segment as module
-from mapping_stroke.experiment import segment_reading
+from mapping_stroke.experiment import segment_reading, segment_telling
 from mapping_stroke.experiment.segment_inputs import find_scans
 from mapping_stroke.image import Image, orientation_names, read_image, restore_axes, turn_axes, write_image
 from mapping_stroke.inference import memory
@@ -243,7 +243,8 @@ def test_good_scans_among_bad_ones_are_done_and_the_bad_listed(
     assert "is a mask" in told["scans"]["c_mask"]["error"]
     assert "label map" in told["scans"]["d_labels"]["error"]
     assert told["scans"]["f_missing"]["error"] == "no such file; check the path"
-    assert {path.name.split("_")[0] for path in out.iterdir()} == {"b", "e", "run.json"}
+    assert {path.name.split("_")[0] for path in out.iterdir()} == {"b", "e", "run.json", ".mapping"}
+    assert [path.name for path in (out / ".mapping").iterdir() if not path.name.endswith(".failed.json")] == []
     screen = capsys.readouterr()
     assert "Segmenting 6 scans" in screen.out
     assert "2 scans in " in screen.out
@@ -323,6 +324,9 @@ def test_a_changed_scan_that_fails_leaves_nothing_of_what_it_was(model: Path, tm
     assert not list(out.glob("p1*"))
     assert record(out)["scans"]["p1"]["status"] == "failed"
     assert segment(model, out, scans / "p0.nii", "--no-picture") == 0
+    assert {name: entry["status"] for name, entry in record(out)["scans"].items()} == {"p0": "done", "p1": "failed"}
+    (scans / "p1.nii").unlink()
+    assert segment(model, out, scans, "--no-picture") == 0
     assert list(record(out)["scans"]) == ["p0"]
 
 
@@ -521,8 +525,8 @@ def test_one_scan_is_read_ahead_and_no_more() -> None:
 def test_a_long_run_tells_how_long_it_will_take(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(module, "LONG_FLOP", 0)
-    monkeypatch.setattr(module, "estimate_seconds", lambda *_: 100.0)
+    monkeypatch.setattr(segment_telling, "LONG_FLOP", 0)
+    monkeypatch.setattr(segment_telling, "estimate_seconds", lambda *_: 100.0)
     scans = [scan_file(tmp_path / f"p{number}.nii", number) for number in range(3)]
     assert segment(model, tmp_path / "one", scans[0], "--no-picture") == 0
     assert "This takes about 1 min 40 s\n" in capsys.readouterr().out

@@ -25,10 +25,12 @@ class Cost:
         seconds: From its start to its end, whatever it loads or writes.
         peak_bytes: Largest resident memory of any one of its processes; on Linux no less than what this process held
             when it began the command.
+        processor_seconds: Of all its cores and of the processes that it waited for; NaN where it was not measured.
     """
 
     seconds: float
     peak_bytes: float
+    processor_seconds: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -93,4 +95,5 @@ def follow_command(
         said = " ".join(" ".join(line.text.split()) for line in lines)
         raise BenchError(f"{' '.join(command)}: ended with status {process.returncode}: {said[-400:]}")
     kilobyte = 1 if sys.platform == "darwin" else 1024
-    return Cost(seconds, float(usage.ru_maxrss * kilobyte)), tuple(lines)
+    cost = Cost(seconds, float(usage.ru_maxrss * kilobyte), usage.ru_utime + usage.ru_stime)
+    return cost, tuple(lines)

@@ -218,6 +218,34 @@ class FineTuning:
         return _finish(describe_fine_tuning(bench_fine_tuning(config), config, command), self.output)
 
 
+@dataclass(frozen=True)
+class Registration:
+    """Register raw scans to MNI152, and scans whose place in it is known: errors, what is not used, time and memory."""
+
+    native: Positional[Path]
+    """Folder of raw T1w scans."""
+    brains: Path
+    """Folder of skull-stripped T1w scans in MNI152 space: misplaced scans are made from them."""
+    scans: int = 30
+    """Misplaced scans; 48 have each orientation once, 0 leaves them out."""
+    picture: Path | None = None
+    """Draw the raw scans' brains with the template's outlines, as PNG."""
+    output: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """Write the result as Markdown, too."""
+
+    def run(self) -> int:
+        """Register all of them, and print a table of the raw ones and one of the misplaced ones."""
+        from mapping_stroke.benchmarks.registration import bench_registration
+        from mapping_stroke.benchmarks.registration_text import describe_registration
+        from mapping_stroke.errors import ConfigError
+
+        if self.scans < 0:
+            raise ConfigError(f"--scans must be 0 or more, got {self.scans}")
+        found = bench_registration(self.native, self.brains, self.scans, self.picture)
+        command = f"mapping bench registration NATIVE --brains BRAINS --scans {self.scans}"
+        return _finish(describe_registration(found, command), self.output)
+
+
 Action = (
     Annotated[Postprocess, subcommand("postprocess")]
     | Annotated[Score, subcommand("score")]
@@ -227,6 +255,7 @@ Action = (
     | Annotated[Training, subcommand("training")]
     | Annotated[Quality, subcommand("quality")]
     | Annotated[FineTuning, subcommand("fine-tuning")]
+    | Annotated[Registration, subcommand("registration")]
 )
 
 

@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -67,14 +68,15 @@ def read_scan(path: Path, ensemble: Ensemble, card: BundleCard | None = None) ->
     return LoadedScan(image, source, tuple(warnings), prepared, seconds)
 
 
-def read_ahead(read: Callable[[str], T], names: Sequence[str]) -> Iterator[tuple[str, Callable[[], T]]]:
+def read_ahead(read: Callable[[str], T], names: Iterable[str]) -> Iterator[tuple[str, Callable[[], T]]]:
     """Yield each name with a function that gives what was read, or raises what reading raised; one is read ahead."""
+    waiting = iter(names)
     with ThreadPoolExecutor(1, "reader") as reader:
         try:
-            coming = [reader.submit(read, name) for name in names[:1]]
-            for index, name in enumerate(names):
-                here = coming.pop()
-                coming = [reader.submit(read, following) for following in names[index + 1 : index + 2]]
+            coming = [(name, reader.submit(read, name)) for name in islice(waiting, 1)]
+            while coming:
+                name, here = coming.pop()
+                coming = [(following, reader.submit(read, following)) for following in islice(waiting, 1)]
                 yield name, here.result
                 del here
         finally:

@@ -1,27 +1,38 @@
-"""What a run of `mapping segment` did, in its `run.json`: written after every scan, so a killed run has it too."""
+"""What became of every scan of an output folder, in its `run.json`: put together from the notes on all, after each.
+
+So a killed run has it, and of several processes that fill one folder none loses what another one did.
+"""
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from mapping_stroke.environment import describe_environment, peak_memory_bytes
+from mapping_stroke.experiment.segment_notes import Notes
+from mapping_stroke.experiment.sharing import SharedFolder
 from mapping_stroke.run_folder import write_record
+
+IN_OTHER_HANDS = "another process has it in hand"
 
 
 class RunRecord:
-    """The record of one run on its claimed output folder.
+    """The record of a claimed output folder, as one process sees and writes it.
 
     Args:
         output: Claimed output folder.
+        notes: On its scans.
+        folder: Locks on it.
         facts: What was computed, and with what.
     """
 
-    def __init__(self, output: Path, facts: Mapping[str, Any]) -> None:
-        self.scans: dict[str, dict[str, Any]] = {}
-        self._output, self._facts = output, dict(facts)
+    def __init__(self, output: Path, notes: Notes, folder: SharedFolder, facts: Mapping[str, Any]) -> None:
+        self.computed = 0
+        """How many scans this process has segmented."""
+        self._output, self._notes, self._folder, self._facts = output, notes, folder, dict(facts)
+        self._earlier = notes.failures()
         self._started, self._start = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
 
     @property
@@ -29,25 +40,69 @@ class RunRecord:
         """How long the run has taken so far."""
         return time.perf_counter() - self._start
 
+    def scans(self) -> dict[str, dict[str, Any]]:
+        """`status` (`done`, `failed`) and all that is known, by name; what failed once and is gone now is left out."""
+        failures = {name: entry for name, entry in self._notes.failures().items() if self._counts(name, entry)}
+        failed = {name: {"status": "failed", **entry} for name, entry in failures.items()}
+        done = {name: {"status": "done", **stamp} for name, stamp in self._notes.stamps().items()}
+        return dict(sorted({**done, **failed}.items()))  # a failure is forgotten where a scan is finished later
+
     def names(self, status: str) -> list[str]:
-        """The scans of that status: `done` or `failed`."""
-        return [name for name, entry in self.scans.items() if entry["status"] == status]
+        """The scans of that status."""
+        return [name for name, entry in self.scans().items() if entry["status"] == status]
 
-    def add(self, name: str, status: str, entry: Mapping[str, Any]) -> None:
-        """Note what became of a scan; `write` keeps it."""
-        self.scans[name] = {"status": status, **entry}
+    def failed_meanwhile(self, name: str) -> bool:
+        """Whether a scan has failed since this process began, in whichever process."""
+        failures = self._notes.failures()
+        return name in failures and failures[name] != self._earlier.get(name)
 
-    def write(self, status: str) -> None:
-        """Write all that is known: while `running`, at the end `done`, or `stopped`."""
-        record = {
-            "status": status,
-            "started": self._started,
-            "seconds": round(self.seconds, 1),
-            "peak_memory_mb": round(peak_memory_bytes() / 1e6),
-            "done": len(self.names("done")),
-            "failed": len(self.names("failed")),
-            **self._facts,
-            "versions": describe_environment(gpu="torch" in sys.modules),
-            "scans": self.scans,
-        }
-        write_record(self._output, record)
+    def fail(self, name: str, scan: Path, error: str) -> None:
+        """Note that a scan failed, and why."""
+        self._notes.note_failure(name, scan, error)
+
+    def finish(self, name: str, *, computed: bool) -> None:
+        """Note that a scan is finished: if this process has segmented it, or was before."""
+        self._notes.forget_failure(name)
+        self.computed += computed
+
+    def unsettled(self, names: Sequence[str]) -> list[str]:
+        """Those of some scans that neither are finished nor have failed since this process began."""
+        done = self._notes.stamps()
+        return [name for name in names if not self.failed_meanwhile(name) and name not in done]
+
+    def write(self, status: str, left: Collection[str] = ()) -> None:
+        """Write all that is known.
+
+        Args:
+            status: `running`; at the end `done` or `stopped`, which is `running` as long as others are at work.
+            left: Scans that other processes have in hand.
+        """
+        with self._folder.door():
+            if status != "running" and self._folder.has_others():
+                status = "running"
+            scans = self.scans()
+            kept = [entry["status"] for entry in scans.values()]
+            skipped = {name: {"status": "skipped", "why": IN_OTHER_HANDS} for name in left if name not in scans}
+            record = {
+                "status": status,
+                "started": self._started,
+                "seconds": round(self.seconds, 1),
+                "peak_memory_mb": round(peak_memory_bytes() / 1e6),
+                "computed": self.computed,
+                "done": kept.count("done"),
+                "failed": kept.count("failed"),
+                "skipped": len(skipped),
+                **self._facts,
+                "versions": describe_environment(gpu="torch" in sys.modules),
+                "scans": scans | skipped,
+            }
+            write_record(self._output, record)
+
+    def _counts(self, name: str, failure: Mapping[str, Any]) -> bool:
+        """Whether a failure is still worth a word: it is new, or the scan is still there."""
+        if failure != self._earlier.get(name):
+            return True
+        try:
+            return Path(failure.get("scan", "")).is_file()
+        except OSError:  # it is there, but may not be looked at
+            return True
