@@ -16,6 +16,7 @@ PACKAGES = (
     "scipy",
     "nibabel",
     "SimpleITK",
+    "pydicom",
     "nilearn",
 )
 """The packages whose versions can move a result."""

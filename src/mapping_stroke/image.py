@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped, UInt8
 
+from mapping_stroke.dicom.series import DicomSeries
 from mapping_stroke.errors import GeometryError, ImageError
 from mapping_stroke.files import written_whole
 from mapping_stroke.image_formats import IMAGE_SUFFIXES as IMAGE_SUFFIXES
-from mapping_stroke.image_formats import read_stored
+from mapping_stroke.image_formats import find_source, read_stored
+from mapping_stroke.image_formats import image_suffix as image_suffix
 from mapping_stroke.nifti_grid import (
     SAME_PLACE_VOX,
     Placement,
@@ -78,18 +80,13 @@ class Image:
         return "".join(nib.orientations.aff2axcodes(self.affine))
 
 
-def image_suffix(path: Path) -> str | None:
-    """The image suffix of a file name (`.nii.gz` counts as one), None where it is no image."""
-    return next((suffix for suffix in IMAGE_SUFFIXES if path.name.lower().endswith(suffix)), None)
-
-
 def image_stem(path: Path) -> str:
     """The file name without its image suffix."""
     suffix = image_suffix(path)
     return path.name[: -len(suffix)] if suffix else path.stem
 
 
-def read_image(path: Path | str) -> Image:
+def read_image(path: Path | str | DicomSeries, *, series: str = "") -> Image:
     """Read a scan, probability map or mask.
 
     Intensities are scaled as the header says (`scl_slope`, `scl_inter`); axes of length 1 behind the third are dropped.
@@ -97,30 +94,28 @@ def read_image(path: Path | str) -> Image:
     the voxels' edges alone; what speaks against the chosen one, `warnings` tells.
 
     Args:
-        path: `.nii`, `.nii.gz`, `.mgz`, `.mgh`, `.mha`, `.mhd` or `.nrrd`.
+        path: `.nii`, `.nii.gz`, `.mgz`, `.mgh`, `.mha`, `.mhd` or `.nrrd`; or a folder that holds, itself or below, a
+            DICOM series; or such a series.
+        series: Which one of a folder, by number, UID or description; empty for the one that looks like a T1w scan.
 
     Returns:
-        The image in the file's own voxel order.
+        The image in the file's own voxel order; of a DICOM series: along the row, down the column, slice by slice.
 
     Raises:
-        ImageError: The file is missing, unreadable, truncated, not three-dimensional, or holds NaN or infinity.
+        ImageError: The file is missing, unreadable, truncated, not three-dimensional, or holds NaN or infinity; or a
+            folder holds no DICOM series that can be meant, or several.
     """
-    path = Path(path)
-    suffix = image_suffix(path)
-    if suffix is None:
-        raise ImageError(f"{path}: not an image file name; expected one of {', '.join(IMAGE_SUFFIXES)}")
-    if not path.is_file():
-        raise ImageError(f"{path}: no such file; check the path")
-    stored = read_stored(path, suffix)
+    source = path if isinstance(path, DicomSeries) else find_source(Path(path), series)
+    stored = read_stored(source)
     if stored.voxels.ndim != 3:
         raise ImageError(
-            f"{path}: has {stored.voxels.ndim} dimensions (shape {'x'.join(map(str, stored.voxels.shape))}), "
+            f"{source}: has {stored.voxels.ndim} dimensions (shape {'x'.join(map(str, stored.voxels.shape))}), "
             "expected 3; extract one volume from it and pass that"
         )
     try:
         return Image(np.ascontiguousarray(stored.voxels), stored.affine, stored.placement, stored.warnings)
     except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
+        raise ImageError(f"{source}: {error}") from error
 
 
 def write_image(

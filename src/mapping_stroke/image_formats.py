@@ -10,15 +10,20 @@ from typing import Any
 
 import numpy as np
 
+from mapping_stroke.dicom.choice import choose_series
+from mapping_stroke.dicom.grid import LPS_TO_RAS
+from mapping_stroke.dicom.headers import is_dicom
+from mapping_stroke.dicom.series import DicomSeries
+from mapping_stroke.dicom.voxels import read_series
 from mapping_stroke.errors import ImageError
 from mapping_stroke.nifti_grid import UNPLACED, Affine, Placement, read_placement
 
 NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh")
 SITK_SUFFIXES = (".mha", ".mhd", ".nrrd")
 IMAGE_SUFFIXES = NIBABEL_SUFFIXES + SITK_SUFFIXES
+Source = Path | DicomSeries
+"""What an image is read from: an image file, or a DICOM series, which is several."""
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""ITK's world axes point left and posterior, ours right and anterior."""
 HEADER_BYTES = {"Nifti1Image": 348, "Nifti2Image": 540, "MGHImage": 90}
 """How long the header at the start of a file is, by nibabel's class."""
 CORONAL = np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
@@ -48,8 +53,33 @@ class Stored:
     warnings: tuple[str, ...] = ()
 
 
-def stored_files(path: Path) -> list[Path]:
-    """The files that an image lies in: its own, and for an `.mhd` header the one that it names for the voxels."""
+def image_suffix(path: Path) -> str | None:
+    """The image suffix of a file name (`.nii.gz` counts as one), None where it is no image."""
+    return next((suffix for suffix in IMAGE_SUFFIXES if path.name.lower().endswith(suffix)), None)
+
+
+def find_source(path: Path, series: str = "") -> Source:
+    """What a path stands for: a folder, or a DICOM file with several frames, for the DICOM series in it.
+
+    Args:
+        path: An image file or a folder; it need not exist.
+        series: See `choose_series`.
+
+    Raises:
+        ImageError: There is no such series in it, or none or several could be meant.
+    """
+    in_dicom = path.is_dir() or (image_suffix(path) is None and is_dicom(path))
+    return choose_series(path, series) if in_dicom else path
+
+
+def stored_files(source: Source) -> list[Path]:
+    """The files of an image: its own, those of a series, and for an `.mhd` header the one that it names for the voxels.
+
+    Those of a series come in an order that does not depend on their names.
+    """
+    if isinstance(source, DicomSeries):
+        return source.files
+    path = source
     if path.suffix.lower() != ".mhd":
         return [path]
     with path.open("rb") as file:
@@ -58,19 +88,36 @@ def stored_files(path: Path) -> list[Path]:
     return [path, voxels] if voxels != path and voxels.is_file() else [path]
 
 
-def read_stored(path: Path, suffix: str) -> Stored:
-    """Read an image file of a known suffix; axes of length 1 behind the third are dropped.
+def read_stored(source: Source) -> Stored:
+    """Read an image; axes of length 1 behind the third are dropped.
 
     Raises:
-        ImageError: The file is damaged, does not hold one real number a voxel, or does not fit into memory.
+        ImageError: The file is missing or damaged, does not hold one real number a voxel, or does not fit into memory.
     """
     try:
-        return _read_sitk(path) if suffix in SITK_SUFFIXES else _read_nibabel(path)
+        if isinstance(source, DicomSeries):
+            return _read_series(source)
+        return _read_file(source)
     except ImageError as error:
-        raise ImageError(f"{path}: {error}") from error
+        raise ImageError(f"{source}: {error}") from error
     except Exception as error:  # readers raise anything on damaged bytes
         reason = " ".join(str(error).split("ITK ERROR: ")[-1].split()) or type(error).__name__
-        raise ImageError(f"{path}: cannot be read ({reason[:160]}); copy or download the file again") from error
+        raise ImageError(f"{source}: cannot be read ({reason[:160]}); copy or download the file again") from error
+
+
+def _read_file(path: Path) -> Stored:
+    suffix = image_suffix(path)
+    if suffix is None:
+        raise ImageError(f"not an image file name; expected one of {', '.join(IMAGE_SUFFIXES)}, or a DICOM folder")
+    if not path.is_file():
+        raise ImageError("no such file; check the path")
+    return _read_sitk(path) if suffix in SITK_SUFFIXES else _read_nibabel(path)
+
+
+def _read_series(series: DicomSeries) -> Stored:
+    _require_memory((series.facts.columns, series.facts.rows, len(series.slices)), 2)
+    voxels, affine, warnings = read_series(series)
+    return Stored(voxels, affine, None, warnings)
 
 
 def _read_nibabel(path: Path) -> Stored:

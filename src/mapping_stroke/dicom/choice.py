@@ -1,0 +1,127 @@
+"""Which of the series in a folder is the T1w scan: the one that is named, or the only one that looks like it."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from mapping_stroke.dicom.series import DicomSeries, find_series
+from mapping_stroke.errors import ImageError
+
+T1W = re.compile(
+    r"t1|mp-?_?rage|mp2-?_?rage|spgr|bravo|tfl|3d[ _-]?tfe|turbo[ _-]?flash|(^|[^a-z])mpr([^a-z]|$)", re.IGNORECASE
+)
+"""In a name that a scanner's user gave to a T1w scan."""
+NO_T1W = re.compile(
+    r"t1[ _-]?(map|rho)|b1[ _-]?map|inv-?_?[12](\W|_|$)|localizer|scout|survey|(^|[^a-z])loc([^a-z]|$)|mask"
+    r"|^(?!.*t1).*(t2|flair|swi|dwi|tof)",
+    re.IGNORECASE,
+)
+"""In a name that has it, but belongs to something else."""
+NO_SCAN = {"LOCALIZER", "PROJECTION IMAGE", "MIP", "MIN IP", "P", "PHASE MAP", "MOSAIC", "SUBTRACT", "SUBTRACTION"}
+"""Image types of what is no scan of a head."""
+FEWEST_SLICES = 8
+"""Fewer are no volume."""
+FINE_SLICES, FINE_MM = 40, 3.0
+"""A scan with at least so many slices no farther apart is a three-dimensional one."""
+LISTED = 12
+"""Of more series than this, an error lists the first."""
+
+
+def choose_series(place: Path, wanted: str = "") -> DicomSeries:
+    """The series of a folder that is to be read.
+
+    Args:
+        place: A folder, which is searched below, too; or a file with several frames.
+        wanted: Number, UID or description of the series; empty for the one that looks like a T1w scan.
+
+    Raises:
+        ImageError: There is no such series, or none or several could be meant; they are listed.
+    """
+    found = find_series(place)
+    try:
+        if not found:
+            raise ImageError("holds no DICOM image that can be read; check the folder, or copy it again")
+        series = _named(found, wanted) if wanted else _likely(found)
+        _require_scan(series)
+    except ImageError as error:
+        raise ImageError(f"{place}: {error}") from error
+    return series
+
+
+def _named(found: Sequence[DicomSeries], wanted: str) -> DicomSeries:
+    chosen = [series for series in found if _is_called(series, wanted)]
+    if len(chosen) == 1:
+        return chosen[0]
+    if chosen:
+        raise ImageError(f"{len(chosen)} series are called {wanted!r}: {_list(chosen)}; {_remedy(chosen)}")
+    raise ImageError(f"no series is called {wanted!r}; it holds {_list(found)}; {_remedy(found)}")
+
+
+def _is_called(series: DicomSeries, wanted: str) -> bool:
+    names = (series.number, str(series.facts.number), series.facts.uid, *series.facts.names)
+    return wanted.strip().casefold() in {name.casefold() for name in names if name}
+
+
+def _likely(found: Sequence[DicomSeries]) -> DicomSeries:
+    """The only series that looks most like a three-dimensional T1w scan, or the only volume there is."""
+    volumes = [series for series in found if _is_scan(series)]
+    named = [series for series in volumes if looks_t1w(series)]
+    fine = [series for series in named if _is_fine(series)]
+    original = [series for series in fine if "DERIVED" not in series.slices[0].image_type]
+    candidates = next((tier for tier in (original, fine, named, volumes) if tier), [])
+    if len(candidates) == 1:
+        return candidates[0]
+    if candidates:
+        what = "look like a T1w scan" if named else "could be meant, and none is called a T1w scan"
+        raise ImageError(f"{len(candidates)} series {what}: {_list(candidates)}; {_remedy(candidates)}")
+    if len(found) == 1:
+        return found[0]
+    raise ImageError(
+        f"none of its series is an MR volume of {FEWEST_SLICES} slices or more; it holds {_list(found)}; give "
+        "the folder of the T1w scan"
+    )
+
+
+def looks_t1w(series: DicomSeries) -> bool:
+    """Whether a series is called what scanners' users call T1w scans."""
+    names = [name for name in series.facts.names if name]
+    return any(T1W.search(name) for name in names) and not any(NO_T1W.search(name) for name in names)
+
+
+def _is_scan(series: DicomSeries) -> bool:
+    facts = series.facts
+    fits = facts.modality == "MR" and facts.samples == 1 and len(series.slices) >= FEWEST_SLICES
+    return fits and not NO_SCAN & set(series.slices[0].image_type)
+
+
+def _is_fine(series: DicomSeries) -> bool:
+    edges_mm = series.edges_mm()
+    return len(series.slices) >= FINE_SLICES and (edges_mm is None or edges_mm[2] <= FINE_MM)
+
+
+def _require_scan(series: DicomSeries) -> None:
+    """Raise for what no wish can turn into an MR scan."""
+    remedy = "give the folder of the T1w scan, or its --series"
+    if series.facts.modality != "MR":
+        raise ImageError(f"series {series.title} has modality {series.facts.modality}, expected MR; {remedy}")
+    if series.facts.samples != 1:
+        raise ImageError(f"series {series.title} holds colours, expected one number a voxel; {remedy}")
+    if len(series.slices) < 2:
+        raise ImageError(f"series {series.title} is a single slice, expected a volume; {remedy}")
+
+
+def _list(found: Sequence[DicomSeries]) -> str:
+    """The series by title; with UIDs where numbers are not enough to tell them apart."""
+    numbers = [series.number for series in found]
+    titles = [
+        f"{series.title[:-1]}, UID {series.facts.uid})" if numbers.count(series.number) > 1 else series.title
+        for series in found[:LISTED]
+    ]
+    more = f"; and {len(found) - LISTED} more" if len(found) > LISTED else ""
+    return "; ".join(titles) + more
+
+
+def _remedy(found: Sequence[DicomSeries]) -> str:
+    if len({series.facts.study for series in found}) > 1:
+        return "they belong to several studies: give a folder each, or choose one with --series NUMBER (or UID)"
+    return "choose one with --series NUMBER"

@@ -1,0 +1,118 @@
+"""From slices to a grid: their order, the affine, and what speaks against stacking them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float64
+
+from mapping_stroke.dicom.headers import Slice
+from mapping_stroke.errors import ImageError
+from mapping_stroke.nifti_grid import SAME_PLACE_VOX, Affine, voxel_edges_mm
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""World axes of DICOM and ITK point left and posterior, ours right and anterior."""
+SAME_AXES = 2e-3
+"""Unit vectors that differ by less count as one; 0.1 degrees."""
+SAME_PLANE_MM = 0.01
+"""Slices closer than this lie at one place."""
+REMEDY = "export the series again, whole, or convert it with dcm2niix and give the NIfTI file"
+
+
+def stack_slices(slices: Sequence[Slice]) -> tuple[list[Slice], Affine]:
+    """Order the slices of a volume and place them.
+
+    Returns:
+        The slices along the third axis, and the affine: column, row and slice to RAS millimetres.
+
+    Raises:
+        ImageError: Slices do not say where they lie, are not parallel, lie at one place, or are not evenly spaced, as
+            where some are missing; or they are displaced sideways, as by a tilted gantry.
+    """
+    row, column, normal = _axes(slices)
+    positions_mm = np.array([slice_.position_mm for slice_ in slices], dtype=np.float64)
+    heights_mm = positions_mm @ normal
+    order = np.argsort(heights_mm, kind="stable")
+    positions_mm, heights_mm = positions_mm[order], heights_mm[order]
+    step_mm = _even_step(heights_mm)
+    between_rows_mm, between_columns_mm = slices[0].spacing_mm or (0.0, 0.0)
+    if not min(between_rows_mm, between_columns_mm) > 0:
+        raise ImageError(f"its pixels have a spacing of {between_rows_mm:g} x {between_columns_mm:g} mm; {REMEDY}")
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1] = row * between_columns_mm, column * between_rows_mm
+    affine[:3, 2], affine[:3, 3] = normal * step_mm, positions_mm[0]
+    _require_upright(positions_mm, affine)
+    return [slices[index] for index in order], LPS_TO_RAS @ affine
+
+
+def lies_with(slice_: Slice, other: Slice) -> bool:
+    """Whether two slices can belong to one volume: of one size, with parallel axes and alike spacing."""
+    if (slice_.facts.rows, slice_.facts.columns) != (other.facts.rows, other.facts.columns):
+        return False
+    pairs = ((slice_.axes, other.axes, SAME_AXES), (slice_.spacing_mm, other.spacing_mm, SAME_PLANE_MM))
+    return all(
+        a == b or (a is not None and b is not None and bool(np.allclose(a, b, rtol=0, atol=tolerance)))
+        for a, b, tolerance in pairs
+    )
+
+
+def place_along_normal(slice_: Slice) -> float:
+    """How far a slice lies along its own normal, in whole `SAME_PLANE_MM`; 0 where it does not say."""
+    if slice_.position_mm is None or slice_.axes is None:
+        return 0.0
+    normal = np.cross(slice_.axes[:3], slice_.axes[3:])
+    return float(np.rint(np.dot(normal, slice_.position_mm) / SAME_PLANE_MM))
+
+
+def _axes(slices: Sequence[Slice]) -> tuple[Float64[np.ndarray, "3"], ...]:
+    """Unit vectors along rows, down columns, and along the normal of all slices."""
+    if any(slice_.position_mm is None or slice_.axes is None or slice_.spacing_mm is None for slice_ in slices):
+        raise ImageError(f"some of its slices do not say where they lie; {REMEDY}")
+    axes = np.array([slice_.axes for slice_ in slices], dtype=np.float64)
+    row, column = axes[0, :3], axes[0, 3:]
+    if not (abs(np.linalg.norm([row, column], axis=1) - 1).max() < SAME_AXES and abs(row @ column) < SAME_AXES):
+        raise ImageError(f"its slices' axes are not upright unit vectors ({_told(axes[0])}); {REMEDY}")
+    if np.abs(axes - axes[0]).max() > SAME_AXES:
+        raise ImageError(f"its slices are not parallel; {REMEDY}")
+    normal = np.cross(row, column)
+    normal, row = normal / np.linalg.norm(normal), row / np.linalg.norm(row)
+    return row, np.cross(normal, row), normal
+
+
+def _even_step(heights_mm: Float64[np.ndarray, " slices"]) -> float:
+    """The distance of slices; they lie within `SAME_PLACE_VOX` of an even spacing."""
+    if len(heights_mm) < 2:
+        raise ImageError(f"has 1 slice, expected a volume; {REMEDY}")
+    steps_mm = np.diff(heights_mm)
+    step_mm, usual_mm = float(heights_mm[-1] - heights_mm[0]) / len(steps_mm), float(np.median(steps_mm))
+    if steps_mm.min() < SAME_PLANE_MM:
+        raise ImageError(
+            f"has several slices at one place (several echoes, time points or channels); give one of them: {REMEDY}"
+        )
+    even_mm = heights_mm[0] + step_mm * np.arange(len(heights_mm))
+    if np.abs(heights_mm - even_mm).max() <= SAME_PLACE_VOX * usual_mm:
+        return step_mm
+    counts = np.rint(steps_mm / usual_mm)
+    if np.abs(steps_mm - counts * usual_mm).max() <= SAME_PLACE_VOX * usual_mm and counts.max() > 1:
+        missing = int((counts - 1).sum())
+        raise ImageError(
+            f"{missing} of {len(heights_mm) + missing} slices {'is' if missing == 1 else 'are'} missing; {REMEDY}"
+        )
+    raise ImageError(
+        f"its slices lie {steps_mm.min():.3g} to {steps_mm.max():.3g} mm apart, expected an even spacing; {REMEDY}"
+    )
+
+
+def _require_upright(positions_mm: Float64[np.ndarray, "slices 3"], affine: Affine) -> None:
+    """Raise where the slices are displaced sideways from the first one's normal."""
+    steps = np.arange(len(positions_mm))[:, np.newaxis]
+    aside_mm = positions_mm - (affine[:3, 3] + steps * affine[:3, 2])
+    farthest_mm = float(np.linalg.norm(aside_mm, axis=1).max())
+    if farthest_mm > SAME_PLACE_VOX * min(voxel_edges_mm(affine)):
+        raise ImageError(
+            f"its slices are displaced sideways by up to {farthest_mm:.1f} mm, as by a tilted gantry, expected a "
+            f"straight stack; resample it onto an upright grid: {REMEDY}"
+        )
+
+
+def _told(numbers: Sequence[float] | np.ndarray) -> str:
+    return " ".join(f"{number:.3g}" for number in numbers)

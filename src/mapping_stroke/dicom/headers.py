@@ -1,0 +1,196 @@
+"""What DICOM headers tell: one value a slice, nothing about the person, and no pixels."""
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PREAMBLE_BYTES = 128
+MAGIC = b"DICM"
+"""Behind the preamble of every DICOM file."""
+BARE_SUFFIXES = (".dcm", ".ima")
+"""Files called so are opened even without `MAGIC`: old programs leave it out."""
+FACT_TAGS = (
+    *("SeriesInstanceUID", "StudyInstanceUID", "SeriesNumber", "Modality", "SeriesDescription", "ProtocolName"),
+    *("ImageType", "MRAcquisitionType", "Rows", "Columns", "SamplesPerPixel", "SpecificCharacterSet"),
+)
+SLICE_TAGS = (
+    *("SOPInstanceUID", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
+    *("EchoTime", "InversionTime", "TemporalPositionIdentifier", "AcquisitionNumber"),
+    *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
+)
+TRAITS = ("image type", "echo time", "inversion time", "time point", "acquisition", "folder")
+"""What tells several volumes of one series apart, in the order in which they are tried."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What all slices of a series have in common.
+
+    Attributes:
+        uid: Of the series, the same in all its files and in no others.
+        study: The UID of the study.
+        number: Of the series in its study; None where the header does not say.
+        modality: Such as `MR`.
+        names: Description and protocol, as the scanner's user typed them.
+        volumetric: Whether slices were excited as one slab (`MRAcquisitionType` 3D).
+        rows, columns: Voxels of a slice.
+        samples: Numbers a voxel; 3 for colours.
+    """
+
+    uid: str
+    study: str
+    number: int | None
+    modality: str
+    names: tuple[str, ...]
+    volumetric: bool
+    rows: int
+    columns: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One slice: a file, or a frame of a file.
+
+    Attributes:
+        file: Where it is.
+        frame: Which one of the file's.
+        uid: Of the image in the file.
+        facts: Of its series.
+        position_mm: Of its first voxel: left, posterior, superior; None where the header does not say.
+        axes: Unit vectors along a row and down a column; None likewise.
+        spacing_mm: Between rows and between columns; None likewise.
+        scaling: Slope and intercept of its values.
+        image_type: Such as `("ORIGINAL", "PRIMARY", "M")`.
+        traits: Value of each of `TRAITS`, as text.
+    """
+
+    file: Path
+    frame: int
+    uid: str
+    facts: Facts
+    position_mm: tuple[float, ...] | None
+    axes: tuple[float, ...] | None
+    spacing_mm: tuple[float, ...] | None
+    scaling: tuple[float, float]
+    image_type: tuple[str, ...]
+    traits: Mapping[str, str]
+
+
+def is_dicom(file: Path) -> bool:
+    """Whether a file's first bytes, or its name, say that it is DICOM."""
+    try:
+        with file.open("rb") as opened:
+            magic = opened.read(PREAMBLE_BYTES + len(MAGIC))[PREAMBLE_BYTES:] == MAGIC
+        return magic or file.suffix.lower() in BARE_SUFFIXES
+    except OSError:
+        return False
+
+
+def dicom_files(folder: Path) -> Iterator[Path]:
+    """The DICOM files of a folder and of those below it, in the order of their names; hidden ones are passed over."""
+    for place, below, names in os.walk(folder):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        files = (Path(place, name) for name in sorted(names) if not name.startswith("."))
+        yield from (file for file in files if is_dicom(file))
+
+
+def read_slices(file: Path) -> list[Slice]:
+    """The slices of a DICOM file; none where it holds no image (a directory, a report) or cannot be read."""
+    import pydicom
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of values that break the standard: those that count are checked here
+        try:
+            data = pydicom.dcmread(
+                file, stop_before_pixels=True, force=True, specific_tags=[*FACT_TAGS, *SLICE_TAGS, *SCALING_TAGS]
+            )
+            return _slices(file, data)
+        except Exception:  # noqa: BLE001 - pydicom raises anything on damaged bytes
+            return []
+
+
+SCALING_TAGS = ("RescaleSlope", "RescaleIntercept")
+
+
+def _slices(file: Path, data: Any) -> list[Slice]:
+    uid, rows, columns = data.get("SeriesInstanceUID"), data.get("Rows"), data.get("Columns")
+    if not (uid and rows and columns):
+        return []
+    number = data.get("SeriesNumber")
+    facts = Facts(
+        uid=str(uid),
+        study=str(data.get("StudyInstanceUID", "")),
+        number=None if number is None else int(number),
+        modality=str(data.get("Modality", "")),
+        names=tuple(_line(data.get(tag)) for tag in ("SeriesDescription", "ProtocolName")),
+        volumetric=data.get("MRAcquisitionType") == "3D",
+        rows=int(rows),
+        columns=int(columns),
+        samples=int(data.get("SamplesPerPixel", 1)),
+    )
+    frames = data.get("PerFrameFunctionalGroupsSequence")
+    if not frames:
+        levels = [[data]] * int(data.get("NumberOfFrames") or 1)
+    else:
+        shared = list(data.get("SharedFunctionalGroupsSequence") or [])
+        levels = [[frame, *shared, data] for frame in frames]
+    return [_slice(file, index, facts, data, level) for index, level in enumerate(levels)]
+
+
+def _slice(file: Path, index: int, facts: Facts, data: Any, levels: Sequence[Any]) -> Slice:
+    """One slice of a file.
+
+    Args:
+        file: Where it is.
+        index: Of the frame.
+        facts: Of the series.
+        data: The whole header.
+        levels: Where to look for what may differ between frames, first things first.
+    """
+
+    def find(group: str, tag: str) -> Any:
+        for level in levels:
+            items = level.get(group)
+            value = items[0].get(tag) if items else level.get(tag)
+            if value not in (None, ""):
+                return value
+        return None
+
+    slope, intercept = (find("PixelValueTransformationSequence", tag) for tag in SCALING_TAGS)
+    image_type = find("MRImageFrameTypeSequence", "FrameType") or data.get("ImageType") or ()
+    image_type = (image_type,) if isinstance(image_type, str) else tuple(map(str, image_type))
+    found = {
+        "image type": "\\".join(image_type),
+        "echo time": find("MREchoSequence", "EffectiveEchoTime") or data.get("EchoTime"),
+        "inversion time": data.get("InversionTime"),
+        "time point": find("FrameContentSequence", "TemporalPositionIndex") or data.get("TemporalPositionIdentifier"),
+        "acquisition": data.get("AcquisitionNumber"),
+        "folder": file.parent,
+    }
+    return Slice(
+        file,
+        index,
+        str(data.get("SOPInstanceUID", "")),
+        facts,
+        _numbers(find("PlanePositionSequence", "ImagePositionPatient"), 3),
+        _numbers(find("PlaneOrientationSequence", "ImageOrientationPatient"), 6),
+        _numbers(find("PixelMeasuresSequence", "PixelSpacing"), 2),
+        (1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)),
+        image_type,
+        {trait: "" if found[trait] is None else str(found[trait]) for trait in TRAITS},
+    )
+
+
+def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
+    numbers = tuple(map(float, value)) if value is not None and not isinstance(value, str) else ()
+    return numbers if len(numbers) == count else None
+
+
+def _line(value: Any) -> str:
+    """Text that a person typed, on one line that can be printed."""
+    text = "" if value is None else str(value)
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())

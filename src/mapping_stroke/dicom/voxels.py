@@ -1,0 +1,68 @@
+"""The voxels of a DICOM series, read by GDCM, which knows the compressed transfer syntaxes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+from mapping_stroke.dicom.choice import looks_t1w
+from mapping_stroke.dicom.headers import Slice
+from mapping_stroke.dicom.series import DicomSeries
+from mapping_stroke.errors import ImageError
+from mapping_stroke.nifti_grid import Affine
+
+Frames = Float32[np.ndarray, "frames rows columns"]
+
+
+def read_series(series: DicomSeries) -> tuple[Float32[np.ndarray, "x y z"], Affine, tuple[str, ...]]:
+    """Read a series: voxels (column, row, slice) scaled as the header says, the affine to RAS, and warnings.
+
+    Raises:
+        ImageError: Its slices do not stack, or a file is damaged or of a kind that is not read.
+    """
+    slices, affine = series.stacked()
+    _require_one_scaling(slices)
+    voxels = np.empty((series.facts.columns, series.facts.rows, len(slices)), dtype=np.float32)
+    opened: tuple[Path | None, Frames] = (None, np.zeros((0, 0, 0), np.float32))
+    for index, slice_ in enumerate(slices):
+        if opened[0] != slice_.file:
+            opened = slice_.file, _read_frames(slice_.file)
+        voxels[:, :, index] = opened[1][slice_.frame].T
+    return voxels, affine, _warnings(series)
+
+
+def _warnings(series: DicomSeries) -> tuple[str, ...]:
+    warnings = []
+    if series.copies:
+        warnings.append(f"{series.copies} of its DICOM files hold slices that others hold, too: one of each is read")
+    if not looks_t1w(series):
+        warnings.append("the name of its DICOM series does not say that it is a T1w scan: look whether it is")
+    return tuple(warnings)
+
+
+def _require_one_scaling(slices: Sequence[Slice]) -> None:
+    """Raise where frames of one file are scaled differently: GDCM scales all of them like the first."""
+    if slices[0].file == slices[-1].file and len({slice_.scaling for slice_ in slices}) > 1:
+        raise ImageError(
+            "its frames have different rescale slopes, which are not read; convert it with dcm2niix and give the NIfTI "
+            "file"
+        )
+
+
+def _read_frames(file: Path) -> Frames:
+    """All frames of a file."""
+    import SimpleITK as sitk  # noqa: N813 - the name its users know
+
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(str(file))
+    reader.SetOutputPixelType(sitk.sitkFloat32)
+    try:
+        frames: Frames = sitk.GetArrayFromImage(reader.Execute())
+    except RuntimeError as error:
+        reason = " ".join(str(error).split("ITK ERROR: ")[-1].split())
+        raise ImageError(
+            f"{file.name}: its pixels cannot be read ({reason[:120]}); copy it again, or convert the series"
+        ) from error
+    return frames if frames.ndim == 3 else frames[np.newaxis]
