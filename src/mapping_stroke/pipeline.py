@@ -81,7 +81,11 @@ def stages(experiment: Experiment, *, overwrite: bool = False) -> dict[str, Call
 
 
 def segment(
-    scan: "Image | Path | str", model: Path | str = "default", preset: str = "balanced", device: str = "auto"
+    scan: "Image | Path | str",
+    model: Path | str = "default",
+    preset: str = "balanced",
+    device: str = "auto",
+    space: str = "auto",
 ) -> "Segmentation":
     """Segment one T1w scan.
 
@@ -90,15 +94,17 @@ def segment(
         model: A `.mapping` file, a model folder, a run folder, or the name of a model of this installation.
         preset: `fast` (one member), `balanced` (all members) or `paper` (all members, 8 mirrorings).
         device: `auto`, `cpu`, `cuda` or `mps`.
+        space: `auto`: registered to MNI152 where the model is for that space and the scan lies elsewhere. `native`:
+            registered. `mni`: taken to lie there.
 
     Returns:
         Mask, probability, uncertainty, lesions and affine, on exactly the scan's own grid.
 
     Raises:
-        MappingError: The scan cannot be read or holds no brain; there is no such model, preset or device.
+        MappingError: The scan cannot be read or registered, or holds no brain; there is no such model, preset, device
+            or space.
     """
-    from mapping_stroke.dataset.plausibility import doubt_scan
-    from mapping_stroke.dataset.scan_checks import check_scan
+    from mapping_stroke.experiment.segment_reading import load_scan
     from mapping_stroke.image import Image, read_image
     from mapping_stroke.inference.engines import choose_engine
     from mapping_stroke.inference.segmentation import choose_rule, make_ensemble, segment_scan
@@ -106,8 +112,9 @@ def segment(
 
     bundle = open_bundle(model)
     image = scan if isinstance(scan, Image) else read_image(scan)
-    card = bundle.card
-    doubts = [*check_scan(image), *doubt_scan(image, t1w=card.contrast == "T1w", mni152=card.space == "MNI152")]
-    for doubt in doubts:
+    ensemble = make_ensemble(bundle, preset, choose_engine(device))
+    loaded = load_scan(image, ensemble, bundle.card, space)
+    for doubt in loaded.warnings:
         warnings.warn(doubt, stacklevel=2)
-    return segment_scan(image, make_ensemble(bundle, preset, choose_engine(device)), choose_rule(bundle, "mapping"))
+    rule, bring_back = choose_rule(bundle, "mapping"), loaded.seen.bring_back
+    return segment_scan(image, ensemble, rule, loaded.prepared, bring_back=bring_back)

@@ -115,7 +115,7 @@ def test_a_scan_without_a_readable_header_has_no_mask_and_status_3(
 def test_whatever_goes_wrong_there_is_a_mask(
     challenge: Challenge, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise TypeError("never thought of")
 
     challenge.add("a.mha")

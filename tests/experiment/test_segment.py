@@ -74,6 +74,7 @@ def test_a_scan_leaves_its_files_and_a_record(model: Path, tmp_path: Path, capsy
             "precision": told["settings"]["precision"],
             "storage": "uint8",
             "picture": True,
+            "space": "auto",
         },
     }
     done = record(out)
@@ -86,7 +87,7 @@ def test_a_scan_leaves_its_files_and_a_record(model: Path, tmp_path: Path, capsy
     entry = done["scans"]["p0_T1w"]
     assert entry["status"] == "done"
     assert entry["source"]["scan"] == str(scan)
-    assert list(entry["seconds"]) == ["read", "prepare", "predict", "postprocess", "write"]
+    assert list(entry["seconds"]) == ["read", "place", "prepare", "predict", "postprocess", "write"]
     assert entry["warnings"] == [
         "its non-zero voxels span 54 x 60 x 48 mm and fill 82 mL, less than a brain: look whether a part is missing"
     ]
@@ -199,13 +200,14 @@ def test_a_scan_of_another_kind_than_the_model_knows_is_told(
     t1w, t2w = template_scan("T1w"), template_scan("T2w")
     write_image(tmp_path / "fine.nii.gz", t1w.voxels, t1w.affine)
     write_image(tmp_path / "native.nii.gz", t1w.voxels, np.diag([4.0, 4.0, 4.0, 1.0]))
+    untouched = ("--space", "mni", "--no-picture")
     write_image(tmp_path / "other.nii.gz", t2w.voxels, t2w.affine)
     card = member_card("default", 0, **GIVEN)
     write_model(tmp_path / "t1w.mapping", card, contrast="T1w", space="MNI152")
     write_model(tmp_path / "unknown.mapping", card)
     names = ("fine", "native", "other")
     scans = [tmp_path / f"{name}.nii.gz" for name in names]
-    assert segment(tmp_path / "t1w.mapping", tmp_path / "out", *scans) == 0
+    assert segment(tmp_path / "t1w.mapping", tmp_path / "out", *scans, *untouched) == 0
     told = {name: record(tmp_path / "out")["scans"][name]["warnings"] for name in names}
     assert [len(told[name]) for name in names] == [0, 1, 1]
     assert "does not lie in MNI152 space" in told["native"][0]

@@ -25,6 +25,8 @@ class Computation:
     """As for `mapping segment`."""
     rule: Literal["mapping", "challenge", "paper", "none"] = "mapping"
     """Post-processing. `challenge` marks something in every scan."""
+    space: Literal["auto", "native", "mni"] = "auto"
+    """As for `mapping segment`."""
     device: str = "auto"
     """`auto`, `cpu` or `cuda`."""
     engine: Literal["auto", "openvino", "torch"] = "auto"
@@ -37,7 +39,7 @@ class Computation:
         from mapping_stroke.experiment.grand_challenge import ModelChoice
         from mapping_stroke.experiment.segment import SegmentConfig
 
-        config = SegmentConfig(self.preset, self.rule, self.device, self.engine, self.precision)
+        config = SegmentConfig(self.preset, self.rule, self.device, self.engine, self.precision, space=self.space)
         return ModelChoice(self.model, self.weights, config)
 
 

@@ -24,6 +24,10 @@ class Segment:
     each over 8 mirrorings."""
     rule: Literal["mapping", "challenge", "paper", "none"] = "mapping"
     """Post-processing."""
+    space: Literal["auto", "native", "mni"] = "auto"
+    """`auto`: a scan that does not lie in MNI152 space is registered for a model that was made for it, and the results
+    come back to the scan's own grid; a model for another or an unknown space sees scans as they are. `native`: every
+    scan is registered. `mni`: none is."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
     engine: Literal["auto", "openvino", "torch"] = "auto"
@@ -45,6 +49,7 @@ class Segment:
         config = SegmentConfig(
             preset=self.preset,
             rule=self.rule,
+            space=self.space,
             device=self.device,
             engine=self.engine,
             precision=self.precision,

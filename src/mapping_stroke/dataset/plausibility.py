@@ -22,7 +22,7 @@ def doubt_scan(scan: Image, *, t1w: bool, mni152: bool) -> list[str]:
     Args:
         scan: A scan that `check_scan` lets pass.
         t1w: Whether it should be a T1w.
-        mni152: Whether it should lie in MNI152 space.
+        mni152: Whether it should lie in MNI152 space, and will not be registered.
     """
     if not (t1w or mni152):
         return []
@@ -40,13 +40,13 @@ def doubt_scan(scan: Image, *, t1w: bool, mni152: bool) -> list[str]:
         )
     if mni152 and not found.in_place:
         doubts.append(
-            "it does not lie in MNI152 space, for which the model was made, and scans in native space are not handled "
-            "yet: the result may be poor, register the scan to MNI152 by a linear transform first"
+            "it does not lie in MNI152 space, for which the model was made, and was not to be registered: the result "
+            "may be poor, let --space be auto"
         )
     elif mni152 and (turned_deg := grid_turn_deg(scan)) > OBLIQUE_DEG:
         doubts.append(
             f"its grid is turned by {turned_deg:.0f} degrees against the axes of MNI152, along which the model reads: "
-            "the result may be poor, resample the scan onto the template's grid first"
+            "the result may be poor, let --space be auto"
         )
     return doubts
 

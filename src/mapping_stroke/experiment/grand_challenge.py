@@ -43,6 +43,7 @@ class ReadyModel:
     card: BundleCard
     ensemble: Ensemble
     rule: PostprocessConfig
+    space: str
     memory: MemoryCheck
 
 
@@ -78,7 +79,7 @@ def ready_model(choice: ModelChoice) -> ReadyModel:
         raise BundleError(problem)
     ensemble.warm_up()
     say(f"{bundle.path}: {counted(len(ensemble.members), 'member')} on {ensemble.engine.description}")
-    return ReadyModel(bundle.card, ensemble, choose_rule(bundle, config.rule), MemoryCheck(ensemble))
+    return ReadyModel(bundle.card, ensemble, choose_rule(bundle, config.rule), config.space, MemoryCheck(ensemble))
 
 
 def segment_challenge(folders: ChallengeFolders, choice: ModelChoice) -> list[CaseOutcome]:
@@ -146,11 +147,12 @@ def _segment_case(scan: Path, folders: ChallengeFolders, model: ReadyModel) -> C
 
 
 def _find_lesions(scan: Path, model: ReadyModel) -> Segmentation:
-    loaded = read_scan(scan, model.ensemble, model.card)
+    loaded = read_scan(scan, model.ensemble, model.card, model.space)
     for line in loaded.warnings:
         warn(f"{scan}: {line}")
     model.memory.require(loaded)
-    return segment_scan(loaded.image, model.ensemble, model.rule, loaded.prepared)
+    bring_back = loaded.seen.bring_back
+    return segment_scan(loaded.image, model.ensemble, model.rule, loaded.prepared, bring_back=bring_back)
 
 
 def _write(scan: Path, found: Segmentation | None, folders: ChallengeFolders) -> None:

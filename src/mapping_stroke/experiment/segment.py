@@ -23,6 +23,7 @@ from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.inference.segmentation import Segmentation, choose_rule, find_preset, make_ensemble, segment_scan
 from mapping_stroke.networks.bundle import Bundle, BundleCard, open_bundle
 from mapping_stroke.postprocess import PostprocessConfig, find_rule
+from mapping_stroke.space.placed import require_space_name
 
 T = TypeVar("T")
 
@@ -42,10 +43,13 @@ class SegmentConfig:
     storage: Storage = "uint8"
     """Of probability and uncertainty: `uint8` in steps of 1/255 and 0.5/255, or `float32`."""
     picture: bool = True
+    space: str = "auto"
+    """See `see_scan`."""
 
     def __post_init__(self) -> None:
         find_preset(self.preset)
         find_rule(self.rule)
+        require_space_name(self.space)
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +245,7 @@ def _segment_all(run: _Run, todo: Sequence[str]) -> None:
 
 
 def _read(run: _Run, name: str) -> LoadedScan:
-    return read_scan(run.cohort.scans[name], run.ensemble, run.card)
+    return read_scan(run.cohort.scans[name], run.ensemble, run.card, run.config.space)
 
 
 def _segment_one(run: _Run, name: str, loaded: LoadedScan, show: Callable[[float], None]) -> Segmentation | None:
@@ -258,7 +262,8 @@ def _segment_one(run: _Run, name: str, loaded: LoadedScan, show: Callable[[float
 
     def segment() -> Segmentation:
         run.memory.require(loaded)
-        return segment_scan(loaded.image, run.ensemble, run.rule, loaded.prepared, advance)
+        bring_back = loaded.seen.bring_back
+        return segment_scan(loaded.image, run.ensemble, run.rule, loaded.prepared, advance, bring_back)
 
     return _attempt(run, name, segment)
 

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +17,7 @@ from mapping_stroke.image import Image, read_image
 from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
 from mapping_stroke.inference.memory import network_bytes, require_memory, scan_bytes
 from mapping_stroke.networks.cards import BundleCard
+from mapping_stroke.space.seen import SeenScan, see_scan
 
 T = TypeVar("T")
 
@@ -29,43 +30,60 @@ class LoadedScan:
     """A scan that is ready for its members.
 
     Attributes:
-        image: As its file holds it.
+        seen: As its file holds it, and what the members are shown of it.
         source: Its file, and the SHA-256 of that.
         warnings: What a user should know about it, a line each.
         prepared: As the members read it.
-        seconds: How long `read` and `prepare` took.
+        seconds: How long `read`, `place` and `prepare` took.
     """
 
-    image: Image
+    seen: SeenScan
     source: Mapping[str, str]
     warnings: tuple[str, ...]
     prepared: PreparedScan
     seconds: Mapping[str, float]
 
+    @property
+    def image(self) -> Image:
+        """As its file holds it."""
+        return self.seen.scan
 
-def read_scan(path: Path, ensemble: Ensemble, card: BundleCard | None = None) -> LoadedScan:
-    """Read, check and prepare one scan.
+
+def read_scan(path: Path, ensemble: Ensemble, card: BundleCard | None = None, space: str = "auto") -> LoadedScan:
+    """Read, check, place and prepare one scan.
 
     Args:
         path: Its file.
         ensemble: Prepares it.
-        card: Of the model, where a scan of another kind than the card says is to be told.
+        card: Of the model, where a scan of another kind than the card says is to be told, and one that lies elsewhere
+            is to be placed.
+        space: See `see_scan`.
 
     Raises:
-        MappingError: There is no such file, or it cannot be read, or is no T1w scan of a head.
+        MappingError: There is no such file, or it cannot be read, or is no T1w scan of a head, or cannot be placed.
     """
     start = time.perf_counter()
     if not path.is_file():
         raise CaseError("no such file; check the path")
     image = read_image(path)
+    source = {"scan": str(path), "sha256": scan_sha256(path)}
+    read_s = time.perf_counter() - start
+    loaded = load_scan(image, ensemble, card, space)
+    return replace(loaded, source=source, seconds={"read": read_s, **loaded.seconds})
+
+
+def load_scan(image: Image, ensemble: Ensemble, card: BundleCard | None = None, space: str = "auto") -> LoadedScan:
+    """The same for a scan that has been read already; it has no source."""
+    start = time.perf_counter()
     warnings = check_scan(image)
     if card:
-        warnings += doubt_scan(image, t1w=card.contrast == "T1w", mni152=card.space == "MNI152")
-    source = {"scan": str(path), "sha256": scan_sha256(path)}
-    read_at = time.perf_counter()
-    prepared = ensemble.prepare(image)
-    seconds = {"read": read_at - start, "prepare": time.perf_counter() - read_at}
-    return LoadedScan(image, source, tuple(warnings), prepared, seconds)
+        left_there = card.space == "MNI152" and space == "mni"
+        warnings += doubt_scan(image, t1w=card.contrast == "T1w", mni152=left_there)
+    seen = see_scan(image, card, space) if card else SeenScan(image, image)
+    placed_at = time.perf_counter()
+    prepared = ensemble.prepare(seen.image)
+    seconds = {"place": placed_at - start, "prepare": time.perf_counter() - placed_at}
+    return LoadedScan(seen, {}, tuple(warnings), prepared, seconds)
 
 
 def read_ahead(read: Callable[[str], T], names: Iterable[str]) -> Iterator[tuple[str, Callable[[], T]]]:
@@ -100,7 +118,8 @@ class MemoryCheck:
 
     def _needed_bytes(self, loaded: LoadedScan) -> float:
         """For the scan, the one read ahead, and the largest network; a GPU's own memory is not counted."""
-        shapes = [loaded.image.shape, *(prepared.voxels.shape for prepared in loaded.prepared.values())]
+        scans = (loaded.image, loaded.seen.image, *loaded.prepared.values())
+        shapes = [each.voxels.shape for each in scans]
         engine = self._ensemble.engine
         if engine.on_gpu:
             return scan_bytes(shapes)

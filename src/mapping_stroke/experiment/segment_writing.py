@@ -11,7 +11,7 @@ from mapping_stroke.experiment.segment_reading import LoadedScan
 from mapping_stroke.inference.segmentation import Segmentation
 
 Stamp = dict[str, Any]
-STEPS = ("read", "prepare", "predict", "postprocess", "write")
+STEPS = ("read", "place", "prepare", "predict", "postprocess", "write")
 """Of which a stamp tells the seconds."""
 
 

@@ -1,6 +1,6 @@
 """The model average: one running mean of the members' maps, and how far they agree."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,10 @@ class Average:
     uncertainty: Map
     agreement: Map
     members: int
+
+    def on(self, lay: Callable[[Map], Map]) -> "Average":
+        """The same with every map laid on another grid."""
+        return Average(lay(self.probability), lay(self.uncertainty), lay(self.agreement), self.members)
 
 
 class RunningAverage:

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.image import Affine, Image, Mask, Probability, restore_axes, turn_axes
-from mapping_stroke.inference.average import Average
+from mapping_stroke.inference.average import Average, Map
 from mapping_stroke.inference.engines import Engine
 from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
 from mapping_stroke.inference.sliding_window import WindowConfig
@@ -108,6 +108,7 @@ def segment_scan(
     rule: PostprocessConfig,
     prepared: PreparedScan | None = None,
     advance: Callable[[float], None] = lambda share: None,
+    bring_back: Callable[[Map], Map] | None = None,
 ) -> Segmentation:
     """Segment one scan with a trained model.
 
@@ -117,6 +118,7 @@ def segment_scan(
         rule: Post-processing.
         prepared: What `ensemble.prepare` made of the scan, where that is done already.
         advance: Told the share of the prediction that was just done; the shares sum to 1.
+        bring_back: Lays a map on the scan's grid, where `prepared` was made of the scan on another one.
 
     Raises:
         ImageError: The scan cannot be prepared: it holds no brain, say.
@@ -125,6 +127,7 @@ def segment_scan(
     prepared = prepared or ensemble.prepare(scan)
     prepared_at = time.perf_counter()
     mean = ensemble.predict(prepared, advance)
+    mean = mean.on(bring_back) if bring_back else mean
     predicted_at = time.perf_counter()
     # on RAS axes, so that ties are decided alike however the file orders its voxels
     probability = turn_axes(Image(mean.probability, scan.affine)).voxels

@@ -97,7 +97,9 @@ class BundleCard:
     contrast: Contrast = "unknown"
     """Of the scans that it was trained on; where it is known, `mapping segment` warns of scans that differ."""
     space: Space = "unknown"
-    """In which they lay; likewise."""
+    """In which they lay. For `MNI152`, `mapping segment` registers scans that lie elsewhere."""
+    brain_only: bool = False
+    """Whether they showed the brain alone: `mapping segment` then takes the rest of a head away."""
     description: str = ""
     training_data: str = ""
     licence: str = ""

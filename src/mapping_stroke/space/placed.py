@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from jaxtyping import Float32
 
+from mapping_stroke.dataset.plausibility import OBLIQUE_DEG, grid_turn_deg
 from mapping_stroke.dataset.simulate.grid import ATLAS_GRID, Grid
 from mapping_stroke.dataset.template_fit import fit_template
 from mapping_stroke.errors import ConfigError
@@ -84,21 +85,27 @@ class PlacedScan:
         }
 
 
+def require_space_name(space: str) -> None:
+    """Raise `ConfigError` that lists the known ones unless there is such a space."""
+    if space not in SPACES:
+        raise ConfigError(f"no space {space!r}; expected one of {', '.join(SPACES)}")
+
+
 def place_scan(scan: Image, space: str = "auto") -> PlacedScan:
     """Find where a scan lies in MNI152 space, its bias field and its brain.
 
     Args:
         scan: A T1w scan with any orientation and voxel size: a whole head, defaced or not, or a stripped brain.
         space: `native`: it is registered. `mni`: it lies in MNI152 space, and is left alone. `auto`: it is left alone
-            if it lies there, to about 6 mm, 10 degrees and 7 % of size, and registered otherwise.
+            if it lies there, to about 6 mm, 10 degrees and 7 % of size, on a grid that is not oblique, and registered
+            otherwise.
 
     Raises:
         RegistrationError: Nothing that was found from any start is good enough.
         ConfigError: There is no such space.
     """
-    if space not in SPACES:
-        raise ConfigError(f"no space {space!r}; expected one of {', '.join(SPACES)}")
-    left_alone = space == "mni" or (space == "auto" and fit_template(scan).in_place)
+    require_space_name(space)
+    left_alone = space == "mni" or (space == "auto" and _lies_there(scan))
     found = look_at(scan, np.eye(4)) if left_alone else search(scan)
     to_mni: Affine = np.linalg.inv(found.place)
     template = read_template()
@@ -113,6 +120,10 @@ def place_scan(scan: Image, space: str = "auto") -> PlacedScan:
         stripped=found.brain.stripped,
         starts=found.starts,
     )
+
+
+def _lies_there(scan: Image) -> bool:
+    return grid_turn_deg(scan) <= OBLIQUE_DEG and fit_template(scan).in_place
 
 
 def _is_grid(image: Image, grid: Grid) -> bool:

@@ -83,7 +83,7 @@ def search(scan: Image) -> Found:
     why = "; ".join(best.quality.complaints()) if best else "the template fits nowhere"
     raise RegistrationError(
         f"could not be registered to MNI152 from {starts} starts ({why}): look whether it is a T1w scan of a whole "
-        "brain with the right header, or register it by another program and give its result"
+        "brain with the right header; where it lies in MNI152 space already, say --space mni"
     )
 
 

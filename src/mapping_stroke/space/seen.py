@@ -1,0 +1,59 @@
+"""What a model is shown of a scan: the scan as its file has it, or on the ATLAS grid; and maps brought back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32
+
+from mapping_stroke.image import Image
+from mapping_stroke.networks.cards import BundleCard
+from mapping_stroke.space.placed import PlacedScan, place_scan, require_space_name
+
+
+@dataclass(frozen=True, eq=False)
+class SeenScan:
+    """A scan as a model's members read it.
+
+    Attributes:
+        scan: As its file holds it.
+        image: What the members read.
+        placed: Where the scan lies in MNI152 space; None where nobody asked.
+        on_atlas: Whether `image` lies on the ATLAS grid; otherwise it lies on the scan's own.
+    """
+
+    scan: Image
+    image: Image
+    placed: PlacedScan | None = None
+    on_atlas: bool = False
+
+    def bring_back(self, values: Float32[np.ndarray, "a b c"]) -> Float32[np.ndarray, "x y z"]:
+        """A map on the grid of `image` on the scan's own grid, by at most one linear interpolation."""
+        if self.placed is None or not self.on_atlas:
+            return values
+        return self.placed.from_atlas(values)
+
+
+def see_scan(scan: Image, card: BundleCard, space: str) -> SeenScan:
+    """A scan as a model should see it.
+
+    Args:
+        scan: A T1w scan with any orientation and voxel size.
+        card: Of the model. One for MNI152 space sees scans there; one for brains alone sees no head.
+        space: `auto`: a model for MNI152 space sees scans that do not lie there registered, other models see every scan
+            as it is. `native`: every scan is registered, whatever the model is for. `mni`: none is.
+
+    Raises:
+        RegistrationError: Nothing that was found from any start is good enough.
+        ConfigError: There is no such space.
+    """
+    require_space_name(space)
+    registered = space == "native" or (space == "auto" and card.space == "MNI152")
+    if not registered and not card.brain_only:
+        return SeenScan(scan, scan)
+    placed = place_scan(scan, space)
+    brain_only = card.brain_only and not placed.stripped
+    if registered and not placed.left_alone:
+        return SeenScan(scan, placed.on_atlas(brain_only=brain_only), placed, on_atlas=True)
+    if brain_only:
+        return SeenScan(scan, Image(np.where(placed.brain, scan.voxels, np.float32(0)), scan.affine), placed)
+    return SeenScan(scan, scan, placed)

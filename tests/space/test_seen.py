@@ -1,0 +1,95 @@
+"""What models see of scans in their own space, in MNI152 space, with a head and without."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from mapping_stroke.dataset.simulate.grid import ATLAS_GRID
+from mapping_stroke.errors import ConfigError
+from mapping_stroke.image import Image
+from mapping_stroke.networks.cards import BundleCard
+from mapping_stroke.space import seen as module
+from mapping_stroke.space.placed import PlacedScan, place_scan
+from mapping_stroke.space.seen import see_scan
+from moved_heads import brain_of, move, moved_scan
+from small_models import model_card
+
+THERE, AWAY = move((0, 0, 0), (0, 0, 0), size=1), move((5, -4, 8), (30, -20, 25))
+
+
+def head_at(to_scan: np.ndarray) -> Image:
+    return moved_scan(to_scan, stripped=False, axes="LAS")
+
+
+@pytest.fixture(scope="module")
+def native() -> PlacedScan:
+    return place_scan(head_at(AWAY), "native")
+
+
+@pytest.fixture(autouse=True)
+def places_once(native: PlacedScan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head in its own space is registered once for all tests."""
+
+    @cache
+    def place(scan: Image, space: str) -> PlacedScan:
+        return native if scan is native.scan and space != "mni" else place_scan(scan, space)
+
+    monkeypatch.setattr(module, "place_scan", place)
+
+
+def card(**changes: object) -> BundleCard:
+    return model_card(**changes)
+
+
+def test_a_model_for_mni152_space_sees_a_scan_there_and_maps_come_back(native: PlacedScan) -> None:
+    seen = see_scan(native.scan, card(space="MNI152"), "auto")
+    assert (seen.image.shape, seen.image.affine.tolist()) == (ATLAS_GRID.shape, ATLAS_GRID.affine.tolist())
+    np.testing.assert_array_equal(seen.image.voxels, native.on_atlas().voxels)
+    back = seen.bring_back(seen.image.voxels)
+    assert back.shape == native.scan.shape
+    assert np.corrcoef(back[native.brain], native.corrected.voxels[native.brain])[0, 1] > 0.9
+
+
+@pytest.mark.parametrize("space", ["unknown", "native"])
+def test_a_model_for_another_space_sees_scans_as_they_are_unless_told_otherwise(native: PlacedScan, space: str) -> None:
+    seen = see_scan(native.scan, card(space=space), "auto")
+    assert seen.image is native.scan
+    assert seen.placed is None
+    assert seen.bring_back(native.scan.voxels) is native.scan.voxels
+    assert see_scan(native.scan, card(space=space), "native").image.shape == ATLAS_GRID.shape
+
+
+def test_a_scan_that_is_said_to_lie_in_mni152_space_is_not_touched(native: PlacedScan) -> None:
+    assert see_scan(native.scan, card(space="MNI152"), "mni").image is native.scan
+
+
+def test_a_scan_in_mni152_space_is_seen_as_it_is() -> None:
+    scan = head_at(THERE)
+    seen = see_scan(scan, card(space="MNI152"), "auto")
+    assert seen.image is scan
+    assert seen.placed is not None
+    assert seen.placed.left_alone
+
+
+@pytest.mark.parametrize("stripped", [True, False])
+def test_a_model_for_brains_sees_no_head(stripped: bool) -> None:
+    scan = moved_scan(THERE, stripped=stripped)
+    seen = see_scan(scan, card(space="MNI152", brain_only=True), "auto")
+    inside, near = brain_of(scan, THERE).voxels > 0.9, brain_of(scan, THERE).voxels > 0
+    assert (seen.image.voxels[inside] == scan.voxels[inside]).mean() > 0.98
+    outside = (seen.image.voxels[~near] != 0).mean()
+    assert outside < 0.05
+    assert (seen.image is scan) == stripped
+
+
+def test_in_its_own_space_too(native: PlacedScan) -> None:
+    wanted = np.where(native.brain, native.scan.voxels, 0)
+    np.testing.assert_array_equal(see_scan(native.scan, card(brain_only=True), "auto").image.voxels, wanted)
+    there = see_scan(native.scan, card(brain_only=True), "native").image.voxels
+    np.testing.assert_array_equal(there, native.on_atlas(brain_only=True).voxels)
+
+
+def test_an_unknown_space_is_refused(native: PlacedScan) -> None:
+    with pytest.raises(ConfigError, match="expected one of auto, native, mni"):
+        see_scan(native.scan, card(), "talairach")
