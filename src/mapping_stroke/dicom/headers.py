@@ -21,6 +21,7 @@ SLICE_TAGS = (
     *("EchoTime", "InversionTime", "TemporalPositionIdentifier", "AcquisitionNumber"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
+SCALING_TAGS = ("RescaleSlope", "RescaleIntercept")
 TRAITS = ("image type", "echo time", "inversion time", "time point", "acquisition", "folder")
 """What tells several volumes of one series apart, in the order in which they are tried."""
 
@@ -111,9 +112,6 @@ def read_slices(file: Path) -> list[Slice]:
             return _slices(file, data)
         except Exception:  # noqa: BLE001 - pydicom raises anything on damaged bytes
             return []
-
-
-SCALING_TAGS = ("RescaleSlope", "RescaleIntercept")
 
 
 def _slices(file: Path, data: Any) -> list[Slice]:
