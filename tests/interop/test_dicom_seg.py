@@ -95,7 +95,7 @@ def test_a_series_without_a_name_gives_a_segmentation_without_a_name(tmp_path: P
 
 def test_headers_that_do_not_suffice_are_one_line(tmp_path: Path) -> None:
     write_series(tmp_path / "source", VOXELS, OBLIQUE, FrameOfReferenceUID=None)
-    with pytest.raises(ImageError, match=r"\(series 4\): its headers do not suffice .*FrameOf.*--dicom-seg"):
+    with pytest.raises(ImageError, match=r"\(series 4\): its headers do not suffice .*Frame Of Reference.*--dicom-seg"):
         write_segmentation(tmp_path / "mask.dcm", choose_series(tmp_path / "source"), LESION, "small")
     assert not (tmp_path / "mask.dcm").exists()
 
