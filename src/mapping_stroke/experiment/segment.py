@@ -23,9 +23,15 @@ from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.inference.segmentation import Segmentation, choose_rule, find_preset, make_ensemble, segment_scan
 from mapping_stroke.networks.bundle import Bundle, BundleCard, open_bundle
 from mapping_stroke.postprocess import PostprocessConfig, find_rule
+from mapping_stroke.run_folder import SHARING
 from mapping_stroke.space.placed import require_space_name
 
 T = TypeVar("T")
+
+WITHOUT_LOCKS = (
+    "another process is at work there or was killed, and this disk knows no file locks: each computes every scan, with "
+    f"equal results; where no other one is, remove the folder {SHARING} in it"
+)
 
 SCAN_FAILURES = (MappingError, MemoryError, RuntimeError, ValueError, ArithmeticError, LookupError, PermissionError)
 """What ends one scan, not the run; an engine raises `RuntimeError` where a GPU's memory is full, say."""
@@ -149,6 +155,8 @@ def segment_cohort(
         memory = MemoryCheck(ensemble)
         run = _Run(cohort, bundle.card, ensemble, rule, config, folder, record, memory, raise_alone)
         todo = _pass_over_finished(run)
+        if not folder.knows_locks and folder.has_others():
+            warn(f"{output}: {WITHOUT_LOCKS}")
         how = f"preset {config.preset}, rule {config.rule}"
         tell_start(len(todo), len(cohort.scans), bundle.card, ensemble, how)
         status = "stopped"
