@@ -54,10 +54,10 @@ def known(placed: PlacedScan, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registration, "unmoved_place", lambda path: move((0, 0, 0), (2, 0, 0), size=1))
 
 
-def test_turns_grow_and_every_orientation_comes_once() -> None:
+def test_turns_shrink_and_every_orientation_comes_once() -> None:
     plans = plan_misplaced([Path("a_T1w.nii"), Path("b_T1w.nii")], 48, np.random.default_rng(0))
-    assert [plan.turn_deg for plan in plans] == sorted(plan.turn_deg for plan in plans)
-    assert (plans[-1].turn_deg, max(plan.shift_mm for plan in plans)) == (40, 60)
+    assert [plan.turn_deg for plan in plans] == sorted((plan.turn_deg for plan in plans), reverse=True)
+    assert (plans[0].turn_deg, max(plan.shift_mm for plan in plans)) == (40, 60)
     assert len({plan.axes for plan in plans}) == 48
     assert [plan.name for plan in plans[:3]] == ["a", "b", "a"]
     assert all(plan.load_ml == 0 for plan in plans if plan.kind is None)

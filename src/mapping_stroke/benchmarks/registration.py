@@ -147,7 +147,7 @@ def bench_registration(native: Path, brains: Path, count: int, picture: Path | N
 
 
 def plan_misplaced(paths: list[Path], count: int, rng: np.random.Generator) -> list[Plan]:
-    """Plan scans whose turns and shifts reach from next to nothing to the largest; each orientation once in 48."""
+    """Plan scans from the largest turn to next to none, with shifts of all lengths; each orientation once in 48."""
     axes = rng.permutation(orientation_names())
     shifts_mm = rng.permutation(np.linspace(LARGEST_SHIFT_MM / max(count, 1), LARGEST_SHIFT_MM, count))
     plans = []
@@ -158,7 +158,7 @@ def plan_misplaced(paths: list[Path], count: int, rng: np.random.Generator) -> l
                 path=paths[index % len(paths)],
                 kind=kind,
                 load_ml=LOADS_ML[index % len(LOADS_ML)] if kind else 0.0,
-                turn_deg=LARGEST_TURN_DEG * (index + 1) / count,
+                turn_deg=LARGEST_TURN_DEG * (count - index) / count,
                 shift_mm=float(shifts_mm[index]),
                 edges_mm=EDGES_MM[index % len(EDGES_MM)],
                 axes=str(axes[index % len(axes)]),

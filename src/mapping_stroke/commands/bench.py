@@ -246,6 +246,35 @@ class Registration:
         return _finish(describe_registration(found, command), self.output)
 
 
+@dataclass(frozen=True)
+class RoundTrip:
+    """Segment simulated strokes in a space of their own, and their copies in MNI152 space: are the masks alike?"""
+
+    brains: Positional[Path]
+    """Folder of skull-stripped T1w scans in MNI152 space: scans of people kept for tests are used."""
+    rescans: tuple[str, ...] = ()
+    """As for `mapping models train`, and the same as the model was trained with."""
+    model: str = "default"
+    """A `.mapping` file, a model folder, a run folder, or the name of a model of this installation."""
+    cases: int = 12
+    """Scans; stripped brains and whole heads in turn."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `mps`."""
+    output: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """Write the result as Markdown, too."""
+
+    def run(self) -> int:
+        """Segment all of them in both spaces and print how the masks overlap."""
+        from mapping_stroke.benchmarks.round_trip import RoundTripBench, bench_round_trip
+        from mapping_stroke.benchmarks.round_trip_text import describe_round_trips
+
+        bench = RoundTripBench(self.brains, self.rescans, self.model, self.cases, self.device)
+        rescans = f" --rescans {' '.join(self.rescans)}" if self.rescans else ""
+        model = f" --model {Path(self.model).name}" if self.model != "default" else ""
+        command = f"mapping bench round-trip BRAINS{rescans}{model} --cases {self.cases}"
+        return _finish(describe_round_trips(bench_round_trip(bench), bench, command), self.output)
+
+
 Action = (
     Annotated[Postprocess, subcommand("postprocess")]
     | Annotated[Score, subcommand("score")]
@@ -256,6 +285,7 @@ Action = (
     | Annotated[Quality, subcommand("quality")]
     | Annotated[FineTuning, subcommand("fine-tuning")]
     | Annotated[Registration, subcommand("registration")]
+    | Annotated[RoundTrip, subcommand("round-trip")]
 )
 
 
