@@ -14,7 +14,7 @@ from mapping_stroke.nifti_grid import SAME_PLACE_VOX, largest_shift_mm
 from mapping_stroke.space.bias import divide_bias
 from mapping_stroke.space.quality import Quality
 from mapping_stroke.space.resample import resample, shrink
-from mapping_stroke.space.search import look_at, search
+from mapping_stroke.space.search import Found, look_at, search
 from mapping_stroke.space.template import read_template
 
 SPACES = ("auto", "native", "mni")
@@ -106,7 +106,7 @@ def place_scan(scan: Image, space: str = "auto") -> PlacedScan:
     """
     require_space_name(space)
     left_alone = space == "mni" or (space == "auto" and _lies_there(scan))
-    found = look_at(scan, np.eye(4)) if left_alone else search(scan)
+    found = _look_there(scan) if left_alone else search(scan)
     to_mni: Affine = np.linalg.inv(found.place)
     template = read_template()
     to_template = np.linalg.inv(template.affine) @ to_mni @ scan.affine
@@ -120,6 +120,12 @@ def place_scan(scan: Image, space: str = "auto") -> PlacedScan:
         stripped=found.brain.stripped,
         starts=found.starts,
     )
+
+
+def _look_there(scan: Image) -> Found:
+    """A scan in MNI152 space; only in a head does finding the brain need the bias."""
+    found = look_at(scan, np.eye(4), unbiased=True)
+    return found if found.brain.stripped else look_at(scan, np.eye(4))
 
 
 def _lies_there(scan: Image) -> bool:

@@ -87,10 +87,17 @@ def search(scan: Image) -> Found:
     )
 
 
-def look_at(scan: Image, place: Affine, starts: int = 0) -> Found:
-    """What a scan shows where the template lies at a place: its bias, its brain, and how well the template fits."""
+def look_at(scan: Image, place: Affine, starts: int = 0, *, unbiased: bool = False) -> Found:
+    """What a scan shows where the template lies at a place: its bias, its brain, and how well the template fits.
+
+    Args:
+        scan: The scan.
+        place: Template's millimetres to the scan's.
+        starts: See `Found`.
+        unbiased: No bias is looked for, which is what takes most of the time.
+    """
     template = read_template()
-    bias = find_bias(scan, Image(template.brain, place @ template.affine))
+    bias = None if unbiased else find_bias(scan, Image(template.brain, place @ template.affine))
     small = divide_bias(shrink(scan, CELL_MM), bias)
     brain = find_brain(small, place)
     return Found(place, judge(place, fit_at(small, place), brain.overlap), brain, bias, starts)

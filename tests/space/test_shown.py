@@ -1,0 +1,60 @@
+"""Pictures show brains, wherever they are, and no heads."""
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from mapping_stroke.image import Image
+from mapping_stroke.space.placed import PlacedScan
+from mapping_stroke.space.quality import Quality
+from mapping_stroke.space.shown import hide_head
+from moved_heads import brain_of, move, moved_scan
+
+THERE, AWAY = move((0, 0, 0), (0, 0, 0), size=1), move((8, -6, 10), (30, -20, 25))
+GOOD = Quality(similarity=0.4, overlap=0.95, size=(0.9, 0.95, 0.88), shear_deg=3.0)
+
+
+def shown_outside(scan: Image, shown: Image, to_scan: np.ndarray, away_mm: float) -> float:
+    """Share of what a scan shows that far from its brain that is still shown."""
+    inside = brain_of(scan, to_scan).voxels > 0.5
+    far = ndimage.distance_transform_edt(~inside, sampling=scan.spacing_mm) > away_mm
+    return float((shown.voxels[far] > 1).sum() / (scan.voxels[far] > 1).sum())
+
+
+@pytest.mark.parametrize("to_scan", [THERE, AWAY], ids=["in MNI152 space", "away"])
+def test_of_a_head_whose_place_is_unknown_the_brain_is_shown(to_scan: np.ndarray) -> None:
+    scan = moved_scan(to_scan, stripped=False)
+    shown = hide_head(scan)
+    inside = brain_of(scan, to_scan).voxels > 0.9
+    assert (shown.voxels[inside] == scan.voxels[inside]).mean() > 0.9
+    assert shown_outside(scan, shown, to_scan, 20.0) == 0
+    assert shown_outside(scan, shown, to_scan, 8.0) < 0.1
+
+
+def test_a_stripped_scan_is_shown_as_it_is() -> None:
+    scan = moved_scan(AWAY)
+    assert hide_head(scan) is scan
+
+
+def test_where_the_place_is_known_the_brain_found_there_is_shown() -> None:
+    scan = moved_scan(AWAY, stripped=False)
+    brain = np.zeros(scan.shape, np.bool_)
+    brain[20:30, 20:30, 20:30] = True
+    placed = PlacedScan(scan, scan, brain, np.eye(4), GOOD, left_alone=False, stripped=False, starts=3)
+    shown = hide_head(scan, placed).voxels
+    assert (shown[brain] == scan.voxels[brain]).all()
+    assert not (shown != scan.voxels.min())[~ndimage.binary_dilation(brain, iterations=1)].any()
+
+
+def test_a_place_that_does_not_fit_is_not_believed() -> None:
+    scan = moved_scan(AWAY, stripped=False)
+    poor = Quality(similarity=0.0, overlap=0.1, size=(1, 1, 1), shear_deg=0.0)
+    whole = np.ones(scan.shape, np.bool_)
+    placed = PlacedScan(scan, scan, whole, np.eye(4), poor, left_alone=True, stripped=True, starts=0)
+    assert shown_outside(scan, hide_head(scan, placed), AWAY, 20.0) == 0
+
+
+def test_what_is_not_recognised_is_hidden() -> None:
+    voxels = np.random.default_rng(0).uniform(-1, 1, (40, 40, 40)).astype(np.float32)
+    shown = hide_head(Image(voxels, np.diag([3.0, 3, 3, 1]))).voxels
+    assert (shown == voxels.min()).all()
