@@ -68,7 +68,7 @@ def find_source(path: Path, series: str = "") -> Source:
     Raises:
         ImageError: There is no such series in it, or none or several could be meant.
     """
-    in_dicom = path.is_dir() or (image_suffix(path) is None and is_dicom(path))
+    in_dicom = image_suffix(path) is None and (path.is_dir() or is_dicom(path))
     return choose_series(path, series) if in_dicom else path
 
 

@@ -12,8 +12,8 @@ class Segment:
     """Segment new scans: mask, probability, uncertainty, lesion table and a picture for each."""
 
     scans: Positional[tuple[Path, ...]]
-    """T1w scans (.nii, .nii.gz, .mgz, .mgh, .mha, .mhd, .nrrd), or folders of them; skull-stripped as the training
-    scans were."""
+    """T1w scans (.nii, .nii.gz, .mgz, .mgh, .mha, .mhd, .nrrd), or folders of them, or folders that hold a T1w DICOM
+    series; skull-stripped as the training scans were."""
     output: Annotated[Path, arg(aliases=["-o"])]
     """Output folder; files are named after the scans. The same call again goes on where it stopped."""
     model: str = "default"
@@ -28,6 +28,12 @@ class Segment:
     """`auto`: a scan that does not lie in MNI152 space is registered for a model that was made for it, and the results
     come back to the scan's own grid; a model for another or an unknown space sees scans as they are. `native`: every
     scan is registered. `mni`: none is."""
+    series: str = ""
+    """Which DICOM series of a folder to take, by number, UID or description; without it the one that looks like a
+    three-dimensional T1w scan."""
+    dicom_seg: bool = False
+    """Write each mask as DICOM SEG, too. It repeats the patient's name, identifier and date of birth from the scan, as
+    the standard asks; no other output does."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
     engine: Literal["auto", "openvino", "torch"] = "auto"
@@ -50,6 +56,8 @@ class Segment:
             preset=self.preset,
             rule=self.rule,
             space=self.space,
+            series=self.series,
+            dicom_seg=self.dicom_seg,
             device=self.device,
             engine=self.engine,
             precision=self.precision,

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from mapping_stroke.console import counted, progress, say, warn
 from mapping_stroke.errors import CaseError, MappingError
-from mapping_stroke.experiment.segment_files import Naming, ScanFiles, Storage, flat_names
-from mapping_stroke.experiment.segment_inputs import find_scans
+from mapping_stroke.experiment.segment_files import Naming, ScanFiles, Storage, WriteDicom, flat_names
+from mapping_stroke.experiment.segment_inputs import find_scans, holds_dicom
 from mapping_stroke.experiment.segment_notes import Notes, contents
 from mapping_stroke.experiment.segment_reading import LoadedScan, MemoryCheck, read_ahead, read_scan
 from mapping_stroke.experiment.segment_record import RunRecord
@@ -37,6 +37,10 @@ SCAN_FAILURES = (MappingError, MemoryError, RuntimeError, ValueError, Arithmetic
 """What ends one scan, not the run; an engine raises `RuntimeError` where a GPU's memory is full, say."""
 
 
+UNDECISIVE = ("device", "engine", "series", "dicom_seg")
+"""Settings with which the same folder goes on."""
+
+
 @dataclass(frozen=True)
 class SegmentConfig:
     """How `mapping segment` segments."""
@@ -51,6 +55,10 @@ class SegmentConfig:
     picture: bool = True
     space: str = "auto"
     """See `see_scan`."""
+    series: str = ""
+    """Which DICOM series of a folder is meant; see `choose_series`."""
+    dicom_seg: bool = False
+    """Whether masks are written as DICOM, too; then every scan must be DICOM."""
 
     def __post_init__(self) -> None:
         find_preset(self.preset)
@@ -90,7 +98,9 @@ class _Run:
     raise_alone: bool
 
     def files(self, name: str) -> ScanFiles:
-        return ScanFiles(self.cohort.output, name, self.config.storage, self.config.picture, self.cohort.naming)
+        config, cohort = self.config, self.cohort
+        write_dicom = _dicom_writer(self.card.name) if config.dicom_seg else None
+        return ScanFiles(cohort.output, name, config.storage, config.picture, cohort.naming, config.series, write_dicom)
 
     def is_finished(self, name: str) -> bool:
         return self.files(name).is_finished(self.cohort.scans[name])
@@ -114,7 +124,9 @@ def segment_scans(
     Raises:
         MappingError: There is no scan, or see `segment_cohort`; or the only scan failed.
     """
-    cohort = Cohort(find_scans(scans), output)
+    cohort = Cohort(find_scans(scans, config.series), output)
+    if config.dicom_seg:
+        _require_dicom(cohort)
     return segment_cohort(cohort, model, config, overwrite=overwrite, raise_alone=len(cohort.scans) == 1)
 
 
@@ -180,10 +192,29 @@ def segment_cohort(
 
 
 def _identity(bundle: Bundle, ensemble: Ensemble, config: SegmentConfig) -> dict[str, Any]:
-    """What decides the outputs: the precision does, the device and engine that compute in it do not."""
-    settings = {name: value for name, value in asdict(config).items() if name not in ("device", "engine")}
+    """What decides the outputs: the precision does, the device and engine that compute in it do not.
+
+    Nor does the choice of a series: like the choice of a file, it decides what is segmented.
+    """
+    settings = {name: value for name, value in asdict(config).items() if name not in UNDECISIVE}
     settings["precision"] = ensemble.engine.precision
     return {"model_sha256": bundle.sha256, "settings": settings}
+
+
+def _require_dicom(cohort: Cohort) -> None:
+    """Raise where masks cannot be written as DICOM."""
+    from mapping_stroke.interop.dicom_seg import require_highdicom
+
+    require_highdicom()
+    for scan in cohort.scans.values():
+        if not holds_dicom(scan):
+            raise CaseError(f"{scan}: is no DICOM, which --dicom-seg refers to; leave it out, or --dicom-seg")
+
+
+def _dicom_writer(model: str) -> WriteDicom:
+    from mapping_stroke.interop.dicom_seg import write_segmentation
+
+    return partial(write_segmentation, model=model)
 
 
 def _facts(bundle: Bundle, ensemble: Ensemble) -> dict[str, Any]:
@@ -226,7 +257,7 @@ def _take_each(run: _Run, todo: Sequence[str]) -> Iterator[str]:
 
 def _is_there(scan: Path) -> bool:
     try:
-        return scan.is_file()
+        return scan.exists()
     except OSError:  # a folder that may not be looked into: reading the scan will say so
         return False
 
@@ -253,10 +284,12 @@ def _segment_all(run: _Run, todo: Sequence[str]) -> None:
 
 
 def _read(run: _Run, name: str) -> LoadedScan:
-    return read_scan(run.cohort.scans[name], run.ensemble, run.card, run.config.space)
+    return read_scan(run.cohort.scans[name], run.ensemble, run.card, run.config.space, run.config.series)
 
 
 def _segment_one(run: _Run, name: str, loaded: LoadedScan, show: Callable[[float], None]) -> Segmentation | None:
+    if loaded.series:
+        say(f"{run.cohort.scans[name]}: takes series {loaded.series.title}")
     for line in loaded.warnings:
         warn(f"{run.cohort.scans[name]}: {line}")
     room_bytes = run.files(name).needed_bytes(loaded.image.shape)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mapping_stroke.dicom.series import DicomSeries
 from mapping_stroke.errors import MappingError
 from mapping_stroke.files import read_object, sha256, write_csv, write_json
-from mapping_stroke.image import Image, write_image
-from mapping_stroke.image_formats import stored_files
+from mapping_stroke.image import Image, Mask, write_image
+from mapping_stroke.image_formats import Source, find_source, stored_files
 from mapping_stroke.inference.segmentation import LesionRow, Segmentation, lesion_table
 from mapping_stroke.run_folder import MASK_SUFFIX, PROBABILITY_SUFFIX
 
@@ -19,11 +20,14 @@ Storage = Literal["uint8", "float32"]
 UNCERTAINTY_SUFFIX = "_uncertainty.nii.gz"
 MAP_SUFFIXES = (MASK_SUFFIX, PROBABILITY_SUFFIX, UNCERTAINTY_SUFFIX)
 LESIONS_SUFFIX, PICTURE_SUFFIX, STAMP_SUFFIX = "_lesions.tsv", ".png", ".json"
-SUFFIXES = (STAMP_SUFFIX, *MAP_SUFFIXES, LESIONS_SUFFIX, PICTURE_SUFFIX)
+DICOM_SUFFIX = "_mask.dcm"
+SUFFIXES = (STAMP_SUFFIX, *MAP_SUFFIXES, LESIONS_SUFFIX, PICTURE_SUFFIX, DICOM_SUFFIX)
 """Of all outputs; the stamp goes first where they are removed."""
 Naming = Callable[[str, str], str]
 """The path of an output below its folder, given the scan's name and the output's suffix; for the name `*` a pattern of
 the stamps' paths, or of names that nobody else gives to files."""
+WriteDicom = Callable[[Path, DicomSeries, Mask], None]
+"""Writes a mask as DICOM, given the series that it was found in."""
 COLUMNS = tuple(LesionRow.__dataclass_fields__)
 PROBABILITY_STEP = 1 / 255
 UNCERTAINTY_STEP = 0.5 / 255
@@ -48,6 +52,8 @@ class ScanFiles:
         storage: Of probability and uncertainty.
         picture: Whether there is one.
         naming: What the files are called.
+        series: Which DICOM series of a folder is meant; see `find_source`.
+        write_dicom: Writes the mask as DICOM, too; None where there is none.
     """
 
     folder: Path
@@ -55,6 +61,8 @@ class ScanFiles:
     storage: Storage
     picture: bool
     naming: Naming = flat_names
+    series: str = ""
+    write_dicom: WriteDicom | None = None
 
     def path(self, suffix: str) -> Path:
         """The output of that suffix."""
@@ -66,12 +74,13 @@ class ScanFiles:
 
     def is_finished(self, scan: Path) -> bool:
         """Whether all outputs of this very scan are there."""
-        suffixes = (*MAP_SUFFIXES, LESIONS_SUFFIX, *((PICTURE_SUFFIX,) if self.picture else ()))
+        also = ((PICTURE_SUFFIX, self.picture), (DICOM_SUFFIX, self.write_dicom is not None))
+        suffixes = (*MAP_SUFFIXES, LESIONS_SUFFIX, *(suffix for suffix, asked in also if asked))
         source = read_object(self.path(STAMP_SUFFIX)).get("source")
         if not isinstance(source, dict) or not all(self.path(suffix).is_file() for suffix in suffixes):
             return False
         try:
-            return scan.is_file() and source.get("sha256") == scan_sha256(scan)
+            return scan.exists() and source.get("sha256") == scan_sha256(find_source(scan, self.series))
         except (MappingError, OSError):  # it cannot be read any more: reading it will say so
             return False
 
@@ -85,7 +94,7 @@ class ScanFiles:
             self.path(suffix).unlink(missing_ok=True)
 
     def write(self, image: Image, found: Segmentation) -> None:
-        """Write all but the stamp; an older one goes first."""
+        """Write all but the stamp and what is DICOM; an older stamp goes first."""
         self.path(STAMP_SUFFIX).unlink(missing_ok=True)
         in_steps = self.storage == "uint8"
         mask, probability, uncertainty = map(self.path, MAP_SUFFIXES)
@@ -98,12 +107,17 @@ class ScanFiles:
 
             draw_segmentation(image, found.mask, found.probability, found.lesions, self.path(PICTURE_SUFFIX))
 
+    def write_as_dicom(self, series: DicomSeries | None, mask: Mask) -> None:
+        """Write the mask as DICOM where that is asked for, given the series that the scan was read from."""
+        if self.write_dicom and series:
+            self.write_dicom(self.path(DICOM_SUFFIX), series, mask)
+
     def write_stamp(self, values: dict[str, Any]) -> None:
         """Say that the scan is finished, and what was found."""
         write_json(self.path(STAMP_SUFFIX), values)
 
 
-def scan_sha256(scan: Path) -> str:
+def scan_sha256(scan: Source) -> str:
     """SHA-256 of a scan's file, in hexadecimal; of all their hashes where the scan lies in several files."""
     hashes = [sha256(file) for file in stored_files(scan)]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()

@@ -1,8 +1,10 @@
 """Which scans are segmented, and what their outputs are called."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from mapping_stroke.dicom.headers import dicom_files, is_dicom
 from mapping_stroke.errors import CaseError
 from mapping_stroke.experiment.segment_files import MAP_SUFFIXES
 from mapping_stroke.files import list_files
@@ -10,18 +12,26 @@ from mapping_stroke.image import image_stem, image_suffix
 from mapping_stroke.run_folder import OWNER_FILE
 
 
-def find_scans(given: Sequence[Path]) -> dict[str, Path]:
+def find_scans(given: Sequence[Path], series: str = "") -> dict[str, Path]:
     """The scans by the name of their outputs, in order; a folder stands for its image files but for outputs of ours.
+
+    A folder without image files that holds DICOM files, itself or below, is one scan, and is named like the folder.
+
+    Args:
+        given: Image files and folders.
+        series: Which DICOM series of a folder is meant: then it is the scan, also where image files lie beside it.
 
     Raises:
         CaseError: There is no scan, two have the same name, or a name is taken.
     """
-    scans = [scan for path in given for scan in (_scans_in(path) if path.is_dir() else [path])]
+    scans = [scan for path in given for scan in (_scans_in(path, series) if path.is_dir() else [path])]
     if not scans:
         raise CaseError("no scan is given, expected one or more; name their files, or a folder that holds them")
+    if series and all(image_suffix(scan) for scan in scans):
+        raise CaseError(f"--series {series} chooses in DICOM folders, and none is given; name one, or leave it out")
     names: dict[str, Path] = {}
     for scan in scans:
-        name = image_stem(scan)
+        name = image_stem(scan) if image_suffix(scan) else _folder_name(scan, series)
         if f"{name}.json" == OWNER_FILE:
             raise CaseError(f"{scan}: the name {name} is taken by a file of the output folder; rename the scan")
         if name in names:
@@ -30,8 +40,23 @@ def find_scans(given: Sequence[Path]) -> dict[str, Path]:
     return names
 
 
-def _scans_in(folder: Path) -> list[Path]:
+def holds_dicom(path: Path) -> bool:
+    """Whether a folder, itself or below, or a file is DICOM."""
+    return any(True for _ in dicom_files(path)) if path.is_dir() else image_suffix(path) is None and is_dicom(path)
+
+
+def _folder_name(path: Path, series: str) -> str:
+    """What the outputs of a DICOM folder, or file, are called: nothing of its headers, where people's names are."""
+    name = path.resolve().name if path.is_dir() else image_stem(path)
+    return f"{name}_series-{re.sub('[^A-Za-z0-9]+', '-', series)}" if series else name
+
+
+def _scans_in(folder: Path, series: str) -> list[Path]:
     files = [path for path in list_files(folder, "*") if image_suffix(path) and not path.name.endswith(MAP_SUFFIXES)]
+    if (series or not files) and holds_dicom(folder):
+        return [folder]
+    if series:
+        raise CaseError(f"{folder}: holds no DICOM file of which --series {series} could be; name another folder")
     if not files:
         raise CaseError(f"{folder}: holds no image file, expected scans; name another folder, or the files themselves")
     return files

@@ -11,9 +11,11 @@ from typing import TypeVar
 
 from mapping_stroke.dataset.plausibility import doubt_scan
 from mapping_stroke.dataset.scan_checks import check_scan
+from mapping_stroke.dicom.series import DicomSeries
 from mapping_stroke.errors import CaseError
 from mapping_stroke.experiment.segment_files import scan_sha256
 from mapping_stroke.image import Image, read_image
+from mapping_stroke.image_formats import find_source
 from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
 from mapping_stroke.inference.memory import network_bytes, require_memory, scan_bytes
 from mapping_stroke.networks.cards import BundleCard
@@ -31,10 +33,11 @@ class LoadedScan:
 
     Attributes:
         seen: As its file holds it, and what the members are shown of it.
-        source: Its file, and the SHA-256 of that.
+        source: Its file or folder, and the SHA-256 of what was read; of a DICOM series its number, too.
         warnings: What a user should know about it, a line each.
         prepared: As the members read it.
         seconds: How long `read`, `place` and `prepare` took.
+        series: The DICOM series that it was read from; None for another origin.
     """
 
     seen: SeenScan
@@ -42,6 +45,7 @@ class LoadedScan:
     warnings: tuple[str, ...]
     prepared: PreparedScan
     seconds: Mapping[str, float]
+    series: DicomSeries | None = None
 
     @property
     def image(self) -> Image:
@@ -49,27 +53,34 @@ class LoadedScan:
         return self.seen.scan
 
 
-def read_scan(path: Path, ensemble: Ensemble, card: BundleCard | None = None, space: str = "auto") -> LoadedScan:
+def read_scan(
+    path: Path, ensemble: Ensemble, card: BundleCard | None = None, space: str = "auto", series: str = ""
+) -> LoadedScan:
     """Read, check, place and prepare one scan.
 
     Args:
-        path: Its file.
+        path: Its file, or a folder that holds a DICOM series.
         ensemble: Prepares it.
         card: Of the model, where a scan of another kind than the card says is to be told, and one that lies elsewhere
             is to be placed.
         space: See `see_scan`.
+        series: See `find_source`.
 
     Raises:
         MappingError: There is no such file, or it cannot be read, or is no T1w scan of a head, or cannot be placed.
     """
     start = time.perf_counter()
-    if not path.is_file():
+    if not path.exists():
         raise CaseError("no such file; check the path")
-    image = read_image(path)
-    source = {"scan": str(path), "sha256": scan_sha256(path)}
+    found = find_source(path, series)
+    image = read_image(found)
+    source = {"scan": str(path), "sha256": scan_sha256(found)}
+    from_dicom = found if isinstance(found, DicomSeries) else None
+    if from_dicom and from_dicom.facts.number is not None:  # no UID: by that a person can be found
+        source["series"] = from_dicom.number
     read_s = time.perf_counter() - start
     loaded = load_scan(image, ensemble, card, space)
-    return replace(loaded, source=source, seconds={"read": read_s, **loaded.seconds})
+    return replace(loaded, source=source, seconds={"read": read_s, **loaded.seconds}, series=from_dicom)
 
 
 def load_scan(image: Image, ensemble: Ensemble, card: BundleCard | None = None, space: str = "auto") -> LoadedScan:

@@ -103,6 +103,6 @@ class RunRecord:
         if failure != self._earlier.get(name):
             return True
         try:
-            return Path(failure.get("scan", "")).is_file()
+            return Path(failure["scan"]).exists() if failure.get("scan") else False
         except OSError:  # it is there, but may not be looked at
             return True

@@ -19,6 +19,7 @@ def write_scan(files: ScanFiles, loaded: LoadedScan, found: Segmentation) -> Sta
     """Write all files of one scan, the stamp last, and return that."""
     start = time.perf_counter()
     files.write(loaded.image, found)
+    files.write_as_dicom(loaded.series, found.mask)
     seconds = {**found.seconds, **loaded.seconds, "write": time.perf_counter() - start}
     stamp = {
         "source": dict(loaded.source),
