@@ -80,7 +80,14 @@ def test_folder_zip_and_run_of_the_same_networks_have_one_hash(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "changes", [{"average": "logit"}, {"postprocess": None}, {"members": model_card(member_card()).members}]
+    "changes",
+    [
+        {"average": "logit"},
+        {"postprocess": None},
+        {"members": model_card(member_card()).members},
+        {"space": "MNI152"},
+        {"shows": "brain"},
+    ],
 )
 def test_what_decides_a_result_changes_the_hash(changes: dict[str, Any], tmp_path: Path) -> None:
     members = changes.pop("members", model_card().members)

@@ -11,6 +11,7 @@ GOOD = Quality(similarity=0.4, overlap=0.95, size=(0.9, 0.95, 0.88), shear_deg=3
 
 def test_a_good_place_has_nothing_against_it() -> None:
     assert GOOD.complaints() == []
+    assert GOOD.lines() == ["similarity 0.40", "overlap 0.95", "size 0.90 x 0.95 x 0.88", "shear 3 deg"]
 
 
 def test_size_and_shear_are_read_from_the_place() -> None:

@@ -46,6 +46,7 @@ def test_a_model_for_mni152_space_sees_a_scan_there_and_maps_come_back(native: P
     seen = see_scan(native.scan, card(space="MNI152"), "auto")
     assert (seen.image.shape, seen.image.affine.tolist()) == (ATLAS_GRID.shape, ATLAS_GRID.affine.tolist())
     np.testing.assert_array_equal(seen.image.voxels, native.on_atlas().voxels)
+    assert seen.registered is seen.placed is not None
     back = seen.bring_back(seen.image.voxels)
     assert back.shape == native.scan.shape
     assert np.corrcoef(back[native.brain], native.corrected.voxels[native.brain])[0, 1] > 0.9
@@ -70,12 +71,13 @@ def test_a_scan_in_mni152_space_is_seen_as_it_is() -> None:
     assert seen.image is scan
     assert seen.placed is not None
     assert seen.placed.left_alone
+    assert seen.registered is None
 
 
 @pytest.mark.parametrize("stripped", [True, False])
 def test_a_model_for_brains_sees_no_head(stripped: bool) -> None:
     scan = moved_scan(THERE, stripped=stripped)
-    seen = see_scan(scan, card(space="MNI152", brain_only=True), "auto")
+    seen = see_scan(scan, card(space="MNI152", shows="brain"), "auto")
     inside, near = brain_of(scan, THERE).voxels > 0.9, brain_of(scan, THERE).voxels > 0
     assert (seen.image.voxels[inside] == scan.voxels[inside]).mean() > 0.98
     outside = (seen.image.voxels[~near] != 0).mean()
@@ -85,8 +87,8 @@ def test_a_model_for_brains_sees_no_head(stripped: bool) -> None:
 
 def test_in_its_own_space_too(native: PlacedScan) -> None:
     wanted = np.where(native.brain, native.scan.voxels, 0)
-    np.testing.assert_array_equal(see_scan(native.scan, card(brain_only=True), "auto").image.voxels, wanted)
-    there = see_scan(native.scan, card(brain_only=True), "native").image.voxels
+    np.testing.assert_array_equal(see_scan(native.scan, card(shows="brain"), "auto").image.voxels, wanted)
+    there = see_scan(native.scan, card(shows="brain"), "native").image.voxels
     np.testing.assert_array_equal(there, native.on_atlas(brain_only=True).voxels)
 
 

@@ -39,6 +39,7 @@ def describe_model(bundle: Bundle) -> list[str]:
         "Description": card.description,
         "Contrast": card.contrast,
         "Space": card.space,
+        "Shows": card.shows,
         "Training data": card.training_data,
         "Licence": card.licence,
         "Citation": card.citation,

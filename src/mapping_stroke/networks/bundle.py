@@ -55,7 +55,7 @@ class Bundle:
 
     @property
     def sha256(self) -> str:
-        """Hash of all that decides a result (networks, preprocessing, averaging, thresholds), in hexadecimal.
+        """Hash of all that decides a result (networks, preprocessing, averaging, thresholds, space), in hexadecimal.
 
         A folder, a zip and a run folder with the same networks have the same; names of files and of the model, and
         what is told about its origin, do not count.
@@ -66,7 +66,9 @@ class Bundle:
         ]
         postprocess = self.card.postprocess and asdict(self.card.postprocess)
         how = {"average": self.card.average, "fast_cover": self.card.fast_cover}
-        decisive = {**how, "postprocess": postprocess, "members": members}
+        told = {"space": self.card.space, "shows": self.card.shows}
+        known = {name: value for name, value in told.items() if value != "unknown"}
+        decisive = {**how, **known, "postprocess": postprocess, "members": members}
         return hashlib.sha256(json.dumps(plain_json(decisive), sort_keys=True).encode()).hexdigest()
 
     @property

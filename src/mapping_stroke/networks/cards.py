@@ -26,6 +26,7 @@ Averaging = Literal["probability", "logit"]
 Cover = Literal["tiles", "window"]
 Contrast = Literal["unknown", "T1w", "other"]
 Space = Literal["unknown", "MNI152", "native"]
+Shows = Literal["unknown", "head", "brain"]
 _SCHEME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -98,8 +99,8 @@ class BundleCard:
     """Of the scans that it was trained on; where it is known, `mapping segment` warns of scans that differ."""
     space: Space = "unknown"
     """In which they lay. For `MNI152`, `mapping segment` registers scans that lie elsewhere."""
-    brain_only: bool = False
-    """Whether they showed the brain alone: `mapping segment` then takes the rest of a head away."""
+    shows: Shows = "unknown"
+    """Of people: the whole `head`, or the `brain` alone: then `mapping segment` takes the rest of a head away."""
     description: str = ""
     training_data: str = ""
     licence: str = ""

@@ -12,6 +12,7 @@ from mapping_stroke.errors import ConfigError
 from mapping_stroke.image import Affine, Image, Mask
 from mapping_stroke.nifti_grid import SAME_PLACE_VOX, largest_shift_mm
 from mapping_stroke.space.bias import divide_bias
+from mapping_stroke.space.black import above_black
 from mapping_stroke.space.quality import Quality
 from mapping_stroke.space.resample import resample, shrink
 from mapping_stroke.space.search import Found, look_at, search
@@ -26,7 +27,7 @@ class PlacedScan:
 
     Attributes:
         scan: As its file holds it.
-        corrected: The same without its bias field; `scan` itself where it was left alone.
+        corrected: The same without its bias field, its black at 0; `scan` itself where it was left alone.
         brain: Its brain, on its own grid.
         to_mni: The scan's millimetres to those of MNI152, RAS.
         quality: How well the template fits.
@@ -106,13 +107,14 @@ def place_scan(scan: Image, space: str = "auto") -> PlacedScan:
     """
     require_space_name(space)
     left_alone = space == "mni" or (space == "auto" and _lies_there(scan))
-    found = _look_there(scan) if left_alone else search(scan)
+    lifted = above_black(scan)
+    found = _look_there(lifted) if left_alone else search(lifted)
     to_mni: Affine = np.linalg.inv(found.place)
     template = read_template()
     to_template = np.linalg.inv(template.affine) @ to_mni @ scan.affine
     return PlacedScan(
         scan=scan,
-        corrected=scan if left_alone else divide_bias(scan, found.bias),
+        corrected=scan if left_alone else divide_bias(lifted, found.bias),
         brain=resample(found.brain.mask.astype(np.float32), to_template, scan.shape) > 0.5,
         to_mni=to_mni,
         quality=found.quality,

@@ -34,6 +34,16 @@ class Quality:
         """As plain JSON values."""
         return asdict(self)
 
+    def lines(self) -> list[str]:
+        """The figures as a person reads them, a line each."""
+        sizes = " x ".join(f"{size:.2f}" for size in self.size)
+        return [
+            f"similarity {self.similarity:.2f}",
+            f"overlap {self.overlap:.2f}",
+            f"size {sizes}",
+            f"shear {self.shear_deg:.0f} deg",
+        ]
+
     def complaints(self) -> list[str]:
         """What is beyond its limit, a phrase each; empty where the registration will do."""
         found = []

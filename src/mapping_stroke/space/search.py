@@ -71,15 +71,12 @@ def search(scan: Image) -> Found:
     for turns in waves():
         places = distinct([place for place, _ in find_places(small, turns)])[:MOST_REFINED]
         starts += len(places)
-        if not places:
-            continue
         refined = [refine_place(small, place, COARSE) for place in places]
-        place, _ = max(refined, key=itemgetter(1))
-        place, _ = refine_place(small, place, FINE)
-        found = look_at(scan, place, starts)
-        if not found.quality.complaints():
-            return found
-        best = max(best or found, found, key=lambda one: one.quality.similarity)
+        for place, _ in sorted(refined, key=itemgetter(1), reverse=True):
+            found = look_at(scan, refine_place(small, place, FINE)[0], starts)
+            if not found.quality.complaints():
+                return found
+            best = max(best or found, found, key=lambda one: one.quality.similarity)
     why = "; ".join(best.quality.complaints()) if best else "the template fits nowhere"
     raise RegistrationError(
         f"could not be registered to MNI152 from {starts} starts ({why}): look whether it is a T1w scan of a whole "

@@ -26,6 +26,11 @@ class SeenScan:
     placed: PlacedScan | None = None
     on_atlas: bool = False
 
+    @property
+    def registered(self) -> PlacedScan | None:
+        """Where the scan lies, if it was registered; None where it was left alone."""
+        return None if self.placed is None or self.placed.left_alone else self.placed
+
     def bring_back(self, values: Float32[np.ndarray, "a b c"]) -> Float32[np.ndarray, "x y z"]:
         """A map on the grid of `image` on the scan's own grid, by at most one linear interpolation."""
         if self.placed is None or not self.on_atlas:
@@ -48,10 +53,10 @@ def see_scan(scan: Image, card: BundleCard, space: str) -> SeenScan:
     """
     require_space_name(space)
     registered = space == "native" or (space == "auto" and card.space == "MNI152")
-    if not registered and not card.brain_only:
+    if not registered and card.shows != "brain":
         return SeenScan(scan, scan)
     placed = place_scan(scan, space)
-    brain_only = card.brain_only and not placed.stripped
+    brain_only = card.shows == "brain" and not placed.stripped
     if registered and not placed.left_alone:
         return SeenScan(scan, placed.on_atlas(brain_only=brain_only), placed, on_atlas=True)
     if brain_only:

@@ -1,0 +1,49 @@
+"""Scans with values below 0 start at black."""
+
+import numpy as np
+
+from mapping_stroke.image import Image
+from mapping_stroke.space.black import above_black
+from mapping_stroke.space.brain import find_brain
+from mapping_stroke.space.template import read_template
+from moved_heads import move, moved_scan
+
+
+def row(*values: float) -> Image:
+    return Image(np.float32(values).reshape(-1, 1, 1), np.eye(4))
+
+
+def test_a_scan_from_0_up_is_left_as_it_is() -> None:
+    scan = row(0, 1, 2)
+    assert above_black(scan) is scan
+
+
+def test_z_scores_rise_from_black_and_background_stays_0() -> None:
+    lifted = above_black(row(0, -2, 0.5, 1)).voxels.ravel()
+    assert lifted[0] == 0
+    assert 0 < lifted[1] < 0.01
+    np.testing.assert_allclose(lifted[2:], [2.5, 3], atol=0.01)
+
+
+def test_the_value_of_the_first_corner_is_background() -> None:
+    np.testing.assert_allclose(above_black(row(-1000, -900, -500, -1000)).voxels.ravel(), [0, 0.4, 400, 0], atol=0.5)
+
+
+def test_a_few_values_below_0_are_ringing() -> None:
+    scan = Image(np.r_[np.ones(300), -0.1].astype(np.float32).reshape(-1, 1, 1), np.eye(4))
+    assert above_black(scan) is scan
+
+
+def test_the_brain_of_z_scores_is_that_of_the_scan() -> None:
+    truth = move((0, 0, 0), (5, 0, 0))
+    for stripped in (True, False):
+        scan = moved_scan(truth, stripped=stripped)
+        inside = scan.voxels > 0
+        scores = (scan.voxels - scan.voxels[inside].mean()) / scan.voxels[inside].std()
+        for background in (0, scores.min()):
+            shifted = Image(np.where(inside, scores, background).astype(np.float32), scan.affine)
+            found, usual = find_brain(above_black(shifted), truth), find_brain(scan, truth)
+            assert found.stripped == usual.stripped == stripped
+            both = (found.mask & usual.mask).sum()
+            assert 2 * both / (found.mask.sum() + usual.mask.sum()) > 0.97
+            assert (read_template().brain > 0.5)[found.mask].mean() > 0.9
