@@ -135,6 +135,7 @@ def test_a_card_is_shown_in_lines(tmp_path: Path, capsys: pytest.CaptureFixture[
         "Description: one two",
         "Contrast: T1w",
         "Space: unknown",
+        "Shows: unknown",
         "Training data: 12 scans",
         "Licence: CC0-1.0",
         "Citation: Doe 2020",

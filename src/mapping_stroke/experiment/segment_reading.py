@@ -129,8 +129,8 @@ class MemoryCheck:
 
     def _needed_bytes(self, loaded: LoadedScan) -> float:
         """For the scan, the one read ahead, and the largest network; a GPU's own memory is not counted."""
-        scans = (loaded.image, loaded.seen.image, *loaded.prepared.values())
-        shapes = [each.voxels.shape for each in scans]
+        prepared = [each.voxels.shape for each in loaded.prepared.values()]
+        shapes = [loaded.image.shape, loaded.seen.image.shape, *prepared]
         engine = self._ensemble.engine
         if engine.on_gpu:
             return scan_bytes(shapes)
