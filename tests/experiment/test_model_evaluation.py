@@ -14,6 +14,7 @@ from mapping_stroke.experiment import judging, model_failures
 from mapping_stroke.experiment.judged_scans import JudgedScan
 from mapping_stroke.image import read_image, write_image
 from mapping_stroke.inference.ensemble import Ensemble
+from mapping_stroke.networks.cards import BundleCard
 from mapping_stroke.run_folder import MASK_SUFFIX
 from phantoms import AFFINE, phantom, write_phantoms
 from small_models import write_seeing_model
@@ -102,7 +103,7 @@ def test_what_is_judged_is_not_judged_again(
 ) -> None:
     predicted: list[str] = []
     real = judging.read_judged
-    monkeypatch.setattr(judging, "read_judged", lambda case, e: predicted.append(case.case_id) or real(case, e))
+    monkeypatch.setattr(judging, "read_judged", lambda case, *how: predicted.append(case.case_id) or real(case, *how))
     assert evaluate(data) == 0
     before = (data / "out" / "evaluation.json").read_bytes()
     assert evaluate(data) == 0
@@ -118,11 +119,11 @@ def test_an_interrupted_evaluation_goes_on(data: Path, monkeypatch: pytest.Monke
     predicted: list[str] = []
     real = judging.read_judged
 
-    def read_two(case: FoundCase, ensemble: Ensemble) -> JudgedScan:
+    def read_two(case: FoundCase, ensemble: Ensemble, card: BundleCard) -> JudgedScan:
         predicted.append(case.case_id)
         if len(predicted) == 3:
             raise KeyboardInterrupt
-        return real(case, ensemble)
+        return real(case, ensemble, card)
 
     monkeypatch.setattr(judging, "read_judged", read_two)
     assert evaluate(data) == 1
@@ -170,7 +171,9 @@ def test_failures_are_drawn_again_only_where_they_are_others(data: Path, monkeyp
     drawn: list[str] = []
     real = model_failures.read_judged
     monkeypatch.setattr(
-        model_failures, "read_judged", lambda case, e, again: drawn.append(case.case_id) or real(case, e, again=again)
+        model_failures,
+        "read_judged",
+        lambda case, *how, again: drawn.append(case.case_id) or real(case, *how, again=again),
     )
     assert evaluate(data) == 0
     assert drawn == ["p0", "p1", "p2", "h0", "h1"]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from jaxtyping import Float32
 
 from mapping_stroke.console import warn
 from mapping_stroke.dataset.cases import FoundCase
@@ -19,6 +20,7 @@ from mapping_stroke.experiment.segment_reading import LoadedScan, read_scan
 from mapping_stroke.files import fingerprint
 from mapping_stroke.image import Image, Mask, Probability, image_stem, require_same_grid, turn_axes
 from mapping_stroke.inference.ensemble import Ensemble
+from mapping_stroke.networks.cards import BundleCard
 
 T = TypeVar("T")
 
@@ -57,9 +59,9 @@ class JudgedScan:
         """Volume of one voxel."""
         return self.loaded.image.voxel_volume_mm3
 
-    def turn(self, probability: Probability) -> Probability:
-        """A map on the scan's grid with its axes turned to RAS, as rules take it."""
-        return turn_axes(Image(probability, self.loaded.image.affine)).voxels
+    def turn(self, probability: Float32[np.ndarray, "a b c"]) -> Probability:
+        """A map on the grid that the members saw, on the scan's own with its axes turned to RAS, as rules take it."""
+        return turn_axes(Image(self.loaded.seen.bring_back(probability), self.loaded.image.affine)).voxels
 
 
 def find_labelled(cohort: Path) -> tuple[list[FoundCase], list[str]]:
@@ -110,18 +112,21 @@ def mark_case(case: FoundCase) -> str:
     return fingerprint([scan_sha256(file) for file in files])
 
 
-def read_judged(case: FoundCase, ensemble: Ensemble, *, again: bool = False) -> JudgedScan:
+def read_judged(
+    case: FoundCase, ensemble: Ensemble, card: BundleCard | None = None, *, again: bool = False
+) -> JudgedScan:
     """Read, check and prepare a scan, and read its mask where it has one; warnings about the scan are told.
 
     Args:
         case: The scan.
         ensemble: What prepares it.
+        card: Of the model, where the scan is to be placed for it as `mapping segment` does.
         again: Warnings have been told.
 
     Raises:
         MappingError: A file cannot be read or used, or scan and mask lie on different grids.
     """
-    loaded = read_scan(case.scan, ensemble)
+    loaded = read_scan(case.scan, ensemble, card)
     for line in () if again else loaded.warnings:
         warn(f"{case.scan}: {line}")
     lesions = np.zeros(loaded.image.shape, np.bool_)

@@ -18,6 +18,7 @@ from mapping_stroke.files import read_object, write_json
 from mapping_stroke.image import Mask
 from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.inference.member_maps import predict_each
+from mapping_stroke.networks.cards import BundleCard
 from mapping_stroke.postprocess import PostprocessConfig, apply_rule, find_rule
 
 Part = Literal["labelled", "healthy", "heads"]
@@ -32,11 +33,13 @@ class Judge:
 
     Attributes:
         ensemble: The members on an engine.
+        card: Of the model.
         rules: What the ensemble is post-processed with, by name; members get P > 0.5.
         ledger: File that keeps what is known of every scan.
     """
 
     ensemble: Ensemble
+    card: BundleCard
     rules: Mapping[str, PostprocessConfig]
     ledger: Path
 
@@ -85,7 +88,7 @@ class Judge:
         return judged, [case.case_id for case in found if case.case_id not in judged]
 
     def _judge_one(self, part: Part, case: FoundCase, memory: MemoryCheck, advance: Callable[[float], None]) -> Entry:
-        scan = read_judged(case, self.ensemble)
+        scan = read_judged(case, self.ensemble, self.card)
         memory.require(scan.loaded)
         return _judge_masks(scan, self._masks(scan, advance), labelled=part == "labelled")
 

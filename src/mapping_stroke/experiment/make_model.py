@@ -89,4 +89,5 @@ def _complete(labels: ModelLabels) -> ModelLabels:
         labels,
         contrast="T1w" if labels.contrast == "keep" else labels.contrast,
         space="MNI152" if labels.space == "keep" else labels.space,
+        shows="brain" if labels.shows == "keep" else labels.shows,
     )

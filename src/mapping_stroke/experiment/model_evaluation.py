@@ -53,6 +53,8 @@ def evaluate_model(
 ) -> list[str]:
     """Score each member alone and the ensemble with each rule, and write tables, a page and pictures.
 
+    Scans are placed and shown to the model as `mapping segment` does it.
+
     Args:
         model: See `open_bundle`.
         data: Labelled cases that the model was not trained on, and healthy scans.
@@ -71,10 +73,14 @@ def evaluate_model(
     cases, failed = find_labelled(data.cohort)
     scans: Scans = {"labelled": cases, "healthy": find_healthy(data.healthy), "heads": find_healthy(data.heads)}
     ensemble = make_ensemble(bundle, config.preset, choose_engine(config.device))
-    settings = {"preset": config.preset, "precision": ensemble.engine.precision, "cohort": str(data.cohort.resolve())}
+    settings = {
+        **{"preset": config.preset, "precision": ensemble.engine.precision, "space": "auto"},
+        "cohort": str(data.cohort.resolve()),
+    }
     identity = {"kind": "evaluate-model", "model_sha256": bundle.sha256, **settings}
     with claimed(output, identity, CONTENTS, overwrite=overwrite):
-        judge = Judge(ensemble, {rule: choose_rule(bundle, rule) for rule in RULE_NAMES}, output / LEDGER_FILE)
+        rules = {rule: choose_rule(bundle, rule) for rule in RULE_NAMES}
+        judge = Judge(ensemble, bundle.card, rules, output / LEDGER_FILE)
         used = f"{counted(len(ensemble.members), 'member')} on {ensemble.engine.description}"
         counts = [counted(len(found), PART_NOUNS[part]) for part, found in scans.items()]
         say(f"Judging {', '.join(counts)} with {used}")

@@ -54,7 +54,7 @@ def _segment(number: int, failure: Failure, case: FoundCase, judge: Judge, memor
     from mapping_stroke.report.failure_picture import show_failure
     from mapping_stroke.report.failure_words import failure_sentence
 
-    scan = read_judged(case, judge.ensemble, again=True)
+    scan = read_judged(case, judge.ensemble, judge.card, again=True)
     memory.require(scan.loaded)
     probability = scan.turn(judge.ensemble.predict(scan.loaded.prepared).probability)
     mask = apply_rule(probability, judge.rules["mapping"], scan.voxel_volume_mm3)

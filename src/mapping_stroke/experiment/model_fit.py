@@ -28,6 +28,7 @@ from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.inference.segmentation import choose_rule, make_ensemble
 from mapping_stroke.networks.bundle import Bundle, open_bundle, require_free
+from mapping_stroke.networks.cards import BundleCard
 from mapping_stroke.postprocess import find_rule
 from mapping_stroke.report.rule_table import RuleRow, RuleTable, rule_page, rule_text, rule_values
 from mapping_stroke.run_folder import OWNER_FILE, claim_folder
@@ -100,13 +101,13 @@ def _predict_all(
 ) -> tuple[dict[str, Path], list[str]]:
     """Keep the ensemble's map of every scan; those that are there already are not computed again."""
     networks = replace(bundle, card=replace(bundle.card, postprocess=None)).sha256
-    how = [networks, config.preset, ensemble.engine.precision]
+    how = [networks, config.preset, ensemble.engine.precision, "auto"]
     memory = MemoryCheck(ensemble)
     files, failed = {}, []
     say(f"Predicting {counted(len(found), 'scan')} on {ensemble.engine.description}")
     with progress("Predicting", len(found)) as show:
         for index, case in enumerate(found):
-            work = partial(_predict_one, case, ensemble, memory, how, maps)
+            work = partial(_predict_one, case, ensemble, bundle.card, memory, how, maps)
             path = attempt(case, work, alone=len(found) == 1)
             if path is None:
                 failed.append(case.case_id)
@@ -116,10 +117,12 @@ def _predict_all(
     return files, failed
 
 
-def _predict_one(case: FoundCase, ensemble: Ensemble, memory: MemoryCheck, how: Sequence[str], maps: Path) -> Path:
+def _predict_one(
+    case: FoundCase, ensemble: Ensemble, card: BundleCard, memory: MemoryCheck, how: Sequence[str], maps: Path
+) -> Path:
     path = maps / f"{fingerprint([*how, mark_case(case)])}.npz"
     if not path.is_file():
-        scan = read_judged(case, ensemble)
+        scan = read_judged(case, ensemble, card)
         memory.require(scan.loaded)
         probability = scan.turn(ensemble.predict(scan.loaded.prepared).probability)
         reference = None if case.mask is None else scan.reference
