@@ -13,7 +13,7 @@ from mapping_stroke.errors import CaseError, Stopped
 
 STAGES = (
     "simulate", "prepare", "folds", "train", "status", "predict", "postprocess", "evaluate", "report",
-    "segment", "grand-challenge", "models", "rank", "demo", "bench", "info",
+    "segment", "bids", "grand-challenge", "models", "rank", "demo", "bench", "info",
 )  # fmt: skip
 
 

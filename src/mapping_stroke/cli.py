@@ -9,6 +9,7 @@ from typing import Protocol
 import tyro
 
 from mapping_stroke.commands.bench import Bench
+from mapping_stroke.commands.bids import Bids
 from mapping_stroke.commands.demo import Demo
 from mapping_stroke.commands.evaluate import Evaluate
 from mapping_stroke.commands.folds import Folds
@@ -45,6 +46,7 @@ COMMANDS: tuple[type[Command], ...] = (
     Evaluate,
     Report,
     Segment,
+    Bids,
     GrandChallenge,
     Models,
     Rank,

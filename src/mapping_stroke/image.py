@@ -5,7 +5,7 @@ from itertools import permutations, product
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float32, Shaped, UInt8
+from jaxtyping import Bool, Float32, Shaped, UInt8, UInt16
 
 from mapping_stroke.dicom.series import DicomSeries
 from mapping_stroke.errors import GeometryError, ImageError
@@ -26,6 +26,7 @@ from mapping_stroke.nifti_grid import Shape as Shape
 Voxels = Float32[np.ndarray, "x y z"]  # intensities, or any scalar per voxel
 Probability = Float32[np.ndarray, "x y z"]  # P(lesion) per voxel, in [0, 1]
 Mask = Bool[np.ndarray, "x y z"]  # True inside a lesion
+Numbers = UInt8[np.ndarray, "x y z"] | UInt16[np.ndarray, "x y z"]  # of labels, 0 outside
 
 ROUNDING = 1e-4
 """By this share a mean may lie above the largest of what it is of."""
@@ -119,13 +120,13 @@ def read_image(path: Path | str | DicomSeries, *, series: str = "") -> Image:
 
 
 def write_image(
-    path: Path, voxels: Voxels | Mask | UInt8[np.ndarray, "x y z"], grid: Affine | Image, *, step: float | None = None
+    path: Path, voxels: Voxels | Mask | Numbers, grid: Affine | Image, *, step: float | None = None
 ) -> None:
     """Write a volume as NIfTI, whole or not at all; a mask becomes uint8 with values 0 and 1.
 
     Args:
         path: Target, `.nii` or `.nii.gz`; its folder is made where it is missing.
-        voxels: float32 (scans, probabilities), uint8 (labels) or bool (masks).
+        voxels: float32 (scans, probabilities), uint8 or uint16 (labels) or bool (masks).
         grid: The image whose grid this is: a NIfTI header's sform, qform and codes are repeated as they were, so that
             every program lays the two over one another. Or an affine, voxel index to RAS millimetres.
         step: Store float32 voxels, which must lie in 0 to 255 steps, as uint8 times this step (`scl_slope`): a quarter

@@ -15,7 +15,7 @@ from mapping_stroke.experiment.segment_notes import Notes, contents
 from mapping_stroke.experiment.segment_reading import LoadedScan, MemoryCheck, read_ahead, read_scan
 from mapping_stroke.experiment.segment_record import RunRecord
 from mapping_stroke.experiment.segment_telling import tell_end, tell_start, tell_time
-from mapping_stroke.experiment.segment_writing import Stamp, write_behind, write_scan
+from mapping_stroke.experiment.segment_writing import Stamp, WriteMore, write_behind, write_scan
 from mapping_stroke.experiment.sharing import SharedFolder, shared
 from mapping_stroke.files import require_space
 from mapping_stroke.inference.engines import choose_engine
@@ -67,6 +67,16 @@ class SegmentConfig:
 
 
 @dataclass(frozen=True, eq=False)
+class Method:
+    """How the scans of one run are segmented: a model, its members that are used on an engine, rule and settings."""
+
+    bundle: Bundle
+    ensemble: Ensemble
+    rule: PostprocessConfig
+    config: SegmentConfig
+
+
+@dataclass(frozen=True, eq=False)
 class Cohort:
     """Scans whose results go into one folder.
 
@@ -75,12 +85,16 @@ class Cohort:
         output: The folder.
         naming: What the results are called.
         kind: What `run.json` calls the work, so that no other command goes on with it.
+        others: Patterns of further files that are written into the folder.
+        begin: Told how the scans are segmented before the first one is; returns what writes further files of each.
     """
 
     scans: Mapping[str, Path]
     output: Path
     naming: Naming = flat_names
     kind: str = "segment"
+    others: tuple[str, ...] = ()
+    begin: Callable[[Method], WriteMore] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +110,7 @@ class _Run:
     record: RunRecord
     memory: MemoryCheck
     raise_alone: bool
+    write_more: WriteMore | None
 
     def files(self, name: str) -> ScanFiles:
         config, cohort = self.config, self.cohort
@@ -160,12 +175,14 @@ def segment_cohort(
     ensemble = make_ensemble(bundle, config.preset, choose_engine(config.device, config.engine, config.precision))
     identity = {"kind": cohort.kind, **_identity(bundle, ensemble, config)}
     no_room: MappingError | None = None
-    with shared(output, identity, contents(output, cohort.naming), overwrite=overwrite) as folder:
+    ours = (*contents(output, cohort.naming), *cohort.others)
+    with shared(output, identity, ours, overwrite=overwrite) as folder:
         rule = choose_rule(bundle, config.rule)
         facts = {**_facts(bundle, ensemble), "postprocess": asdict(rule)}
         record = RunRecord(output, Notes(output, cohort.naming), folder, facts)
         memory = MemoryCheck(ensemble)
-        run = _Run(cohort, bundle.card, ensemble, rule, config, folder, record, memory, raise_alone)
+        more = cohort.begin(Method(bundle, ensemble, rule, config)) if cohort.begin else None
+        run = _Run(cohort, bundle.card, ensemble, rule, config, folder, record, memory, raise_alone, more)
         todo = _pass_over_finished(run)
         if not folder.knows_locks and folder.has_others():
             warn(f"{output}: {WITHOUT_LOCKS}")
@@ -279,7 +296,7 @@ def _segment_all(run: _Run, todo: Sequence[str]) -> None:
                 time_is_told = True
             found = _segment_one(run, name, loaded, partial(_show_share, show, name, todo.index(name)))
             if found is not None:
-                write(name, partial(write_scan, run.files(name), loaded, found))
+                write(name, partial(write_scan, run.files(name), loaded, found, run.write_more))
             del loaded, found  # before the one after the next is read
 
 

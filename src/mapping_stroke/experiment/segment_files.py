@@ -76,8 +76,9 @@ class ScanFiles:
         """Whether all outputs of this very scan are there."""
         also = ((PICTURE_SUFFIX, self.picture), (DICOM_SUFFIX, self.write_dicom is not None))
         suffixes = (*MAP_SUFFIXES, LESIONS_SUFFIX, *(suffix for suffix, asked in also if asked))
-        source = read_object(self.path(STAMP_SUFFIX)).get("source")
-        if not isinstance(source, dict) or not all(self.path(suffix).is_file() for suffix in suffixes):
+        stamp = read_object(self.path(STAMP_SUFFIX))
+        source, paths = stamp.get("source"), [*map(self.path, suffixes), *self._more(stamp)]
+        if not isinstance(source, dict) or not all(path.is_file() for path in paths):
             return False
         try:
             return scan.exists() and source.get("sha256") == scan_sha256(find_source(scan, self.series))
@@ -90,8 +91,13 @@ class ScanFiles:
 
     def remove(self) -> None:
         """Remove whatever outputs of that name there are, the stamp first."""
-        for suffix in SUFFIXES:
-            self.path(suffix).unlink(missing_ok=True)
+        more = self._more(read_object(self.path(STAMP_SUFFIX)))
+        for path in (*map(self.path, SUFFIXES), *more):
+            path.unlink(missing_ok=True)
+
+    def _more(self, stamp: dict[str, Any]) -> list[Path]:
+        """Further files, of which only the stamp knows."""
+        return [self.folder / path for path in stamp.get("files", ())]
 
     def write(self, image: Image, found: Segmentation) -> None:
         """Write all but the stamp and what is DICOM; an older stamp goes first."""

@@ -7,7 +7,6 @@ from pathlib import Path
 from mapping_stroke.dicom.headers import dicom_files, is_dicom
 from mapping_stroke.errors import CaseError
 from mapping_stroke.experiment.segment_files import MAP_SUFFIXES
-from mapping_stroke.files import list_files
 from mapping_stroke.image import image_stem, image_suffix
 from mapping_stroke.run_folder import OWNER_FILE
 
@@ -15,6 +14,7 @@ from mapping_stroke.run_folder import OWNER_FILE
 def find_scans(given: Sequence[Path], series: str = "") -> dict[str, Path]:
     """The scans by the name of their outputs, in order; a folder stands for its image files but for outputs of ours.
 
+    A folder that is named like an image, as some programs leave when they unpack one, is a scan that cannot be read.
     A folder without image files that holds DICOM files, itself or below, is one scan, and is named like the folder.
 
     Args:
@@ -24,7 +24,7 @@ def find_scans(given: Sequence[Path], series: str = "") -> dict[str, Path]:
     Raises:
         CaseError: There is no scan, two have the same name, or a name is taken.
     """
-    scans = [scan for path in given for scan in (_scans_in(path, series) if path.is_dir() else [path])]
+    scans = [scan for path in given for scan in (_scans_in(path, series) if _stands_for_others(path) else [path])]
     if not scans:
         raise CaseError("no scan is given, expected one or more; name their files, or a folder that holds them")
     if series and all(image_suffix(scan) for scan in scans):
@@ -40,6 +40,10 @@ def find_scans(given: Sequence[Path], series: str = "") -> dict[str, Path]:
     return names
 
 
+def _stands_for_others(path: Path) -> bool:
+    return path.is_dir() and image_suffix(path) is None
+
+
 def holds_dicom(path: Path) -> bool:
     """Whether a folder, itself or below, or a file is DICOM."""
     return any(True for _ in dicom_files(path)) if path.is_dir() else image_suffix(path) is None and is_dicom(path)
@@ -52,7 +56,8 @@ def _folder_name(path: Path, series: str) -> str:
 
 
 def _scans_in(folder: Path, series: str) -> list[Path]:
-    files = [path for path in list_files(folder, "*") if image_suffix(path) and not path.name.endswith(MAP_SUFFIXES)]
+    there = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    files = [path for path in there if image_suffix(path) and not path.name.endswith(MAP_SUFFIXES)]
     if (series or not files) and holds_dicom(folder):
         return [folder]
     if series:

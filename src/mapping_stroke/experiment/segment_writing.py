@@ -15,11 +15,16 @@ STEPS = ("read", "place", "prepare", "predict", "postprocess", "write")
 """Of which a stamp tells the seconds."""
 
 
-def write_scan(files: ScanFiles, loaded: LoadedScan, found: Segmentation) -> Stamp:
+WriteMore = Callable[[ScanFiles, LoadedScan, Segmentation], Stamp]
+"""Writes further files of a scan, and returns what its stamp should tell of them: under `files` their paths."""
+
+
+def write_scan(files: ScanFiles, loaded: LoadedScan, found: Segmentation, write_more: WriteMore | None = None) -> Stamp:
     """Write all files of one scan, the stamp last, and return that."""
     start = time.perf_counter()
     files.write(loaded.image, found)
     files.write_as_dicom(loaded.series, found.mask)
+    more = write_more(files, loaded, found) if write_more else {}
     seconds = {**found.seconds, **loaded.seconds, "write": time.perf_counter() - start}
     stamp = {
         "source": dict(loaded.source),
@@ -28,6 +33,7 @@ def write_scan(files: ScanFiles, loaded: LoadedScan, found: Segmentation) -> Sta
         "largest_probability": round(float(found.probability.max()), 4),
         "warnings": list(loaded.warnings),
         "seconds": {step: round(seconds[step], 2) for step in STEPS},
+        **more,
     }
     files.write_stamp(stamp)
     return stamp

@@ -83,6 +83,8 @@ class SharedFolder:
         if self._process:
             self._process.release()
             self._process = None
+        for path in self._folder.glob(f"*{CLAIM_SUFFIX}"):
+            _is_held(path)  # if not, a killed process has left it: it is removed
         with suppress(OSError):  # it is not empty, or others have removed it
             self._folder.rmdir()
 

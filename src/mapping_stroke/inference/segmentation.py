@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64, Int64, UInt16
 from scipy import ndimage
 
 from mapping_stroke.errors import ConfigError
@@ -14,7 +14,7 @@ from mapping_stroke.inference.average import Average, Map
 from mapping_stroke.inference.engines import Engine
 from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
 from mapping_stroke.inference.sliding_window import WindowConfig
-from mapping_stroke.lesions import find_lesions
+from mapping_stroke.lesions import Lesions, find_lesions
 from mapping_stroke.networks.bundle import Bundle
 from mapping_stroke.postprocess import PostprocessConfig, apply_rule, find_rule
 
@@ -154,9 +154,7 @@ def describe_lesions(mask: Mask, mean: Average, scan: Image) -> tuple[LesionRow,
     if found.count == 0:
         return ()
     numbers = np.arange(1, found.count + 1)
-    start = np.array([edge.start for edge in found.box])
-    centres_vox = np.array(ndimage.center_of_mass(found.labels > 0, found.labels, numbers)) + start
-    centres_mm = centres_vox @ scan.affine[:3, :3].T + scan.affine[:3, 3]
+    centres_mm, order = _rank(found, scan.affine)
     inside = mean.probability[found.box]
     columns = (
         ndimage.maximum(inside, found.labels, numbers),
@@ -171,8 +169,31 @@ def describe_lesions(mask: Mask, mean: Average, scan: Image) -> tuple[LesionRow,
             *(float(edge) for edge in centres_mm[i]),
             *(float(column[i]) for column in columns),
         )
-        for rank, i in enumerate(np.lexsort((*np.round(centres_mm, 3).T[::-1], -found.sizes_vox)), start=1)
+        for rank, i in enumerate(order, start=1)
     )
+
+
+def number_lesions(mask: Mask, affine: Affine) -> UInt16[np.ndarray, "x y z"]:
+    """The numbers of `describe_lesions` as a map: 1 inside the largest lesion, and so on, 0 outside.
+
+    Lesions beyond the 65 535th largest all have that number.
+    """
+    numbered = np.zeros(mask.shape, np.uint16)
+    found = find_lesions(mask)
+    if found.count:
+        ranks = np.zeros(found.count + 1, np.int64)
+        ranks[1 + _rank(found, affine)[1]] = np.arange(1, found.count + 1)
+        numbered[found.box] = np.minimum(ranks, np.iinfo(np.uint16).max)[found.labels]
+    return numbered
+
+
+def _rank(found: Lesions, affine: Affine) -> tuple[Float64[np.ndarray, "n 3"], Int64[np.ndarray, " n"]]:
+    """Centres of mass in RAS millimetres, and the order of lesions: the largest first."""
+    start = np.array([edge.start for edge in found.box])
+    numbers = np.arange(1, found.count + 1)
+    centres_vox = np.array(ndimage.center_of_mass(found.labels > 0, found.labels, numbers)) + start
+    centres_mm = centres_vox @ affine[:3, :3].T + affine[:3, 3]
+    return centres_mm, np.lexsort((*np.round(centres_mm, 3).T[::-1], -found.sizes_vox))
 
 
 def lesion_table(lesions: Sequence[LesionRow]) -> list[dict[str, object]]:

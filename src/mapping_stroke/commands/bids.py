@@ -1,0 +1,77 @@
+"""`mapping bids`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+
+@dataclass(frozen=True)
+class Bids:
+    """Segment the T1w scans of a BIDS data set into a BIDS derivative, and make the table of the group (a BIDS App)."""
+
+    bids_dir: Positional[Path]
+    """Folder of the data set."""
+    out: Positional[Path]
+    """Folder of the derivative, such as `BIDS_DIR/derivatives/mapping`. The same call again goes on where it stopped,
+    and several may run at once."""
+    level: Positional[Literal["participant", "group"]]
+    """`participant` segments scans; `group`, when they are done, writes `group_lesions.tsv` and `group.html`."""
+    participant_label: tuple[str, ...] = ()
+    """Only these participants, with or without `sub-`."""
+    session_label: tuple[str, ...] = ()
+    """Only these sessions, with or without `ses-`."""
+    shard: str = ""
+    """`i/N`: the i-th of N shares of the scans, for N processes or machines."""
+    model: str = "default"
+    """As for `mapping segment`, like the next six."""
+    preset: Literal["fast", "balanced", "paper"] = "balanced"
+    """How much is computed."""
+    rule: Literal["mapping", "challenge", "paper", "none"] = "mapping"
+    """Post-processing."""
+    space: Literal["auto", "native", "mni"] = "auto"
+    """Whether scans are registered to MNI152 space."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `mps`."""
+    engine: Literal["auto", "openvino", "torch"] = "auto"
+    """What computes the networks."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the convolutions."""
+    atlas: Path | None = None
+    """`group`: image of numbered regions in MNI152 space; the table gets the volume in each."""
+    atlas_labels: Path | None = None
+    """`group`: table of the regions, with a column `index` and a column `name`."""
+    skip_bids_validation: bool = False
+    """Taken because BIDS Apps do; nothing is validated here: run the BIDS validator yourself."""
+    overwrite: bool = False
+    """`participant`: replace what another model or other settings wrote into the folder."""
+
+    def run(self) -> int:
+        """Segment, or write the table; a scan that fails does not stop the others."""
+        from mapping_stroke.console import name_files
+        from mapping_stroke.errors import ConfigError
+        from mapping_stroke.experiment.bids_app import segment_participants, tell_group
+        from mapping_stroke.experiment.bids_group import PAGE, TABLE
+        from mapping_stroke.experiment.bids_scans import Choice
+        from mapping_stroke.experiment.segment import SegmentConfig
+
+        choice = Choice(self.participant_label, self.session_label, self.shard)
+        if (self.atlas is None) != (self.atlas_labels is None):
+            raise ConfigError("--atlas and --atlas-labels belong together; give both, or neither")
+        if self.level == "group":
+            tell_group(self.bids_dir, self.out, choice, self.atlas, self.atlas_labels)
+            name_files("Table", self.out / TABLE)
+            name_files("Page to look at", self.out / PAGE)
+            return 0
+        config = SegmentConfig(
+            preset=self.preset,
+            rule=self.rule,
+            space=self.space,
+            device=self.device,
+            engine=self.engine,
+            precision=self.precision,
+        )
+        failed = segment_participants(self.bids_dir, self.out, choice, self.model, config, overwrite=self.overwrite)
+        name_files("Derivative", self.out)
+        return 3 if failed else 0

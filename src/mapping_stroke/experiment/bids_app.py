@@ -1,0 +1,62 @@
+"""`mapping bids`: the scans of a BIDS data set segmented into a derivative, and the table of all of them."""
+
+from pathlib import Path
+
+from mapping_stroke.console import counted, say, warn
+from mapping_stroke.experiment.bids_dataset import DATASET_FILES, made_by, write_dataset
+from mapping_stroke.experiment.bids_group import GroupRow, write_group
+from mapping_stroke.experiment.bids_outputs import KIND, MAPS, TABLES, bids_output, sidecar
+from mapping_stroke.experiment.bids_regions import read_atlas
+from mapping_stroke.experiment.bids_scans import Choice, find_bids_scans
+from mapping_stroke.experiment.bids_writing import Derivative
+from mapping_stroke.experiment.segment import Cohort, Method, SegmentConfig, segment_cohort
+from mapping_stroke.experiment.segment_writing import WriteMore
+
+OTHER_FILES = (
+    *DATASET_FILES,
+    *(bids_output("*", suffix) for suffix in (*MAPS, *TABLES)),
+    *(sidecar(bids_output("*", suffix)) for suffix in MAPS),
+)
+"""Patterns of what `--overwrite` removes beside the usual results."""
+
+
+def segment_participants(
+    bids_dir: Path, output: Path, choice: Choice, model: str | Path, config: SegmentConfig, *, overwrite: bool = False
+) -> list[str]:
+    """Segment the chosen T1w scans of a data set into a BIDS derivative, as `segment_cohort` does.
+
+    Several processes may work on one derivative at once, on shares of it or all on the same.
+
+    Returns:
+        The names of scans that failed.
+
+    Raises:
+        MappingError: There is no such data set, scan or model, or the folder holds something else.
+    """
+    scans = find_bids_scans(bids_dir, choice)
+    if not scans:
+        say(f"Share {choice.shard} of {bids_dir} has no scan: there are more shares than scans")
+        return []
+
+    def begin(method: Method) -> WriteMore:
+        write_dataset(bids_dir, output, method)
+        derivative = Derivative(bids_dir, config.space == "mni", made_by(method))
+        return derivative.write
+
+    files = {name: case.scan for name, case in scans.items()}
+    cohort = Cohort(files, output, bids_output, KIND, OTHER_FILES, begin)
+    return segment_cohort(cohort, model, config, overwrite=overwrite)
+
+
+def tell_group(
+    bids_dir: Path, output: Path, choice: Choice, atlas: Path | None = None, labels: Path | None = None
+) -> list[GroupRow]:
+    """Write the group's table and page, and say how many scans should be looked at; see `write_group`."""
+    regions = read_atlas(atlas, labels) if atlas and labels else None
+    rows = write_group(bids_dir, output, find_bids_scans(bids_dir, choice), regions)
+    flagged = sum(bool(row.reasons) for row in rows)
+    say(f"{counted(len(rows), 'scan')}, {flagged} to be looked at first")
+    missing = sum(row.values["status"] == "missing" for row in rows)
+    if missing:
+        warn(f"{counted(missing, 'scan')} of {bids_dir} not segmented yet; run `participant` for them")
+    return rows

@@ -1,0 +1,152 @@
+"""What a BIDS derivative says of itself: its description, what it holds, and how to describe and cite this very run."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mapping_stroke.environment import describe_environment
+from mapping_stroke.experiment.bids_outputs import IGNORED, TEMPLATE
+from mapping_stroke.experiment.segment import Method
+from mapping_stroke.files import read_object, write_json, write_text
+from mapping_stroke.postprocess import PostprocessConfig
+from mapping_stroke.report.page import PAPER
+
+BIDS_VERSION = "1.10.0"
+DESCRIPTION, IGNORE, README, CITATION = "dataset_description.json", ".bidsignore", "README.md", "CITATION.md"
+DATASET_FILES = (DESCRIPTION, IGNORE, README, CITATION)
+
+
+def made_by(method: Method) -> dict[str, object]:
+    """Keys for the sidecar of every map."""
+    card = method.bundle.card
+    model = {"Name": card.name, "SHA256": method.bundle.sha256, "License": card.licence}
+    return {"Model": model, "Preset": method.config.preset, "Rule": method.config.rule}
+
+
+def write_dataset(bids_dir: Path, output: Path, method: Method) -> None:
+    """Write the four files; they are the same for every process of one run but for the machine in `CITATION.md`."""
+    write_json(output / DESCRIPTION, _describe(bids_dir, output, method))
+    write_text(output / IGNORE, "".join(f"{line}\n" for line in IGNORED))
+    write_text(output / README, _README.format(template=TEMPLATE))
+    write_text(output / CITATION, citation(method))
+
+
+def _describe(bids_dir: Path, output: Path, method: Method) -> dict[str, Any]:
+    raw = read_object(bids_dir / DESCRIPTION)
+    card = method.bundle.card
+    source = {"DOI": raw["DatasetDOI"]} if raw.get("DatasetDOI") else {"URL": bids_dir.resolve().as_uri()}
+    name = raw.get("Name") or bids_dir.resolve().name
+    return {
+        "Name": f"Stroke lesions of {name}, by MAPPING",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        **({"License": raw["License"]} if raw.get("License") else {}),
+        "HowToAcknowledge": f"See {CITATION}. Please cite: {PAPER}",
+        "GeneratedBy": [
+            {
+                "Name": "mapping-stroke",
+                "Version": version("mapping-stroke"),
+                "Description": f"Model {card.name} (SHA-256 {method.bundle.sha256}), preset {method.config.preset}, "
+                f"rule {method.config.rule}; terms of the model: {card.licence or 'not told'}",
+            }
+        ],
+        "SourceDatasets": [source],
+        "DatasetLinks": {"raw": os.path.relpath(bids_dir.resolve(), output.resolve())},
+    }
+
+
+def citation(method: Method) -> str:
+    """Methods text for a paper, what to cite, and the model's terms."""
+    card, ensemble, environment = method.bundle.card, method.ensemble, describe_environment(gpu=False)
+    used = [member.card for member in ensemble.members]
+    packages = ("torch", "openvino", "numpy", "scipy", "SimpleITK", "nibabel")
+    versions = ", ".join(f"{package} {environment[package]}" for package in packages)
+    told = {
+        "version": version("mapping-stroke"),
+        "model": card.name,
+        "sha256": method.bundle.sha256,
+        "networks": "one network" if len(used) == 1 else f"an ensemble of {len(used)} networks",
+        "schemes": ", ".join(dict.fromkeys(member.scheme for member in used)),
+        "training": f" The networks were trained on: {card.training_data.strip()}" if card.training_data else "",
+        "space": _SPACES[method.config.space],
+        "cover": "in one window as large as the brain" if ensemble.window.cover == "window" else "in overlapping tiles",
+        "mirror": ", each over eight mirrorings" if ensemble.window.mirror else "",
+        "average": "probabilities" if card.average == "probability" else "logits",
+        "rule": method.config.rule,
+        "levels": _levels(method.rule),
+        "engine": ensemble.engine.description,
+        "python": environment["python"],
+        "versions": versions,
+        "system": environment["system"],
+        "cite": "\n".join(f"- {line}" for line in _to_cite(card.citation)),
+        "licence": card.licence or "not told by its makers; ask them before you use it",
+        "registered": _REGISTRATION if method.config.space != "mni" else "",
+    }
+    return _CITATION.format(**told)
+
+
+def _to_cite(model: str) -> Sequence[str]:
+    own = " ".join(model.split())
+    return [PAPER] + ([f"the model: {own}"] if own and PAPER not in own else [])
+
+
+def _levels(rule: PostprocessConfig) -> str:
+    values = asdict(rule)
+    small, large = values["small"], values["large"]
+    unit = {"vox": "voxels", "mm3": "mm3"}[values["load_unit"]]
+    return (
+        f"loads below {values['small_load']:g} {unit} at P > 0.5: core P > {small['core']:g}, edge P > "
+        f"{small['edge']:g}; larger ones: core P > {large['core']:g}, edge P > {large['edge']:g}; all levels are in "
+        "run.json"
+    )
+
+
+_SPACES = {
+    "auto": "Scans that did not lie in MNI152 space were registered to it for a model that needs that, by an affine "
+    "transform, and the map of probabilities was brought back to the grid of the scan.",
+    "native": "Every scan was registered to MNI152 space by an affine transform, and the map of probabilities was "
+    "brought back to the grid of the scan.",
+    "mni": "Scans were taken to lie where the model expects them and were not registered.",
+}
+_REGISTRATION = "- SimpleITK, for the registration: Lowekamp et al. 2013, https://doi.org/10.3389/fninf.2013.00045\n"
+_CITATION = """# Methods and citations
+
+This page was written by the run that made these results. The text may be used as it is; adapt it where you did more.
+
+## Methods
+
+Stroke lesions were segmented on T1-weighted scans by MAPPING (mapping-stroke {version}; Huo et al. 2022) with the model
+"{model}" (SHA-256 {sha256}), {networks} ({schemes}).{training} {space}
+The networks read every scan {cover}{mirror}; their {average} were averaged, and the mean was post-processed
+by the rule "{rule}" ({levels}). Uncertainty is the standard deviation of the probability over the networks.
+Lesions are face-connected. Computed on {engine} with Python {python}, {versions} ({system}).
+
+Masks were not corrected by hand. *Say so, or say how many were looked at and corrected.*
+
+## To cite
+
+{cite}
+{registered}
+## Terms of the model
+
+{licence}
+
+For research. Not a medical device: no decision about a patient may rest on these results.
+"""
+_README = """# Stroke lesions found by MAPPING
+
+A BIDS derivative, written by `mapping bids`. For every T1w scan, in `sub-*/[ses-*/]anat/`:
+
+- `*_space-orig_label-L_desc-mapping_mask.nii.gz`: the lesions, on the scan's own grid
+- `*_space-orig_seg-mapping_label-L_probseg.nii.gz`: mean probability of lesion over the members of the model
+- `*_space-orig_seg-mapping_label-L_desc-uncertainty_probseg.nii.gz`: its standard deviation over the members
+- `*_space-orig_seg-lesions_dseg.nii.gz`, `.tsv`: lesions by number, and a row for each with its volume and place
+- `*_space-{template}_*`: mask and probability in MNI152 space, on the grid of ATLAS R2.0, where the scan was placed
+
+Pictures to check by eye are in `sub-*/figures/`. `logs/` tells what is known of each scan, `run.json` what was done,
+skipped and failed, and why. `group_lesions.tsv` has a row per scan once `mapping bids ... group` was run; begin with
+the rows whose column `review` says yes. `CITATION.md` has methods text for a paper.
+"""

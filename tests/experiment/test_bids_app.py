@@ -1,0 +1,236 @@
+"""`mapping bids` from the command line to the files of the derivative, and through the BIDS validator."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bids_data import NAMES, PLACED, SCANS, write_atlas, write_bids
+from mapping_stroke.cli import main
+from mapping_stroke.dataset.simulate.grid import ATLAS_GRID
+from mapping_stroke.image import read_image
+from phantoms import phantom
+from small_models import write_seeing_model
+
+ANAT = (
+    "space-MNI152NLin2009aSym_label-L_desc-mapping_mask",
+    "space-MNI152NLin2009aSym_seg-mapping_label-L_probseg",
+    "space-orig_label-L_desc-mapping_mask",
+    "space-orig_seg-lesions_dseg",
+    "space-orig_seg-mapping_label-L_desc-uncertainty_probseg",
+    "space-orig_seg-mapping_label-L_probseg",
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_seeing_model(tmp_path_factory.mktemp("model") / "seeing.mapping").path
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The last scan is empty."""
+    folder = write_bids(tmp_path_factory.mktemp("bids") / "raw")
+    (folder / f"{SCANS[3]}.nii.gz").write_bytes(b"")
+    return folder
+
+
+def bids(raw: Path, out: Path, level: str, *arguments: str) -> int:
+    return main(["bids", str(raw), str(out), level, *arguments])
+
+
+def participant(raw: Path, out: Path, model: Path, *arguments: str) -> int:
+    return bids(raw, out, "participant", "--model", str(model), "--device", "cpu", "--space", "mni", *arguments)
+
+
+@pytest.fixture(scope="module")
+def out(raw: Path, model: Path) -> Path:
+    """What two runs leave: one for a participant, then the rest."""
+    folder = raw / "derivatives" / "mapping"
+    assert participant(raw, folder, model, "--participant-label", "sub-02", "--session-label", "1") == 0
+    assert participant(raw, folder, model, "--skip-bids-validation") == 3
+    assert bids(raw, folder, "group") == 0
+    return folder
+
+
+def group_rows(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "group_lesions.tsv").open(newline="") as file:
+        return {row["scan"].split("/")[-1].split(".")[0]: row for row in csv.DictReader(file, delimiter="\t")}
+
+
+def test_every_scan_has_its_files_by_name(out: Path) -> None:
+    for scan, name in zip(SCANS[:3], NAMES[:3], strict=True):
+        anat, base = (out / scan).parent, name.removesuffix("_T1w")
+        expected = {f"{base}_{end}{suffix}" for end in ANAT for suffix in (".nii.gz", ".json")}
+        expected |= {f"{base}_space-orig_seg-lesions_dseg.tsv", f"{base}_space-orig_desc-mapping_lesions.tsv"}
+        assert {path.name for path in anat.iterdir()} == expected
+        assert (out / scan.split("/")[0] / "figures" / f"{base}_desc-mapping_T1w.png").is_file()
+        assert (out / "logs" / f"{name}.json").is_file()
+    top = {path.name for path in out.iterdir()}
+    assert top == {
+        *(".bidsignore", ".mapping", "CITATION.md", "README.md", "dataset_description.json", "run.json", "logs"),
+        *("group.html", "group_lesions.json", "group_lesions.tsv", "sub-01", "sub-02"),
+    }
+
+
+def test_maps_lie_on_the_grid_of_the_scan_and_of_atlas(out: Path) -> None:
+    base = out / "sub-01" / "anat" / "sub-01"
+    mask = read_image(Path(f"{base}_{ANAT[2]}.nii.gz"))
+    np.testing.assert_array_equal(mask.voxels > 0, phantom(0)[1])
+    np.testing.assert_allclose(mask.affine, PLACED, atol=1e-4)
+    numbered = read_image(Path(f"{base}_{ANAT[3]}.nii.gz"))
+    np.testing.assert_array_equal(numbered.voxels, mask.voxels)  # one lesion, number 1
+    in_mni, probability = (read_image(Path(f"{base}_{end}.nii.gz")) for end in ANAT[:2])
+    assert in_mni.shape == probability.shape == ATLAS_GRID.shape
+    np.testing.assert_allclose(in_mni.affine, ATLAS_GRID.affine)
+    volumes_ml = [image.voxels.sum() * image.voxel_volume_mm3 / 1000 for image in (mask, in_mni)]
+    assert volumes_ml[1] == pytest.approx(volumes_ml[0], rel=0.02)
+    centres = [
+        np.argwhere(image.voxels > 0).mean(axis=0) @ image.affine[:3, :3].T + image.affine[:3, 3]
+        for image in (mask, in_mni)
+    ]
+    np.testing.assert_allclose(*centres, atol=0.2)
+
+
+def test_sidecars_name_the_scan_the_space_and_the_model(out: Path, model: Path) -> None:
+    base = out / "sub-02" / "ses-1" / "anat" / "sub-02_ses-1"
+    told = [json.loads(Path(f"{base}_{end}.json").read_text()) for end in ANAT]
+    scan = "bids:raw:sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz"
+    assert [one["Sources"] for one in told] == [[scan]] * 6
+    assert [one["SpatialReference"] for one in told] == ["MNI152NLin2009aSym"] * 2 + [scan] * 4
+    assert [one.get("Type") for one in told] == ["Lesion", None, "Lesion", None, None, None]
+    assert {one["Model"]["Name"] for one in told} == {"small"}
+    assert all(one["Description"] and one["Rule"] == "mapping" for one in told)
+    rows = Path(f"{base}_space-orig_seg-lesions_dseg.tsv").read_text().splitlines()
+    assert rows[0].startswith("index\tname\tvolume_ml\t")
+    assert rows[1].startswith("1\tlesion 1\t3.375\t")
+
+
+def test_the_derivative_says_what_it_is_made_of_and_by(out: Path) -> None:
+    told = json.loads((out / "dataset_description.json").read_text())
+    assert told["DatasetType"] == "derivative"
+    assert told["GeneratedBy"][0]["Name"] == "mapping-stroke"
+    assert "SHA-256" in told["GeneratedBy"][0]["Description"]
+    assert told["DatasetLinks"] == {"raw": "../.."}
+    assert told["License"] == "CC0"
+    text = (out / "CITATION.md").read_text()
+    for part in ('the model\n"small"', "an ensemble of 2 networks (default)", "not registered", "CC0-1.0", "Doe 2020"):
+        assert part in text
+    assert "Huo J" in text
+    assert "{" not in text
+
+
+def test_run_json_tells_what_was_done_and_what_failed(out: Path) -> None:
+    record = json.loads((out / "run.json").read_text())["record"]
+    assert {name: entry["status"] for name, entry in record["scans"].items()} == dict(
+        zip(NAMES, ["done", "done", "done", "failed"], strict=True)
+    )
+    assert record["computed"] == 2
+    assert "Empty file" in record["scans"][NAMES[3]]["error"]
+
+
+def test_the_group_has_a_row_a_scan(out: Path) -> None:
+    rows = group_rows(out)
+    assert tuple(rows) == NAMES
+    first, last = rows[NAMES[0]], rows[NAMES[3]]
+    mask = phantom(0)[1]
+    x_mm = np.argwhere(mask)[:, 0] * -3.0 + PLACED[0, 3]
+    assert float(first["load_ml"]) == pytest.approx(mask.sum() * 0.027)
+    assert float(first["left_ml"]) == pytest.approx((x_mm < 0).sum() * 0.027)
+    assert float(first["right_ml"]) == pytest.approx((x_mm > 0).sum() * 0.027)
+    assert (first["participant_id"], first["session_id"], first["lesions"]) == ("sub-01", "n/a", "1")
+    assert rows[NAMES[2]]["session_id"] == "ses-2"
+    assert (last["status"], last["review"], last["load_ml"]) == ("failed", "yes", "n/a")
+    assert last["review_reasons"].startswith("failed: cannot be read (Empty file)")
+    assert set(json.loads((out / "group_lesions.json").read_text())) == set(first)
+    page = (out / "group.html").read_text()
+    assert page.index("sub-03_T1w.nii.gz") < page.index("sub-01_T1w.nii.gz")
+    assert "sub-02/figures/sub-02_ses-1_desc-mapping_T1w.png" in page
+
+
+def test_a_given_atlas_adds_its_regions(out: Path, raw: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(out, tmp_path / "out")
+    image, table = write_atlas(tmp_path)
+    assert bids(raw, copy, "group", "--atlas", str(image), "--atlas-labels", str(table)) == 0
+    for row in list(group_rows(copy).values())[:3]:
+        regions = [float(row[f"{name}_ml"]) for name in ("left back", "right back", "front", "elsewhere")]
+        assert sum(regions) == pytest.approx(float(row["load_ml"]), abs=1e-3)
+        assert float(row["left back_ml"]) <= float(row["left_ml"])
+    assert group_rows(copy)[NAMES[3]]["front_ml"] == "n/a"
+    assert json.loads((copy / "group_lesions.json").read_text())["front_ml"]["Units"] == "mL"
+    assert bids(raw, copy, "group", "--atlas", str(image)) == 2
+
+
+def test_what_is_finished_is_left_alone_and_other_settings_are_refused(
+    out: Path, raw: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(out, tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for path in copy.rglob("sub-*") if path.is_file()}
+    assert participant(raw, copy, model, "--participant-label", "01", "02") == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert participant(raw, copy, model, "--rule", "none") == 2
+    assert "holds another run (differs in settings)" in capsys.readouterr().err
+    (copy / "sub-01" / "anat" / f"sub-01_{ANAT[0]}.nii.gz").unlink()  # what only the stamp knows of
+    assert participant(raw, copy, model, "--shard", "1/4") == 0
+    assert (copy / "sub-01" / "anat" / f"sub-01_{ANAT[0]}.nii.gz").is_file()
+    assert participant(raw, copy, model, "--shard", "1/4", "--rule", "none", "--overwrite") == 0
+    assert [path.name for path in (copy / "logs").iterdir()] == [f"{NAMES[0]}.json"]
+    assert not list((copy / "sub-02").rglob("*.nii.gz"))
+
+
+def test_a_share_without_scans_ends_well(
+    raw: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert participant(raw, tmp_path / "out", model, "--shard", "9/9") == 0
+    assert "has no scan: there are more shares than scans" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_group_needs_a_derivative_and_tells_what_is_missing(
+    out: Path, raw: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bids(raw, tmp_path / "none", "group") == 2
+    assert main(["segment", str(raw / f"{SCANS[0]}.nii.gz"), "-o", str(tmp_path / "flat"), "--model", str(model)]) == 0
+    assert bids(raw, tmp_path / "flat", "group") == 2
+    assert "holds no results of `mapping bids`" in capsys.readouterr().err
+    copy = shutil.copytree(out, tmp_path / "out")
+    (copy / "logs" / f"{NAMES[1]}.json").unlink()
+    assert bids(raw, copy, "group") == 0
+    assert group_rows(copy)[NAMES[1]]["review_reasons"] == "not segmented yet"
+    assert "1 scan of" in capsys.readouterr().err
+
+
+def test_scans_that_nobody_placed_have_no_copy_in_mni_space(raw: Path, model: Path, tmp_path: Path) -> None:
+    arguments = ["--model", str(model), "--device", "cpu", "--participant-label", "01"]
+    assert bids(raw, tmp_path / "out", "participant", *arguments) == 0
+    assert not list(tmp_path.rglob("*MNI152*"))
+    assert bids(raw, tmp_path / "out", "group", "--participant-label", "01") == 0
+    assert group_rows(tmp_path / "out")[NAMES[0]]["left_ml"] == "n/a"
+
+
+def validate(folder: Path) -> list[dict[str, Any]]:
+    """The errors that the BIDS validator finds; skips where it is not installed."""
+    validator = shutil.which("bids-validator-deno", path=f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}")
+    if validator is None:
+        pytest.skip("bids-validator-deno is not installed")
+    done = subprocess.run([validator, "--format", "json", str(folder)], check=False, capture_output=True, text=True)
+    told = json.loads(done.stdout)
+    assert told["summary"]["totalFiles"] > 4
+    return [issue for issue in told["issues"]["issues"] if issue["severity"] == "error"]
+
+
+@pytest.mark.slow
+def test_the_bids_validator_finds_no_error(out: Path, raw: Path, tmp_path: Path) -> None:
+    good = write_bids(tmp_path / "raw")
+    assert validate(good) == []
+    assert validate(out) == []
+    shutil.copytree(out, tmp_path / "wrong")
+    (tmp_path / "wrong" / "sub-01" / "anat" / "sub-01_what_mask.nii.gz").write_bytes(b"1")
+    assert validate(tmp_path / "wrong") != []  # it does look
