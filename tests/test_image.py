@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import tracemalloc
 from pathlib import Path
 
 import nibabel as nib
@@ -466,3 +467,25 @@ def test_a_map_that_leaves_its_steps_is_refused(tmp_path: Path, voxels: np.ndarr
 def test_a_result_must_lie_on_the_grid_of_its_scan(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="lies on the grid"):
         write_image(tmp_path / "mask.nii", VOXELS[1:], Image(VOXELS, OBLIQUE))
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".mgz"])
+def test_a_file_that_unpacks_to_far_more_than_its_header_says_is_refused_early(tmp_path: Path, suffix: str) -> None:
+    kind = nib.Nifti1Image if suffix == ".nii.gz" else nib.MGHImage
+    packed = gzip.compress(kind(VOXELS, OBLIQUE).to_bytes()) + gzip.compress(bytes(10**7)) * 30
+    path = tmp_path / f"scan{suffix}"
+    path.write_bytes(packed)
+    assert path.stat().st_size < 2e6
+    tracemalloc.start()
+    try:
+        with pytest.raises(ImageError, match=r"holds more than 64 MB where its header says 0.0 MB of voxels"):
+            read_image(path)
+        assert tracemalloc.get_traced_memory()[1] < 2.5e8
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_programs_append_to_a_file_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "scan.nii.gz"
+    path.write_bytes(gzip.compress(nib.Nifti1Image(VOXELS, OBLIQUE).to_bytes() + bytes(10**6)))
+    np.testing.assert_array_equal(read_image(path).voxels, VOXELS)

@@ -28,6 +28,8 @@ HEADER_BYTES = {"Nifti1Image": 348, "Nifti2Image": 540, "MGHImage": 90}
 """How long the header at the start of a file is, by nibabel's class."""
 CORONAL = np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 """What FreeSurfer takes for an MGH file that does not say where its axes point: left, inferior, anterior, by 1 mm."""
+OTHER_BYTES = 64_000_000
+"""Far more than header, extensions and what programs append take beside the voxels."""
 GOOD_RAS_BYTES = slice(28, 30)
 """Of an MGH file: 0 where it does not say where its axes point."""
 META_HEADER_BYTES = 8192
@@ -131,9 +133,15 @@ def _read_nibabel(path: Path) -> Stored:
         what = "colours" if stored.names else "complex numbers"
         raise ImageError(f"holds {what}, expected one real number a voxel; save the magnitude or one channel")
     _require_memory([int(edge) for edge in header.get_data_shape()], stored.itemsize)
-    whole = path.read_bytes()
-    if packed:  # to its end, which tells a damaged or cut file
-        whole = gzip.decompress(whole)
+    voxel_bytes = math.prod(int(edge) for edge in header.get_data_shape()) * stored.itemsize
+    limit = voxel_bytes + min(int(header.get_data_offset()), OTHER_BYTES) + OTHER_BYTES
+    with gzip.open(path) if packed else path.open("rb") as file:
+        whole = file.read(limit + 1)  # to its end, which tells a damaged or cut file
+    if len(whole) > limit:
+        raise ImageError(
+            f"holds more than {limit / 1e6:.0f} MB where its header says {voxel_bytes / 1e6:.1f} MB of voxels; copy or "
+            "download the file again"
+        )
     image = kind.from_bytes(whole)
     with np.errstate(over="ignore"):  # beyond float32 is infinity, which is refused
         voxels = _spatial_axes(image.get_fdata(dtype=np.float32, caching="unchanged"))
