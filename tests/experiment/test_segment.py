@@ -20,7 +20,7 @@ from mapping_stroke import files, pipeline
 from mapping_stroke.cli import main
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import CaseError
-from mapping_stroke.experiment import segment as module
+from mapping_stroke.experiment import segment_loop as module
 from mapping_stroke.experiment import segment_reading, segment_telling
 from mapping_stroke.experiment.segment_inputs import find_scans
 from mapping_stroke.image import Image, orientation_names, read_image, restore_axes, turn_axes, write_image
@@ -373,17 +373,19 @@ def test_a_killed_run_goes_on_where_it_was(model: Path, tmp_path: Path) -> None:
         f"""
         import os, signal
         from pathlib import Path
-        from mapping_stroke.experiment import segment
-        real, calls = segment.ScanFiles.write, []
+        from mapping_stroke.experiment.segment import segment_scans
+        from mapping_stroke.experiment.segment_files import ScanFiles
+        from mapping_stroke.experiment.segment_settings import SegmentConfig
+        real, calls = ScanFiles.write, []
         def write(self, image, found):
             calls.append(1)
             if len(calls) == 3:
                 real(self, image, found)  # all but the stamp
                 os.kill(os.getpid(), signal.SIGKILL)
             real(self, image, found)
-        segment.ScanFiles.write = write
-        config = segment.SegmentConfig(device="cpu", picture=False)
-        segment.segment_scans([Path({str(scans)!r})], Path({str(out)!r}), Path({str(model)!r}), config)
+        ScanFiles.write = write
+        config = SegmentConfig(device="cpu", picture=False)
+        segment_scans([Path({str(scans)!r})], Path({str(out)!r}), Path({str(model)!r}), config)
         """
     )
     process = subprocess.run([sys.executable, "-c", killed_at_the_third], check=False, capture_output=True)

@@ -8,7 +8,13 @@ from mapping_stroke.errors import ConfigError
 from mapping_stroke.image import Image, orientation_names, turn_axes
 from mapping_stroke.inference.average import Average
 from mapping_stroke.inference.engines import choose_engine
-from mapping_stroke.inference.segmentation import describe_lesions, find_preset, lesion_table, make_ensemble
+from mapping_stroke.inference.segmentation import (
+    describe_lesions,
+    find_preset,
+    lesion_table,
+    make_ensemble,
+    number_lesions,
+)
 from mapping_stroke.networks.bundle import open_bundle, write_bundle
 from mapping_stroke.networks.cards import BundleCard, BundleMember, Cover, MemberCard
 from mapping_stroke.networks.spec import NetworkSpec
@@ -58,6 +64,23 @@ def test_lesions_of_one_size_are_listed_from_the_left_however_the_file_is_turned
         centres.append([(round(row.x_mm), round(row.y_mm), round(row.z_mm)) for row in rows])
     assert centres[0] == [(1, 1, 4), (1, 4, 1), (3, 3, 3), (4, 1, 1)]
     assert all(each == centres[0] for each in centres)
+
+
+def test_the_map_of_numbers_has_the_numbers_of_the_list() -> None:
+    """Lesions of 4, 2, 2 and 1 voxels, met in another order by whoever walks through the volume."""
+    mask = np.zeros((9, 5, 3), bool)
+    mask[0, 0, 0] = mask[2:4, 0, 0] = mask[5:7, 4, 0] = mask[4:8, 2, 2] = True
+    none = np.zeros(mask.shape, np.float32)
+    numbers = number_lesions(mask, AFFINE)
+    assert numbers.dtype == np.uint16
+    for row in describe_lesions(mask, Average(none, none, none, 1), Image(none, AFFINE)):
+        inside = numbers == row.lesion
+        assert inside.sum() * 0.002 == pytest.approx(row.volume_ml)
+        centre = np.argwhere(inside).mean(axis=0) @ AFFINE[:3, :3].T + AFFINE[:3, 3]
+        np.testing.assert_allclose(centre, (row.x_mm, row.y_mm, row.z_mm))
+    assert numbers.max() == 4
+    np.testing.assert_array_equal(numbers > 0, mask)
+    assert not number_lesions(none > 0, AFFINE).any()
 
 
 def test_an_empty_mask_has_no_lesions() -> None:

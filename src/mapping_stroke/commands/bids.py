@@ -54,7 +54,7 @@ class Bids:
         from mapping_stroke.experiment.bids_app import segment_participants, tell_group
         from mapping_stroke.experiment.bids_group import PAGE, TABLE
         from mapping_stroke.experiment.bids_scans import Choice
-        from mapping_stroke.experiment.segment import SegmentConfig
+        from mapping_stroke.experiment.segment_settings import SegmentConfig
 
         choice = Choice(self.participant_label, self.session_label, self.shard)
         if (self.atlas is None) != (self.atlas_labels is None):

@@ -74,7 +74,8 @@ class Demo:
 
         from mapping_stroke.console import say
         from mapping_stroke.errors import ConfigError
-        from mapping_stroke.experiment.segment import SegmentConfig, segment_scans
+        from mapping_stroke.experiment.segment import segment_scans
+        from mapping_stroke.experiment.segment_settings import SegmentConfig
         from mapping_stroke.experiment.simulate import find_sources, simulate_cohort
         from mapping_stroke.experiment.simulation_tables import Request
         from mapping_stroke.inference.devices import choose_device

@@ -37,7 +37,7 @@ class Computation:
     def choice(self) -> "ModelChoice":
         """The same for the work itself."""
         from mapping_stroke.experiment.grand_challenge import ModelChoice
-        from mapping_stroke.experiment.segment import SegmentConfig
+        from mapping_stroke.experiment.segment_settings import SegmentConfig
 
         config = SegmentConfig(self.preset, self.rule, self.device, self.engine, self.precision, space=self.space)
         return ModelChoice(self.model, self.weights, config)

@@ -50,7 +50,8 @@ class Segment:
     def run(self) -> int:
         """Segment every scan; one that fails does not stop the others."""
         from mapping_stroke.console import name_files
-        from mapping_stroke.experiment.segment import SegmentConfig, segment_scans
+        from mapping_stroke.experiment.segment import segment_scans
+        from mapping_stroke.experiment.segment_settings import SegmentConfig
 
         config = SegmentConfig(
             preset=self.preset,

@@ -9,7 +9,8 @@ from mapping_stroke.experiment.bids_outputs import KIND, MAPS, TABLES, bids_outp
 from mapping_stroke.experiment.bids_regions import read_atlas
 from mapping_stroke.experiment.bids_scans import Choice, find_bids_scans
 from mapping_stroke.experiment.bids_writing import Derivative
-from mapping_stroke.experiment.segment import Cohort, Method, SegmentConfig, segment_cohort
+from mapping_stroke.experiment.segment import segment_cohort
+from mapping_stroke.experiment.segment_settings import Cohort, Method, SegmentConfig
 from mapping_stroke.experiment.segment_writing import WriteMore
 
 OTHER_FILES = (

@@ -9,7 +9,7 @@ from typing import Any
 
 from mapping_stroke.environment import describe_environment
 from mapping_stroke.experiment.bids_outputs import IGNORED, TEMPLATE
-from mapping_stroke.experiment.segment import Method
+from mapping_stroke.experiment.segment_settings import Method
 from mapping_stroke.files import read_object, write_json, write_text
 from mapping_stroke.postprocess import PostprocessConfig
 from mapping_stroke.report.page import PAPER

@@ -10,9 +10,10 @@ from mapping_stroke.console import aligned, counted, say
 from mapping_stroke.errors import CaseError
 from mapping_stroke.experiment.demo_scans import DEMO_SCANS, make_demo_scans
 from mapping_stroke.experiment.score_files import read_mask
-from mapping_stroke.experiment.segment import SegmentConfig, segment_scans
+from mapping_stroke.experiment.segment import segment_scans
 from mapping_stroke.experiment.segment_files import LESIONS_SUFFIX, ScanFiles
 from mapping_stroke.experiment.segment_inputs import find_scans
+from mapping_stroke.experiment.segment_settings import SegmentConfig
 from mapping_stroke.files import read_csv
 from mapping_stroke.image import IMAGE_SUFFIXES, image_suffix, read_image
 from mapping_stroke.inference.devices import choose_device

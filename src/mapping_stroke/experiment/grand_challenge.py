@@ -9,8 +9,8 @@ import numpy as np
 
 from mapping_stroke.console import counted, duration, say, warn
 from mapping_stroke.errors import BundleError, GeometryError, MappingError, Stopped
-from mapping_stroke.experiment.segment import SegmentConfig
 from mapping_stroke.experiment.segment_reading import MemoryCheck, read_scan
+from mapping_stroke.experiment.segment_settings import SegmentConfig
 from mapping_stroke.experiment.stopping import listening
 from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.ensemble import Ensemble

@@ -14,8 +14,8 @@ from mapping_stroke.dataset.checks import check_names
 from mapping_stroke.dataset.layouts import find_cases
 from mapping_stroke.errors import CaseError, MappingError
 from mapping_stroke.experiment.score_files import read_mask
-from mapping_stroke.experiment.segment import SCAN_FAILURES
 from mapping_stroke.experiment.segment_files import scan_sha256
+from mapping_stroke.experiment.segment_loop import SCAN_FAILURES
 from mapping_stroke.experiment.segment_reading import LoadedScan, read_scan
 from mapping_stroke.files import fingerprint
 from mapping_stroke.image import Image, Mask, Probability, image_stem, require_same_grid, turn_axes

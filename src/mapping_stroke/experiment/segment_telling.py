@@ -7,9 +7,9 @@ from mapping_stroke.console import counted, duration, say, warn
 from mapping_stroke.environment import peak_memory_bytes
 from mapping_stroke.experiment.segment_reading import LoadedScan
 from mapping_stroke.experiment.segment_record import RunRecord
+from mapping_stroke.experiment.segment_settings import Method
 from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.inference.speed import estimate_seconds, measure_flop_per_s
-from mapping_stroke.networks.cards import BundleCard
 from mapping_stroke.run_folder import OWNER_FILE
 
 LONG_FLOP = 1e12
@@ -18,15 +18,17 @@ NAMED = 10
 """Of more scans that others have in hand, the rest is counted."""
 
 
-def tell_start(todo: int, scans: int, card: BundleCard, ensemble: Ensemble, how: str) -> None:
+def tell_start(todo: int, scans: int, method: Method) -> None:
     """Say how many scans are segmented, and how."""
     finished = scans - todo
     if finished:
         say(f"{counted(finished, 'scan')} of {scans} {'is' if finished == 1 else 'are'} finished already")
     if todo:
-        used = f"{len(ensemble.members)} of {counted(len(card.members), 'member')}"
+        ensemble, config = method.ensemble, method.config
+        used = f"{len(ensemble.members)} of {counted(len(method.bundle.card.members), 'member')}"
         mirrored = ", 8 mirrorings each" if ensemble.window.mirror else ""
-        say(f"Segmenting {counted(todo, 'scan')} with {used} ({how}{mirrored}) on {ensemble.engine.description}")
+        how = f"preset {config.preset}, rule {config.rule}{mirrored}"
+        say(f"Segmenting {counted(todo, 'scan')} with {used} ({how}) on {ensemble.engine.description}")
 
 
 def tell_time(ensemble: Ensemble, loaded: LoadedScan, todo: int) -> None:
