@@ -100,6 +100,11 @@ def test_what_is_doubtful_is_told(image: Image, message: str) -> None:
     assert any(message in line for line in told), told
 
 
+@pytest.mark.parametrize("image", [changed(head().voxels + 1), changed(head().voxels, of_edges(9.9, 9.9, 9.9))])
+def test_a_head_is_not_told_where_heads_will_do(image: Image) -> None:
+    assert [line for line in check_scan(image, heads=True) if "strip the skull" in line] == []
+
+
 def test_a_little_shear_passes() -> None:
     check_scan(changed(head().voxels, skew(5)))
 

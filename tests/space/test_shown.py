@@ -54,6 +54,11 @@ def test_a_place_that_does_not_fit_is_not_believed() -> None:
     assert shown_outside(scan, hide_head(scan, placed), AWAY, 20.0) == 0
 
 
+def test_what_is_too_small_for_a_head_is_shown() -> None:
+    scan = Image(np.random.default_rng(0).uniform(1, 2, (20, 20, 20)).astype(np.float32), np.diag([2.0, 2, 2, 1]))
+    assert hide_head(scan) is scan
+
+
 def test_what_is_not_recognised_is_hidden() -> None:
     voxels = np.random.default_rng(0).uniform(-1, 1, (40, 40, 40)).astype(np.float32)
     shown = hide_head(Image(voxels, np.diag([3.0, 3, 3, 1]))).voxels

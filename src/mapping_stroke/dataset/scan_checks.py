@@ -39,8 +39,12 @@ AIR_SHARE = 0.1
 """Share of air from which a volume with such values counts as CT."""
 
 
-def check_scan(scan: Image) -> list[str]:
+def check_scan(scan: Image, *, heads: bool = False) -> list[str]:
     """Look whether an image can be a T1w scan of a head, at its grid and its values.
+
+    Args:
+        scan: The image.
+        heads: Whether it may well show more than the brain: that is not told then.
 
     Returns:
         What a user should know, a line each, the file's own `warnings` first; empty if all is well.
@@ -59,7 +63,7 @@ def check_scan(scan: Image) -> list[str]:
     _require_head(extent_mm, scan)
     corner = float(scan.voxels[0, 0, 0])  # background, whatever its value
     _require_intensities(scan.voxels[box], (nonzero & (scan.voxels != corner))[box] if corner else nonzero[box])
-    warnings = [*scan.warnings, *_brain_warnings(extent_mm, nonzero, scan.voxel_volume_mm3)]
+    warnings = [*scan.warnings, *_brain_warnings(extent_mm, nonzero, scan.voxel_volume_mm3, heads=heads)]
     if max(scan.spacing_mm) > THICK_EDGE_MM:
         warnings.append(f"voxels of {_told(scan.spacing_mm)} mm: lesions smaller than a slice can be missed")
     return warnings
@@ -128,18 +132,20 @@ def _share_alike(voxels: Voxels, inside: Bool[np.ndarray, "x y z"], axis: int) -
     return int(np.count_nonzero(alike)) / max(int(np.count_nonzero(both)), 1)
 
 
-def _brain_warnings(extent_mm: list[float], nonzero: Bool[np.ndarray, "x y z"], voxel_volume_mm3: float) -> list[str]:
+def _brain_warnings(
+    extent_mm: list[float], nonzero: Bool[np.ndarray, "x y z"], voxel_volume_mm3: float, *, heads: bool
+) -> list[str]:
     """Whether what is not 0 has the size of a brain, and whether there is a background at all."""
     found_vox = int(np.count_nonzero(nonzero))
     found_ml = found_vox * voxel_volume_mm3 / 1000
     size = f"its non-zero voxels span {_told(extent_mm)} mm and fill {found_ml:.0f} mL"
-    if found_vox > NO_BACKGROUND * nonzero.size:
+    if found_vox > NO_BACKGROUND * nonzero.size and not heads:
         return ["it has no background of 0, so all that is around the brain counts as brain: strip the skull first"]
     if min(extent_mm) < BRAIN_EXTENT_MM or found_ml < BRAIN_ML[0]:
         return [f"{size}, less than a brain: look whether a part is missing"]
     if max(extent_mm) > HEAD_EXTENT_MM:
         return [f"{size}, more than a head: look at the voxel size in its header"]
-    if found_ml > BRAIN_ML[1]:
+    if found_ml > BRAIN_ML[1] and not heads:
         return [f"{size}, more than a brain: strip the skull first, unless the model was trained on whole heads"]
     return []
 

@@ -6,6 +6,7 @@ from mapping_stroke.experiment.segment_files import (
     LESIONS_SUFFIX,
     PICTURE_SUFFIX,
     STAMP_SUFFIX,
+    TRANSFORM_SUFFIX,
     UNCERTAINTY_SUFFIX,
 )
 from mapping_stroke.run_folder import MASK_SUFFIX, OWNER_FILE, PROBABILITY_SUFFIX, SHARING
@@ -31,6 +32,7 @@ MAPS = {
 TABLES = {
     LABEL_TABLE_SUFFIX: "space-orig_seg-lesions_dseg.tsv",
     LESIONS_SUFFIX: "space-orig_desc-mapping_lesions.tsv",
+    TRANSFORM_SUFFIX: f"from-T1w_to-{TEMPLATE}_mode-image_xfm.txt",
 }
 IGNORED = (
     "*_lesions.tsv",

@@ -15,6 +15,7 @@ from mapping_stroke.experiment.segment_reading import MemoryCheck
 from mapping_stroke.files import remove
 from mapping_stroke.image import turn_axes
 from mapping_stroke.postprocess import apply_rule
+from mapping_stroke.space.shown import hide_head
 
 if TYPE_CHECKING:
     from mapping_stroke.report.failure_picture import FailureRow
@@ -59,4 +60,5 @@ def _segment(number: int, failure: Failure, case: FoundCase, judge: Judge, memor
     probability = scan.turn(judge.ensemble.predict(scan.loaded.prepared).probability)
     mask = apply_rule(probability, judge.rules["mapping"], scan.voxel_volume_mm3)
     text = f"{number}. {failure_sentence(failure)}"
-    return show_failure(text, turn_axes(scan.loaded.image), scan.reference, (mask, probability), failure.look)
+    shown = hide_head(scan.loaded.image, scan.loaded.seen.placed)
+    return show_failure(text, turn_axes(shown), scan.reference, (mask, probability), failure.look)

@@ -16,6 +16,7 @@ from mapping_stroke.report.page import Picture, Results
 from mapping_stroke.report.selection import QUANTILES, typical_cases, worst_cases
 from mapping_stroke.report.sizes import draw_by_load
 from mapping_stroke.run_folder import MASK_SUFFIX, RunFolder
+from mapping_stroke.space.shown import hide_head
 
 Pictures = dict[str, Picture | str]
 
@@ -101,7 +102,7 @@ def _read_comparison(run: RunFolder, case: Case, dice: Mapping[str, float]) -> C
             require_same_grid(mask, scan, (f"the mask of {method}", "its scan"), "run `mapping postprocess` again")
             predictions[method] = mask.voxels > 0
     title = f"{short_id(case.case_id)}\n{load_words(case.load_ml or 0)}"
-    return compare(title, scan, reference.voxels > 0, predictions, dice)
+    return compare(title, hide_head(scan), reference.voxels > 0, predictions, dice)
 
 
 def _draw_curves(run: RunFolder, problems: list[str]) -> Pictures:

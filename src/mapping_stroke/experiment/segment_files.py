@@ -9,11 +9,15 @@ from typing import Any, Literal
 
 from mapping_stroke.dicom.series import DicomSeries
 from mapping_stroke.errors import MappingError
-from mapping_stroke.files import read_object, sha256, write_csv, write_json
-from mapping_stroke.image import Image, Mask, write_image
+from mapping_stroke.files import read_object, sha256, write_csv, write_json, write_text
+from mapping_stroke.image import Mask, write_image
 from mapping_stroke.image_formats import Source, find_source, stored_files
 from mapping_stroke.inference.segmentation import LesionRow, Segmentation, lesion_table
 from mapping_stroke.run_folder import MASK_SUFFIX, PROBABILITY_SUFFIX
+from mapping_stroke.space.itk_transform import itk_text
+from mapping_stroke.space.placed import PlacedScan
+from mapping_stroke.space.seen import SeenScan
+from mapping_stroke.space.shown import hide_head
 
 Storage = Literal["uint8", "float32"]
 
@@ -21,7 +25,10 @@ UNCERTAINTY_SUFFIX = "_uncertainty.nii.gz"
 MAP_SUFFIXES = (MASK_SUFFIX, PROBABILITY_SUFFIX, UNCERTAINTY_SUFFIX)
 LESIONS_SUFFIX, PICTURE_SUFFIX, STAMP_SUFFIX = "_lesions.tsv", ".png", ".json"
 DICOM_SUFFIX = "_mask.dcm"
-SUFFIXES = (STAMP_SUFFIX, *MAP_SUFFIXES, LESIONS_SUFFIX, PICTURE_SUFFIX, DICOM_SUFFIX)
+TRANSFORM_SUFFIX, PLACEMENT_SUFFIX = "_to-MNI152.txt", "_placement.png"
+"""Of scans that were registered alone."""
+PICTURE_SUFFIXES = (PICTURE_SUFFIX, PLACEMENT_SUFFIX)
+SUFFIXES = (STAMP_SUFFIX, *MAP_SUFFIXES, LESIONS_SUFFIX, TRANSFORM_SUFFIX, *PICTURE_SUFFIXES, DICOM_SUFFIX)
 """Of all outputs; the stamp goes first where they are removed."""
 Naming = Callable[[str, str], str]
 """The path of an output below its folder, given the scan's name and the output's suffix; for the name `*` a pattern of
@@ -34,7 +41,7 @@ UNCERTAINTY_STEP = 0.5 / 255
 """A standard deviation of values in [0, 1] is at most 0.5."""
 BYTES = {"uint8": 1, "float32": 4}
 OTHER_BYTES = 5_000_000
-"""More than the table, the picture and the stamp take."""
+"""More than the table, the pictures and the stamp take."""
 
 
 def flat_names(name: str, suffix: str) -> str:
@@ -74,9 +81,8 @@ class ScanFiles:
 
     def is_finished(self, scan: Path) -> bool:
         """Whether all outputs of this very scan are there."""
-        also = ((PICTURE_SUFFIX, self.picture), (DICOM_SUFFIX, self.write_dicom is not None))
-        suffixes = (*MAP_SUFFIXES, LESIONS_SUFFIX, *(suffix for suffix, asked in also if asked))
         stamp = read_object(self.path(STAMP_SUFFIX))
+        suffixes = self._suffixes(registered=bool(stamp.get("registration")))
         source, paths = stamp.get("source"), [*map(self.path, suffixes), *self._more(stamp)]
         if not isinstance(source, dict) or not all(path.is_file() for path in paths):
             return False
@@ -84,6 +90,16 @@ class ScanFiles:
             return scan.exists() and source.get("sha256") == scan_sha256(find_source(scan, self.series))
         except (MappingError, OSError):  # it cannot be read any more: reading it will say so
             return False
+
+    def _suffixes(self, *, registered: bool) -> list[str]:
+        """Of what a scan leaves beside its stamp."""
+        also = {
+            PICTURE_SUFFIX: self.picture,
+            TRANSFORM_SUFFIX: registered,
+            PLACEMENT_SUFFIX: registered and self.picture,
+            DICOM_SUFFIX: self.write_dicom is not None,
+        }
+        return [*MAP_SUFFIXES, LESIONS_SUFFIX, *(suffix for suffix, written in also.items() if written)]
 
     def any_there(self) -> bool:
         """Whether there is any output of that name, finished or not."""
@@ -99,9 +115,10 @@ class ScanFiles:
         """Further files, of which only the stamp knows."""
         return [self.folder / path for path in stamp.get("files", ())]
 
-    def write(self, image: Image, found: Segmentation) -> None:
-        """Write all but the stamp and what is DICOM; an older stamp goes first."""
+    def write(self, seen: SeenScan, found: Segmentation) -> None:
+        """Write all but the stamp, what is DICOM, and where the scan lies; an older stamp goes first."""
         self.path(STAMP_SUFFIX).unlink(missing_ok=True)
+        image = seen.scan
         in_steps = self.storage == "uint8"
         mask, probability, uncertainty = map(self.path, MAP_SUFFIXES)
         write_image(mask, found.mask, image)
@@ -111,7 +128,16 @@ class ScanFiles:
         if self.picture:
             from mapping_stroke.report.figures import draw_segmentation
 
-            draw_segmentation(image, found.mask, found.probability, found.lesions, self.path(PICTURE_SUFFIX))
+            shown = hide_head(image, seen.placed)
+            draw_segmentation(shown, found.mask, found.probability, found.lesions, self.path(PICTURE_SUFFIX))
+
+    def write_placement(self, placed: PlacedScan) -> None:
+        """Write where a registered scan lies in MNI152 space, and a picture to see whether that is right."""
+        write_text(self.path(TRANSFORM_SUFFIX), itk_text(placed.to_mni))
+        if self.picture:
+            from mapping_stroke.report.placement_picture import draw_placements
+
+            draw_placements({"\n".join(placed.quality.lines()): placed}, self.path(PLACEMENT_SUFFIX))
 
     def write_as_dicom(self, series: DicomSeries | None, mask: Mask) -> None:
         """Write the mask as DICOM where that is asked for, given the series that the scan was read from."""

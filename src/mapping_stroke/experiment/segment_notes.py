@@ -8,8 +8,10 @@ from typing import Any
 from mapping_stroke.experiment.segment_files import (
     LESIONS_SUFFIX,
     MAP_SUFFIXES,
+    PLACEMENT_SUFFIX,
     STAMP_SUFFIX,
     SUFFIXES,
+    TRANSFORM_SUFFIX,
     Naming,
     flat_names,
 )
@@ -75,5 +77,5 @@ def contents(folder: Path, naming: Naming = flat_names) -> tuple[str, ...]:
     """Name patterns of what runs have left in an output folder; pictures and stamps only of scans they finished."""
     names = [glob.escape(name) for name in Notes(folder, naming).stamps()]
     finished = (naming(name, suffix) for name in names for suffix in SUFFIXES)
-    begun = (naming("*", suffix) for suffix in (*MAP_SUFFIXES, LESIONS_SUFFIX))
+    begun = (naming("*", suffix) for suffix in (*MAP_SUFFIXES, LESIONS_SUFFIX, TRANSFORM_SUFFIX, PLACEMENT_SUFFIX))
     return (*begun, *finished, f"{SHARING}/*{FAILURE_SUFFIX}", OWNER_FILE)

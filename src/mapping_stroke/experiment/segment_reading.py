@@ -86,7 +86,7 @@ def read_scan(
 def load_scan(image: Image, ensemble: Ensemble, card: BundleCard | None = None, space: str = "auto") -> LoadedScan:
     """The same for a scan that has been read already; it has no source."""
     start = time.perf_counter()
-    warnings = check_scan(image)
+    warnings = check_scan(image, heads=card is not None and card.shows != "unknown")
     if card:
         left_there = card.space == "MNI152" and space == "mni"
         warnings += doubt_scan(image, t1w=card.contrast == "T1w", mni152=left_there)

@@ -22,8 +22,11 @@ WriteMore = Callable[[ScanFiles, LoadedScan, Segmentation], Stamp]
 def write_scan(files: ScanFiles, loaded: LoadedScan, found: Segmentation, write_more: WriteMore | None = None) -> Stamp:
     """Write all files of one scan, the stamp last, and return that."""
     start = time.perf_counter()
-    files.write(loaded.image, found)
+    files.write(loaded.seen, found)
     files.write_as_dicom(loaded.series, found.mask)
+    registered = loaded.seen.registered
+    if registered:
+        files.write_placement(registered)
     more = write_more(files, loaded, found) if write_more else {}
     seconds = {**found.seconds, **loaded.seconds, "write": time.perf_counter() - start}
     stamp = {
@@ -31,6 +34,7 @@ def write_scan(files: ScanFiles, loaded: LoadedScan, found: Segmentation, write_
         "lesions": len(found.lesions),
         "load_ml": round(sum(lesion.volume_ml for lesion in found.lesions), 3),
         "largest_probability": round(float(found.probability.max()), 4),
+        "registration": registered.to_json() if registered else None,
         "warnings": list(loaded.warnings),
         "seconds": {step: round(seconds[step], 2) for step in STEPS},
         **more,

@@ -30,6 +30,7 @@ from mapping_stroke.report.style import (
     save_png,
     side_note,
 )
+from mapping_stroke.space.shown import hide_head
 
 SMALL_LOAD_ML = 5.0
 """Small and large examples part here: more than half of ATLAS R2.0's cases lie below (5 000 voxels at 1 mm)."""
@@ -171,6 +172,7 @@ def _read_example(case: Case) -> Example:
         require_same_grid(mask, scan, (f"{case.case_id}: mask", "its scan"), "run `mapping prepare` again")
     except MappingError as error:
         return Example(title, problem=type(error).__name__)
+    scan = hide_head(scan)
     viewer = view(scan)
     lesion = viewer.turn(mask.voxels > 0)
     index = busiest_slice(lesion)

@@ -15,16 +15,22 @@ from mapping_stroke.space.template import read_template
 
 AROUND_MM = 2.0
 """Of what is around the brain, so that its edge is seen."""
+LEAST_HEAD_ML = 200.0
+"""What shows less than this is no head: a part of a brain, say."""
 
 
 def hide_head(scan: Image, placed: PlacedScan | None = None) -> Image:
-    """The scan with its lowest value wherever there is no brain; the scan itself where it shows a brain alone.
+    """The scan with its lowest value wherever there is no brain; the scan itself where it shows a brain alone, or less.
 
     Args:
         scan: A scan of any kind.
         placed: Where it lies, if that is known; otherwise the template is laid on it roughly, to about a centimetre. A
             scan on which it fits nowhere is hidden altogether: what is not known to be a brain might be a face.
     """
+    background = scan.voxels[0, 0, 0]
+    shown_vox = np.count_nonzero((scan.voxels != 0) & (scan.voxels != background))
+    if shown_vox * scan.voxel_volume_mm3 < 1000 * LEAST_HEAD_ML:
+        return scan
     if placed is None or placed.quality.complaints():
         stripped, brain = _find_roughly(scan)
     else:
