@@ -21,6 +21,7 @@ from mapping_stroke.inference.segmentation import LesionRow
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.report.overview import Findings, FoundScan, draw_overview, look_at
 from mapping_stroke.run_folder import MASK_SUFFIX, PROBABILITY_SUFFIX
+from mapping_stroke.space.shown import hide_head
 
 DEFAULT_MODEL = "default"
 SHOWN_SCANS = 8
@@ -96,7 +97,7 @@ def _look_at(out: Path, name: str, scan: Path) -> FoundScan:
         tuple(_lesion(row) for row in read_csv(files.path(LESIONS_SUFFIX), delimiter="\t")),
         truth,
     )
-    return look_at(name, read_image(scan), findings, NOTE if simulated else NOTE_OF_OTHERS)
+    return look_at(name, hide_head(read_image(scan)), findings, NOTE if simulated else NOTE_OF_OTHERS)
 
 
 def _lesion(row: dict[str, str]) -> LesionRow:
