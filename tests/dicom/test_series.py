@@ -9,7 +9,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk  # noqa: N813 - the name its users know
 from pydicom.dataset import Dataset
-from pydicom.uid import JPEGLSLossless, RLELossless, generate_uid
+from pydicom.uid import JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, RLELossless, generate_uid
 from scipy.spatial.transform import Rotation
 
 from dicom_files import LPS, PERSON, position, told, write_enhanced, write_series
@@ -73,13 +73,32 @@ def test_each_slice_has_its_own_scaling(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_image(tmp_path).voxels, VOXELS * (1 + k / 4) - k, rtol=1e-6)
 
 
-@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless], ids=["RLE", "JPEG-LS"])
-def test_compressed_slices_are_read(tmp_path: Path, syntax: str) -> None:
+def compress_by_itk(name: str, data: Dataset, scratch: Path) -> None:
+    writer = sitk.ImageFileWriter()
+    writer.SetFileName(str(scratch))
+    writer.SetImageIO("GDCMImageIO")
+    writer.UseCompressionOn()
+    writer.SetCompressor(name)
+    writer.Execute(sitk.GetImageFromArray(data.pixel_array[np.newaxis]))
+    packed = pydicom.dcmread(scratch)
+    data.PixelData, data.file_meta.TransferSyntaxUID = packed.PixelData, packed.file_meta.TransferSyntaxUID
+    data["PixelData"].is_undefined_length = True
+
+
+@pytest.mark.parametrize(
+    ("name", "syntax"),
+    [("", RLELossless), ("", JPEGLSLossless), ("JPEG", JPEGLosslessSV1), ("JPEG2000", JPEG2000Lossless)],
+    ids=["RLE", "JPEG-LS", "JPEG", "JPEG 2000"],
+)
+def test_compressed_slices_are_read(tmp_path: Path, name: str, syntax: str) -> None:
     def compress(_: int, data: Dataset) -> None:
-        data.compress(syntax, generate_instance_uid=False)
+        if name:
+            compress_by_itk(name, data, tmp_path / ".scratch.dcm")
+        else:
+            data.compress(syntax, generate_instance_uid=False)
 
     write_series(tmp_path, np.abs(VOXELS), OBLIQUE, change=compress, suffix="")
-    assert pydicom.dcmread(next(tmp_path.iterdir())).file_meta.TransferSyntaxUID == syntax
+    assert pydicom.dcmread(next(tmp_path.glob("IM*"))).file_meta.TransferSyntaxUID == syntax
     np.testing.assert_array_equal(read_image(tmp_path).voxels, np.abs(VOXELS))
 
 
