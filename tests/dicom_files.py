@@ -113,7 +113,7 @@ def _common(affine: np.ndarray) -> dict[str, Any]:
         "StudyTime": "101112",
         "StudyID": "1",
         "Manufacturer": "Maker",
-        "ImageType": ["ORIGINAL", "PRIMARY", "M", "ND"],
+        "ImageType": ["ORIGINAL", "PRIMARY", "M", "NORM"],
         "MRAcquisitionType": "3D",
         "ImageOrientationPatient": told([*axes[0], *axes[1]]),
         "PixelSpacing": told([edges[1], edges[0]]),

@@ -58,7 +58,7 @@ def test_names_of_others_are_not_taken_for_t1w(tmp_path: Path, name: str) -> Non
         {"name": "t1_localizer"},
         {"name": "t1_tra", "slices": 20},
         {"name": "t1_mprage_reformat", "ImageType": ["DERIVED", "SECONDARY", "MPR"]},
-        {"name": "t1_mprage", "ImageType": ["ORIGINAL", "PRIMARY", "P", "ND"]},
+        {"name": "t1_mprage", "ImageType": ["ORIGINAL", "PRIMARY", "P", "NORM"]},
         {"name": "t1_mprage", "Modality": "CT"},
         {"name": "t1_mprage", "slices": 3},
     ],

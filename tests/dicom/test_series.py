@@ -137,6 +137,25 @@ def test_a_file_without_the_magic_is_read_by_its_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_image(tmp_path).voxels, VOXELS)
 
 
+def test_a_number_that_is_none_is_no_number(tmp_path: Path) -> None:
+    def spoil(_: int, data: Dataset) -> None:
+        data.SeriesNumber = "1234"
+
+    for file in write_series(tmp_path, VOXELS, OBLIQUE, change=spoil):
+        file.write_bytes(file.read_bytes().replace(b"1234", b"anon"))
+    assert find_series(tmp_path)[0].facts.number is None
+    np.testing.assert_array_equal(read_image(tmp_path).voxels, VOXELS)
+
+
+def test_frames_without_places_are_no_volume(tmp_path: Path) -> None:
+    def multiply(_: int, data: Dataset) -> None:
+        data.NumberOfFrames = 2**31 - 1
+
+    write_series(tmp_path, VOXELS[:, :, :1], OBLIQUE, change=multiply)
+    with pytest.raises(ImageError, match="several slices at one place"):
+        read_image(tmp_path)
+
+
 def test_copies_are_read_once_and_told(tmp_path: Path) -> None:
     files = write_series(tmp_path / "a", VOXELS, OBLIQUE)
     for file in files[:4]:

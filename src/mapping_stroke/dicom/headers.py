@@ -118,11 +118,10 @@ def _slices(file: Path, data: Any) -> list[Slice]:
     uid, rows, columns = data.get("SeriesInstanceUID"), data.get("Rows"), data.get("Columns")
     if not (uid and rows and columns):
         return []
-    number = data.get("SeriesNumber")
     facts = Facts(
         uid=str(uid),
         study=str(data.get("StudyInstanceUID", "")),
-        number=None if number is None else int(number),
+        number=_whole(data, "SeriesNumber"),
         modality=str(data.get("Modality", "")),
         names=tuple(_line(data.get(tag)) for tag in ("SeriesDescription", "ProtocolName")),
         volumetric=data.get("MRAcquisitionType") == "3D",
@@ -132,7 +131,7 @@ def _slices(file: Path, data: Any) -> list[Slice]:
     )
     frames = data.get("PerFrameFunctionalGroupsSequence")
     if not frames:
-        levels = [[data]] * int(data.get("NumberOfFrames") or 1)
+        levels = [[data]] * min(int(data.get("NumberOfFrames") or 1), 2)  # all at one place, which two tell as well
     else:
         shared = list(data.get("SharedFunctionalGroupsSequence") or [])
         levels = [[frame, *shared, data] for frame in frames]
@@ -181,6 +180,14 @@ def _slice(file: Path, index: int, facts: Facts, data: Any, levels: Sequence[Any
         image_type,
         {trait: "" if found[trait] is None else str(found[trait]) for trait in TRAITS},
     )
+
+
+def _whole(data: Any, tag: str) -> int | None:
+    try:
+        value = data.get(tag)
+        return None if value is None else int(value)
+    except ValueError:  # some de-identifiers write text
+        return None
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
