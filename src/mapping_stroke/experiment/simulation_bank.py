@@ -24,6 +24,9 @@ from mapping_stroke.files import fingerprint, sha256, written_whole
 
 FORMAT = 1
 """Raised whenever the bank's file holds something else."""
+FINER, FINEST_MM = 2, 1.0
+"""Cases are made on voxels so many times finer along each axis, but none finer than this edge, and then averaged: scans
+have smaller voxels than networks read, and lesions painted in large ones look otherwise."""
 READERS = 2
 """Threads that read and unpack files."""
 
@@ -49,8 +52,9 @@ def load_bank(
         ImageError: A source cannot be read.
         RunFolderError: The file in `cache` is damaged.
     """
-    grid = atlas_grid(spacing_mm)
-    file = write_bank(sources, grid, cache)
+    coarsen = _coarsen(spacing_mm)
+    grid = atlas_grid(spacing_mm / coarsen)
+    file = write_bank(sources, spacing_mm, cache)
     parts = {TEMPLATE: "training"} | dict(parts_of_people(sources.brains.people) if sources.brains else {})
     try:
         with file.open("rb") as opened, np.load(opened) as stored:  # numpy leaves a damaged file open
@@ -64,11 +68,12 @@ def load_bank(
         raise RunFolderError(f"{file}: cannot be read ({error}); delete it and run again") from error
     if not hosts or (sources.masks and not masks):
         raise CaseError(f"no {'masks' if hosts else 'brains'} for {part}: give more of them")
-    return SimulationBank(hosts, masks, mix)
+    return SimulationBank(hosts, masks, mix, coarsen=coarsen)
 
 
-def write_bank(sources: Sources, grid: Grid, cache: Path) -> Path:
-    """The bank's file with all parts; written unless it is there."""
+def write_bank(sources: Sources, spacing_mm: float, cache: Path) -> Path:
+    """The bank's file with all parts, for a network's voxels; written unless it is there."""
+    grid = atlas_grid(spacing_mm / _coarsen(spacing_mm))
     identity = {
         "format": FORMAT,
         "spacing_mm": grid.spacing_mm,
@@ -81,6 +86,10 @@ def write_bank(sources: Sources, grid: Grid, cache: Path) -> Path:
         with written_whole(file) as unfinished:
             np.savez_compressed(unfinished, **arrays)
     return file
+
+
+def _coarsen(spacing_mm: float) -> int:
+    return FINER if spacing_mm / FINER >= FINEST_MM else 1
 
 
 def _stored_brains(sources: Sources, grid: Grid) -> dict[str, np.ndarray]:

@@ -12,7 +12,6 @@ import torch
 from mapping_stroke.console import name_files, say, track
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.case_source import Cases, Mixture
-from mapping_stroke.dataset.simulate.grid import atlas_grid
 from mapping_stroke.dataset.simulate.parts import Part
 from mapping_stroke.dataset.simulate.stream import SimulationBank
 from mapping_stroke.errors import ConfigError
@@ -35,7 +34,7 @@ from mapping_stroke.training.schemes import SCHEMES, Scheme, Size, find_scheme, 
 FOLD = 0
 """There are no folds: other people and other masks are held out, see `dataset.simulate.parts`."""
 VALIDATION_CASES = 24
-BRANCH_EPOCHS, BRANCH_RATE = 0.8, 0.5
+BRANCH_EPOCHS, BRANCH_RATE = 0.4, 0.5
 """Of the epochs and the learning rate of a fresh member: what one takes that begins with the weights of another."""
 AUGMENTATION = "none"
 """Simulated cases vary already in all that the schemes' sets change, and more as scans do."""
@@ -102,7 +101,7 @@ def train_model(run: RunFolder, sources: Sources, config: ModelConfig, stop: Sto
     """
     identity = {"kind": "train-model", "model": _origin(sources), "size": config.size, "seed": config.seed}
     claim_folder(run.path, identity, (run.members.name,))
-    write_bank(sources, atlas_grid(_spacing_mm(config)), sources_folder(run))  # before jobs that would all do it
+    write_bank(sources, _spacing_mm(config), sources_folder(run))  # before jobs that would all do it
     if config.cases:
         keep_cases(_kept(run, sources, config), choose_device(config.device), config.jobs, stop)
     for names in training_rounds(branch=config.branch):

@@ -133,7 +133,7 @@ SIZES = {
             residual=NetworkSpec("residual", (8, 32, 64, 96, 128), (1, 1, 2, 2, 2), 1, conv_bias=False),
             steps_per_epoch=100,
             validation_steps=12,
-            epochs=40,
+            epochs=90,
             optimiser="adamw",
             learning_rate=0.002,
             topk_share=0.5,

@@ -76,3 +76,26 @@ def test_a_finished_case_equals_a_prepared_scan() -> None:
     case = finish_case("c", torch.from_numpy(voxels), torch.from_numpy(voxels > 0).float(), torch.zeros(9, 8, 7) > 0)
     prepared = prepare_scan(Image(voxels, np.eye(4)), PreprocessSpec())
     np.testing.assert_allclose(case.scan.numpy(), prepared.voxels, atol=2e-3)
+
+
+def test_coarse_voxels_are_means_and_lesion_where_half_of_them_is() -> None:
+    rng = np.random.default_rng(0)
+    voxels = rng.uniform(1, 2, (6, 4, 5)).astype(np.float32)
+    lesion = torch.zeros(6, 4, 5, dtype=torch.bool)
+    lesion[0:2, 0:2, 0] = True  # half of the first coarse voxel
+    lesion[2:4, 0:2, 0] = True
+    lesion[3, 1, 0] = False  # three of eight
+    scan, covered = torch.from_numpy(voxels), torch.ones(6, 4, 5)
+    fine = finish_case("c", scan, covered, lesion)
+    coarse = finish_case("c", scan, covered, lesion, coarsen=2)
+    assert coarse.lesion_voxels.tolist() == [[0, 0, 0]]
+    assert coarse.scan.shape == coarse.mask.shape == (3, 2, 3)
+    np.testing.assert_allclose(coarse.scan[1, 0, 1].float(), fine.scan[2:4, 0:2, 2:4].float().mean(), atol=2e-3)
+    np.testing.assert_allclose(coarse.scan[1, 0, 2].float(), fine.scan[2:4, 0:2, 4:].float().sum() / 8, atol=2e-3)
+
+
+def test_a_coarse_bank_draws_on_fewer_voxels(brain: Brain, allowed: Region) -> None:
+    bank = SimulationBank([Host(brain, allowed)], MASKS, Mix(healthy=0.0))
+    fine, coarse = (each.draw(np.random.default_rng(2)) for each in (bank, replace(bank, coarsen=2)))
+    assert coarse.scan.shape == tuple(-(-edge // 2) for edge in fine.scan.shape)
+    assert coarse.case_id == fine.case_id

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int16
 from torch import Tensor
+from torch.nn import functional
 
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.simulate.anatomy import Brain
@@ -73,6 +74,8 @@ class SimulationBank:
     masks: Sequence[RealMask]
     mix: Mix = DEFAULT_MIX
     scanner: Scanner | None = None
+    coarsen: int = 1
+    """Cases are made on the hosts' voxels; blocks of so many along each axis become one voxel of what is drawn."""
 
     def draw(self, rng: np.random.Generator) -> CaseArrays:
         """A new case; see `draw_case`."""
@@ -97,17 +100,20 @@ def draw_case(bank: SimulationBank, rng: np.random.Generator) -> CaseArrays:
     scanner = draw_any_scanner(rng) if bank.scanner is None else vary_scanner(bank.scanner, rng)
     look = draw_any_look(load_mm3, scanner, kind, DEFORMATION, rng)
     made = simulate_case(host.brain, lesions, look, rng)
-    return finish_case(case_id, made.scan, made.coverage, made.mask)
+    return finish_case(case_id, made.scan, made.coverage, made.mask, bank.coarsen)
 
 
-def finish_case(case_id: str, scan: Volume, coverage: Float32[Tensor, "x y z"], mask: Region) -> CaseArrays:
-    """Crop to what is covered, and make z-scores of it.
+def finish_case(
+    case_id: str, scan: Volume, coverage: Float32[Tensor, "x y z"], mask: Region, coarsen: int = 1
+) -> CaseArrays:
+    """Crop to what is covered, make z-scores of it, and coarsen them.
 
     Args:
         case_id: Of the case.
         scan: Intensities.
         coverage: How much of each voxel the scan covers; 0 where nothing was scanned or all was stripped away.
         mask: The lesions.
+        coarsen: See `SimulationBank`; a coarse voxel is lesion where at least half of it is.
     """
     inside = coverage > 0.5
     box = region_box(inside)
@@ -115,8 +121,17 @@ def finish_case(case_id: str, scan: Volume, coverage: Float32[Tensor, "x y z"], 
     values = scan[inside]
     spread, mean = torch.std_mean(values, correction=0)
     scores = (scan - mean) / spread.clamp(min=1e-6) * coverage
+    if coarsen > 1:
+        scores, share = (_block_means(volume, coarsen) for volume in (scores, mask.float()))
+        mask = share >= 0.5
     voxels: Int16[np.ndarray, "n 3"] = mask.nonzero().to(torch.int16).cpu().numpy()
     return CaseArrays(case_id, scores.half(), mask.to(torch.uint8), voxels)
+
+
+def _block_means(volume: Volume, edge: int) -> Float32[Tensor, "a b c"]:
+    """Means of cubes of voxels; what does not fill the last ones counts as 0."""
+    padding = [pad for length in reversed(volume.shape) for pad in (0, -length % edge)]
+    return functional.avg_pool3d(functional.pad(volume, padding)[None, None], edge)[0, 0]
 
 
 def _place_lesions(bank: SimulationBank, host: Host, load_mm3: float, rng: np.random.Generator) -> Region:
