@@ -12,16 +12,25 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813 - the name its users know
+from scipy import ndimage
 
 from dicom_files import PERSON, write_series
 from mapping_stroke.cli import main
 from mapping_stroke.dataset.preprocess import PreprocessSpec
+from mapping_stroke.image import Image, write_image
 from mapping_stroke.postprocess import RULES
+from mapping_stroke.report import figures
+from mapping_stroke.report.figures import draw_segmentation
+from moved_heads import brain_of, move, moved_scan
 from phantoms import phantom
 from small_models import member_card, write_model
 
 PLANTED = ("planted", "quirina", "4711", *(value.lower() for value in PERSON.values()))
 """In every header below, and nowhere else; compared in lower case."""
+FARTHEST_MM = 12.0
+"""From the brain; the scalp ends at 15 mm, and a place that is not known is found to about a centimetre."""
+SCALP = 300
+"""Its voxels are brighter."""
 PLACED = np.diag([-3.0, -3.0, 3.0, 1.0])
 VOXELS = np.rint(phantom(0)[0] * 100).astype(np.int16)
 
@@ -178,3 +187,41 @@ def test_a_challenge_tells_nothing_of_the_headers(name: str, model: Path, tmp_pa
     assert main([*call, "--model", str(model), "--weights", str(tmp_path / "none"), "--device", "cpu"]) == 0
     assert [path.name for path in (tmp_path / "masks").iterdir() if path.suffix != ".json"] == [name]
     assert leaks(tmp_path / "masks") == []
+
+
+def test_a_bids_derivative_tells_nothing_of_the_headers(model: Path, tmp_path: Path) -> None:
+    anat, out = tmp_path / "bids" / "sub-01" / "anat", tmp_path / "out"
+    anat.mkdir(parents=True)
+    write_nifti(anat / "sub-01_T1w.nii.gz")
+    (anat / "sub-01_T1w.json").write_text(json.dumps(PERSON))
+    (tmp_path / "bids" / "dataset_description.json").write_text('{"Name": "study 5", "BIDSVersion": "1.8.0"}')
+    call = ["bids", str(tmp_path / "bids"), str(out)]
+    assert main([*call, "participant", "--model", str(model), "--device", "cpu"]) == 0
+    assert main([*call, "group"]) == 0
+    assert (out / "group.html").is_file()
+    assert leaks(out) == []
+
+
+@pytest.mark.parametrize(("space", "left"), [("auto", 0.01), pytest.param("native", 0, marks=pytest.mark.slow)])
+def test_no_face_is_seen_in_the_pictures_of_a_head(
+    space: str, left: float, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is drawn is dark outside of the brain; where its place is known roughly, but for 1 % of the scalp."""
+    to_scan = move((4.0, -6.0, 8.0), (6.0, -9.0, 12.0))
+    head = moved_scan(to_scan, stripped=False)
+    write_image(tmp_path / "head.nii.gz", head.voxels, head.affine)
+    shown = []
+
+    def draw(scan: Image, *others: object) -> None:
+        shown.append(scan)
+        draw_segmentation(scan, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(figures, "draw_segmentation", draw)
+    call = ["segment", str(tmp_path / "head.nii.gz"), "-o", str(tmp_path / "out"), "--model", str(model)]
+    assert main([*call, "--device", "cpu", "--space", space]) == 0
+    brain = brain_of(head, to_scan).voxels > 0.5
+    near = ndimage.binary_dilation(brain, iterations=round(FARTHEST_MM / min(head.spacing_mm)))
+    bright = ~near & (head.voxels > SCALP)
+    assert bright.sum() > 10_000
+    assert (shown[0].voxels[bright] > 0).mean() <= left
+    assert (shown[0].voxels[brain] > 0).mean() > 0.9
