@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from mapping_stroke.dataset.mni152 import tissue_points
 from mapping_stroke.dataset.plausibility import LEAST_CONTRAST, LEAST_FIT
-from mapping_stroke.dataset.template_fit import fit_template
+from mapping_stroke.dataset.template_fit import fit_at, fit_template
 from mapping_stroke.image import Affine, Image, orientation_names, read_image, turn_axes
 from template_scans import CONTRASTS, GRID_AFFINE, headed, template_scan
 
@@ -53,6 +53,19 @@ def test_a_whole_head_is_a_t1w_here_and_elsewhere() -> None:
     head = headed(template_scan("T1w"))
     assert is_t1w(head)
     assert is_t1w(moved(head, (10, 5, -8), (-25, 40, 30)))
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_brain_whose_one_side_is_fluid_fits_by_the_other(side: int) -> None:
+    scan = template_scan("T1w")
+    x_mm = scan.affine[0, 0] * np.arange(scan.shape[0]) + scan.affine[0, 3]
+    fluid = (side * x_mm > 4)[:, None, None] & (scan.voxels > 0)
+    noise = np.random.default_rng(0).normal(40, 4, scan.shape)
+    stroke = Image(np.where(fluid, noise, scan.voxels).astype(np.float32), scan.affine)
+    aside = np.eye(4)
+    aside[1, 3] = 30
+    assert fit_at(stroke, np.eye(4)) > 0.3
+    assert fit_at(stroke, aside) < 0.1
 
 
 def test_a_scan_a_centimetre_off_is_still_told_from_one_in_place() -> None:

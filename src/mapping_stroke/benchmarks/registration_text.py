@@ -132,9 +132,9 @@ def _limits(found: Registrations) -> list[str]:
     passed = sum(not quality.complaints() for quality in found.wrong)
     return [
         "*Similarity*: share of the variation of intensities that the template's tissues explain, beyond a smooth "
-        "background. *Overlap*: Dice of the template's brain and what the scan alone shows as its brain. Below its "
-        f"limit, a place is not used. Places that are off ({off}) were judged, too: {passed} of "
-        f"{len(found.wrong)} would have passed.",
+        "background, in the whole brain or on the side where it is larger. *Overlap*: Dice of the template's brain and "
+        "what the scan alone shows as its brain. Below its limit, a place is not used. Places that are off "
+        f"({off}) were judged, too: {passed} of {len(found.wrong)} would have passed.",
         "",
         *table_head("", "limit", "found places, lowest", "wrong places, median", "highest"),
         _limit_line("similarity", LEAST_SIMILARITY, right, found.wrong),

@@ -104,8 +104,14 @@ def find_places(scan: Image, turns: Sequence[Turn]) -> list[tuple[Affine, float]
 
 
 def fit_at(scan: Image, place: Affine) -> float:
-    """How well the template fits a scan at a place (template's millimetres to the scan's); see `TemplateFit.fit`."""
-    return _fit(_coarsen(scan), place)
+    """How well the template fits a scan at a place (template's millimetres to the scan's), in [0, 1].
+
+    The best of three values as of `TemplateFit.fit`: of the whole brain, and of each of its sides, since a large stroke
+    leaves little of the usual tissues on its side, and spares the other.
+    """
+    coarse = _coarsen(scan)
+    right = tissue_points().places_mm[:, 0] > 0
+    return max(_fit(coarse, place), *(_fit(coarse, place, side) for side in (right, ~right)))
 
 
 def _climb(coarse: _Coarse, place: Affine, moves: Sequence[Affine]) -> tuple[Affine, float]:
@@ -125,16 +131,21 @@ def _best_of(coarse: _Coarse, places: Sequence[Affine]) -> tuple[Affine, float]:
     return places[best], fits[best]
 
 
-def _fit(coarse: _Coarse, place: Affine) -> float:
+def _fit(coarse: _Coarse, place: Affine, among: Bool[np.ndarray, " n"] | None = None) -> float:
+    """The fit at a place, judged by all points or those among them."""
     values, seen = _look(coarse, place)
-    if seen.mean() < LEAST_COVERED:
+    if among is None:
+        covered = float(seen.mean())
+    else:
+        covered, seen = float(seen[among].mean()), seen & among
+    if covered < LEAST_COVERED:
         return 0.0
     design, ranks = _design()[seen], _ranks(values[seen])
     # as QR would have it; einsum, because threads of a BLAS wait for one another on matrices so small
     triangle = np.linalg.cholesky(np.einsum("na,nb->ab", design, design))
     explained = np.linalg.solve(triangle, np.einsum("na,n->a", design, ranks)) ** 2
     beyond_background = float(ranks @ ranks - explained[:BACKGROUND_COLUMNS].sum())
-    return float(explained[BACKGROUND_COLUMNS:].sum()) / beyond_background * float(seen.mean())
+    return float(explained[BACKGROUND_COLUMNS:].sum()) / beyond_background * covered
 
 
 def _contrast(coarse: _Coarse, place: Affine) -> float:

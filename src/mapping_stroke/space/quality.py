@@ -19,7 +19,8 @@ class Quality:
     """What speaks for a registration.
 
     Attributes:
-        similarity: Share of the variation of intensities that the template's tissues explain, in [0, 1].
+        similarity: Share of the variation of intensities that the template's tissues explain, in the whole brain or on
+            that side where it is larger, in [0, 1].
         overlap: Dice of the template's brain and the brain found in the scan, in [0, 1].
         size: Extent of the scan's brain along the template's axes (right, anterior, superior), template as 1.
         shear_deg: How far the template's axes are from right angles in the scan.
