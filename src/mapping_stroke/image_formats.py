@@ -111,6 +111,8 @@ def _read_file(path: Path) -> Stored:
     suffix = image_suffix(path)
     if suffix is None:
         raise ImageError(f"not an image file name; expected one of {', '.join(IMAGE_SUFFIXES)}, or a DICOM folder")
+    if path.is_dir():
+        raise ImageError("is a folder, expected an image file; if a program has unpacked it so, name the file in it")
     if not path.is_file():
         raise ImageError("no such file; check the path")
     return _read_sitk(path) if suffix in SITK_SUFFIXES else _read_nibabel(path)

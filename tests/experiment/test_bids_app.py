@@ -121,7 +121,7 @@ def test_the_derivative_says_what_it_is_made_of_and_by(out: Path) -> None:
     assert told["DatasetLinks"] == {"raw": "../.."}
     assert told["License"] == "CC0"
     text = (out / "CITATION.md").read_text()
-    for part in ('the model\n"small"', "an ensemble of 2 networks (default)", "not registered", "CC0-1.0", "Doe 2020"):
+    for part in ('the model\n"small"', "an ensemble of 2 networks (default)", "not registered: they", "CC0-1.0", "Doe"):
         assert part in text
     assert "Huo J" in text
     assert "{" not in text
@@ -213,6 +213,13 @@ def test_scans_that_nobody_placed_have_no_copy_in_mni_space(raw: Path, model: Pa
     assert not list(tmp_path.rglob("*MNI152*"))
     assert bids(raw, tmp_path / "out", "group", "--participant-label", "01") == 0
     assert group_rows(tmp_path / "out")[NAMES[0]]["left_ml"] == "n/a"
+
+
+def test_one_member_alone_tells_nothing_of_agreement(raw: Path, model: Path, tmp_path: Path) -> None:
+    assert participant(raw, tmp_path / "out", model, "--participant-label", "01", "--preset", "fast") == 0
+    assert bids(raw, tmp_path / "out", "group", "--participant-label", "01") == 0
+    row = group_rows(tmp_path / "out")[NAMES[0]]
+    assert (row["agreement"], row["uncertain_ml"], row["lesions"]) == ("n/a", "n/a", "1")
 
 
 def validate(folder: Path) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ def changed(**changes: Any) -> dict[str, Any]:
 def test_nothing_speaks_against_a_plain_scan() -> None:
     assert review_reasons(GOOD) == []
     assert review_reasons({**GOOD, "measures": {"agreement": 0.9, "uncertain_ml": 1.0}}) == []  # nobody placed it
+    assert review_reasons(changed(agreement=None, uncertain_ml=None)) == []  # one member
 
 
 @pytest.mark.parametrize(

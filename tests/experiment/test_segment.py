@@ -229,10 +229,11 @@ def test_good_scans_among_bad_ones_are_done_and_the_bad_listed(
     write_image(scans / "d_labels.nii", (phantom(0)[0] > 0) + np.uint8(phantom(0)[1]), AFFINE)
     scan_file(scans / "e_good.nii", 1)
     (scans / "notes.txt").write_text("no scan")
+    (scans / "g_folder.nii.gz").mkdir()
     (scans / "old_mask.nii.gz").write_bytes(b"passed over, as an output of ours")
     assert segment(model, out, scans, tmp_path / "f_missing.nii", "--no-picture") == 3
     told = record(out)
-    assert (told["status"], told["done"], told["failed"]) == ("done", 2, 4)
+    assert (told["status"], told["done"], told["failed"]) == ("done", 2, 5)
     assert {name: entry["status"] for name, entry in told["scans"].items()} == {
         "a_cut": "failed",
         "b_good": "done",
@@ -240,17 +241,19 @@ def test_good_scans_among_bad_ones_are_done_and_the_bad_listed(
         "d_labels": "failed",
         "e_good": "done",
         "f_missing": "failed",
+        "g_folder": "failed",
     }
     assert told["scans"]["a_cut"]["error"].startswith("cannot be read (")
     assert "is a mask" in told["scans"]["c_mask"]["error"]
     assert "label map" in told["scans"]["d_labels"]["error"]
     assert told["scans"]["f_missing"]["error"] == "no such file; check the path"
+    assert told["scans"]["g_folder"]["error"].startswith("is a folder, expected an image file")
     assert {path.name.split("_")[0] for path in out.iterdir()} == {"b", "e", "run.json", ".mapping"}
     assert [path.name for path in (out / ".mapping").iterdir() if not path.name.endswith(".failed.json")] == []
     screen = capsys.readouterr()
-    assert "Segmenting 6 scans" in screen.out
+    assert "Segmenting 7 scans" in screen.out
     assert "2 scans in " in screen.out
-    assert "4 of 6 scans failed: a_cut, c_mask, d_labels, f_missing; " in screen.err
+    assert "5 of 7 scans failed: a_cut, c_mask, d_labels, f_missing, g_folder; " in screen.err
 
 
 def test_a_failure_of_the_engine_ends_one_scan_only(

@@ -41,7 +41,7 @@ def segment_participants(
 
     def begin(method: Method) -> WriteMore:
         write_dataset(bids_dir, output, method)
-        derivative = Derivative(bids_dir, config.space == "mni", made_by(method))
+        derivative = Derivative(bids_dir, config.space == "mni", made_by(method), len(method.ensemble.members))
         return derivative.write
 
     files = {name: case.scan for name, case in scans.items()}

@@ -64,6 +64,8 @@ def citation(method: Method) -> str:
     used = [member.card for member in ensemble.members]
     packages = ("torch", "openvino", "numpy", "scipy", "SimpleITK", "nibabel")
     versions = ", ".join(f"{package} {environment[package]}" for package in packages)
+    registers = method.config.space == "native" or card.space == "MNI152"
+    space = method.config.space if registers else "mni"
     told = {
         "version": version("mapping-stroke"),
         "model": card.name,
@@ -71,7 +73,7 @@ def citation(method: Method) -> str:
         "networks": "one network" if len(used) == 1 else f"an ensemble of {len(used)} networks",
         "schemes": ", ".join(dict.fromkeys(member.scheme for member in used)),
         "training": f" The networks were trained on: {card.training_data.strip()}" if card.training_data else "",
-        "space": _SPACES[method.config.space],
+        "space": _SPACES[space],
         "cover": "in one window as large as the brain" if ensemble.window.cover == "window" else "in overlapping tiles",
         "mirror": ", each over eight mirrorings" if ensemble.window.mirror else "",
         "average": "probabilities" if card.average == "probability" else "logits",
@@ -83,7 +85,7 @@ def citation(method: Method) -> str:
         "system": environment["system"],
         "cite": "\n".join(f"- {line}" for line in _to_cite(card.citation)),
         "licence": card.licence or "not told by its makers; ask them before you use it",
-        "registered": _REGISTRATION if method.config.space != "mni" else "",
+        "registered": _REGISTRATION if space != "mni" else "",
     }
     return _CITATION.format(**told)
 
@@ -104,12 +106,14 @@ def _levels(rule: PostprocessConfig) -> str:
     )
 
 
+_REGISTERED = (
+    "corrected for its bias field (N4) and registered to MNI152 space by an affine transform (SimpleITK); the map of "
+    "probabilities was brought back to the grid of the scan by linear interpolation."
+)
 _SPACES = {
-    "auto": "Scans that did not lie in MNI152 space were registered to it for a model that needs that, by an affine "
-    "transform, and the map of probabilities was brought back to the grid of the scan.",
-    "native": "Every scan was registered to MNI152 space by an affine transform, and the map of probabilities was "
-    "brought back to the grid of the scan.",
-    "mni": "Scans were taken to lie where the model expects them and were not registered.",
+    "auto": f"A scan that did not lie in MNI152 space was {_REGISTERED}",
+    "native": f"Every scan was {_REGISTERED}",
+    "mni": "Scans were not registered: they were read where they lay.",
 }
 _REGISTRATION = "- SimpleITK, for the registration: Lowekamp et al. 2013, https://doi.org/10.3389/fninf.2013.00045\n"
 _CITATION = """# Methods and citations

@@ -59,6 +59,6 @@ def _of_lesions(entry: Mapping[str, Any], limits: Limits) -> list[str]:
         reasons.append(f"{lesions} lesions are many")
     if agreement is not None and agreement < limits.agreement:
         reasons.append(f"the members agree on {agreement:.0%} of the mask only")
-    if uncertain_ml >= max(limits.uncertain_ml, limits.uncertain_share * load_ml):
+    if uncertain_ml is not None and uncertain_ml >= max(limits.uncertain_ml, limits.uncertain_share * load_ml):
         reasons.append(f"the members disagree about {uncertain_ml:.1f} mL")
     return reasons

@@ -55,11 +55,13 @@ class Derivative:
         bids_dir: Data set that the scans are of.
         in_mni: Whether scans that nobody placed lie in MNI152 space already, as the user says.
         made_by: Keys of every sidecar: model, rule, preset.
+        members: How many there are; one alone neither agrees nor disagrees.
     """
 
     bids_dir: Path
     in_mni: bool
     made_by: Mapping[str, object]
+    members: int
 
     def write(self, files: ScanFiles, loaded: LoadedScan, found: Segmentation) -> dict[str, Any]:
         """Write them for a scan whose usual results are written; what its stamp should tell in addition."""
@@ -78,7 +80,7 @@ class Derivative:
         quality = loaded.seen.placed.quality if loaded.seen.placed else None
         fit = {"similarity": quality.similarity, "overlap": quality.overlap} if quality else {}
         return {
-            "measures": _measures(image, found, to_mni) | {name: round(value, 4) for name, value in fit.items()},
+            "measures": self._measures(image, found, to_mni) | {name: round(value, 4) for name, value in fit.items()},
             "files": [path.relative_to(files.folder).as_posix() for path in paths],
         }
 
@@ -87,6 +89,19 @@ class Derivative:
         if loaded.seen.placed is not None:
             return loaded.seen.placed.to_mni
         return np.eye(4) if self.in_mni else None
+
+    def _measures(self, image: Image, found: Segmentation, to_mni: Affine | None) -> dict[str, Any]:
+        """Numbers of the group's table that the maps tell and the lesion table does not."""
+        measures: dict[str, Any] = {"largest_ml": found.lesions[0].volume_ml if found.lesions else 0.0}
+        measures |= {"agreement": None, "uncertain_ml": None}
+        if self.members > 1:
+            measures["agreement"] = _agreement(found.lesions)
+            measures["uncertain_ml"] = uncertain_ml(found.uncertainty, image.voxel_volume_mm3, UNCERTAIN_SD)
+        if to_mni is not None:
+            points = lesion_points(found.mask, image.affine, to_mni)
+            measures |= hemisphere_ml(points, image.voxel_volume_mm3)
+        rounded = {name: None if value is None else round(value, 4) for name, value in measures.items()}
+        return rounded | ({} if to_mni is None else {"to_mni": to_mni.tolist()})
 
     def _write_sidecar(self, path: Path, suffix: str, scan: str) -> None:
         own: dict[str, object] = {"Description": f"{TEXTS[suffix]}."}
@@ -113,17 +128,7 @@ def _label_rows(lesions: tuple[LesionRow, ...]) -> list[dict[str, object]]:
     return [{"index": row.pop("lesion"), "name": f"lesion {number}", **row} for number, row in enumerate(rows, start=1)]
 
 
-def _measures(image: Image, found: Segmentation, to_mni: Affine | None) -> dict[str, Any]:
-    """Numbers of the group table that the maps tell and the lesion table does not."""
-    load_ml = sum(lesion.volume_ml for lesion in found.lesions)
-    agreement = sum(lesion.agreement * lesion.volume_ml for lesion in found.lesions) / load_ml if load_ml else None
-    measures: dict[str, Any] = {
-        "largest_ml": found.lesions[0].volume_ml if found.lesions else 0.0,
-        "agreement": agreement,
-        "uncertain_ml": uncertain_ml(found.uncertainty, image.voxel_volume_mm3, UNCERTAIN_SD),
-    }
-    if to_mni is not None:
-        points = lesion_points(found.mask, image.affine, to_mni)
-        measures |= hemisphere_ml(points, image.voxel_volume_mm3)
-    rounded = {name: None if value is None else round(value, 4) for name, value in measures.items()}
-    return rounded | ({} if to_mni is None else {"to_mni": to_mni.tolist()})
+def _agreement(lesions: tuple[LesionRow, ...]) -> float | None:
+    """Mean over all lesion voxels; None where there is no lesion."""
+    load_ml = sum(lesion.volume_ml for lesion in lesions)
+    return sum(lesion.agreement * lesion.volume_ml for lesion in lesions) / load_ml if lesions else None
