@@ -139,15 +139,7 @@ def _slices(file: Path, data: Any) -> list[Slice]:
 
 
 def _slice(file: Path, index: int, facts: Facts, data: Any, levels: Sequence[Any]) -> Slice:
-    """One slice of a file.
-
-    Args:
-        file: Where it is.
-        index: Of the frame.
-        facts: Of the series.
-        data: The whole header.
-        levels: Where to look for what may differ between frames, first things first.
-    """
+    """One slice of a file; `levels` is where to look for what may differ between frames, first things first."""
 
     def find(group: str, tag: str) -> Any:
         for level in levels:
@@ -160,14 +152,15 @@ def _slice(file: Path, index: int, facts: Facts, data: Any, levels: Sequence[Any
     slope, intercept = (find("PixelValueTransformationSequence", tag) for tag in SCALING_TAGS)
     image_type = find("MRImageFrameTypeSequence", "FrameType") or data.get("ImageType") or ()
     image_type = (image_type,) if isinstance(image_type, str) else tuple(map(str, image_type))
-    found = {
-        "image type": "\\".join(image_type),
-        "echo time": find("MREchoSequence", "EffectiveEchoTime") or data.get("EchoTime"),
-        "inversion time": data.get("InversionTime"),
-        "time point": find("FrameContentSequence", "TemporalPositionIndex") or data.get("TemporalPositionIdentifier"),
-        "acquisition": data.get("AcquisitionNumber"),
-        "folder": file.parent,
-    }
+    values = (
+        "\\".join(image_type),
+        find("MREchoSequence", "EffectiveEchoTime") or data.get("EchoTime"),
+        data.get("InversionTime"),
+        find("FrameContentSequence", "TemporalPositionIndex") or data.get("TemporalPositionIdentifier"),
+        data.get("AcquisitionNumber"),
+        file.parent,
+    )
+    traits = {trait: "" if value is None else str(value) for trait, value in zip(TRAITS, values, strict=True)}
     return Slice(
         file,
         index,
@@ -178,7 +171,7 @@ def _slice(file: Path, index: int, facts: Facts, data: Any, levels: Sequence[Any
         _numbers(find("PixelMeasuresSequence", "PixelSpacing"), 2),
         (1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)),
         image_type,
-        {trait: "" if found[trait] is None else str(found[trait]) for trait in TRAITS},
+        traits,
     )
 
 
