@@ -105,6 +105,17 @@ def test_a_scan_in_mni152_space_is_left_alone(output: Path, model: Path) -> None
     np.testing.assert_allclose(found, as_it_is.probability, atol=1e-4)
 
 
+def test_registering_is_told_on_screen(
+    model: Path, native: PlacedScan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place_once(native, monkeypatch)
+    write_image(tmp_path / "a.nii.gz", native.scan.voxels, native.scan.affine)
+    for space, told in (("auto", True), ("mni", False)):
+        out = tmp_path / space
+        assert segment(model, out, tmp_path / "a.nii.gz", "--no-picture", "--preset", "fast", "--space", space) == 0
+        assert ("mL, registered to MNI152" in capsys.readouterr().out) == told
+
+
 def test_what_cannot_be_registered_fails_and_the_others_go_on(output: Path) -> None:
     scans = json.loads((output / "run.json").read_text())["record"]["scans"]
     assert {name: entry["status"] for name, entry in scans.items()} == {

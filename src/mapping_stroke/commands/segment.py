@@ -13,7 +13,7 @@ class Segment:
 
     scans: Positional[tuple[Path, ...]]
     """T1w scans (.nii, .nii.gz, .mgz, .mgh, .mha, .mhd, .nrrd), or folders of them, or folders that hold a T1w DICOM
-    series; skull-stripped as the training scans were."""
+    series. Raw ones for a model that was made for MNI152 space, else as its training scans were."""
     output: Annotated[Path, arg(aliases=["-o"])]
     """Output folder; files are named after the scans. The same call again goes on where it stopped."""
     model: str = "default"

@@ -146,7 +146,8 @@ def _note_done(run: ScanRun, name: str, stamp: Stamp) -> None:
     run.record.finish(name, computed=True)
     run.folder.give_back(name)
     run.record.write("running")
-    say(f"{name}: {counted(stamp['lesions'], 'lesion')}, {stamp['load_ml']:.2f} mL")
+    placed = ", registered to MNI152" if stamp["registration"] else ""
+    say(f"{name}: {counted(stamp['lesions'], 'lesion')}, {stamp['load_ml']:.2f} mL{placed}")
 
 
 def _attempt(run: ScanRun, name: str, work: Callable[[], T]) -> T | None:
