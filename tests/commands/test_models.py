@@ -237,6 +237,14 @@ def test_packing_a_model_again_keeps_what_it_says(run_folder: Path, tmp_path: Pa
     assert (tmp_path / "a.mapping").read_bytes() == (tmp_path / "c.mapping").read_bytes()
 
 
+def test_members_of_a_spread_model_have_grids_of_their_own(run_folder: Path, tmp_path: Path) -> None:
+    assert models("pack", run_folder, "-o", tmp_path / "a.mapping", "--spread") == 0
+    assert models("pack", tmp_path / "a.mapping", "-o", tmp_path / "b.mapping") == 0
+    shifts = [member.card.preprocess.shift for member in open_bundle(tmp_path / "b.mapping").card.members]
+    assert shifts[0] == (0, 0, 0)
+    assert len(set(shifts)) == len(shifts) == 4
+
+
 def test_some_schemes_and_folds_make_a_compact_model(run_folder: Path, tmp_path: Path) -> None:
     assert models("pack", run_folder, "-o", tmp_path / "a.mapping", "--schemes", "residual", "--folds", "1") == 0
     bundle = open_bundle(tmp_path / "a.mapping")

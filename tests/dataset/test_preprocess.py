@@ -121,3 +121,34 @@ def test_specifications_are_checked() -> None:
         PreprocessSpec(0.0)
     with pytest.raises(ConfigError, match="colour"):
         PreprocessSpec.from_json({"colour": 1})
+
+
+def test_a_shifted_grid_begins_before_the_box_and_ends_behind_it() -> None:
+    voxels = np.random.default_rng(1).uniform(1, 2, (6, 6, 6)).astype(np.float32)
+    fine = prepare_scan(Image(voxels, np.eye(4)), PreprocessSpec()).voxels
+    shifted = prepare_scan(Image(voxels, np.eye(4)), PreprocessSpec(3.0, shift=(1 / 3, 0.0, 0.0)))
+    assert shifted.voxels.shape == (3, 2, 2)
+    expected = [fine[:2, :3, :3].sum() / 27, fine[2:5, :3, :3].mean(), fine[5:, :3, :3].sum() / 27]
+    np.testing.assert_allclose(shifted.voxels[:, 0, 0], expected, rtol=1e-5)
+    assert prepare_mask(Image((voxels > 0).astype(np.float32), np.eye(4)), shifted)[:, 0, 0].tolist() == [1, 1, 0]
+
+
+@given(st.tuples(*[st.sampled_from([0.0, 1 / 3, 2 / 3])] * 3), st.sampled_from([0.8, 1.0, 1.3, 3.5]))
+def test_a_map_on_a_shifted_grid_comes_back_to_its_place(shift: tuple[float, float, float], edge_mm: float) -> None:
+    x, y, z = np.indices((24, 21, 18)).astype(np.float32)
+    ramp = Image(100 + x + 2 * y - z, np.diag([edge_mm, edge_mm, edge_mm, 1]))
+    fine = prepare_scan(ramp, PreprocessSpec(edge_mm))
+    prepared = prepare_scan(ramp, PreprocessSpec(3.0, shift=shift))
+    back, inner = prepared.restore(prepared.voxels), (slice(5, -5),) * 3
+    np.testing.assert_allclose(back[inner], fine.voxels[inner], atol=0.12)
+    np.testing.assert_array_equal(prepared.restore(np.ones_like(prepared.voxels)), 1)
+
+
+def test_impossible_shifts_are_refused_and_older_cards_have_none() -> None:
+    with pytest.raises(ConfigError, match="each from 0 to below 1"):
+        PreprocessSpec(3.0, shift=(0.0, 1.0, 0.0))
+    with pytest.raises(ConfigError, match="normalise is 'box'"):
+        PreprocessSpec(3.0, "box", shift=(0.5, 0.0, 0.0))
+    shifted = PreprocessSpec(3.0, shift=(0.5, 0.0, 0.25))
+    assert PreprocessSpec.from_json(shifted.to_json()) == shifted
+    assert PreprocessSpec.from_json({"spacing_mm": 3.0}).shift == (0.0, 0.0, 0.0)

@@ -134,6 +134,8 @@ class Pack:
     """Take the members of these folds only."""
     half: bool = False
     """Store weights in float16: half the bytes, and masks that differ hardly at all (`mapping bench agreement`)."""
+    spread: bool = False
+    """Lay the members' grids differently, by parts of a voxel: for networks with voxels larger than the scans' have."""
     overwrite: bool = False
     """Replace a model that stands there."""
 
@@ -141,7 +143,7 @@ class Pack:
         """Write the model."""
         from mapping_stroke.experiment.models import Selection, pack_model
 
-        selection = Selection(self.schemes, self.folds, self.half)
+        selection = Selection(self.schemes, self.folds, self.half, self.spread)
         bundle = pack_model(self.model, self.output, self.labels, selection, overwrite=self.overwrite)
         return _tell(bundle.path)
 

@@ -11,6 +11,8 @@ from mapping_stroke.errors import ConfigError, ImageError
 from mapping_stroke.image import Image, Mask, Shape, Voxels, orientation_names, restore_axes, turn_axes
 from mapping_stroke.lesions import FACE_CONNECTED, bounding_box
 
+Margin = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
 LARGEST_EXTENT_MM = 600.0
 """No head with its neck is longer; a spacing that says so is wrong."""
 
@@ -28,6 +30,9 @@ class PreprocessSpec:
     """Towards a coarser grid `linear` takes means of voxels; `cubic` is nnU-Net's spline."""
     orientation: str = "RAS"
     """Where the axes of the network's grid point."""
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """How far before the brain's box the network's grid begins, along each axis, in its own voxels: members whose grids
+    lie differently see together what one grid is too coarse for. Whole voxels of the scan are taken."""
 
     def __post_init__(self) -> None:
         if not all(0.1 <= edge <= 20 for edge in self.edges_mm):
@@ -38,6 +43,10 @@ class PreprocessSpec:
             raise ConfigError(f"resampling is {self.resampling!r}, expected 'linear' or 'cubic'")
         if self.orientation not in orientation_names():
             raise ConfigError(f"orientation is {self.orientation!r}, expected three directions such as 'RAS'")
+        if not all(0 <= part < 1 for part in self.shift):
+            raise ConfigError(f"shift is {self.shift}, expected three parts of a voxel, each from 0 to below 1")
+        if any(self.shift) and self.normalise != "brain":
+            raise ConfigError(f"shift is {self.shift}, expected none where normalise is {self.normalise!r}")
 
     @property
     def edges_mm(self) -> tuple[float, float, float]:
@@ -64,7 +73,8 @@ class Prepared:
 
     Attributes:
         voxels: z-scores on the network grid; 0 outside the brain where `spec.normalise` is `brain`.
-        box: The part of the turned scan that `voxels` covers.
+        box: The part of the turned scan that holds the brain.
+        margin: Voxels of the turned scan that `voxels` covers before and behind the box, along each axis.
         turned_shape: Voxels of the scan along each axis, once its axes point where `spec.orientation` says.
         scan: The scan it was made from.
         spec: How.
@@ -72,6 +82,7 @@ class Prepared:
 
     voxels: Voxels
     box: tuple[slice, slice, slice]
+    margin: Margin
     turned_shape: Shape
     scan: Image
     spec: PreprocessSpec
@@ -81,11 +92,16 @@ class Prepared:
 
         No value leaves the range of `values`.
         """
-        x, y, z = (edge.stop - edge.start for edge in self.box)
+        x, y, z = (before + edge.stop - edge.start + behind for edge, (before, behind) in self._sides)
         whole = np.full(self.turned_shape, outside, np.float32)
         resized = _resize(values, (x, y, z), smooth=self.spec.resampling == "linear")
-        whole[self.box] = np.clip(resized, values.min(), values.max())  # rounding of the weights
+        inside = tuple(slice(before, before + edge.stop - edge.start) for edge, (before, _) in self._sides)
+        whole[self.box] = np.clip(resized[inside], values.min(), values.max())  # rounding of the weights
         return restore_axes(whole, self.scan, self.spec.orientation)
+
+    @property
+    def _sides(self) -> list[tuple[slice, tuple[int, int]]]:
+        return list(zip(self.box, self.margin, strict=True))
 
 
 def prepare_scan(scan: Image, spec: PreprocessSpec) -> Prepared:
@@ -111,15 +127,17 @@ def prepare_scan(scan: Image, spec: PreprocessSpec) -> Prepared:
         mean, std = _mean_and_spread(cropped)
         brain = np.ones_like(brain)
     scores = np.where(brain, (cropped - mean) / std, 0).astype(np.float32)
-    shape = _network_shape(turned, box, spec)
+    margin = _margin(turned, spec)
+    scores = np.pad(scores, margin)
+    shape = _network_shape(turned, scores.shape, spec)
     voxels = _resize(scores, shape) if spec.resampling == "linear" else _resize_cubic(scores, shape)
-    return Prepared(voxels, box, turned.shape, scan, spec)
+    return Prepared(voxels, box, margin, turned.shape, scan, spec)
 
 
 def prepare_mask(mask: Image, prepared: Prepared) -> Mask:
     """Bring a reference mask (non-zero = lesion) on the scan's grid to the network grid of that prepared scan."""
     turned = turn_axes(mask, prepared.spec.orientation)
-    cropped = (turned.voxels[prepared.box] > 0).astype(np.float32)
+    cropped = np.pad((turned.voxels[prepared.box] > 0).astype(np.float32), prepared.margin)
     x, y, z = prepared.voxels.shape
     return np.asarray(_resize(cropped, (x, y, z)) >= 0.5)
 
@@ -138,10 +156,19 @@ def _require_head_size(turned: Image, box: tuple[slice, slice, slice]) -> None:
         )
 
 
-def _network_shape(turned: Image, box: tuple[slice, slice, slice], spec: PreprocessSpec) -> Shape:
+def _network_shape(turned: Image, shape: Shape, spec: PreprocessSpec) -> Shape:
     x, y, z = (
-        max(round((edge.stop - edge.start) * spacing / wanted), 1)
-        for edge, spacing, wanted in zip(box, turned.spacing_mm, spec.edges_mm, strict=True)
+        max(round(length * spacing / wanted), 1)
+        for length, spacing, wanted in zip(shape, turned.spacing_mm, spec.edges_mm, strict=True)
+    )
+    return x, y, z
+
+
+def _margin(turned: Image, spec: PreprocessSpec) -> Margin:
+    """One voxel of the network along each axis that is shifted, as much of it before the box as the shift says."""
+    x, y, z = (
+        (round(part * wanted / spacing), round(wanted / spacing) - round(part * wanted / spacing)) if part else (0, 0)
+        for part, spacing, wanted in zip(spec.shift, turned.spacing_mm, spec.edges_mm, strict=True)
     )
     return x, y, z
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mapping_stroke.console import say
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.experiment.held_out import Request, write_held_out
+from mapping_stroke.experiment.held_out import SPACING_MM, Request, write_held_out
 from mapping_stroke.experiment.judged_scans import JudgedData
 from mapping_stroke.experiment.model_evaluation import EvaluateConfig, evaluate_model
 from mapping_stroke.experiment.model_fit import fit_model
@@ -16,6 +16,7 @@ from mapping_stroke.experiment.stopping import StopRequest
 from mapping_stroke.experiment.train_model import ModelConfig, sources_folder, train_model
 from mapping_stroke.inference.devices import choose_device
 from mapping_stroke.run_folder import RunFolder
+from mapping_stroke.training.schemes import find_size
 
 UNFITTED, FITTED, EVALUATION, HELD_OUT = "unfitted.mapping", "model.mapping", "evaluation", "held-out"
 
@@ -73,7 +74,8 @@ def make_model(
     stop.check()
     say("\n[fit]")
     unfitted, fitted = run.path / UNFITTED, run.path / FITTED
-    pack_model(run.path, unfitted, _complete(labels), Selection(half=True), overwrite=True)
+    coarse = min(find_size(config.size).preprocess.edges_mm) > SPACING_MM  # than the scans
+    pack_model(run.path, unfitted, _complete(labels), Selection(half=True, spread=coarse), overwrite=True)
     how = EvaluateConfig(device=config.device)
     fitting = JudgedData(validation.cohort, validation.healthy)
     fit_model(unfitted, fitting, fitted, how, keep_maps=True, overwrite=True)

@@ -36,14 +36,18 @@ class Selection:
         schemes: Members of these schemes; empty for all.
         folds: Members of these folds; empty for all.
         half: Store weights in float16: half the bytes.
+        spread: Lay the members' grids differently, so that together they see between the voxels of one.
     """
 
     schemes: tuple[str, ...] = ()
     folds: tuple[int, ...] = ()
     half: bool = False
+    spread: bool = False
 
 
 EVERYTHING = Selection()
+SHIFTS = ((0.0, 0.0, 0.0), (1 / 3, 2 / 3, 1 / 3), (2 / 3, 1 / 3, 2 / 3), (1 / 3, 1 / 3, 0.0))
+"""Of the grids of one member after another, where they are spread."""
 
 
 def find_models(folders: Sequence[Path]) -> Iterator[Bundle]:
@@ -100,8 +104,15 @@ def pack_model(
     """
     bundle = open_bundle(model)
     chosen = _choose(bundle, selection.schemes, selection.folds)
+    if selection.spread:
+        chosen = tuple(_shift(member, SHIFTS[index % len(SHIFTS)]) for index, member in enumerate(chosen))
     card = relabel(replace(bundle.card, members=chosen), labels)
     return write_with_progress(target, card, _reader(bundle, selection), overwrite=overwrite)
+
+
+def _shift(member: BundleMember, shift: tuple[float, float, float]) -> BundleMember:
+    preprocess = replace(member.card.preprocess, shift=shift)
+    return replace(member, card=replace(member.card, preprocess=preprocess))
 
 
 def _reader(bundle: Bundle, selection: Selection) -> ReadWeights:
