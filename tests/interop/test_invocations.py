@@ -40,6 +40,18 @@ def working(invoke: Callable[[], Reply]) -> Iterator[int]:
             worker.join()
 
 
+def held_up() -> tuple[threading.Event, threading.Event, Callable[[], Reply]]:
+    """An invocation that tells that it has begun, and ends when it may go on."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def invoke() -> Reply:
+        begun.set()
+        assert go_on.wait(20)
+        return done()
+
+    return begun, go_on, invoke
+
+
 def test_it_is_healthy_once_ready_and_not_before() -> None:
     with Invocations("127.0.0.1", 0) as service:
         assert ask(service.port, "GET", "/health") == (503, {"error": "the model is being loaded"})
@@ -77,13 +89,7 @@ def test_an_error_is_answered_and_does_not_end_the_service(capsys: pytest.Captur
 
 
 def test_while_one_invocation_runs_a_second_is_refused_and_health_is_told() -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def invoke() -> Reply:
-        begun.set()
-        assert go_on.wait(20)
-        return done()
-
+    begun, go_on, invoke = held_up()
     with working(invoke) as port:
         first: list[Any] = []
         asking = threading.Thread(target=lambda: first.append(ask(port, "POST", "/invoke")))
@@ -134,13 +140,7 @@ def test_whoever_waits_is_told_that_the_service_is_being_stopped() -> None:
 
 
 def test_a_client_that_goes_away_does_not_end_the_service() -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    def invoke() -> Reply:
-        begun.set()
-        assert go_on.wait(20)
-        return done()
-
+    begun, go_on, invoke = held_up()
     with working(invoke) as port:
         with socket.create_connection(("127.0.0.1", port)) as client:
             client.sendall(b"POST /invoke HTTP/1.0\r\n\r\n")

@@ -1,10 +1,12 @@
 """`mapping bids`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from tyro.conf import Positional
+
+from mapping_stroke.commands.computation import Computation
 
 
 @dataclass(frozen=True)
@@ -24,20 +26,7 @@ class Bids:
     """Only these sessions, with or without `ses-`."""
     shard: str = ""
     """`i/N`: the i-th of N shares of the scans, for N processes or machines."""
-    model: str = "default"
-    """As for `mapping segment`, like the next six."""
-    preset: Literal["fast", "balanced", "paper"] = "balanced"
-    """How much is computed."""
-    rule: Literal["mapping", "challenge", "paper", "none"] = "mapping"
-    """Post-processing."""
-    space: Literal["auto", "native", "mni"] = "auto"
-    """Whether scans are registered to MNI152 space."""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda` or `mps`."""
-    engine: Literal["auto", "openvino", "torch"] = "auto"
-    """What computes the networks."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the convolutions."""
+    computation: Computation = field(default_factory=Computation)
     atlas: Path | None = None
     """`group`: image of numbered regions in MNI152 space; the table gets the volume in each."""
     atlas_labels: Path | None = None
@@ -54,7 +43,6 @@ class Bids:
         from mapping_stroke.experiment.bids_app import segment_participants, tell_group
         from mapping_stroke.experiment.bids_group import PAGE, TABLE
         from mapping_stroke.experiment.bids_scans import Choice
-        from mapping_stroke.experiment.segment_settings import SegmentConfig
 
         choice = Choice(self.participant_label, self.session_label, self.shard)
         if (self.atlas is None) != (self.atlas_labels is None):
@@ -64,14 +52,7 @@ class Bids:
             name_files("Table", self.out / TABLE)
             name_files("Page to look at", self.out / PAGE)
             return 0
-        config = SegmentConfig(
-            preset=self.preset,
-            rule=self.rule,
-            space=self.space,
-            device=self.device,
-            engine=self.engine,
-            precision=self.precision,
-        )
-        failed = segment_participants(self.bids_dir, self.out, choice, self.model, config, overwrite=self.overwrite)
+        model, config = self.computation.model, self.computation.config()
+        failed = segment_participants(self.bids_dir, self.out, choice, model, config, overwrite=self.overwrite)
         name_files("Derivative", self.out)
         return 3 if failed else 0

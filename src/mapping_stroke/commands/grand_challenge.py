@@ -1,10 +1,12 @@
 """`mapping grand-challenge`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import subcommand
+
+from mapping_stroke.commands.computation import Computation
 
 if TYPE_CHECKING:
     from mapping_stroke.experiment.grand_challenge import ModelChoice
@@ -14,33 +16,18 @@ MASKS = Path("/output/images/stroke-lesion-segmentation")
 
 
 @dataclass(frozen=True)
-class Computation:
+class InContainer(Computation):
     """Which model segments, and how."""
 
     weights: Path = Path("/opt/ml/model")
-    """Where the platform unpacks a model that was uploaded beside the container: a `.mapping` file or model folder."""
-    model: str = "default"
-    """Used where `--weights` holds none: a `.mapping` file, a model folder, or the name of a bundled model."""
-    preset: Literal["fast", "balanced", "paper"] = "balanced"
-    """As for `mapping segment`."""
-    rule: Literal["mapping", "challenge", "paper", "none"] = "mapping"
-    """Post-processing. `challenge` marks something in every scan."""
-    space: Literal["auto", "native", "mni"] = "auto"
-    """As for `mapping segment`."""
-    device: str = "auto"
-    """`auto`, `cpu` or `cuda`."""
-    engine: Literal["auto", "openvino", "torch"] = "auto"
-    """What computes the networks."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the convolutions."""
+    """Where the platform unpacks a model that was uploaded beside the container, a `.mapping` file or model folder: it
+    is used in place of `--model`."""
 
     def choice(self) -> "ModelChoice":
         """The same for the work itself."""
         from mapping_stroke.experiment.grand_challenge import ModelChoice
-        from mapping_stroke.experiment.segment_settings import SegmentConfig
 
-        config = SegmentConfig(self.preset, self.rule, self.device, self.engine, self.precision, space=self.space)
-        return ModelChoice(self.model, self.weights, config)
+        return ModelChoice(self.model, self.weights, self.config())
 
 
 @dataclass(frozen=True)
@@ -51,7 +38,7 @@ class Atlas2022:
     """Holds the scans, `.mha` or `.nii.gz`."""
     masks: Path = MASKS
     """Takes a mask for each, of the same name."""
-    computation: Computation = Computation()
+    computation: InContainer = field(default_factory=InContainer)
 
     def run(self) -> int:
         """Status 0 where every scan has a mask, perhaps an empty one; 3 where one has none."""
@@ -76,7 +63,7 @@ class Isles2026:
     """Address to listen on; outside a container rather `127.0.0.1`, which only this machine reaches."""
     port: int = 4743
     """Port to listen on; 0 takes any that is free."""
-    computation: Computation = Computation()
+    computation: InContainer = field(default_factory=InContainer)
 
     def run(self) -> int:
         """Status 0 once it was stopped."""

@@ -10,15 +10,11 @@ import numpy as np
 from mapping_stroke.console import counted, duration, say, warn
 from mapping_stroke.errors import BundleError, GeometryError, MappingError, Stopped
 from mapping_stroke.experiment.segment_reading import MemoryCheck, read_scan
-from mapping_stroke.experiment.segment_settings import SegmentConfig
+from mapping_stroke.experiment.segment_settings import Method, SegmentConfig, choose_method
 from mapping_stroke.experiment.stopping import listening
-from mapping_stroke.inference.engines import choose_engine
-from mapping_stroke.inference.ensemble import Ensemble
-from mapping_stroke.inference.segmentation import Segmentation, choose_rule, make_ensemble, segment_scan
+from mapping_stroke.inference.segmentation import Segmentation, segment_scan
 from mapping_stroke.interop.grand_challenge import ChallengeFolders, find_weights, read_grid, write_on_grid
 from mapping_stroke.interop.invocations import Invocations, Reply
-from mapping_stroke.networks.bundle import BundleCard, open_bundle
-from mapping_stroke.postprocess import PostprocessConfig
 
 
 @dataclass(frozen=True)
@@ -40,10 +36,7 @@ class ModelChoice:
 class ReadyModel:
     """A model whose weights were checked and whose first network waits."""
 
-    card: BundleCard
-    ensemble: Ensemble
-    rule: PostprocessConfig
-    space: str
+    method: Method
     memory: MemoryCheck
 
 
@@ -72,14 +65,13 @@ def ready_model(choice: ModelChoice) -> ReadyModel:
     Raises:
         MappingError: There is no such model, device or engine, or weights are damaged.
     """
-    config = choice.config
-    bundle = open_bundle(find_weights(choice.weights) or choice.name)
-    ensemble = make_ensemble(bundle, config.preset, choose_engine(config.device, config.engine, config.precision))
+    method = choose_method(find_weights(choice.weights) or choice.name, choice.config)
+    bundle, ensemble = method.bundle, method.ensemble
     for problem in (found for member in ensemble.members for found in bundle.find_problems(member)):
         raise BundleError(problem)
     ensemble.warm_up()
     say(f"{bundle.path}: {counted(len(ensemble.members), 'member')} on {ensemble.engine.description}")
-    return ReadyModel(bundle.card, ensemble, choose_rule(bundle, config.rule), config.space, MemoryCheck(ensemble))
+    return ReadyModel(method, MemoryCheck(ensemble))
 
 
 def segment_challenge(folders: ChallengeFolders, choice: ModelChoice) -> list[CaseOutcome]:
@@ -147,12 +139,13 @@ def _segment_case(scan: Path, folders: ChallengeFolders, model: ReadyModel) -> C
 
 
 def _find_lesions(scan: Path, model: ReadyModel) -> Segmentation:
-    loaded = read_scan(scan, model.ensemble, model.card, model.space)
+    method = model.method
+    loaded = read_scan(scan, method.ensemble, method.bundle.card, method.config.space)
     for line in loaded.warnings:
         warn(f"{scan}: {line}")
     model.memory.require(loaded)
     bring_back = loaded.seen.bring_back
-    return segment_scan(loaded.image, model.ensemble, model.rule, loaded.prepared, bring_back=bring_back)
+    return segment_scan(loaded.image, method.ensemble, method.rule, loaded.prepared, bring_back=bring_back)
 
 
 def _write(scan: Path, found: Segmentation | None, folders: ChallengeFolders) -> None:
