@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mapping_stroke.errors import ConfigError, RunFolderError
-from mapping_stroke.experiment import held_out, train_model
+from mapping_stroke.experiment import held_out, simulation_bank, train_model
 from mapping_stroke.experiment.make_model import HoldOut, make_model
 from mapping_stroke.experiment.model_labels import ModelLabels
 from mapping_stroke.experiment.simulation_tables import Sources
@@ -25,6 +25,7 @@ def minute_sizes() -> Iterator[None]:
     smaller = replace(SIZES["tiny"], epochs=1, steps_per_epoch=2, validation_steps=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SIZES, "tiny", smaller)
+        patch.setattr(simulation_bank, "FINER", 1)
         patch.setattr(held_out, "SPACING_MM", 3.0)
         patch.setattr(train_model, "VALIDATION_CASES", 2)
         yield
@@ -67,6 +68,26 @@ def test_members_branch_off_and_share_kept_cases(tmp_path: Path) -> None:
     assert cards["default"].training["simulation"]["kept_cases"] == 3
 
 
+def test_members_go_on_with_those_of_a_model(made: Path, tmp_path: Path) -> None:
+    model = made / "model.mapping"
+    config = replace(CONFIG, cases=3, model=str(model), epochs=2)
+    train_model.train_model(RunFolder(tmp_path), Sources(), config, StopRequest())
+    cards = {member.card.scheme: member.card for member in open_bundle(tmp_path).card.members}
+    assert set(cards) == {scheme.name for scheme in SCHEMES}
+    for member in open_bundle(model).card.members:
+        told = cards[member.card.scheme].training
+        assert told["started_from"]["weights_sha256"] == member.weights_sha256
+        assert told["epochs"] == 2
+    maker = cards["self-training"].training["pseudo_labels"]
+    assert maker["weights_sha256"] in {member.weights_sha256 for member in open_bundle(model).card.members}
+
+
+def test_members_do_not_go_on_with_networks_of_another_size(made: Path, tmp_path: Path) -> None:
+    config = ModelConfig("small", unlabelled=2, cases=1, model=str(made / "model.mapping"))
+    with pytest.raises(ConfigError, match=r"model\.mapping: its networks are not those of size small"):
+        train_model.train_model(RunFolder(tmp_path), Sources(), config, StopRequest())
+
+
 def test_held_out_cases_are_scans_with_masks_of_their_own(made: Path) -> None:
     for part, count in (("validation", 10), ("test", 2)):
         scans = sorted((made / "held-out" / part).glob("*_T1w.nii.gz"))
@@ -99,6 +120,10 @@ def test_numbers_out_of_range_are_refused() -> None:
         ModelConfig(jobs=0)
     with pytest.raises(ConfigError, match="got -1 cases to keep"):
         ModelConfig(cases=-1)
+    with pytest.raises(ConfigError, match="got -1 epochs"):
+        ModelConfig(epochs=-1)
+    with pytest.raises(ConfigError, match="leave --branch out"):
+        ModelConfig(branch=True, model="default")
     with pytest.raises(ConfigError, match="--validation 5"):
         HoldOut(validation=5)
     with pytest.raises(ConfigError, match="share"):

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.training.augment import DEFAULT, NONE, STRONG
+from mapping_stroke.training.augment import DEFAULT, NONE, SIDES, STRONG
 from mapping_stroke.training.batches import Randomness, Share, draw_batch
 from mapping_stroke.training.mixing import MIXINGS, Mixing
 
@@ -46,6 +46,15 @@ def test_the_same_seed_draws_the_same_batch_and_another_seed_another() -> None:
     assert torch.equal(first.scan, second.scan)
     assert first.case_ids == second.case_ids
     assert not torch.equal(first.scan, other.scan)
+
+
+def test_sides_swaps_left_and_right_in_half_of_the_patches_and_no_other_axis() -> None:
+    case, random = make_arrays("a"), Randomness.from_seed((0,), CPU)
+    whole = case.scan.float()
+    drawn = [draw_batch([case], (20, 20, 20), 1, SIDES, random).scan[0, 0] for _ in range(60)]
+    swapped = [torch.equal(patch, whole.flip(0)) for patch in drawn]
+    assert all(swap or torch.equal(patch, whole) for swap, patch in zip(swapped, drawn, strict=True))
+    assert 15 < sum(swapped) < 45
 
 
 def test_every_case_is_drawn() -> None:

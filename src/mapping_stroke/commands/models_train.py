@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from mapping_stroke.experiment.model_labels import ModelLabels
 
@@ -33,6 +33,9 @@ class Train:
     """Cases of yet other people and masks by which the model is judged."""
     heads: tuple[Path, ...] = ()
     """Healthy scans of whole heads, files or folders, by which the model is judged, too; none is trained on."""
+    from_: Annotated[str, arg(name="from")] = ""
+    """Go on with this model (as for `mapping segment`) of the same size instead of from nothing, at half the learning
+    rate, on new cases: nearly all registered and stripped, as `mapping segment` hands them on."""
     size: Literal["full", "compact", "small", "tiny"] = "compact"
     """Of networks and training."""
     seed: int = 0
@@ -41,6 +44,8 @@ class Train:
     """`auto`, `cpu`, `cuda` or `mps`."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the convolutions; `auto` takes bfloat16 where the device has instructions for it."""
+    epochs: int = 0
+    """Of every member; 0 for those of the size."""
     jobs: int = 1
     """Members trained at once, each in a process with its share of the CPU cores; the weights are the same."""
     cases: int = 0
@@ -70,6 +75,8 @@ class Train:
             jobs=self.jobs,
             cases=self.cases,
             branch=self.branch,
+            model=self.from_,
+            epochs=self.epochs,
         )
         with listening() as stop:
             held_out = HoldOut(self.validation, self.test, self.heads)

@@ -9,6 +9,7 @@ import torch
 
 from mapping_stroke.console import track
 from mapping_stroke.dataset.arrays import CaseArrays, has_arrays, read_all_arrays, write_arrays
+from mapping_stroke.dataset.simulate.stream import DEFAULT_MIX, Mix
 from mapping_stroke.experiment.jobs import run_in_jobs
 from mapping_stroke.experiment.simulation_bank import load_bank
 from mapping_stroke.experiment.simulation_tables import Sources
@@ -26,6 +27,7 @@ class KeptCases:
         spacing_mm: Edge of the network's voxels.
         count: How many; a larger number begins with the cases of a smaller one.
         seed: Case `i` is drawn from (*seed, i).
+        mix: Of what kinds.
     """
 
     folder: Path
@@ -34,6 +36,7 @@ class KeptCases:
     spacing_mm: float
     count: int
     seed: tuple[int, ...]
+    mix: Mix = DEFAULT_MIX
 
     def name(self, number: int) -> str:
         """Of the arrays of a case."""
@@ -78,7 +81,7 @@ def _draw_as_job(kept: KeptCases, device: torch.device, numbers: list[int]) -> N
 
 
 def _draw(kept: KeptCases, device: torch.device, numbers: list[int], stop: StopRequest) -> None:
-    bank = load_bank(kept.sources, "training", kept.spacing_mm, kept.cache, device)
+    bank = load_bank(kept.sources, "training", kept.spacing_mm, kept.cache, device, kept.mix)
     for number in track(numbers, "Simulating cases for training", len(numbers)):
         stop.check()
         case = bank.draw(np.random.default_rng([*kept.seed, number]))

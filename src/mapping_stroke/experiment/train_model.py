@@ -1,6 +1,6 @@
 """A model from nothing but brains and masks: all schemes, trained on strokes that are simulated as they are drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from mapping_stroke.console import name_files, say, track
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.case_source import Cases, Mixture
 from mapping_stroke.dataset.simulate.parts import Part
-from mapping_stroke.dataset.simulate.stream import SimulationBank
+from mapping_stroke.dataset.simulate.stream import DEFAULT_MIX, PLACED_MIX, Mix, SimulationBank
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.experiment.jobs import run_in_jobs, threads_of
 from mapping_stroke.experiment.kept_cases import KeptCases, keep_cases
@@ -36,9 +36,31 @@ FOLD = 0
 VALIDATION_CASES = 24
 BRANCH_EPOCHS, BRANCH_RATE = 0.4, 0.5
 """Of the epochs and the learning rate of a fresh member: what one takes that begins with the weights of another."""
-AUGMENTATION = "none"
-"""Simulated cases vary already in all that the schemes' sets change, and more as scans do."""
-VALIDATION_SEED, PSEUDO_SEED, KEPT_SEED = 1, 2, 5
+VALIDATION_SEED, PSEUDO_SEED, KEPT_SEED, KEPT_LATER_SEED = 1, 2, 5, 6
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What members are trained on.
+
+    Attributes:
+        mix: Of what kinds cases are.
+        augmentation: Of their patches: simulated cases vary already in all that the schemes' sets change, and more as
+            scans do.
+        kept_seed: Beside the model's own: no case of one lesson is that of another.
+        rate: Share of the size's learning rate.
+    """
+
+    mix: Mix
+    augmentation: str
+    kept_seed: int
+    rate: float
+
+
+FIRST = Lesson(DEFAULT_MIX, "none", KEPT_SEED, 1.0)
+"""All that a scan can look like."""
+SECOND = Lesson(PLACED_MIX, "sides", KEPT_LATER_SEED, 0.5)
+"""For members that are trained already: what they will be asked, by `mapping segment`."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +80,8 @@ class ModelConfig:
             every patch.
         branch: Begin a member that has the network of an earlier one with the weights of that, and train it less: for
             devices on which steps are dear.
+        model: Go on with the members of this model, by their `SECOND` lesson; empty for fresh weights.
+        epochs: Of every member; 0 for the size's own.
     """
 
     size: str = "compact"
@@ -70,9 +94,15 @@ class ModelConfig:
     jobs: int = 1
     cases: int = 0
     branch: bool = False
+    model: str = ""
+    epochs: int = 0
 
     def __post_init__(self) -> None:
         find_size(self.size)
+        if self.epochs < 0:
+            raise ConfigError(f"got {self.epochs} epochs, expected 1 or more, or 0 for those of size {self.size}")
+        if self.branch and self.model:
+            raise ConfigError("members that go on with a model's do not branch off one another; leave --branch out")
         if self.jobs < 1:
             raise ConfigError(f"got {self.jobs} jobs, expected 1 or more")
         if self.cases < 0:
@@ -82,6 +112,20 @@ class ModelConfig:
                 f"got {self.unlabelled} unlabelled scans with a share of {self.pseudo_share}, expected 1 or more, "
                 "and a share between 0 and 1"
             )
+
+    @property
+    def lesson(self) -> Lesson:
+        """What is trained on."""
+        return SECOND if self.model else FIRST
+
+    @property
+    def rounds(self) -> tuple[tuple[str, ...], ...]:
+        """Names of schemes that may be trained side by side, round after round: each needs only what came before."""
+        if self.model:
+            return (tuple(scheme.name for scheme in SCHEMES),)
+        first = {scheme.encoder: scheme.name for scheme in reversed(SCHEMES)}
+        early = [s.name for s in SCHEMES if not s.pseudo_labels and (not self.branch or first[s.encoder] == s.name)]
+        return tuple(early), tuple(scheme.name for scheme in SCHEMES if scheme.name not in early)
 
 
 def train_model(run: RunFolder, sources: Sources, config: ModelConfig, stop: StopRequest) -> None:
@@ -100,11 +144,13 @@ def train_model(run: RunFolder, sources: Sources, config: ModelConfig, stop: Sto
         Stopped: When asked to, with all saved.
     """
     identity = {"kind": "train-model", "model": _origin(sources), "size": config.size, "seed": config.seed}
+    if config.model:
+        identity["from"] = open_bundle(config.model).sha256
     claim_folder(run.path, identity, (run.members.name,))
     write_bank(sources, _spacing_mm(config), sources_folder(run))  # before jobs that would all do it
     if config.cases:
         keep_cases(_kept(run, sources, config), choose_device(config.device), config.jobs, stop)
-    for names in training_rounds(branch=config.branch):
+    for names in config.rounds:
         if min(config.jobs, len(names)) == 1:
             for name in names:
                 train_scheme(run, sources, config, name, stop)
@@ -114,21 +160,10 @@ def train_model(run: RunFolder, sources: Sources, config: ModelConfig, stop: Sto
     name_files("Members", run.members)
 
 
-def training_rounds(*, branch: bool) -> tuple[tuple[str, ...], ...]:
-    """Names of schemes that may be trained side by side, round after round: each needs only what came before it.
-
-    Args:
-        branch: Only the first scheme of each kind of network begins with fresh weights.
-    """
-    first = {scheme.encoder: scheme.name for scheme in reversed(SCHEMES)}
-    early = [s.name for s in SCHEMES if not s.pseudo_labels and (not branch or first[s.encoder] == s.name)]
-    return tuple(early), tuple(scheme.name for scheme in SCHEMES if scheme.name not in early)
-
-
 def train_scheme(run: RunFolder, sources: Sources, config: ModelConfig, name: str, stop: StopRequest) -> None:
     """Train the member of one scheme; raises as `train_model` does."""
     stop.check()
-    scheme = replace(find_scheme(name), augmentation=AUGMENTATION)
+    scheme = replace(find_scheme(name), augmentation=config.lesson.augmentation)
     start, size = _start(run, scheme, config)
     engine = Engine.start(Hardware(choose_device(config.device), config.precision, grids=size.grids))
     device = engine.hardware.device
@@ -138,8 +173,7 @@ def train_scheme(run: RunFolder, sources: Sources, config: ModelConfig, name: st
     source: Cases = _kept(run, sources, config).read() if config.cases else bank
     pseudo: dict[str, Any] = {}
     if scheme.pseudo_labels:
-        made = [run.member(other, FOLD) for other in training_rounds(branch=config.branch)[0]]
-        labelled, pseudo = _pseudo_cases(made, bank, config, device)
+        labelled, pseudo = _pseudo_cases(_makers(run, config), bank, config, device)
         source = Mixture(source, labelled, config.pseudo_share)
     origin = _origin(sources) | {"kept_cases": config.cases}
     plan = Plan(scheme, size, FOLD, config.seed, (), (), pseudo=pseudo, simulation=origin, start=start)
@@ -148,15 +182,30 @@ def train_scheme(run: RunFolder, sources: Sources, config: ModelConfig, name: st
 
 
 def _start(run: RunFolder, scheme: Scheme, config: ModelConfig) -> tuple[Start | None, Size]:
-    """What a member begins with, None for fresh weights, and its size: a shorter training where it begins with some."""
+    """What a member begins with, None for fresh weights, and its size with the length and rate of its training."""
     size = find_size(config.size)
-    early = training_rounds(branch=config.branch)[0]
+    rate = config.lesson.rate * size.learning_rate
+    size = replace(size, epochs=config.epochs or size.epochs, learning_rate=rate)
+    if config.model:
+        return _go_on(config.model, scheme, size), size
+    early = config.rounds[0]
     if not config.branch or scheme.name in early:
         return None, size
     trunk = next(name for name in early if find_scheme(name).encoder == scheme.encoder)
-    epochs = max(round(BRANCH_EPOCHS * size.epochs_of(scheme)), 1)
-    shorter = replace(size, epochs=epochs, learning_rate=BRANCH_RATE * size.learning_rate)
+    fewer = max(round(BRANCH_EPOCHS * size.epochs_of(scheme)), 1)
+    shorter = replace(size, epochs=fewer, learning_rate=BRANCH_RATE * size.learning_rate)
     return choose_start(open_bundle(run.member(trunk, FOLD)), scheme, FOLD), shorter
+
+
+def _go_on(model: str, scheme: Scheme, size: Size) -> Start:
+    start = choose_start(open_bundle(model), scheme, FOLD)
+    card = start.member.card
+    if (card.network, card.patch) != (size.network(scheme), size.patch):
+        raise ConfigError(
+            f"{start.model.path}: its networks are not those of size {size.name}; go on with a model that "
+            "`mapping models train` made at this size, or give the size that it was trained at"
+        )
+    return start
 
 
 def _train_as_job(run: RunFolder, sources: Sources, config: ModelConfig, name: str) -> None:
@@ -165,12 +214,13 @@ def _train_as_job(run: RunFolder, sources: Sources, config: ModelConfig, name: s
 
 
 def _bank(run: RunFolder, sources: Sources, part: Part, config: ModelConfig, device: torch.device) -> SimulationBank:
-    return load_bank(sources, part, _spacing_mm(config), sources_folder(run), device)
+    return load_bank(sources, part, _spacing_mm(config), sources_folder(run), device, config.lesson.mix)
 
 
 def _kept(run: RunFolder, sources: Sources, config: ModelConfig) -> KeptCases:
-    seed = (config.seed, KEPT_SEED)
-    return KeptCases(run.path / "cases", sources, sources_folder(run), _spacing_mm(config), config.cases, seed)
+    spacing_mm, seed = _spacing_mm(config), (config.seed, config.lesson.kept_seed)
+    folder = run.path / "cases"
+    return KeptCases(folder, sources, sources_folder(run), spacing_mm, config.cases, seed, config.lesson.mix)
 
 
 def _spacing_mm(config: ModelConfig) -> float:
@@ -200,16 +250,24 @@ def _draw_many(source: SimulationBank, count: int, seed: Sequence[int], what: st
     return [source.draw(np.random.default_rng([*seed, index])) for index in track(range(count), what, count)]
 
 
+def _makers(run: RunFolder, config: ModelConfig) -> dict[str, Start]:
+    """By scheme, the members that may make pseudo-labels."""
+    if config.model:
+        model = open_bundle(config.model)
+        return {scheme.name: choose_start(model, scheme, FOLD) for scheme in SCHEMES if not scheme.pseudo_labels}
+    made = [open_bundle(run.member(name, FOLD)) for name in config.rounds[0]]
+    return {bundle.card.members[0].card.scheme: Start(bundle, bundle.card.members[0]) for bundle in made}
+
+
 def _pseudo_cases(
-    folders: Sequence[Path], bank: SimulationBank, config: ModelConfig, device: torch.device
+    makers: Mapping[str, Start], bank: SimulationBank, config: ModelConfig, device: torch.device
 ) -> tuple[list[CaseArrays], dict[str, Any]]:
-    """Simulated scans with the masks of the best member so far, and where these come from."""
-    made = {bundle.card.members[0].card.scheme: bundle for bundle in map(open_bundle, folders)}
-    dice = {name: float(bundle.card.members[0].card.training["validation_dice"]) for name, bundle in made.items()}
+    """Simulated scans with the masks of the best of these members, and where these come from."""
+    dice = {name: float(one.member.card.training["validation_dice"]) for name, one in makers.items()}
     scheme = best_scheme(dice)
-    maker = made[scheme].card.members[0]
+    maker = makers[scheme].member
     card = maker.card
-    network = TorchEngine(device).load(card.network, lambda: made[scheme].read_weights(maker))
+    network = TorchEngine(device).load(card.network, makers[scheme].read_weights)
     window = WindowConfig()
     labelled, confidence = [], {}
     drawn = _draw_many(bank, config.unlabelled, (config.seed, PSEUDO_SEED), f"Scans that {scheme} labels")

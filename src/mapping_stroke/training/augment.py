@@ -1,6 +1,6 @@
-"""What augmentation does to a patch, and how often: two sets, as rows of data."""
+"""What augmentation does to a patch, and how often: sets, as rows of data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -52,8 +52,14 @@ class Augmentation:
     inverted_gamma_probability: float = 0.1
     gamma_probability: float = 0.3
     gamma: Range = (0.7, 1.5)
-    mirror_probability: float = 0.5
-    """For each axis."""
+    mirror_probability: float | tuple[float, float, float] = 0.5
+    """For each axis; one number is for all three."""
+
+    @property
+    def mirror_probabilities(self) -> tuple[float, float, float]:
+        """For each axis."""
+        given = self.mirror_probability
+        return given if isinstance(given, tuple) else (given, given, given)
 
 
 def draw_factor(factors: Range, rng: np.random.Generator) -> float:
@@ -75,6 +81,8 @@ NONE = Augmentation(
     gamma_probability=0,
     mirror_probability=0,
 )
+SIDES = replace(NONE, name="sides", mirror_probability=(0.5, 0, 0))
+"""Left and right alone: of a case as likely as the case itself."""
 DEFAULT = Augmentation("default")
 STRONG = Augmentation(
     "strong",
@@ -93,4 +101,4 @@ STRONG = Augmentation(
     inverted_gamma_probability=0.15,
     gamma=(0.5, 1.6),
 )
-AUGMENTATIONS = {augmentation.name: augmentation for augmentation in (NONE, DEFAULT, STRONG)}
+AUGMENTATIONS = {augmentation.name: augmentation for augmentation in (NONE, SIDES, DEFAULT, STRONG)}

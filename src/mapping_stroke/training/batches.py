@@ -138,7 +138,7 @@ def _draw_patch(
         corner = place_anywhere(case.scan.shape, patch, rng)
     scan, target = cut_warped(case, corner, patch, draw_warp(augmentation, patch, rng), random.noise)
     scan = change_intensity(scan, augmentation, rng, random.noise)
-    mirrored = [axis for axis in range(3) if rng.random() < augmentation.mirror_probability]
+    mirrored = [axis for axis, share in enumerate(augmentation.mirror_probabilities) if rng.random() < share]
     return scan.flip(mirrored), target.flip(mirrored)
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mapping_stroke.dataset.preprocess import PreprocessSpec, prepare_scan
+from mapping_stroke.dataset.simulate import case as simulated_case
 from mapping_stroke.dataset.simulate import stream
 from mapping_stroke.dataset.simulate.anatomy import Brain
 from mapping_stroke.dataset.simulate.intensity import Scanner
@@ -55,6 +56,17 @@ def test_as_many_cases_are_healthy_as_asked(brain: Brain, allowed: Region) -> No
     rng = np.random.default_rng(0)
     bank = SimulationBank([Host(brain, allowed)], [], Mix(healthy=1.0))
     assert [len(bank.draw(rng).lesion_voxels) for _ in range(3)] == [0, 0, 0]
+
+
+def test_as_many_cases_lie_freely_as_asked(brain: Brain, allowed: Region, monkeypatch: pytest.MonkeyPatch) -> None:
+    placed: list[str] = []
+    monkeypatch.setattr(simulated_case, "place_freely", lambda deformation, rng: placed.append("free") or deformation)
+    for free, expected in ((0.0, 0), (1.0, 3)):
+        placed.clear()
+        bank = SimulationBank([Host(brain, allowed)], [], Mix(kinds=(1.0, 0.0, 0.0, 0.0), free=free))
+        for seed in range(3):
+            bank.draw(np.random.default_rng(seed))
+        assert len(placed) == expected
 
 
 def test_one_scanner_takes_all_scans_where_there_is_one(

@@ -75,14 +75,25 @@ def draw_look(load_mm3: float, scanner: Scanner, strength: float, rng: np.random
     )
 
 
-def draw_any_look(load_mm3: float, scanner: Scanner, kind: Kind, strength: float, rng: np.random.Generator) -> Look:
-    """Draw a person as scanned, in a space of its own and stripped in one way or another; the healthy are older."""
+def draw_any_look(
+    load_mm3: float, scanner: Scanner, kind: Kind, strength: float, rng: np.random.Generator, free: float = 0.5
+) -> Look:
+    """Draw a person stripped in one way or another; the healthy are older.
+
+    Args:
+        load_mm3: All lesions of the case.
+        scanner: What scans it.
+        kind: What it shows of the head.
+        strength: How far anatomy is deformed; see `draw_deformation`.
+        rng: Source of the numbers.
+        free: How often it lies as it was scanned, in a space of its own; otherwise as MNI space has it.
+    """
     age = float(rng.beta(2.2, 1.4) if load_mm3 > 0 else rng.beta(3.0, 1.3))
     deformation = draw_deformation(age, load_mm3, strength, rng)
     return Look(
         age=age,
         ageing=draw_ageing(age, rng),
-        deformation=place_freely(deformation, rng) if rng.random() < 0.5 else deformation,
+        deformation=place_freely(deformation, rng) if rng.random() < free else deformation,
         appearance=draw_appearance(load_mm3, rng),
         scanner=scanner,
         view=draw_view(kind, rng),

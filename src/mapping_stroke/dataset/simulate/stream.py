@@ -36,14 +36,18 @@ class Mix:
         healthy: Without any lesion.
         drawn: Of those with lesions: drawn at random rather than taken from real masks.
         kinds: Shares of `KINDS`; their sum is 1.
+        free: Of those that lie as they were scanned; the others lie as MNI space has them.
     """
 
     healthy: float = 0.15
     drawn: float = 0.25
     kinds: tuple[float, float, float, float] = (0.66, 0.08, 0.08, 0.18)
+    free: float = 0.5
 
 
 DEFAULT_MIX = Mix()
+PLACED_MIX = Mix(kinds=(0.72, 0.14, 0.1, 0.04), free=0.1)
+"""Nearly as `mapping segment` hands scans to a model: registered and stripped, which goes wrong at times."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +102,7 @@ def draw_case(bank: SimulationBank, rng: np.random.Generator) -> CaseArrays:
     lesions = _place_lesions(bank, host, load_mm3, rng)
     kind = KINDS[int(rng.choice(len(KINDS), p=bank.mix.kinds))]
     scanner = draw_any_scanner(rng) if bank.scanner is None else vary_scanner(bank.scanner, rng)
-    look = draw_any_look(load_mm3, scanner, kind, DEFORMATION, rng)
+    look = draw_any_look(load_mm3, scanner, kind, DEFORMATION, rng, bank.mix.free)
     made = simulate_case(host.brain, lesions, look, rng)
     return finish_case(case_id, made.scan, made.coverage, made.mask, bank.coarsen)
 
