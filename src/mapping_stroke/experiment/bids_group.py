@@ -156,5 +156,4 @@ def _dictionary(regions: Sequence[str]) -> dict[str, Any]:
 def _on_page(row: GroupRow) -> CohortRow:
     values = row.values
     scan = values["scan"].rsplit("/", 1)[-1]
-    shown = {column: _shown(values.get(column)) for column in HEADS}
-    return CohortRow(scan, values["status"], row.reasons, shown, row.picture)
+    return CohortRow(scan, values["status"], row.reasons, {column: values.get(column) for column in HEADS}, row.picture)

@@ -7,14 +7,16 @@ from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from mapping_stroke.console import counted
+
 HEADS = {
-    "load_ml": "Load, mL",
-    "lesions": "Lesions",
-    "left_ml": "Left, mL",
-    "right_ml": "Right, mL",
-    "agreement": "Agreement",
+    "load_ml": ("Load, mL", "{:.3g}"),
+    "lesions": ("Lesions", "{}"),
+    "left_ml": ("Left, mL", "{:.3g}"),
+    "right_ml": ("Right, mL", "{:.3g}"),
+    "agreement": ("Agreement", "{:.0%}"),
 }
-"""Columns of the page."""
+"""Columns of the page, with their heads and how their numbers are written."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +27,21 @@ class CohortRow:
         scan: Its file name.
         status: `done`, `failed` or `missing`.
         reasons: Why a person should look at it; empty if nothing speaks for that.
-        values: Text for every key of `HEADS`.
+        values: A number for every key of `HEADS`, or None.
         picture: Path relative to the page; empty where there is none.
     """
 
     scan: str
     status: str
     reasons: tuple[str, ...]
-    values: Mapping[str, str]
+    values: Mapping[str, float | None]
     picture: str
+
+    @property
+    def cells(self) -> list[str]:
+        """The values as they are shown, in the order of `HEADS`."""
+        known = ((form, self.values[key]) for key, (_, form) in HEADS.items())
+        return ["n/a" if value is None else form.format(value) for form, value in known]
 
     @property
     def picture_url(self) -> str:
@@ -48,4 +56,6 @@ def write_cohort_page(rows: Sequence[CohortRow]) -> str:
     )
     template = environment.get_template("cohort.html.j2")
     flagged = sum(bool(row.reasons) for row in rows)
-    return template.render(rows=rows, heads=HEADS, flagged=flagged, version=version("mapping-stroke"))
+    heads = [head for head, _ in HEADS.values()]
+    scans = counted(len(rows), "scan")
+    return template.render(rows=rows, scans=scans, heads=heads, flagged=flagged, version=version("mapping-stroke"))
