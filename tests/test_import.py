@@ -24,6 +24,16 @@ def test_the_command_line_starts_without_numpy() -> None:
     assert loaded_after("import mapping_stroke.cli") & {"numpy", "torch", "scipy", "nibabel", "pandas"} == set()
 
 
+def test_what_segments_with_openvino_loads_no_torch() -> None:
+    loaded = loaded_after(
+        "import mapping_stroke.experiment.segment, mapping_stroke.experiment.bids_app, mapping_stroke.pipeline\n"
+        "from mapping_stroke.inference.engines import choose_engine\n"
+        "choose_engine('cpu', 'openvino')"
+    )
+    assert "openvino" in loaded
+    assert "torch" not in loaded
+
+
 def test_the_core_imports_where_no_reader_is_installed() -> None:
     core = (
         "lesions",

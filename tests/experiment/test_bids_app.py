@@ -14,7 +14,7 @@ import pytest
 
 from bids_data import NAMES, PLACED, SCANS, write_atlas, write_bids
 from mapping_stroke.cli import main
-from mapping_stroke.dataset.simulate.grid import ATLAS_GRID
+from mapping_stroke.dataset.grid import ATLAS_GRID
 from mapping_stroke.image import read_image
 from phantoms import phantom
 from small_models import write_seeing_model

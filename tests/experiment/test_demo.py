@@ -7,8 +7,8 @@ import pytest
 from matplotlib.image import imread
 
 from mapping_stroke.cli import main
+from mapping_stroke.dataset.grid import atlas_grid
 from mapping_stroke.dataset.preprocess import PreprocessSpec
-from mapping_stroke.dataset.simulate.grid import atlas_grid
 from mapping_stroke.experiment import demo, demo_scans
 from mapping_stroke.image import write_image
 from mapping_stroke.networks import bundle

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mapping_stroke.dataset.grid import ATLAS_GRID, atlas_grid
 from mapping_stroke.dataset.scan_checks import check_scan
-from mapping_stroke.dataset.simulate.grid import ATLAS_GRID, atlas_grid
 from mapping_stroke.errors import RunFolderError
 from mapping_stroke.experiment import demo_scans as module
 from mapping_stroke.experiment.demo_scans import DEMO_SCANS, make_demo_scans

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mapping_stroke.dataset.cases import FoundCase
-from mapping_stroke.dataset.simulate.grid import ATLAS_GRID
+from mapping_stroke.dataset.grid import ATLAS_GRID
 from mapping_stroke.experiment.judged_scans import read_judged
 from mapping_stroke.image import turn_axes, write_image
 from mapping_stroke.inference.engines import choose_engine

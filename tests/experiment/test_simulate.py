@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mapping_stroke.cli import main
+from mapping_stroke.dataset.grid import ATLAS_GRID, coarser
 from mapping_stroke.dataset.layouts import find_cases
 from mapping_stroke.dataset.simulate.cohort import Person, deal_masks, plan_cohort
-from mapping_stroke.dataset.simulate.grid import ATLAS_GRID, coarser
 from mapping_stroke.errors import CaseError, ImageError, RunFolderError
 from mapping_stroke.experiment.simulate import find_sources, places_of, simulate_cohort
 from mapping_stroke.experiment.simulation_tables import Request, Sources

@@ -10,7 +10,7 @@ from mapping_stroke.inference import ensemble as ensemble_module
 from mapping_stroke.inference.engines import LoadedNetwork, choose_engine
 from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.inference.openvino_engine import OpenVinoEngine, OpenVinoNetwork
-from mapping_stroke.inference.sliding_window import WindowConfig
+from mapping_stroke.inference.sliding_window import ALL_AXES, WindowConfig
 from mapping_stroke.networks.bundle import Bundle, BundleCard, BundleMember, MemberCard, open_bundle, write_bundle
 from mapping_stroke.networks.cards import Averaging
 from mapping_stroke.networks.spec import NetworkSpec, Weights
@@ -19,16 +19,23 @@ from mapping_stroke.networks.unet import build_unet
 SPEC = NetworkSpec("plain", (2, 4), (1, 1), 1)
 
 
-def bundle(folder: Path, spacings_mm: Sequence[float], average: Averaging = "probability") -> Bundle:
-    """A model whose members differ in weights and spacing."""
+def bundle(
+    folder: Path,
+    spacings_mm: Sequence[float],
+    average: Averaging = "probability",
+    mirror_axes: Sequence[tuple[int, ...]] | None = None,
+) -> Bundle:
+    """A model whose members differ in weights and spacing, and perhaps in how their training mirrored patches."""
 
     def weights(member: BundleMember) -> Weights:
         network = build_unet(SPEC, seed=member.card.fold)
         return {name: value.detach().numpy() for name, value in network.named_parameters()}
 
     cards = [
-        MemberCard("default", fold, SPEC, PreprocessSpec(spacing_mm), (8, 8, 8), {})
-        for fold, spacing_mm in enumerate(spacings_mm)
+        MemberCard("default", fold, SPEC, PreprocessSpec(spacing_mm), (8, 8, 8), {}, axes)
+        for fold, (spacing_mm, axes) in enumerate(
+            zip(spacings_mm, mirror_axes or [ALL_AXES] * len(spacings_mm), strict=True)
+        )
     ]
     members = tuple(BundleMember(card, f"{card.fold}.safetensors", "") for card in cards)
     return open_bundle(write_bundle(folder / "model.mapping", BundleCard("model", members, average), weights))
@@ -67,7 +74,7 @@ def test_every_engine_gives_the_same(tmp_path: Path) -> None:
     model = bundle(tmp_path, (1.0, 2.0))
     maps = []
     for name in ("torch", "openvino"):
-        ensemble = Ensemble(model, choose_engine("cpu", name, "float32"), WindowConfig(mirror=True))
+        ensemble = Ensemble(model, choose_engine("cpu", name, "float32"), WindowConfig(mirror=ALL_AXES))
         maps.append(ensemble.predict(ensemble.prepare(head())).probability)
     np.testing.assert_allclose(maps[0], maps[1], atol=1e-5)
 
@@ -112,11 +119,23 @@ def test_networks_stay_loaded_from_scan_to_scan_as_long_as_there_is_room(
 
 def test_the_work_is_counted_in_floating_point_operations(tmp_path: Path) -> None:
     model, engine = bundle(tmp_path, (1.0, 1.0)), choose_engine("cpu")
-    plain, mirrored = (Ensemble(model, engine, WindowConfig(mirror=mirror)) for mirror in (False, True))
+    plain, mirrored = (Ensemble(model, engine, WindowConfig(mirror=mirror)) for mirror in ((), ALL_AXES))
     prepared = plain.prepare(head())
     patches = 2 * len(plain.tiling(plain.members[0], prepared).boxes)
     assert plain.flop(prepared) == patches * SPEC.forward_flop((8, 8, 8))
     assert mirrored.flop(prepared) == 8 * plain.flop(prepared)
+
+
+def test_a_member_is_mirrored_only_as_its_training_was(tmp_path: Path) -> None:
+    model, engine = bundle(tmp_path, (1.0, 1.0), mirror_axes=((0,), ())), choose_engine("cpu", precision="float32")
+    plain, mirrored = (Ensemble(model, engine, WindowConfig(mirror=mirror)) for mirror in ((), ALL_AXES))
+    prepared = plain.prepare(head())
+    sides, never = mirrored.members
+    assert mirrored.mirrorings == 2
+    assert mirrored.flop(prepared) == 1.5 * plain.flop(prepared)
+    maps = [[each.predict_member(member, prepared) for each in (plain, mirrored)] for member in (sides, never)]
+    assert not np.allclose(*maps[0])
+    np.testing.assert_array_equal(*maps[1])
 
 
 def test_loaded_networks_offer_what_the_engines_promise(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.inference.sliding_window import (
+    ALL_AXES,
     NO_LESION_LOGIT,
     WindowConfig,
     importance_map,
@@ -143,18 +144,27 @@ def test_the_probability_is_the_softmax_of_both_logits() -> None:
 
 def test_mirroring_averages_over_all_eight_flips() -> None:
     network, voxels = PerVoxel(), scan(8, 8, 8)
-    mirrored = WindowConfig(mirror=True)
+    mirrored = WindowConfig(mirror=ALL_AXES)
     np.testing.assert_allclose(predict(network, voxels, mirrored), expit(voxels), atol=1e-6)
     assert network.patches == 8
     even = predict(Ramp(), voxels, mirrored)
     np.testing.assert_allclose(even, even[::-1], atol=1e-6)
 
 
+def test_along_one_axis_there_are_two_mirrorings_and_the_others_stay() -> None:
+    network = Ramp()
+    along_x = predict(network, scan(8, 8, 8), WindowConfig(mirror=(0,)))
+    assert network.patches == 2
+    np.testing.assert_allclose(along_x, along_x[::-1], atol=1e-6)
+    along_y = predict(Ramp(), scan(8, 8, 8), WindowConfig(mirror=(1,)))
+    np.testing.assert_allclose(along_y, predict(Ramp(), scan(8, 8, 8)), atol=1e-6)
+
+
 def test_with_mirroring_a_flipped_scan_gives_the_flipped_map() -> None:
     network = TorchNetwork(nn.Conv3d(1, 2, 3, padding=1))
     voxels = scan(13, 9, 8)
-    plain = predict(network, voxels, WindowConfig(mirror=True))
-    flipped = predict(network, np.ascontiguousarray(voxels[:, ::-1]), WindowConfig(mirror=True))
+    plain = predict(network, voxels, WindowConfig(mirror=ALL_AXES))
+    flipped = predict(network, np.ascontiguousarray(voxels[:, ::-1]), WindowConfig(mirror=ALL_AXES))
     np.testing.assert_allclose(flipped[:, ::-1][:, 1:-1], plain[:, 1:-1], atol=0.05)
 
 

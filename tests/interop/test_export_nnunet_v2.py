@@ -23,7 +23,9 @@ RESIDUAL = NetworkSpec("residual", (2, 4), (1, 2), 2, conv_bias=False)
 
 
 def card_of(*members: tuple[str, int, NetworkSpec], **values: Any) -> BundleCard:
-    cards = [MemberCard(scheme, fold, network, PREPROCESS, (8, 16, 32), {}) for scheme, fold, network in members]
+    cards = [
+        MemberCard(scheme, fold, network, PREPROCESS, (8, 16, 32), {}, (0, 2)) for scheme, fold, network in members
+    ]
     return BundleCard(
         values.pop("name", "My model, 2"),
         tuple(BundleMember(card, f"w{number}", NO_HASH) for number, card in enumerate(cards)),
@@ -57,6 +59,7 @@ def test_each_scheme_gets_a_result_folder_that_reads_back_the_same(tmp_path: Pat
         assert list(found) == list(expected)
         for name, array in found.items():
             np.testing.assert_array_equal(array, expected[name])
+    assert again.members[0].mirror_axes == (0, 2)
     back = read_nnunet(folders[1], scheme="residual").members[0]
     assert back.network == replace(RESIDUAL, kernels=RESIDUAL.stage_kernels, strides=RESIDUAL.stage_strides)
 

@@ -211,6 +211,21 @@ def test_weights_of_another_network_are_refused_by_name(folder: Path, name: str,
         read_nnunet(folder).weights(0)
 
 
+@pytest.mark.parametrize(("theirs", "ours"), [((0, 1, 2), (0, 1, 2)), ((0,), (2,)), ((1, 2), (0, 1)), (None, ())])
+def test_axes_that_its_training_mirrored_are_read(folder: Path, theirs: Any, ours: tuple[int, ...]) -> None:
+    path = folder / "fold_0" / "checkpoint_final.pth"
+    checkpoint = torch.load(path, weights_only=False)
+    torch.save({**checkpoint, "inference_allowed_mirroring_axes": theirs}, path)
+    assert read_nnunet(folder).members[0].mirror_axes == ours
+
+
+def test_axes_that_there_are_not_are_refused(folder: Path) -> None:
+    path = folder / "fold_0" / "checkpoint_final.pth"
+    torch.save({**torch.load(path, weights_only=False), "inference_allowed_mirroring_axes": (0, 7)}, path)
+    with pytest.raises(BundleError, match=r"inference_allowed_mirroring_axes is \(0, 7\), expected some of 0, 1 and 2"):
+        read_nnunet(folder)
+
+
 def test_prefixes_of_compiled_and_parallel_training_are_dropped(folder: Path) -> None:
     before = read_nnunet(folder).weights(0)
     path = folder / "fold_0" / "checkpoint_final.pth"

@@ -192,6 +192,8 @@ def put(place: str, value: object) -> Callable[[Any], None]:
         (put("members.0.scheme", "../up"), r"'../up' cannot be the name of a scheme"),
         (put("members.0.patch", [8, 8]), r"patch is \[8, 8\], expected 3 entries"),
         (put("members.0.patch", [9, 8, 8]), r"patch \(9, 8, 8\) is no multiple of"),
+        (put("members.0.mirror_axes", [0, 3]), r"mirror_axes is \(0, 3\), expected some of 0, 1 and 2"),
+        (put("members.0.mirror_axes", [1, 1]), r"mirror_axes is \(1, 1\), expected some of 0, 1 and 2, each once"),
         (put("members.0.patch", [0, 8, 8]), r"patch is \(0, 8, 8\), expected 1 to 1024"),
         (put("members.0.network.features", [1.5, 2]), r"network.features\[0\] is 1.5, expected a whole number"),
         (put("members.0.network.features", 3), r"network.features is 3, expected a list"),
@@ -515,3 +517,15 @@ def test_a_disk_without_room_is_told_before_anything_is_written(target: Path, mo
     with pytest.raises(MappingError, match="has room for 0 MB"):
         write_model(target)
     assert list(target.parent.iterdir()) == []
+
+
+def test_mirroring_along_fewer_axes_makes_another_model_and_along_all_the_same_as_ever(folder: Path) -> None:
+    whole = json.loads((folder / "bundle.json").read_text())
+    before = open_bundle(folder).sha256
+    for member in whole["members"]:
+        del member["mirror_axes"]  # as cards were before they told it
+    (folder / "bundle.json").write_text(json.dumps(whole))
+    assert open_bundle(folder).sha256 == before
+    whole["members"][0]["mirror_axes"] = [0]
+    (folder / "bundle.json").write_text(json.dumps(whole))
+    assert open_bundle(folder).sha256 != before

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mapping_stroke.dataset.simulate.grid import ATLAS_GRID, atlas_grid
+from mapping_stroke.dataset.grid import ATLAS_GRID, atlas_grid
 from mapping_stroke.errors import ConfigError, RegistrationError
 from mapping_stroke.image import Image, read_image
 from mapping_stroke.space import search

@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from mapping_stroke.dataset.simulate.grid import ATLAS_GRID
+from mapping_stroke.dataset.grid import ATLAS_GRID
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.image import Image
 from mapping_stroke.networks.cards import BundleCard

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
+from mapping_stroke.dataset.grid import ATLAS_GRID, atlas_grid
 from mapping_stroke.dataset.simulate.case import draw_any_look, head_grid, simulate_case
 from mapping_stroke.dataset.simulate.deformation import Deformation
-from mapping_stroke.dataset.simulate.grid import ATLAS_GRID, atlas_grid
 from mapping_stroke.dataset.simulate.intensity import draw_any_scanner
 from mapping_stroke.dataset.simulate.shapes import allowed_region, draw_lesions
 from mapping_stroke.dataset.simulate.view import Kind

@@ -75,7 +75,7 @@ def citation(method: Method) -> str:
         "training": f" The networks were trained on: {card.training_data.strip()}" if card.training_data else "",
         "space": _SPACES[space],
         "cover": "in one window as large as the brain" if ensemble.window.cover == "window" else "in overlapping tiles",
-        "mirror": ", each over eight mirrorings" if ensemble.window.mirror else "",
+        "mirror": f", each over {ensemble.mirrorings} mirrorings" if ensemble.mirrorings > 1 else "",
         "average": "probabilities" if card.average == "probability" else "logits",
         "rule": method.config.rule,
         "levels": _levels(method.rule),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from mapping_stroke.dataset.simulate.grid import ATLAS_GRID
+from mapping_stroke.dataset.grid import ATLAS_GRID
 from mapping_stroke.experiment.bids_outputs import (
     LABEL_TABLE_SUFFIX,
     LABELS_SUFFIX,

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from mapping_stroke.console import counted, say, track
+from mapping_stroke.dataset.grid import ATLAS_GRID
 from mapping_stroke.dataset.simulate.ageing import draw_ageing
 from mapping_stroke.dataset.simulate.anatomy import Brain
 from mapping_stroke.dataset.simulate.appearance import draw_appearance
 from mapping_stroke.dataset.simulate.case import Look, simulate_case
 from mapping_stroke.dataset.simulate.deformation import draw_deformation
-from mapping_stroke.dataset.simulate.grid import ATLAS_GRID
 from mapping_stroke.dataset.simulate.intensity import draw_scanner, store
 from mapping_stroke.dataset.simulate.shapes import allowed_region, draw_lesions
 from mapping_stroke.experiment.simulate import TEMPLATE_STRENGTH

@@ -16,7 +16,7 @@ from mapping_stroke.image import read_image, write_image
 from mapping_stroke.inference.average import RunningAverage
 from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.ensemble import Ensemble
-from mapping_stroke.inference.sliding_window import WindowConfig
+from mapping_stroke.inference.sliding_window import ALL_AXES, WindowConfig
 from mapping_stroke.networks.bundle import BundleMember, find_members, open_bundle
 from mapping_stroke.run_folder import ENSEMBLE, PROBABILITY_SUFFIX, RunFolder
 
@@ -52,7 +52,7 @@ def predict_run(run: RunFolder, config: PredictConfig) -> list[str]:
     if not find_members(run.members):
         raise RunFolderError(f"{run.members}: holds no trained member; run `mapping train {run.path}` first")
     engine = choose_engine(config.device, config.engine, config.precision)
-    ensemble = Ensemble(open_bundle(run.members), engine, WindowConfig(mirror=config.mirror))
+    ensemble = Ensemble(open_bundle(run.members), engine, WindowConfig(mirror=ALL_AXES if config.mirror else ()))
     settings = {"mirror": config.mirror, "precision": engine.precision, "decimals": DECIMALS}
     write_section(run.config_toml, "predict", settings)
     trained = {member.card.fold for member in ensemble.members}
@@ -74,7 +74,7 @@ def _predict_case(run: RunFolder, case: Case, ensemble: Ensemble, members: Seque
     sidecar = run.probabilities(ENSEMBLE) / f"{case.case_id}_probability.json"
     provenance = {
         "scan": _file_state(case.scan),
-        "mirror": ensemble.window.mirror,
+        "mirror": bool(ensemble.window.mirror),
         "precision": ensemble.engine.precision,
         "members": {member.card.name: member.weights_sha256 for member in members},
     }

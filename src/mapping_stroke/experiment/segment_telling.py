@@ -26,7 +26,7 @@ def tell_start(todo: int, scans: int, method: Method) -> None:
     if todo:
         ensemble, config = method.ensemble, method.config
         used = f"{len(ensemble.members)} of {counted(len(method.bundle.card.members), 'member')}"
-        mirrored = ", 8 mirrorings each" if ensemble.window.mirror else ""
+        mirrored = f", {ensemble.mirrorings} mirrorings each" if ensemble.mirrorings > 1 else ""
         how = f"preset {config.preset}, rule {config.rule}{mirrored}"
         say(f"Segmenting {counted(todo, 'scan')} with {used} ({how}) on {ensemble.engine.description}")
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from mapping_stroke.console import name_files, say, track
+from mapping_stroke.dataset.grid import Grid
 from mapping_stroke.dataset.simulate.anatomy import Brain
 from mapping_stroke.dataset.simulate.case import SimulatedCase, draw_look, simulate_case
 from mapping_stroke.dataset.simulate.cohort import PlannedCase, deal_masks, plan_cohort
-from mapping_stroke.dataset.simulate.grid import Grid
 from mapping_stroke.dataset.simulate.intensity import store
 from mapping_stroke.dataset.simulate.loads import split_load
 from mapping_stroke.dataset.simulate.real_masks import RealMask, fit_masks

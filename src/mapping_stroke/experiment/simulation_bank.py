@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from mapping_stroke.console import track
+from mapping_stroke.dataset.grid import Grid, atlas_grid
 from mapping_stroke.dataset.simulate.anatomy import Brain, build_brain
-from mapping_stroke.dataset.simulate.grid import Grid, atlas_grid
 from mapping_stroke.dataset.simulate.parts import Part, part_of_mask, parts_of_people
 from mapping_stroke.dataset.simulate.real_masks import RealMask, coarsen_mask
 from mapping_stroke.dataset.simulate.shapes import allowed_region

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mapping_stroke.dataset.grid import Grid
 from mapping_stroke.dataset.simulate.anatomy import Brain, build_brain
 from mapping_stroke.dataset.simulate.cohort import Person
-from mapping_stroke.dataset.simulate.grid import Grid, average
 from mapping_stroke.dataset.simulate.real_masks import RealMask, cut_mask
+from mapping_stroke.dataset.simulate.resampling import average
 from mapping_stroke.dataset.simulate.volume import Volume
 from mapping_stroke.errors import CaseError, ImageError
 from mapping_stroke.files import fingerprint

@@ -6,10 +6,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from mapping_stroke.dataset.grid import ATLAS_GRID, Grid
 from mapping_stroke.dataset.mni152 import TEMPLATE_LICENCE
 from mapping_stroke.dataset.simulate.case import SimulatedCase
 from mapping_stroke.dataset.simulate.cohort import PlannedCase
-from mapping_stroke.dataset.simulate.grid import ATLAS_GRID, Grid
 from mapping_stroke.experiment.simulation_sources import (
     NOT_STATED,
     BrainFolder,

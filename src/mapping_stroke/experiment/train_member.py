@@ -29,7 +29,7 @@ from mapping_stroke.training.loop import TrainingState, start_training, train
 from mapping_stroke.training.processes import any_of, first_does
 from mapping_stroke.training.records import Epoch, Step
 from mapping_stroke.training.residency import bring_to
-from mapping_stroke.training.schemes import Scheme, Size, rows_of, seed_number
+from mapping_stroke.training.schemes import Scheme, Size, augmentation_of, rows_of, seed_number
 
 RECIPE_FILE = "recipe.json"
 Arrays = tuple[Cases, Cases]
@@ -203,6 +203,7 @@ def _card(plan: Plan, epochs: Sequence[Epoch], hardware: Hardware) -> MemberCard
         network=plan.size.network(plan.scheme),
         preprocess=plan.size.preprocess,
         patch=plan.size.patch,
+        mirror_axes=augmentation_of(plan.scheme).mirror_axes,
         training={
             "recipe": plan.recipe,
             "size": plan.size.name,

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from mapping_stroke.dataset.preprocess import Prepared, PreprocessSpec, prepare_scan
 from mapping_stroke.image import Image, Probability
@@ -25,7 +26,8 @@ class Ensemble:
     Args:
         bundle: The model.
         engine: Where its networks are computed.
-        window: How a scan is covered; what is averaged is the bundle's affair.
+        window: How a scan is covered; what is averaged is the bundle's affair. No member mirrors patches along an axis
+            along which its training did not.
         members: Those used; None for all.
     """
 
@@ -51,6 +53,17 @@ class Ensemble:
         if self.window.cover == "tiles" and 2 * math.prod(first.patch) > network.batch_vox:
             network.warm_up(first.patch)
 
+    def window_of(self, member: BundleMember) -> WindowConfig:
+        """How one member covers a scan."""
+        return replace(
+            self.window, mirror=tuple(axis for axis in self.window.mirror if axis in member.card.mirror_axes)
+        )
+
+    @property
+    def mirrorings(self) -> int:
+        """Of each patch, by the member that mirrors most."""
+        return max(len(self.window_of(member).mirrorings) for member in self.members)
+
     def tiling(self, member: BundleMember, prepared: PreparedScan) -> Tiling:
         """The patches that a member computes."""
         card = member.card
@@ -61,8 +74,9 @@ class Ensemble:
         total = 0.0
         for member in self.members:
             tiling = self.tiling(member, prepared)
-            total += member.card.network.forward_flop(tiling.patch) * len(tiling.boxes)
-        return total * (8 if self.window.mirror else 1)
+            patches = len(tiling.boxes) * len(self.window_of(member).mirrorings)
+            total += member.card.network.forward_flop(tiling.patch) * patches
+        return total
 
     def predict(self, prepared: PreparedScan, advance: Callable[[float], None] = lambda share: None) -> Average:
         """The members' average on the scan's own grid.
@@ -83,7 +97,8 @@ class Ensemble:
         """One member's map on its network's grid: P(lesion), or its logit if the window averages logits."""
         network = self._load(member)
         tiling = self.tiling(member, prepared)
-        values = predict_map(network, prepared[member.card.preprocess].voxels, tiling, self.window, advance)
+        voxels = prepared[member.card.preprocess].voxels
+        values = predict_map(network, voxels, tiling, self.window_of(member), advance)
         if len(self.members) > 1:
             network.release()
         return values

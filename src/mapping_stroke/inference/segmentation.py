@@ -13,7 +13,7 @@ from mapping_stroke.image import Affine, Image, Mask, Probability, restore_axes,
 from mapping_stroke.inference.average import Average, Map
 from mapping_stroke.inference.engines import Engine
 from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
-from mapping_stroke.inference.sliding_window import WindowConfig
+from mapping_stroke.inference.sliding_window import ALL_AXES, WindowConfig
 from mapping_stroke.lesions import Lesions, find_lesions
 from mapping_stroke.networks.bundle import Bundle
 from mapping_stroke.postprocess import PostprocessConfig, apply_rule, find_rule
@@ -27,7 +27,7 @@ class Preset:
     all_members: bool
     """Else the first alone."""
     mirror: bool
-    """Average over all 8 mirrorings."""
+    """Average over the mirrorings that each member was trained with: all 8 for the paper's."""
     fast_cover: bool
     """Cover the scan as the model says for its fastest use: in one window as large as the brain, where the model bears
     it. Else in overlapping tiles."""
@@ -92,7 +92,8 @@ def make_ensemble(bundle: Bundle, preset: str, engine: Engine) -> Ensemble:
     """The members of a model that a preset uses, on an engine; raises `ConfigError` for an unknown preset."""
     chosen = find_preset(preset)
     cover = bundle.card.fast_cover if chosen.fast_cover else "tiles"
-    window = WindowConfig(mirror=chosen.mirror, average=bundle.card.average, cover=cover)
+    mirror = ALL_AXES if chosen.mirror else ()
+    window = WindowConfig(mirror=mirror, average=bundle.card.average, cover=cover)
     return Ensemble(bundle, engine, window, bundle.card.members if chosen.all_members else bundle.card.members[:1])
 
 

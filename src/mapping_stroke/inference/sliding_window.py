@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, combinations, product
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -17,6 +17,7 @@ from mapping_stroke.networks.cards import Averaging, Cover
 A = TypeVar("A")
 Box = tuple[slice, slice, slice]
 
+ALL_AXES = (0, 1, 2)
 NO_LESION_LOGIT = -30.0
 """The logit where no patch was computed, P = 1e-13."""
 
@@ -27,8 +28,8 @@ class WindowConfig:
 
     step: float = 0.5
     """Distance between neighbouring patches, as a share of the patch's edge; the last patch ends with the scan."""
-    mirror: bool = False
-    """Average over all 8 mirrorings of each patch."""
+    mirror: tuple[int, ...] = ()
+    """Average over all mirrorings of each patch along these axes: with all three, over 8."""
     average: Averaging = "probability"
     """What is averaged over overlapping patches and mirrorings: P(lesion), or its logit as nnU-Net v2 does."""
     cover: Cover = "tiles"
@@ -37,6 +38,11 @@ class WindowConfig:
     def __post_init__(self) -> None:
         if not 0 < self.step <= 1:
             raise ConfigError(f"step is {self.step}, expected a share of the patch above 0 and up to 1")
+
+    @property
+    def mirrorings(self) -> tuple[tuple[int, ...], ...]:
+        """The axes that each of them turns around; the first is the patch as it is."""
+        return tuple(chain.from_iterable(combinations(self.mirror, count) for count in range(len(self.mirror) + 1)))
 
 
 @runtime_checkable
@@ -147,14 +153,12 @@ def predict_map(
 
 def _predict_tiles(network: TileNetwork[A], tiles: Sequence[A], config: WindowConfig) -> list[Any]:
     """What is averaged, for some patches, over all mirrorings."""
-    axes = [tuple(axis for axis in range(3) if flips[axis]) for flips in product((False, True), repeat=3)]
-    used = axes if config.mirror else axes[:1]
     totals: list[Any] = []
-    for flipped in used:
+    for flipped in config.mirrorings:
         logits = network.logits([network.flip(tile, flipped) for tile in tiles])
         values = [network.flip(_averaged(network, logit, config), flipped) for logit in logits]
         totals = [total + value for total, value in zip(totals, values, strict=True)] if totals else values
-    return [total / len(used) for total in totals] if len(used) > 1 else totals
+    return [total / len(config.mirrorings) for total in totals] if config.mirror else totals
 
 
 def _averaged(network: TileNetwork[A], logit: A, config: WindowConfig) -> A:

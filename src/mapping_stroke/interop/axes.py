@@ -31,6 +31,14 @@ class Axes:
         x, y, z = (values[place] for place in self.places)
         return x, y, z
 
+    def ours_of(self, axes: Sequence[int]) -> tuple[int, ...]:
+        """The numbers of nnU-Net's axes as numbers of ours, in order."""
+        return tuple(sorted(self.places.index(axis) for axis in axes))
+
+    def theirs(self, axes: Sequence[int]) -> tuple[int, ...]:
+        """The inverse of `ours_of`."""
+        return tuple(sorted(self.places[axis] for axis in axes))
+
     def turn_kernel(self, array: np.ndarray) -> np.ndarray:
         """A convolution's weights (out, in, and three of nnU-Net's axes) with axes x, y, z; others stay."""
         if array.ndim != 5:

@@ -134,7 +134,7 @@ def _write_checkpoint(result: Path, card: MemberCard, weights: Weights, plans: d
             "current_epoch": 0,
             "init_args": {**init, "device": torch.device("cpu")},
             "trainer_name": TRAINER,
-            "inference_allowed_mirroring_axes": (0, 1, 2),
+            "inference_allowed_mirroring_axes": AXES.theirs(card.mirror_axes) or None,
         },
         path,
     )

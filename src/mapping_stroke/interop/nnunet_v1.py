@@ -56,6 +56,7 @@ def read_v1(folder: Path, scheme: str | None, orientation: str, checkpoint: str)
         MemberCard(
             scheme or _guess_scheme(folder.resolve(), trainer), 0 if fold == "all" else int(fold[5:]), network,
             preprocess, (x, y, z), {**source, "nnunet_fold": fold.removeprefix("fold_")},
+            () if "nomirroring" in trainer.lower() else (0, 1, 2),
         )
         for fold in folds
     )  # fmt: skip

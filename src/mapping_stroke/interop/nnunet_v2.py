@@ -48,7 +48,7 @@ def read_v2(folder: Path, scheme: str | None, orientation: str, checkpoint: str)
     members = tuple(
         MemberCard(
             scheme or _guess_scheme(trainer, network), 0 if fold == "all" else int(fold), network, preprocess,
-            (x, y, z), {**source, "nnunet_fold": fold},
+            (x, y, z), {**source, "nnunet_fold": fold}, _read_mirror_axes(folder / f"fold_{fold}" / name, axes),
         )
         for fold in folds
     )  # fmt: skip
@@ -114,6 +114,18 @@ def _find_folds(folder: Path, name: str) -> list[str]:
     if not numbered and "all" not in found:
         raise BundleError(f"{folder}: has no fold_*/{name}, expected at least one; copy nnU-Net's whole result folder")
     return numbered or ["all"]
+
+
+def _read_mirror_axes(path: Path, axes: Axes) -> tuple[int, ...]:
+    """Those along which its training mirrored patches; all where the checkpoint does not say."""
+    entry = "inference_allowed_mirroring_axes"
+    allowed = read_checkpoint(path).get(entry, (0, 1, 2))
+    try:
+        return axes.ours_of([int(axis) for axis in allowed or ()])
+    except (ValueError, TypeError) as error:
+        raise BundleError(
+            f"{path}: {entry} is {allowed!r}, expected some of 0, 1 and 2; copy that file again"
+        ) from error
 
 
 def _guess_scheme(trainer: str, network: NetworkSpec) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mapping_stroke.errors import BundleError
 from mapping_stroke.files import remove, require_space, written_whole
@@ -60,10 +61,7 @@ class Bundle:
         A folder, a zip and a run folder with the same networks have the same; names of files and of the model, and
         what is told about its origin, do not count.
         """
-        members = [
-            {**asdict(member.card), "training": None, "weights_sha256": member.weights_sha256}
-            for member in self.card.members
-        ]
+        members = [_decisive(member) for member in self.card.members]
         postprocess = self.card.postprocess and asdict(self.card.postprocess)
         how = {"average": self.card.average, "fast_cover": self.card.fast_cover}
         told = {"space": self.card.space, "shows": self.card.shows}
@@ -223,6 +221,14 @@ def _entries(partial: Path, *, is_zip: bool) -> Iterator[_Put]:
         path.write_bytes(content)
 
     yield put
+
+
+def _decisive(member: BundleMember) -> dict[str, Any]:
+    """What of a member decides a result. Mirroring along all axes, as ever, is not named: hashes stay as they were."""
+    values = {**asdict(member.card), "training": None, "weights_sha256": member.weights_sha256}
+    if member.card.mirror_axes == (0, 1, 2):
+        del values["mirror_axes"]
+    return values
 
 
 def _card_of_members(folder: Path) -> BundleCard:

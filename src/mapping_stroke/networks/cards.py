@@ -42,6 +42,9 @@ class MemberCard:
     patch: tuple[int, int, int]
     training: dict[str, Any]
     """Provenance: size, variant, epochs, seed, validation Dice, number of cases, pseudo-label source."""
+    mirror_axes: tuple[int, ...] = (0, 1, 2)
+    """Of the network's grid: those along which its training mirrored patches. Mirrored along others, a brain is
+    something that it has never seen."""
 
     @property
     def name(self) -> str:
@@ -188,6 +191,8 @@ def _require_buildable(card: MemberCard) -> None:
         raise BundleError(
             f"{card.name}: patch is {card.patch}, expected 1 to {LONGEST_EDGE_VOX} voxels along each axis"
         )
+    if not (set(card.mirror_axes) <= {0, 1, 2} and len(set(card.mirror_axes)) == len(card.mirror_axes)):
+        raise BundleError(f"{card.name}: mirror_axes is {card.mirror_axes}, expected some of 0, 1 and 2, each once")
     try:
         spec.require_patch(card.patch)
     except ConfigError as error:

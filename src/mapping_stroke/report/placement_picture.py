@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 
-from mapping_stroke.dataset.simulate.grid import ATLAS_GRID, Grid
+from mapping_stroke.dataset.grid import ATLAS_GRID, Grid
 from mapping_stroke.report.style import DARK, PALE, legend_below, new_figure, row_label, save_png
 from mapping_stroke.space.placed import PlacedScan
 from mapping_stroke.space.resample import resample

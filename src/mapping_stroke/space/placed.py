@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from jaxtyping import Float32
 
+from mapping_stroke.dataset.grid import ATLAS_GRID, Grid
 from mapping_stroke.dataset.plausibility import OBLIQUE_DEG, grid_turn_deg
-from mapping_stroke.dataset.simulate.grid import ATLAS_GRID, Grid
 from mapping_stroke.dataset.template_fit import fit_template
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.image import Affine, Image, Mask

@@ -61,6 +61,11 @@ class Augmentation:
         given = self.mirror_probability
         return given if isinstance(given, tuple) else (given, given, given)
 
+    @property
+    def mirror_axes(self) -> tuple[int, ...]:
+        """Those along which patches are mirrored."""
+        return tuple(axis for axis, probability in enumerate(self.mirror_probabilities) if probability > 0)
+
 
 def draw_factor(factors: Range, rng: np.random.Generator) -> float:
     """Half the draws between the lower end and 1, half between 1 and the upper end, as nnU-Net draws its factors."""

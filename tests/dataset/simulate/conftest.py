@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from mapping_stroke.dataset.grid import ATLAS_GRID, Grid, coarser
 from mapping_stroke.dataset.simulate.anatomy import Brain, build_brain
-from mapping_stroke.dataset.simulate.grid import ATLAS_GRID, Grid, coarser
 from mapping_stroke.dataset.simulate.shapes import allowed_region
 from mapping_stroke.dataset.simulate.volume import Region, Volume
 

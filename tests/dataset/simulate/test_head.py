@@ -6,9 +6,9 @@ import torch
 
 from mapping_stroke.dataset.simulate.anatomy import Brain
 from mapping_stroke.dataset.simulate.case import draw_any_look, head_grid, simulate_case
-from mapping_stroke.dataset.simulate.grid import refine
 from mapping_stroke.dataset.simulate.head import EYES_MM, build_head, draw_head
 from mapping_stroke.dataset.simulate.intensity import draw_scanner
+from mapping_stroke.dataset.simulate.resampling import refine
 from mapping_stroke.dataset.simulate.shapes import draw_lesions
 from mapping_stroke.dataset.simulate.view import Kind, View, cover, draw_view, limit
 from mapping_stroke.dataset.simulate.volume import Region, Volume

@@ -9,7 +9,7 @@ from jaxtyping import Float32
 from scipy import ndimage
 from torch import Tensor
 
-from mapping_stroke.dataset.simulate.grid import Box, Grid
+from mapping_stroke.dataset.grid import Box, Grid
 from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, enlarge, region_box, stretch
 from mapping_stroke.errors import ImageError
 from mapping_stroke.lesions import FULLY_CONNECTED

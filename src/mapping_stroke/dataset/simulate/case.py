@@ -8,13 +8,14 @@ from jaxtyping import Float32
 from torch import Tensor
 from torch.nn import functional
 
+from mapping_stroke.dataset.grid import Grid
 from mapping_stroke.dataset.simulate.ageing import Ageing, age_brain, draw_ageing
 from mapping_stroke.dataset.simulate.anatomy import HEAD_ROOM_MM, Brain
 from mapping_stroke.dataset.simulate.appearance import Appearance, draw_appearance, paint_lesions
 from mapping_stroke.dataset.simulate.deformation import Deformation, displacement_of, draw_deformation, place_freely
-from mapping_stroke.dataset.simulate.grid import Grid, refine
 from mapping_stroke.dataset.simulate.head import Head, build_head, draw_head
 from mapping_stroke.dataset.simulate.intensity import Scanner, acquire
+from mapping_stroke.dataset.simulate.resampling import refine
 from mapping_stroke.dataset.simulate.view import Kind, View, cover, draw_view, limit
 from mapping_stroke.dataset.simulate.volume import Region, Volume, blur_region, top_voxels, warp
 

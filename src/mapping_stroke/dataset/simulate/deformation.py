@@ -7,8 +7,9 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
+from mapping_stroke.dataset.grid import Grid, coarser
 from mapping_stroke.dataset.simulate.anatomy import MNI_CENTRE_MM, Brain
-from mapping_stroke.dataset.simulate.grid import Grid, coarser, refine
+from mapping_stroke.dataset.simulate.resampling import refine
 from mapping_stroke.dataset.simulate.volume import (
     Displacement,
     Region,

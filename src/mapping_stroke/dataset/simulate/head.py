@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mapping_stroke.dataset.grid import Grid
 from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL
-from mapping_stroke.dataset.simulate.grid import Grid
 from mapping_stroke.dataset.simulate.volume import Volume, smooth_field
 
 AIR_LEVEL, BONE_LEVEL, MUSCLE_LEVEL = 0.02, 0.10, 0.55

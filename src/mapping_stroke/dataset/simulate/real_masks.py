@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
+from mapping_stroke.dataset.grid import Grid, reached
 from mapping_stroke.dataset.simulate.anatomy import Brain
-from mapping_stroke.dataset.simulate.grid import Grid, average, reached, resample
+from mapping_stroke.dataset.simulate.resampling import average, resample
 from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, top_voxels
 from mapping_stroke.image import Affine, Image
 from mapping_stroke.lesions import bounding_box

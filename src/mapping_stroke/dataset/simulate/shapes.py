@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
+from mapping_stroke.dataset.grid import Box
 from mapping_stroke.dataset.simulate.anatomy import Brain
-from mapping_stroke.dataset.simulate.grid import Box
 from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, erode, smooth_field, top_voxels
 
 Point = tuple[float, float, float]  # RAS millimetres

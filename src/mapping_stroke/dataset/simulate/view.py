@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 import torch
 
+from mapping_stroke.dataset.grid import Grid
 from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL, Brain
-from mapping_stroke.dataset.simulate.grid import Grid
 from mapping_stroke.dataset.simulate.volume import Volume, smooth_field
 
 Kind = Literal["stripped", "too much", "too little", "head"]

@@ -4,14 +4,10 @@ import torch
 from hypothesis import given
 from hypothesis.strategies import permutations, sampled_from, tuples
 
-from mapping_stroke.dataset.simulate.grid import ATLAS_GRID, Grid, coarser, resample
+from mapping_stroke.dataset.grid import Grid
+from mapping_stroke.dataset.simulate.resampling import resample
 
 GRID = Grid((6, 7, 8), 1.0, (-2.0, -3.0, -1.0))
-
-
-def test_the_grid_of_atlas_is_as_published() -> None:
-    assert ATLAS_GRID.shape == (197, 233, 189)
-    np.testing.assert_array_equal(ATLAS_GRID.affine, [[1, 0, 0, -98], [0, 1, 0, -134], [0, 0, 1, -72], [0, 0, 0, 1]])
 
 
 def test_a_voxel_on_another_grid_lands_at_its_place() -> None:
@@ -49,9 +45,3 @@ def test_a_volume_elsewhere_gives_an_empty_one() -> None:
     affine = np.eye(4)
     affine[0, 3] = 100
     assert not resample(torch.ones(3, 3, 3), affine, GRID).any()
-
-
-def test_a_box_of_a_grid_keeps_its_place() -> None:
-    part = GRID.crop((slice(1, 3), slice(2, 6), slice(0, 8)))
-    assert part == Grid((2, 4, 8), 1.0, (-1.0, -1.0, -1.0))
-    assert coarser(GRID, 3).shape == (2, 3, 3)
