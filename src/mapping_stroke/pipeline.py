@@ -92,7 +92,8 @@ def segment(
     Args:
         scan: An image, or the path of one (`.nii`, `.nii.gz`, `.mgz`, `.mha`, `.mhd`, `.nrrd`).
         model: A `.mapping` file, a model folder, a run folder, or the name of a model of this installation.
-        preset: `fast` (one member), `balanced` (all members) or `paper` (all members, 8 mirrorings).
+        preset: `fast` (one member), `balanced` (all members) or `paper` (all members, all mirrorings that
+            their training had).
         device: `auto`, `cpu`, `cuda` or `mps`.
         space: `auto`: registered to MNI152 where the model is for that space and the scan lies elsewhere. `native`:
             registered. `mni`: taken to lie there.

@@ -16,7 +16,7 @@ class Computation:
     that came with the installation."""
     preset: Literal["fast", "balanced", "paper"] = "balanced"
     """`fast`: one member, in one window where the model's card says so. `balanced`: all members. `paper`: all members,
-    each over 8 mirrorings."""
+    each over the mirrorings that its training had, 8 for the paper's."""
     rule: Literal["mapping", "challenge", "paper", "none"] = "mapping"
     """Post-processing. `challenge` marks something in every scan."""
     space: Literal["auto", "native", "mni"] = "auto"

@@ -14,7 +14,7 @@ class Predict:
     run_folder: Positional[Path]
     """Run folder with trained members."""
     mirror: bool = False
-    """Average over all 8 mirrorings of each patch, as the paper does; 8 times slower."""
+    """Average over all mirrorings of each patch that a member's training had (8 for the paper's), as the paper does."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
     engine: Literal["auto", "openvino", "torch"] = "auto"

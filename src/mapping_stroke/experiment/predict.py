@@ -29,7 +29,7 @@ class PredictConfig:
     """How `mapping predict` predicts."""
 
     mirror: bool = False
-    """Average over all 8 mirrorings of each patch (test-time augmentation), as the paper does."""
+    """Average over all mirrorings of each patch that a member's training had (test-time augmentation)."""
     device: str = "auto"
     engine: str = "auto"
     precision: str = "auto"
