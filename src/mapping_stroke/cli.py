@@ -1,5 +1,6 @@
 """The command `mapping`: parse, call, print, and turn what a user can mend into one line and exit status 2."""
 
+import io
 import os
 import re
 import sys
@@ -70,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 done, 1 failed, 2 wrong usage or input, 3 some cases failed, 75 stopped when asked to, with all saved.
     """
+    _replace_what_cannot_be_shown()
     try:
         try:
             return _run(arguments)
@@ -111,6 +113,13 @@ def _run(arguments: Sequence[str] | None) -> int:
 def command_name(command: type) -> str:
     """What one types for a command: `GrandChallenge` is `grand-challenge`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "-", command.__name__).lower()
+
+
+def _replace_what_cannot_be_shown() -> None:
+    """Let a character that the output's encoding lacks, such as an arrow in latin-1, become `?`, not a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _tell(text: str) -> None:

@@ -1,5 +1,7 @@
 """`mapping evaluate` from end to end."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,12 @@ from mapping_stroke.image import write_image
 from predicted_runs import AFFINE, reference_mask, write_predicted_run
 
 
+def arguments(root: Path) -> list[str]:
+    return ["evaluate", str(root / "masks"), "--references", str(root / "references"), "-o", str(root / "scores")]
+
+
 def call(root: Path, *more: str) -> int:
-    folders = [str(root / "masks"), "--references", str(root / "references"), "-o", str(root / "scores")]
-    return cli.main(["evaluate", *folders, *more])
+    return cli.main([*arguments(root), *more])
 
 
 @pytest.fixture
@@ -39,6 +44,14 @@ def test_any_folder_of_masks_is_scored(root: Path) -> None:
     files = sorted(path.name for path in (root / "scores").iterdir())
     assert files == ["run.json", "scored.json", "scores.csv", "summary.csv"]
     assert read_csv(root / "scores" / "scores.csv")[0]["dice"] == "1.0"
+
+
+def test_arrows_are_no_failure_where_the_output_has_none(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    command = [sys.executable, "-m", "mapping_stroke.cli", *arguments(root)]
+    done = subprocess.run(command, capture_output=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "95HD (mm)\N{NO-BREAK SPACE}?" in done.stdout.decode("latin-1")
 
 
 def test_another_profile_needs_another_folder_or_overwrite(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -71,6 +71,11 @@ def test_where_nothing_can_be_won_the_model_keeps_its_rule(data: Path, capsys: p
     assert "Healthy (mL)" not in (data / "new-rules.md").read_text()
 
 
+def test_the_model_is_written_before_its_table_is_shown(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_fit, "rule_text", lambda _: str(open_bundle(data / "new.mapping").path))
+    assert fit(data, healthy=False) == 0
+
+
 def test_maps_are_kept_for_another_fit(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert fit(data, "--keep-maps") == 0
     maps = data / "new-maps"

@@ -154,7 +154,6 @@ def _fit(bundle: Bundle, people: Mapping[str, str], files: Mapping[str, Path]) -
 
 def _write(bundle: Bundle, target: Path, cohort: Path, table: RuleTable, fit: Fit, *, overwrite: bool) -> None:
     """Write the model and, beside it, the table; the rule is only taken where it is better."""
-    say(rule_text(table))
     card = bundle.card
     rank_before, rank_after = table.ranks([BEFORE, AFTER]).tolist()
     is_better = rank_after < rank_before
@@ -170,6 +169,7 @@ def _write(bundle: Bundle, target: Path, cohort: Path, table: RuleTable, fit: Fi
     page, values = (target.with_name(f"{target.stem}-rules{suffix}") for suffix in (".md", ".json"))
     write_text(page, rule_page(table, facts, told))
     write_json(values, rule_values(table, facts))
+    say(rule_text(table))
     name_files("Rules", page, values)
     name_files("Model", written.path)
 
