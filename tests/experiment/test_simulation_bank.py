@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mapping_stroke.dataset.simulate.parts import part_of_mask
-from mapping_stroke.errors import CaseError, RunFolderError
+from mapping_stroke.errors import CaseError, ImageError, RunFolderError
 from mapping_stroke.experiment.simulate import find_sources
 from mapping_stroke.experiment.simulation_bank import load_bank
 from mapping_stroke.experiment.simulation_tables import Sources
@@ -67,3 +67,12 @@ def test_a_part_without_masks_is_refused(sources: Sources, tmp_path: Path) -> No
     part = "test" if part_of_mask(sha256(sources.masks[0])) != "test" else "training"
     with pytest.raises(CaseError, match=f"no masks for {part}"):
         load_bank(alone, part, COARSE_MM, tmp_path, CPU)
+
+
+@pytest.mark.parametrize("corner_mm", [400.0, 100.0, -119.0])
+def test_a_mask_outside_mni_space_is_refused_by_name(corner_mm: float, tmp_path: Path) -> None:
+    affine = np.eye(4)
+    affine[0, 3] = corner_mm
+    write_image(tmp_path / "masks" / "far.nii.gz", np.ones((20, 5, 5), bool), affine)
+    with pytest.raises(ImageError, match=r"far\.nii\.gz: lies outside MNI152 space; register it, or remove it"):
+        load_bank(find_sources(tmp_path / "masks", None), "training", COARSE_MM, tmp_path / "bank", CPU)

@@ -80,7 +80,7 @@ def coarser(grid: Grid, factor: int) -> Grid:
 
 
 def reached(shape: Sequence[int], affine: Affine, grid: Grid) -> Box:
-    """The part of a grid that a volume of this shape and affine reaches; a side may be empty."""
+    """The part of a grid that a volume of this shape and affine reaches; `is_empty` where it reaches none."""
     to_grid = np.linalg.inv(grid.affine) @ affine
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) + 1) - 1  # one voxel beyond: values fade to 0
     places = (to_grid @ np.c_[corners, np.ones(8)].T)[:3]
@@ -88,3 +88,8 @@ def reached(shape: Sequence[int], affine: Affine, grid: Grid) -> Box:
     high = np.minimum(np.ceil(places.max(axis=1)).astype(int) + 1, grid.shape)
     x, y, z = (slice(int(start), int(stop)) for start, stop in zip(low, high, strict=True))
     return x, y, z
+
+
+def is_empty(box: Box) -> bool:
+    """Whether a box holds no voxel."""
+    return any(side.stop <= side.start for side in box)

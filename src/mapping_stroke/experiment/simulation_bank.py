@@ -17,7 +17,7 @@ from mapping_stroke.dataset.simulate.parts import Part, part_of_mask, parts_of_p
 from mapping_stroke.dataset.simulate.real_masks import RealMask, coarsen_mask
 from mapping_stroke.dataset.simulate.shapes import allowed_region
 from mapping_stroke.dataset.simulate.stream import DEFAULT_MIX, Host, Mix, SimulationBank
-from mapping_stroke.errors import CaseError, RunFolderError
+from mapping_stroke.errors import CaseError, ImageError, RunFolderError
 from mapping_stroke.experiment.simulation_sources import read_brain, read_mask, read_template
 from mapping_stroke.experiment.simulation_tables import TEMPLATE, Sources
 from mapping_stroke.files import fingerprint, sha256, written_whole
@@ -49,7 +49,7 @@ def load_bank(
 
     Raises:
         CaseError: No brain, or no mask although there are some, falls into the part.
-        ImageError: A source cannot be read.
+        ImageError: A source cannot be read, or a mask lies outside MNI152 space.
         RunFolderError: The file in `cache` is damaged.
     """
     coarsen = _coarsen(spacing_mm)
@@ -122,7 +122,10 @@ def _stored_masks(sources: Sources, grid: Grid) -> dict[str, np.ndarray]:
     folder = sources.lesions
 
     def prepare(path: Path) -> tuple[RealMask, str]:
-        return coarsen_mask(read_mask(path, folder), grid), sha256(path)
+        mask = coarsen_mask(read_mask(path, folder), grid)
+        if mask is None:
+            raise ImageError(f"{path}: lies outside MNI152 space; register it, or remove it from the masks")
+        return mask, sha256(path)
 
     with ThreadPoolExecutor(READERS) as pool:
         made = pool.map(prepare, sources.masks)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis.strategies import permutations, sampled_from, tuples
 
 from mapping_stroke.dataset.grid import Grid
-from mapping_stroke.dataset.simulate.resampling import resample
+from mapping_stroke.dataset.simulate.resampling import average, resample
 
 GRID = Grid((6, 7, 8), 1.0, (-2.0, -3.0, -1.0))
 
@@ -45,3 +45,4 @@ def test_a_volume_elsewhere_gives_an_empty_one() -> None:
     affine = np.eye(4)
     affine[0, 3] = 100
     assert not resample(torch.ones(3, 3, 3), affine, GRID).any()
+    assert not average(torch.ones(3, 3, 3), affine, Grid((3, 3, 3), 3.0, GRID.origin_mm)).any()

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float64, UInt8
 from torch import Tensor
 
-from mapping_stroke.dataset.grid import Grid, reached
+from mapping_stroke.dataset.grid import Grid, is_empty, reached
 from mapping_stroke.dataset.simulate.anatomy import Brain
 from mapping_stroke.dataset.simulate.resampling import average, resample
 from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, top_voxels
@@ -48,11 +48,17 @@ def cut_mask(name: str, image: Image) -> RealMask | None:
     return _cut(name, inside.astype(np.uint8) * 255, image.affine, float(inside.sum()) * image.voxel_volume_mm3)
 
 
-def coarsen_mask(mask: RealMask, grid: Grid) -> RealMask:
-    """The same mask on a grid whose voxels are larger; one smaller than a voxel keeps its volume as a pale spot."""
-    part = grid.crop(reached(mask.voxels.shape, mask.affine, grid))
-    share = average(mask.voxels.float() / 255, mask.affine, part)
-    return _cut(mask.name, (share * 255).round().to(torch.uint8).numpy(), part.affine, mask.volume_mm3)
+def coarsen_mask(mask: RealMask, grid: Grid) -> RealMask | None:
+    """The same mask on a grid whose voxels are larger; one smaller than a voxel keeps its volume as a pale spot.
+
+    None where it lies outside the grid.
+    """
+    box = reached(mask.voxels.shape, mask.affine, grid)
+    if is_empty(box):
+        return None
+    part = grid.crop(box)
+    share = (average(mask.voxels.float() / 255, mask.affine, part) * 255).round().to(torch.uint8).numpy()
+    return _cut(mask.name, share, part.affine, mask.volume_mm3) if share.any() else None
 
 
 def _cut(name: str, share: UInt8[np.ndarray, "x y z"], affine: Affine, volume_mm3: float) -> RealMask:
@@ -99,13 +105,13 @@ def _place(score: Volume, brain: Brain, mask: RealMask, target_mm3: float, rng: 
     """Add the mask, scaled towards a volume, moved a little, softened so that it can be trimmed."""
     scale = float(np.clip((target_mm3 / mask.volume_mm3) ** (1 / 3), SMALLEST_SCALE, LARGEST_SCALE))
     affine = _vary(mask.centre_mm, scale, rng) @ mask.affine
-    x, y, z = reached(mask.voxels.shape, affine, brain.grid)
-    if x.stop <= x.start or y.stop <= y.start or z.stop <= z.start:
+    box = reached(mask.voxels.shape, affine, brain.grid)
+    if is_empty(box):
         return
     radius_mm = scale * (mask.volume_mm3 * 3 / (4 * np.pi)) ** (1 / 3)
-    placed = resample(mask.voxels.float() / 255, affine, brain.grid.crop((x, y, z)))
+    placed = resample(mask.voxels.float() / 255, affine, brain.grid.crop(box))
     soft = blur(placed, brain.vox(min(0.09 * radius_mm, 1.2)))
-    score[x, y, z] = torch.maximum(score[x, y, z], soft)
+    score[box] = torch.maximum(score[box], soft)
 
 
 def _vary(centre_mm: np.ndarray, scale: float, rng: np.random.Generator) -> Affine:

@@ -5,7 +5,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from mapping_stroke.dataset.grid import Grid, reached
+from mapping_stroke.dataset.grid import Grid, is_empty, reached
 from mapping_stroke.dataset.simulate.volume import Volume, along_every_axis, look_up
 from mapping_stroke.image import Affine
 
@@ -23,7 +23,7 @@ def resample(volume: Float32[Tensor, "a b c"], affine: Affine, grid: Grid) -> Vo
     """
     result = torch.zeros(grid.shape, device=volume.device)
     box = reached(volume.shape, affine, grid)
-    if any(side.stop <= side.start for side in box):
+    if is_empty(box):
         return result
     part = grid.crop(box)
     to_source = np.linalg.inv(affine)
@@ -56,6 +56,8 @@ def average(volume: Float32[Tensor, "a b c"], affine: Affine, grid: Grid) -> Vol
         return resample(volume, affine, grid)
     result = torch.zeros(grid.shape, device=volume.device)
     box = reached(volume.shape, affine, grid)
+    if is_empty(box):
+        return result
     part, fine_mm = grid.crop(box), grid.spacing_mm / parts
     x, y, z = (length * parts for length in part.shape)
     a, b, c = (origin - (grid.spacing_mm - fine_mm) / 2 for origin in part.origin_mm)
