@@ -122,16 +122,19 @@ def test_nothing_that_is_there_is_replaced_and_a_failure_leaves_nothing(tmp_path
 def test_what_nnunet_does_otherwise_is_said_also_in_the_folder(tmp_path: Path) -> None:
     card = card_of(("default", 0, PLAIN))
     assert differences(card) == []
-    linear = replace(card.members[0].card, preprocess=PreprocessSpec(1.0))
+    linear = replace(card.members[0].card, preprocess=PreprocessSpec(1.0, shift=(0.5, 0.0, 0.0)))
     other = replace(
         card,
         members=(replace(card.members[0], card=linear),),
         average="probability",
         postprocess=find_rule("mapping"),
+        space="MNI152",
+        shows="brain",
         licence="CC-BY-4.0",
     )
     notes = differences(other)
-    assert ["resampled" in notes[0], "as logits" in notes[1], "post-processing" in notes[2]] == [True] * 3
+    words = ("registered", "skull", "a part of a voxel", "resampled", "as logits", "post-processing")
+    assert all(word in note for word, note in zip(words, notes, strict=True))
     (folder,) = write_nnunet_v2(other, weights_of, tmp_path)
     text = (folder / "README.txt").read_text()
     assert all(note in text for note in notes)

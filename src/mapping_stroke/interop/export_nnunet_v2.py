@@ -64,6 +64,15 @@ def differences(bundle_card: BundleCard) -> list[str]:
     """What nnU-Net will do otherwise with an exported model, one sentence each; empty if nothing."""
     cards = [member.card for member in bundle_card.members]
     found = []
+    if bundle_card.space == "MNI152":
+        found.append("No scan is registered: give scans that lie in MNI152 space, as the networks were trained on.")
+    if bundle_card.shows == "brain":
+        found.append("No scan is stripped of its skull: give scans that are 0 outside the brain.")
+    if any(any(card.preprocess.shift) for card in cards):
+        found.append(
+            "The networks' grids all begin where the brain does, where mapping lays some a part of a voxel before it: "
+            "what they see together is coarser."
+        )
     if any(card.preprocess.resampling == "linear" for card in cards):
         edges = sorted({card.preprocess.edges_mm for card in cards if card.preprocess.resampling == "linear"})
         found.append(
