@@ -59,6 +59,17 @@ def test_rules_score_as_they_do_on_the_whole_map(tmp_path: Path) -> None:
         assert row == pytest.approx(score(mask, stored.reference, SPACING_MM))
 
 
+def test_a_low_maximum_is_marked_as_widely_as_on_the_whole_map(tmp_path: Path) -> None:
+    probability, reference = np.full((9, 8, 7), 0.03, np.float32), a_map()[1]
+    probability[4, 4, 4] = 0.12
+    probability[:3] = 0.01
+    StoredMap(probability, reference, SPACING_MM, 2.0).write(tmp_path / "a.npz")
+    (row,) = RuleScores({"a": tmp_path / "a.npz"}).score("a", [RULES["challenge"]])
+    mask = apply_rule(probability, RULES["challenge"], 2.0)
+    assert mask.sum() == 6 * 8 * 7
+    assert row == pytest.approx(score(mask, reference, SPACING_MM))
+
+
 def test_a_case_in_which_nothing_is_marked_has_a_long_distance(tmp_path: Path) -> None:
     write(tmp_path / "a.npz")
     (row,) = RuleScores({"a": tmp_path / "a.npz"}).score("a", [replace(RULES["none"], smallest_mm3=1e6)])

@@ -16,10 +16,11 @@ from mapping_stroke.evaluation.score import score
 from mapping_stroke.files import written_whole
 from mapping_stroke.image import Mask, Probability
 from mapping_stroke.lesions import bounding_box
-from mapping_stroke.postprocess import PostprocessConfig, apply_rule
+from mapping_stroke.postprocess import CHALLENGE, PostprocessConfig, apply_rule
 
 LOWEST = 0.05
-"""Maps are cut to the box of all voxels above this, and of the lesions; lower than any level of any rule."""
+"""Maps are cut to the box of all voxels above this, and of the lesions; lower than any level of any rule but that below
+a low maximum: where the maximum is so low, all voxels that are not 0 are kept."""
 STEPS = 65534
 """Probabilities are kept in so many steps; the half is one of them, so that what is above 0.5 stays so."""
 NOTHING_MARKED_MM = 100.0
@@ -44,7 +45,8 @@ class StoredMap:
 
     def write(self, path: Path) -> None:
         """Write the map, whole or not at all."""
-        seen = self.probability > np.float32(LOWEST)
+        is_low = self.probability.max(initial=0) <= LOWEST + CHALLENGE.below_peak
+        seen = self.probability > np.float32(0 if is_low else LOWEST)
         box = bounding_box(seen if self.reference is None else seen | self.reference)
         steps = np.rint(self.probability[box] * np.float32(STEPS)).astype(np.uint16)
         reference = np.zeros(0, np.bool_) if self.reference is None else self.reference[box]
