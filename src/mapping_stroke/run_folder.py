@@ -13,7 +13,9 @@ from mapping_stroke.files import PARTIAL, read_json, remove, write_json
 OWNER_FILE = "run.json"
 """Says what a folder of ours holds; written first."""
 FORMAT_VERSION = 1
-COMMAND_KEYS = ("kind", "command")
+RESULTS_KEY = "kind"
+"""In an identity: the folder holds results. Simulated scans, which are data, have a `command` alone."""
+COMMAND_KEYS = (RESULTS_KEY, "command")
 """What of an identity tells which command's work it is."""
 RECORD_KEY = "record"
 """Beside the identity, what a run did: it decides nothing."""

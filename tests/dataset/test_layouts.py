@@ -7,6 +7,9 @@ from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.dataset.layouts import find_cases
 from mapping_stroke.dataset.patterns import Patterns
 from mapping_stroke.errors import CaseError, ConfigError
+from mapping_stroke.experiment.bids_outputs import MAPS, bids_output
+from mapping_stroke.experiment.segment_files import MAP_SUFFIXES
+from mapping_stroke.run_folder import claim_folder
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -210,9 +213,36 @@ def test_several_masks_by_a_pattern_are_told(tmp_path: Path) -> None:
 def test_hidden_files_and_run_folders_are_passed_over(tmp_path: Path) -> None:
     touch(tmp_path, "a_T1w.nii.gz", "._a_T1w.nii.gz", ".trash/b_T1w.nii.gz", "run/c_T1w.nii.gz", "cohort/d_T1w.nii.gz")
     (tmp_path / "run" / "run.json").write_text('{"kind": "experiment"}')
-    (tmp_path / "cohort" / "run.json").write_text('{"kind": "simulate"}')
+    (tmp_path / "cohort" / "run.json").write_text('{"command": "simulate"}')
     touch(tmp_path, "odd/e_T1w.nii.gz", "odd/run.json")
     assert list(plain(tmp_path)) == ["a", "d", "e"]
+
+
+@pytest.mark.parametrize("folder", ["out", "masks"])
+def test_results_below_a_plain_folder_are_neither_scans_nor_masks(folder: str, tmp_path: Path) -> None:
+    touch(tmp_path, "a.nii.gz", "b.nii.gz", "b_lesion.nii.gz")
+    claim_folder(tmp_path / folder, {"kind": "segment"})
+    touch(tmp_path / folder, *(f"{name}{suffix}" for name in "ab" for suffix in MAP_SUFFIXES))
+    touch(tmp_path / folder, "figures/a.nii.gz")
+    assert plain(tmp_path) == {"a": None, "b": "b_lesion.nii.gz"}
+
+
+def test_results_below_a_bids_data_set_are_no_masks_of_it(tmp_path: Path) -> None:
+    manual = "derivatives/manual/sub-2/anat/sub-2_label-L_mask.nii.gz"
+    touch(tmp_path, "sub-1/anat/sub-1_T1w.nii.gz", "sub-2/anat/sub-2_T1w.nii.gz", manual)
+    for place in ("derivatives/mapping", "mapping"):
+        claim_folder(tmp_path / place, {"kind": "bids"})
+        touch(tmp_path / place, *(bids_output(f"sub-{n}_T1w", suffix) for n in "12" for suffix in MAPS))
+    found = find_cases(tmp_path)
+    assert named(found.cases, tmp_path) == {"sub-1": None, "sub-2": manual}
+    assert not found.problems
+
+
+def test_results_that_are_named_themselves_are_read(tmp_path: Path) -> None:
+    claim_folder(tmp_path / "run", {"kind": "train-model"})
+    touch(tmp_path / "run" / "held-out" / "test", "test-000_T1w.nii.gz", "test-000_mask.nii.gz")
+    assert plain(tmp_path / "run" / "held-out") == {"test-000": "test/test-000_mask.nii.gz"}
+    assert plain(tmp_path / "run") == {"test-000": "held-out/test/test-000_mask.nii.gz"}
 
 
 def test_linked_folders_are_followed_once(tmp_path: Path) -> None:

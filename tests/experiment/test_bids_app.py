@@ -15,6 +15,7 @@ import pytest
 from bids_data import NAMES, PLACED, SCANS, write_atlas, write_bids
 from mapping_stroke.cli import main
 from mapping_stroke.dataset.grid import ATLAS_GRID
+from mapping_stroke.dataset.layouts import find_cases
 from mapping_stroke.image import read_image
 from phantoms import phantom
 from small_models import write_seeing_model
@@ -125,6 +126,13 @@ def test_the_derivative_says_what_it_is_made_of_and_by(out: Path) -> None:
         assert part in text
     assert "Huo J" in text
     assert "{" not in text
+
+
+def test_what_was_marked_is_no_reference_for_the_data_set_around_it(raw: Path, out: Path) -> None:
+    found = find_cases(raw)
+    assert {case.case_id: case.mask for case in found.cases} == dict.fromkeys(name[:-4] for name in NAMES)
+    assert not found.problems
+    assert list(out.glob("sub-*/**/*_mask.nii.gz"))
 
 
 def test_run_json_tells_what_was_done_and_what_failed(out: Path) -> None:

@@ -159,6 +159,10 @@ def test_the_files_are_those_of_atlas(cohort: Path) -> None:
     )
 
 
+def test_a_cohort_is_data_and_no_results(cohort: Path) -> None:
+    assert find_cases(cohort.parent).cases == find_cases(cohort).cases
+
+
 def test_prepare_finds_the_cohort(cohort: Path) -> None:
     found = find_cases(cohort)
     assert found.layout.name == "atlas"

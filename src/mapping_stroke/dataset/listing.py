@@ -5,24 +5,21 @@ from pathlib import Path
 
 from mapping_stroke.errors import RunFolderError
 from mapping_stroke.image import image_suffix
-from mapping_stroke.run_folder import is_run_folder, read_identity
-
-EXPERIMENT = "experiment"
-"""What `prepare` writes as `kind` into a run folder."""
+from mapping_stroke.run_folder import RESULTS_KEY, is_run_folder, read_identity
 
 
 def list_images(root: Path) -> list[Path]:
     """Paths of all image files below a folder, relative to it, sorted.
 
-    Hidden files and folders are passed over, and so are run folders of an experiment (they hold results, not data).
-    Links to folders are followed, each folder once.
+    Hidden files and folders are passed over, and so are folders of our own results below the given one: what a model
+    marked there is no reference. Links to folders are followed, each folder once.
     """
     images: list[Path] = []
     seen: set[Path] = set()
     for name, folders, files in os.walk(root, followlinks=True):
         folder = Path(name)
         real = folder.resolve()
-        if real in seen or (folder != root and _holds_experiment(folder)):
+        if real in seen or (folder != root and _holds_results(folder)):
             folders.clear()
             continue
         seen.add(real)
@@ -31,8 +28,8 @@ def list_images(root: Path) -> list[Path]:
     return sorted(images)
 
 
-def _holds_experiment(folder: Path) -> bool:
+def _holds_results(folder: Path) -> bool:
     try:
-        return is_run_folder(folder) and read_identity(folder).get("kind") == EXPERIMENT
+        return is_run_folder(folder) and RESULTS_KEY in read_identity(folder)
     except RunFolderError:
         return False

@@ -10,7 +10,6 @@ from mapping_stroke.console import err, name_files, say, track, warn
 from mapping_stroke.dataset.cases import Case, read_cases, write_cases
 from mapping_stroke.dataset.checks import check_cases, check_names
 from mapping_stroke.dataset.layouts import Findings, LayoutName, find_cases
-from mapping_stroke.dataset.listing import EXPERIMENT
 from mapping_stroke.dataset.patterns import Patterns
 from mapping_stroke.dataset.problems import Problem, read_problems, write_problems
 from mapping_stroke.errors import CaseError, MappingError, RunFolderError
@@ -86,7 +85,7 @@ def _identify(run: RunFolder, data: Path, naming: Naming, findings: Findings, *,
     if data.is_relative_to(run.path.resolve()):
         raise RunFolderError(f"{run.path}: would hold the data {data}; give another output folder")
     identity: dict[str, object] = {
-        "kind": EXPERIMENT,
+        "kind": "experiment",
         "data": str(data),
         "layout": findings.layout.name,
         "scans": naming.scans,
