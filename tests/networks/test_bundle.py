@@ -151,6 +151,18 @@ def test_the_models_of_the_installation_are_found_by_name(tmp_path: Path, monkey
     assert module.bundled_models() == [tmp_path / "default.mapping"]
 
 
+def test_a_folder_that_is_named_like_a_model_of_the_installation_is_asked_for_by_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BUNDLED", tmp_path / "models")
+    write_model(tmp_path / "models" / "default.mapping", name="bundled")
+    run = write_trained_run(tmp_path / "run")
+    monkeypatch.chdir(run / "train")
+    assert open_bundle("default").card.name == "bundled"
+    for model in ("./default", Path("default"), run / "train" / "default"):
+        assert [member.card.name for member in open_bundle(model).card.members] == ["default, fold 0"]
+
+
 # Refusals: the card
 
 

@@ -130,7 +130,8 @@ def open_bundle(model: str | Path) -> Bundle:
 
     Args:
         model: A folder or zip with `bundle.json`, a run folder, any folder of trained members, or the name of a model
-            that came with the installation, such as `default`.
+            that came with the installation, such as `default`. As text, such a name comes before a folder or file of
+            the same name, which is `./default` or `Path("default")`.
 
     Raises:
         BundleError: There is no model, or its card or archive is damaged or of another format version.
@@ -187,12 +188,12 @@ def write_bundle(
 
 def _find_model(model: str | Path) -> Path:
     path = Path(model)
+    bundled = {found.stem: found for found in bundled_models()}
+    if isinstance(model, str) and model in bundled:
+        return bundled[model]
     if path.exists():
         return path
-    bundled = {found.stem: found for found in bundled_models()}
-    if str(model) in bundled:
-        return bundled[str(model)]
-    if str(model) == "default":
+    if model == "default":
         raise BundleError(
             f"{BUNDLED / 'default'}{SUFFIX}: is missing, so this installation has no bundled model; install "
             "mapping-stroke again, or name another model, such as a run folder"
