@@ -205,7 +205,14 @@ def test_checking_can_be_left_halfway(found: FoundCase) -> None:
 def test_an_id_that_two_scans_have_is_an_error(found: FoundCase) -> None:
     (problem,) = check_names([found, replace(found, scan=Path("/b_T1w.nii"), mask=None)])
     assert (problem.severity, problem.case_id) == ("error", "a")
-    assert problem.found == "2 scans have this id (/b_T1w.nii too)"
+    assert problem.found == "2 scans have this id, capitals aside (/b_T1w.nii too)"
+
+
+def test_ids_that_differ_in_capitals_alone_are_an_error_for_both(found: FoundCase) -> None:
+    problems = check_names([found, replace(found, case_id="A", scan=Path("/A_T1w.nii"), mask=None)])
+    assert [(problem.severity, problem.case_id) for problem in problems] == [("error", "a"), ("error", "A")]
+    assert problems[0].found == "2 scans have this id, capitals aside (/A_T1w.nii too)"
+    assert problems[1].file == Path("/A_T1w.nii")
 
 
 def test_a_mask_that_two_scans_share_is_an_error_for_both(found: FoundCase) -> None:

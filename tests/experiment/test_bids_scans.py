@@ -75,5 +75,12 @@ def test_a_folder_without_scans_and_scans_of_one_name_are_refused(data: Path) ->
     with pytest.raises(CaseError, match="holds no scan named sub-LABEL"):
         find_bids_scans(data / "empty", Choice())
     (data / "sub-01" / "anat" / "sub-01_desc-brain_T1w.nii.gz").touch()
-    with pytest.raises(CaseError, match="is named like it but for what was made of it; move one"):
+    with pytest.raises(CaseError, match="is named like it but for capitals or what was made of it; move one"):
+        find_bids_scans(data, Choice())
+
+
+def test_scans_whose_names_differ_in_capitals_alone_are_refused(data: Path) -> None:
+    other = data / "sub-02" / "ses-2" / "anat" / "sub-02_ses-2_acq-MPRAGE_run-1_T1w.nii"
+    other.touch()
+    with pytest.raises(CaseError, match=r"acq-mprage_run-1_T1w\.nii.*acq-MPRAGE.* is named like it but for capitals"):
         find_bids_scans(data, Choice())

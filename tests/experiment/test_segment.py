@@ -281,8 +281,10 @@ def test_a_failure_of_the_engine_ends_one_scan_only(
         (["broken.nii.gz"], "broken.nii.gz: cannot be read (Empty file)"),
         (["missing.nii"], "missing.nii: no such file; check the path"),
         (["run.nii"], "the name run is taken"),
+        (["Run.nii"], "the name Run is taken"),
         (["empty"], "empty: holds no image file, expected scans"),
-        (["twice.nii", "twice.mha"], "twice.nii has the same name, and outputs are named after it; rename one"),
+        (["twice.nii", "twice.mha"], "twice.nii has the same name, capitals aside, and outputs are named after it; "),
+        (["twice.nii", "Twice.mha"], "twice.nii has the same name, capitals aside, and outputs are named after it; "),
         ([], "no scan is given, expected one or more"),
     ],
 )

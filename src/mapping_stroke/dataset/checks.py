@@ -36,24 +36,21 @@ class Checked:
 
 
 def check_names(found: Sequence[FoundCase]) -> list[Problem]:
-    """What is wrong between cases: an id that two scans have, a mask that two scans share; none for a single case."""
+    """What is wrong between cases: an id that two scans have, a mask that two scans share; none for a single case.
+
+    Ids that differ in capitals alone are one: they name files, and many disks do not tell these apart.
+    """
     by_id: dict[str, list[FoundCase]] = defaultdict(list)
     by_mask: dict[Path, list[FoundCase]] = defaultdict(list)
     for case in found:
-        by_id[case.case_id].append(case)
+        by_id[case.case_id.casefold()].append(case)
         if case.mask is not None:
             by_mask[case.mask].append(case)
     problems = [
-        Problem(
-            severity="error",
-            case_id=case_id,
-            file=cases[0].scan,
-            found=f"{len(cases)} scans have this id ({', '.join(str(case.scan) for case in cases[1:])} too)",
-            expected="one",
-            remedy="rename or move away all but one, or tell them apart with --scans PATTERN",
-        )
-        for case_id, cases in by_id.items()
+        _shared_id(case_id, cases)
+        for cases in by_id.values()
         if len(cases) > 1
+        for case_id in dict.fromkeys(case.case_id for case in cases)
     ]
     return problems + [_shared_mask(case, cases) for cases in by_mask.values() if len(cases) > 1 for case in cases]
 
@@ -171,6 +168,19 @@ def _check_load(case_id: str, path: Path, scan: Image, lesion: Mask) -> list[Pro
         return []
     found = f"the mask covers {share:.0%} of the scan's non-zero voxels"
     return [Problem("warning", case_id, path, found, "a lesion", "look whether it is a brain mask")]
+
+
+def _shared_id(case_id: str, cases: Sequence[FoundCase]) -> Problem:
+    first = next(case for case in cases if case.case_id == case_id)
+    others = ", ".join(str(case.scan) for case in cases if case is not first)
+    return Problem(
+        severity="error",
+        case_id=case_id,
+        file=first.scan,
+        found=f"{len(cases)} scans have this id, capitals aside ({others} too)",
+        expected="one",
+        remedy="rename or move away all but one, or tell them apart with --scans PATTERN",
+    )
 
 
 def _shared_mask(case: FoundCase, cases: Sequence[FoundCase]) -> Problem:

@@ -42,7 +42,8 @@ def find_bids_scans(bids_dir: Path, choice: Choice) -> dict[str, FoundCase]:
     Every share of the same scans has every N-th, so that shares are alike; a share of few scans may be empty.
 
     Raises:
-        CaseError: There is no such data set, scan, participant or session, or two scans have the same entities.
+        CaseError: There is no such data set, scan, participant or session, or two scans have the same entities,
+            capitals aside.
     """
     if not bids_dir.is_dir():
         raise CaseError(f"{bids_dir}: no such folder; name the folder of a BIDS data set")
@@ -56,11 +57,15 @@ def find_bids_scans(bids_dir: Path, choice: Choice) -> dict[str, FoundCase]:
     _require_labels(sessions, {case.session for case in chosen}, "session", bids_dir)
     chosen = [case for case in chosen if not sessions or case.session in sessions]
     named: dict[str, FoundCase] = {}
+    known: dict[str, Path] = {}
     for case in sorted(chosen, key=lambda case: (case.case_id, str(case.scan))):
-        name = f"{case.case_id}_T1w"
-        if name in named:
-            raise CaseError(f"{case.scan}: {named[name].scan} is named like it but for what was made of it; move one")
-        named[name] = case
+        key = case.case_id.casefold()
+        if key in known:
+            raise CaseError(
+                f"{case.scan}: {known[key]} is named like it but for capitals or what was made of it; move one"
+            )
+        known[key] = case.scan
+        named[f"{case.case_id}_T1w"] = case
     return dict(list(named.items())[_share(choice.shard)])
 
 

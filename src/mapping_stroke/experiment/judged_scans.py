@@ -93,16 +93,18 @@ def find_healthy(given: Sequence[Path]) -> list[FoundCase]:
     """Healthy scans: files, and the scans of folders in any layout that `prepare` reads; none for none.
 
     Raises:
-        CaseError: A folder holds no scan, a scan has a lesion mask beside it, or two scans have one name.
+        CaseError: A folder holds no scan, a scan has a lesion mask beside it, or two scans have one name,
+            capitals aside.
     """
     found: dict[str, FoundCase] = {}
     for path in given:
         for case in find_cases(path).cases if path.is_dir() else [_lone(path)]:
             if case.mask is not None:
                 raise CaseError(f"{case.scan}: has a lesion mask ({case.mask.name}); name healthy scans only")
-            if case.case_id in found:
-                raise CaseError(f"{case.scan}: {found[case.case_id].scan} has the same name; rename one")
-            found[case.case_id] = case
+            key = case.case_id.casefold()
+            if key in found:
+                raise CaseError(f"{case.scan}: {found[key].scan} has the same name, capitals aside; rename one")
+            found[key] = case
     return list(found.values())
 
 

@@ -22,7 +22,8 @@ def find_scans(given: Sequence[Path], series: str = "") -> dict[str, Path]:
         series: Which DICOM series of a folder is meant: then it is the scan, also where image files lie beside it.
 
     Raises:
-        CaseError: There is no scan, two have the same name, or a name is taken.
+        CaseError: There is no scan, two have the same name, or a name is taken; capitals do not tell names apart, nor
+            do they on the disks of many machines.
     """
     scans = [scan for path in given for scan in (_scans_in(path, series) if _stands_for_others(path) else [path])]
     if not scans:
@@ -30,13 +31,17 @@ def find_scans(given: Sequence[Path], series: str = "") -> dict[str, Path]:
     if series and all(image_suffix(scan) for scan in scans):
         raise CaseError(f"--series {series} chooses in DICOM folders, and none is given; name one, or leave it out")
     names: dict[str, Path] = {}
+    known: dict[str, Path] = {}
     for scan in scans:
         name = image_stem(scan) if image_suffix(scan) else _folder_name(scan, series)
-        if f"{name}.json" == OWNER_FILE:
+        key = name.casefold()
+        if f"{key}.json" == OWNER_FILE:
             raise CaseError(f"{scan}: the name {name} is taken by a file of the output folder; rename the scan")
-        if name in names:
-            raise CaseError(f"{scan}: {names[name]} has the same name, and outputs are named after it; rename one")
-        names[name] = scan
+        if key in known:
+            raise CaseError(
+                f"{scan}: {known[key]} has the same name, capitals aside, and outputs are named after it; rename one"
+            )
+        names[name] = known[key] = scan
     return names
 
 
