@@ -6,7 +6,7 @@ simulate (or your own data) -> prepare -> folds -> train -> predict -> postproce
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,4 +118,5 @@ def segment(
     for doubt in loaded.warnings:
         warnings.warn(doubt, stacklevel=2)
     rule, bring_back = choose_rule(bundle, "mapping"), loaded.seen.bring_back
-    return segment_scan(image, ensemble, rule, loaded.prepared, bring_back=bring_back)
+    found = segment_scan(image, ensemble, rule, loaded.prepared, bring_back=bring_back)
+    return replace(found, seconds={**loaded.seconds, **found.seconds})

@@ -241,7 +241,9 @@ def test_the_bundled_model_is_used_unless_another_is_named(tmp_path: Path, monke
         ms.segment(data / "p0_T1w.nii.gz", model=data)
     write_seeing_model(tmp_path / "models" / "default.mapping")
     with pytest.warns(UserWarning, match="less than a brain"):
-        assert ms.segment(data / "p0_T1w.nii.gz").lesions
+        found = ms.segment(data / "p0_T1w.nii.gz")
+    assert found.lesions
+    assert list(found.seconds) == ["place", "prepare", "predict", "postprocess"]
 
 
 def test_a_scan_that_broke_after_its_check_is_named(

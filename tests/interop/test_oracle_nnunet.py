@@ -80,7 +80,7 @@ def segment(model: ImportedModel, scan: Image, folder: Path) -> Segmentation:
     card = BundleCard("oracle", members, model.average)
     path = write_bundle(folder, card, lambda member: model.weights(int(member.weights[1:])))
     ensemble = make_ensemble(open_bundle(path), "balanced", choose_engine("cpu", "torch", "float32"))
-    return segment_scan(scan, ensemble, find_rule("none"))
+    return segment_scan(scan, ensemble, find_rule("none"), ensemble.prepare(scan))
 
 
 def require_same_network(model: ImportedModel, real: dict[str, np.ndarray]) -> None:

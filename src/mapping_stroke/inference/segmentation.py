@@ -77,7 +77,8 @@ class Segmentation:
         uncertainty: Standard deviation of P(lesion) over the members, in [0, 0.5].
         lesions: One row per lesion, largest first; empty where there is none.
         affine: Voxel index to RAS millimetres.
-        seconds: How long each step took: `prepare`, `predict`, `postprocess`.
+        seconds: How long each step took: `predict` and `postprocess`; by `pipeline.segment` before them also `place`
+            (to check the scan and find where it lies) and `prepare`. Reading is not counted.
     """
 
     mask: Mask
@@ -107,7 +108,7 @@ def segment_scan(
     scan: Image,
     ensemble: Ensemble,
     rule: PostprocessConfig,
-    prepared: PreparedScan | None = None,
+    prepared: PreparedScan,
     advance: Callable[[float], None] = lambda share: None,
     bring_back: Callable[[Map], Map] | None = None,
 ) -> Segmentation:
@@ -117,16 +118,11 @@ def segment_scan(
         scan: T1w scan as its file holds it.
         ensemble: The model's members on an engine, by `make_ensemble`.
         rule: Post-processing.
-        prepared: What `ensemble.prepare` made of the scan, where that is done already.
+        prepared: What `ensemble.prepare` made of the scan.
         advance: Told the share of the prediction that was just done; the shares sum to 1.
         bring_back: Lays a map on the scan's grid, where `prepared` was made of the scan on another one.
-
-    Raises:
-        ImageError: The scan cannot be prepared: it holds no brain, say.
     """
     start = time.perf_counter()
-    prepared = prepared or ensemble.prepare(scan)
-    prepared_at = time.perf_counter()
     mean = ensemble.predict(prepared, advance)
     mean = mean.on(bring_back) if bring_back else mean
     predicted_at = time.perf_counter()
@@ -134,11 +130,7 @@ def segment_scan(
     probability = turn_axes(Image(mean.probability, scan.affine)).voxels
     mask = restore_axes(apply_rule(probability, rule, scan.voxel_volume_mm3), scan)
     lesions = describe_lesions(mask, mean, scan)
-    seconds = {
-        "prepare": prepared_at - start,
-        "predict": predicted_at - prepared_at,
-        "postprocess": time.perf_counter() - predicted_at,
-    }
+    seconds = {"predict": predicted_at - start, "postprocess": time.perf_counter() - predicted_at}
     return Segmentation(mask, mean.probability, mean.uncertainty, lesions, scan.affine, seconds)
 
 
