@@ -97,6 +97,25 @@ def test_on_a_disk_without_locks_everybody_has_them(tmp_path: Path, monkeypatch:
     assert not (tmp_path / SHARING).exists()
 
 
+def test_a_lock_s_file_may_stay_where_another_process_has_it_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "The process cannot access the file")
+
+    without_locks(monkeypatch)
+    lock = try_lock(tmp_path / "a.lock")
+    assert lock is not None
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        lock.release()
+    assert lock.file.closed
+    again = try_lock(tmp_path / "a.lock")
+    assert again is not None
+    again.release()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_case_is_in_one_hand_and_free_when_that_is_killed(tmp_path: Path) -> None:
     one, other = SharedFolder(tmp_path), SharedFolder(tmp_path)
     assert one.take("a")

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -35,8 +35,9 @@ class Lock:
         if self.known:
             self.path.unlink(missing_ok=True)  # before it is freed: who comes then finds another file, and locks that
         self.file.close()
-        if not self.known:  # perhaps a system that removes no open file
-            self.path.unlink(missing_ok=True)
+        if not self.known:
+            with suppress(OSError):  # a system that removes no open file, and another process has it: it goes with that
+                self.path.unlink(missing_ok=True)
 
 
 def try_lock(path: Path) -> Lock | None:
