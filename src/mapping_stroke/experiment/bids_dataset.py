@@ -54,8 +54,21 @@ def _describe(bids_dir: Path, output: Path, method: Method) -> dict[str, Any]:
             }
         ],
         "SourceDatasets": [source],
-        "DatasetLinks": {"raw": os.path.relpath(bids_dir.resolve(), output.resolve())},
+        "DatasetLinks": {"raw": link(bids_dir.resolve(), output.resolve())},
     }
+
+
+def link(raw: Path, output: Path) -> str:
+    """Where a data set lies, seen from a derivative, with `/`; as a URI where no relative path leads there.
+
+    Args:
+        raw: The data set, absolute.
+        output: The derivative, absolute.
+    """
+    try:
+        return Path(os.path.relpath(raw, output)).as_posix()
+    except ValueError:  # on another drive of Windows
+        return raw.as_uri()
 
 
 def citation(method: Method) -> str:
