@@ -59,8 +59,8 @@ def test_parts_of_a_scan_move_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console, "out", Console(file=screen, force_terminal=True, width=100))
     with console.progress("Segmenting", 2) as show:
         show(0.5, "p01")
-        show(2, "p02")
-    assert "Segmenting p02" in screen.getvalue()
+        show(2, "[/p02]")
+    assert "Segmenting [/p02]" in screen.getvalue()
     assert "100%" in screen.getvalue()
 
 

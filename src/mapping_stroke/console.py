@@ -66,7 +66,12 @@ def progress(what: str, total: float) -> Iterator[Callable[[float, str], None]]:
     On a terminal a bar moves; in a log a plain line is written every `SECONDS_BETWEEN_LINES`.
     """
     if out.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+        )
         with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=out, transient=True) as bar:
             task = bar.add_task(what, total=total)
             yield lambda done, name: bar.update(task, completed=done, description=f"{what} {name}")
@@ -114,7 +119,7 @@ def clock(seconds: float, now: datetime | None = None) -> str:
 
 
 def _track_on_terminal(items: Iterable[T], what: str, total: int) -> Iterator[T]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=out, transient=True) as progress:
         task = progress.add_task(what, total=total)
         for item in items:

@@ -19,6 +19,15 @@ def test_teams_are_ranked_and_the_table_is_written(tmp_path: Path, capsys: pytes
     assert f"Ranking: {tmp_path / 'ranking.csv'}" in shown
 
 
+def test_a_team_is_shown_as_it_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    teams = {"[lab]": TEAMS["ours"], "[/lab]": TEAMS["theirs"]}
+    (tmp_path / "results.json").write_text(json.dumps({"public": teams, "hidden": teams}))
+    assert cli.main(["rank", str(tmp_path / "results.json")]) == 0
+    shown = capsys.readouterr().out
+    assert "[lab]" in shown
+    assert "[/lab]" in shown
+
+
 def test_a_missing_metric_is_one_line_that_names_the_team(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     teams = {**TEAMS, "theirs": {"dice": 0.6}}
     (tmp_path / "results.json").write_text(json.dumps({"public": TEAMS, "hidden": teams}))

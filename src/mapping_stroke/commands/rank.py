@@ -25,6 +25,7 @@ class Rank:
 
     def run(self) -> int:
         """Rank, print the table, and write it."""
+        from rich.markup import escape
         from rich.table import Table
 
         from mapping_stroke.console import name_files, out
@@ -35,7 +36,7 @@ class Rank:
         ranking = rank(read_team_scores(self.files))
         table = Table("Team", *map(str.capitalize, ranking.columns), title="ATLAS-MICCAI score (lowest wins)")
         for team, ranks in ranking.iterrows():
-            table.add_row(str(team), *(f"{value:.3f}" for value in ranks))
+            table.add_row(escape(str(team)), *(f"{value:.3f}" for value in ranks))
         out.print(table)
         if self.output is not None:
             write_text(self.output, ranking.to_csv(lineterminator="\n"))
