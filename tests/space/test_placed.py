@@ -138,7 +138,9 @@ def test_an_unknown_space_is_refused() -> None:
 
 @pytest.mark.slow
 def test_real_scans_in_their_own_space_are_registered(shared: Path) -> None:
-    for path in sorted((shared / "data" / "native").glob("*_T1w.nii.gz")):
+    paths = sorted((shared / "data" / "native").glob("*_T1w.nii.gz"))
+    assert paths
+    for path in paths:
         placed = place_scan(read_image(path))
         assert not placed.left_alone, path.name
         assert placed.stripped == ("stripped" in path.name), path.name
