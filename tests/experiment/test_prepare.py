@@ -160,7 +160,7 @@ def spoil_id(data: Path) -> None:
         (spoil_nan, "holds 120 NaN or infinite voxels, expected numbers; replace them"),
         (spoil_grid, "the mask has shape .*; resample the mask onto the scan"),
         (spoil_labels, r"the mask is not binary \(0, 1, 2, 3, 4, \.\.\.\), expected 0 and 1; save the lesion as 1"),
-        (spoil_id, "2 scans have this id .*, expected one; rename or move away all but one"),
+        (spoil_id, "2 scans have this id, capitals aside .*, expected one; rename or move away all but one"),
     ],
 )
 def test_one_bad_case_is_one_line_and_status_2(
