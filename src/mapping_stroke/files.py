@@ -117,6 +117,12 @@ def sha256(path: Path) -> str:
         raise FileError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
 
 
+def file_state(path: Path) -> list[object]:
+    """Path, size and time of a file, None where it is missing: enough to notice a change without reading it."""
+    state = path.stat() if path.exists() else None
+    return [str(path), state.st_size if state else None, state.st_mtime_ns if state else None]
+
+
 def fingerprint(value: Any) -> str:
     """A short hash of a JSON-able value, the same on every machine; keys may come in any order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

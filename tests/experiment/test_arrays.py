@@ -1,15 +1,19 @@
-"""Arrays are made once, also where several jobs start together."""
+"""Arrays are made once, also where several jobs start together, and anew of files that were corrected."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mapping_stroke.cli import main
+from mapping_stroke.dataset.arrays import write_arrays
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.experiment.arrays import make_arrays
+from mapping_stroke.image import read_image, write_image
 from mapping_stroke.run_folder import RunFolder
-from phantoms import write_phantoms
+from phantoms import AFFINE, write_phantoms
 
 SPEC = PreprocessSpec(spacing_mm=3.0)
 
@@ -22,7 +26,11 @@ def cases(tmp_path: Path) -> list[tuple[str, Path, Path]]:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.npy"))}
+
+
+def modified(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*.npy")}
 
 
 def test_jobs_that_start_together_end_with_the_same_arrays(tmp_path: Path, cases: list[tuple[str, Path, Path]]) -> None:
@@ -35,9 +43,40 @@ def test_jobs_that_start_together_end_with_the_same_arrays(tmp_path: Path, cases
 
 def test_what_is_there_is_not_made_again(tmp_path: Path, cases: list[tuple[str, Path, Path]]) -> None:
     make_arrays(tmp_path / "arrays", cases[:1], SPEC)
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "arrays").iterdir()}
+    before = modified(tmp_path / "arrays")
     make_arrays(tmp_path / "arrays", cases, SPEC)
-    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert modified(tmp_path / "arrays").items() > before.items()
+
+
+def test_a_corrected_mask_is_prepared_again_and_no_other(tmp_path: Path, cases: list[tuple[str, Path, Path]]) -> None:
+    folder = tmp_path / "arrays"
+    old = make_arrays(folder, cases, SPEC)["p1"]
+    before = modified(folder)
+    mask = read_image(cases[1][2]).voxels > 0
+    write_image(cases[1][2], mask & (np.arange(mask.shape[0]) < 9)[:, None, None], AFFINE)
+    new = make_arrays(folder, cases, SPEC)["p1"]
+    assert new.case_id == "p1"
+    assert 0 < int(new.mask.sum()) < int(old.mask.sum())
+    after = modified(folder)
+    assert {name for name in after if name in before} == {name for name in before if not name.startswith("p1/")}
+    assert len(after) == len(before)  # the old ones are gone
+
+
+def test_files_that_are_only_touched_or_gone_prepare_nothing(
+    tmp_path: Path, cases: list[tuple[str, Path, Path]]
+) -> None:
+    make_arrays(tmp_path / "arrays", cases, SPEC)
+    before = modified(tmp_path / "arrays")
+    os.utime(cases[0][2], (0, 0))
+    cases[1][1].unlink()
+    assert list(make_arrays(tmp_path / "arrays", cases, SPEC)) == [case_id for case_id, _, _ in cases]
+    assert modified(tmp_path / "arrays") == before
+
+
+def test_arrays_of_an_earlier_version_are_not_believed(tmp_path: Path, cases: list[tuple[str, Path, Path]]) -> None:
+    write_arrays(tmp_path / "arrays", "p0", np.zeros((2, 2, 2), np.float32), np.zeros((2, 2, 2), bool))
+    assert make_arrays(tmp_path / "arrays", cases[:1], SPEC)["p0"].lesion_voxels.size
+    assert not list((tmp_path / "arrays").glob("*.npy"))
 
 
 def test_arrays_alone_train_nothing(tmp_path: Path) -> None:

@@ -7,18 +7,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mapping_stroke.cli import main
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.errors import TrainingError
 from mapping_stroke.experiment.pseudo_labels import choose_labels
+from mapping_stroke.files import write_json
+from mapping_stroke.image import read_image, write_image
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.training import loop
 from mapping_stroke.training.augment import NONE
 from mapping_stroke.training.batches import Batch
-from phantoms import write_phantoms
+from phantoms import AFFINE, write_phantoms
 
 pytestmark = pytest.mark.usefixtures("nano")
 
@@ -138,6 +141,38 @@ def test_labels_below_the_floor_are_left_out(
     assert "trained already" in capsys.readouterr().out
     assert main(train[:-1]) == 2
     assert "holds a member trained with other settings" in capsys.readouterr().err
+
+
+def test_labels_of_a_scan_that_was_replaced_are_made_anew(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fold = 1 - fold_of(run, "p0")
+    train = ["train", str(run.path), *SELF_TRAINING, "--folds", str(fold)]
+    assert main(train) == 0
+    marks = [json.loads((run.pseudo_labels(fold) / "provenance.json").read_text())["scans"]]
+    scan = next(Path(row["scan"]) for row in read(run.cases_csv) if row["case_id"] == "p5")
+    whole = scan.read_bytes()
+    try:
+        write_image(scan, np.asarray(0.5 * read_image(scan).voxels, np.float32), AFFINE)
+        assert main(train) == 2
+        assert "holds a member trained with other settings or cases" in capsys.readouterr().err
+        assert main([*train, "--overwrite"]) == 0
+    finally:
+        scan.write_bytes(whole)
+    marks.append(provenance_of(run, fold)["scans"])
+    assert marks[0] != marks[1]
+
+
+def test_labels_from_before_scans_had_marks_are_kept(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    fold = 1 - fold_of(run, "p0")
+    labels = ["train", str(run.path), *SELF_TRAINING, "--folds", str(fold), "--confidence-floor"]
+    assert main([*labels, "1.0"]) == 2  # labels, and trains nothing
+    path = run.pseudo_labels(fold) / "provenance.json"
+    write_json(path, {key: value for key, value in json.loads(path.read_text()).items() if key != "scans"})
+    before = path.read_bytes()
+    assert main([*labels, "0"]) == 0
+    assert path.read_bytes() == before
+    assert "scans" not in provenance_of(run, fold)
 
 
 def test_a_fold_whose_people_are_all_that_is_unlabelled_is_refused(

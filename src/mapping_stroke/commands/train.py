@@ -58,7 +58,7 @@ class Train:
     arrays_only: bool = False
     """Only prepare the arrays that all members read: the first job where members are trained by several at once."""
     overwrite: bool = False
-    """Train anew where a member of other settings stands."""
+    """Train anew where a member of other settings or data stands."""
 
     def run(self) -> int:
         """Train what is missing."""

@@ -13,6 +13,7 @@ from mapping_stroke.dataset.cases import Case
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import TrainingError
 from mapping_stroke.experiment.arrays import make_arrays
+from mapping_stroke.experiment.contents import CONTENTS_FILE, mark_contents
 from mapping_stroke.files import fingerprint, read_object, write_json
 from mapping_stroke.image import read_image, write_image
 from mapping_stroke.inference.engines import choose_engine
@@ -35,7 +36,7 @@ def label_unlabelled(
 
     The scheme is the one of the highest mean validation Dice over the other folds, so that no case chooses who makes
     the labels of the member that it will judge. Unlabelled scans of people whose labelled scans judge that member get
-    no label. Labels once made are kept as long as their maker stands.
+    no label. Labels once made are kept as long as their maker and the scans stay as they were.
 
     Args:
         run: With members of the fold.
@@ -45,14 +46,17 @@ def label_unlabelled(
         device: What predicts.
 
     Returns:
-        Provenance: scheme, fold, SHA-256 of its weights and of the whole model, the Dice that chose, and for each case
-        the mean confidence.
+        Provenance: scheme, fold, SHA-256 of its weights and of the whole model, a mark of what the scans held, the
+        Dice that chose, and for each case the mean confidence.
 
     Raises:
         TrainingError: There is no unlabelled scan, or no scheme has been trained on this fold.
+        FileError: A scan cannot be read.
     """
     unlabelled = _unlabelled_of_others(cases, folds, fold)
-    made_before = _labels_made_before(run, unlabelled, fold)
+    marks = mark_contents(run.arrays / CONTENTS_FILE, {case.case_id: (case.scan,) for case in unlabelled})
+    scans = fingerprint(marks)
+    made_before = _labels_made_before(run, unlabelled, scans, fold)
     if made_before:
         return made_before
     dice = _dice_on_other_folds(run, fold)
@@ -64,6 +68,7 @@ def label_unlabelled(
         "fold": fold,
         "weights_sha256": read_card(member)[1],
         "bundle_sha256": open_bundle(member).sha256,
+        "scans": scans,
         "dice_on_other_folds": {name: None if np.isnan(value) else value for name, value in dice.items()},
         "confidence": _label_all(run.pseudo_labels(fold), unlabelled, member, device),
     }
@@ -119,8 +124,8 @@ def _unlabelled_of_others(cases: Sequence[Case], folds: Mapping[str, int], fold:
     return of_others
 
 
-def _labels_made_before(run: RunFolder, unlabelled: Sequence[Case], fold: int) -> dict[str, Any] | None:
-    """The provenance of labels that are complete and whose maker has not been trained anew; else None."""
+def _labels_made_before(run: RunFolder, unlabelled: Sequence[Case], scans: str, fold: int) -> dict[str, Any] | None:
+    """The provenance of labels that are complete, of these scans, by a maker not trained anew since; else None."""
     path = run.pseudo_labels(fold) / PROVENANCE_FILE
     provenance = read_object(path)
     if not {"scheme", "weights_sha256", "confidence"} <= provenance.keys():
@@ -128,7 +133,8 @@ def _labels_made_before(run: RunFolder, unlabelled: Sequence[Case], fold: int) -
     maker = run.member(provenance["scheme"], fold)
     stands = has_member(maker) and read_card(maker)[1] == provenance["weights_sha256"]
     complete = provenance["confidence"].keys() == {case.case_id for case in unlabelled}
-    return provenance if stands and complete else None
+    same = provenance.get("scans", scans) == scans  # an earlier version kept no mark; its labels and members stay
+    return provenance if stands and complete and same else None
 
 
 def pseudo_arrays(
@@ -137,13 +143,12 @@ def pseudo_arrays(
     """The chosen pseudo-labelled scans as training cases; their ids say that the label is a pseudo-label."""
     labels = run.pseudo_labels(chosen["fold"])
     wanted = chosen["confidence"].keys() - set(chosen["left_out"])
-    provenance = (labels / PROVENANCE_FILE).read_text(encoding="utf-8")
     triples = [
         (f"{case.case_id}_pseudo", case.scan, labels / f"{case.case_id}{MASK_SUFFIX}")
         for case in cases
         if case.case_id in wanted
     ]
-    folder = run.arrays / fingerprint({"pseudo": provenance, "preprocess": spec.to_json()})
+    folder = run.arrays / fingerprint({"pseudo": chosen["fold"], "preprocess": spec.to_json()})
     return list(make_arrays(folder, triples, spec).values())
 
 

@@ -12,7 +12,7 @@ from mapping_stroke.dataset.folds import read_folds
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.environment import describe_environment
 from mapping_stroke.errors import ConfigError, TrainingError
-from mapping_stroke.experiment.arrays import arrays_of, arrays_run
+from mapping_stroke.experiment.arrays import arrays_of, arrays_run, labelled_contents
 from mapping_stroke.experiment.pseudo_labels import choose_labels, label_unlabelled, pseudo_arrays
 from mapping_stroke.experiment.starts import Start, choose_start
 from mapping_stroke.experiment.stopping import StopRequest
@@ -53,6 +53,8 @@ class _Cohort:
     run: RunFolder
     cases: Sequence[Case]
     folds: Mapping[str, int]
+    data: str
+    """Mark of what scans and masks hold."""
     arrays: Mapping[PreprocessSpec, Mapping[str, CaseArrays]]
     """For every way in which members read a scan."""
 
@@ -74,10 +76,11 @@ def train_run(run: RunFolder, config: TrainConfig, stop: StopRequest, *, overwri
         run: A run with cases and folds.
         config: Schemes, folds, size, seed, device.
         stop: Asked between steps whether to stop.
-        overwrite: Train anew where a member of other settings stands.
+        overwrite: Train anew where a member of other settings or data stands.
 
     Raises:
-        RunFolderError: A stage before this one has not been run, or a member of other settings stands there.
+        RunFolderError: A stage before this one has not been run, or a member of other settings or data stands there.
+        FileError: A scan or mask cannot be read.
         ConfigError: An unknown scheme, size, fold, or device, or nothing to begin a scheme with.
         BundleError: There is no such model to begin with.
         Stopped: When asked to, with all saved.
@@ -91,7 +94,9 @@ def train_run(run: RunFolder, config: TrainConfig, stop: StopRequest, *, overwri
     with together(engine.fabric, stop):
         first_does(lambda: _record(run, config, hardware), engine.fabric)
         with engine.fabric.rank_zero_first():
-            cohort = _Cohort(run, cases, folds, {spec: arrays_of(run, cases, spec) for spec in _specs_of(members)})
+            data = labelled_contents(run, cases)  # before the arrays: what changes from here on is noticed next time
+            arrays = {spec: arrays_of(run, cases, spec) for spec in _specs_of(members)}
+        cohort = _Cohort(run, cases, folds, data, arrays)
         saving, trained = Saving(config.save_minutes, stop), Trained()
         for number, member in enumerate(members, start=1):
             check_all(stop, engine.fabric)
@@ -180,6 +185,7 @@ def _plan(cohort: _Cohort, member: _Member, config: TrainConfig, engine: Engine)
         variant=config.variant,
         pseudo=pseudo,
         start=member.start,
+        data=cohort.data,
     )
 
 

@@ -24,7 +24,7 @@ def train_side_by_side(run: RunFolder, config: TrainConfig, jobs: int, *, overwr
         run: A run with cases and folds.
         config: As for `train_run`.
         jobs: Processes at once, 1 or more.
-        overwrite: Train anew where a member of other settings stands.
+        overwrite: Train anew where a member of other settings or data stands.
 
     Returns:
         What came of each member, also told to the user.

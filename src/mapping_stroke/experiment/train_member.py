@@ -53,17 +53,22 @@ class Plan:
     """What cases are simulated from as they are drawn; empty where they are there."""
     start: Start | None = None
     """What the member begins with; None for fresh weights."""
+    data: str = ""
+    """Mark of what the files of the cases hold; empty where that is not watched, as of simulated cases.
+
+    It is no part of the recipe, but compared beside it: members that were begun before there were marks have the same
+    recipe and go on."""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that decides the trained weights, as plain values."""
+        """All that decides the trained weights, but for what the files hold, as plain values."""
         settings = asdict(replace(self, start=None))
-        del settings["start"]
+        del settings["start"], settings["data"]
         return settings if self.start is None else {**settings, "start": self.start.member.weights_sha256}
 
     @property
     def recipe(self) -> str:
-        """Fingerprint of all that decides the trained weights."""
+        """Fingerprint of the settings."""
         return fingerprint({**self.settings, "rows": rows_of(self.scheme)})
 
     @property
@@ -92,10 +97,10 @@ def train_member(folder: Path, plan: Plan, arrays: Arrays, engine: Engine, savin
         arrays: The cases of the plan, training and validation.
         engine: What computes, launched.
         saving: When to write checkpoints; who asks to stop.
-        overwrite: Train anew where a member of other settings stands.
+        overwrite: Train anew where a member of other settings or data stands.
 
     Raises:
-        RunFolderError: A member of other settings stands there.
+        RunFolderError: A member of other settings or data stands there.
         TrainingError: The loss is no number, all checkpoints are damaged, or another process trains this member.
         Stopped: Somebody asked to stop; a checkpoint has been written.
     """
@@ -180,10 +185,14 @@ def _keep(
 
 
 def _require_same_recipe(folder: Path, plan: Plan, *, overwrite: bool) -> None:
-    """Mark the folder with the plan's recipe; refuse, or clear, one that was begun with another."""
+    """Mark the folder with the plan's recipe and data; refuse, or clear, one that was begun with others."""
     marker = folder / RECIPE_FILE
+    data = {"data": plan.data} if plan.data else {}
     if marker.is_file():
-        if read_object(marker).get("recipe") == plan.recipe:
+        before = read_object(marker)
+        if before.get("recipe") == plan.recipe and before.get("data", plan.data) == plan.data:
+            if data and "data" not in before:  # begun by an earlier version: changes are noticed from now on
+                write_json(marker, before | data)
             return
         if not overwrite:
             raise RunFolderError(
@@ -191,7 +200,7 @@ def _require_same_recipe(folder: Path, plan: Plan, *, overwrite: bool) -> None:
                 "or prepare another run"
             )
         shutil.rmtree(folder)
-    write_json(marker, {"recipe": plan.recipe, "settings": plan.settings})
+    write_json(marker, {"recipe": plan.recipe, **data, "settings": plan.settings})
 
 
 def _card(plan: Plan, epochs: Sequence[Epoch], hardware: Hardware) -> MemberCard:
