@@ -148,13 +148,12 @@ def test_every_stage_has_its_own_folder() -> None:
         for path in (
             run.config_toml, run.environment_json, run.cases_csv, run.problems_csv, run.arrays, run.folds_csv,
             run.balance_csv, run.member("default", 0), run.pseudo_labels(1), run.probabilities("ensemble"),
-            run.masks("ensemble-pp"), run.scores_csv, run.summary_csv, run.report_html,
+            run.masks("ensemble-pp"), run.scores_csv, run.report_html,
         )
     ] == [
         "config.toml", "environment.json", "prepare/cases.csv", "prepare/problems.csv", "prepare/arrays",
         "folds/folds.csv", "folds/balance.csv", "train/default/fold_0", "train/pseudo_labels/fold_1",
-        "predict/ensemble", "postprocess/ensemble-pp", "evaluate/scores.csv", "evaluate/summary.csv",
-        "report/index.html",
+        "predict/ensemble", "postprocess/ensemble-pp", "evaluate/scores.csv", "report/index.html",
     ]  # fmt: skip
 
 

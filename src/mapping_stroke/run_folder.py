@@ -104,11 +104,6 @@ class RunFolder:
         return self.path / "evaluate" / "scores.csv"
 
     @property
-    def summary_csv(self) -> Path:
-        """Mean and standard deviation per method and metric."""
-        return self.path / "evaluate" / "summary.csv"
-
-    @property
     def report_html(self) -> Path:
         """The page to look at."""
         return self.path / "report" / "index.html"

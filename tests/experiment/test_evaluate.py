@@ -62,7 +62,7 @@ def test_a_run_gets_one_row_per_method_and_labelled_case(run: RunFolder) -> None
 
 def test_a_run_gets_a_summary_over_all_and_per_fold(run: RunFolder) -> None:
     evaluate_run(run)
-    rows = read_csv(run.summary_csv)
+    rows = read_csv(run.scores_csv.with_name("summary.csv"))
     assert tuple(rows[0]) == SUMMARY_COLUMNS
     assert len(rows) == (len(METHODS) + 1) * 3 * len(ATLAS2022.keys)
     assert rows[0] == {
@@ -162,7 +162,7 @@ def test_the_summary_is_shown(run: RunFolder, capsys: pytest.CaptureFixture[str]
     shown = capsys.readouterr().out
     assert "0.50 ± 0.00" in shown
     assert "95HD is undefined where a mask is empty" in shown
-    assert f"Scores: {run.scores_csv}\nScores: {run.summary_csv}\n" in shown
+    assert f"Scores: {run.scores_csv}\nScores: {run.scores_csv.with_name('summary.csv')}\n" in shown
 
 
 # Refusals

@@ -45,7 +45,7 @@ def modified(folder: Path) -> dict[str, int]:
 
 
 def test_every_stage_leaves_its_files(run: RunFolder) -> None:
-    for path in (run.cases_csv, run.folds_csv, run.scores_csv, run.summary_csv, run.report_html, run.config_toml):
+    for path in (run.cases_csv, run.folds_csv, run.scores_csv, run.report_html, run.config_toml):
         assert path.is_file(), path
     for scheme in SCHEMES:
         for fold in (0, 1):

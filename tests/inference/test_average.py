@@ -5,10 +5,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import expit
 
+from averages import average
 from mapping_stroke.dataset.preprocess import PreprocessSpec, prepare_scan
 from mapping_stroke.errors import BundleError
 from mapping_stroke.image import Image
-from mapping_stroke.inference.average import RunningAverage, average, join
+from mapping_stroke.inference.average import RunningAverage, join
 
 MAPS = st.lists(arrays(np.float32, (2, 2, 2), elements=st.floats(0, 1, width=32)), min_size=1, max_size=5)
 

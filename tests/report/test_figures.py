@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from averages import average
 from mapping_stroke.image import Image
-from mapping_stroke.inference.average import average
 from mapping_stroke.inference.segmentation import describe_lesions
 from mapping_stroke.report.figures import agreement, compare, draw_comparisons, draw_segmentation
 from mapping_stroke.report.slices import OPACITY

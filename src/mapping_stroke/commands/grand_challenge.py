@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 SCANS = Path("/input/images/t1-brain-mri")
 MASKS = Path("/output/images/stroke-lesion-segmentation")
+PORT = 4743
+"""Where the platform lays scans, looks for masks, and expects the service."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Isles2026:
     """Takes its probability map, of the same name."""
     host: str = "0.0.0.0"
     """Address to listen on; outside a container rather `127.0.0.1`, which only this machine reaches."""
-    port: int = 4743
+    port: int = PORT
     """Port to listen on; 0 takes any that is free."""
     computation: InContainer = field(default_factory=InContainer)
 

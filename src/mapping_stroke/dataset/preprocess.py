@@ -1,7 +1,7 @@
 """From a scan to what a network reads, and a probability map back to the scan's own grid."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -56,15 +56,6 @@ class PreprocessSpec:
     def to_json(self) -> dict[str, object]:
         """The specification as plain JSON values."""
         return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "PreprocessSpec":
-        """The inverse of `to_json`; raises `ConfigError` on an unknown entry."""
-        entries: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        try:
-            return cls(**entries)
-        except TypeError as error:
-            raise ConfigError(f"preprocessing specification {values}: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +126,7 @@ def prepare_scan(scan: Image, spec: PreprocessSpec) -> Prepared:
 
 
 def prepare_mask(mask: Image, prepared: Prepared) -> Mask:
-    """Bring a reference mask (non-zero = lesion) on the scan's grid to the network grid of that prepared scan."""
+    """Bring a reference mask (above 0 = lesion) on the scan's grid to the network grid of that prepared scan."""
     turned = turn_axes(mask, prepared.spec.orientation)
     cropped = np.pad((turned.voxels[prepared.box] > 0).astype(np.float32), prepared.margin)
     x, y, z = prepared.voxels.shape

@@ -14,7 +14,7 @@ BARE_SUFFIXES = (".dcm", ".ima")
 """Files called so are opened even without `MAGIC`: old programs leave it out."""
 FACT_TAGS = (
     *("SeriesInstanceUID", "StudyInstanceUID", "SeriesNumber", "Modality", "SeriesDescription", "ProtocolName"),
-    *("ImageType", "MRAcquisitionType", "Rows", "Columns", "SamplesPerPixel", "SpecificCharacterSet"),
+    *("ImageType", "Rows", "Columns", "SamplesPerPixel", "SpecificCharacterSet"),
 )
 SLICE_TAGS = (
     *("SOPInstanceUID", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
@@ -36,7 +36,6 @@ class Facts:
         number: Of the series in its study; None where the header does not say.
         modality: Such as `MR`.
         names: Description and protocol, as the scanner's user typed them.
-        volumetric: Whether slices were excited as one slab (`MRAcquisitionType` 3D).
         rows, columns: Voxels of a slice.
         samples: Numbers a voxel; 3 for colours.
     """
@@ -46,7 +45,6 @@ class Facts:
     number: int | None
     modality: str
     names: tuple[str, ...]
-    volumetric: bool
     rows: int
     columns: int
     samples: int
@@ -124,7 +122,6 @@ def _slices(file: Path, data: Any) -> list[Slice]:
         number=_whole(data, "SeriesNumber"),
         modality=str(data.get("Modality", "")),
         names=tuple(_line(data.get(tag)) for tag in ("SeriesDescription", "ProtocolName")),
-        volumetric=data.get("MRAcquisitionType") == "3D",
         rows=int(rows),
         columns=int(columns),
         samples=int(data.get("SamplesPerPixel", 1)),

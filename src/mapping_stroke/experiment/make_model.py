@@ -1,4 +1,7 @@
-"""A model from brains and masks up: train, hold out, pack, fit the rule, judge. Each step is done once."""
+"""A model from brains and masks up: train, hold out, pack, fit the rule, judge.
+
+Called again it goes on: members, cases, maps and scores stay; from them it packs and fits anew.
+"""
 
 from dataclasses import dataclass, replace
 from pathlib import Path

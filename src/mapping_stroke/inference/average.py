@@ -1,6 +1,6 @@
 """The model average: one running mean of the members' maps, and how far they agree."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,14 +85,6 @@ class RunningAverage:
             return Average(probability, uncertainty, self._votes / self.members, self.members)
         agreement = prepared.restore(self._votes / self.members)
         return Average(probability, prepared.restore(uncertainty), agreement, self.members)
-
-
-def average(probabilities: Iterable[Probability]) -> Average:
-    """Mean, spread and agreement of probability maps on one grid; raises `BundleError` where there is none."""
-    running = RunningAverage()
-    for probability in probabilities:
-        running.add(probability)
-    return running.result()
 
 
 def join(averages: Sequence[Average]) -> Average:

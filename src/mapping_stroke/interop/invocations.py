@@ -19,8 +19,6 @@ from urllib.parse import urlsplit
 
 from mapping_stroke.console import warn
 
-PORT = 4743
-"""Where the platform expects the service."""
 LARGEST_BODY_BYTES = 1_000_000
 """The platform sends none; more than this is not read."""
 SECONDS_BETWEEN_LOOKS = 0.5

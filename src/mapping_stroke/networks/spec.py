@@ -1,8 +1,8 @@
 """What a network is, as data: all that decides its function, and what it costs to run it."""
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -125,19 +125,3 @@ class NetworkSpec:
             total += voxels[stage] * kernels[stage] * features * joined
             channels = features
         return 2 * (total + voxels[0] * channels)
-
-    def to_json(self) -> dict[str, object]:
-        """The specification as plain JSON values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "NetworkSpec":
-        """The inverse of `to_json`; raises `ConfigError` on an unknown or ill-typed entry."""
-        try:
-            return cls(**{name: _as_tuples(value) for name, value in values.items()})
-        except TypeError as error:
-            raise ConfigError(f"network specification {values}: {error}") from error
-
-
-def _as_tuples(value: Any) -> Any:
-    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value

@@ -21,10 +21,6 @@ PAPER = (
 )
 
 
-PICTURES = ("typical", "worst", "by_load", "curves", "examples", "load_distribution", "balance")
-"""What the page has a place for."""
-
-
 @dataclass(frozen=True)
 class Picture:
     """A PNG file and what it shows."""
@@ -118,7 +114,7 @@ def render_page(about: About, results: Results, pictures: Mapping[str, Picture |
     Args:
         about: What was run.
         results: The numbers.
-        pictures: By the names in `PICTURES`; a text says why a picture is not there.
+        pictures: By name, all that the template has a place for; a text says why a picture is not there.
     """
     jinja = Environment(
         loader=PackageLoader("mapping_stroke.report"),

@@ -1,6 +1,6 @@
 """How well a scan was registered, in numbers, and whether that will do."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,10 +30,6 @@ class Quality:
     overlap: float
     size: tuple[float, float, float]
     shear_deg: float
-
-    def to_json(self) -> dict[str, object]:
-        """As plain JSON values."""
-        return asdict(self)
 
     def lines(self) -> list[str]:
         """The figures as a person reads them, a line each."""
