@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from mapping_stroke.console import name_files, say, track, warn
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.folds import read_folds
 from mapping_stroke.errors import MappingError, RunFolderError
-from mapping_stroke.files import read_object, write_json
+from mapping_stroke.files import file_state, read_object, write_json
 from mapping_stroke.image import read_image, write_image
 from mapping_stroke.inference.average import RunningAverage
 from mapping_stroke.inference.engines import choose_engine
@@ -73,7 +72,7 @@ def predict_run(run: RunFolder, config: PredictConfig) -> list[str]:
 def _predict_case(run: RunFolder, case: Case, ensemble: Ensemble, members: Sequence[BundleMember]) -> None:
     sidecar = run.probabilities(ENSEMBLE) / f"{case.case_id}_probability.json"
     provenance = {
-        "scan": _file_state(case.scan),
+        "scan": file_state(case.scan),
         "mirror": bool(ensemble.window.mirror),
         "precision": ensemble.engine.precision,
         "members": {member.card.name: member.weights_sha256 for member in members},
@@ -94,9 +93,3 @@ def _predict_case(run: RunFolder, case: Case, ensemble: Ensemble, members: Seque
     for method, running in averages.items():
         write_image(paths[method], np.round(running.result().probability, DECIMALS), scan)
     write_json(sidecar, provenance)
-
-
-def _file_state(path: Path) -> list[object]:
-    """Enough to notice that a file changed, without reading it."""
-    state = path.stat() if path.exists() else None
-    return [str(path), state.st_size if state else None, state.st_mtime_ns if state else None]
