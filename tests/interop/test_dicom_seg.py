@@ -93,6 +93,21 @@ def test_a_series_without_a_name_gives_a_segmentation_without_a_name(tmp_path: P
     assert highdicom.seg.segread(tmp_path / "mask.dcm").PatientName == ""
 
 
+@pytest.mark.parametrize("meta", [True, False])
+def test_files_without_a_preamble_are_referred_to_as_well(meta: bool, tmp_path: Path) -> None:
+    for file in write_series(tmp_path / "source", VOXELS, OBLIQUE):
+        if meta:
+            file.write_bytes(file.read_bytes()[132:])
+        else:
+            data = pydicom.dcmread(file)
+            del data.file_meta, data.preamble
+            data.save_as(file, implicit_vr=True, little_endian=True)
+    series = choose_series(tmp_path / "source")
+    assert read_image(series).voxels.shape == LESION.shape
+    write_segmentation(tmp_path / "mask.dcm", series, LESION, "small")
+    assert highdicom.seg.segread(tmp_path / "mask.dcm").pixel_array.sum() == LESION.sum()
+
+
 def test_headers_that_do_not_suffice_are_one_line(tmp_path: Path) -> None:
     write_series(tmp_path / "source", VOXELS, OBLIQUE, FrameOfReferenceUID=None)
     with pytest.raises(ImageError, match=r"\(series 4\): its headers do not suffice .*Frame Of Reference.*--dicom-seg"):

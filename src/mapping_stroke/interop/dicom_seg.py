@@ -102,19 +102,20 @@ def _segmentation(slices: list[Slice], series: DicomSeries, mask: Mask, model: s
 
 def _sources(slices: list[Slice], mask: Mask) -> tuple[list[Any], UInt8[np.ndarray, "planes rows columns"]]:
     """The data sets of the source without pixels, and the planes of the mask in their order."""
-    import pydicom
-
     planes = np.ascontiguousarray(mask.T, dtype=np.uint8)
     if slices[0].file != slices[-1].file:
-        return [_complete(pydicom.dcmread(slice_.file, stop_before_pixels=True)) for slice_ in slices], planes
-    source = _complete(pydicom.dcmread(slices[0].file, stop_before_pixels=True))
+        return [_read(slice_.file) for slice_ in slices], planes
+    source = _read(slices[0].file)
     framed = np.zeros((int(source.NumberOfFrames), *planes.shape[1:]), dtype=np.uint8)
     framed[[slice_.frame for slice_ in slices]] = planes
     return [source], framed
 
 
-def _complete(data: Any) -> Any:
+def _read(file: Path) -> Any:
     """A data set in which nothing of `IDENTITY` is missing: it is empty then."""
+    import pydicom
+
+    data = pydicom.dcmread(file, stop_before_pixels=True, force=True)  # as `read_slices` does: the preamble may lack
     for name in IDENTITY:
         if name not in data:
             setattr(data, name, "")
