@@ -26,7 +26,7 @@ from mapping_stroke.commands.segment import Segment
 from mapping_stroke.commands.simulate import Simulate
 from mapping_stroke.commands.status import Status
 from mapping_stroke.commands.train import Train
-from mapping_stroke.errors import MappingError, Stopped
+from mapping_stroke.errors import PATH_ERRORS, MappingError, Stopped
 
 
 class Command(Protocol):
@@ -56,9 +56,6 @@ COMMANDS: tuple[type[Command], ...] = (
     Info,
 )
 """In the order of the pipeline's stages, then what stands beside them; `mapping --help` lists them so."""
-
-PATH_ERRORS = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
-"""What the system says about a path that the user gave and can mend; any other such error is a failure."""
 
 STOPPED = 75
 """Exit status of a command that was asked to stop: all is saved, the same command goes on (sysexits.h: try again)."""

@@ -1,5 +1,7 @@
 """What can go wrong that a user can mend: each error says the file, what was found, what was expected, the remedy."""
 
+from pathlib import Path
+
 
 class MappingError(Exception):
     """Base of all errors that the command line prints as one line, with exit status 2."""
@@ -55,3 +57,26 @@ class TrainingError(MappingError):
 
 class Stopped(KeyboardInterrupt):
     """The user or the system asked this process to stop, and all that was begun is saved; exit status 75."""
+
+
+PATH_ERRORS = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
+"""What the system says about one path that the user can mend; any other such error, as of a full disk, is a failure."""
+
+SCAN_FAILURES = (MappingError, MemoryError, RuntimeError, ValueError, ArithmeticError, LookupError, *PATH_ERRORS)
+"""What ends one scan, not the run; an engine raises `RuntimeError` where a GPU's memory is full, say."""
+
+
+def describe_failure(error: Exception, file: Path | None = None) -> str:
+    """Why a scan failed, in one line, with the kind of the error where it is none of ours.
+
+    Args:
+        error: What was raised.
+        file: What the line will stand behind, and so is left out of it.
+    """
+    told = str(error).removeprefix(f"{file}: ") if file else str(error)
+    why = " ".join(told.split())
+    if isinstance(error, MappingError):
+        return why
+    if isinstance(error, MemoryError):
+        why = why or "out of memory; close other programs"
+    return f"{type(error).__name__}: {why[:200]}".removesuffix(": ")

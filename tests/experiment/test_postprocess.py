@@ -7,6 +7,7 @@ import pytest
 
 from mapping_stroke.config import read_sections
 from mapping_stroke.errors import CaseError, ConfigError, RunFolderError
+from mapping_stroke.experiment import postprocess as module
 from mapping_stroke.experiment.postprocess import find_maps, postprocess_folder, postprocess_run
 from mapping_stroke.files import read_json
 from mapping_stroke.image import Mask, read_image
@@ -95,6 +96,27 @@ def test_a_broken_map_is_told_and_the_others_go_on(tmp_path: Path, capsys: pytes
     told = capsys.readouterr().err
     assert "broken_probability.nii.gz: cannot be read" in told
     assert "wild_probability.nii.gz: probabilities must lie in [0, 1]" in told
+
+
+def test_a_map_without_memory_for_it_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for case_id in ("one", "two"):
+        write_probability(tmp_path / "maps", case_id)
+    real = module._postprocess_file
+
+    def fail(source: Path, mask: Path, rule: str) -> None:
+        if source.name.startswith("one"):
+            raise MemoryError
+        real(source, mask, rule)
+
+    monkeypatch.setattr(module, "_postprocess_file", fail)
+    assert postprocess_folder(tmp_path / "maps", tmp_path / "masks") == ["one"]
+    assert list(read_masks(tmp_path / "masks")) == ["two_mask.nii.gz"]
+    assert "one_probability.nii.gz: MemoryError: out of memory; close" in " ".join(capsys.readouterr().err.split())
+    (tmp_path / "maps" / "two_probability.nii.gz").unlink()
+    with pytest.raises(CaseError, match=r"one_probability\.nii\.gz: MemoryError: out of memory"):
+        postprocess_folder(tmp_path / "maps", tmp_path / "masks")
 
 
 def test_the_old_mask_of_a_map_that_broke_is_removed(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from mapping_stroke.cli import main
 from mapping_stroke.errors import RunFolderError, ScoreError
+from mapping_stroke.experiment import report_pictures
 from mapping_stroke.experiment.report import report_run
 from mapping_stroke.experiment.report_facts import says_simulated
 from mapping_stroke.files import write_json
@@ -209,6 +210,15 @@ def test_failures_are_listed_and_stop_nothing(run: RunFolder) -> None:
     assert "Ensemble: no score for 1 of 2 cases: b" in text
     assert re.search(r"a: cannot be shown: .*default.*a_mask.nii.gz: cannot be read", text)
     assert "is no table of epochs" in text
+
+
+def test_a_case_that_cannot_be_drawn_stops_nothing(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(scan: object) -> None:
+        raise ValueError("no head")
+
+    monkeypatch.setattr(report_pictures, "hide_head", fail)
+    report_run(run)
+    assert "a: cannot be shown: ValueError: no head" in text_of(section(page_of(run), "failures"))
 
 
 def test_a_method_without_a_mask_of_a_case_has_an_empty_place(run: RunFolder) -> None:

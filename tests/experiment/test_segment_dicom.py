@@ -23,6 +23,8 @@ from small_models import member_card, write_model
 PLACED = np.array([[-2.9, 0.3, 0, 20], [-0.3, -2.9, 0, 30], [0, 0, 3, -25], [0, 0, 0, 1]])
 GIVEN = {"preprocess": PreprocessSpec(3.0), "patch": (8, 8, 8)}
 
+WITH_DICOM = (".json", "_lesions.tsv", "_mask.dcm", "_mask.nii.gz", "_probability.nii.gz", "_uncertainty.nii.gz")
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -138,6 +140,20 @@ def test_a_folder_that_cannot_be_read_stops_no_other(model: Path, tmp_path: Path
     assert "has modality CT, expected MR" in scans["p1"]["error"]
     assert "missing" in scans["p2"]["error"]
     assert not any(str(value) in (out / "run.json").read_text() for value in PERSON.values())
+
+
+def test_a_series_that_dicom_seg_cannot_refer_to_stops_no_other(model: Path, tmp_path: Path) -> None:
+    write_scan(tmp_path / "p0")
+    write_scan(tmp_path / "p1", seed=1, FrameOfReferenceUID=None)
+    write_scan(tmp_path / "p2", seed=2)
+    scans, out = [tmp_path / f"p{number}" for number in range(3)], tmp_path / "out"
+    for _ in range(2):
+        assert segment(model, out, *scans, "--no-picture", "--dicom-seg") == 3
+        record = json.loads((out / "run.json").read_text())["record"]
+        assert (record["status"], record["done"], record["failed"]) == ("done", 2, 1)
+        assert "its headers do not suffice for a DICOM SEG" in record["scans"]["p1"]["error"]
+        assert names(out) == {f"{name}{suffix}" for name in ("p0", "p2") for suffix in WITH_DICOM}
+    assert segment(model, out, *scans, "--no-picture") == 0
 
 
 def test_folders_stand_for_their_images_or_for_their_dicom_series(

@@ -1,6 +1,7 @@
 """What a BIDS derivative holds of a scan beside the usual results: numbered lesions, copies in MNI152, sidecars."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from mapping_stroke.dataset.grid import ATLAS_GRID
+from mapping_stroke.errors import SCAN_FAILURES
 from mapping_stroke.experiment.bids_outputs import (
     LABEL_TABLE_SUFFIX,
     LABELS_SUFFIX,
@@ -64,23 +66,30 @@ class Derivative:
     members: int
 
     def write(self, files: ScanFiles, loaded: LoadedScan, found: Segmentation) -> dict[str, Any]:
-        """Write them for a scan whose usual results are written; what its stamp should tell in addition."""
+        """Write them for a scan whose usual results are written, or none; what its stamp should tell in addition."""
         image, to_mni = loaded.image, self._place(loaded)
-        write_image(files.path(LABELS_SUFFIX), number_lesions(found.mask, image.affine), image)
-        write_csv(files.path(LABEL_TABLE_SUFFIX), LESION_COLUMNS, _label_rows(found.lesions), delimiter="\t")
-        written = [MASK_SUFFIX, PROBABILITY_SUFFIX, UNCERTAINTY_SUFFIX, LABELS_SUFFIX]
-        if to_mni is not None:
-            _write_in_mni(files, image, found, to_mni)
-            written += [MNI_MASK_SUFFIX, MNI_PROBABILITY_SUFFIX]
+        in_mni = () if to_mni is None else (MNI_MASK_SUFFIX, MNI_PROBABILITY_SUFFIX)
+        maps = (MASK_SUFFIX, PROBABILITY_SUFFIX, UNCERTAINTY_SUFFIX, LABELS_SUFFIX, *in_mni)
+        paths = [files.path(suffix) for suffix in (*maps, LABEL_TABLE_SUFFIX)]
+        paths += [Path(sidecar(str(files.path(suffix)))) for suffix in maps]
         scan = f"bids:raw:{Path(loaded.source['scan']).relative_to(self.bids_dir).as_posix()}"
-        for suffix in written:
-            self._write_sidecar(files.path(suffix), suffix, scan)
-        paths = [files.path(suffix) for suffix in (*written, LABEL_TABLE_SUFFIX)]
-        paths += [Path(sidecar(str(files.path(suffix)))) for suffix in written]
+        try:
+            write_image(files.path(LABELS_SUFFIX), number_lesions(found.mask, image.affine), image)
+            write_csv(files.path(LABEL_TABLE_SUFFIX), LESION_COLUMNS, _label_rows(found.lesions), delimiter="\t")
+            if to_mni is not None:
+                _write_in_mni(files, image, found, to_mni)
+            for suffix in maps:
+                self._write_sidecar(files.path(suffix), suffix, scan)
+            measures = self._measures(image, found, to_mni)
+        except SCAN_FAILURES:
+            with suppress(OSError):  # why they could not be written says more
+                for path in paths:  # of which nobody else knows without a stamp
+                    path.unlink(missing_ok=True)
+            raise
         quality = loaded.seen.placed.quality if loaded.seen.placed else None
         fit = {"similarity": quality.similarity, "overlap": quality.overlap} if quality else {}
         return {
-            "measures": self._measures(image, found, to_mni) | {name: round(value, 4) for name, value in fit.items()},
+            "measures": measures | {name: round(value, 4) for name, value in fit.items()},
             "files": [path.relative_to(files.folder).as_posix() for path in paths],
         }
 

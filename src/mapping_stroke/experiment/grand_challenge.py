@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mapping_stroke.console import counted, duration, say, warn
-from mapping_stroke.errors import BundleError, GeometryError, MappingError, Stopped
+from mapping_stroke.errors import BundleError, GeometryError, Stopped, describe_failure
 from mapping_stroke.experiment.segment_reading import MemoryCheck, read_scan
 from mapping_stroke.experiment.segment_settings import Method, SegmentConfig, choose_method
 from mapping_stroke.experiment.stopping import listening
@@ -125,12 +125,12 @@ def _segment_case(scan: Path, folders: ChallengeFolders, model: ReadyModel) -> C
     try:
         found = _find_lesions(scan, model)
     except Exception as failure:  # noqa: BLE001 - whatever goes wrong, the scan must have a mask
-        error = _reason(scan, failure)
+        error = describe_failure(failure, scan)
         warn(f"{scan}: {error}; its mask is empty")
     try:
         _write(scan, found, folders)
     except Exception as failure:  # noqa: BLE001 - the other scans can still have theirs
-        lost = _reason(scan, failure)
+        lost = describe_failure(failure, scan)
         warn(f"{scan}: {lost}; it has no mask")
     lesions = len(found.lesions) if found and not lost else 0
     told = "FAILED, no mask" if lost else "FAILED, an empty mask" if error else counted(lesions, "lesion")
@@ -158,8 +158,3 @@ def _write(scan: Path, found: Segmentation | None, folders: ChallengeFolders) ->
         probability = np.zeros(grid.shape, np.float32) if found is None else found.probability
         write_on_grid(folders.probabilities / scan.name, probability, grid)
     write_on_grid(folders.masks / scan.name, mask, grid)
-
-
-def _reason(scan: Path, failure: Exception) -> str:
-    why = " ".join(str(failure).removeprefix(f"{scan}: ").split())
-    return why if isinstance(failure, MappingError) else f"{type(failure).__name__}: {why[:200]}"

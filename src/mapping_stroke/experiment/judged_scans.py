@@ -12,10 +12,9 @@ from mapping_stroke.console import warn
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.dataset.checks import check_names
 from mapping_stroke.dataset.layouts import find_cases
-from mapping_stroke.errors import CaseError, MappingError
+from mapping_stroke.errors import SCAN_FAILURES, CaseError, describe_failure
 from mapping_stroke.experiment.score_files import read_mask
 from mapping_stroke.experiment.segment_files import scan_sha256
-from mapping_stroke.experiment.segment_loop import SCAN_FAILURES
 from mapping_stroke.experiment.segment_reading import LoadedScan, read_scan
 from mapping_stroke.files import fingerprint
 from mapping_stroke.image import Image, Mask, Probability, image_stem, require_same_grid, turn_axes
@@ -145,9 +144,7 @@ def attempt(case: FoundCase, work: Callable[[], T], *, alone: bool) -> T | None:
     try:
         return work()
     except SCAN_FAILURES as error:
-        why = " ".join(str(error).removeprefix(f"{case.scan}: ").split()) or "out of memory; close other programs"
-        if not isinstance(error, MappingError):
-            why = f"{type(error).__name__}: {why[:200]}"
+        why = describe_failure(error, case.scan)
         if alone:
             raise CaseError(f"{case.scan}: {why}") from error
         warn(f"{case.scan}: {why}")

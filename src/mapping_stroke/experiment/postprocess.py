@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mapping_stroke.config import write_section
 from mapping_stroke.console import name_files, track, warn
-from mapping_stroke.errors import CaseError, MappingError, RunFolderError
+from mapping_stroke.errors import SCAN_FAILURES, CaseError, RunFolderError, describe_failure
 from mapping_stroke.files import list_files, read_object, sha256, write_json
 from mapping_stroke.image import read_image, write_image
 from mapping_stroke.postprocess import find_rule, postprocess
@@ -67,9 +67,8 @@ def postprocess_folder(probabilities: Path, masks: Path, rule: str = "challenge"
         The ids of cases that failed.
 
     Raises:
-        CaseError: There is no map.
+        CaseError: There is no map, or one only, and it cannot be used.
         ConfigError: Unknown rule.
-        MappingError: There is one map only, and it cannot be used.
     """
     settings = {"rule": rule, **asdict(find_rule(rule))}
     sources = find_maps(probabilities)
@@ -91,11 +90,11 @@ def postprocess_folder(probabilities: Path, masks: Path, rule: str = "challenge"
             if made_from.pop(case_id, None):  # told before the mask changes: an interruption leaves no false entry
                 write_json(ledger, {"settings": settings, "made_from": made_from})
             _postprocess_file(source, mask, rule)
-        except MappingError as error:
+        except SCAN_FAILURES as error:
             mask.unlink(missing_ok=True)
-            told = f"{source}: {str(error).removeprefix(f'{source}: ')}"
+            told = f"{source}: {describe_failure(error, source)}"
             if len(sources) == 1:
-                raise type(error)(told) from error
+                raise CaseError(told) from error
             warn(told)
             failed.append(case_id)
         else:

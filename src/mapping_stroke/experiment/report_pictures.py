@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from mapping_stroke.console import track
 from mapping_stroke.dataset.cases import Case
-from mapping_stroke.errors import CaseError, MappingError
+from mapping_stroke.errors import SCAN_FAILURES, CaseError, MappingError, describe_failure
 from mapping_stroke.evaluation.tables import CaseScore
 from mapping_stroke.experiment.report_facts import find_epochs
 from mapping_stroke.image import read_image, require_same_grid
@@ -84,8 +84,8 @@ def _read_comparisons(
         dice = {score.method: score.values["dice"] for score in scores if score.case_id == case.case_id}
         try:
             rows[case.case_id] = _read_comparison(run, case, dice)
-        except MappingError as error:
-            problems.append(f"{case.case_id}: cannot be shown: {error}")
+        except SCAN_FAILURES as error:
+            problems.append(f"{case.case_id}: cannot be shown: {describe_failure(error)}")
     return rows, problems
 
 

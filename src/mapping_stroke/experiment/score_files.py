@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from mapping_stroke.console import name_files, say, track, warn
-from mapping_stroke.errors import ImageError, MappingError
+from mapping_stroke.errors import SCAN_FAILURES, ImageError, MappingError, describe_failure
 from mapping_stroke.evaluation.profiles import Profile
 from mapping_stroke.evaluation.score import score
 from mapping_stroke.evaluation.tables import (
@@ -83,11 +83,11 @@ def score_files(comparisons: Sequence[Comparison], output: Path, profile: Profil
             try:
                 mark = comparison.fingerprint(profile)
                 scored[mark] = known.get(mark) or _score(comparison, read_reference, profile)
-            except MappingError as error:
+            except SCAN_FAILURES as error:
                 if len(comparisons) == 1:
                     raise
                 failed.append(f"{comparison.method}/{comparison.case_id}")
-                warn(f"{failed[-1]}: {error}")
+                warn(f"{failed[-1]}: {describe_failure(error)}")
     finally:
         write_json(output / LEDGER_FILE, {mark: score_row(score) for mark, score in scored.items()})
     write_tables(list(scored.values()), output, profile)

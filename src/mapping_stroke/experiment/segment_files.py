@@ -84,11 +84,12 @@ class ScanFiles:
         stamp = read_object(self.path(STAMP_SUFFIX))
         suffixes = self._suffixes(registered=bool(stamp.get("registration")))
         source, paths = stamp.get("source"), [*map(self.path, suffixes), *self._more(stamp)]
-        if not isinstance(source, dict) or not all(path.is_file() for path in paths):
+        if not isinstance(source, dict):
             return False
         try:
-            return scan.exists() and source.get("sha256") == scan_sha256(find_source(scan, self.series))
-        except (MappingError, OSError):  # it cannot be read any more: reading it will say so
+            there = scan.exists() and all(path.is_file() for path in paths)
+            return there and source.get("sha256") == scan_sha256(find_source(scan, self.series))
+        except (MappingError, OSError):  # something may not be looked at any more: reading or writing it will say so
             return False
 
     def _suffixes(self, *, registered: bool) -> list[str]:

@@ -1,13 +1,14 @@
 """One scan after another: taken in hand, read ahead, segmented, written behind; a failure is noted, the rest go on."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from mapping_stroke.console import counted, progress, say, warn
-from mapping_stroke.errors import CaseError, MappingError
+from mapping_stroke.errors import SCAN_FAILURES, CaseError, describe_failure
 from mapping_stroke.experiment.segment_files import ScanFiles, WriteDicom
 from mapping_stroke.experiment.segment_reading import LoadedScan, MemoryCheck, read_ahead, read_scan
 from mapping_stroke.experiment.segment_record import RunRecord
@@ -19,9 +20,6 @@ from mapping_stroke.files import require_space
 from mapping_stroke.inference.segmentation import Segmentation, segment_scan
 
 T = TypeVar("T")
-
-SCAN_FAILURES = (MappingError, MemoryError, RuntimeError, ValueError, ArithmeticError, LookupError, PermissionError)
-"""What ends one scan, not the run; an engine raises `RuntimeError` where a GPU's memory is full, say."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,16 +58,21 @@ class ScanRun:
 def pass_over_finished(run: ScanRun) -> list[str]:
     """The scans that are left to do, as far as can be told before others are done with theirs."""
     todo = []
-    for name, scan in run.cohort.scans.items():
+    for name in run.cohort.scans:
         if run.is_finished(name):
             run.record.finish(name, computed=False)
             continue
         todo.append(name)
-        if run.files(name).any_there() and _is_there(scan) and run.folder.take(name):
-            if not run.is_finished(name):
-                run.files(name).remove()  # now: if this scan fails, nothing found in another may pass for its result
-            run.folder.give_back(name)
+        _attempt(run, name, partial(_remove_unfinished, run, name))
     return todo
+
+
+def _remove_unfinished(run: ScanRun, name: str) -> None:
+    """Remove what is left of a scan: if it fails now, nothing found in another may pass for its result."""
+    if run.files(name).any_there() and _is_there(run.cohort.scans[name]) and run.folder.take(name):
+        if not run.is_finished(name):
+            run.files(name).remove()
+        run.folder.give_back(name)
 
 
 def _take_each(run: ScanRun, todo: Sequence[str]) -> Iterator[str]:
@@ -98,7 +101,7 @@ def segment_all(run: ScanRun, todo: Sequence[str]) -> None:
     """Segment scan after scan, noting failures; raises only where the next one would fail, too."""
     run.record.write("running")
     time_is_told = False
-    with progress("Segmenting", len(todo)) as show, write_behind(partial(_note_done, run)) as write:
+    with progress("Segmenting", len(todo)) as show, write_behind(partial(_note_written, run)) as write:
         scans = read_ahead(partial(_read, run), _take_each(run, todo))
         for index, (name, load) in enumerate(scans):
             if index == 0:
@@ -142,7 +145,20 @@ def _segment_one(run: ScanRun, name: str, loaded: LoadedScan, show: Callable[[fl
     return _attempt(run, name, segment)
 
 
-def _note_done(run: ScanRun, name: str, stamp: Stamp) -> None:
+def _note_written(run: ScanRun, name: str, written: Callable[[], Stamp]) -> None:
+    """Note that a scan is finished, or that it could not be written."""
+
+    def settle() -> Stamp:
+        try:
+            return written()
+        except SCAN_FAILURES:
+            with suppress(OSError):  # why the scan could not be written says more
+                run.files(name).remove()  # while it is in hand: no mask without a stamp
+            raise
+
+    stamp = _attempt(run, name, settle)
+    if stamp is None:
+        return
     run.record.finish(name, computed=True)
     run.folder.give_back(name)
     run.record.write("running")
@@ -156,9 +172,7 @@ def _attempt(run: ScanRun, name: str, work: Callable[[], T]) -> T | None:
     try:
         return work()
     except SCAN_FAILURES as error:
-        why = " ".join(str(error).removeprefix(f"{scan}: ").split()) or "out of memory; close other programs"
-        if not isinstance(error, MappingError):
-            why = f"{type(error).__name__}: {why[:200]}"
+        why = describe_failure(error, scan)
         run.record.fail(name, scan, why)
         run.folder.give_back(name)
         if run.raise_alone:

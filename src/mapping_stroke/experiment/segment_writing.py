@@ -18,6 +18,9 @@ STEPS = ("read", "place", "prepare", "predict", "postprocess", "write")
 WriteMore = Callable[[ScanFiles, LoadedScan, Segmentation], Stamp]
 """Writes further files of a scan, and returns what its stamp should tell of them: under `files` their paths."""
 
+TakeStamp = Callable[[str, Callable[[], Stamp]], None]
+"""Is given a scan's name, and what returns its stamp, or raises why there is none."""
+
 
 def write_scan(files: ScanFiles, loaded: LoadedScan, found: Segmentation, write_more: WriteMore | None = None) -> Stamp:
     """Write all files of one scan, the stamp last, and return that."""
@@ -44,17 +47,17 @@ def write_scan(files: ScanFiles, loaded: LoadedScan, found: Segmentation, write_
 
 
 @contextmanager
-def write_behind(note: Callable[[str, Stamp], None]) -> Iterator[Callable[[str, Callable[[], Stamp]], None]]:
-    """Yield what has a scan written by a thread, one at a time; `note` is told of each that is.
+def write_behind(note: TakeStamp) -> Iterator[TakeStamp]:
+    """Yield what has a scan written by a thread, one at a time.
 
-    A failure of writing is raised with the next scan, or at the end.
+    With the next scan, or at the end, `note` is given its stamp, or what writing it raised.
     """
     pending: list[tuple[str, Future[Stamp]]] = []
 
     def settle() -> None:
         while pending:
             name, written = pending.pop()
-            note(name, written.result())
+            note(name, written.result)
 
     with ThreadPoolExecutor(1, "writer") as writer:
 
