@@ -91,6 +91,22 @@ def test_what_is_scored_is_not_scored_again(run: RunFolder, monkeypatch: pytest.
     assert len(evaluate_run(run)) == 8
 
 
+def test_a_mask_that_cannot_be_scored_stops_no_other(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    score = score_files._score
+
+    def fail(comparison: score_files.Comparison, *more: object) -> object:
+        if (comparison.method, comparison.case_id) == ("default", "sub-a"):
+            raise ValueError("no distance")
+        return score(comparison, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(score_files, "_score", fail)
+    assert evaluate_run(run) == ["default/sub-a"]
+    assert len(read_csv(run.scores_csv)) == 7
+    assert "default/sub-a: ValueError: no distance" in capsys.readouterr().err
+
+
 def test_an_interruption_keeps_what_is_scored(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     score, scored = score_files._score, []
 
