@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -78,6 +79,9 @@ def test_members_go_on_with_those_of_a_model(made: Path, tmp_path: Path) -> None
         told = cards[member.card.scheme].training
         assert told["started_from"]["weights_sha256"] == member.weights_sha256
         assert told["epochs"] == 2
+    assert {card.mirror_axes for card in cards.values()} == {(0,)}
+    told = json.loads((RunFolder(tmp_path).member("default", 0) / "recipe.json").read_text())["settings"]
+    assert told["size"]["learning_rate"] == SIZES["tiny"].learning_rate / 2
     maker = cards["self-training"].training["pseudo_labels"]
     assert maker["weights_sha256"] in {member.weights_sha256 for member in open_bundle(model).card.members}
 
@@ -86,6 +90,7 @@ def test_members_do_not_go_on_with_networks_of_another_size(made: Path, tmp_path
     config = ModelConfig("small", unlabelled=2, cases=1, model=str(made / "model.mapping"))
     with pytest.raises(ConfigError, match=r"model\.mapping: its networks are not those of size small"):
         train_model.train_model(RunFolder(tmp_path), Sources(), config, StopRequest())
+    assert list(tmp_path.iterdir()) == []  # so that the corrected call finds nothing of this one
 
 
 def test_held_out_cases_are_scans_with_masks_of_their_own(made: Path) -> None:

@@ -35,7 +35,8 @@ class Train:
     """Healthy scans of whole heads, files or folders, by which the model is judged, too; none is trained on."""
     from_: Annotated[str, arg(name="from")] = ""
     """Go on with this model (as for `mapping segment`) of the same size instead of from nothing, at half the learning
-    rate, on new cases: nearly all registered and stripped, as `mapping segment` hands them on."""
+    rate, on new cases: nearly all registered and stripped, as `mapping segment` hands them on. Give the --brains and
+    --rescans of that model, so that the same people judge."""
     size: Literal["full", "compact", "small", "tiny"] = "compact"
     """Of networks and training."""
     seed: int = 0
@@ -45,7 +46,7 @@ class Train:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the convolutions; `auto` takes bfloat16 where the device has instructions for it."""
     epochs: int = 0
-    """Of every member; 0 for those of the size."""
+    """Of every member (with --branch, 0.4 of them for those that branch off); 0 for those of the size."""
     jobs: int = 1
     """Members trained at once, each in a process with its share of the CPU cores; the weights are the same."""
     cases: int = 0

@@ -66,7 +66,7 @@ def choose_start(model: Bundle, scheme: Scheme, fold: int) -> Start:
         schemes = ", ".join(dict.fromkeys(member.card.scheme for member in model.card.members))
         raise ConfigError(
             f"{model.path}: has no member to begin {scheme.name} with, neither of this scheme nor with a "
-            f"{scheme.encoder} network; it has {schemes}: leave --schemes out to train those"
+            f"{scheme.encoder} network; it has {schemes}: train those alone, or take a model that has one"
         )
     chosen = min(fitting, key=lambda member: (member.card.scheme != scheme.name, member.card.fold != fold))
     return Start(model, chosen)

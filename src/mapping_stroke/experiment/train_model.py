@@ -13,15 +13,17 @@ from mapping_stroke.console import name_files, say, track
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.case_source import Cases, Mixture
 from mapping_stroke.dataset.simulate.parts import Part
-from mapping_stroke.dataset.simulate.stream import DEFAULT_MIX, PLACED_MIX, Mix, SimulationBank
+from mapping_stroke.dataset.simulate.stream import SimulationBank
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.experiment.jobs import run_in_jobs, threads_of
 from mapping_stroke.experiment.kept_cases import KeptCases, keep_cases
+from mapping_stroke.experiment.lessons import FIRST, FOLD, SECOND, LaterCases, Lesson, go_on_with
 from mapping_stroke.experiment.simulation_bank import load_bank, write_bank
 from mapping_stroke.experiment.simulation_tables import Sources
 from mapping_stroke.experiment.starts import Start, choose_start
 from mapping_stroke.experiment.stopping import StopRequest, listening
 from mapping_stroke.experiment.train_member import Plan, Saving, train_member
+from mapping_stroke.files import fingerprint
 from mapping_stroke.inference.devices import choose_device
 from mapping_stroke.inference.sliding_window import WindowConfig, plan_tiling, predict_map
 from mapping_stroke.inference.torch_engine import TorchEngine
@@ -31,36 +33,10 @@ from mapping_stroke.training.engine import Engine, Hardware
 from mapping_stroke.training.pseudo_labels import best_scheme, make_pseudo_label
 from mapping_stroke.training.schemes import SCHEMES, Scheme, Size, find_scheme, find_size
 
-FOLD = 0
-"""There are no folds: other people and other masks are held out, see `dataset.simulate.parts`."""
 VALIDATION_CASES = 24
 BRANCH_EPOCHS, BRANCH_RATE = 0.4, 0.5
 """Of the epochs and the learning rate of a fresh member: what one takes that begins with the weights of another."""
-VALIDATION_SEED, PSEUDO_SEED, KEPT_SEED, KEPT_LATER_SEED = 1, 2, 5, 6
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What members are trained on.
-
-    Attributes:
-        mix: Of what kinds cases are.
-        augmentation: Of their patches: simulated cases vary already in all that the schemes' sets change, and more as
-            scans do.
-        kept_seed: Beside the model's own: no case of one lesson is that of another.
-        rate: Share of the size's learning rate.
-    """
-
-    mix: Mix
-    augmentation: str
-    kept_seed: int
-    rate: float
-
-
-FIRST = Lesson(DEFAULT_MIX, "none", KEPT_SEED, 1.0)
-"""All that a scan can look like."""
-SECOND = Lesson(PLACED_MIX, "sides", KEPT_LATER_SEED, 0.5)
-"""For members that are trained already: what they will be asked, by `mapping segment`."""
+VALIDATION_SEED, PSEUDO_SEED = 1, 2
 
 
 @dataclass(frozen=True)
@@ -81,7 +57,7 @@ class ModelConfig:
         branch: Begin a member that has the network of an earlier one with the weights of that, and train it less: for
             devices on which steps are dear.
         model: Go on with the members of this model, by their `SECOND` lesson; empty for fresh weights.
-        epochs: Of every member; 0 for the size's own.
+        epochs: Of every member, but a share of them for one that branches off; 0 for the size's own.
     """
 
     size: str = "compact"
@@ -144,8 +120,9 @@ def train_model(run: RunFolder, sources: Sources, config: ModelConfig, stop: Sto
         Stopped: When asked to, with all saved.
     """
     identity = {"kind": "train-model", "model": _origin(sources), "size": config.size, "seed": config.seed}
-    if config.model:
-        identity["from"] = open_bundle(config.model).sha256
+    if config.model:  # what cannot be gone on with is refused before anything is claimed or simulated
+        starts = go_on_with(config.model, find_size(config.size), sources.people)
+        identity["from"] = fingerprint({name: start.member.weights_sha256 for name, start in starts.items()})
     claim_folder(run.path, identity, (run.members.name,))
     write_bank(sources, _spacing_mm(config), sources_folder(run))  # before jobs that would all do it
     if config.cases:
@@ -164,16 +141,17 @@ def train_scheme(run: RunFolder, sources: Sources, config: ModelConfig, name: st
     """Train the member of one scheme; raises as `train_model` does."""
     stop.check()
     scheme = replace(find_scheme(name), augmentation=config.lesson.augmentation)
-    start, size = _start(run, scheme, config)
+    start, size = _start(run, sources, scheme, config)
     engine = Engine.start(Hardware(choose_device(config.device), config.precision, grids=size.grids))
     device = engine.hardware.device
     say(f"{name}: size {size.name}, on {engine.hardware.description}")
     bank, watching = (_bank(run, sources, part, config, device) for part in ("training", "validation"))
     validation = _draw_many(watching, VALIDATION_CASES, (config.seed, VALIDATION_SEED), "Cases to watch with")
-    source: Cases = _kept(run, sources, config).read() if config.cases else bank
+    new = LaterCases(bank, (config.seed, config.lesson.case_seed)) if config.model else bank
+    source: Cases = _kept(run, sources, config).read() if config.cases else new
     pseudo: dict[str, Any] = {}
     if scheme.pseudo_labels:
-        labelled, pseudo = _pseudo_cases(_makers(run, config), bank, config, device)
+        labelled, pseudo = _pseudo_cases(_makers(run, sources, config), bank, config, device)
         source = Mixture(source, labelled, config.pseudo_share)
     origin = _origin(sources) | {"kept_cases": config.cases}
     plan = Plan(scheme, size, FOLD, config.seed, (), (), pseudo=pseudo, simulation=origin, start=start)
@@ -181,13 +159,13 @@ def train_scheme(run: RunFolder, sources: Sources, config: ModelConfig, name: st
     train_member(run.member(name, FOLD), plan, (source, validation), engine, saving, overwrite=False)
 
 
-def _start(run: RunFolder, scheme: Scheme, config: ModelConfig) -> tuple[Start | None, Size]:
+def _start(run: RunFolder, sources: Sources, scheme: Scheme, config: ModelConfig) -> tuple[Start | None, Size]:
     """What a member begins with, None for fresh weights, and its size with the length and rate of its training."""
     size = find_size(config.size)
     rate = config.lesson.rate * size.learning_rate
     size = replace(size, epochs=config.epochs or size.epochs, learning_rate=rate)
     if config.model:
-        return _go_on(config.model, scheme, size), size
+        return go_on_with(config.model, size, sources.people)[scheme.name], size
     early = config.rounds[0]
     if not config.branch or scheme.name in early:
         return None, size
@@ -195,17 +173,6 @@ def _start(run: RunFolder, scheme: Scheme, config: ModelConfig) -> tuple[Start |
     fewer = max(round(BRANCH_EPOCHS * size.epochs_of(scheme)), 1)
     shorter = replace(size, epochs=fewer, learning_rate=BRANCH_RATE * size.learning_rate)
     return choose_start(open_bundle(run.member(trunk, FOLD)), scheme, FOLD), shorter
-
-
-def _go_on(model: str, scheme: Scheme, size: Size) -> Start:
-    start = choose_start(open_bundle(model), scheme, FOLD)
-    card = start.member.card
-    if (card.network, card.patch) != (size.network(scheme), size.patch):
-        raise ConfigError(
-            f"{start.model.path}: its networks are not those of size {size.name}; go on with a model that "
-            "`mapping models train` made at this size, or give the size that it was trained at"
-        )
-    return start
 
 
 def _train_as_job(run: RunFolder, sources: Sources, config: ModelConfig, name: str) -> None:
@@ -218,7 +185,7 @@ def _bank(run: RunFolder, sources: Sources, part: Part, config: ModelConfig, dev
 
 
 def _kept(run: RunFolder, sources: Sources, config: ModelConfig) -> KeptCases:
-    spacing_mm, seed = _spacing_mm(config), (config.seed, config.lesson.kept_seed)
+    spacing_mm, seed = _spacing_mm(config), (config.seed, config.lesson.case_seed)
     folder = run.path / "cases"
     return KeptCases(folder, sources, sources_folder(run), spacing_mm, config.cases, seed, config.lesson.mix)
 
@@ -250,11 +217,11 @@ def _draw_many(source: SimulationBank, count: int, seed: Sequence[int], what: st
     return [source.draw(np.random.default_rng([*seed, index])) for index in track(range(count), what, count)]
 
 
-def _makers(run: RunFolder, config: ModelConfig) -> dict[str, Start]:
+def _makers(run: RunFolder, sources: Sources, config: ModelConfig) -> dict[str, Start]:
     """By scheme, the members that may make pseudo-labels."""
     if config.model:
-        model = open_bundle(config.model)
-        return {scheme.name: choose_start(model, scheme, FOLD) for scheme in SCHEMES if not scheme.pseudo_labels}
+        starts = go_on_with(config.model, find_size(config.size), sources.people)
+        return {scheme.name: starts[scheme.name] for scheme in SCHEMES if not scheme.pseudo_labels}
     made = [open_bundle(run.member(name, FOLD)) for name in config.rounds[0]]
     return {bundle.card.members[0].card.scheme: Start(bundle, bundle.card.members[0]) for bundle in made}
 

@@ -1,0 +1,85 @@
+"""What the members of a model are trained on, first and later, and the members that they begin with."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mapping_stroke.dataset.arrays import CaseArrays
+from mapping_stroke.dataset.case_source import CaseSource
+from mapping_stroke.dataset.simulate.stream import DEFAULT_MIX, PLACED_MIX, Mix
+from mapping_stroke.errors import ConfigError
+from mapping_stroke.experiment.starts import Start, choose_start
+from mapping_stroke.networks.bundle import open_bundle
+from mapping_stroke.training.schemes import SCHEMES, Size
+
+FOLD = 0
+"""There are no folds: other people and other masks are held out, see `dataset.simulate.parts`."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What members are trained on.
+
+    Attributes:
+        mix: Of what kinds cases are.
+        augmentation: Of their patches: simulated cases vary already in all that the schemes' sets change, and more as
+            scans do.
+        case_seed: Beside the model's own: no case of one lesson is that of another.
+        rate: Share of the size's learning rate.
+    """
+
+    mix: Mix
+    augmentation: str
+    case_seed: int
+    rate: float
+
+
+FIRST = Lesson(DEFAULT_MIX, "none", 5, 1.0)
+"""All that a scan can look like."""
+SECOND = Lesson(PLACED_MIX, "sides", 6, 0.5)
+"""For members that are trained already: what they will be asked, by `mapping segment`."""
+
+
+@dataclass(frozen=True, eq=False)
+class LaterCases:
+    """New cases of a later lesson: members draw the same numbers in each, which would give those of the first."""
+
+    source: CaseSource
+    seed: tuple[int, ...]
+
+    def draw(self, rng: np.random.Generator) -> CaseArrays:
+        """One case."""
+        return self.source.draw(np.random.default_rng([*self.seed, int(rng.integers(2**63))]))
+
+
+def go_on_with(model: str, size: Size, people: Sequence[Sequence[str]] | None) -> dict[str, Start]:
+    """By scheme, the members of a model with which the members of another one begin.
+
+    Args:
+        model: See `open_bundle`.
+        size: Of the new members.
+        people: The brains' names, person by person, that cases will be simulated in; None for the template alone.
+
+    Raises:
+        BundleError: There is no such model.
+        ConfigError: It has no member for a scheme, or networks of another size, or was trained on some of these people
+            when there were others beside them: then some that would judge the new model may have been learned from.
+    """
+    starts = {scheme.name: choose_start(open_bundle(model), scheme, FOLD) for scheme in SCHEMES}
+    now = {name for person in people or () for name in person}
+    for scheme in SCHEMES:
+        start = starts[scheme.name]
+        card = start.member.card
+        if (card.network, card.patch) != (size.network(scheme), size.patch):
+            raise ConfigError(
+                f"{start.model.path}: its networks are not those of size {size.name}; go on with a model that "
+                "`mapping models train` made at this size, or give the size that it was trained at"
+            )
+        told = (card.training.get("simulation") or {}).get("people") or []
+        if now & {name for person in told for name in person} and told != people:
+            raise ConfigError(
+                f"{start.model.path}: was trained on some of these people, with others beside them, and dealt "
+                "otherwise; give the same --brains and --rescans, or none of these people"
+            )
+    return starts

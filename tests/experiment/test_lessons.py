@@ -1,0 +1,69 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mapping_stroke.dataset.arrays import CaseArrays
+from mapping_stroke.errors import ConfigError
+from mapping_stroke.experiment.lessons import FIRST, SECOND, LaterCases, go_on_with
+from mapping_stroke.networks.bundle import BundleCard, BundleMember, write_bundle
+from mapping_stroke.training.schemes import SCHEMES, SIZES
+from small_models import PLAIN, RESIDUAL, TRAINING, member_card, weights_of
+
+SIZE = replace(SIZES["tiny"], plain=PLAIN, residual=RESIDUAL, patch=(8, 8, 8))
+PEOPLE = [["anna", "anna-again"], ["bert"]]
+
+
+class Numbered:
+    """Cases named after the first number that is drawn for them."""
+
+    def draw(self, rng: np.random.Generator) -> CaseArrays:
+        empty = torch.zeros(1, 1, 1)
+        return CaseArrays(str(rng.integers(2**63)), empty.half(), empty.to(torch.uint8), np.zeros((0, 3), np.int16))
+
+
+def names(source: Any, seed: int = 0) -> list[str]:
+    rng = np.random.default_rng(seed)
+    return [source.draw(rng).case_id for _ in range(20)]
+
+
+def model(folder: Path, people: list[list[str]]) -> str:
+    training = {**TRAINING, "simulation": {"people": people}}
+    cards = [member_card(scheme.name, training=training) for scheme in SCHEMES]
+    card = BundleCard("model", tuple(BundleMember(card) for card in cards))
+    return str(write_bundle(folder / "model.mapping", card, weights_of))
+
+
+def test_no_case_of_a_later_lesson_is_one_of_the_first() -> None:
+    later = LaterCases(Numbered(), (0, SECOND.case_seed))
+    assert names(later) == names(later)
+    assert set(names(later)).isdisjoint(names(Numbered()))
+    assert set(names(later)).isdisjoint(names(LaterCases(Numbered(), (1, SECOND.case_seed))))
+
+
+def test_the_second_lesson_shows_what_segment_hands_on() -> None:
+    assert SECOND.mix.free < FIRST.mix.free
+    assert SECOND.mix.kinds[0] > FIRST.mix.kinds[0]  # stripped
+    assert SECOND.mix.kinds[3] < FIRST.mix.kinds[3]  # heads
+    assert sum(SECOND.mix.kinds) == pytest.approx(1)
+    assert (FIRST.rate, SECOND.rate) == (1.0, 0.5)
+    assert FIRST.case_seed != SECOND.case_seed
+
+
+def test_every_scheme_begins_with_its_own_member(tmp_path: Path) -> None:
+    starts = go_on_with(model(tmp_path, PEOPLE), SIZE, PEOPLE)
+    assert {name: start.member.card.scheme for name, start in starts.items()} == {s.name: s.name for s in SCHEMES}
+
+
+@pytest.mark.parametrize("people", [None, [["carl"]], PEOPLE])
+def test_the_same_people_judge_or_others(tmp_path: Path, people: list[list[str]] | None) -> None:
+    assert go_on_with(model(tmp_path, PEOPLE), SIZE, people)
+
+
+@pytest.mark.parametrize("people", [[["anna"]], [["anna"], ["anna-again"], ["bert"]], [*PEOPLE, ["carl"]]])
+def test_people_who_are_dealt_otherwise_are_refused(tmp_path: Path, people: list[list[str]]) -> None:
+    with pytest.raises(ConfigError, match=r"model\.mapping: was trained on some of these people"):
+        go_on_with(model(tmp_path, PEOPLE), SIZE, people)
