@@ -15,7 +15,7 @@ from mapping_stroke.dicom.grid import LPS_TO_RAS
 from mapping_stroke.dicom.headers import is_dicom
 from mapping_stroke.dicom.series import DicomSeries
 from mapping_stroke.dicom.voxels import read_series
-from mapping_stroke.errors import ImageError
+from mapping_stroke.errors import FileError, ImageError
 from mapping_stroke.nifti_grid import UNPLACED, Affine, Placement, read_placement
 
 NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh")
@@ -78,14 +78,20 @@ def stored_files(source: Source) -> list[Path]:
     """The files of an image: its own, those of a series, and for an `.mhd` header the one that it names for the voxels.
 
     Those of a series come in an order that does not depend on their names.
+
+    Raises:
+        FileError: An `.mhd` header cannot be read; other files are not opened.
     """
     if isinstance(source, DicomSeries):
         return source.files
     path = source
     if path.suffix.lower() != ".mhd":
         return [path]
-    with path.open("rb") as file:
-        named = VOXEL_FILE.search(file.read(META_HEADER_BYTES))
+    try:
+        with path.open("rb") as file:
+            named = VOXEL_FILE.search(file.read(META_HEADER_BYTES))
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
     voxels = path.parent / named[1].decode(errors="replace") if named else path
     return [path, voxels] if voxels != path and voxels.is_file() else [path]
 

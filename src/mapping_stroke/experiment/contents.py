@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from mapping_stroke.console import track
 from mapping_stroke.files import file_state, fingerprint, read_object, sha256, write_json
@@ -19,7 +20,8 @@ def mark_contents(ledger: Path, files: Mapping[str, Sequence[Path]]) -> dict[str
 
     Args:
         ledger: Keeps the SHA-256 of each file with its size and time. A file that has both still is not read again,
-            nor is one that is there no more: what was made from it goes on to be of use.
+            nor is one that is there no more: what was made from it goes on to be of use. Several processes may write
+            into it.
         files: By case id.
 
     Returns:
@@ -28,19 +30,43 @@ def mark_contents(ledger: Path, files: Mapping[str, Sequence[Path]]) -> dict[str
     Raises:
         FileError: A file that the ledger does not know cannot be read.
     """
-    stored = {case_id: [part for file in its for part in stored_files(file)] for case_id, its in files.items()}
-    states = {str(path): file_state(path) for its in stored.values() for path in its}
     known = read_object(ledger)
-    changed = [path for path, state in states.items() if not _is_known(known.get(path), state)]
+    stored = {file: _stored_files(file, known.get(str(file))) for its in files.values() for file in its}
+    facts = {str(part): _facts_of(part, stored) for its in stored.values() for part in its}
+    changed = [path for path, its in facts.items() if not _is_known(known.get(path), its)]
     if changed:
         with ThreadPoolExecutor(READERS) as pool:
             hashes = list(track(pool.map(sha256, map(Path, changed)), "Looking for changed files", len(changed)))
-        new = zip(changed, hashes, strict=True)
-        known |= {path: {"state": states[path], "sha256": digest} for path, digest in new}
-        write_json(ledger, known)
-    return {case_id: fingerprint([known[str(path)]["sha256"] for path in its]) for case_id, its in stored.items()}
+        new = {path: {**facts[path], "sha256": digest} for path, digest in zip(changed, hashes, strict=True)}
+        known |= new
+        write_json(ledger, read_object(ledger) | new)  # other processes may have written into it meanwhile
+    return {
+        case_id: fingerprint([known[str(part)]["sha256"] for file in its for part in stored[file]])
+        for case_id, its in files.items()
+    }
 
 
-def _is_known(entry: object, state: Sequence[object]) -> bool:
-    is_gone = state[1] is None
-    return isinstance(entry, dict) and "sha256" in entry and (is_gone or entry.get("state") == state)
+def _stored_files(file: Path, entry: object) -> list[Path]:
+    """The files of an image; where some are gone from one that is known, and else unchanged, those that it had."""
+    if isinstance(entry, dict):
+        had = [file, *map(Path, entry.get("others", ()))]
+        state = file_state(file)
+        if (_is_gone(state) or entry.get("state") == state) and not all(part.is_file() for part in had):
+            return had
+    return stored_files(file)
+
+
+def _facts_of(part: Path, stored: Mapping[Path, Sequence[Path]]) -> dict[str, Any]:
+    """What the ledger keeps of a file beside its hash: its state, and for a header its other files."""
+    others = [str(other) for other in stored.get(part, ())[1:]]
+    return {"state": file_state(part), **({"others": others} if others else {})}
+
+
+def _is_known(entry: object, facts: Mapping[str, Any]) -> bool:
+    if not isinstance(entry, dict) or "sha256" not in entry:
+        return False
+    return _is_gone(facts["state"]) or entry == {**facts, "sha256": entry["sha256"]}
+
+
+def _is_gone(state: Sequence[object]) -> bool:
+    return state[1] is None
