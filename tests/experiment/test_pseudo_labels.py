@@ -3,7 +3,8 @@
 import csv
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,18 @@ def provenance_of(run: RunFolder, fold: int) -> dict[str, Any]:
     return dict(card["training"]["pseudo_labels"])
 
 
+@contextmanager
+def replaced(run: RunFolder, case_id: str) -> Iterator[None]:
+    """Another scan in the place of that case's, which other tests read, too."""
+    scan = next(Path(row["scan"]) for row in read(run.cases_csv) if row["case_id"] == case_id)
+    whole = scan.read_bytes()
+    try:
+        write_image(scan, np.asarray(0.5 * read_image(scan).voxels, np.float32), AFFINE)
+        yield
+    finally:
+        scan.write_bytes(whole)
+
+
 @pytest.mark.parametrize("fold", [0, 1])
 def test_pseudo_labels_train_and_never_judge(run: RunFolder, fold: int, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = Drawn(monkeypatch)
@@ -150,20 +163,17 @@ def test_labels_of_a_scan_that_was_replaced_are_made_anew(
     train = ["train", str(run.path), *SELF_TRAINING, "--folds", str(fold)]
     assert main(train) == 0
     marks = [json.loads((run.pseudo_labels(fold) / "provenance.json").read_text())["scans"]]
-    scan = next(Path(row["scan"]) for row in read(run.cases_csv) if row["case_id"] == "p5")
-    whole = scan.read_bytes()
-    try:
-        write_image(scan, np.asarray(0.5 * read_image(scan).voxels, np.float32), AFFINE)
+    with replaced(run, "p5"):
         assert main(train) == 2
         assert "holds a member trained with other settings or cases" in capsys.readouterr().err
         assert main([*train, "--overwrite"]) == 0
-    finally:
-        scan.write_bytes(whole)
     marks.append(provenance_of(run, fold)["scans"])
     assert marks[0] != marks[1]
 
 
-def test_labels_from_before_scans_had_marks_are_kept(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_labels_from_before_scans_had_marks_are_kept_until_a_scan_is_replaced(
+    run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
     fold = 1 - fold_of(run, "p0")
     labels = ["train", str(run.path), *SELF_TRAINING, "--folds", str(fold), "--confidence-floor"]
     assert main([*labels, "1.0"]) == 2  # labels, and trains nothing
@@ -173,6 +183,11 @@ def test_labels_from_before_scans_had_marks_are_kept(run: RunFolder, capsys: pyt
     assert main([*labels, "0"]) == 0
     assert path.read_bytes() == before
     assert "scans" not in provenance_of(run, fold)
+    with replaced(run, "p5"):
+        assert main([*labels, "0"]) == 2
+    assert "holds a member trained with other settings or cases" in capsys.readouterr().err
+    assert "scans" in json.loads(path.read_text())
+    assert not path.with_name("scans.json").exists()
 
 
 def test_a_fold_whose_people_are_all_that_is_unlabelled_is_refused(

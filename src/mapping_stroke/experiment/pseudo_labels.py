@@ -25,6 +25,8 @@ from mapping_stroke.training.pseudo_labels import best_scheme, leave_out, make_p
 from mapping_stroke.training.schemes import SCHEMES
 
 PROVENANCE_FILE = "provenance.json"
+SCANS_FILE = "scans.json"
+"""The mark of what the scans held, beside a provenance of an earlier version, which has none."""
 NAMED = 5
 """Scans named in one line."""
 
@@ -73,6 +75,7 @@ def label_unlabelled(
         "confidence": _label_all(run.pseudo_labels(fold), unlabelled, member, device),
     }
     write_json(run.pseudo_labels(fold) / PROVENANCE_FILE, provenance)
+    (run.pseudo_labels(fold) / SCANS_FILE).unlink(missing_ok=True)
     return provenance
 
 
@@ -126,15 +129,19 @@ def _unlabelled_of_others(cases: Sequence[Case], folds: Mapping[str, int], fold:
 
 def _labels_made_before(run: RunFolder, unlabelled: Sequence[Case], scans: str, fold: int) -> dict[str, Any] | None:
     """The provenance of labels that are complete, of these scans, by a maker not trained anew since; else None."""
-    path = run.pseudo_labels(fold) / PROVENANCE_FILE
-    provenance = read_object(path)
+    folder = run.pseudo_labels(fold)
+    provenance = read_object(folder / PROVENANCE_FILE)
     if not {"scheme", "weights_sha256", "confidence"} <= provenance.keys():
         return None
     maker = run.member(provenance["scheme"], fold)
     stands = has_member(maker) and read_card(maker)[1] == provenance["weights_sha256"]
     complete = provenance["confidence"].keys() == {case.case_id for case in unlabelled}
-    same = provenance.get("scans", scans) == scans  # an earlier version kept no mark; its labels and members stay
-    return provenance if stands and complete and same else None
+    if not (stands and complete):
+        return None
+    mark = (read_object(folder / SCANS_FILE) | provenance).get("scans")
+    if mark is None:  # of an earlier version: its provenance, a part of recipes, stays; changes are noticed from now on
+        write_json(folder / SCANS_FILE, {"scans": scans})
+    return provenance if mark in (None, scans) else None
 
 
 def pseudo_arrays(
