@@ -11,7 +11,7 @@ from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.preprocess import PreprocessSpec, prepare_mask, prepare_scan
 from mapping_stroke.errors import ImageError
 from mapping_stroke.experiment.contents import CONTENTS_FILE, READERS, mark_contents
-from mapping_stroke.files import fingerprint, list_files
+from mapping_stroke.files import fingerprint
 from mapping_stroke.image import read_image
 from mapping_stroke.run_folder import RunFolder
 
@@ -53,7 +53,8 @@ def make_arrays(folder: Path, cases: Sequence[LabelledScan], spec: PreprocessSpe
     """Prepare cases into a folder, and map all of them into memory, by case id.
 
     Each case has a subfolder, in which arrays are named by what scan and mask held: those of a case that was corrected
-    are made anew. Several processes may do so at once: each passes over what another has finished meanwhile.
+    are made anew. Several processes may do so at once: each passes over what another has finished meanwhile. Nothing
+    is removed: a training of another process, or on another machine, may have older arrays mapped.
     """
     marks = _marks_of(folder.parent, cases)
     missing = [case for case in cases if not has_arrays(folder / case[0], marks[case[0]])]
@@ -63,8 +64,6 @@ def make_arrays(folder: Path, cases: Sequence[LabelledScan], spec: PreprocessSpe
         words = " x ".join(f"{edge:g}" for edge in edges)
         for _ in track(made, f"Preparing scans at {words} mm", len(missing)):
             pass
-    for old in list_files(folder, "*.npy"):  # of an earlier version: nobody knows from what they were made
-        old.unlink(missing_ok=True)
     arrays = read_all_arrays(folder, [f"{case_id}/{marks[case_id]}" for case_id, _, _ in cases]).values()
     return {case[0]: replace(its, case_id=case[0]) for case, its in zip(cases, arrays, strict=True)}
 
@@ -89,6 +88,3 @@ def _make_case(folder: Path, case: LabelledScan, mark: str, spec: PreprocessSpec
     prepared_mask = prepare_mask(read_image(mask), prepared)
     if not has_arrays(own, mark):  # another process may have mapped them by now: they must not be replaced
         write_arrays(own, mark, prepared.voxels, prepared_mask)
-    for old in list_files(own, "*.npy"):
-        if not old.name.startswith(f"{mark}_"):
-            old.unlink(missing_ok=True)
