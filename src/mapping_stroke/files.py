@@ -58,6 +58,22 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def remove_files(paths: Iterable[Path]) -> None:
+    """Remove those of some files that are there, in order, however many cannot be removed.
+
+    Raises:
+        OSError: The first that was met; all that can be removed is gone.
+    """
+    failures = []
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
 def list_files(folder: Path, pattern: str) -> list[Path]:
     """The files of a folder that fit a name pattern, sorted; hidden ones, and so partial ones, are passed over."""
     return sorted(path for path in folder.glob(pattern) if path.is_file() and not path.name.startswith("."))

@@ -17,6 +17,9 @@ def test_a_scan_whose_copies_cannot_be_written_leaves_nothing(tmp_path: Path, mo
 
     def write(path: Path, value: object) -> None:
         if path.name.startswith("sub-01_space-MNI152NLin2009aSym_seg"):  # the last sidecar
+            (labels,) = path.parent.glob("*_dseg.nii.gz")
+            labels.unlink()
+            labels.mkdir()  # what cannot be removed keeps nothing else
             raise PermissionError(13, "Permission denied", str(path))
         real(path, value)
 

@@ -128,6 +128,15 @@ def test_the_old_mask_of_a_map_that_broke_is_removed(tmp_path: Path) -> None:
     assert list(read_masks(tmp_path / "masks")) == ["two_mask.nii.gz"]
 
 
+def test_a_folder_in_the_place_of_a_mask_stops_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for case_id in ("one", "two"):
+        write_probability(tmp_path / "maps", case_id)
+    (tmp_path / "masks" / "one_mask.nii.gz").mkdir(parents=True)
+    assert postprocess_folder(tmp_path / "maps", tmp_path / "masks") == ["one"]
+    assert (tmp_path / "masks" / "two_mask.nii.gz").is_file()
+    assert "one_probability.nii.gz: IsADirectoryError: " in " ".join(capsys.readouterr().err.split())
+
+
 def test_failures_of_a_run_name_method_and_case(tmp_path: Path) -> None:
     run = write_predicted_run(tmp_path / "run")
     (run.probabilities("ensemble") / "sub-a_probability.nii.gz").write_bytes(b"")

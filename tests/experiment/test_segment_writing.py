@@ -93,9 +93,11 @@ def test_a_folder_in_the_place_of_a_result_stops_no_other(run: Callable[..., int
     out = tmp_path / "out"
     assert run("p0", "p2") == 0
     (out / "p1_mask.nii.gz").mkdir()
+    (out / "p1_probability.nii.gz").touch()  # of another scan, perhaps
     for _ in range(2):
         assert run() == 3
         assert scans_of(out)["p1"]["error"].startswith("IsADirectoryError: ")
+        assert [path.name for path in out.glob("p1*")] == ["p1_mask.nii.gz"]
     (out / "p2.json").unlink()
     assert run() == 3
     assert [entry["status"] for entry in scans_of(out).values()] == ["done", "failed", "done"]

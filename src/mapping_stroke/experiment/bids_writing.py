@@ -27,7 +27,7 @@ from mapping_stroke.experiment.segment_files import (
     ScanFiles,
 )
 from mapping_stroke.experiment.segment_reading import LoadedScan
-from mapping_stroke.files import write_csv, write_json
+from mapping_stroke.files import remove_files, write_csv, write_json
 from mapping_stroke.image import Affine, Image, write_image
 from mapping_stroke.inference.segmentation import LesionRow, Segmentation, lesion_table, number_lesions
 from mapping_stroke.run_folder import MASK_SUFFIX, PROBABILITY_SUFFIX
@@ -83,8 +83,7 @@ class Derivative:
             measures = self._measures(image, found, to_mni)
         except SCAN_FAILURES:
             with suppress(OSError):  # why they could not be written says more
-                for path in paths:  # of which nobody else knows without a stamp
-                    path.unlink(missing_ok=True)
+                remove_files(paths)  # of which nobody else knows without a stamp
             raise
         quality = loaded.seen.placed.quality if loaded.seen.placed else None
         fit = {"similarity": quality.similarity, "overlap": quality.overlap} if quality else {}

@@ -1,5 +1,6 @@
 """Masks of a run: every method's probability maps through a rule, each map once."""
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -91,7 +92,8 @@ def postprocess_folder(probabilities: Path, masks: Path, rule: str = "challenge"
                 write_json(ledger, {"settings": settings, "made_from": made_from})
             _postprocess_file(source, mask, rule)
         except SCAN_FAILURES as error:
-            mask.unlink(missing_ok=True)
+            with suppress(OSError):  # why there is no mask says more
+                mask.unlink(missing_ok=True)
             told = f"{source}: {describe_failure(error, source)}"
             if len(sources) == 1:
                 raise CaseError(told) from error

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from mapping_stroke.dicom.series import DicomSeries
 from mapping_stroke.errors import MappingError
-from mapping_stroke.files import read_object, sha256, write_csv, write_json, write_text
+from mapping_stroke.files import read_object, remove_files, sha256, write_csv, write_json, write_text
 from mapping_stroke.image import Mask, write_image
 from mapping_stroke.image_formats import Source, find_source, stored_files
 from mapping_stroke.inference.segmentation import LesionRow, Segmentation, lesion_table
@@ -107,10 +107,9 @@ class ScanFiles:
         return any(self.path(suffix).exists() for suffix in SUFFIXES)
 
     def remove(self) -> None:
-        """Remove whatever outputs of that name there are, the stamp first."""
+        """Remove whatever outputs of that name there are, the stamp first, as `remove_files` does."""
         more = self._more(read_object(self.path(STAMP_SUFFIX)))
-        for path in (*map(self.path, SUFFIXES), *more):
-            path.unlink(missing_ok=True)
+        remove_files((*map(self.path, SUFFIXES), *more))
 
     def _more(self, stamp: dict[str, Any]) -> list[Path]:
         """Further files, of which only the stamp knows."""
