@@ -86,6 +86,19 @@ def test_the_scheme_is_told_by_the_names_that_the_authors_gave(
     assert read_nnunet(place, scheme="other").members[0].scheme == "other"
 
 
+@pytest.mark.parametrize(
+    ("trainer", "axes"),
+    [
+        ("nnUNetTrainerV2_DA3", (0, 1, 2)),
+        ("nnUNetTrainerV2_noMirroring", ()),
+        ("nnUNetTrainerV2_noDataAugmentation", ()),
+    ],
+)
+def test_the_trainer_tells_whether_patches_were_mirrored(folder: Path, trainer: str, axes: tuple[int, ...]) -> None:
+    renamed = folder.rename(folder.with_name(f"{trainer}__nnUNetPlansv2.1"))
+    assert read_nnunet(renamed).members[0].mirror_axes == axes
+
+
 def test_all_folds_are_read_in_order_and_all_only_alone(folder: Path) -> None:
     for fold in ("fold_10", "fold_2", "all"):
         shutil.copytree(folder / "fold_0", folder / fold)

@@ -219,6 +219,14 @@ def test_axes_that_its_training_mirrored_are_read(folder: Path, theirs: Any, our
     assert read_nnunet(folder).members[0].mirror_axes == ours
 
 
+def test_where_the_checkpoint_tells_no_axes_nothing_is_mirrored(folder: Path) -> None:
+    path = folder / "fold_0" / "checkpoint_final.pth"
+    checkpoint = torch.load(path, weights_only=False)
+    del checkpoint["inference_allowed_mirroring_axes"]
+    torch.save(checkpoint, path)
+    assert read_nnunet(folder).members[0].mirror_axes == ()
+
+
 def test_axes_that_there_are_not_are_refused(folder: Path) -> None:
     path = folder / "fold_0" / "checkpoint_final.pth"
     torch.save({**torch.load(path, weights_only=False), "inference_allowed_mirroring_axes": (0, 7)}, path)

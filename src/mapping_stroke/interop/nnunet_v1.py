@@ -25,6 +25,8 @@ CHECKPOINTS = {"final": "model_final_checkpoint", "best": "model_best", "latest"
 LARGEST_FEATURES = 320
 OTHER_NETWORKS = ("_BN", "_GN", "_FRN", "GeLU", "Mish", "ReLU", "NoNormalization", "Cascade")
 """Parts of the names of v1 trainers whose networks differ where neither plans nor weights tell."""
+UNMIRRORED = ("nomirroring", "nodataaugmentation")
+"""Parts of the names, in small letters, of v1 trainers that mirror no patch."""
 
 
 def read_v1(folder: Path, scheme: str | None, orientation: str, checkpoint: str) -> ImportedModel:
@@ -56,7 +58,7 @@ def read_v1(folder: Path, scheme: str | None, orientation: str, checkpoint: str)
         MemberCard(
             scheme or _guess_scheme(folder.resolve(), trainer), 0 if fold == "all" else int(fold[5:]), network,
             preprocess, (x, y, z), {**source, "nnunet_fold": fold.removeprefix("fold_")},
-            () if "nomirroring" in trainer.lower() else (0, 1, 2),
+            () if any(part in trainer.lower() for part in UNMIRRORED) else (0, 1, 2),
         )
         for fold in folds
     )  # fmt: skip

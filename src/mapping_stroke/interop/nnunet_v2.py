@@ -117,9 +117,9 @@ def _find_folds(folder: Path, name: str) -> list[str]:
 
 
 def _read_mirror_axes(path: Path, axes: Axes) -> tuple[int, ...]:
-    """Those along which its training mirrored patches; all where the checkpoint does not say."""
+    """Those along which its training mirrored patches; none where the checkpoint does not say, as nnU-Net has it."""
     entry = "inference_allowed_mirroring_axes"
-    allowed = read_checkpoint(path).get(entry, (0, 1, 2))
+    allowed = read_checkpoint(path).get(entry)
     try:
         return axes.ours_of([int(axis) for axis in allowed or ()])
     except (ValueError, TypeError) as error:
