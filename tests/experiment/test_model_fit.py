@@ -86,6 +86,16 @@ def test_maps_are_kept_for_another_fit(data: Path, monkeypatch: pytest.MonkeyPat
     assert [path.name for path in maps.iterdir()] == ["notes.txt"]
 
 
+def test_maps_of_another_format_are_not_taken(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = data / "new-maps"
+    monkeypatch.setattr(model_fit, "MAPS_FORMAT", 1)
+    assert fit(data, "--keep-maps", healthy=False) == 0
+    old = {path.name for path in maps.glob("*.npz")}
+    monkeypatch.undo()
+    assert fit(data, "--keep-maps", "--overwrite", healthy=False) == 0
+    assert len({path.name for path in maps.glob("*.npz")} - old) == len(old) == 4
+
+
 def test_a_broken_scan_is_left_out(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (data / "cohort" / "p1_T1w.nii.gz").write_bytes(b"broken")
     assert fit(data) == 3

@@ -21,7 +21,7 @@ from mapping_stroke.experiment.judged_scans import (
 from mapping_stroke.experiment.model_evaluation import EvaluateConfig
 from mapping_stroke.experiment.model_facts import describe_rule
 from mapping_stroke.experiment.models import write_with_progress
-from mapping_stroke.experiment.rule_scores import RuleScores, StoredMap
+from mapping_stroke.experiment.rule_scores import MAPS_FORMAT, RuleScores, StoredMap
 from mapping_stroke.experiment.segment_reading import MemoryCheck
 from mapping_stroke.files import fingerprint, write_json, write_text
 from mapping_stroke.inference.engines import choose_engine
@@ -101,7 +101,7 @@ def _predict_all(
 ) -> tuple[dict[str, Path], list[str]]:
     """Keep the ensemble's map of every scan; those that are there already are not computed again."""
     networks = replace(bundle, card=replace(bundle.card, postprocess=None)).sha256
-    how = [networks, config.preset, ensemble.engine.precision, "auto"]
+    how = [MAPS_FORMAT, networks, config.preset, ensemble.engine.precision, "auto"]
     memory = MemoryCheck(ensemble)
     files, failed = {}, []
     say(f"Predicting {counted(len(found), 'scan')} on {ensemble.engine.description}")
@@ -118,7 +118,7 @@ def _predict_all(
 
 
 def _predict_one(
-    case: FoundCase, ensemble: Ensemble, card: BundleCard, memory: MemoryCheck, how: Sequence[str], maps: Path
+    case: FoundCase, ensemble: Ensemble, card: BundleCard, memory: MemoryCheck, how: Sequence[object], maps: Path
 ) -> Path:
     path = maps / f"{fingerprint([*how, mark_case(case)])}.npz"
     if not path.is_file():
