@@ -1,5 +1,6 @@
 """The command line: what it lists, and its exit statuses."""
 
+import io
 import shlex
 import subprocess
 import sys
@@ -99,12 +100,11 @@ def test_being_asked_to_stop_is_status_75(monkeypatch: pytest.MonkeyPatch, capsy
         """Be stopped."""
 
         def run(self) -> int:
-            raise Stopped("stopped by SIGTERM, and all that was done is saved")
+            raise Stopped("stopped by SIGTERM, and all that was done is saved; run it again")
 
     monkeypatch.setattr(cli, "COMMANDS", (*(command for command in cli.COMMANDS if command.__name__ != "Info"), Info))
     assert cli.main(["info"]) == 75
-    told = capsys.readouterr().err
-    assert told == "mapping: stopped by SIGTERM, and all that was done is saved; run the same command again to go on\n"
+    assert capsys.readouterr().err == "mapping: stopped by SIGTERM, and all that was done is saved; run it again\n"
 
 
 def test_an_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -118,6 +118,29 @@ def test_an_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, caps
     monkeypatch.setattr(cli, "COMMANDS", (*(command for command in cli.COMMANDS if command.__name__ != "Info"), Info))
     assert cli.main(["info"]) == 1
     assert "run the same command again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+@pytest.mark.parametrize(
+    ("errors", "shown"),
+    [("strict", b"? ?"), ("backslashreplace", rb"\u2192 \udcff"), ("surrogateescape", b"\xff")],
+)
+def test_only_where_python_would_fail_a_character_becomes_a_question_mark(
+    name: str, errors: str, shown: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dataclass(frozen=True)
+    class Info:
+        """Tell a name that is no UTF-8, and what ASCII lacks where that can be shown."""
+
+        def run(self) -> int:
+            getattr(sys, name).write("\udcff" if errors == "surrogateescape" else "\u2192 \udcff")
+            return 0
+
+    monkeypatch.setattr(cli, "COMMANDS", (*(command for command in cli.COMMANDS if command.__name__ != "Info"), Info))
+    shows = io.BytesIO()
+    monkeypatch.setattr(sys, name, io.TextIOWrapper(shows, "ascii", errors, write_through=True))
+    assert cli.main(["info"]) == 0
+    assert shows.getvalue() == shown
 
 
 def test_a_reader_that_leaves_early_gets_no_traceback() -> None:

@@ -58,7 +58,7 @@ COMMANDS: tuple[type[Command], ...] = (
 """In the order of the pipeline's stages, then what stands beside them; `mapping --help` lists them so."""
 
 STOPPED = 75
-"""Exit status of a command that was asked to stop: all is saved, the same command goes on (sysexits.h: try again)."""
+"""Exit status of a command that was asked to stop: what it says tells how to go on (sysexits.h: try again)."""
 
 DESCRIPTION = "Find stroke lesions on T1-weighted brain MRI (MAPPING: model average with post-processing)."
 
@@ -100,7 +100,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         _tell(f"{error.filename or 'the system'}: {error.strerror or error}; {remedy}")
         return 2 if wrong_path else 1
     except Stopped as stopped:
-        _tell(f"{stopped}; run the same command again to go on")
+        _tell(str(stopped))
         return STOPPED
     except KeyboardInterrupt:
         _tell("interrupted; run the same command again to go on")
@@ -113,9 +113,12 @@ def command_name(command: type) -> str:
 
 
 def _replace_what_cannot_be_shown() -> None:
-    """Let a character that the output's encoding lacks, such as an arrow in latin-1, become `?`, not a traceback."""
+    """Let a character that the output's encoding lacks, such as an arrow in latin-1, become `?`, not a traceback.
+
+    Where Python has a way for such characters already, as on standard error, it stays: names of files stay legible.
+    """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="replace")
 
 

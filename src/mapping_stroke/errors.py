@@ -56,7 +56,7 @@ class TrainingError(MappingError):
 
 
 class Stopped(KeyboardInterrupt):
-    """The user or the system asked this process to stop, and all that was begun is saved; exit status 75."""
+    """The user or the system asked this process to stop; says what is kept and what to do; exit status 75."""
 
 
 PATH_ERRORS = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)

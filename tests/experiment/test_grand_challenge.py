@@ -169,6 +169,19 @@ def test_damaged_weights_end_it_before_the_first_case(challenge: Challenge, caps
     assert not challenge.masks.exists()
 
 
+def test_being_stopped_says_that_every_scan_is_segmented_anew(
+    challenge: Challenge, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    challenge.add("a.mha")
+    monkeypatch.setattr(module, "ready_model", lambda _: signal.raise_signal(signal.SIGTERM))
+    assert main(challenge.arguments("atlas2022", "nowhere")) == 75
+    told = capsys.readouterr().err
+    assert told.startswith(
+        "mapping: stopped by SIGTERM, and what was finished is kept; run the same command again, which"
+    )
+    assert told.endswith("segments every scan anew\n")
+
+
 @contextmanager
 def serving(challenge: Challenge, model: Path, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """The service as a program of its own, ready; yields it and its port."""

@@ -16,6 +16,9 @@ from mapping_stroke.inference.segmentation import Segmentation, segment_scan
 from mapping_stroke.interop.grand_challenge import ChallengeFolders, find_weights, read_grid, write_on_grid
 from mapping_stroke.interop.invocations import Invocations, Reply
 
+AGAIN = "run the same command again, which segments every scan anew"
+"""What a scan's mask was made with is not written beside it, so that none can be taken for finished."""
+
 
 @dataclass(frozen=True)
 class ModelChoice:
@@ -81,7 +84,7 @@ def segment_challenge(folders: ChallengeFolders, choice: ModelChoice) -> list[Ca
         MappingError: There is no scan, or the model cannot be used; nothing is written then.
         Stopped: A signal asked to stop.
     """
-    with listening():
+    with listening(AGAIN):
         folders.find_scans()  # before the model is loaded
         return _segment_folder(folders, ready_model(choice))
 

@@ -12,15 +12,21 @@ from mapping_stroke.errors import Stopped
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
 """Ctrl-C, what schedulers send before they kill, and what they can be told to send earlier."""
 
+GO_ON = "run the same command again to go on"
+
 
 class StopRequest:
     """Whether this process was asked to stop.
+
+    Args:
+        remedy: What a stopped user should do.
 
     Attributes:
         by: Name of the signal; empty while nobody asked.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, remedy: str = GO_ON) -> None:
+        self._remedy = remedy
         self.by = ""
         self._held = False
 
@@ -40,19 +46,20 @@ class StopRequest:
 
     def end(self) -> NoReturn:
         """Raise `Stopped`, because this process was asked to stop, or one that it trains with."""
-        raise Stopped(f"stopped by {self.by or 'a signal to another process'}, and all that was done is saved")
+        by = self.by or "a signal to another process"
+        raise Stopped(f"stopped by {by}, and all that was done is saved; {self._remedy}")
 
     def hear(self, number: int, _: FrameType | None) -> None:
         """Take a signal."""
         first, self.by = not self.by, self.by or signal.Signals(number).name
         if (first and not self._held) or (not first and number == signal.SIGINT):
-            raise Stopped(f"stopped by {self.by}, and what was finished is kept")
+            raise Stopped(f"stopped by {self.by}, and what was finished is kept; {self._remedy}")
 
 
 @contextmanager
-def listening() -> Iterator[StopRequest]:
+def listening(remedy: str = GO_ON) -> Iterator[StopRequest]:
     """Take the signals that ask to stop; outside the main thread, which alone gets them, nobody ever asks."""
-    request = StopRequest()
+    request = StopRequest(remedy)
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
