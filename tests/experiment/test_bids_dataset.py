@@ -1,11 +1,14 @@
-"""What a BIDS derivative says of where its raw data lie."""
+"""What a BIDS derivative says of where its raw data lie, and of how it was made."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from mapping_stroke.experiment.bids_dataset import link
+from mapping_stroke.experiment.bids_dataset import citation, link
+from mapping_stroke.experiment.segment_settings import SegmentConfig, choose_method
+from mapping_stroke.experiment.segment_telling import tell_start
+from small_models import member_card, write_model
 
 
 def test_raw_data_are_found_from_the_derivative(tmp_path: Path) -> None:
@@ -19,3 +22,17 @@ def test_raw_data_on_another_drive_have_a_uri(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(os.path, "relpath", refuse)
     assert link(tmp_path / "my raw", tmp_path / "out") == f"file://{tmp_path.as_posix()}/my%20raw"
+
+
+@pytest.mark.parametrize(
+    ("mirror_axes", "told"), [(((0,), (0,)), "2 mirrorings"), (((0, 1, 2), (0,)), "up to 8 mirrorings"), (((), ()), "")]
+)
+def test_methods_and_progress_tell_how_patches_are_mirrored(
+    mirror_axes: tuple[tuple[int, ...], ...], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cards = [member_card(fold=fold, mirror_axes=axes) for fold, axes in enumerate(mirror_axes)]
+    model = write_model(tmp_path / "m.mapping", *cards).path
+    method = choose_method(model, SegmentConfig(preset="paper", device="cpu"))
+    assert f"in overlapping tiles{told and f', each over {told}'}; their" in citation(method)
+    tell_start(1, 1, method)
+    assert f"rule mapping{told and f', {told} each'})" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from typing import Any
 from mapping_stroke.environment import describe_environment
 from mapping_stroke.experiment.bids_outputs import IGNORED, TEMPLATE
 from mapping_stroke.experiment.segment_settings import Method
+from mapping_stroke.experiment.segment_telling import tell_mirrorings
 from mapping_stroke.files import read_object, write_json, write_text
 from mapping_stroke.postprocess import PostprocessConfig
 from mapping_stroke.report.page import PAPER
@@ -79,6 +80,7 @@ def citation(method: Method) -> str:
     versions = ", ".join(f"{package} {environment[package]}" for package in packages)
     registers = method.config.space == "native" or card.space == "MNI152"
     space = method.config.space if registers else "mni"
+    mirrored = tell_mirrorings(ensemble)
     told = {
         "version": version("mapping-stroke"),
         "model": card.name,
@@ -88,7 +90,7 @@ def citation(method: Method) -> str:
         "training": f" The networks were trained on: {card.training_data.strip()}" if card.training_data else "",
         "space": _SPACES[space],
         "cover": "in one window as large as the brain" if ensemble.window.cover == "window" else "in overlapping tiles",
-        "mirror": f", each over {ensemble.mirrorings} mirrorings" if ensemble.mirrorings > 1 else "",
+        "mirror": f", each over {mirrored}" if mirrored else "",
         "average": "probabilities" if card.average == "probability" else "logits",
         "rule": method.config.rule,
         "levels": _levels(method.rule),

@@ -26,9 +26,15 @@ def tell_start(todo: int, scans: int, method: Method) -> None:
     if todo:
         ensemble, config = method.ensemble, method.config
         used = f"{len(ensemble.members)} of {counted(len(method.bundle.card.members), 'member')}"
-        mirrored = f", {ensemble.mirrorings} mirrorings each" if ensemble.mirrorings > 1 else ""
-        how = f"preset {config.preset}, rule {config.rule}{mirrored}"
+        mirrored = tell_mirrorings(ensemble)
+        how = f"preset {config.preset}, rule {config.rule}" + (f", {mirrored} each" if mirrored else "")
         say(f"Segmenting {counted(todo, 'scan')} with {used} ({how}) on {ensemble.engine.description}")
+
+
+def tell_mirrorings(ensemble: Ensemble) -> str:
+    """Over how many mirrorings of each patch the members average, as `8 mirrorings`; empty where none mirrors."""
+    fewest, most = ensemble.mirrorings
+    return f"{'up to ' if fewest < most else ''}{most} mirrorings" if most > 1 else ""
 
 
 def tell_time(ensemble: Ensemble, loaded: LoadedScan, todo: int) -> None:

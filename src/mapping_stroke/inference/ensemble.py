@@ -60,9 +60,10 @@ class Ensemble:
         )
 
     @property
-    def mirrorings(self) -> int:
-        """Of each patch, by the member that mirrors most."""
-        return max(len(self.window_of(member).mirrorings) for member in self.members)
+    def mirrorings(self) -> tuple[int, int]:
+        """Of each patch: by the member that mirrors least, and by the one that mirrors most."""
+        counts = [len(self.window_of(member).mirrorings) for member in self.members]
+        return min(counts), max(counts)
 
     def tiling(self, member: BundleMember, prepared: PreparedScan) -> Tiling:
         """The patches that a member computes."""
