@@ -11,9 +11,11 @@ from mapping_stroke.dataset.layouts import find_cases
 from mapping_stroke.dataset.simulate.cohort import Person, deal_masks, plan_cohort
 from mapping_stroke.errors import CaseError, ImageError, RunFolderError
 from mapping_stroke.experiment.simulate import find_sources, places_of, simulate_cohort
+from mapping_stroke.experiment.simulation_sources import find_masks
 from mapping_stroke.experiment.simulation_tables import Request, Sources
 from mapping_stroke.image import read_image, write_image
 from mapping_stroke.lesions import find_lesions
+from mapping_stroke.run_folder import claim_folder
 
 GRID = coarser(ATLAS_GRID, 4)
 
@@ -268,11 +270,21 @@ def test_rescans_without_brains_are_refused() -> None:
         find_sources(None, None, ("1=2",))
 
 
-def test_two_scans_of_one_name_are_refused(tmp_path: Path) -> None:
-    for folder in ("a", "b"):
+def test_what_our_own_commands_marked_is_no_real_mask(tmp_path: Path) -> None:
+    for name, identity in (("out", {"kind": "segment"}), ("simulated", {"command": "simulate"})):
+        claim_folder(tmp_path / name, identity)
+        (tmp_path / name / "deeper").mkdir()
+        (tmp_path / name / "deeper" / "m.nii").touch()
+    assert find_masks(tmp_path) == [tmp_path / "simulated" / "deeper" / "m.nii"]
+    assert find_masks(tmp_path / "out") == [tmp_path / "out" / "deeper" / "m.nii"]
+
+
+@pytest.mark.parametrize("names", [("p", "p"), ("p", "P")])
+def test_two_scans_of_one_name_are_refused(names: tuple[str, str], tmp_path: Path) -> None:
+    for folder, name in zip("ab", names, strict=True):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "p_T1w.nii").touch()
-    with pytest.raises(CaseError, match="have one name"):
+        (tmp_path / folder / f"{name}_T1w.nii").touch()
+    with pytest.raises(CaseError, match="have one name, capitals aside"):
         find_sources(None, tmp_path)
 
 

@@ -19,7 +19,7 @@ def list_images(root: Path) -> list[Path]:
     for name, folders, files in os.walk(root, followlinks=True):
         folder = Path(name)
         real = folder.resolve()
-        if real in seen or (folder != root and _holds_results(folder)):
+        if real in seen or (folder != root and holds_results(folder)):
             folders.clear()
             continue
         seen.add(real)
@@ -28,7 +28,8 @@ def list_images(root: Path) -> list[Path]:
     return sorted(images)
 
 
-def _holds_results(folder: Path) -> bool:
+def holds_results(folder: Path) -> bool:
+    """Whether a folder is marked as one of our own results; data that we simulated are none."""
     try:
         return is_run_folder(folder) and RESULTS_KEY in read_identity(folder)
     except RunFolderError:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from mapping_stroke.dataset.grid import Grid
+from mapping_stroke.dataset.listing import holds_results
 from mapping_stroke.dataset.simulate.anatomy import Brain, build_brain
 from mapping_stroke.dataset.simulate.cohort import Person
 from mapping_stroke.dataset.simulate.real_masks import RealMask, cut_mask
@@ -17,6 +18,7 @@ from mapping_stroke.dataset.simulate.volume import Volume
 from mapping_stroke.errors import CaseError, ImageError
 from mapping_stroke.files import fingerprint
 from mapping_stroke.image import Image, image_stem, image_suffix, read_image
+from mapping_stroke.run_folder import OWNER_FILE
 
 NOT_STATED = "not stated (say it with --licence)"
 
@@ -37,7 +39,7 @@ class BrainFolder:
 
 
 def find_brains(folder: Path, rescans: Sequence[str] = ()) -> BrainFolder:
-    """Find `*_T1w` images in a folder and below it.
+    """Find `*_T1w` images in a folder and below it, but in folders of our own results.
 
     A person is what stands before the first `_` of a file name, such as `sub-01` or `oasis-1003`.
 
@@ -46,17 +48,19 @@ def find_brains(folder: Path, rescans: Sequence[str] = ()) -> BrainFolder:
         rescans: People under two names, such as `1003=1023` or `oasis-1003=oasis-1023`.
 
     Raises:
-        CaseError: No folder, no scans, two scans of one name, or a rescan of somebody who is not there.
+        CaseError: No folder, no scans, two scans of one name, capitals aside, or a rescan of somebody who is not there.
     """
     files = [path for path in _images_below(folder, "--brains") if image_stem(path).endswith("_T1w")]
     if not files:
         raise CaseError(f"{folder}: holds no image named *_T1w.nii.gz; give the folder of the skull-stripped scans")
     scans: dict[str, Path] = {}
+    clashing: dict[str, Path] = {}
     by_person: dict[str, list[str]] = defaultdict(list)
     for path in files:
         name = image_stem(path).removesuffix("_T1w")
-        if name in scans:
-            raise CaseError(f"{path} and {scans[name]} have one name; rename one of them")
+        other = clashing.setdefault(name.casefold(), path)
+        if other != path:
+            raise CaseError(f"{path} and {other} have one name, capitals aside; rename one of them")
         scans[name] = path
         by_person[name.split("_")[0]].append(name)
     for pair in rescans:
@@ -67,7 +71,7 @@ def find_brains(folder: Path, rescans: Sequence[str] = ()) -> BrainFolder:
 
 
 def find_masks(folder: Path) -> list[Path]:
-    """All images in a folder and below it, as lesion masks.
+    """All images in a folder and below it, as lesion masks; what a model marked in folders of our results is none.
 
     Raises:
         CaseError: No folder, or no image in it.
@@ -143,7 +147,9 @@ def _as_image(image: object) -> Image:
 def _images_below(folder: Path, option: str) -> list[Path]:
     if not folder.is_dir():
         raise CaseError(f"{folder}: no such folder; {option} wants the folder of the images")
-    return sorted(path for path in folder.rglob("*") if image_suffix(path) and not path.name.startswith("."))
+    results = {file.parent for file in folder.rglob(OWNER_FILE) if holds_results(file.parent)} - {folder}
+    images = (path for path in folder.rglob("*") if image_suffix(path) and not path.name.startswith("."))
+    return sorted(path for path in images if results.isdisjoint(path.parents))
 
 
 def _two_people(pair: str, people: Mapping[str, object]) -> tuple[str, str]:
