@@ -1,4 +1,7 @@
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -250,6 +253,34 @@ def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
     (tmp_path / "data" / "link").symlink_to(tmp_path / "store")
     (tmp_path / "data" / "loop").symlink_to(tmp_path / "data")
     assert [case.case_id for case in find_cases(tmp_path / "data").cases] == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "link", "scan"),
+    [
+        ("sub-1", "code/test/sub-1", "sub-1/anat/sub-1_T1w.nii"),
+        ("sub-1", "derivatives/sub-1", "sub-1/anat/sub-1_T1w.nii"),
+        ("b/sub-1", "a/derivatives/sub-1", "b/sub-1/anat/sub-1_T1w.nii"),
+        ("b/sub-1", "a/sub-1", "b/sub-1/anat/sub-1_T1w.nii"),
+        ("sourcedata/bids/sub-1", "sub-1", "sub-1/anat/sub-1_T1w.nii"),
+    ],
+)
+@pytest.mark.parametrize("backwards", [False, True])
+def test_no_link_hides_scans(
+    folder: str, link: str, scan: str, backwards: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = os.walk
+
+    def walk(*arguments: Any, **options: Any) -> Iterator[tuple[str, list[str], list[str]]]:
+        for name, folders, files in look(*arguments, **options):
+            folders.sort(reverse=backwards)  # a file system may list them in any order
+            yield name, folders, files
+
+    touch(tmp_path, f"{folder}/anat/sub-1_T1w.nii")
+    (tmp_path / link).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / link).symlink_to(tmp_path / folder)
+    monkeypatch.setattr(os, "walk", walk)
+    assert [case.scan for case in find_cases(tmp_path).cases] == [tmp_path / scan]
 
 
 def test_a_folder_without_scans_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """The image files of a folder, whatever its layout."""
 
 import os
+from heapq import heappop, heappush
 from pathlib import Path
 
+from mapping_stroke.dataset.bids import NO_SCANS_IN
 from mapping_stroke.errors import RunFolderError
 from mapping_stroke.image import image_suffix
 from mapping_stroke.run_folder import RESULTS_KEY, is_run_folder, read_identity
@@ -12,18 +14,23 @@ def list_images(root: Path) -> list[Path]:
     """Paths of all image files below a folder, relative to it, sorted.
 
     Hidden files and folders are passed over, and so are folders of our own results below the given one: what a model
-    marked there is no reference. Links to folders are followed, each folder once.
+    marked there is no reference. Links to folders are followed, each folder once: a folder is known by its own path
+    rather than by a link, and where scans are used rather than in `NO_SCANS_IN`.
     """
     images: list[Path] = []
     seen: set[Path] = set()
-    for name, folders, files in os.walk(root, followlinks=True):
-        folder = Path(name)
+    waiting = [(False, False, root)]  # whether scans are not used there, whether a link leads there; least first
+    while waiting:
+        unused, linked, folder = heappop(waiting)
         real = folder.resolve()
         if real in seen or (folder != root and holds_results(folder)):
-            folders.clear()
             continue
         seen.add(real)
-        folders[:] = [inside for inside in folders if not inside.startswith(".")]
+        _, folders, files = next(os.walk(folder), ("", [], []))
+        for name in folders:
+            inside = folder / name
+            if name[0] != ".":
+                heappush(waiting, (unused or name in NO_SCANS_IN, linked or inside.is_symlink(), inside))
         images += [folder.relative_to(root) / file for file in files if image_suffix(Path(file)) and file[0] != "."]
     return sorted(images)
 
