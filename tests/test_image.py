@@ -155,6 +155,9 @@ def test_a_name_that_is_no_image_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"scan.nii: no such file"):
         read_image(str(tmp_path / "scan.nii"))
+    (tmp_path / "dropped.nii").symlink_to(tmp_path / "scan.nii")
+    with pytest.raises(ImageError, match=r"dropped.nii: is a link to a file that is not here; .* `datalad get`"):
+        read_image(tmp_path / "dropped.nii")
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".mgz"])

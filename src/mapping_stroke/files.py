@@ -74,6 +74,24 @@ def remove_files(paths: Iterable[Path]) -> None:
         raise failures[0]
 
 
+def leads_nowhere(path: Path) -> bool:
+    """Whether this is a link to a file that is not here, as DataLad leaves of one whose content was dropped."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return path.is_symlink()
+    except OSError:  # links in a circle, or a folder that may not be looked into
+        return False
+    return False
+
+
+def tell_missing(path: Path) -> str:
+    """What to say of a file that is not there, and what to do."""
+    if leads_nowhere(path):
+        return "is a link to a file that is not here; if this is a DataLad data set, run `datalad get` on it"
+    return "no such file; check the path"
+
+
 def list_files(folder: Path, pattern: str) -> list[Path]:
     """The files of a folder that fit a name pattern, sorted; hidden ones, and so partial ones, are passed over."""
     return sorted(path for path in folder.glob(pattern) if path.is_file() and not path.name.startswith("."))

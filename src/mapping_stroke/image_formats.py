@@ -16,6 +16,7 @@ from mapping_stroke.dicom.headers import is_dicom
 from mapping_stroke.dicom.series import DicomSeries
 from mapping_stroke.dicom.voxels import read_series
 from mapping_stroke.errors import FileError, ImageError
+from mapping_stroke.files import tell_missing
 from mapping_stroke.nifti_grid import UNPLACED, Affine, Placement, read_placement
 
 NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh")
@@ -120,7 +121,7 @@ def _read_file(path: Path) -> Stored:
     if path.is_dir():
         raise ImageError("is a folder, expected an image file; if a program has unpacked it so, name the file in it")
     if not path.is_file():
-        raise ImageError("no such file; check the path")
+        raise ImageError(tell_missing(path))
     return _read_sitk(path) if suffix in SITK_SUFFIXES else _read_nibabel(path)
 
 

@@ -337,6 +337,25 @@ def test_a_changed_scan_that_fails_leaves_nothing_of_what_it_was(model: Path, tm
     assert list(record(out)["scans"]) == ["p0"]
 
 
+def test_results_stand_where_the_content_of_a_scan_was_dropped(model: Path, tmp_path: Path) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    for number in range(3):
+        (scans / f"p{number}.nii").symlink_to(tmp_path / "annex" / f"p{number}.nii")
+    for number in range(2):
+        scan_file(tmp_path / "annex" / f"p{number}.nii", number)
+    assert segment(model, out, scans / "p0.nii", scans / "p1.nii", "--no-picture") == 0
+    before = modified(out)
+    (out / "p1_mask.nii.gz").unlink()
+    shutil.rmtree(tmp_path / "annex")
+    assert segment(model, out, scans, "--no-picture") == 3
+    told = record(out)["scans"]
+    assert {name: entry["status"] for name, entry in told.items()} == {"p0": "done", "p1": "failed", "p2": "failed"}
+    assert told["p2"]["error"].startswith("is a link to a file that is not here; if this is a DataLad data set, run")
+    after = modified(out)
+    assert {name for name in before if after.get(name) != before[name]} == {"p1_mask.nii.gz"}
+
+
 def test_other_voxels_behind_the_same_header_are_another_scan(model: Path, tmp_path: Path) -> None:
     path, out = tmp_path / "p0.mhd", tmp_path / "out"
     write_format(path, phantom(0)[0], AFFINE)

@@ -14,7 +14,7 @@ from mapping_stroke.experiment.segment import segment_scans
 from mapping_stroke.experiment.segment_files import LESIONS_SUFFIX, ScanFiles
 from mapping_stroke.experiment.segment_inputs import find_scans
 from mapping_stroke.experiment.segment_settings import SegmentConfig
-from mapping_stroke.files import read_csv
+from mapping_stroke.files import read_csv, tell_missing
 from mapping_stroke.image import IMAGE_SUFFIXES, image_suffix, read_image
 from mapping_stroke.inference.devices import choose_device
 from mapping_stroke.inference.segmentation import LesionRow
@@ -79,7 +79,7 @@ def _require_images(scans: Sequence[Path]) -> None:
     """Refuse at once what could only fail later."""
     for scan in scans:
         if not scan.exists():
-            raise CaseError(f"{scan}: no such file; check the path")
+            raise CaseError(f"{scan}: {tell_missing(scan)}")
         if not scan.is_dir() and image_suffix(scan) is None:
             raise CaseError(f"{scan}: not an image file name; expected one of {', '.join(IMAGE_SUFFIXES)}")
 

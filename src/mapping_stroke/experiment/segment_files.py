@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from mapping_stroke.dicom.series import DicomSeries
 from mapping_stroke.errors import MappingError
-from mapping_stroke.files import read_object, remove_files, sha256, write_csv, write_json, write_text
+from mapping_stroke.files import leads_nowhere, read_object, remove_files, sha256, write_csv, write_json, write_text
 from mapping_stroke.image import Mask, write_image
 from mapping_stroke.image_formats import Source, find_source, stored_files
 from mapping_stroke.inference.segmentation import LesionRow, Segmentation, lesion_table
@@ -80,15 +80,18 @@ class ScanFiles:
         return math.prod(shape) * (1 + 2 * BYTES[self.storage]) + OTHER_BYTES
 
     def is_finished(self, scan: Path) -> bool:
-        """Whether all outputs of this very scan are there."""
+        """Whether all outputs of this very scan are there; they stand where only its content was dropped (DataLad)."""
         stamp = read_object(self.path(STAMP_SUFFIX))
         suffixes = self._suffixes(registered=bool(stamp.get("registration")))
         source, paths = stamp.get("source"), [*map(self.path, suffixes), *self._more(stamp)]
         if not isinstance(source, dict):
             return False
         try:
-            there = scan.exists() and all(path.is_file() for path in paths)
-            return there and source.get("sha256") == scan_sha256(find_source(scan, self.series))
+            if not all(path.is_file() for path in paths):
+                return False
+            if leads_nowhere(scan):
+                return Path(source.get("scan", "")).name == scan.name
+            return scan.exists() and source.get("sha256") == scan_sha256(find_source(scan, self.series))
         except (MappingError, OSError):  # something may not be looked at any more: reading or writing it will say so
             return False
 

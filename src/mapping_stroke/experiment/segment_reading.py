@@ -14,6 +14,7 @@ from mapping_stroke.dataset.scan_checks import check_scan
 from mapping_stroke.dicom.series import DicomSeries
 from mapping_stroke.errors import CaseError
 from mapping_stroke.experiment.segment_files import scan_sha256
+from mapping_stroke.files import tell_missing
 from mapping_stroke.image import Image, read_image
 from mapping_stroke.image_formats import find_source
 from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
@@ -71,7 +72,7 @@ def read_scan(
     """
     start = time.perf_counter()
     if not path.exists():
-        raise CaseError("no such file; check the path")
+        raise CaseError(tell_missing(path))
     found = find_source(path, series)
     image = read_image(found)
     source = {"scan": str(path), "sha256": scan_sha256(found)}
