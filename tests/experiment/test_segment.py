@@ -282,7 +282,7 @@ def test_a_failure_of_the_engine_ends_one_scan_only(
         (["missing.nii"], "missing.nii: no such file; check the path"),
         (["run.nii"], "the name run is taken"),
         (["Run.nii"], "the name Run is taken"),
-        (["empty"], "empty: holds no image file, expected scans"),
+        (["empty"], "empty: holds no image file itself, expected scans"),
         (["twice.nii", "twice.mha"], "twice.nii has the same name, capitals aside, and outputs are named after it; "),
         (["twice.nii", "Twice.mha"], "twice.nii has the same name, capitals aside, and outputs are named after it; "),
         ([], "no scan is given, expected one or more"),
@@ -570,6 +570,16 @@ def test_presets_say_what_they_compute(model: Path, tmp_path: Path, capsys: pyte
     ):
         assert segment(model, tmp_path / preset, scan, "--no-picture", "--preset", preset) == 0
         assert f"Segmenting 1 scan with {told}" in capsys.readouterr().out
+
+
+def test_scans_in_folders_of_their_own_are_segmented_in_one_call(model: Path, tmp_path: Path) -> None:
+    for seed, person in enumerate(("p1", "p2")):
+        scan_file(tmp_path / "data" / person / "T1.nii", seed)
+    out = tmp_path / "data" / "results"
+    for _ in range(2):
+        assert segment(model, out, tmp_path / "data", "--scans", "*/T1.nii", "--no-picture") == 0
+        assert list(record(out)["scans"]) == ["p1", "p2"]
+    assert (out / "p2_mask.nii.gz").is_file()
 
 
 def test_a_folder_stands_for_its_scans(tmp_path: Path) -> None:

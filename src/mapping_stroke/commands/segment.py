@@ -13,12 +13,15 @@ from mapping_stroke.commands.computation import Computation
 class Segment:
     """Segment new scans: mask, probability, uncertainty, lesion table and a picture for each."""
 
-    scans: Positional[tuple[Path, ...]]
+    paths: Positional[tuple[Path, ...]]
     """T1w scans (.nii, .nii.gz, .mgz, .mgh, .mha, .mhd, .nrrd), or folders of them, or folders that hold a T1w DICOM
     series. Raw ones for a model that was made for MNI152 space, else as its training scans were."""
     output: Annotated[Path, arg(aliases=["-o"])]
     """Output folder; files are named after the scans. The same call again goes on where it stopped."""
     computation: Computation = field(default_factory=Computation)
+    scans: Annotated[str | None, arg(metavar="PATTERN")] = None
+    """In the folders given and below them, the images of this name alone, such as '*/T1.nii.gz'; what `*` stands for
+    names the outputs, as cases of `mapping prepare`."""
     series: str = ""
     """Which DICOM series of a folder to take, by number, UID or description; without it the one that looks like a
     three-dimensional T1w scan."""
@@ -40,6 +43,8 @@ class Segment:
         config = self.computation.config(
             series=self.series, dicom_seg=self.dicom_seg, storage=self.probability, picture=not self.no_picture
         )
-        failed = segment_scans(self.scans, self.output, self.computation.model, config, overwrite=self.overwrite)
+        failed = segment_scans(
+            self.paths, self.output, self.computation.model, config, pattern=self.scans, overwrite=self.overwrite
+        )
         name_files("Masks, probabilities, lesion tables and run.json", self.output)
         return 3 if failed else 0

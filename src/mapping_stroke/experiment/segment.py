@@ -23,7 +23,13 @@ WITHOUT_LOCKS = (
 
 
 def segment_scans(
-    scans: Sequence[Path], output: Path, model: str | Path, config: SegmentConfig, *, overwrite: bool = False
+    scans: Sequence[Path],
+    output: Path,
+    model: str | Path,
+    config: SegmentConfig,
+    *,
+    pattern: str | None = None,
+    overwrite: bool = False,
 ) -> list[str]:
     """Segment scans into a folder: mask, probability, uncertainty, lesions and a picture for each, and `run.json`.
 
@@ -32,6 +38,7 @@ def segment_scans(
         output: See `segment_cohort`, as for the other arguments.
         model: Likewise.
         config: Likewise.
+        pattern: Which images of folders, see `find_scans`.
         overwrite: Likewise.
 
     Returns:
@@ -40,7 +47,7 @@ def segment_scans(
     Raises:
         MappingError: There is no scan, or see `segment_cohort`; or the only scan failed.
     """
-    cohort = Cohort(find_scans(scans, config.series), output)
+    cohort = Cohort(find_scans(scans, config.series, pattern), output)
     if config.dicom_seg:
         _require_dicom(cohort)
     return segment_cohort(cohort, model, config, overwrite=overwrite, raise_alone=len(cohort.scans) == 1)

@@ -4,14 +4,19 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from mapping_stroke.dataset.layouts import find_cases
+from mapping_stroke.dataset.patterns import Patterns
 from mapping_stroke.dicom.headers import dicom_files, is_dicom
 from mapping_stroke.errors import CaseError
 from mapping_stroke.experiment.segment_files import MAP_SUFFIXES
 from mapping_stroke.image import image_stem, image_suffix
 from mapping_stroke.run_folder import OWNER_FILE
 
+DEEPER = "use `mapping segment FOLDER --scans PATTERN` with a pattern such as '*/T1.nii.gz'"
+"""For scans in folders of their own, which are told apart by these folders' names."""
 
-def find_scans(given: Sequence[Path], series: str = "") -> dict[str, Path]:
+
+def find_scans(given: Sequence[Path], series: str = "", pattern: str | None = None) -> dict[str, Path]:
     """The scans by the name of their outputs, in order; a folder stands for its image files but for outputs of ours.
 
     A folder that is named like an image, as some programs leave when they unpack one, is a scan that cannot be read.
@@ -20,29 +25,42 @@ def find_scans(given: Sequence[Path], series: str = "") -> dict[str, Path]:
     Args:
         given: Image files and folders.
         series: Which DICOM series of a folder is meant: then it is the scan, also where image files lie beside it.
+        pattern: A folder stands for the images in and below it that match, see `Patterns`, each named by its case id.
 
     Raises:
         CaseError: There is no scan, two have the same name, or a name is taken; capitals do not tell names apart, nor
             do they on the disks of many machines.
+        ConfigError: The pattern is malformed.
     """
-    scans = [scan for path in given for scan in (_scans_in(path, series) if _stands_for_others(path) else [path])]
+    if pattern is not None and not any(_stands_for_others(path) for path in given):
+        raise CaseError(f"--scans '{pattern}' chooses in folders, and none is given; name one, or leave it out")
+    scans = [named for path in given for named in _named_scans(path, series, pattern)]
     if not scans:
         raise CaseError("no scan is given, expected one or more; name their files, or a folder that holds them")
-    if series and all(image_suffix(scan) for scan in scans):
+    if series and all(image_suffix(scan) for _, scan in scans):
         raise CaseError(f"--series {series} chooses in DICOM folders, and none is given; name one, or leave it out")
     names: dict[str, Path] = {}
     known: dict[str, Path] = {}
-    for scan in scans:
-        name = image_stem(scan) if image_suffix(scan) else _folder_name(scan, series)
+    for name, scan in scans:
         key = name.casefold()
         if f"{key}.json" == OWNER_FILE:
             raise CaseError(f"{scan}: the name {name} is taken by a file of the output folder; rename the scan")
         if key in known:
             raise CaseError(
-                f"{scan}: {known[key]} has the same name, capitals aside, and outputs are named after it; rename one"
+                f"{scan}: {known[key]} has the same name, capitals aside, and outputs are named after it; rename one, "
+                f"or {DEEPER}"
             )
         names[name] = known[key] = scan
     return names
+
+
+def _named_scans(path: Path, series: str, pattern: str | None) -> list[tuple[str, Path]]:
+    """What a given file or folder stands for, each scan with the name of its outputs."""
+    if pattern is not None and _stands_for_others(path):
+        found = find_cases(path, "plain", Patterns(scans=pattern))
+        return [(case.case_id, case.scan) for case in found.cases]
+    scans = _scans_in(path, series) if _stands_for_others(path) else [path]
+    return [(image_stem(scan) if image_suffix(scan) else _folder_name(scan, series), scan) for scan in scans]
 
 
 def _stands_for_others(path: Path) -> bool:
@@ -68,5 +86,12 @@ def _scans_in(folder: Path, series: str) -> list[Path]:
     if series:
         raise CaseError(f"{folder}: holds no DICOM file of which --series {series} could be; name another folder")
     if not files:
-        raise CaseError(f"{folder}: holds no image file, expected scans; name another folder, or the files themselves")
+        remedy = "use `mapping bids` for a BIDS data set" if _looks_like_bids(there) else "name another folder"
+        raise CaseError(f"{folder}: holds no image file itself, expected scans; {remedy}, or {DEEPER}")
     return files
+
+
+def _looks_like_bids(inside: Sequence[Path]) -> bool:
+    return any(
+        path.name == "dataset_description.json" or (path.name.startswith("sub-") and path.is_dir()) for path in inside
+    )
