@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mapping_stroke.dataset.grid import ATLAS_GRID, atlas_grid
+from mapping_stroke.dataset.template_fit import fit_template
 from mapping_stroke.errors import ConfigError, RegistrationError
 from mapping_stroke.image import Image, read_image
 from mapping_stroke.space import search
@@ -74,11 +75,21 @@ def test_what_is_kept_is_plain(placed: PlacedScan) -> None:
 
 
 def test_a_scan_in_mni_space_is_left_alone() -> None:
-    scan = moved_scan(move((2, -1, 0), (1, 2, -1), size=0.99))
+    scan = moved_scan(move((1, -0.5, 0), (0.5, 1, -0.5), size=0.99))
     placed = place_scan(scan)
     assert placed.left_alone
     assert placed.corrected is scan
     np.testing.assert_array_equal(placed.to_mni, np.eye(4))
+
+
+@pytest.mark.parametrize("stripped", [True, False])
+def test_a_scan_whose_origin_was_set_at_about_the_right_place_is_registered(*, stripped: bool) -> None:
+    nearly_there = move((3, -1, 0), (1, -2, 5), size=0.96)
+    scan = moved_scan(nearly_there, stripped=stripped)
+    assert fit_template(scan).in_place, "the quick look does not notice"
+    placed = place_scan(scan)
+    assert not placed.left_alone
+    assert error_mm(np.linalg.inv(placed.to_mni), nearly_there) < 2
 
 
 def test_in_mni_space_a_scan_on_the_atlas_grid_keeps_every_voxel() -> None:

@@ -27,7 +27,7 @@ from mapping_stroke.space.brain import find_brain
 from mapping_stroke.space.placed import PlacedScan, place_scan
 from mapping_stroke.space.quality import Quality, judge
 from mapping_stroke.space.resample import shrink
-from mapping_stroke.space.search import CELL_MM
+from mapping_stroke.space.search import CELL_MM, displacement_mm
 
 SUCCESS_MM = 3.0
 """Mean displacement of the brain: two programs register one brain so differently, and training moves it further."""
@@ -193,12 +193,6 @@ def segment_as_a_command(path: Path) -> Cost:
     """What `mapping segment` takes for one scan with the bundled model."""
     with TemporaryDirectory() as folder:
         return run_command((*OURS, "segment", str(path), "--output", str(Path(folder) / "out")))
-
-
-def displacement_mm(place: Affine, other: Affine) -> float:
-    """How far apart two places put the brain, mean over it, in the scan's millimetres."""
-    points = np.c_[tissue_points().places_mm, np.ones(len(tissue_points().places_mm))].T
-    return float(np.linalg.norm(((place - other) @ points)[:3], axis=0).mean())
 
 
 def wrong_qualities(placed: PlacedScan, seed: int) -> Iterator[Quality]:

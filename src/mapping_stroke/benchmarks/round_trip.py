@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from mapping_stroke.benchmarks.misplaced_scans import MisplacedScan, Plan, misplace
-from mapping_stroke.benchmarks.registration import EDGES_MM, displacement_mm
+from mapping_stroke.benchmarks.registration import EDGES_MM
 from mapping_stroke.console import say
 from mapping_stroke.dataset.simulate.parts import parts_of_people
 from mapping_stroke.dataset.simulate.view import Kind
@@ -23,6 +23,7 @@ from mapping_stroke.inference.segmentation import Segmentation, choose_rule, mak
 from mapping_stroke.networks.bundle import Bundle, open_bundle
 from mapping_stroke.postprocess import PostprocessConfig, apply_rule
 from mapping_stroke.space.resample import resample
+from mapping_stroke.space.search import displacement_mm
 from mapping_stroke.space.seen import SeenScan
 
 KINDS: tuple[Kind, ...] = ("stripped", "head")
