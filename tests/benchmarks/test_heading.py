@@ -1,9 +1,21 @@
 """How reports begin."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
+import torch
 
 from mapping_stroke.benchmarks import heading
+from mapping_stroke.benchmarks.agreement import Agreement, describe_agreement
+from mapping_stroke.benchmarks.fine_tuning import METRICS, RULES, FineTuningBench, FineTuningResult
+from mapping_stroke.benchmarks.fine_tuning_text import describe_fine_tuning
 from mapping_stroke.benchmarks.heading import describe_head
+from mapping_stroke.benchmarks.round_trip import RoundTripBench
+from mapping_stroke.benchmarks.round_trip_text import describe_round_trips
+from mapping_stroke.experiment.simulation_tables import Sources
+from mapping_stroke.experiment.train_config import TrainConfig
+from small_models import write_seeing_model
 
 MACHINE = {"processor": "Abacus", "cores": "7", "gpu": "Beads"}
 
@@ -23,3 +35,24 @@ def test_a_gpu_is_named_where_it_computed(monkeypatch: pytest.MonkeyPatch) -> No
     facts = describe_head("Work", "mapping bench work", (), device="cuda", others="another program 2")[2]
     assert ", Beads, " in facts
     assert facts.endswith("; another program 2.")
+
+
+def test_a_graphics_part_of_the_processor_is_no_gpu_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heading, "describe_environment", lambda: {**MACHINE, "gpu": "none"})
+    assert ", Abacus, 7 cores, " in describe_head("Work", "mapping bench work", (), device="mps")[2]
+
+
+@pytest.mark.parametrize(("device", "named"), [("auto", "Beads"), ("cuda:0", "Beads"), ("cpu", "Abacus, 7 cores")])
+def test_reports_name_what_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, named: str) -> None:
+    monkeypatch.setattr(heading, "describe_environment", lambda: MACHINE)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    bundle = write_seeing_model(tmp_path / "model.mapping")
+    scores = {f"{rule}/{metric}": np.zeros(5) for rule in RULES for metric in METRICS}
+    tuned = FineTuningResult(scores, scores, bundle, TrainConfig())
+    reports = (
+        describe_agreement([Agreement("tiles", 1.0, 1.0, 0.0)], "COMMAND", device),
+        describe_fine_tuning(tuned, FineTuningBench("MODEL", Sources(), tmp_path, device=device), "COMMAND"),
+        describe_round_trips([], RoundTripBench(tmp_path, model=str(bundle.path), device=device), "COMMAND"),
+    )
+    assert [f", {named}, " in report.splitlines()[2] for report in reports] == [True] * 3

@@ -1,8 +1,10 @@
 """What `mapping bench inference` and `agreement` say; how fast anything is, nobody asks here."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from mapping_stroke.benchmarks.chip import ChipRates
 from mapping_stroke.benchmarks.commands import BenchError, Cost, Costs, run_command
 from mapping_stroke.benchmarks.inference import InferenceBench, InferenceResult, bench_inference
 from mapping_stroke.benchmarks.inference_text import describe_inference
-from mapping_stroke.image import write_image
+from mapping_stroke.image import read_image, write_image
 from mapping_stroke.training.schemes import SIZES
 from phantoms import AFFINE, NANO, phantom, write_phantoms
 
@@ -42,6 +44,19 @@ def test_all_ways_and_a_cohort_are_run(tmp_path: Path) -> None:
     text = describe_inference(result, config, "mapping bench inference")
     assert "2 scans in one call" in text
     assert "| predict |" in text
+
+
+@pytest.mark.parametrize("name", ["scan.nii", "scan.mgz", "scan.nii.gz"])
+def test_a_scan_of_any_format_is_measured_as_nifti(tmp_path: Path, name: str) -> None:
+    nib.save(
+        nib.Nifti1Image(phantom(0)[0], AFFINE) if "nii" in name else nib.MGHImage(phantom(0)[0], AFFINE),
+        tmp_path / name,
+    )
+    config = replace(small_bench(tmp_path), scan=tmp_path / name)
+    with inference._workplace(config) as place:
+        copy = read_image(place / "scans" / "case_0000.nii.gz")
+    np.testing.assert_array_equal(copy.voxels, phantom(0)[0])
+    np.testing.assert_allclose(copy.affine, AFFINE)
 
 
 def test_ratios_are_those_of_the_medians() -> None:

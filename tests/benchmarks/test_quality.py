@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from cohorts import write_atlas
@@ -15,16 +17,18 @@ from mapping_stroke.benchmarks.quality import (
     QualityBench,
     QualityResult,
     QualityRun,
+    as_nifti,
     bench_quality,
     link_scans,
     score_masks,
     split_cohort,
 )
 from mapping_stroke.benchmarks.quality_text import describe_quality
+from mapping_stroke.benchmarks.training_task import LabelledScan
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.image import read_image, write_image
 from mapping_stroke.networks.cards import MemberCard
-from phantoms import write_phantoms
+from phantoms import AFFINE, phantom, write_phantoms
 from small_models import PLAIN, write_trained_member
 from training_jobs import TASK, write_programs
 
@@ -55,6 +59,26 @@ def test_scans_are_linked_under_the_names_that_nnunet_wants(tmp_path: Path) -> N
     for _ in range(2):
         link_scans(cases, tmp_path / "scans")
     assert read_image(tmp_path / "scans" / f"{cases[0].case_id}_0000.nii.gz").shape == (20, 22, 18)
+
+
+def test_scans_and_masks_of_other_formats_are_copied_for_nnunet(tmp_path: Path) -> None:
+    voxels, lesion = phantom(0)
+    nib.save(nib.MGHImage(voxels, AFFINE), tmp_path / "a.mgz")
+    write_image(tmp_path / "a_mask.nii", lesion, AFFINE)
+    write_image(tmp_path / "b.nii.gz", voxels, AFFINE)
+    names = (("a", "a.mgz", "a_mask.nii"), ("b", "b.nii.gz", "a_mask.nii"))
+    cases = [LabelledScan(case, str(tmp_path / scan), str(tmp_path / mask)) for case, scan, mask in names]
+    for _ in range(2):
+        same = as_nifti(cases, tmp_path / "nifti")
+        link_scans(same, tmp_path / "scans")
+    np.testing.assert_array_equal(read_image(tmp_path / "scans" / "a_0000.nii.gz").voxels, voxels)
+    np.testing.assert_array_equal(read_image(Path(same[0].mask)).voxels > 0, lesion)
+    assert same[1].scan == str(tmp_path / "b.nii.gz")
+    assert {path.name for path in (tmp_path / "nifti").iterdir()} == {
+        "a_scan.nii.gz",
+        "a_mask.nii.gz",
+        "b_mask.nii.gz",
+    }
 
 
 def test_masks_of_both_programs_are_scored_and_a_missing_one_told(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from mapping_stroke.dataset.folds import read_folds
 from mapping_stroke.errors import RunFolderError
 from mapping_stroke.evaluation.metrics import dice
 from mapping_stroke.image import Image, Mask, Probability, read_image
+from mapping_stroke.inference.devices import choose_device
 from mapping_stroke.inference.engines import Engine, choose_engine
 from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.inference.sliding_window import WindowConfig
@@ -95,13 +96,18 @@ def _difference(probability: Probability, exact: Probability, scan: Image) -> fl
     return float(np.abs(probability - exact)[scan.voxels != 0].mean())
 
 
-def describe_agreement(found: Sequence[Agreement], command: str) -> str:
-    """Means over the cases, as Markdown."""
+def describe_agreement(found: Sequence[Agreement], command: str, device: str = "auto") -> str:
+    """Means over the cases, as Markdown; `device` as for `bench_agreement`."""
     ways = list(dict.fromkeys(row.way for row in found))
     rows = {way: [row for row in found if row.way == way] for way in ways}
     exact_dice = float(np.mean([row.dice for row in rows[ways[0]]]))
     lines = [
-        *describe_head("Agreement with float32 on trained weights", command, ("openvino", "torch")),
+        *describe_head(
+            "Agreement with float32 on trained weights",
+            command,
+            ("openvino", "torch"),
+            device=choose_device(device).type,
+        ),
         f"{len(rows[ways[0]])} held-out cases, each by the members of its own fold; masks by the rule `mapping`.",
         "",
         "| way | Dice | against float32 | mask Dice with float32, mean | lowest | mean difference of P in the brain |",

@@ -10,6 +10,7 @@ from mapping_stroke.benchmarks.fine_tuning import (
 )
 from mapping_stroke.benchmarks.heading import describe_head
 from mapping_stroke.evaluation.intervals import Estimate, estimate_mean
+from mapping_stroke.inference.devices import choose_device
 
 TITLE = "Fine-tuning on simulated cases of an unseen scanner"
 METRIC_NAMES = {
@@ -25,7 +26,7 @@ DECIMALS = {"dice": 3, "lesion_f1": 3, "false_lesions": 2, "false_ml": 2}
 def describe_fine_tuning(result: FineTuningResult, bench: FineTuningBench, command: str) -> str:
     """The whole report."""
     lines = [
-        *describe_head(TITLE, command, ("torch",), device="cpu" if bench.device == "auto" else bench.device),
+        *describe_head(TITLE, command, ("torch",), device=choose_device(bench.device).type),
         *_method(result, bench),
         "",
         "| mask | mean over cases | before | after | after less before |",

@@ -17,12 +17,14 @@ def describe_head(
         title: What was measured.
         command: How to measure it again, without the paths of this machine.
         packages: Whose versions matter, beside ours.
-        device: What computed; the GPU is named unless it is `cpu`.
+        device: What computed; the GPU is named where it is `cuda`; Apple's is part of the processor.
         share: Of the cores, such as `1 of `; all of them where left out.
         others: Versions of other programs.
     """
     machine = describe_environment()
-    where = f"{machine['processor']}, {share}{machine['cores']} cores" if device == "cpu" else machine["gpu"]
+    where = (
+        f"{machine['processor']}, {share}{machine['cores']} cores" if not device.startswith("cuda") else machine["gpu"]
+    )
     versions = ", ".join(f"{package} {version(package)}" for package in ("mapping-stroke", *packages))
     system = f"{platform.system()}, Python {platform.python_version()}"
     return [

@@ -15,6 +15,7 @@ from mapping_stroke.benchmarks.chip import ChipRates, measure_chip
 from mapping_stroke.benchmarks.commands import OURS, BenchError, Cost, Costs, run_command
 from mapping_stroke.console import track
 from mapping_stroke.dataset.preprocess import PreprocessSpec
+from mapping_stroke.image import image_suffix, read_image, write_image
 from mapping_stroke.interop.nnunet import write_nnunet_v2
 from mapping_stroke.networks.bundle import Bundle, BundleCard, BundleMember, MemberCard, open_bundle, write_bundle
 from mapping_stroke.networks.spec import NetworkSpec, Weights
@@ -98,12 +99,21 @@ def _workplace(config: InferenceBench) -> Iterator[Path]:
         place = Path(folder)
         (place / "scans").mkdir()
         scan = config.scan or _simulate(place)
-        shutil.copyfile(scan, place / "scans" / "case_0000.nii.gz")
+        _copy_scan(scan, place / "scans" / "case_0000.nii.gz")
         one = _write_model(place / "one.mapping", config, 1)
         _write_model(place / "many.mapping", config, config.members)
         if config.nnunet:
             write_nnunet_v2(one.card, one.read_weights, place / "nnunet")
         yield place
+
+
+def _copy_scan(scan: Path, copy: Path) -> None:
+    """Copy a scan of any format to a `.nii.gz` file."""
+    if image_suffix(scan) == ".nii.gz":
+        shutil.copyfile(scan, copy)
+    else:
+        image = read_image(scan)
+        write_image(copy, image.voxels, image)
 
 
 def _simulate(place: Path) -> Path:
@@ -155,8 +165,6 @@ def _stages(results: Path, whole_s: float) -> dict[str, float]:
 
 
 def _disagreement(place: Path) -> float:
-    from mapping_stroke.image import read_image
-
     theirs = read_image(next((place / "results" / "nnunet").glob("*.nii.gz"))).voxels > 0
     ours = read_image(place / "results" / "tiles" / "case_0000_probability.nii.gz").voxels > 0.5
     return float(np.mean(theirs != ours))

@@ -22,7 +22,7 @@ from mapping_stroke.dataset.folds import size_balanced_folds
 from mapping_stroke.dataset.layouts import find_cases
 from mapping_stroke.evaluation.score import score
 from mapping_stroke.files import read_object, remove, write_json
-from mapping_stroke.image import read_image
+from mapping_stroke.image import image_suffix, read_image, write_image
 from mapping_stroke.networks.member_folder import read_card
 from mapping_stroke.networks.spec import NetworkSpec
 from mapping_stroke.run_folder import claim_folder
@@ -118,6 +118,7 @@ def bench_quality(config: QualityBench) -> QualityResult:
     training, validation = split_cohort(config.cohort)
     split = {"training": [case.case_id for case in training], "validation": [case.case_id for case in validation]}
     claim_folder(config.work, {"kind": "bench", "command": "quality", "task": asdict(config.task), **split})
+    training, validation = (as_nifti(cases, config.work / "nifti") for cases in (training, validation))
     base = TrainingJob(config.task, training, validation, "", str(config.work / "nnunet"), threads=1)
     link_scans(validation, config.work / "scans")
     _prepare_nnunet(base, config)
@@ -139,6 +140,22 @@ def split_cohort(cohort: Path) -> tuple[tuple[LabelledScan, ...], tuple[Labelled
     scans = {case_id: LabelledScan(case_id, str(case.scan), str(case.mask)) for case_id, case in found.items()}
     training = tuple(scans[case_id] for case_id in sorted(scans) if folds[case_id] != 0)
     return training, tuple(scans[case_id] for case_id in sorted(scans) if folds[case_id] == 0)
+
+
+def as_nifti(cases: Sequence[LabelledScan], folder: Path) -> tuple[LabelledScan, ...]:
+    """The same cases as `.nii.gz` files, which is all that nnU-Net is told of; those of other formats are copied."""
+    return tuple(replace(case, scan=_copy(case, "scan", folder), mask=_copy(case, "mask", folder)) for case in cases)
+
+
+def _copy(case: LabelledScan, what: Literal["scan", "mask"], folder: Path) -> str:
+    given = Path(case.scan if what == "scan" else case.mask)
+    if image_suffix(given) == ".nii.gz":
+        return str(given)
+    copy = folder / f"{case.case_id}_{what}.nii.gz"
+    if not copy.is_file():
+        image = read_image(given)
+        write_image(copy, image.voxels if what == "scan" else image.voxels > 0, image)
+    return str(copy)
 
 
 def link_scans(cases: Sequence[LabelledScan], folder: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from mapping_stroke.benchmarks.heading import describe_head
 from mapping_stroke.benchmarks.registration_text import PLAN_COLUMNS, plan_cells, table_head, table_line
 from mapping_stroke.benchmarks.round_trip import COPIES, LEAST_ML, RoundTrip, RoundTripBench
+from mapping_stroke.inference.devices import choose_device
 from mapping_stroke.networks.bundle import open_bundle
 
 AIM = 0.95
@@ -18,7 +19,12 @@ def describe_round_trips(trips: Sequence[RoundTrip], bench: RoundTripBench, comm
     counted = [trip for trip in trips if trip.counts]
     return "\n".join(
         [
-            *describe_head("Native space and back", command, ("numpy", "scipy", "SimpleITK"), device="cpu"),
+            *describe_head(
+                "Native space and back",
+                command,
+                ("numpy", "scipy", "SimpleITK"),
+                device=choose_device(bench.device).type,
+            ),
             "Simulated data: real brains of people that the model's training never saw (OASIS-1, in MNI152 space) with "
             "one simulated chronic lesion each, stripped or in simulated heads, of simulated scanners; then turned, "
             "shifted, made smaller, scanned on other grids and stored in other orientations.",

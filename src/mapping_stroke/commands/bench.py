@@ -110,7 +110,7 @@ class Agreement:
         from mapping_stroke.run_folder import RunFolder
 
         found = bench_agreement(RunFolder(self.run_folder), self.device)
-        return _finish(describe_agreement(found, "mapping bench agreement RUN"), self.output)
+        return _finish(describe_agreement(found, "mapping bench agreement RUN", self.device), self.output)
 
 
 @dataclass(frozen=True)
