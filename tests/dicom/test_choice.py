@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from dicom_files import write_enhanced, write_series
-from mapping_stroke.dicom.choice import choose_series, looks_t1w
+from mapping_stroke.dicom.choice import choose_series
 from mapping_stroke.dicom.series import find_series
 from mapping_stroke.errors import ImageError
 from mapping_stroke.image import read_image
@@ -28,30 +28,6 @@ def add(folder: Path, number: int | None, name: str, slices: int = 40, **tags: A
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        *("t1_mprage_sag_p2_iso_1.0", "T1W_3D_TFE", "Sag 3D FSPGR BRAVO", "MP-RAGE", "tfl3d1_16ns", "3D T1", "SAG MPR"),
-        *("WIP T1w 3D TFE", "t1_fl2d_tra", "Ax T1 FLAIR", "MEMPRAGE", "mp2rage_UNI"),
-    ],
-)
-def test_names_of_t1w_scans_are_known(tmp_path: Path, name: str) -> None:
-    add(tmp_path, 1, name)
-    assert looks_t1w(find_series(tmp_path)[0])
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("t2_space_sag", "FLAIR", "ep2d_diff_ADC", "localizer", "t1_map", "mp2rage_INV1", "T1 Survey", "tfl_b1map"),
-        *("SWI", "", "t1_localizer", "SAG T2 MPR", "Loc T1"),
-    ],
-)
-def test_names_of_others_are_not_taken_for_t1w(tmp_path: Path, name: str) -> None:
-    add(tmp_path, 1, name)
-    assert not looks_t1w(find_series(tmp_path)[0])
-
-
-@pytest.mark.parametrize(
     "beside",
     [
         {"name": "t2_flair"},
@@ -59,6 +35,7 @@ def test_names_of_others_are_not_taken_for_t1w(tmp_path: Path, name: str) -> Non
         {"name": "t1_tra", "slices": 20},
         {"name": "t1_mprage_reformat", "ImageType": ["DERIVED", "SECONDARY", "MPR"]},
         {"name": "t1_mprage", "ImageType": ["ORIGINAL", "PRIMARY", "P", "NORM"]},
+        {"name": "t1_mprage", "ImageType": ["DERIVED", "PRIMARY", "T1 MAP", "ND"]},
         {"name": "t1_mprage", "Modality": "CT"},
         {"name": "t1_mprage", "slices": 3},
     ],
@@ -96,6 +73,117 @@ def test_several_that_could_be_meant_are_listed_with_the_remedy(tmp_path: Path) 
         f"{tmp_path}: 2 series look like a T1w scan: 4 't1_mprage_sag' (40 slices of 1 x 1 x 1 mm); "
         "9 't1_mprage_sag_km' (40 slices of 1 x 1 x 1 mm); choose one with --series NUMBER"
     )
+
+
+PLAIN, NORMALISED = ["ORIGINAL", "PRIMARY", "M", "ND"], ["ORIGINAL", "PRIMARY", "M", "ND", "NORM"]
+TAKEN = "of the DICOM series that are called like it, it is taken because it"
+OTHER = "choose another with --series NUMBER"
+
+
+def add_gapped(folder: Path, number: int, name: str, **tags: Any) -> None:
+    """A series that does not stack: one of its slices is missing."""
+    files = write_series(
+        folder / str(number),
+        np.concatenate([VOXELS, VOXELS[:, :, :2]], axis=2),
+        np.eye(4),
+        **{"SeriesNumber": number, "SeriesDescription": name, "ProtocolName": name, "StudyInstanceUID": STUDY} | tags,
+    )
+    files[20].unlink()
+
+
+def test_the_normalised_one_of_a_pair_is_taken_by_itself_and_by_its_description(tmp_path: Path) -> None:
+    add(tmp_path, 3, "t1_mprage", ImageType=PLAIN)
+    add(tmp_path, 4, "t1_mprage", ImageType=NORMALISED)
+    for wanted in ("", "t1_mprage"):
+        assert choose_series(tmp_path, wanted).number == "4"
+    assert read_image(tmp_path).warnings == (f"{TAKEN} is normalised (NORM); {OTHER}",)
+    assert choose_series(tmp_path, "3").number == "3"
+    assert read_image(tmp_path, series="3").warnings == ()
+
+
+def test_the_one_that_is_corrected_for_distortion_is_taken(tmp_path: Path) -> None:
+    add(tmp_path, 3, "t1_mprage_ND", ImageType=NORMALISED)
+    add(tmp_path, 4, "t1_mprage", ImageType=["ORIGINAL", "PRIMARY", "M", "NORM", "DIS3D"])
+    assert choose_series(tmp_path).number == "4"
+    assert read_image(tmp_path).warnings == (f"{TAKEN} is corrected for distortion (not called ND); {OTHER}",)
+    assert choose_series(tmp_path, "t1_mprage_nd").number == "3"
+
+
+@pytest.mark.parametrize("kind", ["ORIGINAL", "DERIVED"])
+def test_the_mean_of_echoes_is_taken_not_the_echoes(tmp_path: Path, kind: str) -> None:
+    uid = generate_uid()
+    for echo in ("1.6", "3.5"):
+        (tmp_path / echo).mkdir()
+        add(tmp_path / echo, 4, "MEMPRAGE_iso", SeriesInstanceUID=uid, EchoTime=echo)
+    add(tmp_path, 5, "MEMPRAGE_iso RMS", ImageType=[kind, "PRIMARY", "OTHER", "NORM"])
+    assert choose_series(tmp_path).number == "5"
+    assert choose_series(tmp_path, "4:2").number == "4:2"
+    with pytest.raises(ImageError, match="2 series are called '4'"):
+        choose_series(tmp_path, "4")
+
+
+def test_the_copy_that_makes_a_stack_is_taken(tmp_path: Path) -> None:
+    add_gapped(tmp_path, 3, "t1_mprage", ImageType=NORMALISED)
+    add(tmp_path, 4, "t1_mprage", ImageType=PLAIN)
+    assert read_image(tmp_path).warnings == (f"{TAKEN} makes a stack; {OTHER}",)
+    assert choose_series(tmp_path, "t1_mprage").number == "4"
+
+
+def test_a_phase_image_of_the_same_description_is_not_meant(tmp_path: Path) -> None:
+    add(tmp_path, 3, "t1_mprage")
+    add(tmp_path, 4, "t1_mprage", ImageType=["ORIGINAL", "PRIMARY", "P", "ND"])
+    assert choose_series(tmp_path, "t1_mprage").number == "3"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"name": "t1_mprage_km"},
+        {"name": "t1_space"},
+        {"name": "t1_mprage", "ContrastBolusAgent": "Gadovist"},
+        {"name": "t1_mprage", "StudyInstanceUID": "1.2.3"},
+    ],
+    ids=lambda tags: "-".join(map(str, tags.values())),
+)
+def test_better_variants_of_another_scan_are_not_taken_for_it(tmp_path: Path, other: dict[str, Any]) -> None:
+    add(tmp_path, 3, "t1_mprage", ImageType=PLAIN)
+    add(tmp_path, 9, **other, ImageType=NORMALISED)
+    with pytest.raises(ImageError, match="2 series look like a T1w scan"):
+        choose_series(tmp_path)
+
+
+def test_a_scan_that_makes_no_stack_does_not_give_way_to_one_of_another_name(tmp_path: Path) -> None:
+    add_gapped(tmp_path, 3, "t1_mprage")
+    add(tmp_path, 4, "t1_mprage_km")
+    with pytest.raises(ImageError, match="2 series look like a T1w scan"):
+        choose_series(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["P", "T1 MAP"])
+def test_a_lone_map_is_refused_and_told_where_it_is_asked_for(tmp_path: Path, kind: str) -> None:
+    add(tmp_path, 4, "mp2rage_sag", ImageType=["DERIVED", "PRIMARY", kind, "ND"])
+    with pytest.raises(ImageError, match=rf"series 4 'mp2rage_sag' .* has the image type {kind}, .*--series 4$"):
+        choose_series(tmp_path)
+    assert read_image(tmp_path, series="4").warnings == (
+        f"the image type of its DICOM series, {kind}, says that it is no plain scan: look whether it is",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "agent", "where"),
+    [
+        ("T1 MPRAGE +C", None, "name"),
+        ("t1_mprage", "Gadovist", "header"),
+        ("t1_mprage", "CONTRAST", "header"),
+        ("t1_mprage", "NONE", ""),
+        ("t1_mprage", "no contrast agent", ""),
+        ("t1_mprage", "", ""),
+    ],
+)
+def test_contrast_medium_is_told(tmp_path: Path, name: str, agent: str | None, where: str) -> None:
+    add(tmp_path, 4, name, ContrastBolusAgent=agent)
+    told = f"its {where} says contrast medium: enhancing tissue may be marked or missed"
+    assert read_image(tmp_path).warnings == ((told,) if where else ())
 
 
 @pytest.mark.parametrize("wanted", ["9", "T1_MPRAGE_SAG_KM", "uid", " 9 "])

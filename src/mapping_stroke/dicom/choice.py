@@ -1,24 +1,28 @@
 """Which of the series in a folder is the T1w scan: the one that is named, or the only one that looks like it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from mapping_stroke.dicom.kinds import has_medium, looks_t1w, no_scan_type
 from mapping_stroke.dicom.series import DicomSeries, find_series
 from mapping_stroke.errors import ImageError
 
-T1W = re.compile(
-    r"t1|mp-?_?rage|mp2-?_?rage|spgr|bravo|tfl|3d[ _-]?tfe|turbo[ _-]?flash|(^|[^a-z])mpr([^a-z]|$)", re.IGNORECASE
-)
-"""In a name that a scanner's user gave to a T1w scan."""
-NO_T1W = re.compile(
-    r"t1[ _-]?(map|rho)|b1[ _-]?map|inv-?_?[12](\W|_|$)|localizer|scout|survey|(^|[^a-z])loc([^a-z]|$)|mask"
-    r"|^(?!.*t1).*(t2|flair|swi|dwi|tof)",
-    re.IGNORECASE,
-)
-"""In a name that has it, but belongs to something else."""
-NO_SCAN = {"LOCALIZER", "PROJECTION IMAGE", "MIP", "MIN IP", "P", "PHASE MAP", "MOSAIC", "SUBTRACT", "SUBTRACTION"}
-"""Image types of what is no scan of a head."""
+VARIANT = re.compile(r"([ _-]+(nd|norm|rms|mean))+$")
+"""At the end of a name, in small letters, that the scanner gave to a variant of the series that it is called after."""
+Criteria = Mapping[str, Callable[[DicomSeries], bool]]
+SOUND: Criteria = {
+    "is a scan, not a map or a phase image": lambda series: _is_scan(series),
+    "makes a stack": lambda series: series.edges_mm() is not None,
+    "is whole, not a single echo or volume of a series": lambda series: series.part == 0,
+}
+"""What speaks for one of several variants of a series, first things first."""
+CORRECTED: Criteria = {
+    "is normalised (NORM)": lambda series: "NORM" in series.slices[0].image_type,
+    "is corrected for distortion (not called ND)": lambda series: not re.search(r"[ _-]nd$", _name(series)),
+}
+"""What else does, among original images."""
 FEWEST_SLICES = 8
 """Fewer are no volume."""
 FINE_SLICES, FINE_MM = 40, 3.0
@@ -43,6 +47,8 @@ def choose_series(place: Path, wanted: str = "") -> DicomSeries:
             raise ImageError("holds no DICOM image that can be read; check the folder, or copy it again")
         series = _named(found, wanted) if wanted else _likely(found)
         _require_scan(series)
+        if not wanted:
+            _require_no_map(series)
     except ImageError as error:
         raise ImageError(f"{place}: {error}") from error
     return series
@@ -50,6 +56,8 @@ def choose_series(place: Path, wanted: str = "") -> DicomSeries:
 
 def _named(found: Sequence[DicomSeries], wanted: str) -> DicomSeries:
     chosen = [series for series in found if _is_called(series, wanted)]
+    if len({_name(series) for series in chosen}) == 1:
+        chosen = _narrow(chosen, {**SOUND, **CORRECTED})
     if len(chosen) == 1:
         return chosen[0]
     if chosen:
@@ -66,9 +74,11 @@ def _likely(found: Sequence[DicomSeries]) -> DicomSeries:
     """The only series that looks most like a three-dimensional T1w scan, or the only volume there is."""
     volumes = [series for series in found if _is_scan(series)]
     named = [series for series in volumes if looks_t1w(series)]
-    fine = [series for series in named if _is_fine(series)]
+    fine = _narrow([series for series in named if _is_fine(series)], SOUND)
     original = [series for series in fine if "DERIVED" not in series.slices[0].image_type]
     candidates = next((tier for tier in (original, fine, named, volumes) if tier), [])
+    if named:
+        candidates = _narrow(candidates, {**SOUND, **CORRECTED})
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
@@ -82,16 +92,40 @@ def _likely(found: Sequence[DicomSeries]) -> DicomSeries:
     )
 
 
-def looks_t1w(series: DicomSeries) -> bool:
-    """Whether a series is called what scanners' users call T1w scans."""
-    names = [name for name in series.facts.names if name]
-    return any(T1W.search(name) for name in names) and not any(NO_T1W.search(name) for name in names)
+def _narrow(candidates: Sequence[DicomSeries], criteria: Criteria) -> list[DicomSeries]:
+    """The candidates of one study, of those with one name only the best: by each criterion that any of them meets.
+
+    Names count without what the scanner adds to variants. A scan before contrast medium never gives way to one after.
+    """
+    if len({series.facts.study for series in candidates}) > 1:
+        return list(candidates)
+    groups: dict[tuple[str, bool], list[DicomSeries]] = {}
+    for series in candidates:
+        groups.setdefault((VARIANT.sub("", _name(series)), has_medium(series)), []).append(series)
+    return [series for (name, _), group in groups.items() for series in (_best(group, criteria) if name else group)]
+
+
+def _best(group: list[DicomSeries], criteria: Criteria) -> list[DicomSeries]:
+    left = group
+    reasons: list[str] = []
+    for reason, holds in criteria.items():
+        better = [series for series in left if holds(series)]
+        if better and len(better) < len(left):
+            left, reasons = better, [*reasons, reason]
+    if not reasons:
+        return left
+    return [replace(series, preferred=" and ".join(filter(None, (series.preferred, *reasons)))) for series in left]
+
+
+def _name(series: DicomSeries) -> str:
+    """Description, or else protocol, in small letters."""
+    return next((name for name in series.facts.names if name), "").casefold()
 
 
 def _is_scan(series: DicomSeries) -> bool:
     facts = series.facts
     fits = facts.modality == "MR" and facts.samples == 1 and len(series.slices) >= FEWEST_SLICES
-    return fits and not NO_SCAN & set(series.slices[0].image_type)
+    return fits and not no_scan_type(series)
 
 
 def _is_fine(series: DicomSeries) -> bool:
@@ -108,6 +142,15 @@ def _require_scan(series: DicomSeries) -> None:
         raise ImageError(f"series {series.title} holds colours, expected one number a voxel; {remedy}")
     if len(series.slices) < 2:
         raise ImageError(f"series {series.title} is a single slice, expected a volume; {remedy}")
+
+
+def _require_no_map(series: DicomSeries) -> None:
+    """Raise for a map, a phase image or the like that nobody has asked for."""
+    if kind := no_scan_type(series):
+        raise ImageError(
+            f"series {series.title} has the image type {kind}, expected a scan; give the folder of the T1w scan, or "
+            f"take it all the same with --series {series.number}"
+        )
 
 
 def _list(found: Sequence[DicomSeries]) -> str:

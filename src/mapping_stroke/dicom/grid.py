@@ -13,6 +13,8 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """World axes of DICOM and ITK point left and posterior, ours right and anterior."""
 SAME_AXES = 2e-3
 """Unit vectors that differ by less count as one; 0.1 degrees."""
+ROUNDED_AXES = 2 * SAME_AXES
+"""The normal of slices whose axes are rounded may differ by less from the line of their positions."""
 SAME_PLANE_MM = 0.01
 """Slices closer than this lie at one place."""
 REMEDY = "export the series again, whole, or convert it with dcm2niix and give the NIfTI file"
@@ -27,6 +29,9 @@ def stack_slices(slices: Sequence[Slice]) -> tuple[list[Slice], Affine]:
     Raises:
         ImageError: Slices do not say where they lie, are not parallel, lie at one place, or are not evenly spaced, as
             where some are missing; or they are displaced sideways, as by a tilted gantry.
+
+    Axes are often rounded, positions are exact: where slices are displaced sideways by no more than rounding explains,
+    the axes are turned onto the line of the positions, upright as before.
     """
     row, column, normal = _axes(slices)
     positions_mm = np.array([slice_.position_mm for slice_ in slices], dtype=np.float64)
@@ -38,9 +43,12 @@ def stack_slices(slices: Sequence[Slice]) -> tuple[list[Slice], Affine]:
     if not min(between_rows_mm, between_columns_mm) > 0:
         raise ImageError(f"its pixels have a spacing of {between_rows_mm:g} x {between_columns_mm:g} mm; {REMEDY}")
     affine = np.eye(4)
-    affine[:3, 0], affine[:3, 1] = row * between_columns_mm, column * between_rows_mm
-    affine[:3, 2], affine[:3, 3] = normal * step_mm, positions_mm[0]
-    _require_upright(positions_mm, affine)
+    affine[:3, 3] = positions_mm[0]
+    edges_mm = np.array([between_columns_mm, between_rows_mm, step_mm])
+    affine[:3, :3] = np.stack([row, column, normal], axis=1) * edges_mm
+    if _aside_mm(positions_mm, affine) > SAME_PLACE_VOX * edges_mm.min():
+        affine[:3, :3] = np.stack(_along_positions(row, normal, positions_mm), axis=1) * edges_mm
+        _require_straight(positions_mm, affine)
     return [slices[index] for index in order], LPS_TO_RAS @ affine
 
 
@@ -73,9 +81,24 @@ def _axes(slices: Sequence[Slice]) -> tuple[Float64[np.ndarray, "3"], ...]:
         raise ImageError(f"its slices' axes are not upright unit vectors ({_told(axes[0])}); {REMEDY}")
     if np.abs(axes - axes[0]).max() > SAME_AXES:
         raise ImageError(f"its slices are not parallel; {REMEDY}")
-    normal = np.cross(row, column)
-    normal, row = normal / np.linalg.norm(normal), row / np.linalg.norm(row)
+    return _upright(row, np.cross(row, column))
+
+
+def _upright(row: Float64[np.ndarray, "3"], normal: Float64[np.ndarray, "3"]) -> tuple[Float64[np.ndarray, "3"], ...]:
+    """Unit vectors at right angles: along a normal, across it nearly as rows run, and down columns."""
+    normal = normal / np.linalg.norm(normal)
+    row = row - (row @ normal) * normal
+    row = row / np.linalg.norm(row)
     return row, np.cross(normal, row), normal
+
+
+def _along_positions(
+    row: Float64[np.ndarray, "3"], normal: Float64[np.ndarray, "3"], positions_mm: Float64[np.ndarray, "slices 3"]
+) -> tuple[Float64[np.ndarray, "3"], ...]:
+    """The axes turned onto the line from the first slice to the last, if that is no farther than rounding explains."""
+    line = positions_mm[-1] - positions_mm[0]
+    line = line / np.linalg.norm(line)
+    return _upright(row, line if np.linalg.norm(line - normal) < ROUNDED_AXES else normal)
 
 
 def _even_step(heights_mm: Float64[np.ndarray, " slices"]) -> float:
@@ -102,11 +125,15 @@ def _even_step(heights_mm: Float64[np.ndarray, " slices"]) -> float:
     )
 
 
-def _require_upright(positions_mm: Float64[np.ndarray, "slices 3"], affine: Affine) -> None:
-    """Raise where the slices are displaced sideways from the first one's normal."""
+def _aside_mm(positions_mm: Float64[np.ndarray, "slices 3"], affine: Affine) -> float:
+    """How far a slice lies from where the affine places it, at most."""
     steps = np.arange(len(positions_mm))[:, np.newaxis]
-    aside_mm = positions_mm - (affine[:3, 3] + steps * affine[:3, 2])
-    farthest_mm = float(np.linalg.norm(aside_mm, axis=1).max())
+    return float(np.linalg.norm(positions_mm - (affine[:3, 3] + steps * affine[:3, 2]), axis=1).max())
+
+
+def _require_straight(positions_mm: Float64[np.ndarray, "slices 3"], affine: Affine) -> None:
+    """Raise where slices are displaced sideways from the first one's normal."""
+    farthest_mm = _aside_mm(positions_mm, affine)
     if farthest_mm > SAME_PLACE_VOX * min(voxel_edges_mm(affine)):
         raise ImageError(
             f"its slices are displaced sideways by up to {farthest_mm:.1f} mm, as by a tilted gantry, expected a "

@@ -1,6 +1,7 @@
 """What DICOM headers tell: one value a slice, nothing about the person, and no pixels."""
 
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +15,15 @@ BARE_SUFFIXES = (".dcm", ".ima")
 """Files called so are opened even without `MAGIC`: old programs leave it out."""
 FACT_TAGS = (
     *("SeriesInstanceUID", "StudyInstanceUID", "SeriesNumber", "Modality", "SeriesDescription", "ProtocolName"),
-    *("ImageType", "Rows", "Columns", "SamplesPerPixel", "SpecificCharacterSet"),
+    *("ImageType", "Rows", "Columns", "SamplesPerPixel", "SpecificCharacterSet", "ContrastBolusAgent"),
 )
 SLICE_TAGS = (
     *("SOPInstanceUID", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
     *("EchoTime", "InversionTime", "TemporalPositionIdentifier", "AcquisitionNumber"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
+NO_AGENT = re.compile(r"\W*((no|none|non|nil|n/?a|ohne|without|0)(contrast|agent|medium|\W)*)?", re.IGNORECASE)
+"""What is typed for a contrast agent where there was none."""
 SCALING_TAGS = ("RescaleSlope", "RescaleIntercept")
 TRAITS = ("image type", "echo time", "inversion time", "time point", "acquisition", "folder")
 """What tells several volumes of one series apart, in the order in which they are tried."""
@@ -38,6 +41,7 @@ class Facts:
         names: Description and protocol, as the scanner's user typed them.
         rows, columns: Voxels of a slice.
         samples: Numbers a voxel; 3 for colours.
+        medium: Whether a contrast agent is named.
     """
 
     uid: str
@@ -48,6 +52,7 @@ class Facts:
     rows: int
     columns: int
     samples: int
+    medium: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,7 @@ def _slices(file: Path, data: Any) -> list[Slice]:
         rows=int(rows),
         columns=int(columns),
         samples=int(data.get("SamplesPerPixel", 1)),
+        medium=NO_AGENT.fullmatch(_line(data.get("ContrastBolusAgent"))) is None,
     )
     frames = data.get("PerFrameFunctionalGroupsSequence")
     if not frames:

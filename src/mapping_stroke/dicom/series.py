@@ -24,6 +24,7 @@ class DicomSeries:
         part: Which volume of its series, from 1; 0 where the series holds no other.
         trait: What sets it apart from the others of its series, such as `echo time 3.4`; empty where there are none.
         copies: How many further files hold slices of it once more.
+        preferred: Why it was chosen among others that are called alike; empty where there was no such choice.
     """
 
     place: Path
@@ -31,6 +32,7 @@ class DicomSeries:
     part: int = 0
     trait: str = ""
     copies: int = 0
+    preferred: str = ""
 
     @property
     def facts(self) -> Facts:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from mapping_stroke.dicom.choice import looks_t1w
 from mapping_stroke.dicom.headers import Slice
+from mapping_stroke.dicom.kinds import has_medium, looks_t1w, names_medium, no_scan_type
 from mapping_stroke.dicom.series import DicomSeries
 from mapping_stroke.errors import ImageError
 from mapping_stroke.nifti_grid import Affine
@@ -38,6 +38,18 @@ def _warnings(series: DicomSeries) -> tuple[str, ...]:
         warnings.append(f"{series.copies} of its DICOM files hold slices that others hold, too: one of each is read")
     if not looks_t1w(series):
         warnings.append("the name of its DICOM series does not say that it is a T1w scan: look whether it is")
+    if series.preferred:
+        warnings.append(
+            f"of the DICOM series that are called like it, it is taken because it {series.preferred}; choose another "
+            "with --series NUMBER"
+        )
+    if kind := no_scan_type(series):
+        warnings.append(
+            f"the image type of its DICOM series, {kind}, says that it is no plain scan: look whether it is"
+        )
+    if has_medium(series):
+        where = "name" if any(map(names_medium, series.facts.names)) else "header"
+        warnings.append(f"its {where} says contrast medium: enhancing tissue may be marked or missed")
     return tuple(warnings)
 
 
