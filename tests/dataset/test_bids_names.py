@@ -66,6 +66,11 @@ def test_a_lesion_image_is_no_scan() -> None:
     assert not name("sub-1_FLAIR").is_scan
 
 
+@pytest.mark.parametrize(("part", "is_scan"), [("mag", True), ("phase", False), ("real", False), ("imag", False)])
+def test_only_the_magnitude_is_a_scan(part: str, is_scan: bool) -> None:
+    assert name(f"sub-1_part-{part}_T1w").is_scan is is_scan
+
+
 @pytest.mark.parametrize(
     ("mask", "scan", "fits"),
     [

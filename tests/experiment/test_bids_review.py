@@ -6,6 +6,7 @@ import pytest
 
 from mapping_stroke.experiment.bids_review import review_reasons
 
+NAME = "sub-1_ses-2_T1w"
 GOOD: dict[str, Any] = {
     "status": "done",
     "load_ml": 12.0,
@@ -22,9 +23,9 @@ def changed(**changes: Any) -> dict[str, Any]:
 
 
 def test_nothing_speaks_against_a_plain_scan() -> None:
-    assert review_reasons(GOOD) == []
-    assert review_reasons({**GOOD, "measures": {"agreement": 0.9, "uncertain_ml": 1.0}}) == []  # nobody placed it
-    assert review_reasons(changed(agreement=None, uncertain_ml=None)) == []  # one member
+    assert review_reasons(GOOD, NAME) == []
+    assert review_reasons({**GOOD, "measures": {"agreement": 0.9, "uncertain_ml": 1.0}}, NAME) == []  # nobody placed it
+    assert review_reasons(changed(agreement=None, uncertain_ml=None), NAME) == []  # one member
 
 
 @pytest.mark.parametrize(
@@ -43,10 +44,17 @@ def test_nothing_speaks_against_a_plain_scan() -> None:
     ],
 )
 def test_each_doubt_is_a_reason(entry: dict[str, Any], reason: str) -> None:
-    assert len(review_reasons(entry)) == 1
-    assert review_reasons(entry)[0].startswith(reason)
+    assert len(review_reasons(entry, NAME)) == 1
+    assert review_reasons(entry, NAME)[0].startswith(reason)
 
 
 def test_uncertainty_counts_beside_the_load_and_doubts_add_up() -> None:
-    assert review_reasons(changed(load_ml=100.0, uncertain_ml=20.0)) == []
-    assert len(review_reasons(changed(load_ml=400.0, agreement=0.1, uncertain_ml=300.0, similarity=0.1))) == 4
+    assert review_reasons(changed(load_ml=100.0, uncertain_ml=20.0), NAME) == []
+    assert len(review_reasons(changed(load_ml=400.0, agreement=0.1, uncertain_ml=300.0, similarity=0.1), NAME)) == 4
+
+
+def test_contrast_medium_in_the_name_is_a_reason() -> None:
+    assert review_reasons(GOOD, "sub-1_ce-gadolinium_T1w") == [
+        "contrast medium (ce-gadolinium): enhancing tissue may be marked or missed"
+    ]
+    assert len(review_reasons({}, "sub-1_ce-gadolinium_T1w")) == 1

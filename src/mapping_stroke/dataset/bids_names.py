@@ -30,8 +30,13 @@ class BidsName:
 
     @property
     def is_scan(self) -> bool:
-        """Whether this names a T1w scan."""
-        return self.suffix == "T1w" and not self.words
+        """Whether this names a T1w scan; the phase, or the real or imaginary part of one, is none."""
+        return self.suffix == "T1w" and not self.words and self.entities.get("part", "mag") == "mag"
+
+    @property
+    def medium(self) -> str:
+        """The contrast medium that was given before the scan, such as `gadolinium`; empty where none is named."""
+        return self.entities.get("ce", "")
 
     @property
     def is_lesion_mask(self) -> bool:

@@ -109,7 +109,7 @@ def _known(output: Path) -> dict[str, dict[str, Any]]:
 def _row(
     bids_dir: Path, output: Path, name: str, case: FoundCase, entry: Mapping[str, Any], atlas: Atlas | None
 ) -> GroupRow:
-    reasons = tuple(review_reasons(entry))
+    reasons = tuple(review_reasons(entry, name))
     values = {
         "participant_id": f"sub-{case.subject}",
         "session_id": f"ses-{case.session}" if case.session else None,

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mapping_stroke.dataset.bids_names import parse_bids_name
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -26,18 +28,26 @@ class Limits:
 LIMITS = Limits()
 
 
-def review_reasons(entry: Mapping[str, Any], limits: Limits = LIMITS) -> list[str]:
+def review_reasons(entry: Mapping[str, Any], name: str, limits: Limits = LIMITS) -> list[str]:
     """Why a person should look at a scan, a phrase each; empty where nothing speaks for it.
 
     Args:
         entry: What `run.json` says of the scan; empty if it says nothing.
+        name: Of the scan: its entities and `T1w`.
         limits: Beyond which a number is a reason.
     """
     if not entry:
         return ["not segmented yet"]
     if entry["status"] != "done":
         return [f"failed: {entry.get('error', 'nobody knows why')}"]
-    return [*_of_place(entry, limits), *_of_lesions(entry, limits), *entry["warnings"]]
+    return [*_of_name(name), *_of_place(entry, limits), *_of_lesions(entry, limits), *entry["warnings"]]
+
+
+def _of_name(name: str) -> list[str]:
+    parsed = parse_bids_name(name)
+    if parsed is None or not parsed.medium:
+        return []
+    return [f"contrast medium (ce-{parsed.medium}): enhancing tissue may be marked or missed"]
 
 
 def _of_place(entry: Mapping[str, Any], limits: Limits) -> list[str]:
