@@ -195,10 +195,34 @@ def test_an_image_in_memory_holds_numbers_alone() -> None:
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_voxels_that_are_no_numbers_are_counted(tmp_path: Path, bad: float) -> None:
-    voxels = VOXELS.copy()
-    voxels[0, 0, :2] = bad
+    voxels = np.ones((4, 4, 4), np.float32)
+    voxels[1, 1, 1:3] = bad
     write_image(tmp_path / "scan.nii.gz", voxels, np.eye(4))
     with pytest.raises(ImageError, match="holds 2 NaN or infinite voxels"):
+        read_image(tmp_path / "scan.nii.gz")
+
+
+def test_nan_beyond_the_field_of_view_is_read_as_0_and_told(tmp_path: Path) -> None:
+    voxels = np.ones((4, 4, 5), np.float32)
+    voxels[0], voxels[1:3, 1, 0] = np.nan, np.nan
+    write_image(tmp_path / "scan.nii.gz", voxels, OBLIQUE)
+    image = read_image(tmp_path / "scan.nii.gz")
+    np.testing.assert_array_equal(image.voxels, np.nan_to_num(voxels))
+    assert image.warnings == ("NaN around what it shows (27.5% of the voxels) is read as 0",)
+
+
+@pytest.mark.parametrize(("bad", "told_vox"), [(np.nan, 17), (np.inf, 1)])
+def test_nan_around_excuses_nothing_within(tmp_path: Path, bad: float, told_vox: int) -> None:
+    voxels = np.ones((4, 4, 4), np.float32)
+    voxels[0], voxels[2, 2, 2] = np.nan, bad
+    write_image(tmp_path / "scan.nii.gz", voxels, OBLIQUE)
+    with pytest.raises(ImageError, match=f"holds {told_vox} NaN or infinite voxels"):
+        read_image(tmp_path / "scan.nii.gz")
+
+
+def test_a_file_of_nothing_but_nan_is_refused(tmp_path: Path) -> None:
+    write_image(tmp_path / "scan.nii.gz", np.full_like(VOXELS, np.nan), OBLIQUE)
+    with pytest.raises(ImageError, match="holds 24 NaN or infinite voxels"):
         read_image(tmp_path / "scan.nii.gz")
 
 
@@ -422,6 +446,16 @@ def test_a_freesurfer_volume_that_does_not_place_its_voxels_says_so(tmp_path: Pa
     assert "taken to point left, inferior and anterior" in told
 
 
+@pytest.mark.parametrize(("suffix", "wrong"), [(".nii", ".nii.gz"), (".nii.gz", ".nii"), (".mgh", ".mgz")])
+def test_whether_a_file_is_packed_tells_its_content_not_its_name(tmp_path: Path, suffix: str, wrong: str) -> None:
+    write_any_format(tmp_path / f"scan{suffix}", VOXELS, OBLIQUE)
+    right = read_image(tmp_path / f"scan{suffix}")
+    (tmp_path / f"scan{suffix}").rename(tmp_path / f"renamed{wrong}")
+    image = read_image(tmp_path / f"renamed{wrong}")
+    np.testing.assert_array_equal(image.voxels, VOXELS)
+    np.testing.assert_array_equal(image.affine, right.affine)
+
+
 def test_a_header_that_asks_for_more_than_the_memory_is_refused_before_reading(tmp_path: Path) -> None:
     header = nib.Nifti1Header()
     header.set_data_shape((30000, 30000, 30000))
@@ -472,9 +506,9 @@ def test_a_result_must_lie_on_the_grid_of_its_scan(tmp_path: Path) -> None:
         write_image(tmp_path / "mask.nii", VOXELS[1:], Image(VOXELS, OBLIQUE))
 
 
-@pytest.mark.parametrize("suffix", [".nii.gz", ".mgz"])
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".mgz"])
 def test_a_file_that_unpacks_to_far_more_than_its_header_says_is_refused_early(tmp_path: Path, suffix: str) -> None:
-    kind = nib.Nifti1Image if suffix == ".nii.gz" else nib.MGHImage
+    kind = nib.MGHImage if suffix == ".mgz" else nib.Nifti1Image
     packed = gzip.compress(kind(VOXELS, OBLIQUE).to_bytes()) + gzip.compress(bytes(10**7)) * 30
     path = tmp_path / f"scan{suffix}"
     path.write_bytes(packed)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped, UInt8, UInt16
+from scipy import ndimage
 
 from mapping_stroke.dicom.series import DicomSeries
 from mapping_stroke.errors import GeometryError, ImageError
@@ -92,7 +93,8 @@ def read_image(path: Path | str | DicomSeries, *, series: str = "") -> Image:
 
     Intensities are scaled as the header says (`scl_slope`, `scl_inter`); axes of length 1 behind the third are dropped.
     A NIfTI header places voxels by its sform where its code is above 0, else by its qform where that code is, else by
-    the voxels' edges alone; what speaks against the chosen one, `warnings` tells.
+    the voxels' edges alone; what speaks against the chosen one, `warnings` tells. NaN around what the file shows, as
+    programs write it beyond the field of view, becomes 0, and `warnings` tells that, too.
 
     Args:
         path: `.nii`, `.nii.gz`, `.mgz`, `.mgh`, `.mha`, `.mhd` or `.nrrd`; or a folder that holds, itself or below, a
@@ -103,8 +105,8 @@ def read_image(path: Path | str | DicomSeries, *, series: str = "") -> Image:
         The image in the file's own voxel order; of a DICOM series: along the row, down the column, slice by slice.
 
     Raises:
-        ImageError: The file is missing, unreadable, truncated, not three-dimensional, or holds NaN or infinity; or a
-            folder holds no DICOM series that can be meant, or several.
+        ImageError: The file is missing, unreadable, truncated, not three-dimensional, or holds infinity, or NaN within
+            what it shows; or a folder holds no DICOM series that can be meant, or several.
     """
     source = path if isinstance(path, DicomSeries) else find_source(Path(path), series)
     stored = read_stored(source)
@@ -113,8 +115,9 @@ def read_image(path: Path | str | DicomSeries, *, series: str = "") -> Image:
             f"{source}: has {stored.voxels.ndim} dimensions (shape {'x'.join(map(str, stored.voxels.shape))}), "
             "expected 3; extract one volume from it and pass that"
         )
+    voxels, told = _without_nan_around(stored.voxels)
     try:
-        return Image(np.ascontiguousarray(stored.voxels), stored.affine, stored.placement, stored.warnings)
+        return Image(np.ascontiguousarray(voxels), stored.affine, stored.placement, (*stored.warnings, *told))
     except ImageError as error:
         raise ImageError(f"{source}: {error}") from error
 
@@ -191,6 +194,15 @@ def require_same_grid(image: Image, other: Image, names: tuple[str, str], remedy
     shift_mm = largest_shift_mm(image.affine, other.affine, other.shape)
     if shift_mm > SAME_PLACE_VOX * min(other.spacing_mm):
         raise GeometryError(f"{names[0]} lies up to {shift_mm:.1f} mm away from {names[1]} (affines differ); {remedy}")
+
+
+def _without_nan_around(voxels: Voxels) -> tuple[Voxels, tuple[str, ...]]:
+    """The voxels with 0 for NaN where all of it hangs together with the border, and what to tell of that."""
+    nan = np.isnan(voxels)
+    if not nan.any() or nan.all() or (nan & ndimage.binary_fill_holes(~nan)).any():
+        return voxels, ()
+    told = f"NaN around what it shows ({nan.mean():.1%} of the voxels) is read as 0"
+    return np.where(nan, np.float32(0), voxels), (told,)
 
 
 def _count_steps(path: Path, voxels: np.ndarray, step: float) -> tuple[UInt8[np.ndarray, "x y z"], float]:

@@ -5,6 +5,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ Source = Path | DicomSeries
 
 HEADER_BYTES = {"Nifti1Image": 348, "Nifti2Image": 540, "MGHImage": 90}
 """How long the header at the start of a file is, by nibabel's class."""
+GZIP = b"\x1f\x8b"
+"""How what was compressed begins."""
 CORONAL = np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 """What FreeSurfer takes for an MGH file that does not say where its axes point: left, inferior, anterior, by 1 mm."""
 OTHER_BYTES = 64_000_000
@@ -114,6 +117,15 @@ def read_stored(source: Source) -> Stored:
         raise ImageError(f"{source}: cannot be read ({reason[:160]}); copy or download the file again") from error
 
 
+def read_header(path: Path) -> Any:
+    """The header of a NIfTI or MGH file, in nibabel's terms; its voxels are not read, and may be damaged.
+
+    Raises:
+        Exception: Anything, where the header is damaged or the file holds something else.
+    """
+    return _parse(_read_start(path))[1]
+
+
 def _read_file(path: Path) -> Stored:
     suffix = image_suffix(path)
     if suffix is None:
@@ -132,11 +144,8 @@ def _read_series(series: DicomSeries) -> Stored:
 
 
 def _read_nibabel(path: Path) -> Stored:
-    packed = path.suffix.lower() in (".gz", ".mgz")
-    with gzip.open(path) if packed else path.open("rb") as file:
-        start = file.read(max(HEADER_BYTES.values()))
-    kind = _kind(start)
-    header = kind.header_class(start[: HEADER_BYTES[kind.__name__]])
+    start = _read_start(path)
+    kind, header = _parse(start)
     stored = header.get_data_dtype()
     if stored.kind not in "fiub":
         what = "colours" if stored.names else "complex numbers"
@@ -144,7 +153,7 @@ def _read_nibabel(path: Path) -> Stored:
     _require_memory([int(edge) for edge in header.get_data_shape()], stored.itemsize)
     voxel_bytes = math.prod(int(edge) for edge in header.get_data_shape()) * stored.itemsize
     limit = voxel_bytes + min(int(header.get_data_offset()), OTHER_BYTES) + OTHER_BYTES
-    with gzip.open(path) if packed else path.open("rb") as file:
+    with _open_unpacked(path) as file:
         whole = file.read(limit + 1)  # to its end, which tells a damaged or cut file
     if len(whole) > limit:
         raise ImageError(
@@ -162,6 +171,24 @@ def _read_nibabel(path: Path) -> Stored:
         affine[:3, 3] = affine[:3, :3] @ voxels.shape / -2
         return Stored(voxels, affine, None, (UNPLACED.format("left, inferior and anterior"),))
     return Stored(voxels, np.asarray(image.affine, dtype=np.float64))
+
+
+def _open_unpacked(path: Path) -> BufferedReader | gzip.GzipFile:
+    """A file's bytes, unpacked where they are compressed, whatever its name says: downloads unpack and pack."""
+    with path.open("rb") as file:
+        packed = file.read(len(GZIP)) == GZIP
+    return gzip.open(path) if packed else path.open("rb")
+
+
+def _read_start(path: Path) -> bytes:
+    with _open_unpacked(path) as file:
+        return file.read(max(HEADER_BYTES.values()))
+
+
+def _parse(start: bytes) -> tuple[Any, Any]:
+    """The class of nibabel for a file that starts so, and its header."""
+    kind = _kind(start)
+    return kind, kind.header_class(start[: HEADER_BYTES[kind.__name__]])
 
 
 def _kind(start: bytes) -> Any:

@@ -96,10 +96,21 @@ def test_a_4d_file_is_an_error(found: FoundCase, which: str) -> None:
 @pytest.mark.parametrize("which", ["scan", "mask"])
 def test_nan_or_infinity_is_an_error(found: FoundCase, which: str, value: float) -> None:
     voxels = scan_voxels()
-    voxels[1, 2, 3] = value
+    voxels[1, 2, 2] = value
     write_any(found.scan if which == "scan" else mask_of(found), voxels)
     problem = the_problem(found)
     assert (problem.found, problem.expected) == ("holds 1 NaN or infinite voxels", "numbers")
+
+
+def test_nan_around_a_mask_is_a_warning(found: FoundCase) -> None:
+    voxels = mask_voxels(3)
+    voxels[:, -1] = np.nan
+    write_any(mask_of(found), voxels)
+    problem, case = the_problem(found), check_case(found).case
+    assert (problem.severity, problem.file) == ("warning", mask_of(found))
+    assert problem.found == "NaN around what it shows (20.0% of the voxels) is read as 0"
+    assert case is not None
+    assert case.load_vox == 3
 
 
 @pytest.mark.parametrize("value", [0, 7])

@@ -1,5 +1,6 @@
 """The files of a challenge: which scans, their grids by the header alone, results on exactly these grids."""
 
+import gzip
 from pathlib import Path
 
 import nibabel as nib
@@ -9,7 +10,7 @@ import SimpleITK as sitk  # noqa: N813 - the name its users know
 
 from mapping_stroke.errors import BundleError, CaseError, ImageError
 from mapping_stroke.image import read_image, write_image
-from mapping_stroke.interop.grand_challenge import ChallengeFolders, find_weights, read_grid, write_on_grid
+from mapping_stroke.interop.grand_challenge import ChallengeFolders, NiftiGrid, find_weights, read_grid, write_on_grid
 from small_models import write_model, write_trained_run
 
 SHAPE = (15, 16, 17)
@@ -88,6 +89,17 @@ def test_a_scan_that_was_cut_off_still_has_its_grid(write, tmp_path: Path) -> No
     with pytest.raises(ImageError):
         read_image(scan)
     assert read_grid(scan).shape == whole.shape == SHAPE
+
+
+def test_a_nifti_scan_that_was_unpacked_under_its_name_has_its_grid(tmp_path: Path) -> None:
+    scan = write_nifti(tmp_path / "scan.nii.gz")
+    packed = read_grid(scan)
+    scan.write_bytes(gzip.decompress(scan.read_bytes()))
+    unpacked = read_grid(scan)
+    assert isinstance(packed, NiftiGrid)
+    assert isinstance(unpacked, NiftiGrid)
+    assert unpacked.shape == packed.shape == SHAPE
+    np.testing.assert_equal(unpacked.placement.fields, packed.placement.fields)
 
 
 def test_axes_behind_the_third_are_no_part_of_the_grid(tmp_path: Path) -> None:

@@ -67,9 +67,9 @@ def check_cases(found: Sequence[FoundCase]) -> Iterator[Checked]:
 def check_case(found: FoundCase) -> Checked:
     """Read a case's files and check them; an unreadable scan hides what may be wrong with its mask's geometry.
 
-    Errors: a file that is unreadable, not three-dimensional or holds NaN or infinity; a scan of one value; a mask on
-    another grid, or with several values, or negative ones. Warnings: an empty mask, one whose values are 0 and
-    something else than 1, one that covers most of the brain, and what reading the scan gave.
+    Errors: a file that is unreadable, not three-dimensional or holds infinity, or NaN within what it shows; a scan of
+    one value; a mask on another grid, or with several values, or negative ones. Warnings: an empty mask, one whose
+    values are 0 and something else than 1, one that covers most of the brain, and what reading the files gave.
 
     Args:
         found: The case.
@@ -83,6 +83,7 @@ def check_case(found: FoundCase) -> Checked:
     if scan is not None:
         problems += _check_scan(found, scan)
     if mask is not None and found.mask is not None:
+        problems += _warnings_of(mask, found.case_id, found.mask, "look at it over its scan in a viewer", scan)
         problems += _check_values(found.case_id, found.mask, mask)
         if scan is not None:
             problems += _check_grid(found, scan, mask)
@@ -126,9 +127,14 @@ def _read(case_id: str, path: Path, problems: list[Problem]) -> Image | None:
         return None
 
 
+def _warnings_of(image: Image, case_id: str, path: Path, remedy: str, beside: Image | None = None) -> list[Problem]:
+    """What reading an image gave, but for what reading the one beside it gave, too."""
+    known = () if beside is None else beside.warnings
+    return [Problem("warning", case_id, path, told, "", remedy) for told in image.warnings if told not in known]
+
+
 def _check_scan(found: FoundCase, scan: Image) -> list[Problem]:
-    remedy = "look at it over its mask in a viewer"
-    told = [Problem("warning", found.case_id, found.scan, warning, "", remedy) for warning in scan.warnings]
+    told = _warnings_of(scan, found.case_id, found.scan, "look at it over its mask in a viewer")
     value = one_value(scan.voxels)
     if value:
         remedy = "export the scan again, or leave the case out"

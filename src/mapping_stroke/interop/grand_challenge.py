@@ -11,6 +11,7 @@ from jaxtyping import Float32, UInt8
 from mapping_stroke.errors import BundleError, CaseError, ImageError
 from mapping_stroke.files import list_files, written_whole
 from mapping_stroke.image import image_suffix
+from mapping_stroke.image_formats import read_header
 from mapping_stroke.inference.memory import available_bytes
 from mapping_stroke.networks.archive import SUFFIX
 from mapping_stroke.networks.bundle import BUNDLE_FILE
@@ -132,9 +133,7 @@ def _read_meta_grid(scan: Path) -> MetaGrid:
 
 
 def _read_nifti_grid(scan: Path) -> NiftiGrid:
-    import nibabel as nib
-
-    header = nib.load(scan).header  # the voxels wait
+    header = read_header(scan)
     shape = _spatial(header.get_data_shape())
     return NiftiGrid(shape, read_placement(header, shape)[1])
 
