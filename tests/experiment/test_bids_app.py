@@ -193,6 +193,26 @@ def test_what_is_finished_is_left_alone_and_other_settings_are_refused(
     assert not list((copy / "sub-02").rglob("*.nii.gz"))
 
 
+def test_a_scan_that_two_files_could_be_fails_alone_and_keeps_its_results(model: Path, tmp_path: Path) -> None:
+    raw, out = write_bids(tmp_path / "raw", SCANS[:2]), tmp_path / "out"
+    assert participant(raw, out, model) == 0
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("sub-*") if path.is_file()}
+    other = raw / "sub-01" / "again" / "sub-01_T1w.nii.gz"
+    other.parent.mkdir()
+    shutil.copy(raw / f"{SCANS[1]}.nii.gz", other)
+    assert participant(raw, out, model) == 3
+    assert bids(raw, out, "group") == 0
+    rows = group_rows(out)
+    assert {name: row["status"] for name, row in rows.items()} == {NAMES[0]: "failed", NAMES[1]: "done"}
+    both = "sub-01/again/sub-01_T1w.nii.gz, sub-01/anat/sub-01_T1w.nii.gz"
+    assert both in rows[NAMES[0]]["review_reasons"]
+    assert both in json.loads((out / "run.json").read_text())["record"]["scans"][NAMES[0]]["error"]
+    other.unlink()
+    assert participant(raw, out, model) == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert json.loads((out / "run.json").read_text())["record"]["scans"][NAMES[0]]["status"] == "done"
+
+
 def test_a_share_without_scans_ends_well(
     raw: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

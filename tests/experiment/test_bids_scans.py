@@ -21,7 +21,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_every_t1w_of_every_session_is_found_and_named_by_its_entities(data: Path) -> None:
-    found = find_bids_scans(data, Choice())
+    found = find_bids_scans(data, Choice()).cases
     assert tuple(found) == NAMES
     case = found["sub-02_ses-2_acq-mprage_run-1_T1w"]
     assert (case.subject, case.session, case.scan) == ("02", "2", data / f"{SCANS[2]}.nii.gz")
@@ -40,12 +40,12 @@ def test_every_t1w_of_every_session_is_found_and_named_by_its_entities(data: Pat
     ],
 )
 def test_participants_sessions_and_shares_are_chosen(data: Path, choice: Choice, expected: tuple[str, ...]) -> None:
-    assert tuple(find_bids_scans(data, choice)) == expected
+    assert tuple(find_bids_scans(data, choice).cases) == expected
 
 
 def test_shares_hold_every_scan_once(data: Path) -> None:
     for count in range(1, 7):
-        shares = [find_bids_scans(data, Choice(shard=f"{number}/{count}")) for number in range(1, count + 1)]
+        shares = [find_bids_scans(data, Choice(shard=f"{number}/{count}")).cases for number in range(1, count + 1)]
         assert sorted(name for share in shares for name in share) == sorted(NAMES)
 
 
@@ -68,19 +68,67 @@ def test_a_share_that_is_none_is_refused(shard: str) -> None:
         Choice(shard=shard)
 
 
-def test_a_folder_without_scans_and_scans_of_one_name_are_refused(data: Path) -> None:
+def test_a_folder_without_scans_is_refused(data: Path) -> None:
     with pytest.raises(CaseError, match="no such folder"):
         find_bids_scans(data / "missing", Choice())
     (data / "empty").mkdir()
     with pytest.raises(CaseError, match="holds no scan named sub-LABEL"):
         find_bids_scans(data / "empty", Choice())
-    (data / "sub-01" / "anat" / "sub-01_desc-brain_T1w.nii.gz").touch()
-    with pytest.raises(CaseError, match="is named like it but for capitals or what was made of it; move one"):
-        find_bids_scans(data, Choice())
 
 
-def test_scans_whose_names_differ_in_capitals_alone_are_refused(data: Path) -> None:
-    other = data / "sub-02" / "ses-2" / "anat" / "sub-02_ses-2_acq-MPRAGE_run-1_T1w.nii"
-    other.touch()
-    with pytest.raises(CaseError, match=r"acq-mprage_run-1_T1w\.nii.*acq-MPRAGE.* is named like it but for capitals"):
-        find_bids_scans(data, Choice())
+def scans_of(data: Path, *more: str) -> tuple[dict[str, str], dict[str, str]]:
+    """With further files, the path of each scan, and what is unclear."""
+    for name in more:
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).touch()
+    found = find_bids_scans(data, Choice())
+    return {name: case.scan.relative_to(data).as_posix() for name, case in found.cases.items()}, found.unclear
+
+
+def test_scans_outside_of_the_participants_folders_are_passed_over(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = scans_of(data)
+    assert not capsys.readouterr().err
+    others = ("fmriprep/sub-01/anat/sub-01_desc-preproc_T1w.nii.gz", "old/sub-09/anat/sub-09_T1w.nii.gz")
+    assert scans_of(data, *others) == before
+    assert f"passes over 2 T1w scans outside of its sub-*, such as {others[0]}" in capsys.readouterr().err
+
+
+def test_scans_of_centres_are_taken_where_there_are_no_others(tmp_path: Path) -> None:
+    scan = "CENTRE9/sub-1/anat/sub-1_T1w.nii.gz"
+    assert scans_of(tmp_path, scan) == ({"sub-1_T1w": scan}, {})
+
+
+@pytest.mark.parametrize(
+    ("more", "taken", "told"),
+    [
+        ("sub-01_desc-brain_T1w.nii.gz", "sub-01_T1w.nii.gz", ""),
+        ("sub-01_space-orig_T1w.nii", "sub-01_T1w.nii.gz", ""),
+        ("sub-01_T1w.nii", "sub-01_T1w.nii.gz", "sub-01_T1w.nii.gz: lies there in other formats, too; takes this file"),
+    ],
+)
+def test_of_scans_with_one_name_the_raw_and_packed_one_is_taken(
+    more: str, taken: str, told: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found, unclear = scans_of(data, f"sub-01/anat/{more}")
+    assert (found[NAMES[0]], unclear) == (f"sub-01/anat/{taken}", {})
+    assert tuple(found) == NAMES
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        (("sub-01/other/sub-01_T1w.nii.gz",), "sub-01_T1w"),
+        (("sub-09/sub-09_desc-a_T1w.nii.gz", "sub-09/sub-09_desc-b_T1w.nii.gz"), "sub-09_T1w"),
+        (("sub-02/ses-2/anat/sub-02_ses-2_acq-MPRAGE_run-1_T1w.nii",), "sub-02_ses-2_acq-MPRAGE_run-1_T1w"),
+    ],
+)
+def test_scans_of_one_name_are_told_and_stop_no_other(more: tuple[str, ...], name: str, data: Path) -> None:
+    found, unclear = scans_of(data, *more)
+    assert len(set(NAMES) - set(found)) <= 1
+    assert list(unclear) == [name]
+    assert name in found
+    assert unclear[name].startswith("2 scans would have results of one name, capitals aside (")
+    assert all(path in unclear[name] for path in more)

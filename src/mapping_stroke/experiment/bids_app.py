@@ -35,7 +35,7 @@ def segment_participants(
         MappingError: There is no such data set, scan or model, or the folder holds something else.
     """
     scans = find_bids_scans(bids_dir, choice)
-    if not scans:
+    if not scans.cases:
         say(f"Share {choice.shard} of {bids_dir} has no scan: there are more shares than scans")
         return []
 
@@ -44,8 +44,8 @@ def segment_participants(
         derivative = Derivative(bids_dir, config.space == "mni", made_by(method), len(method.ensemble.members))
         return derivative.write
 
-    files = {name: case.scan for name, case in scans.items()}
-    cohort = Cohort(files, output, bids_output, KIND, OTHER_FILES, begin)
+    files = {name: case.scan for name, case in scans.cases.items()}
+    cohort = Cohort(files, output, bids_output, KIND, OTHER_FILES, begin, scans.unclear)
     return segment_cohort(cohort, model, config, overwrite=overwrite)
 
 
@@ -54,7 +54,7 @@ def tell_group(
 ) -> list[GroupRow]:
     """Write the group's table and page, and say how many scans should be looked at; see `write_group`."""
     regions = read_atlas(atlas, labels) if atlas and labels else None
-    rows = write_group(bids_dir, output, find_bids_scans(bids_dir, choice), regions)
+    rows = write_group(bids_dir, output, find_bids_scans(bids_dir, choice).cases, regions)
     flagged = sum(bool(row.reasons) for row in rows)
     say(f"{counted(len(rows), 'scan')}, {flagged} to be looked at first")
     missing = sum(row.values["status"] == "missing" for row in rows)

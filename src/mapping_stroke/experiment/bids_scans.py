@@ -1,15 +1,17 @@
 """Which scans of a BIDS data set are meant: by participant, session and share of the work."""
 
 import re
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
+from mapping_stroke.console import counted, warn
 from mapping_stroke.dataset.bids import find_bids
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.dataset.listing import list_images
 from mapping_stroke.dataset.patterns import USUAL
 from mapping_stroke.errors import CaseError, ConfigError
+from mapping_stroke.image import image_stem, image_suffix
 
 _SHARD = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})")
 NAMED = 10
@@ -36,37 +38,76 @@ class Choice:
             raise ConfigError(f"--shard {self.shard}: expected i/N with 1 <= i <= N, such as 2/8")
 
 
-def find_bids_scans(bids_dir: Path, choice: Choice) -> dict[str, FoundCase]:
-    """The T1w scans of a data set by the name of their results, in the order of their names.
+@dataclass(frozen=True)
+class BidsScans:
+    """The chosen scans.
 
+    Attributes:
+        cases: By the name of their results, in the order of their names.
+        unclear: Why it cannot be told which of several scans is meant, by that name; the case is the first of them.
+    """
+
+    cases: dict[str, FoundCase]
+    unclear: dict[str, str]
+
+
+def find_bids_scans(bids_dir: Path, choice: Choice) -> BidsScans:
+    """The T1w scans of a data set: those in its own `sub-*`, and only where there is none, those in other folders.
+
+    Of scans with the same entities, what was made of a scan (`desc`, `space`, ...) is left out where the scan is there.
     Every share of the same scans has every N-th, so that shares are alike; a share of few scans may be empty.
 
     Raises:
-        CaseError: There is no such data set, scan, participant or session, or two scans have the same entities,
-            capitals aside.
+        CaseError: There is no such data set, scan, participant or session.
     """
     if not bids_dir.is_dir():
         raise CaseError(f"{bids_dir}: no such folder; name the folder of a BIDS data set")
-    cases, _ = find_bids(bids_dir, list_images(bids_dir), USUAL)
-    if not cases:
+    found, _ = find_bids(bids_dir, list_images(bids_dir), USUAL)
+    if not found:
         raise CaseError(f"{bids_dir}: holds no scan named sub-LABEL[_ses-LABEL]..._T1w; is it a BIDS data set?")
+    cases = _own(bids_dir, found)
     people = {label.removeprefix("sub-") for label in choice.participants}
     sessions = {label.removeprefix("ses-") for label in choice.sessions}
     _require_labels(people, {case.subject for case in cases}, "participant", bids_dir)
     chosen = [case for case in cases if not people or case.subject in people]
     _require_labels(sessions, {case.session for case in chosen}, "session", bids_dir)
     chosen = [case for case in chosen if not sessions or case.session in sessions]
-    named: dict[str, FoundCase] = {}
-    known: dict[str, Path] = {}
+    alike: dict[str, list[FoundCase]] = {}
     for case in sorted(chosen, key=lambda case: (case.case_id, str(case.scan))):
-        key = case.case_id.casefold()
-        if key in known:
-            raise CaseError(
-                f"{case.scan}: {known[key]} is named like it but for capitals or what was made of it; move one"
-            )
-        known[key] = case.scan
-        named[f"{case.case_id}_T1w"] = case
-    return dict(list(named.items())[_share(choice.shard)])
+        alike.setdefault(case.case_id.casefold(), []).append(case)  # capitals do not tell files apart on every disk
+    meant = [_meant(each) for each in list(alike.values())[_share(choice.shard)]]
+    named = {_name(each[0]): each[0] for each in meant}
+    return BidsScans(named, {_name(each[0]): _unclear(bids_dir, each) for each in meant if len(each) > 1})
+
+
+def _own(bids_dir: Path, cases: Sequence[FoundCase]) -> Sequence[FoundCase]:
+    """Those in folders of the data set's own participants; all where there are none, as in a data set of centres."""
+    inside = [case.scan.relative_to(bids_dir) for case in cases]
+    own = [case for case, path in zip(cases, inside, strict=True) if path.parts[0].startswith("sub-")]
+    others = [path for path in inside if not path.parts[0].startswith("sub-")]
+    if own and others:
+        warn(f"{bids_dir}: passes over {counted(len(others), 'T1w scan')} outside of its sub-*, such as {others[0]}")
+    return own or cases
+
+
+def _meant(alike: Sequence[FoundCase]) -> Sequence[FoundCase]:
+    """Of scans whose results would have one name, the one that is meant; several where that cannot be told."""
+    raw = [case for case in alike if image_stem(case.scan) == _name(case)] or alike
+    packed = [case for case in raw if image_suffix(case.scan) == ".nii.gz"]
+    stems = {case.scan.with_name(image_stem(case.scan)) for case in raw}
+    if len(raw) == 1 or len(packed) != 1 or len(stems) > 1:
+        return raw
+    warn(f"{packed[0].scan}: lies there in other formats, too; takes this file")
+    return packed
+
+
+def _name(case: FoundCase) -> str:
+    return f"{case.case_id}_T1w"
+
+
+def _unclear(bids_dir: Path, cases: Sequence[FoundCase]) -> str:
+    told = ", ".join(case.scan.relative_to(bids_dir).as_posix() for case in cases[:NAMED])
+    return f"{len(cases)} scans would have results of one name, capitals aside ({told}); move or rename all but one"
 
 
 def _share(shard: str) -> slice:

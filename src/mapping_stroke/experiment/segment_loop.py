@@ -51,8 +51,8 @@ class ScanRun:
         return ScanFiles(cohort.output, name, config.storage, config.picture, cohort.naming, config.series, write_dicom)
 
     def is_finished(self, name: str) -> bool:
-        """Whether all of them are there."""
-        return self.files(name).is_finished(self.cohort.scans[name])
+        """Whether all of them are there, and are of this scan."""
+        return name not in self.cohort.refused and self.files(name).is_finished(self.cohort.scans[name])
 
 
 def pass_over_finished(run: ScanRun) -> list[str]:
@@ -63,12 +63,14 @@ def pass_over_finished(run: ScanRun) -> list[str]:
             run.record.finish(name, computed=False)
             continue
         todo.append(name)
-        _attempt(run, name, partial(_remove_unfinished, run, name))
+        _attempt(run, name, partial(_begin, run, name))
     return todo
 
 
-def _remove_unfinished(run: ScanRun, name: str) -> None:
+def _begin(run: ScanRun, name: str) -> None:
     """Remove what is left of a scan: if it fails now, nothing found in another may pass for its result."""
+    if name in run.cohort.refused:
+        raise CaseError(run.cohort.refused[name])
     if run.files(name).any_there() and _is_there(run.cohort.scans[name]) and run.folder.take(name):
         if not run.is_finished(name):
             run.files(name).remove()

@@ -1,7 +1,7 @@
 """Which scans are segmented into one folder, and how: settings, the model and rule they choose, names of results."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +90,7 @@ class Cohort:
         kind: What `run.json` calls the work, so that no other command goes on with it.
         others: Patterns of further files that are written into the folder.
         begin: Told how the scans are segmented before the first one is; returns what writes further files of each.
+        refused: Why scans fail without being read, by name; what was found in them before is left alone.
     """
 
     scans: Mapping[str, Path]
@@ -98,3 +99,4 @@ class Cohort:
     kind: str = "segment"
     others: tuple[str, ...] = ()
     begin: Callable[[Method], WriteMore] | None = None
+    refused: Mapping[str, str] = field(default_factory=dict)
