@@ -3,7 +3,7 @@
 import numpy as np
 
 from mapping_stroke.image import Image
-from mapping_stroke.space.black import above_black
+from mapping_stroke.space.black import above_black, find_surroundings
 from mapping_stroke.space.brain import find_brain
 from mapping_stroke.space.template import read_template
 from moved_heads import move, moved_scan
@@ -27,6 +27,30 @@ def test_z_scores_rise_from_black_and_background_stays_0() -> None:
 
 def test_the_value_of_the_first_corner_is_background() -> None:
     np.testing.assert_allclose(above_black(row(-1000, -900, -500, -1000)).voxels.ravel(), [0, 0.4, 400, 0], atol=0.5)
+
+
+def test_a_0_within_whole_numbers_is_a_value_like_any_other() -> None:
+    voxels = np.full((5, 5, 5), -50, np.float32)
+    voxels[1:-1, 1:-1, 1:-1] = np.arange(-13, 14).reshape(3, 3, 3)
+    voxels[1, 1, 1] = 100
+    lifted = above_black(Image(voxels, np.eye(4))).voxels
+    np.testing.assert_allclose(lifted[2, 2, 1:4], [11, 12, 13], atol=0.1)  # were -1, 0 and 1
+    assert (lifted[0] == 0).all()
+
+
+def test_a_0_within_z_scores_is_what_was_left_out_of_them() -> None:
+    voxels = np.zeros((5, 5, 5), np.float32)
+    voxels[1:-1, 1:-1, 1:-1] = np.linspace(-1.3, 1.3, 27).reshape(3, 3, 3)
+    voxels[2, 2, 2] = 0
+    assert above_black(Image(voxels, np.eye(4))).voxels[2, 2, 2] == 0
+
+
+def test_what_surrounds_a_scan_reaches_the_border() -> None:
+    voxels = np.full((5, 5, 5), -3, np.float32)
+    voxels[1:-1, 1:-1, 1:-1] = 1
+    around = voxels == -3
+    voxels[2, 2, 2] = -3
+    np.testing.assert_array_equal(find_surroundings(voxels), around)
 
 
 def test_a_few_values_below_0_are_ringing() -> None:

@@ -1,11 +1,14 @@
 """What models see of scans in their own space, in MNI152 space, with a head and without."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 
 from mapping_stroke.dataset.grid import ATLAS_GRID
+from mapping_stroke.dataset.preprocess import PreprocessSpec, prepare_scan
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.image import Image
 from mapping_stroke.networks.cards import BundleCard
@@ -83,6 +86,36 @@ def test_a_model_for_brains_sees_no_head(stripped: bool) -> None:
     outside = (seen.image.voxels[~near] != 0).mean()
     assert outside < 0.05
     assert (seen.image is scan) == stripped
+
+
+def whole_box_z_scored(scan: Image) -> Image:
+    return Image((scan.voxels - scan.voxels.mean()) / scan.voxels.std(), scan.affine)
+
+
+def lowered(scan: Image) -> Image:
+    return Image(scan.voxels.round() - 20, scan.affine)
+
+
+@pytest.mark.parametrize("change", [whole_box_z_scored, lowered])
+def test_a_stripped_scan_is_seen_without_its_background_whatever_that_is(change: Callable[[Image], Image]) -> None:
+    scan = moved_scan(THERE, stripped=True)
+    changed = change(scan)
+    seen = see_scan(changed, card(space="MNI152", shows="brain"), "mni").image
+    read, right = (prepare_scan(image, PreprocessSpec()).voxels for image in (seen, scan))
+    assert read.shape == right.shape
+    assert (np.abs(read - right) < 0.01).mean() > 0.999  # but for values of 0 at the brain's edge
+    assert see_scan(changed, card(space="MNI152", shows="head"), "mni").image is changed
+
+
+def test_a_registered_one_too(native: PlacedScan, monkeypatch: pytest.MonkeyPatch) -> None:
+    brain = moved_scan(THERE, stripped=True)
+    scan = Image(np.where(brain.voxels > 0, brain.voxels + 5, np.float32(5)), brain.affine)
+    placed = replace(native, scan=scan, corrected=scan, brain=brain.voxels > 0, to_mni=np.eye(4), stripped=True)
+    monkeypatch.setattr(module, "place_scan", lambda *_: placed)
+    seen = see_scan(scan, card(space="MNI152", shows="brain"), "native")
+    assert seen.on_atlas
+    assert seen.placed is placed
+    assert seen.image.voxels[0, 0, 0] == seen.image.voxels[:, :, -1].max() == 0 < placed.on_atlas().voxels[0, 0, 0]
 
 
 def test_in_its_own_space_too(native: PlacedScan) -> None:

@@ -1,12 +1,13 @@
 """What a model is shown of a scan: the scan as its file has it, or on the ATLAS grid; and maps brought back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32
 
 from mapping_stroke.image import Image
 from mapping_stroke.networks.cards import BundleCard
+from mapping_stroke.space.black import find_surroundings
 from mapping_stroke.space.placed import PlacedScan, place_scan, require_space_name
 
 
@@ -56,9 +57,18 @@ def see_scan(scan: Image, card: BundleCard, space: str) -> SeenScan:
     if not registered and card.shows != "brain":
         return SeenScan(scan, scan)
     placed = place_scan(scan, space)
-    brain_only = card.shows == "brain" and not placed.stripped
     if registered and not placed.left_alone:
-        return SeenScan(scan, placed.on_atlas(brain_only=brain_only), placed, on_atlas=True)
-    if brain_only:
-        return SeenScan(scan, Image(np.where(placed.brain, scan.voxels, np.float32(0)), scan.affine), placed)
-    return SeenScan(scan, scan, placed)
+        corrected = _brain_alone(placed.corrected, placed) if card.shows == "brain" else placed.corrected
+        return SeenScan(scan, replace(placed, corrected=corrected).on_atlas(), placed, on_atlas=True)
+    return SeenScan(scan, _brain_alone(scan, placed) if card.shows == "brain" else scan, placed)
+
+
+def _brain_alone(image: Image, placed: PlacedScan) -> Image:
+    """An image on the grid of a placed scan with 0 around its brain; itself where the scan has it so already."""
+    if not placed.stripped:
+        brain = placed.brain
+    elif placed.scan.voxels[0, 0, 0] == 0:
+        return image
+    else:
+        brain = ~find_surroundings(placed.scan.voxels)
+    return Image(np.where(brain, image.voxels, np.float32(0)), image.affine)
