@@ -1,8 +1,11 @@
 """The challenge container: what its Dockerfile says, and the program run as a container will run it."""
 
 import json
+import os
 import re
+import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -81,6 +84,41 @@ def test_the_image_installs_all_in_one_call_at_the_pinned_versions(dockerfile: s
         for name in copied.split():
             assert (ROOT / name).exists()
             assert f"!{name}\n" in (ROOT / "container" / "Dockerfile.dockerignore").read_text(encoding="utf-8")
+
+
+def check_of_the_build(dockerfile: str, folder: Path, *, tools: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run in a folder what the build runs at its end, with stand-ins for some programs: shell scripts."""
+    (command,) = re.findall(r"^RUN (mapping info(?:.*\\\n)+.*)$", dockerfile, re.MULTILINE)
+    stand_ins, here = folder / "bin", folder / "here"
+    for made in (stand_ins, here):
+        made.mkdir()
+    for name, script in tools.items():
+        (stand_ins / name).write_text(f"#!/bin/sh\n{script}\n")
+        (stand_ins / name).chmod(0o755)
+    path = os.pathsep.join((str(stand_ins), str(Path(sys.executable).parent), "/usr/bin", "/bin"))
+    return subprocess.run(["sh", "-c", command], cwd=here, env={"PATH": path}, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell of Unix")
+@pytest.mark.parametrize(
+    ("told", "status"), [("0 lesions (2 s)", 0), ("FAILED, an empty mask (2 s)", 1), ("FAILED, no mask (0 s)", 1)]
+)
+def test_the_build_fails_where_a_scan_cannot_be_segmented(
+    dockerfile: str, tmp_path: Path, told: str, status: int
+) -> None:
+    tools = {"python": "exit 0", "mapping": f"echo 'template.mha: {told}'"}
+    done = check_of_the_build(dockerfile, tmp_path, tools=tools)
+    assert done.returncode == status, done.stderr
+    assert done.stdout.endswith(f"template.mha: {told}\n")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell of Unix")
+def test_the_build_segments_the_template(dockerfile: str, tmp_path: Path) -> None:
+    done = check_of_the_build(dockerfile, tmp_path, tools={})
+    assert done.returncode == 0, done.stderr
+    assert "template.mha: " in done.stdout
+    assert list((tmp_path / "here").iterdir()) == []
 
 
 def test_the_folders_are_those_of_the_platform() -> None:

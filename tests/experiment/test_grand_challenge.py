@@ -125,6 +125,20 @@ def test_whatever_goes_wrong_there_is_a_mask(
     assert "TypeError: never thought of; its mask is empty" in capsys.readouterr().err
 
 
+def test_all_of_several_scans_that_fail_are_status_3(
+    challenge: Challenge, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ImportError("libGL.so.1: cannot open shared object file")
+
+    for name in ("a.mha", "b.nii.gz"):
+        challenge.add(name)
+    monkeypatch.setattr(module, "segment_scan", fail)
+    assert main(challenge.arguments("atlas2022", model)) == 3
+    for name in ("a.mha", "b.nii.gz"):
+        assert not read_image(challenge.masks / name).voxels.any()
+
+
 def test_a_full_disk_is_told_and_status_3(
     challenge: Challenge, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

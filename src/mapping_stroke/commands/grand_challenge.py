@@ -43,12 +43,16 @@ class Atlas2022:
     computation: InContainer = field(default_factory=InContainer)
 
     def run(self) -> int:
-        """Status 0 where every scan has a mask, perhaps an empty one; 3 where one has none."""
+        """Status 0 where every scan has a mask, perhaps an empty one; 3 where one has none, or all of several failed.
+
+        A folder of one scan may be one job of many, of which none must fail (decision 48).
+        """
         from mapping_stroke.experiment.grand_challenge import segment_challenge
         from mapping_stroke.interop.grand_challenge import ChallengeFolders
 
         outcomes = segment_challenge(ChallengeFolders(self.scans, self.masks), self.computation.choice())
-        return 3 if any(outcome.lost for outcome in outcomes) else 0
+        all_failed = len(outcomes) > 1 and all(outcome.error for outcome in outcomes)
+        return 3 if all_failed or any(outcome.lost for outcome in outcomes) else 0
 
 
 @dataclass(frozen=True)
