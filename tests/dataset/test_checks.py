@@ -82,7 +82,7 @@ def test_a_file_that_is_no_image_is_an_error(found: FoundCase) -> None:
 
 def test_a_broken_link_is_an_error(found: FoundCase, tmp_path: Path) -> None:
     (tmp_path / "b_T1w.nii.gz").symlink_to(tmp_path / "gone.nii.gz")
-    assert the_problem(replace(found, scan=tmp_path / "b_T1w.nii.gz")).found == "no such file"
+    assert the_problem(replace(found, scan=tmp_path / "b_T1w.nii.gz")).found == "is a link to a file that is not here"
 
 
 @pytest.mark.parametrize("which", ["scan", "mask"])

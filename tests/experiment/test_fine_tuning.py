@@ -187,7 +187,7 @@ def test_a_member_begins_as_the_one_of_its_scheme_and_fold(tmp_path: Path) -> No
 
 def test_a_scheme_that_nothing_fits_is_refused(tmp_path: Path) -> None:
     bundle = of_schemes(tmp_path / "model", ("default", 0), ("mixup", 0))
-    with pytest.raises(ConfigError, match=r"no member to begin residual with, .*; it has default, mixup: leave --sch"):
+    with pytest.raises(ConfigError, match=r"no member to begin residual with, .*; it has default, mixup: train th"):
         choose_start(bundle, find_scheme("residual"), 0)
 
 
