@@ -195,7 +195,7 @@ def test_a_failure_of_the_engine_stops_no_other_case(
     monkeypatch.setattr(Ensemble, "prepare", fail_first)
     assert main(["predict", str(copy.path)]) == 3
     assert len(scans) == 2
-    assert "p0: out of GPU memory" in capsys.readouterr().err
+    assert "p0: RuntimeError: out of GPU memory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -74,9 +74,8 @@ def test_weights_of_a_golden_model_that_call_a_function_are_refused(
     for folder, file in (("Task100_plain", "*.model"), ("Dataset100_plain", "*.pth")):
         (path,) = (golden_models / folder).rglob(file)
         torch.save({"state_dict": attacks(tmp_path / "ran")[name]}, path)
-        model = read_nnunet(path.parents[1])  # reads no weights yet
         with pytest.raises(BundleError, match="asks to call"):
-            model.weights(0)
+            read_nnunet(path.parents[1]).weights(0)
         assert not (tmp_path / "ran").exists()
 
 
