@@ -50,6 +50,7 @@ def test_the_second_lesson_shows_what_segment_hands_on() -> None:
     assert SECOND.mix.kinds[3] < FIRST.mix.kinds[3]  # heads
     assert sum(SECOND.mix.kinds) == pytest.approx(1)
     assert (FIRST.rate, SECOND.rate) == (1.0, 0.5)
+    assert (FIRST.start_share, SECOND.start_share) == (0.0, 0.5)
     assert FIRST.case_seed != SECOND.case_seed
 
 

@@ -86,6 +86,19 @@ def test_members_go_on_with_those_of_a_model(made: Path, tmp_path: Path) -> None
     assert maker["weights_sha256"] in {member.weights_sha256 for member in open_bundle(model).card.members}
 
 
+def test_members_keep_as_much_of_what_they_began_with_as_the_lesson_says(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_model, "SECOND", replace(train_model.SECOND, start_share=1.0))
+    config = replace(CONFIG, model=str(made / "model.mapping"))
+    train_model.train_scheme(RunFolder(tmp_path), Sources(), config, "default", StopRequest())
+    (member,) = open_bundle(tmp_path).card.members
+    before = {one.card.scheme: one for one in open_bundle(made / "model.mapping").card.members}["default"]
+    kept, start = open_bundle(tmp_path).read_weights(member), open_bundle(made / "model.mapping").read_weights(before)
+    assert all(np.array_equal(kept[name], start[name].astype(np.float32)) for name in start)
+    assert member.card.training["start_share"] == 1.0
+
+
 def test_members_do_not_go_on_with_networks_of_another_size(made: Path, tmp_path: Path) -> None:
     config = ModelConfig("small", unlabelled=2, cases=1, model=str(made / "model.mapping"))
     with pytest.raises(ConfigError, match=r"model\.mapping: its networks are not those of size small"):

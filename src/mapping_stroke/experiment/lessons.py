@@ -27,18 +27,21 @@ class Lesson:
             scans do.
         case_seed: Beside the model's own: no case of one lesson is that of another.
         rate: Share of the size's learning rate.
+        start_share: How much of the weights that they began with members keep; see `blend_weights`.
     """
 
     mix: Mix
     augmentation: str
     case_seed: int
     rate: float
+    start_share: float
 
 
-FIRST = Lesson(DEFAULT_MIX, "none", 5, 1.0)
+FIRST = Lesson(DEFAULT_MIX, "none", 5, 1.0, 0.0)
 """All that a scan can look like."""
-SECOND = Lesson(PLACED_MIX, "sides", 6, 0.5)
-"""For members that are trained already: what they will be asked, by `mapping segment`."""
+SECOND = Lesson(PLACED_MIX, "sides", 6, 0.5, 0.5)
+"""For members that are trained already: what they will be asked, by `mapping segment`. What heads look like is half
+forgotten over it, so half of what they knew is kept."""
 
 
 @dataclass(frozen=True, eq=False)

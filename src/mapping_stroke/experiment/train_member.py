@@ -23,6 +23,7 @@ from mapping_stroke.networks.bundle import MemberCard, has_member
 from mapping_stroke.networks.member_folder import write_member
 from mapping_stroke.networks.terms import STARTED_FROM
 from mapping_stroke.networks.unet import unet_weights
+from mapping_stroke.networks.weights import blend_weights
 from mapping_stroke.training.checkpoint import bring_in_step, remove_checkpoints, resume_from, write_checkpoint
 from mapping_stroke.training.engine import Engine, Hardware
 from mapping_stroke.training.loop import TrainingState, start_training, train
@@ -53,6 +54,8 @@ class Plan:
     """What cases are simulated from as they are drawn; empty where they are there."""
     start: Start | None = None
     """What the member begins with; None for fresh weights."""
+    start_share: float = 0.0
+    """How much of the weights that it began with a trained member keeps; see `blend_weights`."""
     data: str = ""
     """Mark of what the files of the cases hold; empty where that is not watched, as of simulated cases.
 
@@ -64,6 +67,8 @@ class Plan:
         """All that decides the trained weights, but for what the files hold, as plain values."""
         settings = asdict(replace(self, start=None))
         del settings["start"], settings["data"]
+        if not self.start_share:  # recipes stay as they were before there was one
+            del settings["start_share"]
         return settings if self.start is None else {**settings, "start": self.start.member.weights_sha256}
 
     @property
@@ -151,7 +156,10 @@ def _train_under_lock(folder: Path, plan: Plan, arrays: Arrays, engine: Engine, 
     if fabric.is_global_zero:
         write_epochs(folder, state.epochs)
         draw_curves(folder, plan.name, state.epochs)
-        write_member(folder, unet_weights(state.network), _card(plan, state.epochs, hardware))
+        trained = unet_weights(state.network)
+        if weights is not None and plan.start_share:
+            trained = blend_weights(trained, weights, plan.start_share)
+        write_member(folder, trained, _card(plan, state.epochs, hardware))
 
 
 def _resume(folder: Path, plan: Plan, state: TrainingState) -> None:
@@ -205,7 +213,9 @@ def _require_same_recipe(folder: Path, plan: Plan, *, overwrite: bool) -> None:
 
 def _card(plan: Plan, epochs: Sequence[Epoch], hardware: Hardware) -> MemberCard:
     last = epochs[-1].foreground_dice if epochs else float("nan")
-    started = {} if plan.start is None else {STARTED_FROM: plan.start.provenance}
+    started: dict[str, Any] = {} if plan.start is None else {STARTED_FROM: plan.start.provenance}
+    if plan.start_share:
+        started["start_share"] = plan.start_share
     return MemberCard(
         scheme=plan.scheme.name,
         fold=plan.fold,

@@ -154,7 +154,10 @@ def train_scheme(run: RunFolder, sources: Sources, config: ModelConfig, name: st
         labelled, pseudo = _pseudo_cases(_makers(run, sources, config), bank, config, device)
         source = Mixture(source, labelled, config.pseudo_share)
     origin = _origin(sources) | {"kept_cases": config.cases}
-    plan = Plan(scheme, size, FOLD, config.seed, (), (), pseudo=pseudo, simulation=origin, start=start)
+    share = config.lesson.start_share
+    plan = Plan(
+        scheme, size, FOLD, config.seed, (), (), pseudo=pseudo, simulation=origin, start=start, start_share=share
+    )
     saving = Saving(config.save_minutes, stop)
     train_member(run.member(name, FOLD), plan, (source, validation), engine, saving, overwrite=False)
 

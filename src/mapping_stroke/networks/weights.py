@@ -71,6 +71,24 @@ def _parse(content: bytes, what: str) -> tuple[dict[str, tuple[int, ...]], dict[
     return shapes, types, {name: entry["data"] for name, entry in entries.items()}
 
 
+def blend_weights(weights: Weights, start: Weights, start_share: float) -> Weights:
+    """The weights between those of a trained network and those that it began with, in float32.
+
+    They forget less of what the first training taught than the trained ones. Source: Wortsman et al. 2022,
+    arXiv:2109.01903 (WiSE-FT).
+
+    Args:
+        weights: Of the trained network.
+        start: What it began with: the same names and shapes.
+        start_share: How much of the latter, in [0, 1].
+    """
+    new_share = np.float32(1 - start_share)
+    return {
+        name: new_share * array + np.float32(start_share) * start[name].astype(np.float32)
+        for name, array in weights.items()
+    }
+
+
 def weights_to_bytes(weights: Weights, spec: NetworkSpec, what: str) -> bytes:
     """The same bytes for the same weights, float16 or float32 as they are.
 
