@@ -69,7 +69,8 @@ def go_on_with(model: str, size: Size, people: Sequence[Sequence[str]] | None) -
         ConfigError: It has no member for a scheme, or networks of another size, or was trained on some of these people
             when there were others beside them: then some that would judge the new model may have been learned from.
     """
-    starts = {scheme.name: choose_start(open_bundle(model), scheme, FOLD) for scheme in SCHEMES}
+    bundle = open_bundle(model)
+    starts = {scheme.name: choose_start(bundle, scheme, FOLD) for scheme in SCHEMES}
     now = {name for person in people or () for name in person}
     for scheme in SCHEMES:
         start = starts[scheme.name]
