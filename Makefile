@@ -74,20 +74,22 @@ RESCANS ?=
 MODEL_OPTIONS ?= --jobs 2 --cases 3600
 FIRST ?= --branch
 SECOND ?= --epochs 80
+THIRD ?= --size fine --epochs 40 --cases 1100 --compile
 MODEL := src/mapping_stroke/models/default.mapping
 train_model = $(BIN)/mapping models train $(1) --brains "$(BRAINS)" --lesions "$(LESIONS)" $(if $(RESCANS),--rescans $(RESCANS)) $(if $(HEADS),--heads $(HEADS)) \
   $(MODEL_OPTIONS) --name "MAPPING default" --licence CC-BY-NC-4.0 \
-  --description "Four small 3-D U-Nets at 3 mm, trained on simulated strokes: MAPPING for scans of one's own, without a GPU." \
+  --description "$(2), trained on simulated strokes: MAPPING for scans of one's own, without a GPU." \
   --training-data "Strokes simulated in 22 scans of 17 OASIS people (CC BY-NC) and the ICBM152 template, with 833 masks of SOOP (CC0) and LESYMAP (Apache-2.0)" \
   --citation "Huo et al. 2022, arXiv:2211.15486; Marcus et al. 2007, doi:10.1162/jocn.2007.19.9.1498"
 
 model: setup ## Train the bundled model anew, judge it, write its card: make model BRAINS=folder LESIONS=folder
-	$(call train_model,model/first) $(FIRST)
-	$(call train_model,model/second) $(SECOND) --from model/first/model.mapping
-	cp model/second/model.mapping $(MODEL)
-	$(BIN)/mapping models card $(MODEL) --evaluation model/second/evaluation --about docs/model-card.in.md -o docs/model-card.md --embed
-	sed 's|(failures.jpg)|(../../docs/model-card-failures.jpg)|' model/second/evaluation/evaluation.md > benchmarks/results/default-model.md
-	cp model/second/model-rules.md benchmarks/results/default-model-rules.md
+	$(call train_model,model/first,Four small 3-D U-Nets at 3 mm) $(FIRST)
+	$(call train_model,model/second,Four small 3-D U-Nets at 3 mm) $(SECOND) --from model/first/model.mapping
+	$(call train_model,model/third,Four 3-D U-Nets that mark voxels of 1.5 mm) $(THIRD) --from model/second/model.mapping
+	cp model/third/model.mapping $(MODEL)
+	$(BIN)/mapping models card $(MODEL) --evaluation model/third/evaluation --about docs/model-card.in.md -o docs/model-card.md --embed
+	sed 's|(failures.jpg)|(../../docs/model-card-failures.jpg)|' model/third/evaluation/evaluation.md > benchmarks/results/default-model.md
+	cp model/third/model-rules.md benchmarks/results/default-model-rules.md
 
 # Compared with, never imported by the package. nnunet 1.7.1 asks for an old numpy that it does not need.
 oracles: $(ORACLES)/.installed ## Install nnU-Net, v1 and v2, into .oracles, to be compared with

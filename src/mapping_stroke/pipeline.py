@@ -26,7 +26,7 @@ class Experiment:
         run: The run folder; a repeat resumes it.
         folds: Number of folds.
         schemes: Names of the training schemes; empty for all.
-        size: Of networks and training: `full`, `small`, `tiny`.
+        size: Of networks and training: see `training.schemes.SIZES`.
         rule: Post-processing of the column `ensemble-pp`.
         seed: Decides folds and training.
         device: `auto`, `cpu`, `cuda`, ...

@@ -237,6 +237,26 @@ def test_packing_a_model_again_keeps_what_it_says(run_folder: Path, tmp_path: Pa
     assert (tmp_path / "a.mapping").read_bytes() == (tmp_path / "c.mapping").read_bytes()
 
 
+def test_members_beside_those_of_another_model_keep_weights_terms_and_get_folds_of_their_own(
+    run_folder: Path, tmp_path: Path
+) -> None:
+    former, both = tmp_path / "former.mapping", tmp_path / "both.mapping"
+    assert models("pack", run_folder, "-o", former, "--name", "the former", "--licence", "CC-BY-NC-4.0") == 0
+    arguments = ["pack", run_folder, "-o", both, "--beside", former, "--folds", "1", "--half"]
+    assert models(*arguments, "--name", "both", "--licence", "CC0") == 0
+    assert models("verify", both) == 0
+    one, two = open_bundle(former), open_bundle(both)
+    old, new = two.card.members[: len(one.card.members)], two.card.members[len(one.card.members) :]
+    assert [member.card for member in old] == [member.card for member in one.card.members]
+    chosen = [member for member in one.card.members if member.card.fold == 1]
+    assert [(m.card.scheme, m.card.fold) for m in new] == [(m.card.scheme, 2) for m in chosen]
+    for member, source in zip([*old, *new], [*one.card.members, *chosen], strict=True):
+        weights = one.read_weights(source)
+        for name, stored in two.read_weights(member).items():
+            np.testing.assert_array_equal(stored, weights[name].astype(np.float16))
+    assert two.card.licence == "CC0; CC-BY-NC-4.0 (of the former, whose members it holds)"
+
+
 def test_members_of_a_spread_model_have_grids_of_their_own(run_folder: Path, tmp_path: Path) -> None:
     assert models("pack", run_folder, "-o", tmp_path / "a.mapping", "--spread") == 0
     assert models("pack", tmp_path / "a.mapping", "-o", tmp_path / "b.mapping") == 0

@@ -56,6 +56,21 @@ def test_a_hole_belongs_to_the_brain_and_the_outside_does_not() -> None:
     assert prepared.voxels[0, 0, 0] == 0
 
 
+def test_one_and_a_half_millimetres_are_means_of_what_they_cover() -> None:
+    scan = Image(np.zeros((6, 1, 1), np.float32) + np.float32([1, 2, 3, 4, 5, 9]).reshape(6, 1, 1), np.eye(4))
+    prepared = prepare_scan(scan, PreprocessSpec((1.5, 1.0, 1.0)))
+    scores = prepare_scan(scan, PreprocessSpec()).voxels.ravel()
+    halves = scores.repeat(2).reshape(4, 3).mean(1)  # a voxel and half of its neighbour
+    np.testing.assert_allclose(prepared.voxels.ravel(), halves, rtol=1e-5)
+
+
+def test_a_length_that_is_no_multiple_is_shared_out_evenly() -> None:
+    scan = Image(np.arange(1, 8, dtype=np.float32).reshape(7, 1, 1), np.eye(4))  # seven voxels become four
+    found = prepare_scan(scan, PreprocessSpec((2.0, 1.0, 1.0))).voxels.ravel()
+    scores = prepare_scan(scan, PreprocessSpec()).voxels.ravel()
+    np.testing.assert_allclose(found, scores.repeat(4).reshape(4, 7).mean(1), rtol=1e-5)
+
+
 def test_two_millimetres_are_means_of_eight_voxels() -> None:
     scan = brain()
     fine = prepare_scan(scan, PreprocessSpec(1.0)).voxels

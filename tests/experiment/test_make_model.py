@@ -2,10 +2,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import ConfigError, RunFolderError
 from mapping_stroke.experiment import held_out, simulation_bank, train_model
 from mapping_stroke.experiment.make_model import HoldOut, make_model
@@ -104,6 +106,43 @@ def test_members_do_not_go_on_with_networks_of_another_size(made: Path, tmp_path
     with pytest.raises(ConfigError, match=r"model\.mapping: its networks are not those of size small"):
         train_model.train_model(RunFolder(tmp_path), Sources(), config, StopRequest())
     assert list(tmp_path.iterdir()) == []  # so that the corrected call finds nothing of this one
+
+
+@pytest.mark.slow
+def test_members_that_grow_are_packed_beside_those_that_they_grew_from(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = SIZES["tiny"]
+    wider = {
+        encoder: replace(spec, features=tuple(n + 2 * at for at, n in enumerate(spec.features, 1)), unshuffle=2)
+        for encoder, spec in (("plain", tiny.plain), ("residual", tiny.residual))
+    }
+    grown = replace(tiny, name="grown", preprocess=PreprocessSpec(1.5), patch=(32, 32, 32), **wider)
+    monkeypatch.setitem(SIZES, "grown", grown)
+    chosen = ("default", "self-training")
+    config = replace(CONFIG, size="grown", model=str(made / "model.mapping"), schemes=chosen, beside=True, cases=2)
+    assert make(tmp_path, config) == []
+    bundle = open_bundle(tmp_path / "model.mapping")
+    former = [(scheme.name, 0, 3.0) for scheme in SCHEMES]
+    new = [(name, 1, 1.5) for name in chosen]
+    cards = [member.card for member in bundle.card.members]
+    assert sorted((card.scheme, card.fold, card.preprocess.spacing_mm) for card in cards) == sorted(former + new)
+    assert all(bundle.find_problems(member) == [] for member in bundle.card.members)
+    assert cards[-1].training["started_from"]["scheme"] == cards[-1].scheme
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"beside": True}, "add --from"),
+        ({"schemes": ("default",)}, "add --from"),
+        ({"schemes": ("carvemix",), "model": "default"}, "carvemix is none of the paper's schemes"),
+        ({"schemes": ("best",), "model": "default"}, "no training scheme 'best'"),
+    ],
+)
+def test_what_only_goes_on_with_a_model_is_refused_without_one(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(CONFIG, **changes)
 
 
 def test_held_out_cases_are_scans_with_masks_of_their_own(made: Path) -> None:

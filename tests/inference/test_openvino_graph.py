@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -22,6 +24,8 @@ SPECS = {
         kernels=((1, 3, 3), (3, 3, 3), (3, 3, 3)),
         strides=((1, 1, 1), (1, 2, 2), (2, 2, 2)),
     ),
+    "plain on cubes": NetworkSpec("plain", (4, 8), (1, 2), unshuffle=2),
+    "residual on cubes": NetworkSpec("residual", (4, 8), (1, 2), 1, conv_bias=False, unshuffle=2),
 }
 PATCH = (16, 8, 16)
 
@@ -50,13 +54,14 @@ def test_the_graph_computes_what_the_torch_network_computes(spec: NetworkSpec) -
 def test_windows_with_odd_edges_in_the_coarse_stages_give_the_same_in_both(window: tuple[int, int, int]) -> None:
     deep = NetworkSpec("plain", (2, 4, 4, 4, 4), (1,) * 5, 1)
     strided = NetworkSpec("residual", (2, 4, 4, 4, 4), (1,) * 5, 1, conv_bias=False, skip="strided")
-    for spec in (deep, strided):
-        assert spec.window_steps == (4, 4, 4)
+    for spec in (deep, strided, replace(deep, unshuffle=2)):
+        assert spec.window_steps == (4 * spec.unshuffle,) * 3
         weights = some_weights(spec)
-        voxels = np.random.default_rng(0).standard_normal(window).astype(np.float32)
+        shape = tuple(edge * spec.unshuffle for edge in window)
+        voxels = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
         (found,) = OpenVinoEngine("float32").load(spec, lambda weights=weights: weights).logits([voxels])
         (right,) = TorchNetwork(load_unet(spec, weights)).logits([torch.from_numpy(voxels)])
-        assert found.shape == window
+        assert found.shape == shape
         np.testing.assert_allclose(found, right.numpy(), atol=1e-4)
 
 

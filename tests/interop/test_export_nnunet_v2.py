@@ -99,6 +99,8 @@ def test_what_v2_has_no_equivalent_of_is_refused_and_nothing_is_written(tmp_path
         write_nnunet_v2(
             card_of(("default", 0, PLAIN), ("residual", 1, replace(RESIDUAL, skip="strided"))), weights_of, tmp_path
         )
+    with pytest.raises(BundleError, match="default, fold 2: its first stage takes cubes of voxels"):
+        write_nnunet_v2(card_of(("default", 2, replace(PLAIN, unshuffle=2))), weights_of, tmp_path)
     card = card_of(("default", 0, PLAIN))
     turned = replace(card.members[0].card, preprocess=replace(PREPROCESS, orientation="LPS"))
     with pytest.raises(BundleError, match="default, fold 0: reads scans turned to LPS"):

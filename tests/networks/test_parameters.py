@@ -13,6 +13,8 @@ SPECS = (
     NetworkSpec("plain", (3, 3, 2), (2, 2, 2), 3, conv_bias=False),
     NetworkSpec("residual", (2, 4, 4, 6), (2, 1, 3, 1), 1, strides=((1, 1, 1), (2, 2, 2), (2, 2, 2), (1, 1, 1))),
     NetworkSpec("residual", (2, 4, 4), (1, 2, 1), 2, conv_bias=False, **ANISOTROPIC),
+    NetworkSpec("plain", (2, 4), (1, 2), 1, unshuffle=2),
+    NetworkSpec("residual", (2, 4), (1, 2), 1, conv_bias=False, unshuffle=3),
 )
 
 

@@ -7,7 +7,9 @@ import torch
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import TrainingError
+from mapping_stroke.networks.parameters import parameter_shapes
 from mapping_stroke.networks.spec import NetworkSpec
+from mapping_stroke.networks.unet import unet_weights
 from mapping_stroke.training.engine import Hardware, start_engine
 from mapping_stroke.training.loop import TrainingState, start_training, train
 from mapping_stroke.training.records import Epoch, Step
@@ -48,6 +50,33 @@ def run(state: TrainingState, size: Size = SIZE, scheme: int = 0) -> list[Epoch]
 
 def weights(state: TrainingState) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in state.network.parameters()])
+
+
+def test_a_network_on_cubes_of_voxels_learns_a_dark_cube() -> None:
+    cubes = NetworkSpec("plain", (8, 8), (1, 1), 1, unshuffle=2)
+    size = replace(SIZE, plain=cubes, steps_per_epoch=30, epochs=4, validation_steps=8, learning_rate=0.05)
+    state = start_training(SCHEMES[0], size, (0,), CPU)
+    assert run(state, size)[-1].foreground_dice > 0.8
+
+
+def test_networks_of_rare_lesions_expect_background_in_every_voxel_of_a_cube() -> None:
+    size = replace(SIZE, plain=replace(SIZE.plain, unshuffle=2), rare_logit=4.0)
+    network = start_training(SCHEMES[0], size, (0,), CPU).network
+    with torch.no_grad():
+        logits = network(torch.zeros(1, 1, 16, 16, 16))[0]
+    assert float((logits[:, 1] - logits[:, 0]).max()) == pytest.approx(-4.0, abs=0.5)
+
+
+@pytest.mark.slow
+def test_compiled_training_takes_nearly_the_same_steps() -> None:
+    losses = []
+    for compiled in (False, True):
+        state = start_training(SCHEMES[0], SIZE, (0,), CPU)
+        engine = start_engine(FLOAT32)
+        events = train(state, SCHEMES[0], SIZE, (CASES[:3], CASES[3:]), engine, compiled=compiled)
+        losses.append([event.loss for event in events if isinstance(event, Epoch)])
+        assert unet_weights(state.network).keys() == parameter_shapes(SIZE.plain).keys()
+    assert losses[1] == pytest.approx(losses[0], abs=0.02)
 
 
 @pytest.mark.parametrize("scheme", [0, 1, 2])

@@ -78,7 +78,7 @@ def test_the_full_size_is_nnunets() -> None:
             lambda: Scheme("new", augmentation="wild"),
             "scheme new: no augmentation 'wild'; expected one of none, sides, default",
         ),
-        (lambda: find_size("huge"), "no size 'huge'; expected one of full, compact, small, tiny"),
+        (lambda: find_size("huge"), "no size 'huge'; expected one of full, compact, fine, small, tiny"),
         (lambda: find_variant("draft"), "no variant 'draft'"),
     ],
 )

@@ -136,6 +136,8 @@ class Pack:
     """Store weights in float16: half the bytes, and masks that differ hardly at all (`mapping bench agreement`)."""
     spread: bool = False
     """Lay the members' grids differently, by parts of a voxel: for networks with voxels larger than the scans' have."""
+    beside: str = ""
+    """Put them beside all members of this model, as for `show`: members that see other voxels make other mistakes."""
     overwrite: bool = False
     """Replace a model that stands there."""
 
@@ -143,7 +145,7 @@ class Pack:
         """Write the model."""
         from mapping_stroke.experiment.models import Selection, pack_model
 
-        selection = Selection(self.schemes, self.folds, self.half, self.spread)
+        selection = Selection(self.schemes, self.folds, self.half, self.spread, self.beside)
         bundle = pack_model(self.model, self.output, self.labels, selection, overwrite=self.overwrite)
         return _tell(bundle.path)
 

@@ -34,11 +34,17 @@ class Train:
     heads: tuple[Path, ...] = ()
     """Healthy scans of whole heads, files or folders, by which the model is judged, too; none is trained on."""
     from_: Annotated[str, arg(name="from")] = ""
-    """Go on with this model (as for `mapping segment`) of the same size instead of from nothing, at half the learning
-    rate, on new cases: nearly all registered and stripped, as `mapping segment` hands them on. Give the --brains and
-    --rescans of that model, so that the same people judge."""
-    size: Literal["full", "compact", "small", "tiny"] = "compact"
-    """Of networks and training."""
+    """Go on with this model (as for `mapping segment`) of the same size (or see --size) instead of from nothing, at
+    half the learning rate, on new cases: nearly all registered and stripped, as `mapping segment` hands them on. Give
+    the --brains and --rescans of that model, so that the same people judge."""
+    schemes: tuple[str, ...] = ()
+    """With --from: train these of the paper's schemes only; all four where left out."""
+    beside: bool = False
+    """With --from: pack the new members beside those of that model. Members that see other voxels make other
+    mistakes."""
+    size: Literal["full", "compact", "fine", "small", "tiny"] = "compact"
+    """Of networks and training. `fine` is for going on with a model of size `compact`: its members grow, and see voxels
+    half as large."""
     seed: int = 0
     """Decides initial weights, cases and augmentation."""
     device: str = "auto"
@@ -50,11 +56,13 @@ class Train:
     jobs: int = 1
     """Members trained at once, each in a process with its share of the CPU cores; the weights are the same."""
     cases: int = 0
-    """Simulated cases to draw once, keep on disk (about 2 MB each) and use again; 0 draws a new one for every patch,
+    """Simulated cases to draw once, keep on disk (2 to 8 MB each) and use again; 0 draws a new one for every patch,
     which a GPU does in no time, and a CPU as slowly as it learns from it."""
     branch: bool = False
     """Train dice-topk10 and self-training from the weights of default, and less: four members in little more than half
     the time, less unlike one another."""
+    compile: bool = False
+    """Compile the networks: up to twice as fast on a CPU; needs a C++ compiler, and a minute or two at the start."""
     save_minutes: float = 10.0
     """Longest time between two checkpoints; one is written at every epoch's end anyway."""
 
@@ -78,6 +86,9 @@ class Train:
             branch=self.branch,
             model=self.from_,
             epochs=self.epochs,
+            compiled=self.compile,
+            schemes=self.schemes,
+            beside=self.beside,
         )
         with listening() as stop:
             held_out = HoldOut(self.validation, self.test, self.heads)

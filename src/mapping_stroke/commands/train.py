@@ -24,9 +24,9 @@ class Train:
     `carvemix` and `mixup`. Those that need pseudo-labels are trained last."""
     folds: tuple[int, ...] = ()
     """Numbers of the folds to train; all folds where left out."""
-    size: Literal["full", "compact", "small", "tiny"] | None = None
-    """`full` (where left out) is the paper's (a GPU, days); `compact`, `small` and `tiny` run on a CPU (hours to
-    minutes). With `--from` the model's own."""
+    size: Literal["full", "compact", "fine", "small", "tiny"] | None = None
+    """`full` (where left out) is the paper's (a GPU, days); `compact`, `fine`, `small` and `tiny` run on a CPU (hours
+    to minutes). With `--from` the model's own."""
     epochs: int | None = None
     """Of every member; the size's own where left out, 10 with `--from`."""
     learning_rate: float | None = None
@@ -43,8 +43,7 @@ class Train:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the convolutions; `auto` takes bfloat16 where the device has instructions for it."""
     compile: bool = False
-    """Compile each network first: a minute or two at every start, then faster steps where the device computes in
-    float32. Needs a C++ compiler on a CPU."""
+    """Compile each network first: a minute or two at every start, then faster steps. Needs a C++ compiler on a CPU."""
     devices: int = 1
     """GPUs that train each member together, each its share of every batch; with `--device cpu`, processes."""
     nodes: int = 1

@@ -176,10 +176,11 @@ def _resize(voxels: Voxels, shape: Shape, *, smooth: bool = True) -> Float32[np.
 
 
 def _mean_weights(new: int, old: int) -> Float32[np.ndarray, "new old"]:
-    """Each new voxel is the mean of the old ones that it touches."""
+    """Each new voxel is the mean of what it covers of the old ones."""
     edges, index = np.arange(new + 1) * old / new, np.arange(old)
-    touched = (index + 1 > edges[:-1, None]) & (index < edges[1:, None])
-    return np.asarray(touched / touched.sum(1, keepdims=True), dtype=np.float32)
+    covered = np.minimum(index + 1, edges[1:, None]) - np.maximum(index, edges[:-1, None])
+    covered = np.maximum(covered, 0)
+    return np.asarray(covered / covered.sum(1, keepdims=True), dtype=np.float32)
 
 
 def _linear_weights(new: int, old: int) -> Float32[np.ndarray, "new old"]:

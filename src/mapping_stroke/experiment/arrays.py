@@ -15,13 +15,16 @@ from mapping_stroke.files import fingerprint
 from mapping_stroke.image import read_image
 from mapping_stroke.run_folder import RunFolder
 
+ARRAYS_FORMAT = 2
+"""Of arrays that are means of voxels; until 2, those that were touched counted wholly."""
 LabelledScan = tuple[str, Path, Path]
 """Case id, scan, mask."""
 
 
 def arrays_of(run: RunFolder, cases: Sequence[Case], spec: PreprocessSpec) -> dict[str, CaseArrays]:
     """The preprocessed arrays of every labelled case, by case id; what is there already is not made again."""
-    return make_arrays(run.arrays / fingerprint(spec.to_json()), _labelled(cases), spec)
+    identity = spec.to_json() | ({"format": ARRAYS_FORMAT} if spec.resampling == "linear" else {})
+    return make_arrays(run.arrays / fingerprint(identity), _labelled(cases), spec)
 
 
 def labelled_contents(run: RunFolder, cases: Sequence[Case]) -> str:

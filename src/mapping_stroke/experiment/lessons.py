@@ -1,16 +1,18 @@
 """What the members of a model are trained on, first and later, and the members that they begin with."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.case_source import CaseSource
-from mapping_stroke.dataset.simulate.stream import DEFAULT_MIX, PLACED_MIX, Mix
+from mapping_stroke.dataset.simulate.stream import DEFAULT_MIX, FINER_MIX, PLACED_MIX, Mix
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.experiment.starts import Start, choose_start
 from mapping_stroke.networks.bundle import open_bundle
+from mapping_stroke.networks.growth import can_grow
+from mapping_stroke.networks.spec import NetworkSpec
 from mapping_stroke.training.schemes import SCHEMES, Size
 
 FOLD = 0
@@ -42,6 +44,8 @@ FIRST = Lesson(DEFAULT_MIX, "none", 5, 1.0, 0.0)
 SECOND = Lesson(PLACED_MIX, "sides", 6, 0.5, 0.5)
 """For members that are trained already: what they will be asked, by `mapping segment`. What heads look like is half
 forgotten over it, so half of what they knew is kept."""
+FINER = Lesson(FINER_MIX, "sides", 7, 0.5, 0.0)
+"""For members that grow, and see finer voxels than before: as the second lesson, with more of what stripping leaves."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +65,8 @@ def go_on_with(model: str, size: Size, people: Sequence[Sequence[str]] | None) -
 
     Args:
         model: See `open_bundle`.
-        size: Of the new members.
+        size: Of the new members. Where its networks are those of the model but for wider stages and cubes of voxels
+            in place of voxels, the members' weights grow.
         people: The brains' names, person by person, that cases will be simulated in; None for the template alone.
 
     Raises:
@@ -73,13 +78,8 @@ def go_on_with(model: str, size: Size, people: Sequence[Sequence[str]] | None) -
     starts = {scheme.name: choose_start(bundle, scheme, FOLD) for scheme in SCHEMES}
     now = {name for person in people or () for name in person}
     for scheme in SCHEMES:
-        start = starts[scheme.name]
+        start = starts[scheme.name] = _grown(starts[scheme.name], size.network(scheme), size)
         card = start.member.card
-        if (card.network, card.patch) != (size.network(scheme), size.patch):
-            raise ConfigError(
-                f"{start.model.path}: its networks are not those of size {size.name}; go on with a model that "
-                "`mapping models train` made at this size, or give the size that it was trained at"
-            )
         told = (card.training.get("simulation") or {}).get("people") or []
         if now & {name for person in told for name in person} and told != people:
             raise ConfigError(
@@ -87,3 +87,17 @@ def go_on_with(model: str, size: Size, people: Sequence[Sequence[str]] | None) -
                 "otherwise; give the same --brains and --rescans, or none of these people"
             )
     return starts
+
+
+def _grown(start: Start, network: NetworkSpec, size: Size) -> Start:
+    """The start of a member of that network: as it is, or grown; raises `ConfigError` where it is neither."""
+    card = start.member.card
+    if (card.network, card.patch) == (network, size.patch):
+        return start
+    cube_mm = tuple(edge * network.unshuffle for edge in size.preprocess.edges_mm)
+    if cube_mm != card.preprocess.edges_mm or not can_grow(card.network, network):
+        raise ConfigError(
+            f"{start.model.path}: its networks are not those of size {size.name}, nor can they grow to them; go on "
+            "with a model that `mapping models train` made at this size, or give the size that it was trained at"
+        )
+    return replace(start, grown=network)

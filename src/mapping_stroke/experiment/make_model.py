@@ -77,8 +77,11 @@ def make_model(
     stop.check()
     say("\n[fit]")
     unfitted, fitted = run.path / UNFITTED, run.path / FITTED
-    coarse = min(find_size(config.size).preprocess.edges_mm) > SPACING_MM  # than the scans
-    pack_model(run.path, unfitted, _complete(labels), Selection(half=True, spread=coarse), overwrite=True)
+    coarse = (
+        min(find_size(config.size).preprocess.edges_mm) >= 2 * SPACING_MM
+    )  # grids can lie between the scans' voxels
+    selection = Selection(config.schemes, half=True, spread=coarse, beside=config.model if config.beside else "")
+    pack_model(run.path, unfitted, _complete(labels), selection, overwrite=True)
     how = EvaluateConfig(device=config.device)
     fitting = JudgedData(validation.cohort, validation.healthy)
     fit_model(unfitted, fitting, fitted, how, keep_maps=True, overwrite=True)

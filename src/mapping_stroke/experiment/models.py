@@ -37,12 +37,15 @@ class Selection:
         folds: Members of these folds; empty for all.
         half: Store weights in float16: half the bytes.
         spread: Lay the members' grids differently, so that together they see between the voxels of one.
+        beside: A model whose members all come first, as they are: those that see other voxels err otherwise. A member
+            whose scheme and fold is there already gets the next fold; empty for none.
     """
 
     schemes: tuple[str, ...] = ()
     folds: tuple[int, ...] = ()
     half: bool = False
     spread: bool = False
+    beside: str = ""
 
 
 EVERYTHING = Selection()
@@ -106,8 +109,31 @@ def pack_model(
     chosen = _choose(bundle, selection.schemes, selection.folds)
     if selection.spread:
         chosen = tuple(_shift(member, SHIFTS[index % len(SHIFTS)]) for index, member in enumerate(chosen))
-    card = relabel(replace(bundle.card, members=chosen), labels)
-    return write_with_progress(target, card, _reader(bundle, selection), overwrite=overwrite)
+    former = open_bundle(selection.beside) if selection.beside else None
+    sources = _join(() if former is None else former.card.members, chosen)
+    card = relabel(replace(bundle.card, members=tuple(joined for joined, _ in sources)), labels)
+    if former is not None and former.card.licence not in card.licence:
+        own = f"{card.licence}; " if card.licence else ""
+        card = replace(card, licence=f"{own}{former.card.licence} (of {former.card.name}, whose members it holds)")
+    readers = [_reader(of, selection) for of in (former, bundle) if of is not None]
+    old = 0 if former is None else len(former.card.members)
+    places = {joined.card.name: (readers[0 if at < old else -1], source) for at, (joined, source) in enumerate(sources)}
+
+    def read(member: BundleMember) -> Weights:
+        reader, source = places[member.card.name]
+        return reader(source)
+
+    return write_with_progress(target, card, read, overwrite=overwrite)
+
+
+def _join(former: Sequence[BundleMember], new: Sequence[BundleMember]) -> list[tuple[BundleMember, BundleMember]]:
+    """Each member as it is called in a model of both, and as it was called before."""
+    joined: list[tuple[BundleMember, BundleMember]] = []
+    for member in (*former, *new):
+        taken = [other.card.fold for other, _ in joined if other.card.scheme == member.card.scheme]
+        fold = member.card.fold if member.card.fold not in taken else max(taken) + 1
+        joined.append((BundleMember(replace(member.card, fold=fold)), member))
+    return joined
 
 
 def _shift(member: BundleMember, shift: tuple[float, float, float]) -> BundleMember:

@@ -21,8 +21,9 @@ from mapping_stroke.postprocess import CHALLENGE, PostprocessConfig, apply_rule
 LOWEST = 0.05
 """Maps are cut to the box of all voxels above this, and of the lesions; lower than any level of any rule but that below
 a low maximum: where the maximum is so low, all voxels that are not 0 are kept."""
-MAPS_FORMAT = 2
-"""Of what `StoredMap.write` keeps of a map; 1 cut faint maps too, and such files serve no more."""
+MAPS_FORMAT = 3
+"""Of what `StoredMap.write` keeps of a map. 1 cut faint maps too, 2 were of scans that were resampled otherwise; such
+files serve no more."""
 STEPS = 65534
 """Probabilities are kept in so many steps; the half is one of them, so that what is above 0.5 stays so."""
 NOTHING_MARKED_MM = 100.0

@@ -5,8 +5,12 @@ from typing import Any
 
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.networks.bundle import Bundle, BundleMember
-from mapping_stroke.networks.spec import Weights
+from mapping_stroke.networks.growth import grow_weights
+from mapping_stroke.networks.spec import NetworkSpec, Weights
 from mapping_stroke.training.schemes import Scheme, Size
+
+GROWTH_SEED = 7
+"""Of the weights of new channels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,6 +19,13 @@ class Start:
 
     model: Bundle
     member: BundleMember
+    grown: NetworkSpec | None = None
+    """The network that the weights grow to; None where they stay as they are."""
+
+    @property
+    def network(self) -> NetworkSpec:
+        """What `read_weights` are the weights of."""
+        return self.grown or self.member.card.network
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -37,8 +48,9 @@ class Start:
         return replace(size, preprocess=card.preprocess, patch=card.patch, plain=card.network, residual=card.network)
 
     def read_weights(self) -> Weights:
-        """The weights, checked; raises `BundleError` where they are damaged."""
-        return self.model.read_weights(self.member)
+        """The weights, checked, and grown; raises `BundleError` where they are damaged."""
+        weights, card = self.model.read_weights(self.member), self.member.card
+        return weights if self.grown is None else grow_weights(weights, card.network, self.grown, GROWTH_SEED)
 
 
 def choose_start(model: Bundle, scheme: Scheme, fold: int) -> Start:

@@ -69,6 +69,9 @@ class Plan:
         del settings["start"], settings["data"]
         if not self.start_share:  # recipes stay as they were before there was one
             del settings["start_share"]
+        for encoder in ("plain", "residual"):  # likewise
+            if getattr(self.size, encoder).unshuffle == 1:
+                del settings["size"][encoder]["unshuffle"]
         return settings if self.start is None else {**settings, "start": self.start.member.weights_sha256}
 
     @property

@@ -17,7 +17,7 @@ from mapping_stroke.dataset.simulate.stream import SimulationBank
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.experiment.jobs import run_in_jobs, threads_of
 from mapping_stroke.experiment.kept_cases import KeptCases, keep_cases
-from mapping_stroke.experiment.lessons import FIRST, FOLD, SECOND, LaterCases, Lesson, go_on_with
+from mapping_stroke.experiment.lessons import FINER, FIRST, FOLD, SECOND, LaterCases, Lesson, go_on_with
 from mapping_stroke.experiment.simulation_bank import load_bank, write_bank
 from mapping_stroke.experiment.simulation_tables import Sources
 from mapping_stroke.experiment.starts import Start, choose_start
@@ -56,8 +56,11 @@ class ModelConfig:
             every patch.
         branch: Begin a member that has the network of an earlier one with the weights of that, and train it less: for
             devices on which steps are dear.
-        model: Go on with the members of this model, by their `SECOND` lesson; empty for fresh weights.
+        model: Go on with the members of this model, by a later lesson; empty for fresh weights.
         epochs: Of every member, but a share of them for one that branches off; 0 for the size's own.
+        compiled: See `Hardware`.
+        schemes: With `model`: which to train; empty for all.
+        beside: With `model`: pack the new members beside its own.
     """
 
     size: str = "compact"
@@ -72,6 +75,9 @@ class ModelConfig:
     branch: bool = False
     model: str = ""
     epochs: int = 0
+    compiled: bool = False
+    schemes: tuple[str, ...] = ()
+    beside: bool = False
 
     def __post_init__(self) -> None:
         find_size(self.size)
@@ -79,6 +85,12 @@ class ModelConfig:
             raise ConfigError(f"got {self.epochs} epochs, expected 1 or more, or 0 for those of size {self.size}")
         if self.branch and self.model:
             raise ConfigError("members that go on with a model's do not branch off one another; leave --branch out")
+        if (self.schemes or self.beside) and not self.model:
+            raise ConfigError("some schemes alone, or members beside others, are for going on with a model; add --from")
+        for name in self.schemes:
+            if name not in {scheme.name for scheme in SCHEMES}:
+                find_scheme(name)
+                raise ConfigError(f"{name} is none of the paper's schemes, which a model is made of")
         if self.jobs < 1:
             raise ConfigError(f"got {self.jobs} jobs, expected 1 or more")
         if self.cases < 0:
@@ -92,13 +104,15 @@ class ModelConfig:
     @property
     def lesson(self) -> Lesson:
         """What is trained on."""
-        return SECOND if self.model else FIRST
+        if not self.model:
+            return FIRST
+        return SECOND if find_size(self.size).plain.unshuffle == 1 else FINER
 
     @property
     def rounds(self) -> tuple[tuple[str, ...], ...]:
         """Names of schemes that may be trained side by side, round after round: each needs only what came before."""
         if self.model:
-            return (tuple(scheme.name for scheme in SCHEMES),)
+            return (tuple(scheme.name for scheme in SCHEMES if not self.schemes or scheme.name in self.schemes),)
         first = {scheme.encoder: scheme.name for scheme in reversed(SCHEMES)}
         early = [s.name for s in SCHEMES if not s.pseudo_labels and (not self.branch or first[s.encoder] == s.name)]
         return tuple(early), tuple(scheme.name for scheme in SCHEMES if scheme.name not in early)
@@ -142,7 +156,7 @@ def train_scheme(run: RunFolder, sources: Sources, config: ModelConfig, name: st
     stop.check()
     scheme = replace(find_scheme(name), augmentation=config.lesson.augmentation)
     start, size = _start(run, sources, scheme, config)
-    engine = Engine.start(Hardware(choose_device(config.device), config.precision, grids=size.grids))
+    engine = Engine.start(Hardware(choose_device(config.device), config.precision, config.compiled, grids=size.grids))
     device = engine.hardware.device
     say(f"{name}: size {size.name}, on {engine.hardware.description}")
     bank, watching = (_bank(run, sources, part, config, device) for part in ("training", "validation"))
@@ -236,14 +250,14 @@ def _pseudo_cases(
     dice = {name: float(one.member.card.training["validation_dice"]) for name, one in makers.items()}
     scheme = best_scheme(dice)
     maker = makers[scheme].member
-    card = maker.card
-    network = TorchEngine(device).load(card.network, makers[scheme].read_weights)
+    spec, patch = makers[scheme].network, find_size(config.size).patch
+    network = TorchEngine(device).load(spec, makers[scheme].read_weights)
     window = WindowConfig()
     labelled, confidence = [], {}
     drawn = _draw_many(bank, config.unlabelled, (config.seed, PSEUDO_SEED), f"Scans that {scheme} labels")
     for case in track(drawn, f"Pseudo-labels by {scheme}", len(drawn)):
         voxels = case.scan.float().cpu().numpy()
-        tiling = plan_tiling(voxels, card.patch, card.network.window_steps, window)
+        tiling = plan_tiling(voxels, patch, spec.window_steps, window)
         label = make_pseudo_label(predict_map(network, voxels, tiling, window))
         mask = torch.from_numpy(label.mask).to(device)
         lesion_voxels = np.argwhere(label.mask).astype(np.int16)

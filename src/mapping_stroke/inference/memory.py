@@ -28,7 +28,7 @@ GIGABYTE = 1e9
 
 def network_bytes(spec: NetworkSpec, patch: Shape, batch: int, value_bytes: int) -> float:
     """Memory that one network needs for a batch of patches: activations and weights."""
-    activations = LIVE_MAPS * max(spec.features[0], 1) * math.prod(patch) * batch * value_bytes
+    activations = LIVE_MAPS * max(spec.features[0], 1) * math.prod(spec.shapes(patch)[0]) * batch * value_bytes
     largest = max(spec.features)
     return activations + 4 * 27 * 2 * largest * largest * spec.stages
 

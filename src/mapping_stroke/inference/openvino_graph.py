@@ -39,13 +39,17 @@ def build_graph(spec: NetworkSpec, weights: Weights, patch: Shape, batch: int) -
         raise ConfigError(f"patch {patch} is no multiple of {spec.window_steps}, as this network needs")
     voxels = ops.parameter([batch, 1, *patch], np.float32)
     encode = _encode_residual if spec.encoder == "residual" else _encode_plain
-    skips = encode(spec, weights, voxels)
+    cubes = voxels if spec.unshuffle == 1 else ops.space_to_depth(voxels, "depth_first", spec.unshuffle)
+    skips = encode(spec, weights, cubes)
     features = _decode(spec, weights, skips, spec.shapes(patch))
     last = f"decoder.seg_layers.{spec.stages - 2}"
-    background, lesion = weights[f"{last}.weight"]
-    logits = ops.convolution(features, ops.constant((lesion - background)[None]), *_same((1, 1, 1), (1, 1, 1)))
-    background_bias, lesion_bias = weights[f"{last}.bias"]
-    return ov.Model([ops.add(logits, ops.constant(np.float32(lesion_bias - background_bias)))], [voxels])
+    background, lesion = np.split(weights[f"{last}.weight"], 2)
+    logits = ops.convolution(features, ops.constant(lesion - background), *_same((1, 1, 1), (1, 1, 1)))
+    background_bias, lesion_bias = np.split(weights[f"{last}.bias"], 2)
+    logits = ops.add(logits, ops.constant((lesion_bias - background_bias).reshape(1, -1, 1, 1, 1)))
+    if spec.unshuffle > 1:
+        logits = ops.depth_to_space(logits, "depth_first", spec.unshuffle)
+    return ov.Model([logits], [voxels])
 
 
 def _encode_plain(spec: NetworkSpec, weights: Weights, features: Node) -> list[Node]:

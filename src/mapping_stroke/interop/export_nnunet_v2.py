@@ -92,6 +92,11 @@ def _require_expressible(card: MemberCard) -> None:
             f"{card.name}: its residual blocks shorten their input by strided convolutions (as nnU-Net v1 does), "
             "which nnU-Net v2 has no network for; leave that member out"
         )
+    if card.network.unshuffle > 1:
+        raise BundleError(
+            f"{card.name}: its first stage takes cubes of voxels as channels, which nnU-Net v2 has no network for; "
+            "leave that member out, or export a model of another size than fine"
+        )
     if card.preprocess.orientation != "RAS":
         raise BundleError(
             f"{card.name}: reads scans turned to {card.preprocess.orientation}, expected RAS, to which alone "

@@ -225,10 +225,12 @@ def _entries(partial: Path, *, is_zip: bool) -> Iterator[_Put]:
 
 
 def _decisive(member: BundleMember) -> dict[str, Any]:
-    """What of a member decides a result. Mirroring along all axes, as ever, is not named: hashes stay as they were."""
+    """What of a member decides a result. Mirroring along all axes and no cubes are not named: hashes stay."""
     values = {**asdict(member.card), "training": None, "weights_sha256": member.weights_sha256}
     if member.card.mirror_axes == (0, 1, 2):
         del values["mirror_axes"]
+    if member.card.network.unshuffle == 1:
+        del values["network"]["unshuffle"]
     return values
 
 

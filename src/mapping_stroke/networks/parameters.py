@@ -26,7 +26,7 @@ def count_parameters(spec: NetworkSpec) -> int:
 
 
 def _plain_encoder(spec: NetworkSpec) -> Iterator[Parameter]:
-    channels = 1
+    channels = spec.cube_vox
     for stage, (features, depth) in enumerate(zip(spec.features, spec.depths, strict=True)):
         for number in range(depth):
             name, kernel = f"encoder.stages.{stage}.0.convs.{number}", spec.stage_kernels[stage]
@@ -36,7 +36,7 @@ def _plain_encoder(spec: NetworkSpec) -> Iterator[Parameter]:
 
 def _residual_encoder(spec: NetworkSpec) -> Iterator[Parameter]:
     channels = spec.features[0]
-    yield from _convolution("encoder.stem.convs.0", 1, channels, spec.stage_kernels[0], bias=spec.conv_bias)
+    yield from _convolution("encoder.stem.convs.0", spec.cube_vox, channels, spec.stage_kernels[0], bias=spec.conv_bias)
     for stage, (features, depth) in enumerate(zip(spec.features, spec.depths, strict=True)):
         kernel, coarsens = spec.stage_kernels[stage], spec.stage_strides[stage] != (1, 1, 1)
         for number in range(depth):
@@ -64,8 +64,8 @@ def _decoder(spec: NetworkSpec) -> Iterator[Parameter]:
         if spec.conv_bias:
             yield f"{name}.bias", (finer,)
     for number, stage in stages:
-        yield f"decoder.seg_layers.{number}.weight", (CLASSES, spec.features[stage], 1, 1, 1)
-        yield f"decoder.seg_layers.{number}.bias", (CLASSES,)
+        yield f"decoder.seg_layers.{number}.weight", (CLASSES * spec.cube_vox, spec.features[stage], 1, 1, 1)
+        yield f"decoder.seg_layers.{number}.bias", (CLASSES * spec.cube_vox,)
 
 
 def _convolution(name: str, channels: int, features: int, kernel: Shape, *, bias: bool) -> Iterator[Parameter]:

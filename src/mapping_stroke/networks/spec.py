@@ -37,6 +37,10 @@ class NetworkSpec:
     skip: Skip = "pooled"
     """How a residual block that coarsens shortens its input: mean of voxels before a 1x1x1 convolution (nnU-Net v2's
     ResidualEncoderUNet), or a strided 1x1x1 convolution (nnU-Net v1's FabiansUNet, the authors' weights)."""
+    unshuffle: int = 1
+    """Cubes of so many voxels along each axis become the channels of one before the first stage, and the output's
+    channels become voxels again: the network sees and marks fine voxels at nearly the price of coarse ones. 1 for none.
+    Source: Shi et al. 2016, arXiv:1609.05158 (pixel shuffle)."""
 
     def __post_init__(self) -> None:
         if self.encoder not in ("plain", "residual"):
@@ -48,8 +52,8 @@ class NetworkSpec:
                 f"a network needs one depth per stage and at least 2 stages, got features {self.features} "
                 f"and depths {self.depths}"
             )
-        if min(*self.features, *self.depths, self.decoder_convolutions) < 1:
-            raise ConfigError("features, depths and decoder_convolutions must be 1 or more")
+        if min(*self.features, *self.depths, self.decoder_convolutions, self.unshuffle) < 1:
+            raise ConfigError("features, depths, decoder_convolutions and unshuffle must be 1 or more")
         for name, edges in (("kernels", self.kernels), ("strides", self.strides)):
             if edges and (len(edges) != self.stages or any(len(edge) != 3 or min(edge) < 1 for edge in edges)):
                 raise ConfigError(f"{name} is {edges}, expected 3 positive numbers for each of {self.stages} stages")
@@ -72,9 +76,14 @@ class NetworkSpec:
         return self.strides or ((1, 1, 1), *((2, 2, 2),) * (self.stages - 1))
 
     @property
+    def cube_vox(self) -> int:
+        """Voxels of the patch in one of the first stage's."""
+        return self.unshuffle**3
+
+    @property
     def divisors(self) -> Shape:
         """Each edge of a patch must be a multiple of these."""
-        x, y, z = (math.prod(axis) for axis in zip(*self.stage_strides, strict=True))
+        x, y, z = (self.unshuffle * math.prod(axis) for axis in zip(*self.stage_strides, strict=True))
         return x, y, z
 
     @property
@@ -87,7 +96,7 @@ class NetworkSpec:
         if self.stages < 5 or (self.encoder == "residual" and self.skip == "pooled"):
             return self.divisors
         finer = self.stage_strides[:-2]
-        x, y, z = (math.prod(axis) for axis in zip(*finer, strict=True))
+        x, y, z = (self.unshuffle * math.prod(axis) for axis in zip(*finer, strict=True))
         return x, y, z
 
     def require_patch(self, patch: Shape) -> None:
@@ -97,7 +106,8 @@ class NetworkSpec:
 
     def shapes(self, patch: Shape) -> list[Shape]:
         """The grid of every stage for a patch or window; an odd edge is halved upwards."""
-        shapes, shape = [], patch
+        a, b, c = (-(-edge // self.unshuffle) for edge in patch)
+        shapes, shape = [], (a, b, c)
         for stride in self.stage_strides:
             x, y, z = (-(-edge // step) for edge, step in zip(shape, stride, strict=True))
             shape = (x, y, z)
@@ -108,9 +118,9 @@ class NetworkSpec:
         """Floating-point operations of the convolutions for one patch (a multiplication and an addition are two)."""
         voxels = [math.prod(shape) for shape in self.shapes(patch)]
         kernels = [math.prod(kernel) for kernel in self.stage_kernels]
-        total, channels = 0.0, 1
+        total, channels = 0.0, self.cube_vox
         if self.encoder == "residual":
-            total += voxels[0] * kernels[0] * self.features[0]
+            total += voxels[0] * kernels[0] * self.features[0] * channels
             channels = self.features[0]
         for stage, (features, depth) in enumerate(zip(self.features, self.depths, strict=True)):
             convolutions = depth * (2 if self.encoder == "residual" else 1)
@@ -124,4 +134,4 @@ class NetworkSpec:
             joined = features * (2 + self.decoder_convolutions - 1)
             total += voxels[stage] * kernels[stage] * features * joined
             channels = features
-        return 2 * (total + voxels[0] * channels)
+        return 2 * (total + voxels[0] * channels * self.cube_vox)

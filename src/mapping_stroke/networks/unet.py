@@ -7,7 +7,8 @@ import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from dynamic_network_architectures.building_blocks.residual import BasicBlockD
 from dynamic_network_architectures.building_blocks.simple_conv_blocks import ConvDropoutNormReLU
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from mapping_stroke.errors import BundleError
 from mapping_stroke.networks.spec import NetworkSpec, Weights
@@ -67,13 +68,13 @@ def set_deep_supervision(network: nn.Module, *, enabled: bool) -> None:
 
 def _build(spec: NetworkSpec) -> nn.Module:
     shared: dict[str, Any] = {
-        "input_channels": 1,
+        "input_channels": spec.cube_vox,
         "n_stages": spec.stages,
         "features_per_stage": spec.features,
         "conv_op": nn.Conv3d,
         "kernel_sizes": spec.stage_kernels,
         "strides": spec.stage_strides,
-        "num_classes": 2,
+        "num_classes": 2 * spec.cube_vox,
         "n_conv_per_stage_decoder": spec.decoder_convolutions,
         "conv_bias": spec.conv_bias,
         "norm_op": nn.InstanceNorm3d,
@@ -90,7 +91,42 @@ def _build(spec: NetworkSpec) -> nn.Module:
         if spec.skip == "strided":
             _stride_skips(network, shared)
     network.apply(network.initialize)
-    return cast(nn.Module, network)
+    return cast(nn.Module, network) if spec.unshuffle == 1 else ShuffledUNet(network, spec.unshuffle)
+
+
+class ShuffledUNet(nn.Module):
+    """A U-Net on cubes of voxels: each cube is one voxel of its first stage; see `NetworkSpec.unshuffle`.
+
+    Its parameters have the names of the U-Net's. Channels stand for the voxels of a cube in the order of their indices,
+    x slowest; those of the output for background first, then for lesion.
+    """
+
+    def __init__(self, unet: nn.Module, edge: int) -> None:
+        super().__init__()
+        self.encoder, self.decoder, self.edge = unet.encoder, unet.decoder, edge
+
+    def forward(self, voxels: Float[Tensor, "n 1 x y z"]) -> Tensor | list[Tensor]:
+        """Logits (n, 2, x, y, z), or a list of them at every resolution."""
+        encoder, decoder = cast(nn.Module, self.encoder), cast(nn.Module, self.decoder)
+        outputs = decoder(encoder(cubes_to_channels(voxels, self.edge)))
+        if isinstance(outputs, list):
+            return [channels_to_cubes(output, self.edge) for output in outputs]
+        return channels_to_cubes(outputs, self.edge)
+
+
+def cubes_to_channels(voxels: Float[Tensor, "n 1 x y z"], edge: int) -> Float[Tensor, "n c a b d"]:
+    """Every cube of so many voxels along each axis as the channels of one voxel, x slowest."""
+    n, _, x, y, z = voxels.shape
+    cubes = voxels.view(n, x // edge, edge, y // edge, edge, z // edge, edge)
+    channels = cubes.permute(0, 2, 4, 6, 1, 3, 5).reshape(n, edge**3, x // edge, y // edge, z // edge)
+    return channels.contiguous(memory_format=torch.channels_last_3d)
+
+
+def channels_to_cubes(logits: Float[Tensor, "n c a b d"], edge: int) -> Float[Tensor, "n 2 x y z"]:
+    """The inverse of `cubes_to_channels`, for the channels of background and then those of lesion."""
+    n, _, a, b, d = logits.shape
+    cubes = logits.reshape(n, 2, edge, edge, edge, a, b, d).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return cubes.reshape(n, 2, a * edge, b * edge, d * edge)
 
 
 def _cut_to_skips(network: nn.Module) -> None:
@@ -101,7 +137,7 @@ def _cut_to_skips(network: nn.Module) -> None:
     def remember(_: nn.Module, inputs: tuple[Any, ...]) -> None:
         grids[:] = [skip.shape[2:] for skip in inputs[0]]
 
-    def cut(level: int, _: nn.Module, __: Any, features: torch.Tensor) -> torch.Tensor:
+    def cut(level: int, _: nn.Module, __: Any, features: Tensor) -> Tensor:
         x, y, z = grids[-2 - level]
         return features[..., :x, :y, :z]
 

@@ -28,7 +28,7 @@ class Hardware:
     Attributes:
         device: Where network, patches and augmentation live.
         precision: `bfloat16`, `float32`, or `auto`: bfloat16 where the device has instructions for it.
-        compiled: Compile the network: a minute at the start, and a C++ compiler (CPU) or Triton (CUDA) is needed.
+        compiled: Compile network and loss: a minute at the start, and a C++ compiler (CPU) or Triton (CUDA) is needed.
         devices: GPUs of each machine, each with a process of its own; on a processor, processes that share it.
         nodes: Machines.
         grids: What the convolutions will be computed on, in voxels; a processor takes float32 for some of them.

@@ -1,7 +1,7 @@
 """Training one member: a plain loop that reads top to bottom, and yields after every step and every epoch."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mapping_stroke.dataset.case_source import Cases
 from mapping_stroke.errors import TrainingError
+from mapping_stroke.networks.norms import fuse_norms
 from mapping_stroke.networks.spec import Weights
 from mapping_stroke.networks.unet import build_unet, set_weights
 from mapping_stroke.training.augment import NONE
@@ -84,7 +85,8 @@ def train(
         size: Patch, batch, steps, learning rate.
         cases: Training cases and validation cases; without the latter there is no validation.
         fabric: Launched engine: device, precision, processes.
-        compiled: Compile the network at its first step.
+        compiled: Compile the network at its first step and, where one process trains, the loss; on a processor its
+            norms are replaced, see `fuse_norms`.
 
     Yields:
         After every training or validation step that it was one, and after every epoch its record.
@@ -94,7 +96,10 @@ def train(
     """
     if not cases[0]:
         raise TrainingError(f"scheme {scheme.name}: no training cases in the other folds; use more cases or folds")
+    if compiled and fabric.device.type == "cpu":
+        fuse_norms(state.network)
     network, optimiser = fabric.setup(torch.compile(state.network) if compiled else state.network, state.optimiser)
+    loss_of = torch.compile(batch_loss) if compiled and fabric.world_size == 1 else batch_loss
     network.train()
     share = share_of(size.batch, fabric)
     steps = size.steps_per_epoch + (size.validation_steps if cases[1] else 0)
@@ -110,7 +115,7 @@ def train(
                 batch = draw_batch(
                     cases[0], size.patch, share, augmentation_of(scheme), state.random, mixing_of(scheme)
                 )
-                loss = _step(network, optimiser, batch, size.loss_of(scheme), fabric)
+                loss = _step(network, optimiser, batch, size.loss_of(scheme), fabric, loss_of)
                 so_far.add_training(loss, time.monotonic() - start)
             else:
                 batch = draw_batch(cases[1], size.patch, share, NONE, state.random)
@@ -140,7 +145,9 @@ def _expect_background(network: nn.Module, margin: float) -> None:
     with torch.no_grad():
         for layer in decoder.seg_layers:
             layer.weight.mul_(0.1)
-            layer.bias.copy_(torch.tensor([0.5 * margin, -0.5 * margin]))
+            background, lesion = layer.bias.chunk(2)  # of each voxel that it marks
+            background.fill_(0.5 * margin)
+            lesion.fill_(-0.5 * margin)
 
 
 def _freeze_coarsest_output(network: nn.Module) -> None:
@@ -168,8 +175,9 @@ def _step(
     batch: Batch,
     loss_config: LossConfig,
     fabric: lightning_fabric.Fabric,
+    loss_of: Callable[..., Float[Tensor, ""]],
 ) -> Float[Tensor, ""]:
-    loss = batch_loss(network(batch.scan), batch.target, batch.blend, loss_config, gather_from(fabric))
+    loss = loss_of(network(batch.scan), batch.target, batch.blend, loss_config, gather_from(fabric))
     losses = of_all(loss.detach(), fabric)
     if not torch.isfinite(losses).all():
         _refuse(losses, batch, fabric)

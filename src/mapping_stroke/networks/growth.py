@@ -1,0 +1,117 @@
+"""Weights of a trained network for a wider one that sees finer voxels, and begins by saying just the same."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float32
+
+from mapping_stroke.errors import ConfigError
+from mapping_stroke.networks.spec import NetworkSpec, Weights
+from mapping_stroke.networks.unet import build_unet, unet_weights
+
+Places = Sequence[np.ndarray]
+"""Which outputs and which inputs of the grown layer are those of the former one."""
+
+
+def can_grow(old: NetworkSpec, new: NetworkSpec) -> bool:
+    """Whether `grow_weights` can: the same network but for wider stages, and cubes of voxels in place of voxels."""
+    if new.stages != old.stages or old.unshuffle != 1:
+        return False
+    alike = replace(new, features=old.features, unshuffle=1) == old
+    wider = all(after >= before for before, after in zip(old.features, new.features, strict=True))
+    return alike and wider and not _shortcuts_differ(old, new)
+
+
+def grow_weights(weights: Weights, old: NetworkSpec, new: NetworkSpec, seed: int) -> Weights:
+    """Widen every stage, and let cubes of voxels take the place of voxels.
+
+    The grown network says of each voxel what the former one says of the mean of its cube: new channels have fresh
+    weights, and those that lead from them to former ones are 0. Source: Chen et al. 2016, arXiv:1511.05641 (Net2Net),
+    with new channels in place of copied ones.
+
+    Args:
+        weights: Of the former network.
+        old: The former network.
+        new: The grown one.
+        seed: Of the new weights.
+
+    Raises:
+        ConfigError: The networks differ in more than that.
+    """
+    if not can_grow(old, new):
+        raise ConfigError(f"a network {old} cannot grow to {new}; only stages may be wider and voxels finer")
+    grown = {name: value.copy() for name, value in unet_weights(build_unet(new, seed)).items()}
+    for name, (outputs, inputs) in _places(grown, old, new):
+        former = weights[name].astype(np.float32)
+        if "seg_layers" in name:
+            former = np.repeat(former, new.cube_vox, axis=0)
+        if former.ndim == 1:
+            grown[name][outputs] = former
+            continue
+        if inputs.ndim == 2:  # a voxel was the mean of a cube
+            inputs = inputs.ravel()
+            former = np.repeat(former, len(inputs), axis=1) / np.float32(len(inputs))
+        _embed(grown[name], former, outputs, inputs, transposed="transpconvs" in name)
+    return grown
+
+
+def _embed(
+    kernel: Float32[np.ndarray, "a b x y z"],
+    former: Float32[np.ndarray, "c d x y z"],
+    outputs: np.ndarray,
+    inputs: np.ndarray,
+    *,
+    transposed: bool,
+) -> None:
+    """Put a former kernel into a fresh one; nothing new leads to former channels."""
+    first, second = (inputs, outputs) if transposed else (outputs, inputs)
+    if transposed:
+        kernel[:, outputs] = 0
+    else:
+        kernel[outputs] = 0
+    kernel[np.ix_(first, second)] = former
+
+
+def _places(grown: Weights, old: NetworkSpec, new: NetworkSpec) -> Iterator[tuple[str, Places]]:
+    """By parameter, where its former outputs and inputs are; inputs of the first convolution are cubes."""
+    for name in grown:
+        parts = name.split(".")
+        yield name, _places_of(parts, old, new)
+
+
+def _places_of(parts: list[str], old: NetworkSpec, new: NetworkSpec) -> Places:
+    if parts[0] == "encoder":
+        return _encoder_places(parts, old, new)
+    level = int(parts[2])
+    stage = old.stages - 2 - level
+    own = np.arange(old.features[stage])
+    if parts[1] == "seg_layers":
+        return np.arange(2 * new.cube_vox), own
+    if parts[1] == "transpconvs":
+        return own, np.arange(old.features[stage + 1])
+    joined = np.concatenate([own, own + new.features[stage]])
+    return own, joined if parts[4] == "0" else own
+
+
+def _encoder_places(parts: list[str], old: NetworkSpec, new: NetworkSpec) -> Places:
+    cube = np.arange(new.cube_vox)[None]
+    if parts[1] == "stem":
+        return np.arange(old.features[0]), cube
+    stage = int(parts[2])
+    own = np.arange(old.features[stage])
+    first_of_stage = parts[5] == "0" if old.encoder == "plain" else parts[4] == "0" and parts[5] != "conv2"
+    if not first_of_stage:
+        return own, own
+    if stage == 0:
+        return own, cube if old.encoder == "plain" else own
+    return own, np.arange(old.features[stage - 1])
+
+
+def _shortcuts_differ(old: NetworkSpec, new: NetworkSpec) -> bool:
+    """Whether a residual block has a convolution in its shortcut in one network alone."""
+    changes = [
+        [before != after for before, after in zip(spec.features, spec.features[1:], strict=False)]
+        for spec in (old, new)
+    ]
+    return old.encoder == "residual" and changes[0] != changes[1]
