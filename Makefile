@@ -74,7 +74,7 @@ RESCANS ?=
 MODEL_OPTIONS ?= --jobs 2 --cases 3600
 FIRST ?= --branch
 SECOND ?= --epochs 80
-THIRD ?= --size fine --epochs 40 --cases 1100 --compile
+THIRD ?= --size fine --schemes default dice-topk10 --beside --epochs 40 --cases 1100 --compile --validation 40
 MODEL := src/mapping_stroke/models/default.mapping
 train_model = $(BIN)/mapping models train $(1) --brains "$(BRAINS)" --lesions "$(LESIONS)" $(if $(RESCANS),--rescans $(RESCANS)) $(if $(HEADS),--heads $(HEADS)) \
   $(MODEL_OPTIONS) --name "MAPPING default" --licence CC-BY-NC-4.0 \
@@ -85,7 +85,7 @@ train_model = $(BIN)/mapping models train $(1) --brains "$(BRAINS)" --lesions "$
 model: setup ## Train the bundled model anew, judge it, write its card: make model BRAINS=folder LESIONS=folder
 	$(call train_model,model/first,Four small 3-D U-Nets at 3 mm) $(FIRST)
 	$(call train_model,model/second,Four small 3-D U-Nets at 3 mm) $(SECOND) --from model/first/model.mapping
-	$(call train_model,model/third,Four 3-D U-Nets that mark voxels of 1.5 mm) $(THIRD) --from model/second/model.mapping
+	$(call train_model,model/third,Four small 3-D U-Nets at 3 mm and two that mark voxels of 1.5 mm) $(THIRD) --from model/second/model.mapping
 	cp model/third/model.mapping $(MODEL)
 	$(BIN)/mapping models card $(MODEL) --evaluation model/third/evaluation --about docs/model-card.in.md -o docs/model-card.md --embed
 	sed 's|(failures.jpg)|(../../docs/model-card-failures.jpg)|' model/third/evaluation/evaluation.md > benchmarks/results/default-model.md

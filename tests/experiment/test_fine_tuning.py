@@ -185,6 +185,12 @@ def test_a_member_begins_as_the_one_of_its_scheme_and_fold(tmp_path: Path) -> No
         assert choose_start(bundle, find_scheme(scheme), fold).member.card.name == expected
 
 
+def test_of_members_of_several_sizes_those_of_the_first_are_begun_with(tmp_path: Path) -> None:
+    finer = member_card("default", 1, training=TRAINING | {"size": "fine"})
+    bundle = write_model(tmp_path / "model", member_card("default", 0), finer)
+    assert choose_start(bundle, find_scheme("default"), 1).member.card.name == "default, fold 0"
+
+
 def test_a_scheme_that_nothing_fits_is_refused(tmp_path: Path) -> None:
     bundle = of_schemes(tmp_path / "model", ("default", 0), ("mixup", 0))
     with pytest.raises(ConfigError, match=r"no member to begin residual with, .*; it has default, mixup: train th"):

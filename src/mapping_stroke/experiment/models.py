@@ -38,7 +38,8 @@ class Selection:
         half: Store weights in float16: half the bytes.
         spread: Lay the members' grids differently, so that together they see between the voxels of one.
         beside: A model whose members all come first, as they are: those that see other voxels err otherwise. A member
-            whose scheme and fold is there already gets the next fold; empty for none.
+            whose scheme and fold is there already gets the next fold, and a model without a rule takes that model's;
+            empty for none.
     """
 
     schemes: tuple[str, ...] = ()
@@ -111,7 +112,11 @@ def pack_model(
         chosen = tuple(_shift(member, SHIFTS[index % len(SHIFTS)]) for index, member in enumerate(chosen))
     former = open_bundle(selection.beside) if selection.beside else None
     sources = _join(() if former is None else former.card.members, chosen)
-    card = relabel(replace(bundle.card, members=tuple(joined for joined, _ in sources)), labels)
+    card = replace(bundle.card, members=tuple(joined for joined, _ in sources))
+    if former is not None and card.postprocess is None:
+        of_former = former.card.postprocess_origin and f"of {former.card.name}: {former.card.postprocess_origin}"
+        card = replace(card, postprocess=former.card.postprocess, postprocess_origin=of_former)
+    card = relabel(card, labels)
     if former is not None and former.card.licence not in card.licence:
         own = f"{card.licence}; " if card.licence else ""
         card = replace(card, licence=f"{own}{former.card.licence} (of {former.card.name}, whose members it holds)")

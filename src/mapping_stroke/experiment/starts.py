@@ -58,8 +58,8 @@ def choose_start(model: Bundle, scheme: Scheme, fold: int) -> Start:
 
     It is the one of the same scheme, else the first one with the same kind of network. Of several folds it is the same
     one: where the model was trained on the same cases and folds, it has not seen those that will judge the new member;
-    where there is no such fold, the first. Means of weights of several members are of no use: each counts its
-    channels in an order of its own.
+    where there is no such fold, the first. Of several sizes it is that of the first member. Means of weights of several
+    members are of no use: each counts its channels in an order of its own.
 
     Args:
         model: To begin with.
@@ -80,5 +80,13 @@ def choose_start(model: Bundle, scheme: Scheme, fold: int) -> Start:
             f"{model.path}: has no member to begin {scheme.name} with, neither of this scheme nor with a "
             f"{scheme.encoder} network; it has {schemes}: train those alone, or take a model that has one"
         )
-    chosen = min(fitting, key=lambda member: (member.card.scheme != scheme.name, member.card.fold != fold))
+    size = fitting[0].card.training.get("size")
+    chosen = min(
+        fitting,
+        key=lambda member: (
+            member.card.scheme != scheme.name,
+            member.card.training.get("size") != size,
+            member.card.fold != fold,
+        ),
+    )
     return Start(model, chosen)
