@@ -21,7 +21,7 @@ from mapping_stroke.networks.spec import Weights
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.training.schemes import SCHEMES, find_scheme
 from phantoms import NANO, write_phantoms
-from small_models import change_json, member_card, write_model
+from small_models import TRAINING, change_json, member_card, write_model
 
 pytestmark = pytest.mark.usefixtures("nano")
 
