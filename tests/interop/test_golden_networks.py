@@ -33,7 +33,7 @@ def test_the_logits_are_those_of_the_real_program(golden_models: Path, name: str
         found = network(torch.from_numpy(ours.copy())[None, None])[0].numpy()
     expected = logits.transpose(0, *(1 + axis for axis in to_zyx)).transpose(0, 3, 2, 1)
     assert np.abs(expected).max() > 0.5
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found, expected, atol=5e-5)  # processors round convolutions differently
 
 
 def test_a_v1_folder_says_how_its_members_are_built_and_fed(golden_models: Path) -> None:

@@ -94,7 +94,7 @@ def test_training_steps_change_the_weights_as_the_real_ones_do(monkeypatch: pyte
     losses = real["losses"].reshape(-1, STEP_LENGTH).mean(1)
     assert [epoch.loss for epoch in state.epochs] == pytest.approx(losses, abs=1e-5)
     final = np.concatenate([parameter.detach().numpy().ravel() for parameter in state.network.parameters()])
-    np.testing.assert_allclose(final, real["final"], atol=1e-6, rtol=1e-6)
+    np.testing.assert_allclose(final, real["final"], atol=5e-6, rtol=1e-5)  # processors round convolutions differently
 
 
 def test_the_learning_rate_of_a_thousand_epochs_is_the_real_one() -> None:
