@@ -74,7 +74,7 @@ RESCANS ?=
 MODEL_OPTIONS ?= --jobs 2 --cases 3600
 FIRST ?= --branch
 SECOND ?= --epochs 80
-THIRD ?= --size fine --schemes default dice-topk10 --beside --epochs 40 --cases 1100 --compile --validation 40
+THIRD ?= --size fine --schemes default dice-topk10 --beside --epochs 40 --cases 1100 --compile --validation 30 --test 100
 MODEL := src/mapping_stroke/models/default.mapping
 train_model = $(BIN)/mapping models train $(1) --brains "$(BRAINS)" --lesions "$(LESIONS)" $(if $(RESCANS),--rescans $(RESCANS)) $(if $(HEADS),--heads $(HEADS)) \
   $(MODEL_OPTIONS) --name "MAPPING default" --licence CC-BY-NC-4.0 \

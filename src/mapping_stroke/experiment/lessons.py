@@ -45,7 +45,7 @@ SECOND = Lesson(PLACED_MIX, "sides", 6, 0.5, 0.5)
 """For members that are trained already: what they will be asked, by `mapping segment`. What heads look like is half
 forgotten over it, so half of what they knew is kept."""
 FINER = Lesson(FINER_MIX, "sides", 7, 0.5, 0.0)
-"""For members that grow, and see finer voxels than before: as the second lesson, with more of what stripping leaves."""
+"""For members that grow, and see finer voxels than before: as the second lesson, with more heads."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -111,8 +112,10 @@ def pack_model(
     if selection.spread:
         chosen = tuple(_shift(member, SHIFTS[index % len(SHIFTS)]) for index, member in enumerate(chosen))
     former = open_bundle(selection.beside) if selection.beside else None
-    sources = _join(() if former is None else former.card.members, chosen)
-    card = replace(bundle.card, members=tuple(joined for joined, _ in sources))
+    sources = [(former, member) for member in former.card.members] if former else []
+    sources += [(bundle, member) for member in chosen]
+    members = _told_apart([member for _, member in sources])
+    card = replace(bundle.card, members=members)
     if former is not None and card.postprocess is None:
         of_former = former.card.postprocess_origin and f"of {former.card.name}: {former.card.postprocess_origin}"
         card = replace(card, postprocess=former.card.postprocess, postprocess_origin=of_former)
@@ -120,25 +123,21 @@ def pack_model(
     if former is not None and former.card.licence not in card.licence:
         own = f"{card.licence}; " if card.licence else ""
         card = replace(card, licence=f"{own}{former.card.licence} (of {former.card.name}, whose members it holds)")
-    readers = [_reader(of, selection) for of in (former, bundle) if of is not None]
-    old = 0 if former is None else len(former.card.members)
-    places = {joined.card.name: (readers[0 if at < old else -1], source) for at, (joined, source) in enumerate(sources)}
-
-    def read(member: BundleMember) -> Weights:
-        reader, source = places[member.card.name]
-        return reader(source)
-
-    return write_with_progress(target, card, read, overwrite=overwrite)
+    readers = {
+        joined.card.name: partial(_reader(of, selection), member)
+        for joined, (of, member) in zip(members, sources, strict=True)
+    }
+    return write_with_progress(target, card, lambda member: readers[member.card.name](), overwrite=overwrite)
 
 
-def _join(former: Sequence[BundleMember], new: Sequence[BundleMember]) -> list[tuple[BundleMember, BundleMember]]:
-    """Each member as it is called in a model of both, and as it was called before."""
-    joined: list[tuple[BundleMember, BundleMember]] = []
-    for member in (*former, *new):
-        taken = [other.card.fold for other, _ in joined if other.card.scheme == member.card.scheme]
+def _told_apart(members: Sequence[BundleMember]) -> tuple[BundleMember, ...]:
+    """Members of one model: one whose scheme and fold is there already gets the next fold."""
+    joined: list[BundleMember] = []
+    for member in members:
+        taken = [other.card.fold for other in joined if other.card.scheme == member.card.scheme]
         fold = member.card.fold if member.card.fold not in taken else max(taken) + 1
-        joined.append((BundleMember(replace(member.card, fold=fold)), member))
-    return joined
+        joined.append(BundleMember(replace(member.card, fold=fold)))
+    return tuple(joined)
 
 
 def _shift(member: BundleMember, shift: tuple[float, float, float]) -> BundleMember:

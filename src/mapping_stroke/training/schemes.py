@@ -113,6 +113,21 @@ class Size:
         return scheme.full_epochs if self.epochs is None else self.epochs
 
 
+_COMPACT = Size(
+    "compact",
+    PreprocessSpec(spacing_mm=3.0),
+    patch=(48, 64, 48),
+    plain=NetworkSpec("plain", (8, 32, 64, 96, 128), (1, 2, 2, 2, 2), 1),
+    residual=NetworkSpec("residual", (8, 32, 64, 96, 128), (1, 1, 2, 2, 2), 1, conv_bias=False),
+    steps_per_epoch=100,
+    validation_steps=12,
+    epochs=90,
+    optimiser="adamw",
+    learning_rate=0.002,
+    topk_share=0.5,
+    batch_dice=True,
+    rare_logit=4.0,
+)
 SIZES = {
     size.name: size
     for size in (
@@ -125,35 +140,15 @@ SIZES = {
             steps_per_epoch=250,
             validation_steps=50,
         ),
-        Size(
-            "compact",
-            PreprocessSpec(spacing_mm=3.0),
-            patch=(48, 64, 48),
-            plain=NetworkSpec("plain", (8, 32, 64, 96, 128), (1, 2, 2, 2, 2), 1),
-            residual=NetworkSpec("residual", (8, 32, 64, 96, 128), (1, 1, 2, 2, 2), 1, conv_bias=False),
-            steps_per_epoch=100,
-            validation_steps=12,
-            epochs=90,
-            optimiser="adamw",
-            learning_rate=0.002,
-            topk_share=0.5,
-            batch_dice=True,
-            rare_logit=4.0,
-        ),
-        Size(
-            "fine",
-            PreprocessSpec(spacing_mm=1.5),
+        _COMPACT,
+        replace(
+            _COMPACT,
+            name="fine",
+            preprocess=PreprocessSpec(spacing_mm=1.5),
             patch=(96, 96, 64),
-            plain=NetworkSpec("plain", (32, 64, 96, 112, 128), (1, 2, 2, 2, 2), 1, unshuffle=2),
-            residual=NetworkSpec("residual", (32, 64, 96, 112, 128), (1, 1, 2, 2, 2), 1, conv_bias=False, unshuffle=2),
-            steps_per_epoch=100,
-            validation_steps=12,
+            plain=replace(_COMPACT.plain, features=(32, 64, 96, 112, 128), unshuffle=2),
+            residual=replace(_COMPACT.residual, features=(32, 64, 96, 112, 128), unshuffle=2),
             epochs=60,
-            optimiser="adamw",
-            learning_rate=0.002,
-            topk_share=0.5,
-            batch_dice=True,
-            rare_logit=4.0,
         ),
         Size(
             "small",
