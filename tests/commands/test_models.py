@@ -13,6 +13,8 @@ import torch
 
 from mapping_stroke.cli import main
 from mapping_stroke.files import sha256
+from mapping_stroke.inference.engines import choose_engine
+from mapping_stroke.inference.segmentation import make_ensemble
 from mapping_stroke.networks import bundle as bundles
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.postprocess import RULES
@@ -273,12 +275,27 @@ def test_some_schemes_and_folds_make_a_compact_model(run_folder: Path, tmp_path:
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
 
+def test_one_member_is_put_first_with_its_weights_and_the_others_stay_in_order(run_folder: Path, tmp_path: Path) -> None:
+    """`fast` computes the first member."""
+    assert models("pack", run_folder, "-o", tmp_path / "a.mapping", "--first", "residual, fold 0") == 0
+    before, bundle = open_bundle(run_folder), open_bundle(tmp_path / "a.mapping")
+    names = [member.card.name for member in before.card.members]
+    assert names == ["default, fold 0", "default, fold 1", "residual, fold 0", "residual, fold 1"]
+    assert [member.card.name for member in bundle.card.members] == [names[2], names[0], names[1], names[3]]
+    found, expected = bundle.read_weights(bundle.card.members[0]), weights_of(before.card.members[2])
+    assert all(np.array_equal(found[name], expected[name]) for name in expected)
+    fast = make_ensemble(bundle, "fast", choose_engine("cpu"))
+    assert [member.card.name for member in fast.members] == ["residual, fold 0"]
+
+
 def test_members_that_are_not_there_are_refused(
     run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pack = ["pack", run_folder, "-o", tmp_path / "a.mapping"]
     assert "has no scheme other; expected some of default, residual" in refusal(capsys, *pack, "--schemes", "other")
     assert "has no fold 7; expected some of 0, 1" in refusal(capsys, *pack, "--folds", "7")
+    refused = refusal(capsys, *pack, "--folds", "1", "--first", "residual, fold 0")
+    assert "has no member 'residual, fold 0'; expected one of 'default, fold 1', 'residual, fold 1'" in refused
     shutil.rmtree(run_folder / "train" / "residual" / "fold_1")
     both = ("--schemes", "residual", "--folds", "1")
     assert "has no member of these schemes and folds" in refusal(capsys, *pack, *both)

@@ -138,6 +138,8 @@ class Pack:
     """Lay the members' grids differently, by parts of a voxel: for networks with voxels larger than the scans' have."""
     beside: str = ""
     """Put them beside all members of this model, as for `show`: members that see other voxels make other mistakes."""
+    first: str = ""
+    """Put this member before the others, such as `residual, fold 0`: it is the one of the preset `fast`."""
     overwrite: bool = False
     """Replace a model that stands there."""
 
@@ -145,7 +147,7 @@ class Pack:
         """Write the model."""
         from mapping_stroke.experiment.models import Selection, pack_model
 
-        selection = Selection(self.schemes, self.folds, self.half, self.spread, self.beside)
+        selection = Selection(self.schemes, self.folds, self.half, self.spread, self.beside, self.first)
         bundle = pack_model(self.model, self.output, self.labels, selection, overwrite=self.overwrite)
         return _tell(bundle.path)
 

@@ -41,6 +41,8 @@ class Selection:
         beside: A model whose members all come first, as they are: those that see other voxels err otherwise. A member
             whose scheme and fold is there already gets the next fold, and a model without a rule takes that model's;
             empty for none.
+        first: Name of the member that comes first, such as `residual, fold 0`: that of the preset `fast`; empty leaves
+            the order as it is.
     """
 
     schemes: tuple[str, ...] = ()
@@ -48,6 +50,7 @@ class Selection:
     half: bool = False
     spread: bool = False
     beside: str = ""
+    first: str = ""
 
 
 EVERYTHING = Selection()
@@ -105,7 +108,7 @@ def pack_model(
         overwrite: Replace a model that stands there.
 
     Raises:
-        BundleError: There is no such model, scheme or fold, or what `write_bundle` raises.
+        BundleError: There is no such model, scheme, fold or member, or what `write_bundle` raises.
     """
     bundle = open_bundle(model)
     chosen = _choose(bundle, selection.schemes, selection.folds)
@@ -115,7 +118,7 @@ def pack_model(
     sources = [(former, member) for member in former.card.members] if former else []
     sources += [(bundle, member) for member in chosen]
     members = _told_apart([member for _, member in sources])
-    card = replace(bundle.card, members=members)
+    card = replace(bundle.card, members=_led_by(selection.first, members, bundle.path))
     if former is not None and card.postprocess is None:
         of_former = former.card.postprocess_origin and f"of {former.card.name}: {former.card.postprocess_origin}"
         card = replace(card, postprocess=former.card.postprocess, postprocess_origin=of_former)
@@ -138,6 +141,14 @@ def _told_apart(members: Sequence[BundleMember]) -> tuple[BundleMember, ...]:
         fold = member.card.fold if member.card.fold not in taken else max(taken) + 1
         joined.append(BundleMember(replace(member.card, fold=fold)))
     return tuple(joined)
+
+
+def _led_by(first: str, members: tuple[BundleMember, ...], path: Path) -> tuple[BundleMember, ...]:
+    """The members with the one of that name before the others."""
+    names = [member.card.name for member in members]
+    if first and first not in names:
+        raise BundleError(f"{path}: has no member {first!r}; expected one of {', '.join(map(repr, names))}")
+    return tuple(sorted(members, key=lambda member: bool(first) and member.card.name != first))
 
 
 def _shift(member: BundleMember, shift: tuple[float, float, float]) -> BundleMember:
