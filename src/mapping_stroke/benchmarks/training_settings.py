@@ -46,6 +46,7 @@ SETTINGS = {
         ),
         (
             Way("ours, as it comes"),
+            Way("ours, `--compile`", compiled=True),
             Way("ours, `--precision float32`", "float32"),
             Way("ours, `--precision float32 --compile`", "float32", compiled=True),
         ),
