@@ -275,7 +275,9 @@ def test_some_schemes_and_folds_make_a_compact_model(run_folder: Path, tmp_path:
     assert all(np.array_equal(found[name], expected[name]) for name in expected)
 
 
-def test_one_member_is_put_first_with_its_weights_and_the_others_stay_in_order(run_folder: Path, tmp_path: Path) -> None:
+def test_one_member_is_put_first_with_its_weights_and_the_others_stay_in_order(
+    run_folder: Path, tmp_path: Path
+) -> None:
     """`fast` computes the first member."""
     assert models("pack", run_folder, "-o", tmp_path / "a.mapping", "--first", "residual, fold 0") == 0
     before, bundle = open_bundle(run_folder), open_bundle(tmp_path / "a.mapping")
