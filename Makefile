@@ -12,7 +12,7 @@ STAMP := $(VENV)/.installed
 ORACLES := .oracles
 # Sends signals to its own process, which has crashed where OpenVINO had worked in it before.
 SIGNALLED := tests/experiment/test_train_interrupted.py
-# Files of tests in two processes; more would need more than the memory of a small machine.
+# One process for each of the two cores that are asked for; a file stays whole, for its fixtures are shared.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 
 .PHONY: help setup demo test test-all check format bench model oracles docs

@@ -46,8 +46,8 @@ def make_arrays(name: str) -> CaseArrays:
 CASES = [make_arrays("a" * length) for length in range(1, 5)]
 
 
-def run(state: TrainingState, size: Size = SIZE, scheme: int = 0) -> list[Epoch]:
-    events = train(state, SCHEMES[scheme], size, (CASES[:3], CASES[3:]), start_engine(FLOAT32))
+def run(state: TrainingState, size: Size = SIZE, scheme: int = 0, *, compiled: bool = False) -> list[Epoch]:
+    events = train(state, SCHEMES[scheme], size, (CASES[:3], CASES[3:]), start_engine(FLOAT32), compiled=compiled)
     return [event for event in events if isinstance(event, Epoch)]
 
 
@@ -82,10 +82,9 @@ def test_compiled_training_takes_nearly_the_same_steps() -> None:
 
 def epoch_losses(*, compiled: bool) -> list[float]:
     state = start_training(SCHEMES[0], SIZE, (0,), CPU)
-    engine = start_engine(FLOAT32)
-    events = list(train(state, SCHEMES[0], SIZE, (CASES[:3], CASES[3:]), engine, compiled=compiled))
+    losses = [epoch.loss for epoch in run(state, compiled=compiled)]
     assert unet_weights(state.network).keys() == parameter_shapes(SIZE.plain).keys()
-    return [event.loss for event in events if isinstance(event, Epoch)]
+    return losses
 
 
 @pytest.mark.parametrize("scheme", [0, 1, 2])

@@ -144,11 +144,13 @@ def _told_apart(members: Sequence[BundleMember]) -> tuple[BundleMember, ...]:
 
 
 def _led_by(first: str, members: tuple[BundleMember, ...], path: Path) -> tuple[BundleMember, ...]:
-    """The members with the one of that name before the others."""
+    """The members with the one of that name before the others; as they are where there is no name."""
+    if not first:
+        return members
     names = [member.card.name for member in members]
-    if first and first not in names:
+    if first not in names:
         raise BundleError(f"{path}: has no member {first!r}; expected one of {', '.join(map(repr, names))}")
-    return tuple(sorted(members, key=lambda member: bool(first) and member.card.name != first))
+    return tuple(sorted(members, key=lambda member: member.card.name != first))
 
 
 def _shift(member: BundleMember, shift: tuple[float, float, float]) -> BundleMember:
