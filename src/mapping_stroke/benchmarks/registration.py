@@ -23,11 +23,11 @@ from mapping_stroke.experiment.simulation_sources import find_brains
 from mapping_stroke.image import Affine, Image, orientation_names, read_image
 from mapping_stroke.report.placement_picture import draw_placements
 from mapping_stroke.space.affine import COARSE, FINE, refine_place
-from mapping_stroke.space.brain import find_brain
+from mapping_stroke.space.brain import CELL_MM, cut_out, overlap_with_template
 from mapping_stroke.space.placed import PlacedScan, place_scan
 from mapping_stroke.space.quality import Quality, judge
 from mapping_stroke.space.resample import shrink
-from mapping_stroke.space.search import CELL_MM, displacement_mm
+from mapping_stroke.space.search import displacement_mm
 
 SUCCESS_MM = 3.0
 """Mean displacement of the brain: two programs register one brain so differently, and training moves it further."""
@@ -175,7 +175,7 @@ def register(made: MisplacedScan) -> tuple[Outcome, PlacedScan | None]:
     place = np.linalg.inv(placed.to_mni)
     error_mm = displacement_mm(place, made.truth)
     unmoved_mm = displacement_mm(place, made.truth @ unmoved_place(made.plan.path))
-    return Outcome(made.plan, placing, error_mm, unmoved_mm, dice(placed.brain, made.brain)), placed
+    return Outcome(made.plan, placing, error_mm, unmoved_mm, dice(placed.brain.mask, made.brain)), placed
 
 
 def try_placing(scan: Image) -> tuple[Placing, PlacedScan | None]:
@@ -186,7 +186,7 @@ def try_placing(scan: Image) -> tuple[Placing, PlacedScan | None]:
     except RegistrationError as error:
         return Placing(None, 0, stripped=False, processor_seconds=time.process_time() - start, failure=str(error)), None
     seconds = time.process_time() - start
-    return Placing(placed.quality, placed.starts, placed.stripped, seconds), placed
+    return Placing(placed.quality, placed.starts, placed.brain.stripped, seconds), placed
 
 
 def segment_as_a_command(path: Path) -> Cost:
@@ -198,10 +198,10 @@ def segment_as_a_command(path: Path) -> Cost:
 def wrong_qualities(placed: PlacedScan, seed: int) -> Iterator[Quality]:
     """What the quality would be at places that are off by `WRONG`, in random directions."""
     rng = np.random.default_rng(seed)
-    small, place = shrink(placed.corrected, CELL_MM), np.linalg.inv(placed.to_mni)
+    small, place = cut_out(placed.corrected, placed.brain.mask), np.linalg.inv(placed.to_mni)
     for shift_mm, turn_deg in WRONG:
         wrong = place @ _off(shift_mm, turn_deg, rng)
-        yield judge(wrong, fit_at(small, wrong), find_brain(small, wrong).overlap)
+        yield judge(wrong, fit_at(small, wrong), overlap_with_template(placed.scan, placed.brain.mask, wrong))
 
 
 @cache

@@ -41,6 +41,7 @@ SCALP_MM, VERTEX_MM, BRAIN_MM = 14.0, 12.0, 90.0
 EDGE_QUANTILES = (0.01, 0.99)
 
 Turn = Float64[np.ndarray, "3 3"]  # a rotation
+_Among = Bool[np.ndarray, " n"]  # some of the points
 UPRIGHT: Turn = np.eye(3)
 
 
@@ -109,9 +110,21 @@ def fit_at(scan: Image, place: Affine) -> float:
     The best of three values as of `TemplateFit.fit`: of the whole brain, and of each of its sides, since a large stroke
     leaves little of the usual tissues on its side, and spares the other.
     """
+    return _best_side(_coarsen(scan), place)[1]
+
+
+def contrast_at(scan: Image, place: Affine) -> float:
+    """`TemplateFit.contrast` at a place, of the part of the brain (both sides or one) that the template fits best."""
     coarse = _coarsen(scan)
+    side, fit = _best_side(coarse, place)
+    return _contrast(coarse, place, side) if fit > 0 else 0.0
+
+
+def _best_side(coarse: _Coarse, place: Affine) -> tuple[_Among | None, float]:
+    """The part of the brain that the template fits best at a place, and how well; None for all of it."""
     right = tissue_points().places_mm[:, 0] > 0
-    return max(_fit(coarse, place), *(_fit(coarse, place, side) for side in (right, ~right)))
+    fits = [(side, _fit(coarse, place, side)) for side in (None, right, ~right)]
+    return max(fits, key=itemgetter(1))
 
 
 def _climb(coarse: _Coarse, place: Affine, moves: Sequence[Affine]) -> tuple[Affine, float]:
@@ -131,7 +144,7 @@ def _best_of(coarse: _Coarse, places: Sequence[Affine]) -> tuple[Affine, float]:
     return places[best], fits[best]
 
 
-def _fit(coarse: _Coarse, place: Affine, among: Bool[np.ndarray, " n"] | None = None) -> float:
+def _fit(coarse: _Coarse, place: Affine, among: _Among | None = None) -> float:
     """The fit at a place, judged by all points or those among them."""
     values, seen = _look(coarse, place)
     if among is None:
@@ -148,8 +161,9 @@ def _fit(coarse: _Coarse, place: Affine, among: Bool[np.ndarray, " n"] | None = 
     return float(explained[BACKGROUND_COLUMNS:].sum()) / beyond_background * covered
 
 
-def _contrast(coarse: _Coarse, place: Affine) -> float:
+def _contrast(coarse: _Coarse, place: Affine, among: _Among | None = None) -> float:
     values, seen = _look(coarse, place)
+    seen = seen if among is None else seen & among
     bright = seen & (values >= np.quantile(values[seen], BRIGHT_HALF))
     differences = []
     for part in (seen, bright):

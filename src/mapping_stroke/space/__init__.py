@@ -1,6 +1,7 @@
 """Native space: a raw T1w scan brought to MNI152 space, and results brought back.
 
-`placed` and `seen` are what others need: `place_scan` finds where a scan lies, `see_scan` what of it a model is shown.
-`search` does it: rough places from several starts (`dataset.template_fit`) that `affine` refines; `bias` and `brain`
-say what is seen there, `quality` whether it will do. `shown` keeps faces out of pictures.
+`placed` and `seen` are what others need: `place_scan` finds a scan's brain and place, `see_scan` what of it a model is
+shown. `brain` finds the brain, by `extraction` with the network of `brain_network`; `search` registers it: rough places
+from few starts (`dataset.template_fit`) that `affine` refines. `quality` and `missing` say whether the result will do,
+`bias` what the scanner added. `shown` keeps faces out of pictures.
 """

@@ -1,16 +1,17 @@
 """Bias field correction: N4 on a shrunken scan. Source: Tustison et al. 2010, doi:10.1109/TMI.2010.2046908."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import SimpleITK
 from jaxtyping import UInt8
 
-from mapping_stroke.image import Affine, Image, Voxels
+from mapping_stroke.image import Affine, Image, Mask, Voxels
 from mapping_stroke.space.affine import WORK_UNITS
 from mapping_stroke.space.resample import resample, shrink
 
-CELL_MM = 4.0
+CELL_MM = 5.0
 """The field is smooth: it is found on voxels of about this edge."""
 ITERATIONS = (40, 40, 30)
 """At most, with splines ever finer."""
@@ -20,18 +21,18 @@ MOST_BELOW_ZERO = 0.05
 """Share of the brain."""
 
 
-def find_bias(scan: Image, brain: Image) -> Image | None:
+def find_bias(scan: Image, brain: Mask) -> Image | None:
     """Find the smooth factor by which intensities are too high, 1 on average over the brain.
 
     Args:
         scan: A T1w scan.
-        brain: 0 to 1 on any grid in the scan's space: intensities of the brain alone tell the field.
+        brain: Its brain, on its grid: intensities of the brain alone tell the field.
 
     Returns:
         The field on a coarse grid, or None where intensities below 0, or a brain of a few voxels, tell none.
     """
     coarse = shrink(scan, CELL_MM)
-    inside = resample(brain.voxels, np.linalg.inv(brain.affine) @ coarse.affine, coarse.shape) > 0.5
+    inside = shrink(replace(scan, voxels=brain.astype(np.float32)), CELL_MM).voxels > 0.5
     bright = inside & (coarse.voxels > 0)
     if bright.sum() < max(FEWEST_VOX, (1 - MOST_BELOW_ZERO) * inside.sum()):
         return None

@@ -1,71 +1,177 @@
-"""The brain of a scan whose place is known: the template's brain, corrected by what the scan shows around its edge."""
+"""The brain of a scan on its own grid: outlined by a network, given by the user, or what a stripped scan shows.
 
-from dataclasses import dataclass
+Where the network fails, the template says where the brain is, once it is registered to the whole head.
+"""
+
+from dataclasses import dataclass, replace
 from functools import cache
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float32
 from scipy import ndimage
 
-from mapping_stroke.image import Affine, Image
-from mapping_stroke.lesions import FACE_CONNECTED
-from mapping_stroke.space.resample import resample
+from mapping_stroke.image import Affine, Image, Mask
+from mapping_stroke.lesions import FACE_CONNECTED, bounding_box
+from mapping_stroke.space.extraction import extract_brain, fill_holes
+from mapping_stroke.space.resample import resample, shrink
 from mapping_stroke.space.template import read_template
 
 Region = Bool[np.ndarray, "x y z"]  # on the template's grid
+BrainSource = Literal["network", "shown", "template", "given"]
 
+CELL_MM = 2.0
+"""Scans are averaged to about this voxel size first: the template's."""
 SURE_MM, FARTHEST_MM = 2.0, 4.0
-"""What lies this deep in the template's brain is brain; what lies this far outside is not."""
+"""By the template alone: deeper in its brain is brain; farther outside is not."""
 SHELL_MM = (10.0, 20.0)
-"""Distance outside the brain where a whole head shows scalp, and a stripped one nothing."""
+"""Distance outside the brain at which a whole head shows scalp, and a stripped one nothing."""
 STRIPPED_SHARE = 0.25
-"""Of that shell a stripped scan shows less: badly stripped ones show some."""
-CENTRE_MM, WHITE_QUANTILE = 10.0, 0.8
-"""Deep in the brain this quantile of the intensities is white matter."""
+"""A stripped scan shows less of that shell: poorly stripped ones show some."""
+WHITE_QUANTILE = 0.8
+"""In the brain this quantile of the intensities is white matter."""
+CENTRE_MM = 10.0
+"""This deep in the template's brain there is brain in any scan."""
 SHOWN, TISSUE, FAT = 0.05, 0.45, 1.25
-"""Of white matter's intensity: what is more than nothing; grey matter and more; brighter than brain."""
+"""Relative to white matter: more than nothing; grey matter and more; brighter than brain."""
 CLOSING_MM = 8.0
-"""Gaps of twice this width are closed: sulci, fissures, and the cavities of strokes."""
+"""Gaps narrower than twice this are closed: sulci, fissures, and the cavities of strokes."""
+VOLUME_ML = (500.0, 2500.0)
+"""Of an intracranial space; what the network finds beyond is no brain, or in a header with a wrong voxel size."""
+MARGIN_MM = 8.0
+"""Around the brain, of what registration reads."""
 
 
 @dataclass(frozen=True, eq=False)
-class FoundBrain:
-    """The brain of a scan, on the template's grid.
+class Brain:
+    """The brain of a scan.
 
     Attributes:
-        mask: The brain.
-        overlap: Dice of what the scan alone shows as its brain and the template's, within the field of view, in [0, 1].
-        stripped: Whether the scan shows next to nothing around its brain.
+        mask: The brain, on the scan's grid.
+        stripped: Whether the scan shows next to nothing around it.
+        source: What says so: the network; what a stripped scan shows; the template; or the user.
     """
 
-    mask: Region
-    overlap: float
+    mask: Mask
     stripped: bool
+    source: BrainSource
+
+    def volume_ml(self, scan: Image) -> float:
+        """Its volume, given the scan that it is of."""
+        return int(self.mask.sum()) * scan.voxel_volume_mm3 / 1000
+
+    def is_plausible(self, scan: Image) -> bool:
+        """Whether its volume is that of a brain."""
+        return VOLUME_ML[0] <= self.volume_ml(scan) <= VOLUME_ML[1]
 
 
-def find_brain(scan: Image, place: Affine) -> FoundBrain:
-    """Find the brain of a scan.
+def find_brain(scan: Image, given: Mask | None = None) -> Brain:
+    """The brain of a scan whose place is not known.
 
     Args:
-        scan: A T1w scan without bias, shrunken to about the template's voxels.
+        scan: A T1w scan, its black at 0.
+        given: The user's own mask on its grid; otherwise the network outlines the brain.
+
+    Returns:
+        The given mask, the network's, or, if the scan shows next to nothing around the network's, what it shows with
+        gaps closed; an empty mask if the network recognises no brain.
+    """
+    mask = extract_brain(scan) if given is None else given
+    source: BrainSource = "network" if given is None else "given"
+    if not mask.any():
+        return Brain(mask, stripped=False, source=source)
+    stripped = _shows_nothing_around(scan, mask)
+    if stripped and given is None:
+        return Brain(_shown(scan, mask), stripped=True, source="shown")
+    return Brain(mask, stripped, source)
+
+
+def cut_out(scan: Image, brain: Mask) -> Image:
+    """The scan with 0 around its brain, cropped to it and averaged to about `CELL_MM`."""
+    margin_vox = int(np.ceil(MARGIN_MM / min(scan.spacing_mm)))
+    box = bounding_box(brain, margin_vox)
+    affine = scan.affine.copy()
+    affine[:3, 3] += scan.affine[:3, :3] @ [edge.start for edge in box]
+    return shrink(Image(np.where(brain[box], scan.voxels[box], np.float32(0)), affine), CELL_MM)
+
+
+def find_brain_by_template(scan: Image, place: Affine) -> Brain:
+    """The brain of a head where the template lies: the template's brain, corrected by what the scan shows at its edge.
+
+    Args:
+        scan: A T1w scan.
         place: Template's millimetres to the scan's.
     """
-    template = read_template()
-    to_scan = np.linalg.inv(scan.affine) @ place @ template.affine
-    x, y, z = template.t1.shape
-    values = resample(scan.voxels, to_scan, (x, y, z))
-    in_view = resample(np.ones_like(scan.voxels), to_scan, (x, y, z)) > 0
-    depth_mm = _depth_mm()
+    small, template, depth_mm = shrink(scan, CELL_MM), read_template(), depth_in_template_mm()
+    values = _on_template(small, small.voxels, place)
+    in_view = view_on_template(scan, place)
     centre = values[(depth_mm > CENTRE_MM) & in_view]
     white = float(np.quantile(centre, WHITE_QUANTILE)) if centre.size else 0.0
-    if white <= 0:
-        return FoundBrain(depth_mm > 0, 0.0, stripped=False)
-    shell = (depth_mm < -SHELL_MM[0]) & (depth_mm > -SHELL_MM[1]) & in_view
-    shown = values > SHOWN * white
-    stripped = bool(shown[shell].mean() < STRIPPED_SHARE) if shell.any() else False
-    seen = _close(shown) if stripped else _close(_tissue(values / white, depth_mm))
-    mask = (seen & (depth_mm > -FARTHEST_MM)) | ((depth_mm > SURE_MM) & in_view)
-    return FoundBrain(ndimage.binary_fill_holes(mask), _dice(seen & in_view, (depth_mm > 0) & in_view), stripped)
+    seen = _close(_tissue(values / white, depth_mm), template.spacing_mm) if white > 0 else depth_mm > 0
+    region = fill_holes((seen & (depth_mm > -FARTHEST_MM)) | ((depth_mm > SURE_MM) & in_view))
+    to_template = np.linalg.inv(place @ template.affine) @ scan.affine
+    mask = resample(region.astype(np.float32), to_template, scan.shape) > 0.5
+    return Brain(mask, stripped=False, source="template")
+
+
+def overlap_with_template(scan: Image, brain: Mask, place: Affine) -> float:
+    """Dice of a scan's brain and the template's within the scan's field of view, in [0, 1]."""
+    here, there = brain_on_template(scan, brain, place), view_on_template(scan, place) & (depth_in_template_mm() > 0)
+    total = int(here.sum()) + int(there.sum())
+    return 2 * int((here & there).sum()) / total if total else 0.0
+
+
+def brain_on_template(scan: Image, brain: Mask, place: Affine) -> Region:
+    """A scan's brain on the template's grid."""
+    small = shrink(replace(scan, voxels=brain.astype(np.float32)), CELL_MM)
+    return _on_template(small, small.voxels, place) > 0.5
+
+
+def view_on_template(scan: Image, place: Affine) -> Region:
+    """The scan's field of view on the template's grid."""
+    template = read_template()
+    to_scan = np.linalg.inv(scan.affine) @ place @ template.affine
+    index = np.indices(template.t1.shape, dtype=np.float32).reshape(3, -1)
+    voxels = to_scan[:3, :3].astype(np.float32) @ index + to_scan[:3, 3:].astype(np.float32)
+    limits = np.array(scan.shape, np.float32)[:, None] - np.float32(0.5)
+    inside = np.all((voxels > np.float32(-0.5)) & (voxels < limits), axis=0)
+    return np.asarray(inside.reshape(template.t1.shape))
+
+
+@cache
+def depth_in_template_mm() -> Float32[np.ndarray, "x y z"]:
+    """Distance inside the surface of the template's brain; below 0 outside."""
+    template = read_template()
+    inside = template.brain > 0.5
+    depth, height = (ndimage.distance_transform_edt(part, sampling=template.spacing_mm) for part in (inside, ~inside))
+    return (depth - height).astype(np.float32)
+
+
+def _shows_nothing_around(scan: Image, brain: Mask) -> bool:
+    small = shrink(scan, CELL_MM)
+    inside = shrink(replace(scan, voxels=brain.astype(np.float32)), CELL_MM).voxels > 0.5
+    if not inside.any():
+        return False
+    away_mm = ndimage.distance_transform_edt(~inside, sampling=small.spacing_mm)
+    shell = (away_mm > SHELL_MM[0]) & (away_mm < SHELL_MM[1])
+    white = float(np.quantile(small.voxels[inside], WHITE_QUANTILE))
+    return bool((small.voxels[shell] > SHOWN * white).mean() < STRIPPED_SHARE) if shell.any() else False
+
+
+def _shown(scan: Image, brain: Mask) -> Mask:
+    """The whole of what a stripped scan shows, with narrow gaps and holes closed."""
+    white = float(np.quantile(scan.voxels[brain], WHITE_QUANTILE))
+    shown = scan.voxels > SHOWN * white
+    small = shrink(replace(scan, voxels=shown.astype(np.float32)), CELL_MM)
+    closed = _close(small.voxels > 0.5, small.spacing_mm)
+    to_small = np.linalg.inv(small.affine) @ scan.affine
+    return fill_holes(shown | (resample(closed.astype(np.float32), to_small, scan.shape) > 0.5))
+
+
+def _on_template(scan: Image, values: Float32[np.ndarray, "x y z"], place: Affine) -> Float32[np.ndarray, "a b c"]:
+    template = read_template()
+    x, y, z = template.t1.shape
+    return resample(values, np.linalg.inv(scan.affine) @ place @ template.affine, (x, y, z))
 
 
 def _tissue(relative: Float32[np.ndarray, "x y z"], depth_mm: Float32[np.ndarray, "x y z"]) -> Region:
@@ -79,27 +185,14 @@ def _tissue(relative: Float32[np.ndarray, "x y z"], depth_mm: Float32[np.ndarray
     return np.asarray(ndimage.binary_dilation(labels == sizes.argmax(), FACE_CONNECTED) & tissue)
 
 
-def _close(region: Region) -> Region:
+def _close(region: Region, spacing_mm: float | tuple[float, float, float]) -> Region:
     """The region without gaps narrower than twice `CLOSING_MM`, and without holes."""
     if not region.any():
         return region
-    spacing_mm, room = read_template().spacing_mm, int(np.ceil(CLOSING_MM / read_template().spacing_mm)) + 1
-    padded = np.pad(region, room)
-    near = ndimage.distance_transform_edt(~padded, sampling=spacing_mm) <= CLOSING_MM
-    closed = ndimage.distance_transform_edt(near, sampling=spacing_mm) > CLOSING_MM
-    inner = (slice(room, -room),) * 3
-    return np.asarray(ndimage.binary_fill_holes(closed[inner] | region))
-
-
-def _dice(one: Region, other: Region) -> float:
-    total = int(one.sum()) + int(other.sum())
-    return 2 * int((one & other).sum()) / total if total else 0.0
-
-
-@cache
-def _depth_mm() -> Float32[np.ndarray, "x y z"]:
-    """Distance inside the surface of the template's brain; below 0 outside."""
-    template = read_template()
-    inside = template.brain > 0.5
-    depth, height = (ndimage.distance_transform_edt(part, sampling=template.spacing_mm) for part in (inside, ~inside))
-    return (depth - height).astype(np.float32)
+    edges_mm = np.broadcast_to(spacing_mm, 3)
+    room = [int(np.ceil(CLOSING_MM / edge)) + 1 for edge in edges_mm]
+    padded = np.pad(region, [(vox, vox) for vox in room])
+    near = ndimage.distance_transform_edt(~padded, sampling=edges_mm) <= CLOSING_MM
+    closed = ndimage.distance_transform_edt(near, sampling=edges_mm) > CLOSING_MM
+    inner = tuple(slice(vox, -vox) for vox in room)
+    return fill_holes(closed[inner] | region)

@@ -1,49 +1,62 @@
 """A raw T1w scan brought to MNI152 space, and what was found there brought back to the scan's own grid."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float32
 
 from mapping_stroke.dataset.grid import ATLAS_GRID, Grid
 from mapping_stroke.dataset.plausibility import OBLIQUE_DEG, grid_turn_deg
-from mapping_stroke.dataset.template_fit import fit_template
-from mapping_stroke.errors import ConfigError
+from mapping_stroke.dataset.template_fit import fit_at, fit_template
+from mapping_stroke.errors import ConfigError, RegistrationError
 from mapping_stroke.image import Affine, Image, Mask
 from mapping_stroke.nifti_grid import SAME_PLACE_VOX, largest_shift_mm
-from mapping_stroke.space.bias import divide_bias
+from mapping_stroke.space.bias import divide_bias, find_bias
 from mapping_stroke.space.black import above_black
-from mapping_stroke.space.quality import Quality
+from mapping_stroke.space.brain import (
+    CELL_MM,
+    Brain,
+    cut_out,
+    find_brain,
+    find_brain_by_template,
+    overlap_with_template,
+)
+from mapping_stroke.space.missing import missing_tissue
+from mapping_stroke.space.quality import Quality, judge
 from mapping_stroke.space.resample import resample, shrink
-from mapping_stroke.space.search import Found, look_at, search, stays_there
-from mapping_stroke.space.template import read_template
+from mapping_stroke.space.search import Registration, search, stays_there
 
 SPACES = ("auto", "native", "mni")
+LEAST_NETWORK_OVERLAP = 0.80
+"""Of the network's brain and the template's: below it the network is not believed."""
 
 
 @dataclass(frozen=True, eq=False)
 class PlacedScan:
-    """A scan, and where it lies in MNI152 space.
+    """A scan, its brain, and where it lies in MNI152 space.
 
     Attributes:
         scan: As its file holds it.
-        corrected: The same without its bias field, its black at 0; `scan` itself where it was left alone.
+        corrected: The same without its bias field, its black at 0; `scan` itself if it was left alone.
         brain: Its brain, on its own grid.
         to_mni: The scan's millimetres to those of MNI152, RAS.
         quality: How well the template fits.
         left_alone: Whether it lay in MNI152 space already: `to_mni` is the identity then.
-        stripped: Whether it shows next to nothing around its brain.
-        starts: Rough places that were refined until one would do; 0 where it was left alone.
+        starts: Rough places that were refined until one would do; 0 if it was left alone.
+        warnings: Doubts about its brain, a line each.
     """
 
     scan: Image
     corrected: Image
-    brain: Mask
+    brain: Brain
     to_mni: Affine
     quality: Quality
     left_alone: bool
-    stripped: bool
     starts: int
+    warnings: tuple[str, ...] = ()
 
     def on_atlas(self, grid: Grid = ATLAS_GRID, *, brain_only: bool = False) -> Image:
         """The corrected scan in MNI152 space, by one linear interpolation; what it does not show is 0.
@@ -54,7 +67,9 @@ class PlacedScan:
             grid: That of ATLAS R2.0 (197x233x189, 1 mm), or another one in MNI152 space, such as a network's own.
             brain_only: Whether everything but the brain becomes 0.
         """
-        voxels = np.where(self.brain, self.corrected.voxels, np.float32(0)) if brain_only else self.corrected.voxels
+        voxels = (
+            np.where(self.brain.mask, self.corrected.voxels, np.float32(0)) if brain_only else self.corrected.voxels
+        )
         source = Image(voxels, self.to_mni @ self.scan.affine)
         if _is_grid(source, grid):
             return source
@@ -81,7 +96,8 @@ class PlacedScan:
             "to_mni": self.to_mni.tolist(),
             "quality": asdict(self.quality),
             "left_alone": self.left_alone,
-            "stripped": self.stripped,
+            "stripped": self.brain.stripped,
+            "brain": {"source": self.brain.source, "volume_ml": round(self.brain.volume_ml(self.scan), 1)},
             "starts": self.starts,
         }
 
@@ -92,49 +108,103 @@ def require_space_name(space: str) -> None:
         raise ConfigError(f"no space {space!r}; expected one of {', '.join(SPACES)}")
 
 
-def place_scan(scan: Image, space: str = "auto") -> PlacedScan:
-    """Find where a scan lies in MNI152 space, its bias field and its brain.
+def place_scan(scan: Image, space: str = "auto", brain: Mask | None = None) -> PlacedScan:
+    """Find a scan's brain, its place in MNI152 space, and its bias field.
+
+    The brain is found first, and registered without the rest of the head. Only if the network's brain is implausible
+    is the whole head registered and its brain found by the template, which `warnings` tells.
 
     Args:
         scan: A T1w scan with any orientation and voxel size: a whole head, defaced or not, or a stripped brain.
         space: `native`: it is registered. `mni`: it lies in MNI152 space, and is left alone. `auto`: it is left alone
             if it lies there, to 3 mm on average over the brain, on a grid that is not oblique, and registered
             otherwise.
+        brain: The user's own mask of its brain, on its grid.
 
     Raises:
         RegistrationError: Nothing that was found from any start is good enough.
-        ConfigError: There is no such space.
+        ConfigError: There is no such space, or the network is not installed.
     """
     require_space_name(space)
     lifted = above_black(scan)
-    left_alone = space == "mni" or (space == "auto" and _lies_there(scan, lifted))
-    found = _look_there(lifted) if left_alone else search(lifted)
-    to_mni: Affine = np.linalg.inv(found.place)
-    template = read_template()
-    to_template = np.linalg.inv(template.affine) @ to_mni @ scan.affine
+    found = find_brain(lifted, brain)
+    if found.source != "network":
+        return _place_brain(scan, lifted, found, space)
+    placed = _place_by_network(scan, lifted, found, space)
+    if isinstance(placed, PlacedScan):
+        return placed
+    by_template = _place_head(scan, lifted, space)
+    doubt = (
+        f"brain extraction by the network failed ({placed}), so the brain was found by the template: look at its "
+        "outline, or give a mask of your own with --brain"
+    )
+    return replace(by_template, warnings=(doubt, *by_template.warnings))
+
+
+def _place_by_network(scan: Image, lifted: Image, brain: Brain, space: str) -> PlacedScan | str:
+    """The scan placed by the network's brain, or the reason why that is not believed."""
+    if not brain.mask.any():
+        return "it recognised no brain"
+    if not brain.is_plausible(scan):
+        return f"its brain has {brain.volume_ml(scan):.0f} mL"
+    try:
+        placed = _place_brain(scan, lifted, brain, space)
+    except RegistrationError:
+        return "its brain does not fit the template"
+    if placed.quality.overlap < LEAST_NETWORK_OVERLAP:
+        return f"its brain and the template's overlap by {placed.quality.overlap:.2f}"
+    return placed
+
+
+def _place_brain(scan: Image, lifted: Image, brain: Brain, space: str) -> PlacedScan:
+    """Register a brain that is known; its bias field is found meanwhile."""
+    small, overlap_at = cut_out(lifted, brain.mask), partial(overlap_with_template, scan, brain.mask)
+    if space == "mni" or (space == "auto" and _lies_there(scan, small)):
+        return _finish(scan, scan, brain, _stay(small, overlap_at))
+    with ThreadPoolExecutor(1, "bias") as other:
+        bias = other.submit(find_bias, lifted, brain.mask)
+        registration = search(small, overlap_at)
+        return _finish(scan, divide_bias(lifted, bias.result()), brain, registration)
+
+
+def _place_head(scan: Image, lifted: Image, space: str) -> PlacedScan:
+    """Register a whole head, and find its brain by the template."""
+    small = shrink(lifted, CELL_MM)
+
+    def overlap_at(place: Affine) -> float:
+        return overlap_with_template(scan, find_brain_by_template(lifted, place).mask, place)
+
+    left_alone = space == "mni" or (space == "auto" and _lies_there(scan, small))
+    registration = _stay(small, overlap_at) if left_alone else search(small, overlap_at)
+    brain = find_brain_by_template(lifted, registration.place)
+    corrected = scan if left_alone else divide_bias(lifted, find_bias(lifted, brain.mask))
+    return _finish(scan, corrected, brain, registration)
+
+
+def _stay(small: Image, overlap_at: Callable[[Affine], float]) -> Registration:
+    """The place of a scan that lies in MNI152 space."""
+    there: Affine = np.eye(4)
+    return Registration(there, judge(there, fit_at(small, there), overlap_at(there)), 0)
+
+
+def _finish(scan: Image, corrected: Image, brain: Brain, registration: Registration) -> PlacedScan:
     return PlacedScan(
         scan=scan,
-        corrected=scan if left_alone else divide_bias(lifted, found.bias),
-        brain=resample(found.brain.mask.astype(np.float32), to_template, scan.shape) > 0.5,
-        to_mni=to_mni,
-        quality=found.quality,
-        left_alone=left_alone,
-        stripped=found.brain.stripped,
-        starts=found.starts,
+        corrected=corrected,
+        brain=brain,
+        to_mni=np.linalg.inv(registration.place),
+        quality=registration.quality,
+        left_alone=registration.starts == 0,
+        starts=registration.starts,
+        warnings=tuple(missing_tissue(scan, brain.mask, registration.place)),
     )
 
 
-def _look_there(scan: Image) -> Found:
-    """A scan in MNI152 space; only in a head does finding the brain need the bias."""
-    found = look_at(scan, np.eye(4), unbiased=True)
-    return found if found.brain.stripped else look_at(scan, np.eye(4))
-
-
-def _lies_there(scan: Image, lifted: Image) -> bool:
-    """Quickly seen of most scans that do not; a second of a processor for the others, but for those of ATLAS R2.0."""
-    if grid_turn_deg(scan) > OBLIQUE_DEG or not fit_template(scan).in_place:
+def _lies_there(scan: Image, small: Image) -> bool:
+    """Quickly seen of most scans that do not; half a second for the others, unless their grid is that of ATLAS R2.0."""
+    if grid_turn_deg(scan) > OBLIQUE_DEG or not fit_template(small).in_place:
         return False
-    return _is_grid(scan, ATLAS_GRID) or stays_there(lifted)
+    return _is_grid(scan, ATLAS_GRID) or stays_there(small)
 
 
 def _is_grid(image: Image, grid: Grid) -> bool:

@@ -65,8 +65,8 @@ def see_scan(scan: Image, card: BundleCard, space: str) -> SeenScan:
 
 def _brain_alone(image: Image, placed: PlacedScan) -> Image:
     """An image on the grid of a placed scan with 0 around its brain; itself where the scan has it so already."""
-    if not placed.stripped:
-        brain = placed.brain
+    if not placed.brain.stripped:
+        brain = placed.brain.mask
     elif placed.scan.voxels[0, 0, 0] == 0:
         return image
     else:

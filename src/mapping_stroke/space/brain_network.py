@@ -1,0 +1,151 @@
+"""The networks of deepbet as OpenVINO graphs, built from the weights in its wheel: no torch, no import of deepbet.
+
+deepbet (https://github.com/wwu-mmll/deepbet, MIT) is a pair of LinkNets trained on 7837 T1w heads: the first finds the
+brain's box in the whole scan, the second outlines the intracranial space in it. Importing the package would load a
+graphical toolkit and torch; its weights are all that is read here.
+
+Source: Fisch et al. 2024, doi:10.1016/j.compbiomed.2024.108845.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any, Literal
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+from jaxtyping import Float32
+
+from mapping_stroke.errors import ConfigError
+from mapping_stroke.inference.openvino_graph import instance_norm
+from mapping_stroke.inference.openvino_import import ops, ov
+
+Node = Any
+"""OpenVINO's nodes are untyped."""
+Weights = Iterator[Float32[np.ndarray, " n"]]
+Cube = Float32[np.ndarray, "n n n"]
+
+NetworkName = Literal["box", "brain"]
+EDGES_VOX: dict[NetworkName, int] = {"box": 128, "brain": 256}
+"""Each network reads a cube with that many voxels along an edge."""
+_FILES: dict[NetworkName, tuple[str, str]] = {
+    "box": ("data/models/bbox_model.pt", "39a7b2b5f799faa1391ea97bfcdc0b9299f20d84f2316a4ff8918dc4685e40aa"),
+    "brain": ("data/models/model.pt", "de8ee7c69654d0dd3935dc4a5d84571d8ecf4637a6bfc01df399c4c2bc86e0fd"),
+}
+_FEATURES = (16, 32, 64, 128)
+
+
+def find_weights(name: NetworkName) -> Path:
+    """The file of a network in the installed wheel.
+
+    Raises:
+        ConfigError: deepbet is not installed, or is another version than the one these graphs were written for.
+    """
+    file, expected_sha256 = _FILES[name]
+    remedy = "run `pip install deepbet==1.0.2`, or give each scan's own brain mask with --brain"
+    try:
+        path = Path(str(distribution("deepbet").locate_file(file)))
+        found_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    except (PackageNotFoundError, OSError) as error:
+        raise ConfigError(f"brain extraction needs the package deepbet, which is not installed; {remedy}") from error
+    if found_sha256 != expected_sha256:
+        raise ConfigError(f"{path}: is not the file of deepbet 1.0.2 that brain extraction was checked with; {remedy}")
+    return path
+
+
+@cache
+def load_network(name: NetworkName) -> Any:
+    """A network, compiled once per process, from a cube (1, 1, n, n, n) to the logit of P(brain) of the same shape.
+
+    Convolutions are computed in float32 on any processor, so that masks are the same everywhere.
+
+    Raises:
+        ConfigError: See `find_weights`.
+    """
+    core = ov.Core()
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
+    return core.compile_model(build_graph(find_weights(name), EDGES_VOX[name]), "CPU", settings)
+
+
+def brain_logits(name: NetworkName, cube: Cube) -> Cube:
+    """The logit of P(brain) for each voxel of a cube, normalised as `brain.normalise` does."""
+    (logits,) = load_network(name)([cube[None, None]]).values()
+    return np.array(logits[0, 0])
+
+
+def build_graph(weights_file: Path, edge_vox: int) -> ov.Model:
+    """The LinkNet of a file for cubes of one edge.
+
+    Raises:
+        ConfigError: The file is damaged.
+    """
+    try:
+        weights = _read_weights(weights_file)
+        return _link_net(weights, edge_vox)
+    except (BadZipFile, KeyError, StopIteration, ValueError) as error:
+        raise ConfigError(f"{weights_file}: cannot be read ({error}); install deepbet 1.0.2 again") from error
+
+
+def _read_weights(file: Path) -> Weights:
+    """The tensors of a TorchScript archive in the order in which the network uses its parameters."""
+    with ZipFile(file) as archive:
+        top = archive.namelist()[0].split("/")[0]
+        count = sum(name.startswith(f"{top}/data/") for name in archive.namelist())
+        for index in range(count):
+            yield np.frombuffer(archive.read(f"{top}/data/{index}"), np.float32)
+
+
+def _link_net(weights: Weights, edge_vox: int) -> ov.Model:
+    voxels = ops.parameter([1, 1, edge_vox, edge_vox, edge_vox], np.float32)
+    first = _FEATURES[0]
+    features = _activate(_convolve(weights, voxels, 1, first, kernel=7, stride=2))
+    features = ops.max_pool(features, [2] * 3, [1] * 3, [1] * 3, [1] * 3, [3] * 3).output(0)
+    skips = [features]
+    for stage, (before, after) in enumerate(zip((first, *_FEATURES), _FEATURES, strict=False)):
+        features = _residual_block(weights, features, before, after, stride=1 if stage == 0 else 2)
+        features = _residual_block(weights, features, after, after)
+        skips.append(features)
+    features = skips.pop()
+    for stage in reversed(range(len(_FEATURES))):
+        before, after = _FEATURES[stage], _FEATURES[max(stage - 1, 0)]
+        inner = _activate(_convolve(weights, features, before, before // 4, kernel=1))
+        inner = _activate(_transposed(weights, inner, before // 4, before // 4, stride=1 if stage == 0 else 2))
+        features = ops.add(_activate(_convolve(weights, inner, before // 4, after, kernel=1)), skips.pop())
+    half = first // 2
+    features = _activate(_transposed(weights, features, first, half))
+    next(weights)  # a bias; the normalisation behind it takes it away
+    features = _activate(_convolve(weights, features, half, half))
+    next(weights)
+    kernel, bias = next(weights).reshape(half, 2, 2, 2, 2), next(weights)
+    logit_kernel = ops.constant(np.ascontiguousarray(kernel[:, 1:] - kernel[:, :1]))
+    logits = ops.convolution_backprop_data(features, logit_kernel, [2] * 3, None, [0] * 3, [0] * 3, [1] * 3)
+    return ov.Model([ops.add(logits, ops.constant(np.float32(bias[1] - bias[0])))], [voxels])
+
+
+def _residual_block(weights: Weights, features: Node, before: int, after: int, stride: int = 1) -> Node:
+    inner = _activate(_convolve(weights, features, before, after, stride=stride))
+    inner = instance_norm(_convolve(weights, inner, after, after))
+    shortcut = features
+    if stride != 1:
+        shortcut = instance_norm(_convolve(weights, features, before, after, kernel=1, stride=stride))
+    return ops.relu(ops.add(inner, shortcut))
+
+
+def _convolve(weights: Weights, features: Node, before: int, after: int, kernel: int = 3, stride: int = 1) -> Node:
+    values = next(weights).reshape(after, before, kernel, kernel, kernel)
+    padding = [kernel // 2] * 3
+    return ops.convolution(features, ops.constant(values), [stride] * 3, padding, padding, [1] * 3)
+
+
+def _transposed(weights: Weights, features: Node, before: int, after: int, stride: int = 2) -> Node:
+    """A transposed convolution of three voxels that multiplies the grid by its stride."""
+    values = ops.constant(next(weights).reshape(before, after, 3, 3, 3))
+    return ops.convolution_backprop_data(
+        features, values, [stride] * 3, None, [1] * 3, [1] * 3, [1] * 3, output_padding=[stride - 1] * 3
+    )
+
+
+def _activate(features: Node) -> Node:
+    return ops.relu(instance_norm(features))
