@@ -1,6 +1,7 @@
 """The command `mapping`: parse, call, print, and turn what a user can mend into one line and exit status 2."""
 
 import io
+import logging
 import os
 import re
 import sys
@@ -69,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 done, 1 failed, 2 wrong usage or input, 3 some cases failed, 75 stopped when asked to, with all saved.
     """
     _replace_what_cannot_be_shown()
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # our warnings name the file, its lines do not
     try:
         try:
             return _run(arguments)
