@@ -18,6 +18,7 @@ from mapping_stroke.dicom.series import DicomSeries
 from mapping_stroke.dicom.voxels import read_series
 from mapping_stroke.errors import FileError, ImageError
 from mapping_stroke.files import tell_missing
+from mapping_stroke.free_memory import available_bytes
 from mapping_stroke.nifti_grid import UNPLACED, UNSIZED, Affine, Edges, Placement, copy_placement, place_voxels
 
 NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh")
@@ -278,10 +279,8 @@ def _spatial_axes(voxels: np.ndarray) -> np.ndarray:
 
 def _require_memory(shape: Sequence[int], stored_bytes: int) -> None:
     """Raise where reading a volume would take more memory than is free, as damaged headers ask for."""
-    import psutil
-
     needed_gb = math.prod(shape) * (2 * stored_bytes + 4) / 1e9
-    free_gb = psutil.virtual_memory().available / 1e9
+    free_gb = available_bytes() / 1e9
     if needed_gb > free_gb:
         raise ImageError(
             f"has {'x'.join(map(str, shape))} voxels, which take {needed_gb:.1f} GB to read where {free_gb:.1f} GB are "

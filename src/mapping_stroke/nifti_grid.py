@@ -163,7 +163,7 @@ def _negative(pixdim_mm: Edges) -> str:
 
 
 def _are_lengths(edges_mm: Edges) -> Bool[np.ndarray, "3"]:
-    return np.isfinite(edges_mm) & (edges_mm > 0)
+    return np.asarray(np.isfinite(edges_mm) & (edges_mm > 0))
 
 
 def _told(edges_mm: Any) -> str:

@@ -10,9 +10,9 @@ from jaxtyping import Float32, UInt8
 
 from mapping_stroke.errors import BundleError, CaseError, ImageError
 from mapping_stroke.files import list_files, written_whole
+from mapping_stroke.free_memory import available_bytes
 from mapping_stroke.image import image_suffix
 from mapping_stroke.image_formats import read_nifti_placement
-from mapping_stroke.inference.memory import available_bytes
 from mapping_stroke.networks.archive import SUFFIX
 from mapping_stroke.networks.bundle import BUNDLE_FILE
 from mapping_stroke.nifti_grid import Placement, Shape, write_placement
