@@ -1,6 +1,7 @@
 """The command line: what it lists, and its exit statuses."""
 
 import io
+import os
 import shlex
 import subprocess
 import sys
@@ -148,3 +149,49 @@ def test_a_reader_that_leaves_early_gets_no_traceback() -> None:
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("usage: mapping segment")
     assert done.stderr == ""
+
+
+CLOSED = "0<&- 1>&- 2>&-"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "closed", "status"),
+    [
+        ("rank --help", "1>&-", 0),
+        ("rank --help", CLOSED, 0),
+        ("rank nowhere -o nowhere", "1>&-", 2),
+        ("rank nowhere -o nowhere", CLOSED, 2),
+        ("rank --nonsense", "2>&-", 2),
+        ("rank --help", ">/dev/full", 1),
+        ("rank nowhere -o nowhere", "2>/dev/full", 2),
+    ],
+)
+def test_output_that_goes_nowhere_changes_no_status_and_leaves_no_traceback(
+    arguments: str, closed: str, status: int
+) -> None:
+    command = ["sh", "-c", f'exec "$0" -m mapping_stroke.cli {arguments} {closed}', sys.executable]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("stream", "arguments", "status"), [("stdout", "rank --help", 1), ("stderr", "rank no -o no", 2)]
+)
+def test_a_reader_that_has_left_gets_no_traceback(stream: str, arguments: str, status: int) -> None:
+    """As `head` does."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: writer}
+    command = [sys.executable, "-m", "mapping_stroke.cli", *arguments.split()]
+    done = subprocess.run(command, **streams, text=True, check=False)  # type: ignore[call-overload]
+    os.close(writer)
+    assert done.returncode == status
+    assert "Traceback" not in (done.stdout or "") + (done.stderr or "")
+
+
+def test_no_file_takes_the_number_of_a_closed_stream() -> None:
+    """A library that prints would write into it."""
+    program = "import os; from mapping_stroke.cli import main; main(['info']); os._exit(os.open(os.devnull, 0))"
+    done = subprocess.run(["sh", "-c", f'exec "$0" -c "{program}" {CLOSED}', sys.executable], check=False)
+    assert done.returncode > 2

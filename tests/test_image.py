@@ -431,8 +431,57 @@ def test_an_itk_file_that_does_not_place_its_voxels_says_so(tmp_path: Path, name
     (tmp_path / name).write_bytes(header.encode() + VOXELS.T.tobytes())
     image = read_image(tmp_path / name)
     assert image.orientation == axes
-    (told,) = image.warnings
+    unsized, told = image.warnings
+    assert "does not give the voxel size along each axis: 1 mm is taken instead" in unsized
     assert "taken to point left, posterior and superior, so left and right are a guess" in told
+
+
+NRRD = """NRRD0004
+type: float
+dimension: 3
+space: left-posterior-superior
+{}
+sizes: 2 3 4
+endian: little
+encoding: raw
+
+"""
+MHA = """NDims = 3
+TransformMatrix = 1 0 0 0 1 0 0 0 1
+{}
+DimSize = 2 3 4
+ElementType = MET_FLOAT
+ElementDataFile = LOCAL
+"""
+
+
+@pytest.mark.parametrize(
+    ("header", "sizes", "warnings"),
+    [
+        (MHA, "ElementSpacing = 2 2 2", 0),
+        (MHA, "ElementSize = 2 2 2", 0),
+        (MHA, "Comment = no size", 1),
+        (NRRD, "space directions: (2,0,0) (0,2,0) (0, 0, 2)", 0),
+        (NRRD, "space directions: (2,0,0) (0,2,0) none", 1),
+        (NRRD, "# no size", 1),
+    ],
+)
+def test_an_itk_file_that_gives_no_voxel_size_says_so(tmp_path: Path, header: str, sizes: str, warnings: int) -> None:
+    path = tmp_path / ("scan.mha" if header == MHA else "scan.nrrd")
+    path.write_bytes(header.format(sizes).encode() + VOXELS.T.tobytes())
+    told = read_image(path).warnings
+    assert len(told) == warnings
+    assert all("does not give the voxel size" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("header", "sizes"), [(MHA, "ElementSpacing = 0 1 1"), (NRRD, "space directions: (0,0,0) (0,1,0) (0,0,1)")]
+)
+def test_an_itk_file_with_voxels_of_no_size_is_refused(tmp_path: Path, header: str, sizes: str) -> None:
+    path = tmp_path / ("scan.mha" if header == MHA else "scan.nrrd")
+    path.write_bytes(header.format(sizes).encode() + VOXELS.T.tobytes())
+    with pytest.raises(ImageError, match=r"voxels of 0 x 1 x 1 mm, expected edges above 0 mm; write the true"):
+        read_image(path)
 
 
 def test_a_freesurfer_volume_that_does_not_place_its_voxels_says_so(tmp_path: Path) -> None:
@@ -442,7 +491,8 @@ def test_a_freesurfer_volume_that_does_not_place_its_voxels_says_so(tmp_path: Pa
     (tmp_path / "scan.mgz").write_bytes(gzip.compress(whole))
     image = read_image(tmp_path / "scan.mgz")
     assert image.orientation == "LIA"
-    (told,) = image.warnings
+    unsized, told = image.warnings
+    assert "does not give the voxel size" in unsized
     assert "taken to point left, inferior and anterior" in told
 
 

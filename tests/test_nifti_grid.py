@@ -60,13 +60,90 @@ def test_a_conflict_about_left_and_right_is_told(tmp_path: Path) -> None:
     assert "disagree on left and right; the sform is used" in told
 
 
-def test_edges_of_a_voxel_that_contradict_the_sform_are_told(tmp_path: Path) -> None:
-    path = write(tmp_path / "scan.nii", HERE, None)
+def set_pixdim(path: Path, *pixdim: float, codes: tuple[int, int] | None = None) -> Path:
+    """Other edges of a voxel in a NIfTI-1 header, and other codes of its qform and sform."""
     header = bytearray(path.read_bytes())
-    struct.pack_into("<fff", header, 80, 1.0, 1.0, 1.0)
+    struct.pack_into("<fff", header, 80, *pixdim)
+    if codes:
+        struct.pack_into("<hh", header, 252, *codes)
     path.write_bytes(header)
-    (told,) = read_image(path).warnings
-    assert told == "the header gives voxels of 1 x 1 x 1 mm (pixdim) and of 2 x 1.5 x 1 mm (sform); the sform is used"
+    return path
+
+
+@pytest.mark.parametrize("qform", [None, HERE])
+@pytest.mark.parametrize(
+    ("pixdim", "told"),
+    [
+        ((1, 1, 1), "1 x 1 x 1"),
+        ((0, 0, 0), "0 x 0 x 0"),
+        ((2, 1.5, 0), "2 x 1.5 x 0"),
+        ((2, 1.5, float("nan")), "2 x 1.5 x nan"),
+        ((-2.2, 1.5, 1), "-2.2 x 1.5 x 1"),
+        ((2, 1.55, 1), "2 x 1.55 x 1"),
+    ],
+)
+def test_edges_of_a_voxel_that_contradict_the_sform_are_told(
+    tmp_path: Path, qform: np.ndarray | None, pixdim: tuple[float, float, float], told: str
+) -> None:
+    path = set_pixdim(write(tmp_path / "scan.nii", HERE, qform), *pixdim)
+    image = read_image(path)
+    assert image.voxel_volume_mm3 == pytest.approx(3)
+    assert image.warnings[0] == (
+        f"the header gives voxels of {told} mm (pixdim) and of 2 x 1.5 x 1 mm (sform); the sform is used"
+    )
+
+
+@pytest.mark.parametrize("pixdim", [(2.000001, 1.4999999, 1.0), (2.01, 1.49, 1.005), (-2.0, 1.5, 1.0)])
+def test_rounded_edges_and_their_sign_are_no_contradiction(tmp_path: Path, pixdim: tuple[float, float, float]) -> None:
+    assert read_image(set_pixdim(write(tmp_path / "scan.nii", HERE, None), *pixdim)).warnings == ()
+
+
+@pytest.mark.parametrize("qform", [None, HERE])
+@pytest.mark.parametrize("pixdim", [(0, 0, 0), (2, 0, 1), (float("nan"), 1, 1)])
+def test_a_scan_whose_header_gives_no_size_is_refused(
+    tmp_path: Path, qform: np.ndarray | None, pixdim: tuple[float, float, float]
+) -> None:
+    """NIfTI's reader would take 1 mm for 0."""
+    path = set_pixdim(write(tmp_path / "scan.nii", None, qform), *pixdim)
+    with pytest.raises(
+        ImageError, match=r"scan.nii: the header gives voxels of .* mm \(pixdim\) and no sform, expected"
+    ):
+        read_image(path)
+
+
+@pytest.mark.parametrize("qform", [None, HERE])
+def test_negative_edges_count_as_lengths_and_are_told(tmp_path: Path, qform: np.ndarray | None) -> None:
+    image = read_image(set_pixdim(write(tmp_path / "scan.nii", None, qform), -2, 1.5, -1))
+    assert image.spacing_mm == pytest.approx((2, 1.5, 1))
+    assert image.warnings[0] == "the header gives voxels of -2 x 1.5 x -1 mm (pixdim); 2 x 1.5 x 1 mm is taken"
+
+
+def test_placements_with_voxels_of_two_sizes_are_told_with_both(tmp_path: Path) -> None:
+    other = HERE @ np.diag([0.5, 1, 1, 1])
+    assert read_image(write(tmp_path / "scan.nii", other, HERE)).warnings == (
+        "the header gives voxels of 2 x 1.5 x 1 mm (pixdim) and of 1 x 1.5 x 1 mm (sform); the sform is used",
+        "the header's sform and qform place voxels up to 1.0 mm apart; the sform is used",
+    )
+
+
+def test_a_sheared_sform_that_keeps_the_edges_contradicts_no_size(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(VOXELS, SHEARED)
+    image.to_filename(tmp_path / "scan.nii")
+    assert read_image(tmp_path / "scan.nii").warnings == ()
+
+
+def test_an_old_header_with_good_edges_and_no_placement_is_told_of_the_axes_alone(tmp_path: Path) -> None:
+    image = read_image(set_pixdim(write(tmp_path / "scan.nii", None, None), 0.9, 0.9, 1.2))
+    assert image.spacing_mm == pytest.approx((0.9, 0.9, 1.2))
+    assert len(image.warnings) == 1
+
+
+def test_a_result_has_edges_although_its_scan_had_none(tmp_path: Path) -> None:
+    """Programs refuse edges of 0, and some measure volumes by them."""
+    image = read_image(set_pixdim(write(tmp_path / "scan.nii", HERE, HERE), 0, 0, 0))
+    write_image(tmp_path / "mask.nii", image.voxels > 5, image)
+    assert nib.load(tmp_path / "mask.nii").header["pixdim"][:4].tolist() == [-1, 2, 1.5, 1]
+    assert read_image(tmp_path / "mask.nii").warnings == ()
 
 
 def test_a_header_without_placement_is_guessed_as_nibabel_guesses(tmp_path: Path) -> None:

@@ -294,6 +294,9 @@ def test_the_rule_challenge_equals_the_authors_program(shared: Path) -> None:
         (row(-0.25, 0.5), r"must lie in \[0, 1\], found -0.25 to 0.5"),
         (row(0.5, np.inf), r"must lie in \[0, 1\]"),
         (np.array([[[0, 2]]]), r"found 0 to 2"),
+        (row(0.5, 1.00001), r"must lie in \[0, 1\], found 0.5 to 1.00001"),
+        (np.float64([[[-0.0000012, 1]]]), r"must lie in \[0, 1\], found -1.2e-06 to 1"),
+        (np.float64([[[0, 1.0000012]]]), r"must lie in \[0, 1\], found 0 to 1.0000012"),
         (np.zeros((4, 4), np.float32), "has 3 axes, got 2"),
         (np.zeros((2, 2, 2, 2), np.float32), "has 3 axes, got 4"),
         (np.zeros((2, 2, 2), np.complex64), "real numbers, got values of type complex64"),
@@ -304,6 +307,15 @@ def test_what_is_no_probability_map_is_refused(probability: np.ndarray, told: st
         postprocess(probability)
     with pytest.raises(ImageError, match=told):
         check_probability(probability)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rounding_beyond_0_and_1_is_clipped(dtype: type) -> None:
+    rounded = np.array([[[-1e-7, 0.5, 1 + 1.2e-7, 1 + 9e-7]]], dtype)
+    checked = check_probability(rounded)
+    assert checked.dtype == np.float32
+    assert checked.ravel().tolist() == [0, 0.5, 1, 1]
+    assert postprocess(rounded, "none").ravel().tolist() == [False, False, True, True]
 
 
 def test_an_unknown_rule_is_refused() -> None:

@@ -1,11 +1,12 @@
 """The command `mapping`: parse, call, print, and turn what a user can mend into one line and exit status 2."""
 
 import io
+import logging
 import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TextIO
 
 import tyro
 
@@ -68,14 +69,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0 done, 1 failed, 2 wrong usage or input, 3 some cases failed, 75 stopped when asked to, with all saved.
     """
+    _open_what_is_closed()
     _replace_what_cannot_be_shown()
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # our warnings name the file, its lines do not
     try:
         try:
             return _run(arguments)
         finally:
             sys.stdout.flush()
-    except BrokenPipeError:  # whoever read the output, such as `head`, has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python flushes at its end
+    except OSError as error:
+        _discard(sys.stdout)
+        if not isinstance(error, BrokenPipeError):  # else whoever read the output, such as `head`, has left
+            _tell(f"the output: {error.strerror or error}; mend that and run the same command again")
         return 1
 
 
@@ -122,9 +127,31 @@ def _replace_what_cannot_be_shown() -> None:
             stream.reconfigure(errors="replace")
 
 
+def _open_what_is_closed() -> None:
+    """Let output go nowhere if the caller has closed it, as `>&-` does.
+
+    Otherwise the next file that is opened takes the stream's number, and gets what a library prints.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 - of this number, the lowest
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - no path
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - no path
+
+
+def _discard(stream: TextIO) -> None:
+    """Let what Python still holds for a stream go nowhere: writing it at the end would fail once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 def _tell(text: str) -> None:
-    """One line, even where a file name or a reader's complaint has several."""
-    sys.stderr.write(f"mapping: {' '.join(text.splitlines())}\n")
+    """One line, even where a file name or a reader's complaint has several; the status stands if nobody reads it."""
+    try:
+        sys.stderr.write(f"mapping: {' '.join(text.splitlines())}\n")
+    except OSError:
+        _discard(sys.stderr)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from mapping_stroke.dicom.series import DicomSeries
 from mapping_stroke.dicom.voxels import read_series
 from mapping_stroke.errors import FileError, ImageError
 from mapping_stroke.files import tell_missing
-from mapping_stroke.nifti_grid import UNPLACED, Affine, Placement, read_placement
+from mapping_stroke.free_memory import available_bytes
+from mapping_stroke.nifti_grid import UNPLACED, UNSIZED, Affine, Edges, Placement, copy_placement, place_voxels
 
 NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh")
 SITK_SUFFIXES = (".mha", ".mhd", ".nrrd")
@@ -38,6 +39,14 @@ GOOD_RAS_BYTES = slice(28, 30)
 """Of an MGH file: 0 where it does not say where its axes point."""
 META_HEADER_BYTES = 8192
 """Far more than the text at the start of an .mha file, whose order of lines is free."""
+META_SIZES = re.compile(rb"^Element(?:Spacing|Size) *=", re.MULTILINE)
+"""Of an .mha or .mhd file: the edges of a voxel."""
+NRRD_SIZES = re.compile(rb"^(?:spacings|space directions): *(.+)$", re.MULTILINE)
+"""Of an .nrrd file: the edges of a voxel, or vectors along them."""
+NRRD_SIZE = re.compile(rb"\([^)]*\)|[-+.\d]\S*")
+"""One of them; an axis may have `nan` or `none` instead."""
+NRRD_SPACE = re.compile(rb"^space:", re.MULTILINE)
+"""Of an .nrrd file: where the axes point."""
 VOXEL_FILE = re.compile(rb"^ElementDataFile *= *(.+?)\s*$", re.MULTILINE)
 """Of an .mhd file: the file beside it that holds the voxels."""
 
@@ -117,13 +126,15 @@ def read_stored(source: Source) -> Stored:
         raise ImageError(f"{source}: cannot be read ({reason[:160]}); copy or download the file again") from error
 
 
-def read_header(path: Path) -> Any:
-    """The header of a NIfTI or MGH file, in nibabel's terms; its voxels are not read, and may be damaged.
+def read_nifti_placement(path: Path) -> tuple[tuple[int, ...], Placement]:
+    """The shape of a NIfTI file and what its header says about places; its voxels are not read, and may be damaged.
 
     Raises:
         Exception: Anything, where the header is damaged or the file holds something else.
     """
-    return _parse(_read_start(path))[1]
+    start = _read_start(path)
+    header = _parse(start)[1]
+    return header.get_data_shape(), copy_placement(header, _stored_edges_mm(start))
 
 
 def _read_file(path: Path) -> Stored:
@@ -165,11 +176,13 @@ def _read_nibabel(path: Path) -> Stored:
         voxels = _spatial_axes(image.get_fdata(dtype=np.float32, caching="unchanged"))
     freesurfer = kind.__name__ == "MGHImage"
     if voxels.ndim == 3 and not freesurfer:
-        return Stored(voxels, *read_placement(image.header, voxels.shape))
+        pixdim_mm = _stored_edges_mm(start)
+        affine, warnings = place_voxels(image.header, pixdim_mm, voxels.shape)
+        return Stored(voxels, affine, copy_placement(image.header, pixdim_mm), warnings)
     if voxels.ndim == 3 and not any(start[GOOD_RAS_BYTES]):
         affine = CORONAL.copy()  # nibabel's has two axes the wrong way round
         affine[:3, 3] = affine[:3, :3] @ voxels.shape / -2
-        return Stored(voxels, affine, None, (UNPLACED.format("left, inferior and anterior"),))
+        return Stored(voxels, affine, None, (UNSIZED, UNPLACED.format("left, inferior and anterior")))
     return Stored(voxels, np.asarray(image.affine, dtype=np.float64))
 
 
@@ -189,6 +202,13 @@ def _parse(start: bytes) -> tuple[Any, Any]:
     """The class of nibabel for a file that starts so, and its header."""
     kind = _kind(start)
     return kind, kind.header_class(start[: HEADER_BYTES[kind.__name__]])
+
+
+def _stored_edges_mm(start: bytes) -> Edges:
+    """The edges of a voxel as a NIfTI file gives them, before nibabel mends them."""
+    kind = _kind(start)
+    header = kind.header_class(start[: HEADER_BYTES[kind.__name__]], check=False)
+    return np.asarray(header["pixdim"][1:4], dtype=np.float64)
 
 
 def _kind(start: bytes) -> Any:
@@ -211,6 +231,12 @@ def _read_sitk(path: Path) -> Stored:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
+    edges_mm = reader.GetSpacing()
+    if not all(edges_mm):
+        raise ImageError(
+            f"the header gives voxels of {' x '.join(f'{edge:.3g}' for edge in edges_mm)} mm, expected edges above 0 "
+            "mm; write the true voxel size into the header, or convert the scan again"
+        )
     if reader.GetNumberOfComponents() > 1:
         raise ImageError(
             f"holds {reader.GetNumberOfComponents()} numbers a voxel (colours, vectors or complex numbers), "
@@ -226,18 +252,22 @@ def _read_sitk(path: Path) -> Stored:
         direction = np.array(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
         affine[:3, :3] = direction * np.array(image.GetSpacing()[:3])
         affine[:3, 3] = image.GetOrigin()[:3]
-    placed = _is_placed(path, image)
-    warnings = () if placed else (UNPLACED.format("left, posterior and superior"),)
-    return Stored(voxels, LPS_TO_RAS @ affine, None, warnings)
+    return Stored(voxels, LPS_TO_RAS @ affine, None, _itk_warnings(path))
 
 
-def _is_placed(path: Path, image: Any) -> bool:
-    """Whether an ITK file says where its axes point; ITK itself does not tell, it takes left, posterior, superior."""
-    if path.suffix.lower() == ".nrrd":
-        return bool(image.HasMetaDataKey("NRRD_space"))
+def _itk_warnings(path: Path) -> tuple[str, ...]:
+    """What an ITK file does not say; ITK itself does not tell, it takes 1 mm and left, posterior, superior."""
     with path.open("rb") as file:
         start = file.read(META_HEADER_BYTES)
-    return any(word in start for word in (b"TransformMatrix", b"Rotation", b"Orientation"))
+    if path.suffix.lower() == ".nrrd":
+        sizes = NRRD_SIZES.search(start)
+        sized = sizes is not None and len(NRRD_SIZE.findall(sizes[1])) >= 3
+        placed = NRRD_SPACE.search(start) is not None
+    else:
+        sized = META_SIZES.search(start) is not None
+        placed = any(word in start for word in (b"TransformMatrix", b"Rotation", b"Orientation"))
+    unplaced = UNPLACED.format("left, posterior and superior")
+    return (*(() if sized else (UNSIZED,)), *(() if placed else (unplaced,)))
 
 
 def _spatial_axes(voxels: np.ndarray) -> np.ndarray:
@@ -249,10 +279,8 @@ def _spatial_axes(voxels: np.ndarray) -> np.ndarray:
 
 def _require_memory(shape: Sequence[int], stored_bytes: int) -> None:
     """Raise where reading a volume would take more memory than is free, as damaged headers ask for."""
-    import psutil
-
     needed_gb = math.prod(shape) * (2 * stored_bytes + 4) / 1e9
-    free_gb = psutil.virtual_memory().available / 1e9
+    free_gb = available_bytes() / 1e9
     if needed_gb > free_gb:
         raise ImageError(
             f"has {'x'.join(map(str, shape))} voxels, which take {needed_gb:.1f} GB to read where {free_gb:.1f} GB are "

@@ -16,6 +16,9 @@ from mapping_stroke.errors import ConfigError, ImageError
 from mapping_stroke.image import Mask, Probability
 from mapping_stroke.lesions import Lesions, bounding_box, find_lesions
 
+ROUNDING = 1e-6
+"""So far outside [0, 1] a mean, a softmax or a scaled integer may end up."""
+
 
 @dataclass(frozen=True)
 class Thresholds:
@@ -101,7 +104,8 @@ def postprocess(probability: np.ndarray, rule: str = "challenge", voxel_volume_m
        but a region that holds several keeps only its A voxels, which splits it.
 
     Args:
-        probability: Mean P(lesion) per voxel (x, y, z), in [0, 1]; converted to float32. Any memory layout.
+        probability: Mean P(lesion) per voxel (x, y, z), in [0, 1], beyond it by at most 1e-6 of rounding; converted to
+            float32. Any memory layout.
         rule: `challenge`, `paper`, `mapping` or `none`, see `RULES`.
         voxel_volume_mm3: Volume of one voxel; moves the result of `mapping` only.
 
@@ -121,7 +125,11 @@ def postprocess(probability: np.ndarray, rule: str = "challenge", voxel_volume_m
 
 
 def check_probability(probability: np.ndarray) -> Probability:
-    """Return the map as float32; raise `ImageError` unless it has 3 axes and every value lies in [0, 1]."""
+    """Return the map as float32, in [0, 1]: what lies beyond by no more than `ROUNDING` is clipped.
+
+    Raises:
+        ImageError: The map has other than 3 axes, or holds NaN, values farther outside, or no real numbers.
+    """
     probability = np.asarray(probability)
     if probability.ndim != 3:
         raise ImageError(f"a probability map has 3 axes, got {probability.ndim} (shape {probability.shape})")
@@ -131,11 +139,13 @@ def check_probability(probability: np.ndarray) -> Probability:
         lowest, highest = probability.min(), probability.max()
         if np.isnan(lowest):
             raise ImageError(f"the probability map holds {np.isnan(probability).sum()} NaN; predict this case again")
-        if not 0 <= lowest <= highest <= 1:
+        if not -ROUNDING <= lowest <= highest <= 1 + ROUNDING:
             raise ImageError(
-                f"probabilities must lie in [0, 1], found {lowest:g} to {highest:g}; "
+                f"probabilities must lie in [0, 1], found {lowest:.9g} to {highest:.9g}; "
                 "pass P(lesion) itself, not logits, percentages or labels"
             )
+        if lowest < 0 or highest > 1:
+            probability = np.clip(probability, 0, 1)
     return probability.astype(np.float32, copy=False)
 
 

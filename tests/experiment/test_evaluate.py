@@ -1,5 +1,7 @@
 """Scores of a run and of any folder of masks."""
 
+import gzip
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from mapping_stroke.experiment.evaluate import evaluate_folder, evaluate_run, pa
 from mapping_stroke.experiment.postprocess import postprocess_run
 from mapping_stroke.experiment.score_files import read_mask
 from mapping_stroke.files import read_csv
-from mapping_stroke.image import Mask, write_image
+from mapping_stroke.image import Mask, read_image, turn_axes, write_image
 from mapping_stroke.run_folder import RunFolder
 from predicted_runs import AFFINE, LABELLED, METHODS, SHAPE, reference_mask, write_predicted_run, write_probability
 
@@ -147,6 +149,47 @@ def test_a_mask_on_another_grid_fails_its_case_alone(run: RunFolder, capsys: pyt
     told = capsys.readouterr().err
     assert "mm away from its reference" in told
     assert "resample the mask onto the reference's grid" in told
+
+
+def turn(path: Path, axes: str) -> None:
+    image = turn_axes(read_image(path), axes)
+    write_image(path, image.voxels, image)
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LAS", "PIR"])
+def test_masks_and_maps_are_laid_on_the_reference_whichever_way_their_axes_point(run: RunFolder, axes: str) -> None:
+    assert evaluate_run(run, "isles2026") == []
+    before = read_csv(run.scores_csv)
+    for stage in (run.masks("default").parent, run.probabilities("default").parent):
+        for path in stage.glob("*/sub-*.nii.gz"):
+            turn(path, axes)
+    assert evaluate_run(run, "isles2026") == []
+    assert read_csv(run.scores_csv) == before
+
+
+def test_a_map_on_another_grid_fails_its_case_alone(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    maps = run.probabilities("default")
+    there = read_image(maps / "sub-a_probability.nii.gz")
+    write_image(maps / "sub-a_probability.nii.gz", there.voxels, AFFINE @ np.diag([-1.0, 1, 1, 1]))
+    write_image(maps / "sub-b_probability.nii.gz", there.voxels[1:], AFFINE)
+    assert evaluate_run(run, "isles2026") == ["default/sub-a", "default/sub-b"]
+    told = " ".join(capsys.readouterr().err.split())
+    assert "sub-a_probability.nii.gz: the probability map lies up to" in told
+    assert "sub-b_probability.nii.gz: the probability map has shape" in told
+    assert "resample the map onto the reference's grid" in told
+    assert evaluate_run(run, "atlas2022") == []
+
+
+def test_what_is_doubtful_about_a_reference_is_told(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Distances in mm follow its header."""
+    reference = folders[1] / "right_mask.nii.gz"
+    whole = bytearray(gzip.decompress(reference.read_bytes()))
+    struct.pack_into("<f", whole, 80, 0.0)
+    reference.write_bytes(gzip.compress(whole))
+    assert evaluate_folder(*folders, tmp_path / "out") == []
+    assert "right_mask.nii.gz: the header gives voxels of 0 x " in capsys.readouterr().err
 
 
 def test_isles2026_has_its_own_columns_and_reads_the_maps(run: RunFolder) -> None:

@@ -1,10 +1,7 @@
-from pathlib import Path
-
 import pytest
 
 from mapping_stroke.errors import ResourceError
-from mapping_stroke.inference import memory
-from mapping_stroke.inference.memory import available_bytes, network_bytes, require_memory, scan_bytes
+from mapping_stroke.inference.memory import network_bytes, require_memory, scan_bytes
 from mapping_stroke.networks.spec import NetworkSpec
 
 
@@ -19,15 +16,3 @@ def test_what_fits_is_let_through_and_what_does_not_names_the_remedy() -> None:
     require_memory(1, "segmenting", "buy more")
     with pytest.raises(ResourceError, match=r"segmenting needs about 1000000000\.0 GB .* GB left; buy more"):
         require_memory(1e18, "segmenting", "buy more")
-
-
-def test_the_limit_of_a_container_counts_and_cached_files_do_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "max").write_text("5000\n")
-    (tmp_path / "current").write_text("2000\n")
-    (tmp_path / "memory.stat").write_text("anon 1000\ninactive_file 700\nactive_file 300\n")
-    monkeypatch.setattr(memory, "CGROUPS", ((tmp_path, "max", "current"),))
-    assert available_bytes() == 3700
-    (tmp_path / "max").write_text("max\n")
-    assert available_bytes() > 1e6

@@ -20,7 +20,7 @@ from mapping_stroke.evaluation.tables import (
     summary_row,
 )
 from mapping_stroke.files import fingerprint, read_json, sha256, write_csv, write_json
-from mapping_stroke.image import Image, Mask, read_image, require_same_grid
+from mapping_stroke.image import Image, Mask, Voxels, read_image, require_same_grid, turn_axes
 from mapping_stroke.report.tables import format_text, make_table
 
 SCORES_FILE = "scores.csv"
@@ -29,6 +29,8 @@ LEDGER_FILE = "scored.json"
 """Beside the tables: every score under a hash of the files it was computed from."""
 CONTENTS = (SCORES_FILE, SUMMARY_FILE, LEDGER_FILE)
 """What `score_files` writes."""
+SCORING = 2
+"""Counts up if the same files get other scores; since 2, a map is laid on its reference."""
 SAME_VALUE = 1e-3
 """Mask values that differ by less than this share count as one: rounding of a stored 0 and 1."""
 
@@ -57,7 +59,7 @@ class Comparison:
         """Changes with any of the files, with the fold and with the profile."""
         paths = [path for path in (self.mask, self.reference, self.probability) if path is not None]
         hashes = [sha256(path) if path.is_file() else "" for path in paths]
-        return fingerprint([profile.name, self.method, self.case_id, self.fold, *hashes])
+        return fingerprint([SCORING, profile.name, self.method, self.case_id, self.fold, *hashes])
 
 
 def score_files(comparisons: Sequence[Comparison], output: Path, profile: Profile) -> list[str]:
@@ -77,7 +79,7 @@ def score_files(comparisons: Sequence[Comparison], output: Path, profile: Profil
     known = _read_ledger(output / LEDGER_FILE)
     scored: dict[str, CaseScore] = {}
     failed = []
-    read_reference = lru_cache(maxsize=1)(read_mask)
+    read_reference = lru_cache(maxsize=1)(_read_reference)
     try:
         for comparison in track(sorted(comparisons, key=_by_case), "Scoring", len(comparisons)):
             try:
@@ -128,12 +130,32 @@ def _read_ledger(path: Path) -> dict[str, CaseScore]:
         return {}
 
 
+def _read_reference(path: Path) -> tuple[Mask, Image]:
+    """As `read_mask`, telling what is doubtful about the file: distances and volumes follow its header."""
+    mask, image = read_mask(path)
+    for line in image.warnings:
+        warn(f"{path}: {line}")
+    return mask, image
+
+
 def _score(comparison: Comparison, read_reference: Callable[[Path], tuple[Mask, Image]], profile: Profile) -> CaseScore:
     reference, reference_image = read_reference(comparison.reference)
-    prediction, prediction_image = read_mask(comparison.mask)
-    names = (f"{comparison.mask}: the mask", f"its reference {comparison.reference}")
+    its_reference = f"its reference {comparison.reference}"
     remedy = "resample the mask onto the reference's grid with nearest neighbour"
-    require_same_grid(prediction_image, reference_image, names, remedy)
-    probability = read_image(comparison.probability).voxels if comparison.probability else None
-    values = score(prediction, reference, reference_image.spacing_mm, profile.name, probability)
+    _, mask_image = read_mask(comparison.mask)
+    mask = _lay_on(reference_image, mask_image, (f"{comparison.mask}: the mask", its_reference), remedy)
+    probability = None
+    if comparison.probability:
+        names = (f"{comparison.probability}: the probability map", its_reference)
+        remedy = "resample the map onto the reference's grid"
+        probability = _lay_on(reference_image, read_image(comparison.probability), names, remedy)
+    values = score(mask > 0, reference, reference_image.spacing_mm, profile.name, probability)
     return CaseScore(comparison.method, comparison.case_id, comparison.fold, int(reference.sum()), values)
+
+
+def _lay_on(reference: Image, image: Image, names: tuple[str, str], remedy: str) -> Voxels:
+    """Voxels of an image in the order of its reference's, whichever way its own axes point; the grids must agree."""
+    if image.orientation != reference.orientation:
+        image = turn_axes(image, reference.orientation)
+    require_same_grid(image, reference, names, remedy)
+    return image.voxels

@@ -1,13 +1,10 @@
 """How much memory a prediction needs, and whether this machine has it."""
 
 import math
-import re
 from collections.abc import Iterable
-from pathlib import Path
-
-import psutil
 
 from mapping_stroke.errors import ResourceError
+from mapping_stroke.free_memory import available_bytes
 from mapping_stroke.image import Shape
 from mapping_stroke.networks.spec import NetworkSpec
 
@@ -16,13 +13,6 @@ LIVE_MAPS = 3.5
 SCAN_MAPS = 17
 """How many float32 volumes of the scan's size are alive at once: the scan, sums and maps; besides, one scan that is
 read ahead and one that is being written."""
-CGROUPS = (
-    (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
-    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
-)
-"""Where a container says how much memory it may use and uses (cgroup versions 2 and 1)."""
-CACHE = re.compile(r"^(?:total_)?inactive_file (\d+)$", re.MULTILINE)
-"""In `memory.stat`: cached files, which count as used and are given up when memory is asked for."""
 GIGABYTE = 1e9
 
 
@@ -38,24 +28,11 @@ def scan_bytes(shapes: Iterable[tuple[int, ...]]) -> float:
     return SCAN_MAPS * 4 * max(map(math.prod, shapes), default=0)
 
 
-def available_bytes() -> float:
-    """Memory that this process may still take: what the system has left, or what its container allows."""
-    available = float(psutil.virtual_memory().available)
-    for folder, limit, used in CGROUPS:
-        try:
-            cached = sum(map(int, CACHE.findall((folder / "memory.stat").read_text())[-1:]))
-            left = float((folder / limit).read_text()) - float((folder / used).read_text()) + cached
-            available = min(available, left)
-        except (OSError, ValueError):  # no such limit: another system, or "max"
-            continue
-    return available
-
-
 def require_memory(needed_bytes: float, what: str, remedy: str) -> None:
-    """Raise `ResourceError` where this machine has less memory left than that."""
+    """Raise `ResourceError` if the machine, or the limit of a container or job, leaves less memory than that."""
     available = available_bytes()
     if needed_bytes > available:
         raise ResourceError(
-            f"{what} needs about {needed_bytes / GIGABYTE:.1f} GB of memory and this machine has "
+            f"{what} needs about {needed_bytes / GIGABYTE:.1f} GB of memory and this machine (or job) has "
             f"{available / GIGABYTE:.1f} GB left; {remedy}"
         )

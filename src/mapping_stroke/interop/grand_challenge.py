@@ -10,12 +10,12 @@ from jaxtyping import Float32, UInt8
 
 from mapping_stroke.errors import BundleError, CaseError, ImageError
 from mapping_stroke.files import list_files, written_whole
+from mapping_stroke.free_memory import available_bytes
 from mapping_stroke.image import image_suffix
-from mapping_stroke.image_formats import read_header
-from mapping_stroke.inference.memory import available_bytes
+from mapping_stroke.image_formats import read_nifti_placement
 from mapping_stroke.networks.archive import SUFFIX
 from mapping_stroke.networks.bundle import BUNDLE_FILE
-from mapping_stroke.nifti_grid import Placement, Shape, read_placement, write_placement
+from mapping_stroke.nifti_grid import Placement, Shape, write_placement
 
 SUFFIXES = (".mha", ".nii.gz")
 """Of scans and of what is written; the platform itself hands out and takes `.mha`."""
@@ -133,9 +133,8 @@ def _read_meta_grid(scan: Path) -> MetaGrid:
 
 
 def _read_nifti_grid(scan: Path) -> NiftiGrid:
-    header = read_header(scan)
-    shape = _spatial(header.get_data_shape())
-    return NiftiGrid(shape, read_placement(header, shape)[1])
+    shape, placement = read_nifti_placement(scan)
+    return NiftiGrid(_spatial(shape), placement)
 
 
 def _write_meta(path: Path, voxels: np.ndarray, grid: MetaGrid) -> None:
