@@ -17,3 +17,15 @@ def fail_to_look_at(start: str, monkeypatch: pytest.MonkeyPatch, number: int) ->
         return real(path, **options)
 
     monkeypatch.setattr(Path, "stat", stat)
+
+
+def fail_to_look_into(name: str, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Let listing a folder of that name raise an error of the system."""
+    real = os.scandir
+
+    def scandir(folder: Any) -> Any:
+        if Path(folder).name == name:
+            raise OSError(number, os.strerror(number), str(folder))
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)

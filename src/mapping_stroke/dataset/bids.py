@@ -46,9 +46,8 @@ def find_bids(data: Path, images: Sequence[Path], patterns: Patterns) -> tuple[l
         Cases in the order of their scans' paths, and what is wrong with their names. No case if no name is BIDS.
     """
     named = [_Named(path, name) for path in images if (name := parse_bids_name(image_stem(path)))]
-    all_scans = [file for file in named if file.name.is_scan and not set(file.path.parts) & set(NO_SCANS_IN)]
+    scans = [file for file in named if file.name.is_scan and not set(file.path.parts) & set(NO_SCANS_IN)]
     ignored = BidsIgnore(data)
-    scans = [file for file in all_scans if not ignored.names(file.path)]
     masks: dict[str, list[_Named]] = defaultdict(list)
     for file in named:
         if file.name.is_lesion_mask:
@@ -60,12 +59,14 @@ def find_bids(data: Path, images: Sequence[Path], patterns: Patterns) -> tuple[l
     for scan in scans:
         fitting = [mask.path for mask in masks[scan.name.entities["sub"]] if belongs(mask.name, scan.name)]
         used.update(fitting)
+        if ignored.names(scan.path):
+            continue
         if len(fitting) > 1:
             problems.append(_several_masks(data, scan, fitting))
         cases.append(_case(data, scan, fitting, sites))
     lost = [mask.path for its_masks in masks.values() for mask in its_masks if mask.path not in used]
     problems += [_no_scan(data / path) for path in sorted(lost)] if scans else []
-    problems += [_ignored(data, len(all_scans) - len(scans))] if len(scans) < len(all_scans) else []
+    problems += [_ignored(data, len(scans) - len(cases))] if len(cases) < len(scans) else []
     return cases, problems
 
 
