@@ -75,6 +75,8 @@ def test_what_a_user_can_mend_is_one_line_and_status_2(
             2,
             "mapping: x: Permission denied; check the path and its permis",
         ),
+        (OSError(36, "File name too long", "x"), 2, "mapping: x: File name too long; give it a shorter name\n"),
+        (OSError(5, "Input/output error", "x"), 1, "mapping: x: Input/output error; check the disk or network drive"),
         (OSError(28, "No space left on device", "x"), 1, "mapping: x: No space left on device; mend that and run the"),
     ],
 )

@@ -1,5 +1,6 @@
 """Files are whole or absent, and tables are plain."""
 
+import errno
 import hashlib
 import json
 import shutil
@@ -10,15 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from broken_disk import fail_to_look_at
 from mapping_stroke.errors import FileError, ResourceError
 from mapping_stroke.files import (
     fingerprint,
     list_files,
+    longest_name_bytes,
     read_csv,
     read_json,
     read_object,
     require_space,
     sha256,
+    short_name,
     write_csv,
     write_json,
     write_text,
@@ -180,3 +184,28 @@ def test_a_disk_that_fills_up_while_a_file_is_written_leaves_nothing_of_it(tmp_p
     ).stdout
     assert told.splitlines() == ["File too large"] * 3
     assert [(path.name, path.stat().st_size) for path in tmp_path.iterdir()] == [("old.nii", 352 + 4 * 64)]
+
+
+@pytest.mark.parametrize("name", ["n" * 248 + ".nii.gz", "ä" * 124 + ".nii.gz"])
+def test_a_name_as_long_as_the_disk_takes_is_written_whole(name: str, tmp_path: Path) -> None:
+    assert len(name.encode()) == longest_name_bytes(tmp_path) == 255
+    with written_whole(tmp_path / name) as partial:
+        partial.write_text("whole")
+        assert partial.name.endswith(".nii.gz")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_long_names_are_cut_where_only_we_read_them_and_stay_apart() -> None:
+    long = "ä" * 100
+    assert short_name("sub-1_T1w") == "sub-1_T1w"
+    assert short_name(long).startswith("ä" * 50)
+    assert len(short_name(long).encode()) <= 120
+    assert len({short_name(long), short_name(f"{long}b"), short_name(f"{long}c")}) == 3
+
+
+def test_a_file_that_the_system_cannot_look_at_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).touch()
+    (tmp_path / "c.csv").mkdir()
+    fail_to_look_at("a.csv", monkeypatch, errno.EIO)
+    assert [path.name for path in list_files(tmp_path, "*.csv")] == ["a.csv", "b.csv"]

@@ -1,5 +1,6 @@
 """The command `mapping`: parse, call, print, and turn what a user can mend into one line and exit status 2."""
 
+import errno
 import io
 import logging
 import os
@@ -27,7 +28,7 @@ from mapping_stroke.commands.segment import Segment
 from mapping_stroke.commands.simulate import Simulate
 from mapping_stroke.commands.status import Status
 from mapping_stroke.commands.train import Train
-from mapping_stroke.errors import PATH_ERRORS, MappingError, Stopped
+from mapping_stroke.errors import PATH_ERRORS, REMEDIES, MappingError, Stopped
 
 
 class Command(Protocol):
@@ -100,8 +101,9 @@ def _run(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        wrong_path = isinstance(error, PATH_ERRORS)
-        remedy = "check the path and its permissions" if wrong_path else "mend that and run the same command again"
+        wrong_path = isinstance(error, PATH_ERRORS) or error.errno == errno.ENAMETOOLONG
+        usual = "check the path and its permissions" if wrong_path else "mend that and run the same command again"
+        remedy = REMEDIES.get(error.errno or 0, usual)
         _tell(f"{error.filename or 'the system'}: {error.strerror or error}; {remedy}")
         return 2 if wrong_path else 1
     except Stopped as stopped:

@@ -1,5 +1,6 @@
 """What can go wrong that a user can mend: each error says the file, what was found, what was expected, the remedy."""
 
+import errno
 from pathlib import Path
 
 
@@ -62,8 +63,23 @@ class Stopped(KeyboardInterrupt):
 PATH_ERRORS = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 """What the system says about one path that the user can mend; any other such error, as of a full disk, is a failure."""
 
-SCAN_FAILURES = (MappingError, MemoryError, RuntimeError, ValueError, ArithmeticError, LookupError, *PATH_ERRORS)
-"""What ends one scan, not the run; an engine raises `RuntimeError` where a GPU's memory is full, say."""
+SCAN_FAILURES = (MappingError, MemoryError, RuntimeError, ValueError, ArithmeticError, LookupError, OSError)
+"""What ends one scan, not the run, unless it `stops_all`; an engine raises `RuntimeError` if a GPU's memory is full."""
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""What the system says of a disk on which nothing more can be written."""
+
+REMEDIES = {
+    errno.ENAMETOOLONG: "give it a shorter name",
+    errno.EIO: "check the disk or network drive, then run the same command again",
+    errno.ESTALE: "check the network drive, then run the same command again",
+}
+"""For errors of the system that do not tell by themselves what to do."""
+
+
+def stops_all(error: Exception) -> bool:
+    """Whether the next scan would fail likewise: the disk is full, or nobody listens any more."""
+    return isinstance(error, BrokenPipeError) or (isinstance(error, OSError) and error.errno in FULL_DISK)
 
 
 def describe_failure(error: Exception, file: Path | None = None) -> str:
@@ -79,4 +95,5 @@ def describe_failure(error: Exception, file: Path | None = None) -> str:
         return why
     if isinstance(error, MemoryError):
         why = why or "out of memory; close other programs"
-    return f"{type(error).__name__}: {why[:200]}".removesuffix(": ")
+    remedy = REMEDIES.get(error.errno or 0, "") if isinstance(error, OSError) else ""
+    return f"{type(error).__name__}: {why[:200]}".removesuffix(": ") + (f"; {remedy}" if remedy else "")

@@ -15,6 +15,8 @@ from typing import Any
 
 from mapping_stroke.errors import FileError, ResourceError
 
+LONG_NAME_BYTES = 120
+"""Longer names are shortened where only we read them: with prefix and suffix they fit on every disk."""
 PARTIAL = ".partial-"
 """How the name of a file or folder starts that is not whole yet, or never became whole."""
 _REMEDY = "copy it again, or delete it and run the command that wrote it"
@@ -24,14 +26,16 @@ _REMEDY = "copy it again, or delete it and run the command that wrote it"
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; on success it is renamed to `path`, on failure it is removed.
 
-    The temporary name starts with `PARTIAL` and keeps the suffix, so writers that look at it choose the right format.
+    The temporary name starts with `PARTIAL` and keeps the end of the name, so writers that look at its suffix choose
+    the right format; it is no longer than a disk takes, however long the name is.
     What a process that was killed has left of the same file is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    for leftover in path.parent.glob(f"{PARTIAL}{_machine()}-*-{glob.escape(path.name)}"):
+    end = os.fsencode(path.name)[-LONG_NAME_BYTES:].decode(errors="ignore")
+    for leftover in path.parent.glob(f"{PARTIAL}{_machine()}-*-{glob.escape(end)}"):
         if not _is_running(leftover.name.split("-")[2]):
             remove(leftover)
-    partial = path.with_name(f"{PARTIAL}{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}-{path.name}")
+    partial = path.with_name(f"{PARTIAL}{_machine()}-{os.getpid()}-{uuid.uuid4().hex[:8]}-{end}")
     try:
         yield partial
         partial.replace(path)
@@ -93,8 +97,43 @@ def tell_missing(path: Path) -> str:
 
 
 def list_files(folder: Path, pattern: str) -> list[Path]:
-    """The files of a folder that fit a name pattern, sorted; hidden ones, and so partial ones, are passed over."""
-    return sorted(path for path in folder.glob(pattern) if path.is_file() and not path.name.startswith("."))
+    """The files of a folder that fit a name pattern, sorted; hidden ones, and so partial ones, are passed over.
+
+    A file that the system cannot look at is among them: see `may_be_file`.
+    """
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith(".") and may_be_file(path))
+
+
+def may_be_file(path: Path) -> bool:
+    """Whether there is such a file, or the system cannot look at it: then reading it will say why."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is such a folder; False if the system cannot look at it: then reading it will say why."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def longest_name_bytes(folder: Path) -> int:
+    """How long the name of a file in an existing folder may be; 255 if the system does not tell."""
+    try:
+        return os.pathconf(folder, "PC_NAME_MAX")
+    except (AttributeError, OSError, ValueError):  # Windows has no such function
+        return 255
+
+
+def short_name(name: str) -> str:
+    """A name that leaves room for a suffix on every disk: the given one, or its start and a hash if it is long."""
+    if len(os.fsencode(name)) <= LONG_NAME_BYTES:
+        return name
+    start = os.fsencode(name)[: LONG_NAME_BYTES - 17].decode(errors="ignore")
+    return f"{start}-{fingerprint(name)}"
 
 
 def write_text(path: Path, text: str) -> None:

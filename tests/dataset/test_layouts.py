@@ -1,3 +1,4 @@
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -5,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from broken_disk import fail_to_look_at, fail_to_look_into
 from cohorts import SPACE, write_atlas
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.dataset.layouts import find_cases
@@ -330,3 +332,63 @@ def test_an_empty_pattern_is_refused() -> None:
 def test_patterns_belong_to_the_plain_layout(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="belong to the plain layout, got --layout bids"):
         find_cases(tmp_path, "bids", Patterns(scans="*.nii"))
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+def test_a_folder_that_cannot_be_looked_into_is_told_and_hides_no_other(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = touch(tmp_path, "sub-1/anat/sub-1_T1w.nii.gz", "sub-2/anat/sub-2_T1w.nii.gz")
+    fail_to_look_into("sub-1", monkeypatch, number)
+    fail_to_look_at("run.json", monkeypatch, number)
+    assert [case.case_id for case in find_cases(data).cases] == ["sub-2"]
+    assert f"warning: {data / 'sub-1'}: cannot be looked into ({os.strerror(number)})" in capsys.readouterr().err
+
+
+def test_what_bidsignore_names_is_no_scan_and_still_a_mask(tmp_path: Path) -> None:
+    names = ("1/anat/sub-1", "1/anat/sub-1_acq-bad", "2/anat/sub-2", "3/anat/sub-3")
+    touch(tmp_path, *(f"sub-{name}_T1w.nii.gz" for name in names), "sub-3/anat/sub-3_label-L_mask.nii.gz")
+    (tmp_path / ".bidsignore").write_text("\ufeff# comment\n*_acq-bad_*\nsub-2/\n*_mask.nii.gz\n", encoding="utf-8")
+    found = find_cases(tmp_path)
+    assert [case.case_id for case in found.cases] == ["sub-1", "sub-3"]
+    assert found.cases[1].mask
+    (problem,) = found.problems
+    assert problem.line == (
+        f"2 T1w scans left out, as .bidsignore says; take the line out to use what it names ({problem.file})"
+    )
+
+
+def test_each_centre_has_its_own_bidsignore(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        *(
+            f"{centre}/sub-{label}/sub-{label}_T1w.nii.gz"
+            for centre in "AB"
+            for label in f"{centre}1 {centre}2".split()
+        ),
+    )
+    (tmp_path / "A" / ".bidsignore").write_text("/sub-A1\n")
+    (tmp_path / ".bidsignore").write_text("B/sub-B2/\n")
+    assert [case.case_id for case in find_cases(tmp_path).cases] == ["sub-A2", "sub-B1"]
+
+
+def test_a_bidsignore_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    data = touch(tmp_path, "sub-1/anat/sub-1_T1w.nii.gz")
+    (data / ".bidsignore").write_text("sub-2\n!\n")
+    with pytest.raises(
+        CaseError, match=r"bidsignore: Invalid git pattern: '!', expected the syntax of .gitignore; corr"
+    ):
+        find_cases(data)
+    (data / ".bidsignore").unlink()
+    (data / ".bidsignore").mkdir()
+    with pytest.raises(CaseError, match=r"bidsignore: cannot be read \(Is a directory\)"):
+        find_cases(data)
+
+
+def test_a_data_set_of_which_bidsignore_names_every_scan_is_refused(tmp_path: Path) -> None:
+    data = touch(tmp_path, "sub-1/anat/sub-1_T1w.nii.gz", "sub-1/anat/sub-1_label-L_mask.nii.gz")
+    (data / ".bidsignore").write_text("*_T1w*\n")
+    with pytest.raises(
+        CaseError, match=r"holds no other scan: 1 T1w scan left out, as .bidsignore says; take the line"
+    ):
+        find_cases(data)

@@ -269,3 +269,96 @@ def test_the_bids_validator_finds_no_error(out: Path, raw: Path, tmp_path: Path)
     shutil.copytree(out, tmp_path / "wrong")
     (tmp_path / "wrong" / "sub-01" / "anat" / "sub-01_what_mask.nii.gz").write_bytes(b"1")
     assert validate(tmp_path / "wrong") != []  # it does look
+
+
+LONG = f"sub-04/anat/sub-04_acq-{'a' * 190}_T1w"
+
+
+@pytest.fixture(scope="module")
+def uneven(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A data set with a scan whose results get too long names, ignored ones and people without one; its derivative."""
+    folder = tmp_path_factory.mktemp("uneven")
+    bad = "sub-01/anat/sub-01_acq-bad_T1w"
+    raw = write_bids(folder / "raw", (SCANS[0], bad, SCANS[3], LONG, "sub-05/anat/sub-05_UNIT1"))
+    (raw / ".bidsignore").write_text("*_acq-bad_*\nsub-03/\n")
+    (raw / "participants.tsv").write_text("participant_id\n" + "".join(f"sub-0{label}\n" for label in "13456"))
+    return raw, folder / "out"
+
+
+def test_too_long_names_ignored_scans_and_participants_without_one_are_told_and_stop_no_other(
+    uneven: tuple[Path, Path], model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw, out = uneven
+    for _ in range(2):
+        assert participant(raw, out, model) == 3
+        told = capsys.readouterr()
+        for line in (
+            f"warning: {raw / LONG}.nii.gz: its name is too long: its results would have names of up to ",
+            "warning: sub-05: no T1w scan: sub-05 holds other images only (UNIT1)",
+            "warning: sub-06: no T1w scan: named in participants.tsv only",
+        ):
+            assert line in told.err
+        assert "passes over 2 T1w scans that its .bidsignore names" in told.out
+    scans = json.loads((out / "run.json").read_text())["record"]["scans"]
+    long = LONG.rsplit("/", 1)[-1]
+    assert {name: scan["status"] for name, scan in scans.items()} == {NAMES[0]: "done", long: "failed"}
+    assert bids(raw, out, "group") == 0
+    assert "sub-05: no T1w scan" in capsys.readouterr().err
+    with (out / "group_lesions.tsv").open(newline="") as file:
+        rows = {row["participant_id"]: row for row in csv.DictReader(file, delimiter="\t")}
+    assert {label: row["status"] for label, row in rows.items()} == {
+        "sub-01": "done", "sub-04": "failed", "sub-05": "no-scan", "sub-06": "no-scan",
+    }  # fmt: skip
+    assert rows["sub-05"]["review"] == "yes"
+    assert rows["sub-05"]["review_reasons"].startswith("no T1w scan: ")
+    assert rows["sub-05"]["scan"] == rows["sub-05"]["load_ml"] == "n/a"
+    page = (out / "group.html").read_text()
+    assert "2 scans and 2 participants without one" in page
+    assert page.index("sub-06") < page.index("sub-01_T1w.nii.gz")
+
+
+def test_a_chosen_participant_without_a_scan_is_told(
+    uneven: tuple[Path, Path], model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert participant(uneven[0], tmp_path / "out", model, "--participant-label", "05") == 2
+    told = capsys.readouterr().err
+    assert "sub-05: no T1w scan: sub-05 holds other images only (UNIT1)" in told
+    assert "has no T1w scan of these participants; see above why, and name others" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_of_scans_that_were_replaced_or_are_gone_are_marked(
+    out: Path, raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, copy = shutil.copytree(raw, tmp_path / "raw", ignore=shutil.ignore_patterns("derivatives")), tmp_path / "out"
+    shutil.copytree(out, copy)
+    (data / f"{SCANS[1]}.nii.gz").write_bytes((data / f"{SCANS[0]}.nii.gz").read_bytes())
+    (data / f"{SCANS[2]}.nii.gz").unlink()
+    assert bids(data, copy, "group") == 0
+    rows, told = group_rows(copy), capsys.readouterr().err
+    assert [rows[name]["status"] for name in NAMES] == ["done", "outdated", "outdated", "failed"]
+    assert [rows[name]["review"] for name in NAMES[1:3]] == ["yes", "yes"]
+    assert (
+        "its scan was replaced since it was segmented: the numbers are of the old one"
+        in rows[NAMES[1]]["review_reasons"]
+    )
+    assert "its scan is no longer in the data set" in rows[NAMES[2]]["review_reasons"]
+    assert f"{SCANS[1]}.nii.gz: its scan was replaced" in told
+    assert f"{NAMES[2]}.nii.gz: its scan is no longer" in told
+    (data / f"{SCANS[1]}.nii.gz").write_bytes((raw / f"{SCANS[1]}.nii.gz").read_bytes())
+    (data / f"{SCANS[2]}.nii.gz").symlink_to("../dropped")  # only its content is gone
+    assert bids(data, copy, "group") == 0
+    assert [group_rows(copy)[name]["status"] for name in NAMES[:3]] == ["done"] * 3
+
+
+def test_a_mask_that_cannot_be_read_stops_no_other_row(
+    out: Path, raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(out, tmp_path / "out")
+    image, table = write_atlas(tmp_path)
+    (copy / "sub-01" / "anat" / f"sub-01_{ANAT[2]}.nii.gz").write_bytes(b"")
+    assert bids(raw, copy, "group", "--atlas", str(image), "--atlas-labels", str(table)) == 3
+    rows = group_rows(copy)
+    assert "volumes by region are unknown: " in rows[NAMES[0]]["review_reasons"]
+    assert (rows[NAMES[0]]["front_ml"], rows[NAMES[0]]["load_ml"] != "n/a") == ("n/a", True)
+    assert rows[NAMES[1]]["front_ml"] != "n/a"

@@ -132,3 +132,76 @@ def test_scans_of_one_name_are_told_and_stop_no_other(more: tuple[str, ...], nam
     assert name in found
     assert unclear[name].startswith("2 scans would have results of one name, capitals aside (")
     assert all(path in unclear[name] for path in more)
+
+
+def ignoring(data: Path, *lines: str) -> Path:
+    (data / ".bidsignore").write_text("".join(f"{line}\n" for line in lines))
+    return data
+
+
+def test_scans_that_bidsignore_names_are_passed_over(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ignoring(data, "*_acq-mprage_*", "sub-03/")
+    found, _ = scans_of(data, "sub-09/anat/sub-09_T1w.nii.gz")
+    assert tuple(found) == (*NAMES[:2], "sub-09_T1w")
+    assert f"passes over 2 T1w scans that its .bidsignore names, such as {SCANS[2]}.nii.gz" in capsys.readouterr().out
+    assert find_bids_scans(data, Choice()).without == {}
+    ignoring(data, "sub-*")
+    with pytest.raises(CaseError, match=r"holds no scan named .*_T1w that .bidsignore leaves"):
+        find_bids_scans(data, Choice())
+
+
+@pytest.fixture
+def lacking(data: Path) -> Path:
+    """Of six more participants there is no T1w scan; one of them and one more are ignored."""
+    for name in ("4/anat/sub-4_UNIT1", "4/anat/sub-4_T2w", "5/ses-1/anat/sub-5_ses-1_part-phase_T1w", "8/sub-8_bold"):
+        path = data / f"sub-{name}.nii.gz"
+        path.parent.mkdir(parents=True) if not path.parent.exists() else None
+        path.touch()
+    (data / "sub-6" / "anat").mkdir(parents=True)
+    (data / "participants.tsv").write_text("participant_id\tage\nsub-01\t4\n7\t5\nsub-4\t6\nsub-9\t7\nn/a\t\n")
+    return ignoring(data, "sub-8/", "sub-9")
+
+
+WITHOUT = {
+    "4": "no T1w scan: sub-4 holds other images only (T2w, UNIT1); try `mapping segment` on the UNIT1",
+    "5": "no T1w scan: sub-5 holds other images only (T1w)",
+    "6": "no T1w scan: sub-6 holds no image",
+    "7": "no T1w scan: named in participants.tsv only, there is no folder sub-7",
+}
+
+
+@pytest.mark.parametrize(
+    ("choice", "labels"),
+    [
+        (Choice(), "4567"),
+        (Choice(participants=("sub-4", "01")), "4"),
+        (Choice(participants=("7",)), "7"),
+        (Choice(participants=("01",)), ""),
+        (Choice(shard="1/3"), "47"),
+        (Choice(shard="2/3"), "5"),
+    ],
+)
+def test_participants_without_a_scan_are_known_with_the_reason(choice: Choice, labels: str, lacking: Path) -> None:
+    assert find_bids_scans(lacking, choice).without == {label: WITHOUT[label] for label in labels}
+
+
+def test_participants_of_a_centre_without_a_scan_are_known(tmp_path: Path) -> None:
+    assert scans_of(tmp_path, "C/sub-1/anat/sub-1_T1w.nii.gz", "C/sub-2/anat/sub-2_T2w.nii.gz", "D/sub-3/sub-3_T2w.nii")
+    assert find_bids_scans(tmp_path, Choice()).without == {"2": "no T1w scan: C/sub-2 holds other images only (T2w)"}
+
+
+@pytest.mark.parametrize(
+    ("choice", "gone"),
+    [
+        (Choice(), ["sub-01_run-2_T1w", "sub-08_ses-2_T1w"]),
+        (Choice(participants=("08",)), ["sub-08_ses-2_T1w"]),
+        (Choice(sessions=("1",)), []),
+        (Choice(shard="2/2"), ["sub-08_ses-2_T1w"]),
+    ],
+)
+def test_results_whose_scan_is_gone_are_known(choice: Choice, gone: list[str], data: Path) -> None:
+    """A scan that is only ignored is not gone."""
+    names = (*NAMES, "sub-08_ses-2_T1w", "sub-01_run-2_T1w")
+    (data / "sub-08" / "anat").mkdir(parents=True)
+    (data / "sub-08" / "anat" / "sub-08_T1w.nii.gz").touch()
+    assert find_bids_scans(ignoring(data, "sub-03"), choice).gone(names) == gone

@@ -1,5 +1,6 @@
 """Scores of a run and of any folder of masks."""
 
+import errno
 import gzip
 import struct
 from collections.abc import Mapping
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from broken_disk import fail_to_look_at
 from mapping_stroke.config import read_sections
 from mapping_stroke.errors import CaseError, ConfigError, ImageError, RunFolderError
 from mapping_stroke.evaluation.profiles import ATLAS2022, ISLES2026
@@ -266,3 +268,15 @@ def test_labels_and_probabilities_are_no_mask(values: tuple[float, ...], tmp_pat
     write_image(tmp_path / "labels.nii.gz", np.resize(np.float32(values), SHAPE), AFFINE)
     with pytest.raises(ImageError, match="is no mask, it holds more than two values"):
         read_mask(tmp_path / "labels.nii.gz")
+
+
+def test_a_mask_that_the_system_cannot_look_at_stops_no_other(
+    run: RunFolder, folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masks, references = folders
+    fail_to_look_at("right_mask", monkeypatch, errno.EIO)
+    assert evaluate_folder(masks, references, tmp_path / "out") == ["team/right"]
+    assert [row["case_id"] for row in read_csv(tmp_path / "out" / "scores.csv")] == ["empty"]
+    fail_to_look_at(f"{LABELLED[0]}_mask", monkeypatch, errno.EIO)
+    assert set(evaluate_run(run)) == {f"{method}/{LABELLED[0]}" for method in (*METHODS, "ensemble-pp")}
+    assert len(read_csv(run.scores_csv)) == 4

@@ -1,10 +1,12 @@
 """Masks of a run and of any folder of maps."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from broken_disk import fail_to_look_at
 from mapping_stroke.config import read_sections
 from mapping_stroke.errors import CaseError, ConfigError, RunFolderError
 from mapping_stroke.experiment import postprocess as module
@@ -164,3 +166,26 @@ def test_a_folder_without_maps_and_an_unknown_rule_are_refused(tmp_path: Path) -
     with pytest.raises(ConfigError, match="unknown post-processing rule"):
         postprocess_folder(tmp_path, tmp_path / "masks", "best")
     assert not (tmp_path / "masks").exists()
+
+
+def test_a_map_that_the_system_cannot_look_at_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for case_id in ("one", "two"):
+        write_probability(tmp_path / "maps", case_id)
+    fail_to_look_at("one_probability", monkeypatch, errno.ESTALE)
+    assert postprocess_folder(tmp_path / "maps", tmp_path / "masks") == ["one"]
+    assert "one_probability.nii.gz: cannot be read ([Errno 116] Stale file handle" in capsys.readouterr().err
+    assert list(read_masks(tmp_path / "masks")) == ["two_mask.nii.gz"]
+
+
+def test_a_full_disk_stops_the_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for case_id in ("one", "two"):
+        write_probability(tmp_path / "maps", case_id)
+
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(module, "write_image", fail)
+    with pytest.raises(OSError, match="No space left"):
+        postprocess_folder(tmp_path / "maps", tmp_path / "masks")

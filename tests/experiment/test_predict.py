@@ -21,7 +21,7 @@ def test_a_case_that_fails_in_whatever_way_stops_no_other(
     write_trained_run(run.path, *(member_card("default", fold) for fold in range(2)))
     for seed, case in enumerate(read_cases(run.cases_csv)):
         write_image(case.scan, phantom(seed)[0], AFFINE)
-    errors = dict(zip(LABELLED, (PermissionError(13, "Permission denied"), ValueError("not\nexpected")), strict=True))
+    errors = dict(zip(LABELLED, (OSError(5, "Input/output error"), ValueError("not\nexpected")), strict=True))
 
     def read(scan: Path) -> Image:
         case_id = scan.name.removesuffix("_T1w.nii.gz")
@@ -32,7 +32,7 @@ def test_a_case_that_fails_in_whatever_way_stops_no_other(
     monkeypatch.setattr(predict, "read_image", read)
     assert main(["predict", str(run.path), "--device", "cpu"]) == 3
     told = capsys.readouterr().err
-    assert "sub-a: PermissionError: [Errno 13] Permission denied" in told
+    assert "sub-a: OSError: [Errno 5] Input/output error; check the disk" in told
     assert "sub-b: ValueError: not expected" in told
     maps = run.probabilities(ENSEMBLE)
     assert sorted(path.name for path in maps.iterdir()) == [

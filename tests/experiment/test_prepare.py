@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import re
@@ -6,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from broken_disk import fail_to_look_at
 from cohorts import SHAPE, truncate, write_any, write_atlas, write_mask, write_scan
 from mapping_stroke.cli import main
 from mapping_stroke.dataset.cases import read_cases
@@ -280,3 +282,28 @@ def test_real_scans_are_prepared(shared: Path, tmp_path: Path, run: RunFolder) -
         (tmp_path / "data" / scan.name).symlink_to(scan)
     assert prepare(tmp_path / "data", run) == 0
     assert [case.case_id for case in read_cases(run.cases_csv)] == ["oasis-1000_stripped", "oasis-1012_stripped"]
+
+
+def test_a_scan_that_the_system_cannot_look_at_is_a_bad_case(
+    atlas: Path, run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_to_look_at(file_of(atlas, "r001s001", "T1w").name, monkeypatch, errno.EIO)
+    assert prepare(atlas, run, "--exclude-bad") == 3
+    assert len(read_cases(run.cases_csv)) == 4
+    (problem,) = read_problems(run.problems_csv)
+    assert (problem.case_id, problem.severity) == ("sub-r001s001_ses-1", "error")
+    assert "Input/output error" in problem.found
+
+
+def test_scans_that_bidsignore_names_are_left_out_and_told(
+    atlas: Path, run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its masks are used: BIDS has no name for them, so that many data sets let the validator ignore them."""
+    (atlas / ".bidsignore").write_text("*_mask.nii.gz\nTesting/\nsub-r001s003*\n")
+    assert prepare(atlas, run) == 0
+    cases = read_cases(run.cases_csv)
+    assert [case.case_id for case in cases] == ["sub-r001s001_ses-1", "sub-r001s002_ses-1"]
+    assert all(case.mask for case in cases)
+    told = errors(capsys)
+    assert len(told) == 2
+    assert told[0].startswith("warning: 1 T1w scan left out, as .bidsignore says; take the line out")

@@ -18,3 +18,11 @@ def test_names_and_reasons_are_text_and_never_markup() -> None:
     assert 'src="a%20b/c%231.png"' in page
     assert "1 scans, 1 of them" not in page
     assert "1 scan, 1 of them" in page
+
+
+def test_participants_without_a_scan_are_counted_apart() -> None:
+    rows = [
+        CohortRow("sub-1_T1w.nii.gz", "done", (), NOTHING, ""),
+        CohortRow("sub-2", "no-scan", ("no T1w scan",), NOTHING, ""),
+    ]
+    assert "1 scan and 1 participant without one, 1 of them" in write_cohort_page(rows)

@@ -48,10 +48,10 @@ class Bids:
         if (self.atlas is None) != (self.atlas_labels is None):
             raise ConfigError("--atlas and --atlas-labels belong together; give both, or neither")
         if self.level == "group":
-            tell_group(self.bids_dir, self.out, choice, self.atlas, self.atlas_labels)
+            rows = tell_group(self.bids_dir, self.out, choice, self.atlas, self.atlas_labels)
             name_files("Table", self.out / TABLE)
             name_files("Page to look at", self.out / PAGE)
-            return 0
+            return 3 if any(row.unread for row in rows) else 0
         model, config = self.computation.model, self.computation.config()
         failed = segment_participants(self.bids_dir, self.out, choice, model, config, overwrite=self.overwrite)
         name_files("Derivative", self.out)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from mapping_stroke.dataset.bids import find_bids
+from mapping_stroke.dataset.bids import IGNORE, find_bids
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.dataset.listing import list_images
 from mapping_stroke.dataset.patterns import USUAL, Patterns, find_by_patterns
@@ -78,6 +78,9 @@ def find_cases(data: Path, layout: LayoutName = "auto", patterns: Patterns = USU
         cases, problems = row.find(data, images, patterns)
         if cases:
             return Findings(row, tuple(cases), tuple(problems))
+        for problem in problems:
+            if problem.file.name == IGNORE:  # another layout would take the scans that it names
+                raise CaseError(f"{data}: holds no other scan: {problem.line}")
     looked_for = f"'{patterns.scans}'" if patterns.scans else "; ".join(f"{row.title}: {row.example}" for row in tried)
     raise CaseError(
         f"{data}: no scans found among {len(images)} image files; looked for {looked_for}; "

@@ -11,6 +11,7 @@ from mapping_stroke.dataset.bids_names import parse_bids_name
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.dataset.problems import Problem
 from mapping_stroke.errors import CaseError, ConfigError
+from mapping_stroke.files import may_be_file
 from mapping_stroke.image import IMAGE_SUFFIXES, image_stem, image_suffix
 
 SCAN_ENDINGS = ("_t1w", "_t1")
@@ -184,7 +185,7 @@ def _fill(pattern: str, scan: Path, case_id: str) -> str:
 
 
 def _glob(folder: Path, pattern: str) -> list[Path]:
-    found = (Path(os.path.normpath(path)) for path in folder.glob(pattern) if path.is_file())
+    found = (Path(os.path.normpath(path)) for path in folder.glob(pattern) if may_be_file(path))
     return sorted(path for path in found if image_suffix(path))
 
 

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from mapping_stroke.console import counted, say, warn
+from mapping_stroke.errors import CaseError
 from mapping_stroke.experiment.bids_dataset import DATASET_FILES, made_by, write_dataset
-from mapping_stroke.experiment.bids_group import GroupRow, write_group
+from mapping_stroke.experiment.bids_group import NO_SCAN, OUTDATED, GroupRow, write_group
 from mapping_stroke.experiment.bids_outputs import KIND, MAPS, TABLES, bids_output, sidecar
+from mapping_stroke.experiment.bids_participants import tell_without
 from mapping_stroke.experiment.bids_regions import read_atlas
 from mapping_stroke.experiment.bids_scans import Choice, find_bids_scans
 from mapping_stroke.experiment.bids_writing import Derivative
@@ -35,6 +37,9 @@ def segment_participants(
         MappingError: There is no such data set, scan or model, or the folder holds something else.
     """
     scans = find_bids_scans(bids_dir, choice)
+    tell_without(scans.without)
+    if not scans.cases and choice.participants and not choice.shard:
+        raise CaseError(f"{bids_dir}: has no T1w scan of these participants; see above why, and name others")
     if not scans.cases:
         say(f"Share {choice.shard} of {bids_dir} has no scan: there are more shares than scans")
         return []
@@ -54,10 +59,16 @@ def tell_group(
 ) -> list[GroupRow]:
     """Write the group's table and page, and say how many scans should be looked at; see `write_group`."""
     regions = read_atlas(atlas, labels) if atlas and labels else None
-    rows = write_group(bids_dir, output, find_bids_scans(bids_dir, choice).cases, regions)
-    flagged = sum(bool(row.reasons) for row in rows)
-    say(f"{counted(len(rows), 'scan')}, {flagged} to be looked at first")
+    scans = find_bids_scans(bids_dir, choice)
+    rows = write_group(bids_dir, output, scans, regions)
+    of_scans = [row for row in rows if row.values["status"] != NO_SCAN]
+    flagged = sum(bool(row.reasons) for row in of_scans)
+    say(f"{counted(len(of_scans), 'scan')}, {flagged} to be looked at first")
+    tell_without(scans.without)
     missing = sum(row.values["status"] == "missing" for row in rows)
     if missing:
         warn(f"{counted(missing, 'scan')} of {bids_dir} not segmented yet; run `participant` for them")
+    for row in rows:
+        if row.values["status"] == OUTDATED:
+            warn(f"{row.values['scan']}: {row.reasons[0]}")
     return rows

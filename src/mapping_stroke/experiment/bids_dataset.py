@@ -166,6 +166,7 @@ A BIDS derivative, written by `mapping bids`. For every T1w scan, in `sub-*/[ses
 - `*_space-{template}_*`: mask and probability in MNI152 space, on the grid of ATLAS R2.0, where the scan was placed
 
 Pictures to check by eye are in `sub-*/figures/`. `logs/` tells what is known of each scan, `run.json` what was done,
-skipped and failed, and why. `group_lesions.tsv` has a row per scan once `mapping bids ... group` was run; begin with
-the rows whose column `review` says yes. `CITATION.md` has methods text for a paper.
+skipped and failed, and why. `group_lesions.tsv` has a row per scan, and per participant without one, once
+`mapping bids ... group` was run; begin with the rows whose column `review` says yes. `CITATION.md` has methods text
+for a paper.
 """

@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from mapping_stroke.console import track
+from mapping_stroke.dataset.bids_names import parse_bids_name
 from mapping_stroke.dataset.cases import FoundCase
-from mapping_stroke.errors import CaseError, RunFolderError
+from mapping_stroke.errors import SCAN_FAILURES, CaseError, MappingError, RunFolderError, describe_failure
 from mapping_stroke.experiment.bids_outputs import KIND, bids_output
 from mapping_stroke.experiment.bids_regions import Atlas, lesion_points
 from mapping_stroke.experiment.bids_review import LIMITS, review_reasons
-from mapping_stroke.experiment.segment_files import PICTURE_SUFFIX
+from mapping_stroke.experiment.bids_scans import BidsScans
+from mapping_stroke.experiment.segment_files import PICTURE_SUFFIX, is_source
 from mapping_stroke.experiment.segment_notes import Notes
-from mapping_stroke.files import write_csv, write_json, write_text
+from mapping_stroke.files import may_be_file, write_csv, write_json, write_text
 from mapping_stroke.image import read_image
 from mapping_stroke.report.cohort_page import HEADS, CohortRow, write_cohort_page
 from mapping_stroke.run_folder import MASK_SUFFIX, read_identity
@@ -26,8 +29,12 @@ NOT_AVAILABLE = "n/a"
 COLUMNS: Mapping[str, tuple[str, str]] = {
     "participant_id": ("The person", ""),
     "session_id": ("The visit; n/a where the data set has none", ""),
-    "scan": ("The T1w scan, relative to the data set", ""),
-    "status": ("`done`, `failed`, or `missing` where it was not segmented yet", ""),
+    "scan": ("The T1w scan, relative to the data set; n/a for a participant without one", ""),
+    "status": (
+        "`done`, `failed`, `missing` (not segmented yet), `outdated` (the numbers are of a scan that was replaced "
+        "since, or is gone), or `no-scan` (a participant without a T1w scan)",
+        "",
+    ),
     "review": ("`yes` where a person should look at the scan before its numbers are used", ""),
     "review_reasons": ("Why, separated by `; `", ""),
     "load_ml": ("Volume of all lesions, in the space of the scan", "mL"),
@@ -45,42 +52,59 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
 """Of the table: what each means, and its unit."""
 
 
+OUTDATED, NO_SCAN = "outdated", "no-scan"
+"""Values of `status`."""
+REPLACED = "its scan was replaced since it was segmented: the numbers are of the old one; run `participant` again"
+GONE = "its scan is no longer in the data set: the numbers are of the one that was; put it back, or remove its results"
+
+
 @dataclass(frozen=True, eq=False)
 class GroupRow:
-    """One scan in the table.
+    """One scan in the table, or one participant without a scan.
 
     Attributes:
         values: By column; None for what is not known.
         reasons: Why a person should look at it.
         picture: Relative to the derivative; empty where there is none.
+        unread: Its mask could not be read, so that the volumes by region are unknown.
     """
 
     values: dict[str, Any]
     reasons: tuple[str, ...]
-    picture: str
+    picture: str = ""
+    unread: bool = False
 
 
-def write_group(
-    bids_dir: Path, output: Path, scans: Mapping[str, FoundCase], atlas: Atlas | None = None
-) -> list[GroupRow]:
+def write_group(bids_dir: Path, output: Path, scans: BidsScans, atlas: Atlas | None = None) -> list[GroupRow]:
     """Write the table, its dictionary and the page, from what the participants' runs left in a derivative.
 
     Args:
         bids_dir: Data set.
         output: Its derivative.
-        scans: Of the data set, by the name of their results.
+        scans: Of the data set.
         atlas: Adds a column for each of its regions.
 
     Returns:
-        The rows, in the order of the scans.
+        The rows, in the order of the participants: of all scans, of results whose scan is gone, and of participants
+        without a scan.
 
     Raises:
-        MappingError: The folder holds no such derivative, or a mask in it cannot be read.
+        MappingError: The folder holds no such derivative.
     """
     if read_identity(output).get("kind") != KIND:
         raise RunFolderError(f"{output}: holds no results of `mapping bids`; name the folder that `participant` wrote")
     known = _known(output)
-    rows = [_row(bids_dir, output, name, case, known.get(name, {}), atlas) for name, case in scans.items()]
+    rows = [
+        _row(output, name, _whose(bids_dir, case), _as_it_is(known.get(name, {}), case.scan), atlas)
+        for name, case in track(scans.cases.items(), "Looking for changed scans", len(scans.cases))
+    ]
+    for name in scans.gone(name for name, entry in known.items() if entry["status"] == "done"):
+        entry = known[name]
+        case = _gone_case(bids_dir, name, entry)
+        rows.append(_row(output, name, _whose(bids_dir, case), {**entry, "status": OUTDATED, "outdated": GONE}, atlas))
+    told = {row.values["participant_id"] for row in rows}
+    rows += [_row_without(label, why) for label, why in scans.without.items() if f"sub-{label}" not in told]
+    rows.sort(key=lambda row: str(row.values["participant_id"]))
     regions = [f"{name}_ml" for name in atlas.regions] if atlas else []
     clash = sorted(set(regions) & set(COLUMNS))
     if clash:
@@ -106,34 +130,69 @@ def _known(output: Path) -> dict[str, dict[str, Any]]:
     return done | {name: {"status": "failed", **entry} for name, entry in notes.failures().items()}
 
 
-def _row(
-    bids_dir: Path, output: Path, name: str, case: FoundCase, entry: Mapping[str, Any], atlas: Atlas | None
-) -> GroupRow:
-    reasons = tuple(review_reasons(entry, name))
-    values = {
+def _as_it_is(entry: Mapping[str, Any], scan: Path) -> Mapping[str, Any]:
+    """What is known of a scan; why that is `outdated`, if it is of another scan than lies there now."""
+    if entry.get("status") != "done":
+        return entry
+    try:
+        outdated = "" if is_source(entry["source"], scan) else REPLACED
+    except (MappingError, OSError) as error:
+        outdated = f"its scan cannot be read any more, so it may have been replaced: {describe_failure(error, scan)}"
+    return {**entry, "status": OUTDATED, "outdated": outdated} if outdated else entry
+
+
+def _whose(bids_dir: Path, case: FoundCase) -> dict[str, Any]:
+    """The first columns of a row."""
+    return {
         "participant_id": f"sub-{case.subject}",
         "session_id": f"ses-{case.session}" if case.session else None,
         "scan": case.scan.relative_to(bids_dir).as_posix(),
-        "status": entry.get("status", "missing"),
-        "review": "yes" if reasons else "no",
-        "review_reasons": "; ".join(reasons) or None,
     }
-    if values["status"] != "done":
-        return GroupRow(values, reasons, "")
-    measures = entry["measures"]
-    values |= {column: entry[column] for column in ("load_ml", "lesions", "largest_probability")}
-    values |= {column: value for column, value in measures.items() if column in COLUMNS}
-    values["warnings"] = "; ".join(entry["warnings"]) or None
-    if atlas and "to_mni" in measures:
-        values |= {f"{region}_ml": ml for region, ml in _regions_ml(output, name, measures["to_mni"], atlas).items()}
+
+
+def _gone_case(bids_dir: Path, name: str, entry: Mapping[str, Any]) -> FoundCase:
+    """The case of a scan that is in the data set no more, wherever that lay then."""
+    parsed = parse_bids_name(name)
+    entities = parsed.entities if parsed else {}
+    scan = Path(entry["source"].get("scan", name))
+    inside = scan if scan.is_relative_to(bids_dir) else bids_dir / scan.name
+    return FoundCase(name, entities.get("sub", ""), entities.get("ses", ""), "", inside, None)
+
+
+def _row_without(label: str, why: str) -> GroupRow:
+    values = {"participant_id": f"sub-{label}", "status": NO_SCAN, "review": "yes", "review_reasons": why}
+    return GroupRow(values, (why,))
+
+
+def _row(output: Path, name: str, whose: Mapping[str, Any], entry: Mapping[str, Any], atlas: Atlas | None) -> GroupRow:
+    reasons = review_reasons(entry, name)
+    values = {**whose, "status": entry.get("status", "missing")}
+    unread = False
+    if values["status"] in ("done", OUTDATED):
+        values |= _numbers(entry)
+        if atlas and "to_mni" in entry["measures"]:
+            try:
+                values |= _regions_ml(output, name, entry["measures"]["to_mni"], atlas)
+            except SCAN_FAILURES as error:
+                reasons.append(f"volumes by region are unknown: {describe_failure(error)}")
+                unread = True
+    values |= {"review": "yes" if reasons else "no", "review_reasons": "; ".join(reasons) or None}
     picture = bids_output(name, PICTURE_SUFFIX)
-    return GroupRow(values, reasons, picture if (output / picture).is_file() else "")
+    shown = "load_ml" in values and may_be_file(output / picture)
+    return GroupRow(values, tuple(reasons), picture if shown else "", unread)
+
+
+def _numbers(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns that the stamp of a scan tells."""
+    values = {column: entry[column] for column in ("load_ml", "lesions", "largest_probability")}
+    values |= {column: value for column, value in entry["measures"].items() if column in COLUMNS}
+    return values | {"warnings": "; ".join(entry["warnings"]) or None}
 
 
 def _regions_ml(output: Path, name: str, to_mni: Sequence[Sequence[float]], atlas: Atlas) -> dict[str, float]:
     mask = read_image(output / bids_output(name, MASK_SUFFIX))
     points = lesion_points(mask.voxels > 0, mask.affine, np.array(to_mni))
-    return {region: round(ml, 4) for region, ml in atlas.volumes_ml(points, mask.voxel_volume_mm3).items()}
+    return {f"{region}_ml": round(ml, 4) for region, ml in atlas.volumes_ml(points, mask.voxel_volume_mm3).items()}
 
 
 def _shown(value: Any) -> str:
@@ -155,5 +214,5 @@ def _dictionary(regions: Sequence[str]) -> dict[str, Any]:
 
 def _on_page(row: GroupRow) -> CohortRow:
     values = row.values
-    scan = values["scan"].rsplit("/", 1)[-1]
+    scan = values.get("scan", values["participant_id"]).rsplit("/", 1)[-1]
     return CohortRow(scan, values["status"], row.reasons, {column: values.get(column) for column in HEADS}, row.picture)

@@ -32,15 +32,17 @@ def review_reasons(entry: Mapping[str, Any], name: str, limits: Limits = LIMITS)
     """Why a person should look at a scan, a phrase each; empty where nothing speaks for it.
 
     Args:
-        entry: What `run.json` says of the scan; empty if it says nothing.
+        entry: What `run.json` says of the scan, and under `outdated` why that is not of the scan as it is now; empty if
+            nothing is known.
         name: Of the scan: its entities and `T1w`.
         limits: Beyond which a number is a reason.
     """
     if not entry:
         return ["not segmented yet"]
-    if entry["status"] != "done":
+    if entry["status"] == "failed":
         return [f"failed: {entry.get('error', 'nobody knows why')}"]
-    return [*_of_name(name), *_of_place(entry, limits), *_of_lesions(entry, limits), *entry["warnings"]]
+    outdated = [entry["outdated"]] if "outdated" in entry else []
+    return [*outdated, *_of_name(name), *_of_place(entry, limits), *_of_lesions(entry, limits), *entry["warnings"]]
 
 
 def _of_name(name: str) -> list[str]:

@@ -1,21 +1,21 @@
 """Which scans of a BIDS data set are meant: by participant, session and share of the work."""
 
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from mapping_stroke.console import counted, warn
-from mapping_stroke.dataset.bids import find_bids
+from mapping_stroke.console import counted, say, warn
+from mapping_stroke.dataset.bids import IGNORE, NO_SCANS_IN, BidsIgnore, find_bids
+from mapping_stroke.dataset.bids_names import BidsName, parse_bids_name
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.dataset.listing import list_images
 from mapping_stroke.dataset.patterns import USUAL
 from mapping_stroke.errors import CaseError, ConfigError
+from mapping_stroke.experiment.bids_participants import NAMED, without_scan
 from mapping_stroke.image import image_stem, image_suffix
 
 _SHARD = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})")
-NAMED = 10
-"""Of more labels, the rest is counted."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,24 @@ class Choice:
         if self.shard and not (found and int(found[1]) <= int(found[2])):
             raise ConfigError(f"--shard {self.shard}: expected i/N with 1 <= i <= N, such as 2/8")
 
+    @property
+    def people(self) -> Set[str]:
+        """Labels without `sub-`; empty for all."""
+        return {label.removeprefix("sub-") for label in self.participants}
+
+    @property
+    def visits(self) -> Set[str]:
+        """Labels without `ses-`; empty for all."""
+        return {label.removeprefix("ses-") for label in self.sessions}
+
+    @property
+    def share(self) -> slice:
+        """Which of all things in order are in the share."""
+        if not self.shard:
+            return slice(None)
+        number, count = map(int, self.shard.split("/"))
+        return slice(number - 1, None, count)
+
 
 @dataclass(frozen=True)
 class BidsScans:
@@ -45,39 +63,80 @@ class BidsScans:
     Attributes:
         cases: By the name of their results, in the order of their names.
         unclear: Why it cannot be told which of several scans is meant, by that name; the case is the first of them.
+        without: Why there is no T1w scan of a participant who is meant, by label, in their order.
+        there: Names of the results of all scans that are in the data set, also of those not chosen, in small letters.
+        choice: How they were chosen.
     """
 
     cases: dict[str, FoundCase]
     unclear: dict[str, str]
+    without: dict[str, str]
+    there: Set[str]
+    choice: Choice
+
+    def gone(self, names: Iterable[str]) -> list[str]:
+        """Of the names of results those that would be chosen and whose scan is in the data set no more, in order."""
+        return sorted(name for name in names if name.casefold() not in self.there and self._chooses(name))[
+            self.choice.share
+        ]
+
+    def _chooses(self, name: str) -> bool:
+        entities, choice = (parse_bids_name(name) or BidsName({}, (), "")).entities, self.choice
+        subject, session = entities.get("sub", ""), entities.get("ses", "")
+        return subject in (choice.people or {subject}) and session in (choice.visits or {session})
 
 
 def find_bids_scans(bids_dir: Path, choice: Choice) -> BidsScans:
     """The T1w scans of a data set: those in its own `sub-*`, and only where there is none, those in other folders.
 
     Of scans with the same entities, what was made of a scan (`desc`, `space`, ...) is left out where the scan is there.
-    Every share of the same scans has every N-th, so that shares are alike; a share of few scans may be empty.
+    Those that `.bidsignore` names are left out. Every share of the same scans has every N-th, so that shares are alike;
+    a share of few scans may be empty. So may be the choice of a participant without a scan.
 
     Raises:
-        CaseError: There is no such data set, scan, participant or session.
+        CaseError: There is no such data set, scan, participant or session, or the `.bidsignore` cannot be used.
     """
     if not bids_dir.is_dir():
         raise CaseError(f"{bids_dir}: no such folder; name the folder of a BIDS data set")
-    found, _ = find_bids(bids_dir, list_images(bids_dir), USUAL)
+    ignored, images = BidsIgnore(bids_dir), list_images(bids_dir)
+    used = [image for image in images if not ignored.names(image)]
+    passed = [image for image in set(images) - set(used) if _scan_name(image)]
+    if passed:
+        told = f"passes over {counted(len(passed), 'T1w scan')} that its {IGNORE} names, such as {min(passed)}"
+        say(f"{bids_dir}: {told}")
+    found, _ = find_bids(bids_dir, used, USUAL)
     if not found:
-        raise CaseError(f"{bids_dir}: holds no scan named sub-LABEL[_ses-LABEL]..._T1w; is it a BIDS data set?")
-    cases = _own(bids_dir, found)
-    people = {label.removeprefix("sub-") for label in choice.participants}
-    sessions = {label.removeprefix("ses-") for label in choice.sessions}
-    _require_labels(people, {case.subject for case in cases}, "participant", bids_dir)
+        left = f" that {IGNORE} leaves" if passed else ""
+        raise CaseError(f"{bids_dir}: holds no scan named sub-LABEL[_ses-LABEL]..._T1w{left}; is it a BIDS data set?")
+    cases, people, visits = _own(bids_dir, found), choice.people, choice.visits
+    own = [case.scan.relative_to(bids_dir) for case in cases]
+    without = without_scan(bids_dir, used, own, passed, ignored)
+    _require_labels(people, {case.subject for case in cases} | without.keys(), "participant", bids_dir)
     chosen = [case for case in cases if not people or case.subject in people]
-    _require_labels(sessions, {case.session for case in chosen}, "session", bids_dir)
-    chosen = [case for case in chosen if not sessions or case.session in sessions]
+    _require_labels(visits, {case.session for case in chosen}, "session", bids_dir)
+    chosen = [case for case in chosen if not visits or case.session in visits]
+    there = {name.casefold() for image in images if (name := _scan_name(image))}
+    asked = {label: why for label, why in without.items() if not people or label in people}
+    return _in_share(bids_dir, chosen, asked, there, choice)
+
+
+def _in_share(
+    bids_dir: Path, chosen: Sequence[FoundCase], without: dict[str, str], there: Set[str], choice: Choice
+) -> BidsScans:
+    """Of the chosen scans and of the chosen participants without a scan those in one's share."""
     alike: dict[str, list[FoundCase]] = {}
     for case in sorted(chosen, key=lambda case: (case.case_id, str(case.scan))):
         alike.setdefault(case.case_id.casefold(), []).append(case)  # capitals do not tell files apart on every disk
-    meant = [_meant(each) for each in list(alike.values())[_share(choice.shard)]]
+    meant = [_meant(each) for each in list(alike.values())[choice.share]]
     named = {_name(each[0]): each[0] for each in meant}
-    return BidsScans(named, {_name(each[0]): _unclear(bids_dir, each) for each in meant if len(each) > 1})
+    unclear = {_name(each[0]): _unclear(bids_dir, each) for each in meant if len(each) > 1}
+    return BidsScans(named, unclear, dict(list(without.items())[choice.share]), there, choice)
+
+
+def _scan_name(image: Path) -> str:
+    """What the results of a T1w scan are called, given its path in a data set; empty if it is another image."""
+    name = parse_bids_name(image_stem(image))
+    return f"{name.case_id}_T1w" if name and name.is_scan and not set(image.parts) & set(NO_SCANS_IN) else ""
 
 
 def _own(bids_dir: Path, cases: Sequence[FoundCase]) -> Sequence[FoundCase]:
@@ -108,13 +167,6 @@ def _name(case: FoundCase) -> str:
 def _unclear(bids_dir: Path, cases: Sequence[FoundCase]) -> str:
     told = ", ".join(case.scan.relative_to(bids_dir).as_posix() for case in cases[:NAMED])
     return f"{len(cases)} scans would have results of one name, capitals aside ({told}); move or rename all but one"
-
-
-def _share(shard: str) -> slice:
-    if not shard:
-        return slice(None)
-    number, count = map(int, shard.split("/"))
-    return slice(number - 1, None, count)
 
 
 def _require_labels(asked: Set[str], known: Set[str], what: str, where: Path) -> None:

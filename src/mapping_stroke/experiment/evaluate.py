@@ -11,7 +11,7 @@ from mapping_stroke.errors import CaseError, RunFolderError
 from mapping_stroke.evaluation.profiles import Profile, find_profile
 from mapping_stroke.evaluation.tables import order_methods
 from mapping_stroke.experiment.score_files import Comparison, score_files
-from mapping_stroke.files import list_files
+from mapping_stroke.files import list_files, may_be_file
 from mapping_stroke.image import IMAGE_SUFFIXES, image_stem, image_suffix
 from mapping_stroke.run_folder import ENSEMBLE, FINAL, MASK_SUFFIX, PROBABILITY_SUFFIX, RunFolder
 
@@ -39,7 +39,7 @@ def evaluate_run(run: RunFolder, profile: str = "atlas2022") -> list[str]:
     comparisons = []
     for method in order_methods(folder.name for folder in masks.iterdir() if folder.is_dir()):
         there = [_compare(run, method, case, folds[case.case_id], chosen) for case in cases]
-        found = [comparison for comparison in there if comparison.mask.is_file()]
+        found = [comparison for comparison in there if may_be_file(comparison.mask)]
         if len(found) < len(cases):
             warn(f"{method}: {len(cases) - len(found)} of {len(cases)} labelled cases have no mask and are left out")
         comparisons += found
@@ -115,4 +115,4 @@ def _reference(folder: Path, images: Sequence[Path], case_id: str) -> Path:
 
 def _probability(folder: Path, case_id: str, profile: Profile) -> Path | None:
     path = folder / f"{case_id}{PROBABILITY_SUFFIX}"
-    return path if profile.scores_probability and path.is_file() else None
+    return path if profile.scores_probability and may_be_file(path) else None

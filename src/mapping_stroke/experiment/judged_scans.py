@@ -12,7 +12,7 @@ from mapping_stroke.console import warn
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.dataset.checks import check_names
 from mapping_stroke.dataset.layouts import find_cases
-from mapping_stroke.errors import SCAN_FAILURES, CaseError, describe_failure
+from mapping_stroke.errors import SCAN_FAILURES, CaseError, describe_failure, stops_all
 from mapping_stroke.experiment.score_files import read_mask
 from mapping_stroke.experiment.segment_files import scan_sha256
 from mapping_stroke.experiment.segment_reading import LoadedScan, read_scan
@@ -144,6 +144,8 @@ def attempt(case: FoundCase, work: Callable[[], T], *, alone: bool) -> T | None:
     try:
         return work()
     except SCAN_FAILURES as error:
+        if stops_all(error):
+            raise
         why = describe_failure(error, case.scan)
         if alone:
             raise CaseError(f"{case.scan}: {why}") from error

@@ -56,7 +56,12 @@ def try_lock(path: Path) -> Lock | None:
         return None
     except (ImportError, OSError):  # Windows, or a disk without locks
         return Lock(path, file, known=False)
-    if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+    try:
+        ours = path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except OSError:
+        file.close()
+        raise
+    if ours:
         return Lock(path, file, known=True)
     file.close()  # its last holder has removed this file
     return None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mapping_stroke.config import write_section
 from mapping_stroke.console import name_files, track, warn
-from mapping_stroke.errors import SCAN_FAILURES, CaseError, RunFolderError, describe_failure
+from mapping_stroke.errors import SCAN_FAILURES, CaseError, RunFolderError, describe_failure, stops_all
 from mapping_stroke.files import list_files, read_object, sha256, write_json
 from mapping_stroke.image import read_image, write_image
 from mapping_stroke.postprocess import find_rule, postprocess
@@ -94,6 +94,8 @@ def postprocess_folder(probabilities: Path, masks: Path, rule: str = "challenge"
         except SCAN_FAILURES as error:
             with suppress(OSError):  # why there is no mask says more
                 mask.unlink(missing_ok=True)
+            if stops_all(error):
+                raise
             told = f"{source}: {describe_failure(error, source)}"
             if len(sources) == 1:
                 raise CaseError(told) from error

@@ -9,7 +9,7 @@ from mapping_stroke.config import write_section
 from mapping_stroke.console import name_files, say, track, warn
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.folds import read_folds
-from mapping_stroke.errors import SCAN_FAILURES, RunFolderError, describe_failure
+from mapping_stroke.errors import SCAN_FAILURES, RunFolderError, describe_failure, stops_all
 from mapping_stroke.files import file_state, read_object, write_json
 from mapping_stroke.image import read_image, write_image
 from mapping_stroke.inference.average import RunningAverage
@@ -63,6 +63,8 @@ def predict_run(run: RunFolder, config: PredictConfig) -> list[str]:
         try:
             _predict_case(run, case, ensemble, own)
         except SCAN_FAILURES as error:
+            if stops_all(error):
+                raise
             warn(f"{case.case_id}: {describe_failure(error)}")
             failed.append(case.case_id)
     name_files("Probability maps", run.probabilities(ENSEMBLE).parent)

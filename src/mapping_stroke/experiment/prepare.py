@@ -174,10 +174,19 @@ def _stamp_file(run: RunFolder) -> Path:
 def _stamp(identity: dict[str, object], findings: Findings) -> str:
     """A hash of which files were checked and of their sizes and times."""
     files = [path for case in findings.cases for path in (case.scan, case.mask) if path]
-    states = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files if path.exists()]
+    states = [state for path in files if (state := _state(path))]
     cases = [(case.case_id, case.site, case.subject, str(case.mask)) for case in findings.cases]
     names = [problem.line for problem in findings.problems]
     return fingerprint([identity, states, cases, names])
+
+
+def _state(path: Path) -> tuple[str, int, int] | None:
+    """Path, size and time of a file; None if the system cannot look at it: checking its case will say why."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return str(path), status.st_size, status.st_mtime_ns
 
 
 def _checked_before(run: RunFolder, stamp: str) -> tuple[list[Case], list[Problem]] | None:

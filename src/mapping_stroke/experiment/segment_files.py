@@ -2,14 +2,25 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mapping_stroke.console import counted
 from mapping_stroke.dicom.series import DicomSeries
-from mapping_stroke.errors import MappingError
-from mapping_stroke.files import leads_nowhere, read_object, remove_files, sha256, write_csv, write_json, write_text
+from mapping_stroke.errors import FileError, MappingError
+from mapping_stroke.files import (
+    leads_nowhere,
+    longest_name_bytes,
+    read_object,
+    remove_files,
+    sha256,
+    write_csv,
+    write_json,
+    write_text,
+)
 from mapping_stroke.image import Mask, write_image
 from mapping_stroke.image_formats import Source, find_source, stored_files
 from mapping_stroke.inference.segmentation import LesionRow, Segmentation, lesion_table
@@ -89,9 +100,7 @@ class ScanFiles:
         try:
             if not all(path.is_file() for path in paths):
                 return False
-            if leads_nowhere(scan):
-                return Path(source.get("scan", "")).name == scan.name
-            return scan.exists() and source.get("sha256") == scan_sha256(find_source(scan, self.series))
+            return is_source(source, scan, self.series)
         except (MappingError, OSError):  # something may not be looked at any more: reading or writing it will say so
             return False
 
@@ -104,6 +113,16 @@ class ScanFiles:
             DICOM_SUFFIX: self.write_dicom is not None,
         }
         return [*MAP_SUFFIXES, LESIONS_SUFFIX, *(suffix for suffix, written in also.items() if written)]
+
+    def require_short_names(self) -> None:
+        """Raise `FileError` if the names of the outputs get too long for the disk, before anything is computed."""
+        names = [os.fsencode(self.path(suffix).name) for suffix in SUFFIXES]
+        longest, most = max(map(len, names)), longest_name_bytes(self.folder)
+        if longest > most:
+            raise FileError(
+                f"its name is too long: its results would have names of up to {longest} bytes, expected at most "
+                f"{most}; give it a name that is at least {counted(longest - most, 'character')} shorter"
+            )
 
     def any_there(self) -> bool:
         """Whether there is any output of that name, finished or not."""
@@ -150,6 +169,23 @@ class ScanFiles:
     def write_stamp(self, values: dict[str, Any]) -> None:
         """Say that the scan is finished, and what was found."""
         write_json(self.path(STAMP_SUFFIX), values)
+
+
+def is_source(source: Mapping[str, Any], scan: Path, series: str = "") -> bool:
+    """Whether results are of this very scan as it is now; they stand if only its content was dropped (DataLad).
+
+    Args:
+        source: Of the results' stamp.
+        scan: The scan; it need not exist.
+        series: See `find_source`.
+
+    Raises:
+        MappingError: The scan cannot be read.
+        OSError: Likewise.
+    """
+    if leads_nowhere(scan):
+        return Path(source.get("scan", "")).name == scan.name
+    return scan.exists() and source.get("sha256") == scan_sha256(find_source(scan, series))
 
 
 def scan_sha256(scan: Source) -> str:

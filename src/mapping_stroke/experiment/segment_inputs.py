@@ -9,6 +9,7 @@ from mapping_stroke.dataset.patterns import Patterns
 from mapping_stroke.dicom.headers import dicom_files, is_dicom
 from mapping_stroke.errors import CaseError
 from mapping_stroke.experiment.segment_files import MAP_SUFFIXES
+from mapping_stroke.files import is_folder
 from mapping_stroke.image import image_stem, image_suffix
 from mapping_stroke.run_folder import OWNER_FILE
 
@@ -64,17 +65,17 @@ def _named_scans(path: Path, series: str, pattern: str | None) -> list[tuple[str
 
 
 def _stands_for_others(path: Path) -> bool:
-    return path.is_dir() and image_suffix(path) is None
+    return is_folder(path) and image_suffix(path) is None
 
 
 def holds_dicom(path: Path) -> bool:
     """Whether a folder, itself or below, or a file is DICOM."""
-    return any(True for _ in dicom_files(path)) if path.is_dir() else image_suffix(path) is None and is_dicom(path)
+    return any(True for _ in dicom_files(path)) if is_folder(path) else image_suffix(path) is None and is_dicom(path)
 
 
 def _folder_name(path: Path, series: str) -> str:
     """What the outputs of a DICOM folder, or file, are called: nothing of its headers, where people's names are."""
-    name = path.resolve().name if path.is_dir() else image_stem(path)
+    name = path.resolve().name if is_folder(path) else image_stem(path)
     return f"{name}_series-{re.sub('[^A-Za-z0-9]+', '-', series)}" if series else name
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mapping_stroke.console import counted, progress, say, warn
-from mapping_stroke.errors import SCAN_FAILURES, CaseError, describe_failure
+from mapping_stroke.errors import SCAN_FAILURES, CaseError, describe_failure, stops_all
 from mapping_stroke.experiment.segment_files import ScanFiles, WriteDicom
 from mapping_stroke.experiment.segment_reading import LoadedScan, MemoryCheck, read_ahead, read_scan
 from mapping_stroke.experiment.segment_record import RunRecord
@@ -71,6 +71,7 @@ def _begin(run: ScanRun, name: str) -> None:
     """Remove what is left of a scan: if it fails now, nothing found in another may pass for its result."""
     if name in run.cohort.refused:
         raise CaseError(run.cohort.refused[name])
+    run.files(name).require_short_names()
     if run.files(name).any_there() and _is_there(run.cohort.scans[name]) and run.folder.take(name):
         if not run.is_finished(name):
             run.files(name).remove()
@@ -83,7 +84,10 @@ def _take_each(run: ScanRun, todo: Sequence[str]) -> Iterator[str]:
     for _ in range(2):
         left = []
         for name in waiting:
-            if not run.folder.take(name):
+            taken = _attempt(run, name, partial(run.folder.take, name))
+            if taken is None:
+                continue
+            if not taken:
                 left.append(name)
             elif run.record.failed_meanwhile(name) or run.is_finished(name):
                 run.folder.give_back(name)
@@ -174,6 +178,8 @@ def _attempt(run: ScanRun, name: str, work: Callable[[], T]) -> T | None:
     try:
         return work()
     except SCAN_FAILURES as error:
+        if stops_all(error):
+            raise
         why = describe_failure(error, scan)
         run.record.fail(name, scan, why)
         run.folder.give_back(name)

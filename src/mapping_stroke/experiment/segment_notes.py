@@ -15,7 +15,7 @@ from mapping_stroke.experiment.segment_files import (
     Naming,
     flat_names,
 )
-from mapping_stroke.files import list_files, read_object, write_json
+from mapping_stroke.files import list_files, read_object, short_name, write_json
 from mapping_stroke.run_folder import OWNER_FILE, SHARING
 
 FAILURE_SUFFIX = ".failed.json"
@@ -42,19 +42,21 @@ class Notes:
 
     def failures(self) -> dict[str, dict[str, Any]]:
         """Where a scan failed last and why (`scan`, `error`, `when`), by name."""
-        return self._read_all(f"{SHARING}/*{FAILURE_SUFFIX}", FAILURE_SUFFIX)
+        found = self._read_all(f"{SHARING}/*{FAILURE_SUFFIX}", FAILURE_SUFFIX)
+        named = {str(entry.get("name", name)): entry for name, entry in found.items()}  # a long name is cut in a file's
+        return {name: {key: entry[key] for key in entry if key != "name"} for name, entry in named.items()}
 
     def note_failure(self, name: str, scan: Path, error: str) -> None:
         """Keep why a scan failed."""
         when = datetime.now(UTC).isoformat()
-        write_json(self._failure(name), {"scan": str(scan), "error": error, "when": when})
+        write_json(self._failure(name), {"name": name, "scan": str(scan), "error": error, "when": when})
 
     def forget_failure(self, name: str) -> None:
         """The scan did not fail after all, or is looked at anew."""
         self._failure(name).unlink(missing_ok=True)
 
     def _failure(self, name: str) -> Path:
-        return self._folder / SHARING / f"{name}{FAILURE_SUFFIX}"
+        return self._folder / SHARING / f"{short_name(name)}{FAILURE_SUFFIX}"
 
     def _read_all(self, pattern: str, suffix: str) -> dict[str, dict[str, Any]]:
         files = [path for path in list_files(self._folder, pattern) if path.name != OWNER_FILE]

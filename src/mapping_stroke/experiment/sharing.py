@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mapping_stroke.errors import MappingError, RunFolderError
 from mapping_stroke.experiment.locking import Lock, try_lock, wait_for_lock
+from mapping_stroke.files import short_name
 from mapping_stroke.run_folder import (
     SHARING,
     claim_folder,
@@ -65,7 +66,7 @@ class SharedFolder:
 
     def take(self, name: str) -> bool:
         """Take a case in hand; False where another process has it."""
-        lock = try_lock(self._folder / f"{name}{CLAIM_SUFFIX}")
+        lock = try_lock(self._folder / f"{short_name(name)}{CLAIM_SUFFIX}")
         if lock:
             self._claims[name] = lock
         return lock is not None
@@ -136,7 +137,10 @@ def _begin(
 
 def _is_held(path: Path) -> bool:
     """Whether another process has a lock; the file of a killed one is removed. True where that cannot be told."""
-    lock = try_lock(path)
+    try:
+        lock = try_lock(path)
+    except OSError:
+        return True
     if lock is None:
         return True
     if lock.known:

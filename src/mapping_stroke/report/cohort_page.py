@@ -21,11 +21,11 @@ HEADS = {
 
 @dataclass(frozen=True)
 class CohortRow:
-    """One scan on the page.
+    """One scan on the page, or one participant without a scan.
 
     Attributes:
-        scan: Its file name.
-        status: `done`, `failed` or `missing`.
+        scan: Its file name, or the participant.
+        status: See the columns of the group's table.
         reasons: Why a person should look at it; empty if nothing speaks for that.
         values: A number for every key of `HEADS`, or None.
         picture: Path relative to the page; empty where there is none.
@@ -57,5 +57,8 @@ def write_cohort_page(rows: Sequence[CohortRow]) -> str:
     template = environment.get_template("cohort.html.j2")
     flagged = sum(bool(row.reasons) for row in rows)
     heads = [head for head, _ in HEADS.values()]
-    scans = counted(len(rows), "scan")
+    absent = sum(row.status == "no-scan" for row in rows)
+    scans = counted(len(rows) - absent, "scan") + (
+        f" and {counted(absent, 'participant')} without one" if absent else ""
+    )
     return template.render(rows=rows, scans=scans, heads=heads, flagged=flagged, version=version("mapping-stroke"))
