@@ -60,7 +60,7 @@ def _find_shown(voxels: Voxels) -> Bool[np.ndarray, "x y z"]:
     """All but the background, which is 0, and the first corner's value unless that is rare and so may be an outlier."""
     shown = voxels != 0
     background = voxels == voxels[0, 0, 0]
-    return shown & ~background if background.mean() > MOST_SHARE else shown
+    return np.asarray(shown & ~background) if background.mean() > MOST_SHARE else shown
 
 
 def _fill(voxels: Voxels, outlying: Bool[np.ndarray, "x y z"]) -> Voxels:
