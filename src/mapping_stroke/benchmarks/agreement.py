@@ -10,6 +10,7 @@ from mapping_stroke.benchmarks.heading import describe_head
 from mapping_stroke.console import track
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.folds import read_folds
+from mapping_stroke.dataset.outliers import tame_outliers
 from mapping_stroke.errors import RunFolderError
 from mapping_stroke.evaluation.metrics import dice
 from mapping_stroke.image import Image, Mask, Probability, read_image
@@ -72,7 +73,7 @@ def _ways(device: str) -> dict[str, tuple[Engine, WindowConfig]]:
 
 
 def _compare(case: Case, bundle: Bundle, fold: int, ways: dict[str, tuple[Engine, WindowConfig]]) -> list[Agreement]:
-    scan = read_image(case.scan)
+    scan = tame_outliers(read_image(case.scan))
     truth = read_image(_mask_of(case)).voxels > 0
     members = [member for member in bundle.card.members if member.card.fold == fold]
     exact: tuple[Probability, Mask] | None = None

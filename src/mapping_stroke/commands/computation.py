@@ -13,7 +13,7 @@ class Computation:
 
     model: str = "default"
     """A `.mapping` file, a model folder, a run folder in which `mapping train` has finished, or the name of a model
-    that came with the installation."""
+    that came with the installation. Weights of nnU-Net become a model by `mapping models import`."""
     preset: Literal["fast", "balanced", "paper"] = "balanced"
     """`fast`: one member, in one window where the model's card says so. `balanced`: all members. `paper`: all members,
     each over the mirrorings that its training had, 8 for the paper's."""

@@ -74,10 +74,11 @@ class Verify:
 
 @dataclass(frozen=True)
 class Import:
-    """Read result folders of nnU-Net, v1 or v2, into one model; nothing in their files is executed."""
+    """Read result folders or exported zips of nnU-Net, v1 or v2, into one model; nothing in their files is executed."""
 
     sources: Positional[tuple[Path, ...]]
-    """Folders `TRAINER__PLANS__CONFIGURATION` (v2) or `TRAINER__PLANS` (v1), each with its folds."""
+    """Folders `TRAINER__PLANS__CONFIGURATION` (v2) or `TRAINER__PLANS` (v1), each with its folds; folders of data sets
+    that hold one; or zips of `nnUNetv2_export_model_to_zip`."""
     output: Annotated[Path, arg(aliases=["-o"])]
     """Model to write: one zip if the name ends with `.mapping`, otherwise a folder."""
     labels: ModelLabels = field(default_factory=ModelLabels)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mapping_stroke.dataset.cases import Case, FoundCase
+from mapping_stroke.dataset.outliers import tame_outliers
 from mapping_stroke.dataset.problems import Problem, problem_from
 from mapping_stroke.dataset.scan_checks import one_value
 from mapping_stroke.errors import CaseError, MappingError
@@ -78,7 +79,8 @@ def check_case(found: FoundCase) -> Checked:
         The case, unless a problem is an error, and its problems.
     """
     problems: list[Problem] = []
-    scan = _read(found.case_id, found.scan, problems)
+    read = _read(found.case_id, found.scan, problems)
+    scan = None if read is None else tame_outliers(read)
     mask = _read(found.case_id, found.mask, problems) if found.mask else None
     if scan is not None:
         problems += _check_scan(found, scan)

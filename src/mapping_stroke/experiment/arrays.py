@@ -8,6 +8,7 @@ from pathlib import Path
 from mapping_stroke.console import name_files, track
 from mapping_stroke.dataset.arrays import CaseArrays, has_arrays, read_all_arrays, write_arrays
 from mapping_stroke.dataset.cases import Case, read_cases
+from mapping_stroke.dataset.outliers import tame_outliers
 from mapping_stroke.dataset.preprocess import PreprocessSpec, prepare_mask, prepare_scan
 from mapping_stroke.errors import ImageError
 from mapping_stroke.experiment.contents import CONTENTS_FILE, READERS, mark_contents
@@ -15,16 +16,20 @@ from mapping_stroke.files import fingerprint
 from mapping_stroke.image import read_image
 from mapping_stroke.run_folder import RunFolder
 
-ARRAYS_FORMAT = 2
-"""Of arrays that are means of voxels; until 2, those that were touched counted wholly."""
+ARRAYS_FORMAT = 3
+"""Until 2, voxels that were touched counted wholly in means; until 3, outlying intensities were kept."""
 LabelledScan = tuple[str, Path, Path]
 """Case id, scan, mask."""
 
 
 def arrays_of(run: RunFolder, cases: Sequence[Case], spec: PreprocessSpec) -> dict[str, CaseArrays]:
     """The preprocessed arrays of every labelled case, by case id; what is there already is not made again."""
-    identity = spec.to_json() | ({"format": ARRAYS_FORMAT} if spec.resampling == "linear" else {})
-    return make_arrays(run.arrays / fingerprint(identity), _labelled(cases), spec)
+    return make_arrays(run.arrays / fingerprint(mark_way(spec)), _labelled(cases), spec)
+
+
+def mark_way(spec: PreprocessSpec) -> dict[str, object]:
+    """What decides how arrays are made of a scan, this version's way included, as plain JSON values."""
+    return spec.to_json() | {"format": ARRAYS_FORMAT}
 
 
 def labelled_contents(run: RunFolder, cases: Sequence[Case]) -> str:
@@ -85,7 +90,7 @@ def _make_case(folder: Path, case: LabelledScan, mark: str, spec: PreprocessSpec
     if has_arrays(own, mark):
         return
     try:
-        prepared = prepare_scan(read_image(scan), spec)
+        prepared = prepare_scan(tame_outliers(read_image(scan)), spec)
     except ImageError as error:
         raise ImageError(f"case {case_id}: {error}") from error
     prepared_mask = prepare_mask(read_image(mask), prepared)

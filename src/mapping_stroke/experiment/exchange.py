@@ -1,17 +1,20 @@
 """Models of other programs: into one bundle, and out again."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from mapping_stroke.console import say
+from mapping_stroke.console import say, warn
 from mapping_stroke.errors import BundleError, ConfigError
 from mapping_stroke.experiment.model_labels import ModelLabels
-from mapping_stroke.experiment.models import relabel, told, write_with_progress
+from mapping_stroke.experiment.models import ReadWeights, relabel, told, write_with_progress
 from mapping_stroke.files import require_space
 from mapping_stroke.interop.export_nnunet_v2 import differences, write_nnunet_v2
-from mapping_stroke.interop.nnunet import ImportedModel, read_nnunet
+from mapping_stroke.interop.nnunet import ImportedModel, find_result, read_nnunet
+from mapping_stroke.interop.nnunet_zip import unpacked
 from mapping_stroke.networks.bundle import Bundle, BundleCard, BundleMember, open_bundle
+from mapping_stroke.networks.nnunet_results import folds_without
 from mapping_stroke.networks.spec import Weights
 
 
@@ -30,10 +33,10 @@ class ImportConfig:
 def import_models(
     sources: Sequence[Path], target: Path, labels: ModelLabels, config: ImportConfig, *, overwrite: bool = False
 ) -> Bundle:
-    """Read nnU-Net's result folders, all their folds, into one model.
+    """Read nnU-Net's result folders, all their folds, into one model; a fold without the checkpoint is told.
 
     Args:
-        sources: Folders, see `read_nnunet`; the members keep their order.
+        sources: Folders, see `read_nnunet`, or zips that nnU-Net exported; the members keep their order.
         target: See `write_bundle`.
         labels: What to say about the model; the name is that of `target` unless given.
         config: Names, orientation, checkpoint.
@@ -48,23 +51,34 @@ def import_models(
         raise ConfigError(
             f"got {len(sources)} folders and {len(config.schemes)} names; give --scheme one name for each folder"
         )
-    models = [
-        read_nnunet(source, scheme=name, orientation=config.orientation, checkpoint=config.checkpoint)
-        for source, name in zip(sources, names, strict=True)
-    ]
+    with ExitStack() as stack:
+        folders = [find_result(stack.enter_context(unpacked(source, target.parent))) for source in sources]
+        models = [
+            read_nnunet(folder, scheme=name, orientation=config.orientation, checkpoint=config.checkpoint)
+            for folder, name in zip(folders, names, strict=True)
+        ]
+        for source, folder in zip(sources, folders, strict=True):
+            for fold in folds_without(folder, config.checkpoint):
+                warn(f"{source}: {fold} has no checkpoint {config.checkpoint!r}, and is left out")
+        card, weights = _join(sources, models, target.stem)
+        return write_with_progress(target, relabel(card, labels), weights, overwrite=overwrite)
+
+
+def _join(sources: Sequence[Path], models: Sequence[ImportedModel], name: str) -> tuple[BundleCard, ReadWeights]:
+    """One model of all members, and what reads their weights; raises `BundleError` where they do not go together."""
     _require_one_average(sources, models)
     _require_different_members(sources, models)
     places = [(model, number) for model in models for number in range(len(model.members))]
     members = tuple(BundleMember(model.members[number]) for model, number in places)
     by_name = {member.card.name: place for member, place in zip(members, places, strict=True)}
     description = "\n".join(dict.fromkeys(model.description for model in models))
-    card = BundleCard(target.stem, members, models[0].average, description=description)
+    card = BundleCard(name, members, models[0].average, description=description)
 
     def weights(member: BundleMember) -> Weights:
         model, number = by_name[member.card.name]
         return model.weights(number)
 
-    return write_with_progress(target, relabel(card, labels), weights, overwrite=overwrite)
+    return card, weights
 
 
 def export_model(model: str | Path, folder: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from mapping_stroke.config import write_section
 from mapping_stroke.console import name_files, say, track, warn
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.folds import read_folds
+from mapping_stroke.dataset.outliers import tame_outliers
 from mapping_stroke.errors import SCAN_FAILURES, RunFolderError, describe_failure, stops_all
 from mapping_stroke.files import file_state, read_object, write_json
 from mapping_stroke.image import read_image, write_image
@@ -87,7 +88,7 @@ def _predict_case(run: RunFolder, case: Case, ensemble: Ensemble, members: Seque
         old.unlink(missing_ok=True)
     scan = read_image(case.scan)
     averages = {method: RunningAverage() for method in methods}
-    prepared = ensemble.prepare(scan)
+    prepared = ensemble.prepare(tame_outliers(scan))
     for member in members:
         probability = prepared[member.card.preprocess].restore(ensemble.predict_member(member, prepared))
         averages[member.card.scheme].add(probability)

@@ -10,9 +10,10 @@ import torch
 from mapping_stroke.console import say, track
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.cases import Case
+from mapping_stroke.dataset.outliers import tame_outliers
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import TrainingError
-from mapping_stroke.experiment.arrays import make_arrays
+from mapping_stroke.experiment.arrays import make_arrays, mark_way
 from mapping_stroke.experiment.contents import CONTENTS_FILE, mark_contents
 from mapping_stroke.files import fingerprint, read_object, write_json
 from mapping_stroke.image import read_image, write_image
@@ -155,7 +156,7 @@ def pseudo_arrays(
         for case in cases
         if case.case_id in wanted
     ]
-    folder = run.arrays / fingerprint({"pseudo": chosen["fold"], "preprocess": spec.to_json()})
+    folder = run.arrays / fingerprint({"pseudo": chosen["fold"], "preprocess": mark_way(spec)})
     return list(make_arrays(folder, triples, spec).values())
 
 
@@ -166,7 +167,7 @@ def _label_all(
     confidence: dict[str, float | None] = {}
     for case in track(cases, "Pseudo-labels", len(cases)):
         scan = read_image(case.scan)
-        label = make_pseudo_label(member.predict(member.prepare(scan)).probability)
+        label = make_pseudo_label(member.predict(member.prepare(tame_outliers(scan))).probability)
         write_image(folder / f"{case.case_id}{MASK_SUFFIX}", label.mask, scan)
         confidence[case.case_id] = None if np.isnan(label.confidence) else round(label.confidence, 4)
     return confidence

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from mapping_stroke.dataset.outliers import tame_outliers
 from mapping_stroke.dataset.plausibility import doubt_scan
 from mapping_stroke.dataset.scan_checks import check_scan
 from mapping_stroke.dicom.series import DicomSeries
@@ -87,15 +88,16 @@ def read_scan(
 def load_scan(image: Image, ensemble: Ensemble, card: BundleCard | None = None, space: str = "auto") -> LoadedScan:
     """The same for a scan that has been read already; it has no source."""
     start = time.perf_counter()
-    warnings = check_scan(image, heads=card is not None and card.shows != "unknown")
+    tamed = tame_outliers(image)
+    warnings = check_scan(tamed, heads=card is not None and card.shows != "unknown")
     if card:
         left_there = card.space == "MNI152" and space == "mni"
-        warnings += doubt_scan(image, t1w=card.contrast == "T1w", mni152=left_there)
-    seen = see_scan(image, card, space) if card else SeenScan(image, image)
+        warnings += doubt_scan(tamed, t1w=card.contrast == "T1w", mni152=left_there)
+    seen = see_scan(tamed, card, space) if card else SeenScan(tamed, tamed)
     placed_at = time.perf_counter()
     prepared = ensemble.prepare(seen.image)
     seconds = {"place": placed_at - start, "prepare": time.perf_counter() - placed_at}
-    return LoadedScan(seen, {}, tuple(warnings), prepared, seconds)
+    return LoadedScan(replace(seen, scan=image), {}, tuple(warnings), prepared, seconds)
 
 
 def read_ahead(read: Callable[[str], T], names: Iterable[str]) -> Iterator[tuple[str, Callable[[], T]]]:

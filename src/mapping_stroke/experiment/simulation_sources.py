@@ -10,6 +10,7 @@ import torch
 
 from mapping_stroke.dataset.grid import Grid
 from mapping_stroke.dataset.listing import holds_results
+from mapping_stroke.dataset.outliers import tame_outliers
 from mapping_stroke.dataset.simulate.anatomy import Brain, build_brain
 from mapping_stroke.dataset.simulate.cohort import Person
 from mapping_stroke.dataset.simulate.real_masks import RealMask, cut_mask
@@ -108,7 +109,7 @@ def read_brain(path: Path, grid: Grid) -> Brain:
     Raises:
         ImageError: A file cannot be read, or holds no skull-stripped T1w scan in MNI space.
     """
-    scan = read_image(path)
+    scan = tame_outliers(read_image(path))
     beside = path.with_name(path.name.replace("_T1w", "_tissues"))
     tissues = None
     if beside.is_file():

@@ -1,6 +1,6 @@
 """What reading another program's model gives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -36,3 +36,12 @@ def require(values: Any, name: str, path: Path) -> Any:
 def refusal(path: Path, found: str, expected: str) -> BundleError:
     """The refusal of a model that is sound, but that a bundle cannot hold."""
     return BundleError(f"{path}: {found}, expected {expected}; such a model cannot be imported")
+
+
+def missing_checkpoint(folder: Path, files: Mapping[str, str], wanted: str) -> BundleError:
+    """The refusal of a result folder without a checkpoint of the wanted kind, given the file's name of every kind."""
+    others = [kind for kind, file in files.items() if any(folder.glob(f"*/{file}"))]
+    remedy = (
+        f"it has {files[others[0]]}: give --checkpoint {others[0]}" if others else "copy nnU-Net's whole result folder"
+    )
+    return BundleError(f"{folder}: has no fold_*/{files[wanted]}, expected at least one; {remedy}")

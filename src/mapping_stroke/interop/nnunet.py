@@ -6,8 +6,17 @@ from mapping_stroke.errors import BundleError, ConfigError, FileError
 from mapping_stroke.interop import nnunet_v1, nnunet_v2
 from mapping_stroke.interop.export_nnunet_v2 import write_nnunet_v2
 from mapping_stroke.interop.imported import ImportedModel
+from mapping_stroke.networks.nnunet_results import (
+    CHECKPOINTS_V1,
+    PLANS_V1,
+    PLANS_V2,
+    choose_result,
+    is_result,
+    results_below,
+    tell_import,
+)
 
-__all__ = ["ImportedModel", "read_nnunet", "write_nnunet_v2"]
+__all__ = ["ImportedModel", "find_result", "read_nnunet", "write_nnunet_v2"]
 
 
 def read_nnunet(
@@ -16,7 +25,8 @@ def read_nnunet(
     """Read a result folder of nnU-Net, v1 or v2; executes nothing from its files.
 
     Args:
-        folder: `.../TRAINER__PLANS__CONFIGURATION` (v2, with plans.json) or `.../TRAINER__PLANS` (v1, with plans.pkl).
+        folder: `.../TRAINER__PLANS__CONFIGURATION` (v2, with plans.json) or `.../TRAINER__PLANS` (v1, with plans.pkl);
+            or a folder around it, such as its data set's, that holds no other one which could be meant.
         scheme: What to call the members; None guesses from trainer and network.
         orientation: Where the axes of the scans point that the networks were trained on. nnU-Net does not record it
             (its usual readers keep each file's own axes); scans in MNI space are RAS.
@@ -26,17 +36,30 @@ def read_nnunet(
         BundleError: The folder is incomplete or damaged, a pickle in it asks to call something, or the model is one
             that a bundle cannot hold; the message says which.
     """
-    if checkpoint not in nnunet_v1.CHECKPOINTS:
-        raise BundleError(f"checkpoint {checkpoint!r} is not known; expected one of {', '.join(nnunet_v1.CHECKPOINTS)}")
-    for plans_file, read in ((nnunet_v2.PLANS_FILE, nnunet_v2.read_v2), (nnunet_v1.PLANS_FILE, nnunet_v1.read_v1)):
-        path = folder / plans_file
-        if path.is_file():
-            try:
-                return read(folder, scheme, orientation, checkpoint)
-            except (ConfigError, TypeError, AttributeError, LookupError, ValueError) as error:
-                if isinstance(error, FileError):
-                    raise
-                raise BundleError(f"{path}: cannot be understood ({error}); copy the whole folder again") from error
-    inside = sorted(path.parent for path in folder.glob("*__*/plans.*"))
-    hint = f"; it holds {', '.join(path.name for path in inside)}: name one of these" if inside else ""
-    raise BundleError(f"{folder}: has neither plans.json nor plans.pkl, expected nnU-Net's result folder{hint}")
+    if checkpoint not in CHECKPOINTS_V1:
+        raise BundleError(f"checkpoint {checkpoint!r} is not known; expected one of {', '.join(CHECKPOINTS_V1)}")
+    folder = find_result(folder)
+    new = (folder / PLANS_V2).is_file()
+    try:
+        return (nnunet_v2.read_v2 if new else nnunet_v1.read_v1)(folder, scheme, orientation, checkpoint)
+    except (ConfigError, TypeError, AttributeError, LookupError, ValueError) as error:
+        if isinstance(error, FileError):
+            raise
+        path = folder / (PLANS_V2 if new else PLANS_V1)
+        raise BundleError(f"{path}: cannot be understood ({error}); copy the whole folder again") from error
+
+
+def find_result(path: Path) -> Path:
+    """The result folder that a path means: itself, or the only one below it that could be meant.
+
+    Raises:
+        BundleError: There is none, or there are several, or the path is a part of one.
+    """
+    if is_result(path):
+        return path
+    chosen = choose_result(results_below(path)) if path.is_dir() else None
+    if chosen is None:
+        raise BundleError(
+            tell_import(path) or f"{path}: has neither plans.json nor plans.pkl, expected nnU-Net's result folder"
+        )
+    return chosen

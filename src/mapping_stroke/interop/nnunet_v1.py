@@ -13,15 +13,14 @@ from mapping_stroke.image import Shape
 from mapping_stroke.interop.axes import Axes
 from mapping_stroke.interop.checkpoints import read_checkpoint, read_tensors
 from mapping_stroke.interop.fitting import fit_weights
-from mapping_stroke.interop.imported import ImportedModel, refusal, require
+from mapping_stroke.interop.imported import ImportedModel, missing_checkpoint, refusal, require
 from mapping_stroke.interop.names_v1 import rename_plain, rename_residual
 from mapping_stroke.interop.pickles import read_pickle
 from mapping_stroke.interop.plans_v2 import preprocess_spec
 from mapping_stroke.networks.cards import MemberCard
+from mapping_stroke.networks.nnunet_results import CHECKPOINTS_V1, PLANS_V1
 from mapping_stroke.networks.spec import NetworkSpec, Weights
 
-PLANS_FILE = "plans.pkl"
-CHECKPOINTS = {"final": "model_final_checkpoint", "best": "model_best", "latest": "model_latest"}
 LARGEST_FEATURES = 320
 OTHER_NETWORKS = ("_BN", "_GN", "_FRN", "GeLU", "Mish", "ReLU", "NoNormalization", "Cascade")
 """Parts of the names of v1 trainers whose networks differ where neither plans nor weights tell."""
@@ -36,7 +35,7 @@ def read_v1(folder: Path, scheme: str | None, orientation: str, checkpoint: str)
         BundleError: The folder is incomplete, holds a pickle that asks to call something, or a model that a bundle
             cannot hold: 2D, cascade, several channels or classes, another network, normalisation or resampling.
     """
-    path = folder / PLANS_FILE
+    path = folder / PLANS_V1
     plans, trainer = read_pickle(path), folder.resolve().name.split("__")[0]
     other = next((part for part in OTHER_NETWORKS if part in trainer), None)
     if other is not None:
@@ -50,8 +49,7 @@ def read_v1(folder: Path, scheme: str | None, orientation: str, checkpoint: str)
     except (ConfigError, ValueError, TypeError) as error:
         raise refusal(path, f"the network cannot be described ({error})", "a U-Net of nnU-Net's planner") from error
     preprocess = _read_preprocess(plans, stage, axes, orientation, path)
-    name = f"{CHECKPOINTS[checkpoint]}.model"
-    folds = _find_folds(folder, name)
+    name, folds = CHECKPOINTS_V1[checkpoint], _find_folds(folder, checkpoint)
     source = {"source": "nnU-Net v1", "trainer": trainer, "plans": _plans_name(folder), "checkpoint": checkpoint}
     source["dataset"] = folder.resolve().parent.name
     members = tuple(
@@ -157,11 +155,12 @@ def _read_preprocess(
     return preprocess_spec(require(stage, "current_spacing", path), normalise, axes, orientation, path)
 
 
-def _find_folds(folder: Path, name: str) -> list[str]:
+def _find_folds(folder: Path, checkpoint: str) -> list[str]:
     """The folders of the folds that have the checkpoint, in order; `all` only where there is no numbered one."""
+    name = CHECKPOINTS_V1[checkpoint]
     found = [path.parent.name for path in folder.glob(f"fold_*/{name}") if path.parent.name[5:].isdecimal()]
     if not found and not (folder / "all" / name).is_file():
-        raise BundleError(f"{folder}: has no fold_*/{name}, expected at least one; copy nnU-Net's whole result folder")
+        raise missing_checkpoint(folder, CHECKPOINTS_V1, checkpoint)
     return sorted(found, key=lambda fold: int(fold[5:])) or ["all"]
 
 

@@ -8,12 +8,12 @@ from mapping_stroke.files import read_json
 from mapping_stroke.interop.axes import Axes
 from mapping_stroke.interop.checkpoints import read_checkpoint, read_tensors
 from mapping_stroke.interop.fitting import fit_weights
-from mapping_stroke.interop.imported import ImportedModel, refusal, require
+from mapping_stroke.interop.imported import ImportedModel, missing_checkpoint, refusal, require
 from mapping_stroke.interop.plans_v2 import read_network, read_preprocess, resolve_configuration
 from mapping_stroke.networks.cards import MemberCard
+from mapping_stroke.networks.nnunet_results import CHECKPOINTS_V2, PLANS_V2
 from mapping_stroke.networks.spec import NetworkSpec, Weights
 
-PLANS_FILE = "plans.json"
 DATASET_FILE = "dataset.json"
 _ONE_ORIENTATION = "NibabelIOWithReorient"
 """The reader that turns every scan to RAS; the others keep the file's own axes."""
@@ -28,7 +28,7 @@ def read_v2(folder: Path, scheme: str | None, orientation: str, checkpoint: str)
         BundleError: The folder is incomplete, or holds what a bundle cannot: a 2D or cascade configuration, several
             channels or lesion classes, another network, normalisation or resampling.
     """
-    path = folder / PLANS_FILE
+    path = folder / PLANS_V2
     plans, dataset = _read_object(path), _read_object(folder / DATASET_FILE)
     trainer, configuration_name = _names(folder, plans)
     configuration = resolve_configuration(plans, configuration_name, path)
@@ -39,7 +39,7 @@ def read_v2(folder: Path, scheme: str | None, orientation: str, checkpoint: str)
     network = read_network(configuration, axes, path)
     preprocess = read_preprocess(configuration, axes, orientation, path)
     x, y, z = axes.ours([int(edge) for edge in require(configuration, "patch_size", path)])
-    name, folds = f"checkpoint_{checkpoint}.pth", _find_folds(folder, f"checkpoint_{checkpoint}.pth")
+    name, folds = CHECKPOINTS_V2[checkpoint], _find_folds(folder, checkpoint)
     source = {
         "source": "nnU-Net v2", "trainer": trainer, "plans": plans.get("plans_name", "nnUNetPlans"),
         "configuration": configuration_name, "dataset": plans.get("dataset_name", folder.parent.name),
@@ -90,7 +90,7 @@ def _read_axes(plans: dict[str, Any], path: Path) -> Axes:
 
 
 def _require_one_scan_and_lesion(configuration: dict[str, Any], dataset: dict[str, Any], folder: Path) -> None:
-    if len(require(configuration, "patch_size", folder / PLANS_FILE)) != 3:
+    if len(require(configuration, "patch_size", folder / PLANS_V2)) != 3:
         raise refusal(folder, "the configuration is 2D", "a 3D one")
     if configuration.get("previous_stage"):
         raise refusal(folder, "the configuration is the second stage of a cascade", "one that needs the scan alone")
@@ -107,12 +107,13 @@ def _require_one_scan_and_lesion(configuration: dict[str, Any], dataset: dict[st
         raise refusal(path, f"the labels are {labels}", "background 0 and lesion 1")
 
 
-def _find_folds(folder: Path, name: str) -> list[str]:
+def _find_folds(folder: Path, checkpoint: str) -> list[str]:
     """The folds that have the checkpoint, in order; `all` only where there is no numbered one."""
+    name = CHECKPOINTS_V2[checkpoint]
     found = {path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{name}")}
     numbered = sorted((fold for fold in found if fold.isdecimal()), key=int)
     if not numbered and "all" not in found:
-        raise BundleError(f"{folder}: has no fold_*/{name}, expected at least one; copy nnU-Net's whole result folder")
+        raise missing_checkpoint(folder, CHECKPOINTS_V2, checkpoint)
     return numbered or ["all"]
 
 

@@ -16,7 +16,7 @@ SUFFIX = ".mapping"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _ENCRYPTED = 0x1
 _AGAIN = "copy or download it again"
-_ZIP_ERRORS = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, NotImplementedError, OverflowError)
+ZIP_ERRORS = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, NotImplementedError, OverflowError)
 """What `zipfile` raises for archives that are damaged in one way or another."""
 
 
@@ -42,7 +42,7 @@ def has_entry(model: Path, name: str) -> bool:
     try:
         with zipfile.ZipFile(model) as archive:
             return name in archive.NameToInfo
-    except _ZIP_ERRORS:
+    except ZIP_ERRORS:
         return False
 
 
@@ -66,7 +66,7 @@ def _read_from_zip(path: Path, name: str, most_bytes: int) -> bytes:
                 raise BundleError(f"{path}: has no entry {name}; {_AGAIN}")
             _require_size(archive.NameToInfo[name].file_size, most_bytes, f"{path}: {name}")
             return archive.read(name)
-    except _ZIP_ERRORS as error:
+    except ZIP_ERRORS as error:
         raise BundleError(
             f"{path}: is no model archive, or is damaged ({error or 'it ends early'}); {_AGAIN}"
         ) from error

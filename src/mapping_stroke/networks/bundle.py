@@ -19,6 +19,7 @@ from mapping_stroke.files import remove, require_space, written_whole
 from mapping_stroke.networks.archive import SUFFIX, add_entry, has_entry, read_entry
 from mapping_stroke.networks.cards import BundleCard, BundleMember, MemberCard, weights_path
 from mapping_stroke.networks.member_folder import WEIGHTS_FILE, find_members, has_member, read_card
+from mapping_stroke.networks.nnunet_results import tell_import
 from mapping_stroke.networks.parameters import count_parameters
 from mapping_stroke.networks.spec import Weights
 from mapping_stroke.networks.typed_json import plain_json
@@ -134,11 +135,14 @@ def open_bundle(model: str | Path) -> Bundle:
             the same name, which is `./default` or `Path("default")`.
 
     Raises:
-        BundleError: There is no model, or its card or archive is damaged or of another format version.
+        BundleError: There is no model, or its card or archive is damaged or of another format version; or it is a
+            model of nnU-Net: the message names the command that imports it.
     """
     path = _find_model(model)
     if not is_packed(path):
         return Bundle(path, _card_of_members(path))
+    if path.is_file() and not has_entry(path, BUNDLE_FILE) and (of_nnunet := tell_import(path)):
+        raise BundleError(of_nnunet)
     text = read_entry(path, BUNDLE_FILE, LARGEST_CARD_BYTES)
     try:
         return Bundle(path, BundleCard.from_bytes(text))
@@ -243,7 +247,8 @@ def _card_of_members(folder: Path) -> BundleCard:
         members.append(BundleMember(card, place, weights_sha256))
     if not members:
         raise BundleError(
-            f"{folder}: holds no trained member; name a {SUFFIX} file, a model folder, or a run folder in which "
+            tell_import(folder)
+            or f"{folder}: holds no trained member; name a {SUFFIX} file, a model folder, or a run folder in which "
             "`mapping train` has finished"
         )
     try:
