@@ -5,8 +5,8 @@ Limits: measured on simulated scans of all kinds and on real ones, see decision 
 
 import numpy as np
 
-from mapping_stroke.dataset.template_fit import fit_template
-from mapping_stroke.image import Image
+from mapping_stroke.dataset.template_fit import contrast_at, fit_template
+from mapping_stroke.image import Affine, Image
 
 LEAST_FIT = 0.05
 """Below this nothing of the template is found again: T1w scans of adult brains have 0.2 and more, noise 0.01."""
@@ -17,12 +17,15 @@ OBLIQUE_DEG = 15.0
 
 
 def doubt_scan(scan: Image, *, t1w: bool, mni152: bool) -> list[str]:
-    """What a user should know before a model reads a scan, a line each; empty if all is well or nothing is asked.
+    """Tell what a user should know before a model reads a scan whose place is not known.
 
     Args:
         scan: A scan that `check_scan` lets pass.
         t1w: Whether it should be a T1w.
         mni152: Whether it should lie in MNI152 space, and will not be registered.
+
+    Returns:
+        A line each; empty if all is well or nothing is asked.
     """
     if not (t1w or mni152):
         return []
@@ -32,12 +35,7 @@ def doubt_scan(scan: Image, *, t1w: bool, mni152: bool) -> list[str]:
             "it does not resemble the MNI152 template wherever that is laid, so neither its contrast nor its place "
             "could be judged: look whether it is a T1w scan of a whole brain, the right way up"
         ]
-    doubts = []
-    if t1w and found.contrast < LEAST_CONTRAST:
-        doubts.append(
-            "its intensities do not look like those of a T1w scan (white matter is not brighter than grey matter), and "
-            "the model knows T1w scans alone: do not use the result, give the T1w scan"
-        )
+    doubts = _doubt_contrast(found.contrast) if t1w else []
     if mni152 and not found.in_place:
         doubts.append(
             "it does not lie in MNI152 space, for which the model was made, and was not to be registered: the result "
@@ -49,6 +47,28 @@ def doubt_scan(scan: Image, *, t1w: bool, mni152: bool) -> list[str]:
             "the result may be poor, let --space be auto"
         )
     return doubts
+
+
+def doubt_placed_scan(brain: Image, place: Affine) -> list[str]:
+    """Tell whether a scan that was placed looks like a T1w, a line each; empty if it does.
+
+    Only the side of the brain that the template fits best counts if that is better than all of it: a large stroke
+    leaves little contrast on its own side.
+
+    Args:
+        brain: The scan, 0 around its brain.
+        place: Where the template lies on it: the template's millimetres to the scan's.
+    """
+    return _doubt_contrast(contrast_at(brain, place))
+
+
+def _doubt_contrast(contrast: float) -> list[str]:
+    if contrast >= LEAST_CONTRAST:
+        return []
+    return [
+        "its intensities do not look like those of a T1w scan (white matter is not brighter than grey matter), and the "
+        "model knows T1w scans alone: do not use the result, give the T1w scan"
+    ]
 
 
 def grid_turn_deg(scan: Image) -> float:

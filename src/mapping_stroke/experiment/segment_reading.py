@@ -9,8 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
+
 from mapping_stroke.dataset.outliers import tame_outliers
-from mapping_stroke.dataset.plausibility import doubt_scan
+from mapping_stroke.dataset.plausibility import doubt_placed_scan, doubt_scan
 from mapping_stroke.dataset.scan_checks import check_scan
 from mapping_stroke.dicom.series import DicomSeries
 from mapping_stroke.errors import CaseError
@@ -90,14 +92,23 @@ def load_scan(image: Image, ensemble: Ensemble, card: BundleCard | None = None, 
     start = time.perf_counter()
     tamed = tame_outliers(image)
     warnings = check_scan(tamed, heads=card is not None and card.shows != "unknown")
-    if card:
-        left_there = card.space == "MNI152" and space == "mni"
-        warnings += doubt_scan(tamed, t1w=card.contrast == "T1w", mni152=left_there)
     seen = see_scan(tamed, card, space) if card else SeenScan(tamed, tamed)
+    if card:
+        warnings += _doubt(seen, card, space)
     placed_at = time.perf_counter()
     prepared = ensemble.prepare(seen.image)
     seconds = {"place": placed_at - start, "prepare": time.perf_counter() - placed_at}
     return LoadedScan(replace(seen, scan=image), {}, tuple(warnings), prepared, seconds)
+
+
+def _doubt(seen: SeenScan, card: BundleCard, space: str) -> list[str]:
+    """What speaks against a scan as it was placed, or against its kind and place if nobody has placed it."""
+    t1w, placed = card.contrast == "T1w", seen.placed
+    if placed is None or space == "mni":
+        doubts = doubt_scan(seen.scan, t1w=t1w, mni152=card.space == "MNI152" and space == "mni")
+    else:
+        doubts = doubt_placed_scan(placed.cut_out(), np.linalg.inv(placed.to_mni)) if t1w else []
+    return [*doubts, *(placed.warnings if placed else ())]
 
 
 def read_ahead(read: Callable[[str], T], names: Iterable[str]) -> Iterator[tuple[str, Callable[[], T]]]:

@@ -90,6 +90,10 @@ class PlacedScan:
             return values
         return resample(values, np.linalg.inv(grid.affine) @ own.affine, self.scan.shape)
 
+    def cut_out(self) -> Image:
+        """The scan's brain in voxels of about the template's size, 0 around it."""
+        return cut_out(self.corrected, self.brain.mask)
+
     def to_json(self) -> dict[str, object]:
         """What is worth keeping beside the results, as plain JSON values."""
         return {
