@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mapping_stroke.dicom.series import DicomSeries
-from mapping_stroke.errors import MappingError
+from mapping_stroke.errors import LostContentError, MappingError
 from mapping_stroke.files import leads_nowhere, read_object, remove_files, sha256, write_csv, write_json, write_text
 from mapping_stroke.image import Mask, write_image
 from mapping_stroke.image_formats import Source, find_source, stored_files
@@ -90,8 +90,10 @@ class ScanFiles:
             if not all(path.is_file() for path in paths):
                 return False
             if leads_nowhere(scan):
-                return Path(source.get("scan", "")).name == scan.name
+                return _is_called(source, scan)
             return scan.exists() and source.get("sha256") == scan_sha256(find_source(scan, self.series))
+        except LostContentError:
+            return _is_called(source, scan)
         except (MappingError, OSError):  # something may not be looked at any more: reading or writing it will say so
             return False
 
@@ -150,6 +152,11 @@ class ScanFiles:
     def write_stamp(self, values: dict[str, Any]) -> None:
         """Say that the scan is finished, and what was found."""
         write_json(self.path(STAMP_SUFFIX), values)
+
+
+def _is_called(source: dict[str, Any], scan: Path) -> bool:
+    """Whether a stamp's scan is called so: all that can be told where the content is not here."""
+    return Path(source.get("scan", "")).name == scan.name
 
 
 def scan_sha256(scan: Source) -> str:
