@@ -189,6 +189,19 @@ def test_images_that_were_sent_twice_are_read_once(
     assert image.warnings == ((copies, GUESSED) if change else (copies,))
 
 
+@pytest.mark.parametrize("wanted", ["", "4"])
+def test_a_series_that_was_sent_again_under_another_uid_is_read_once(tmp_path: Path, wanted: str) -> None:
+    add(tmp_path / "a")
+    add(tmp_path / "b", SeriesInstanceUID=generate_uid())
+    image = read_image(tmp_path, series=wanted)
+    require_clean(image)
+    assert image.warnings == (f"{COUNT} of its DICOM files hold slices that others hold, too: one of each is read",)
+    shutil.rmtree(tmp_path / "b")
+    add(tmp_path / "b", OTHER, SeriesInstanceUID=generate_uid())
+    with pytest.raises(ImageError, match="2 series "):
+        read_image(tmp_path, series=wanted)
+
+
 def test_a_copy_in_another_encoding_is_a_copy(tmp_path: Path) -> None:
     def compress(_: int, data: Dataset) -> None:
         data.compress(RLELossless)

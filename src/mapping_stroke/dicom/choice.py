@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mapping_stroke.dicom.folders import lost_files
 from mapping_stroke.dicom.kinds import has_medium, looks_t1w, no_scan_type
-from mapping_stroke.dicom.series import NO_NUMBER, DicomSeries, find_series
+from mapping_stroke.dicom.series import NO_NUMBER, DicomSeries, find_series, once_each
 from mapping_stroke.dicom.volumes import FEWEST_SLICES
 from mapping_stroke.errors import ImageError, LostContentError
 from mapping_stroke.files import GET_CONTENT
@@ -67,7 +67,7 @@ def choose_series(place: Path, wanted: str = "") -> DicomSeries:
 def _named(found: Sequence[DicomSeries], wanted: str) -> DicomSeries:
     chosen = [series for series in found if _is_called(series, wanted)]
     if len({_name(series) for series in chosen}) == 1:
-        chosen = _narrow(chosen, {**SOUND, **CORRECTED})
+        chosen = once_each(_narrow(chosen, {**SOUND, **CORRECTED}))
     if len(chosen) == 1:
         return chosen[0]
     if chosen:
@@ -89,6 +89,7 @@ def _likely(found: Sequence[DicomSeries]) -> DicomSeries:
     candidates = next((tier for tier in (original, fine, named, volumes) if tier), [])
     if named:
         candidates = _narrow(candidates, {**SOUND, **CORRECTED})
+    candidates = once_each(candidates)
     if len(candidates) == 1:
         return candidates[0]
     if candidates:

@@ -2,15 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from mapping_stroke.dicom.folders import dicom_files
+from mapping_stroke.dicom.frames import hash_pixels
 from mapping_stroke.dicom.grid import stack_slices
 from mapping_stroke.dicom.headers import Facts, Slice, read_slices
-from mapping_stroke.dicom.volumes import find_volumes, numbers_repeat
+from mapping_stroke.dicom.volumes import IMAGE_TYPE, find_volumes, numbers_repeat
 from mapping_stroke.errors import ImageError
 from mapping_stroke.nifti_grid import Affine
 
@@ -126,7 +127,37 @@ def find_series(place: Path) -> list[DicomSeries]:
         except ImageError:
             damaged.append(file)
     found = [series for group in _groups(slices) for series in _series(place, group, damaged)]
-    return sorted(found, key=lambda series: (series.facts.number or 0, series.facts.uid, series.part))
+    return sorted(found, key=_order)
+
+
+def _order(series: DicomSeries) -> tuple[int, str, int]:
+    return series.facts.number or 0, series.facts.uid, series.part
+
+
+def once_each(found: Sequence[DicomSeries]) -> list[DicomSeries]:
+    """Of series that say the same and are equal image by image, as one sent again under another UID, the first."""
+    alike: dict[object, list[DicomSeries]] = {}
+    for series in found:
+        alike.setdefault((replace(series.facts, uid=""), series.trait, _places(series)), []).append(series)
+    kept = []
+    for group in alike.values():
+        equal: dict[object, list[DicomSeries]] = {}
+        for series in group:
+            equal.setdefault(_pixels(series) if len(group) > 1 else (), []).append(series)
+        kept += [
+            replace(first, copies=first.copies + sum(len(other.files) for other in others))
+            for first, *others in equal.values()
+        ]
+    return sorted(kept, key=_order)
+
+
+def _places(series: DicomSeries) -> tuple[object, ...]:
+    return tuple(sorted((slice_.position_mm or (), slice_.traits[IMAGE_TYPE]) for slice_ in series.slices))
+
+
+def _pixels(series: DicomSeries) -> tuple[object, ...]:
+    hashes = zip(series.slices, hash_pixels(series.slices), strict=True)
+    return tuple(sorted((slice_.position_mm or (), pixels or str(slice_.file)) for slice_, pixels in hashes))
 
 
 def _series(place: Path, slices: Sequence[Slice], damaged: Sequence[Path]) -> Iterator[DicomSeries]:
