@@ -185,4 +185,5 @@ def _list(found: Sequence[DicomSeries]) -> str:
 def _remedy(found: Sequence[DicomSeries]) -> str:
     if len({series.facts.study for series in found}) > 1:
         return "they belong to several studies: give a folder each, or choose one with --series NUMBER (or UID)"
-    return "choose one with --series NUMBER"
+    numbers = {series.number for series in found}
+    return f"choose one with --series {'NUMBER' if len(numbers) == len(found) else 'UID'}"

@@ -1,6 +1,7 @@
 """The pixels of DICOM files, read by GDCM, which knows the compressed transfer syntaxes."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -11,6 +12,8 @@ from jaxtyping import Float32
 from mapping_stroke.dicom.headers import Slice
 from mapping_stroke.errors import ImageError
 
+ITK_PLACE = re.compile(r"\w+\(0x[0-9a-f]+\): ")
+"""What an error of ITK begins with: a class and an address that is another each time."""
 Frames = Float32[np.ndarray, "frames rows columns"]
 
 
@@ -29,7 +32,7 @@ def read_frames(file: Path) -> Frames:
     try:
         frames: Frames = sitk.GetArrayFromImage(reader.Execute())
     except RuntimeError as error:
-        reason = " ".join(str(error).split("ITK ERROR: ")[-1].split())
+        reason = " ".join(ITK_PLACE.sub("", str(error).split("ITK ERROR: ")[-1]).split())
         raise ImageError(
             f"{file.name}: its pixels cannot be read ({reason[:120]}); copy it again, or convert the series"
         ) from error
