@@ -20,7 +20,7 @@ class ImageError(MappingError):
 
 
 class LostContentError(ImageError):
-    """Links lead to files that are not here, as where DataLad dropped their content."""
+    """Links lead to files that are not here, as if DataLad has dropped their content."""
 
 
 class GeometryError(MappingError):

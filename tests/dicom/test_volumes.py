@@ -173,6 +173,18 @@ def test_a_gap_is_not_hidden_by_taking_every_other_slice(tmp_path: Path) -> None
         read_image(tmp_path)
 
 
+def test_odd_and_even_slices_are_no_volumes_though_two_images_are_one_too_many(tmp_path: Path) -> None:
+    def interleave(k: int, data: Dataset) -> None:
+        data.AcquisitionNumber = 1 + k % 2
+
+    for changes in ([interleave], [interleave, blank]):
+        files = add(tmp_path, change=lambda k, data, all_=changes: [change(k, data) for change in all_])
+        for k in (6, 9):
+            add_image(tmp_path, files[k], f"{k}.dcm", PixelData=pydicom.dcmread(files[0]).PixelData)
+        with pytest.raises(ImageError, match="several slices at one place that differ|several of them have one number"):
+            read_image(tmp_path)
+
+
 @pytest.mark.parametrize("folder", ["a", "b"], ids=["beside", "in a folder of their own"])
 @pytest.mark.parametrize("count", [COUNT, 6], ids=["all", "some"])
 @pytest.mark.parametrize("change", [None, blank, own], ids=["with UID", "blank", "one each"])

@@ -165,8 +165,8 @@ def _require_no_map(series: DicomSeries) -> None:
 
 
 def _tell_lost(lost: Sequence[Path]) -> str:
-    are = "file is a link to one that is" if len(lost) == 1 else "files are links to some that are"
-    return f"{len(lost)} of its {are} not here ({lost[0].name}): {GET_CONTENT}, or else delete what leads nowhere"
+    lead = "link in it leads to a file that is" if len(lost) == 1 else "links in it lead to files that are"
+    return f"{len(lost)} {lead} not here ({lost[0].name}): {GET_CONTENT}, or else delete what leads nowhere"
 
 
 def _list(found: Sequence[DicomSeries]) -> str:

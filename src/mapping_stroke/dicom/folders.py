@@ -43,7 +43,7 @@ def dicom_files(folder: Path) -> Iterator[Path]:
 
 
 def lost_files(folder: Path) -> list[Path]:
-    """Links in a folder, or below it, that are named as DICOM files are and lead to files that are not here.
+    """Links in a folder, or below it, that lead to files that are not here and are named as DICOM files are.
 
     Names of DICOM files have a suffix of `BARE_SUFFIXES`, or a number and no suffix of letters (`IM0001`, `1.2.840.7`).
     """

@@ -58,7 +58,7 @@ class DicomSeries:
 
     @property
     def number(self) -> str:
-        """Of the series, and of the volume in it: `4`, `4:2`; where there is no number, the UID, or else `none`."""
+        """Of the series, and of the volume in it: `4`, `4:2`; without a number the UID, or else `none`."""
         number = (self.facts.uid or NO_NUMBER) if self.facts.number is None else str(self.facts.number)
         return f"{number}:{self.part}" if self.part else number
 

@@ -15,6 +15,8 @@ from mapping_stroke.errors import ImageError
 
 FEWEST_SLICES = 8
 """Fewer are no volume."""
+SHARED_PLACES = 1.5
+"""Volumes of one series have fewer places than so many times their slices: halves of one volume have twice as many."""
 IMAGE_TYPE, FOLDER = "image type", "folder"
 """Of `TRAITS`: marks what was computed of a scan, and where a file lies."""
 
@@ -136,7 +138,7 @@ def _place_and_traits(slice_: Slice) -> tuple[object, ...]:
 def _apart(
     slices: list[Slice], traits: Sequence[str], name: str = "", *, guessed: bool
 ) -> list[tuple[str, list[Slice]]]:
-    """Slices told apart where they make no volume together: by the first traits that do it, until none repeats."""
+    """Slices told apart if they make no volume together: by the first traits that do it, until none repeats."""
     repeats = _repeats(slices, guessed=guessed)
     if not repeats and _stacks(slices):
         return [(name, slices)]
@@ -163,22 +165,22 @@ def _named(name: str, trait: str, value: str) -> str:
 def _tells_apart(parts: Sequence[list[Slice]], trait: str, *, repeats: bool, guessed: bool) -> bool:
     """Whether a trait splits slices into volumes, or into a volume and what is no part of it.
 
-    Volumes are parts of one size, and each part of images that may be of several series if none repeats in it. What is
-    no part of a volume lies at its places only, or is computed, or is too little for a volume.
+    Volumes are parts of one size at the same places; and folders, if it is only a guess that they hold one series. What
+    is no part of a volume lies at its places only, or is computed, or is too little for a volume.
     """
     count = sum(map(len, parts))
     if len(parts) == 1 or len(parts) == count:
         return False
-    if repeats and len({len(part) for part in parts}) == 1:
-        return True
-    if guessed and repeats and not any(_repeats(part, guessed=True) for part in parts):
-        return True
     main = max(parts, key=len)
+    everywhere = {place_along_normal(slice_) for part in parts for slice_ in part}
+    if repeats and len(main) * len(parts) == count and len(everywhere) < SHARED_PLACES * len(main):
+        return True
+    if guessed and trait == FOLDER and not any(_repeats(part, guessed=True) for part in parts):
+        return True
     if len(main) < FEWEST_SLICES or _repeats(main, guessed=guessed) or not _stacks(main):
         return False
     others = [part for part in parts if part is not main]
-    places = set(map(place_along_normal, main))
-    if all(place_along_normal(slice_) in places for part in others for slice_ in part):
+    if everywhere == set(map(place_along_normal, main)):
         return True
     few = count - len(main) < FEWEST_SLICES
     return trait == IMAGE_TYPE and (few or all(_is_computed(part) and not _is_computed(main) for part in others))

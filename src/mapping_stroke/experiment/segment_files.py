@@ -155,7 +155,7 @@ class ScanFiles:
 
 
 def _is_called(source: dict[str, Any], scan: Path) -> bool:
-    """Whether a stamp's scan is called so: all that can be told where the content is not here."""
+    """Whether a stamp's scan is called so: all that can be told if the content is not here."""
     return Path(source.get("scan", "")).name == scan.name
 
 
