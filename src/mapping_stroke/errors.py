@@ -20,6 +20,10 @@ class ImageError(MappingError):
     """An image file cannot be read, or its voxels cannot be used."""
 
 
+class LostContentError(ImageError):
+    """Links lead to files that are not here, as if DataLad has dropped their content."""
+
+
 class GeometryError(MappingError):
     """Two arrays that must lie on one grid do not."""
 

@@ -19,6 +19,7 @@ LONG_NAME_BYTES = 120
 """Longer names are shortened where only we read them: with prefix and suffix they fit on every disk."""
 PARTIAL = ".partial-"
 """How the name of a file or folder starts that is not whole yet, or never became whole."""
+GET_CONTENT = "if this is a DataLad data set, run `datalad get` on it"
 _REMEDY = "copy it again, or delete it and run the command that wrote it"
 
 
@@ -92,8 +93,23 @@ def leads_nowhere(path: Path) -> bool:
 def tell_missing(path: Path) -> str:
     """What to say of a file that is not there, and what to do."""
     if leads_nowhere(path):
-        return "is a link to a file that is not here; if this is a DataLad data set, run `datalad get` on it"
+        return f"is a link to a file that is not here; {GET_CONTENT}"
     return "no such file; check the path"
+
+
+def given_path(path: Path) -> Path:
+    """An absolute path to what was given, by the links that were given: a pseudonym may be a link to a name.
+
+    This holds for the current folder, too, where the shell went into it through a link.
+    """
+    shell = Path(os.environ.get("PWD", ""))  # noqa: TID251 - says where the user is, as `pwd` does; it is no setting
+    here = shell if shell.is_absolute() and shell.exists() and shell.samefile(Path.cwd()) else Path.cwd()
+    return here / path
+
+
+def given_name(folder: Path) -> str:
+    """The name of a folder as it was given, see `given_path`; that of the current folder for `.`."""
+    return Path(os.path.normpath(given_path(folder))).name
 
 
 def list_files(folder: Path, pattern: str) -> list[Path]:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from mapping_stroke.dicom.choice import choose_series
+from mapping_stroke.dicom.folders import is_dicom
 from mapping_stroke.dicom.grid import LPS_TO_RAS
-from mapping_stroke.dicom.headers import is_dicom
 from mapping_stroke.dicom.series import DicomSeries
 from mapping_stroke.dicom.voxels import read_series
 from mapping_stroke.errors import FileError, ImageError

@@ -198,16 +198,59 @@ def change(**tags: Any) -> Any:
     return apply
 
 
+def aside(k: int) -> np.ndarray:
+    """Where a slice would lie that is moved along its rows."""
+    return np.asarray((LPS @ OBLIQUE @ [30, 0, k, 1])[:3])
+
+
+def write_over(tag: str, text: bytes) -> Any:
+    """Replace what a value of the fifth slice begins with, whatever the standard allows."""
+
+    def apply(folder: Path, files: list[Path]) -> None:
+        value = "\\".join(map(str, pydicom.dcmread(files[4])[tag].value)).encode()
+        content = files[4].read_bytes()
+        assert content.count(value) == 1
+        files[4].write_bytes(content.replace(value, text + value[len(text) :]))
+
+    return apply
+
+
+def stretch(folder: Path, files: list[Path]) -> None:
+    """Move the upper slices apart, ever more."""
+    for k, file in enumerate(files):
+        data = pydicom.dcmread(file)
+        data.ImagePositionPatient = told(position(OBLIQUE, k + 0.1 * max(k - 3, 0) * max(k - 4, 0)))
+        data.save_as(file)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (leave_out(4), r"1 of 9 slices is missing; export the series again"),
-        (leave_out(2, 3, 6), r"3 of 9 slices are missing"),
-        (change(ImagePositionPatient=told(position(OBLIQUE, 4.4))), r"lie 0.78 to 1.82 mm apart, expected"),
-        (change(ImagePositionPatient=None), r"some of its slices do not say where they lie"),
-        (change(SOPInstanceUID="1.2.3", ImagePositionPatient=told(position(OBLIQUE, 3))), "at one place"),
+        (leave_out(4), r"1 of 9 slices is missing, between IM0111.dcm and IM0185.dcm; export the series again"),
+        (leave_out(2, 3, 6), r"3 of 9 slices are missing, in 2 gaps, the first between IM0037.dcm and IM0148.dcm"),
+        (
+            change(ImagePositionPatient=told(position(OBLIQUE, 4.4))),
+            r"IM0148.dcm lies off the even steps of its other",
+        ),
+        (
+            change(ImagePositionPatient=told(position(OBLIQUE, 500))),
+            r"IM0148.dcm lies off the even steps of its other",
+        ),
+        (change(ImagePositionPatient=["0", "0", "1e9"]), r"IM0148.dcm lies off the even steps of its other"),
+        (
+            change(ImagePositionPatient=told(aside(4))),
+            r"IM0148.dcm lies aside of its other 8 slices: the position",
+        ),
+        (change(ImagePositionPatient=None), r"1 of its 9 slices \(IM0148.dcm\) does not say where it lies"),
+        (write_over("ImagePositionPatient", b"left"), r"1 of its 9 slices \(IM0148.dcm\) does not say where it lies"),
+        (write_over("ImagePositionPatient", b"nan\\"), r"\(IM0148.dcm\) does not say where it lies"),
+        (
+            change(SOPInstanceUID="1.2.3", ImagePositionPatient=told(position(OBLIQUE, 3))),
+            r"several slices at one place that differ, such as IM0111.dcm, IM0148.dcm: a header tells",
+        ),
+        (stretch, r"lie 1.3 to 2.34 mm apart, expected an even spacing"),
     ],
-    ids=["gap", "gaps", "uneven", "nowhere", "twice"],
+    ids=["gap", "gaps", "between", "far", "farther", "aside", "nowhere", "text", "nan", "twice", "uneven"],
 )
 def test_slices_that_make_no_even_stack_are_refused(tmp_path: Path, spoil: Any, message: str) -> None:
     spoil(tmp_path, write_series(tmp_path, VOXELS, OBLIQUE))

@@ -193,6 +193,24 @@ def test_what_is_finished_is_left_alone_and_other_settings_are_refused(
     assert not list((copy / "sub-02").rglob("*.nii.gz"))
 
 
+def test_no_output_tells_where_links_lead(model: Path, tmp_path: Path) -> None:
+    write_bids(tmp_path / "pacs" / "Person_1950", SCANS[:1])
+    participants = [folder for folder in (tmp_path / "pacs" / "Person_1950").iterdir() if folder.is_dir()]
+    for folder in participants:
+        moved = folder.rename(tmp_path / "pacs" / f"Person_{folder.name}")
+        folder.symlink_to(moved)
+    raw, out = tmp_path / "study", tmp_path / "out"
+    raw.symlink_to(tmp_path / "pacs" / "Person_1950")
+    assert participant(raw, out, model) == 0
+    assert bids(raw, out, "group") == 0
+    written = [path for path in out.rglob("*") if path.is_file()]
+    assert written
+    assert not [path for path in written if "Person" in path.name or b"Person" in path.read_bytes()]
+    description = json.loads((out / "dataset_description.json").read_text())
+    assert description["DatasetLinks"] == {"raw": "../study"}
+    assert description["SourceDatasets"] == [{"URL": raw.as_uri()}]
+
+
 def test_a_scan_that_two_files_could_be_fails_alone_and_keeps_its_results(model: Path, tmp_path: Path) -> None:
     raw, out = write_bids(tmp_path / "raw", SCANS[:2]), tmp_path / "out"
     assert participant(raw, out, model) == 0

@@ -16,6 +16,16 @@ def test_raw_data_are_found_from_the_derivative(tmp_path: Path) -> None:
     assert link(tmp_path / "raw", tmp_path / "out") == "../raw"
 
 
+def test_raw_data_are_found_from_a_derivative_behind_a_link(tmp_path: Path) -> None:
+    for name in ("target/Person", "disk"):
+        (tmp_path / name).mkdir(parents=True)
+    raw, moved = tmp_path / "study", tmp_path / "target" / "Person" / "derivatives"
+    raw.symlink_to(tmp_path / "target" / "Person")
+    moved.symlink_to(tmp_path / "disk")
+    assert link(raw, tmp_path / "out") == "../study"
+    assert link(raw, raw / "derivatives" / "mapping") == raw.as_uri()
+
+
 def test_raw_data_on_another_drive_have_a_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> str:
         raise ValueError("path is on mount 'D:', start on mount 'C:'")

@@ -5,9 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mapping_stroke.dicom.folders import lost_files
 from mapping_stroke.dicom.kinds import has_medium, looks_t1w, no_scan_type
-from mapping_stroke.dicom.series import DicomSeries, find_series
-from mapping_stroke.errors import ImageError
+from mapping_stroke.dicom.series import NO_NUMBER, DicomSeries, find_series, once_each
+from mapping_stroke.dicom.volumes import FEWEST_SLICES
+from mapping_stroke.errors import ImageError, LostContentError
+from mapping_stroke.files import GET_CONTENT
 
 VARIANT = re.compile(r"([ _-]+(nd|norm|rms|mean))+$")
 """At the end of a name, in small letters, that the scanner gave to a variant of the series that it is called after."""
@@ -23,8 +26,6 @@ CORRECTED: Criteria = {
     "is corrected for distortion (not called ND)": lambda series: not re.search(r"[ _-]nd$", _name(series)),
 }
 """What else does, among original images."""
-FEWEST_SLICES = 8
-"""Fewer are no volume."""
 FINE_SLICES, FINE_MM = 40, 3.0
 """A scan with at least so many slices no farther apart is a three-dimensional one."""
 LISTED = 12
@@ -40,24 +41,33 @@ def choose_series(place: Path, wanted: str = "") -> DicomSeries:
 
     Raises:
         ImageError: There is no such series, or none or several could be meant; they are listed.
+        LostContentError: Likewise, or slices of it may lack, and links lead to files that are not here. At an end of a
+            stack nothing else shows such a loss.
     """
-    found = find_series(place)
+    found, lost = find_series(place), lost_files(place) if place.is_dir() else []
     try:
         if not found:
-            raise ImageError("holds no DICOM image that can be read; check the folder, or copy it again")
+            remedy = "" if lost else "; check the folder, or copy it again"
+            raise ImageError(f"holds no DICOM image that can be read{remedy}")
         series = _named(found, wanted) if wanted else _likely(found)
         _require_scan(series)
         if not wanted:
             _require_no_map(series)
     except ImageError as error:
+        if lost:
+            raise LostContentError(f"{place}: {error}; {_tell_lost(lost)}") from error
         raise ImageError(f"{place}: {error}") from error
+    beside = {(file.parent, file.suffix) for file in series.files}
+    missed = [file for file in lost if (file.parent, file.suffix) in beside]
+    if missed or (lost and not wanted and not looks_t1w(series)):
+        raise LostContentError(f"{place}: series {series.title} may not be all of it; {_tell_lost(missed or lost)}")
     return series
 
 
 def _named(found: Sequence[DicomSeries], wanted: str) -> DicomSeries:
     chosen = [series for series in found if _is_called(series, wanted)]
     if len({_name(series) for series in chosen}) == 1:
-        chosen = _narrow(chosen, {**SOUND, **CORRECTED})
+        chosen = once_each(_narrow(chosen, {**SOUND, **CORRECTED}))
     if len(chosen) == 1:
         return chosen[0]
     if chosen:
@@ -79,6 +89,7 @@ def _likely(found: Sequence[DicomSeries]) -> DicomSeries:
     candidates = next((tier for tier in (original, fine, named, volumes) if tier), [])
     if named:
         candidates = _narrow(candidates, {**SOUND, **CORRECTED})
+    candidates = once_each(candidates)
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
@@ -153,11 +164,18 @@ def _require_no_map(series: DicomSeries) -> None:
         )
 
 
+def _tell_lost(lost: Sequence[Path]) -> str:
+    lead = "link in it leads to a file that is" if len(lost) == 1 else "links in it lead to files that are"
+    return f"{len(lost)} {lead} not here ({lost[0].name}): {GET_CONTENT}, or else delete what leads nowhere"
+
+
 def _list(found: Sequence[DicomSeries]) -> str:
     """The series by title; with UIDs where numbers are not enough to tell them apart."""
     numbers = [series.number for series in found]
     titles = [
-        f"{series.title[:-1]}, UID {series.facts.uid})" if numbers.count(series.number) > 1 else series.title
+        f"{series.title[:-1]}, UID {series.facts.uid or NO_NUMBER})"
+        if numbers.count(series.number) > 1
+        else series.title
         for series in found[:LISTED]
     ]
     more = f"; and {len(found) - LISTED} more" if len(found) > LISTED else ""
@@ -167,4 +185,5 @@ def _list(found: Sequence[DicomSeries]) -> str:
 def _remedy(found: Sequence[DicomSeries]) -> str:
     if len({series.facts.study for series in found}) > 1:
         return "they belong to several studies: give a folder each, or choose one with --series NUMBER (or UID)"
-    return "choose one with --series NUMBER"
+    numbers = {series.number for series in found}
+    return f"choose one with --series {'NUMBER' if len(numbers) == len(found) else 'UID'}"

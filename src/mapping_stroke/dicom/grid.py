@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from mapping_stroke.dicom.headers import Slice
+from mapping_stroke.dicom.misfits import call_slices, off_the_line, off_the_steps, tell_strangers
 from mapping_stroke.errors import ImageError
 from mapping_stroke.nifti_grid import SAME_PLACE_VOX, Affine, voxel_edges_mm
 
@@ -38,7 +39,8 @@ def stack_slices(slices: Sequence[Slice]) -> tuple[list[Slice], Affine]:
     heights_mm = positions_mm @ normal
     order = np.argsort(heights_mm, kind="stable")
     positions_mm, heights_mm = positions_mm[order], heights_mm[order]
-    step_mm = _even_step(heights_mm)
+    ordered = [slices[index] for index in order]
+    step_mm = _even_step(ordered, heights_mm)
     between_rows_mm, between_columns_mm = slices[0].spacing_mm or (0.0, 0.0)
     if not min(between_rows_mm, between_columns_mm) > 0:
         raise ImageError(f"its pixels have a spacing of {between_rows_mm:g} x {between_columns_mm:g} mm; {REMEDY}")
@@ -48,8 +50,8 @@ def stack_slices(slices: Sequence[Slice]) -> tuple[list[Slice], Affine]:
     affine[:3, :3] = np.stack([row, column, normal], axis=1) * edges_mm
     if _aside_mm(positions_mm, affine) > SAME_PLACE_VOX * edges_mm.min():
         affine[:3, :3] = np.stack(_along_positions(row, normal, positions_mm), axis=1) * edges_mm
-        _require_straight(positions_mm, affine)
-    return [slices[index] for index in order], LPS_TO_RAS @ affine
+        _require_straight(ordered, positions_mm, affine)
+    return ordered, LPS_TO_RAS @ affine
 
 
 def lies_with(slice_: Slice, other: Slice) -> bool:
@@ -73,8 +75,13 @@ def place_along_normal(slice_: Slice) -> float:
 
 def _axes(slices: Sequence[Slice]) -> tuple[Float64[np.ndarray, "3"], ...]:
     """Unit vectors along rows, down columns, and along the normal of all slices."""
-    if any(slice_.position_mm is None or slice_.axes is None or slice_.spacing_mm is None for slice_ in slices):
-        raise ImageError(f"some of its slices do not say where they lie; {REMEDY}")
+    lost = [each for each in slices if each.position_mm is None or each.axes is None or each.spacing_mm is None]
+    if lost:
+        raise ImageError(
+            f"{len(lost)} of its {len(slices)} slices ({call_slices(lost)}) do{'es' * (len(lost) == 1)} not say where "
+            f"{'it lies' if len(lost) == 1 else 'they lie'}, expected position, orientation and spacing in numbers; "
+            f"{REMEDY}"
+        )
     axes = np.array([slice_.axes for slice_ in slices], dtype=np.float64)
     row, column = axes[0, :3], axes[0, 3:]
     if not (abs(np.linalg.norm([row, column], axis=1) - 1).max() < SAME_AXES and abs(row @ column) < SAME_AXES):
@@ -101,28 +108,41 @@ def _along_positions(
     return _upright(row, line if np.linalg.norm(line - normal) < ROUNDED_AXES else normal)
 
 
-def _even_step(heights_mm: Float64[np.ndarray, " slices"]) -> float:
-    """The distance of slices; they lie within `SAME_PLACE_VOX` of an even spacing."""
+def _even_step(slices: Sequence[Slice], heights_mm: Float64[np.ndarray, " slices"]) -> float:
+    """The distance of ordered slices; they lie within `SAME_PLACE_VOX` of an even spacing."""
     if len(heights_mm) < 2:
         raise ImageError(f"has 1 slice, expected a volume; {REMEDY}")
     steps_mm = np.diff(heights_mm)
     step_mm, usual_mm = float(heights_mm[-1] - heights_mm[0]) / len(steps_mm), float(np.median(steps_mm))
     if steps_mm.min() < SAME_PLANE_MM:
+        first = int(steps_mm.argmin())
         raise ImageError(
-            f"has several slices at one place (several echoes, time points or channels); give one of them: {REMEDY}"
+            f"has several slices at one place that differ, such as {call_slices(slices[first : first + 2])}: a header "
+            "tells a wrong position, or they are several echoes, time points or channels; give one of them: "
+            f"{REMEDY}"
         )
+    tolerance_mm = SAME_PLACE_VOX * usual_mm
     even_mm = heights_mm[0] + step_mm * np.arange(len(heights_mm))
-    if np.abs(heights_mm - even_mm).max() <= SAME_PLACE_VOX * usual_mm:
+    if np.abs(heights_mm - even_mm).max() <= tolerance_mm:
         return step_mm
+    strange = off_the_steps(heights_mm, usual_mm, tolerance_mm)
+    if len(strange):
+        raise ImageError(f"{tell_strangers(slices, strange, 'off the even steps of')}; {REMEDY}")
     counts = np.rint(steps_mm / usual_mm)
-    if np.abs(steps_mm - counts * usual_mm).max() <= SAME_PLACE_VOX * usual_mm and counts.max() > 1:
-        missing = int((counts - 1).sum())
-        raise ImageError(
-            f"{missing} of {len(heights_mm) + missing} slices {'is' if missing == 1 else 'are'} missing; {REMEDY}"
-        )
+    if np.abs(steps_mm - counts * usual_mm).max() <= tolerance_mm and counts.max() > 1:
+        raise ImageError(f"{_gaps(slices, counts)}; {REMEDY}")
     raise ImageError(
         f"its slices lie {steps_mm.min():.3g} to {steps_mm.max():.3g} mm apart, expected an even spacing; {REMEDY}"
     )
+
+
+def _gaps(slices: Sequence[Slice], counts: Float64[np.ndarray, " gaps"]) -> str:
+    """How many of ordered slices are missing, and where, given how many steps each lies from the one before."""
+    missing = int((counts - 1).sum())
+    gaps = np.flatnonzero(counts > 1)
+    between = " and ".join(call_slices([slices[gaps[0] + side]]) for side in (0, 1))
+    where = f"between {between}" if len(gaps) == 1 else f"in {len(gaps)} gaps, the first between {between}"
+    return f"{missing} of {len(slices) + missing} slices {'is' if missing == 1 else 'are'} missing, {where}"
 
 
 def _aside_mm(positions_mm: Float64[np.ndarray, "slices 3"], affine: Affine) -> float:
@@ -131,14 +151,18 @@ def _aside_mm(positions_mm: Float64[np.ndarray, "slices 3"], affine: Affine) -> 
     return float(np.linalg.norm(positions_mm - (affine[:3, 3] + steps * affine[:3, 2]), axis=1).max())
 
 
-def _require_straight(positions_mm: Float64[np.ndarray, "slices 3"], affine: Affine) -> None:
+def _require_straight(slices: Sequence[Slice], positions_mm: Float64[np.ndarray, "slices 3"], affine: Affine) -> None:
     """Raise where slices are displaced sideways from the first one's normal."""
-    farthest_mm = _aside_mm(positions_mm, affine)
-    if farthest_mm > SAME_PLACE_VOX * min(voxel_edges_mm(affine)):
-        raise ImageError(
-            f"its slices are displaced sideways by up to {farthest_mm:.1f} mm, as by a tilted gantry, expected a "
-            f"straight stack; resample it onto an upright grid: {REMEDY}"
-        )
+    farthest_mm, tolerance_mm = _aside_mm(positions_mm, affine), SAME_PLACE_VOX * min(voxel_edges_mm(affine))
+    if farthest_mm <= tolerance_mm:
+        return
+    strange = off_the_line(positions_mm, tolerance_mm)
+    if len(strange):
+        raise ImageError(f"{tell_strangers(slices, strange, 'aside of')}; {REMEDY}")
+    raise ImageError(
+        f"its slices are displaced sideways by up to {farthest_mm:.1f} mm, as by a tilted gantry, expected a "
+        f"straight stack; resample it onto an upright grid: {REMEDY}"
+    )
 
 
 def _told(numbers: Sequence[float] | np.ndarray) -> str:

@@ -1,31 +1,32 @@
 """What DICOM headers tell: one value a slice, nothing about the person, and no pixels."""
 
-import os
+import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PREAMBLE_BYTES = 128
-MAGIC = b"DICM"
-"""Behind the preamble of every DICOM file."""
-BARE_SUFFIXES = (".dcm", ".ima")
-"""Files called so are opened even without `MAGIC`: old programs leave it out."""
+from mapping_stroke.errors import ImageError
+
 FACT_TAGS = (
     *("SeriesInstanceUID", "StudyInstanceUID", "SeriesNumber", "Modality", "SeriesDescription", "ProtocolName"),
     *("ImageType", "Rows", "Columns", "SamplesPerPixel", "SpecificCharacterSet", "ContrastBolusAgent"),
 )
 SLICE_TAGS = (
-    *("SOPInstanceUID", "NumberOfFrames", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
-    *("EchoTime", "InversionTime", "TemporalPositionIdentifier", "AcquisitionNumber"),
+    *("SOPClassUID", "SOPInstanceUID", "InstanceNumber", "NumberOfFrames"),
+    *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
+    *("EchoTime", "InversionTime", "RepetitionTime", "FlipAngle", "TemporalPositionIdentifier", "AcquisitionNumber"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 NO_AGENT = re.compile(r"\W*((no|none|non|nil|n/?a|ohne|without|0)(contrast|agent|medium|\W)*)?", re.IGNORECASE)
 """What is typed for a contrast agent where there was none."""
 SCALING_TAGS = ("RescaleSlope", "RescaleIntercept")
-TRAITS = ("image type", "echo time", "inversion time", "time point", "acquisition", "folder")
+TRAITS = (
+    *("image type", "series number", "name", "echo time", "inversion time", "repetition time", "flip angle"),
+    *("time point", "acquisition", "folder"),
+)
 """What tells several volumes of one series apart, in the order in which they are tried."""
 
 
@@ -34,7 +35,7 @@ class Facts:
     """What all slices of a series have in common.
 
     Attributes:
-        uid: Of the series, the same in all its files and in no others.
+        uid: Of the series, the same in all its files and in no others; empty where the header does not say.
         study: The UID of the study.
         number: Of the series in its study; None where the header does not say.
         modality: Such as `MR`.
@@ -70,6 +71,7 @@ class Slice:
         scaling: Slope and intercept of its values.
         image_type: Such as `("ORIGINAL", "PRIMARY", "M")`.
         traits: Value of each of `TRAITS`, as text.
+        number: Of the image in its series; None where the header does not say.
     """
 
     file: Path
@@ -82,28 +84,15 @@ class Slice:
     scaling: tuple[float, float]
     image_type: tuple[str, ...]
     traits: Mapping[str, str]
-
-
-def is_dicom(file: Path) -> bool:
-    """Whether a file's first bytes, or its name, say that it is DICOM."""
-    try:
-        with file.open("rb") as opened:
-            magic = opened.read(PREAMBLE_BYTES + len(MAGIC))[PREAMBLE_BYTES:] == MAGIC
-        return magic or file.suffix.lower() in BARE_SUFFIXES
-    except OSError:
-        return False
-
-
-def dicom_files(folder: Path) -> Iterator[Path]:
-    """The DICOM files of a folder and of those below it, in the order of their names; hidden ones are passed over."""
-    for place, below, names in os.walk(folder):
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        files = (Path(place, name) for name in sorted(names) if not name.startswith("."))
-        yield from (file for file in files if is_dicom(file))
+    number: int | None = None
 
 
 def read_slices(file: Path) -> list[Slice]:
-    """The slices of a DICOM file; none where it holds no image (a directory, a report) or cannot be read."""
+    """The slices of a DICOM file; none where it holds no image, as a report does.
+
+    Raises:
+        ImageError: It is damaged, as one that was cut off: it cannot be told whether it held an image.
+    """
     import pydicom
 
     with warnings.catch_warnings():
@@ -112,17 +101,27 @@ def read_slices(file: Path) -> list[Slice]:
             data = pydicom.dcmread(
                 file, stop_before_pixels=True, force=True, specific_tags=[*FACT_TAGS, *SLICE_TAGS, *SCALING_TAGS]
             )
-            return _slices(file, data)
-        except Exception:  # noqa: BLE001 - pydicom raises anything on damaged bytes
-            return []
+            slices = _slices(file, data)
+            is_cut = not slices and _says_image(data)
+        except Exception as error:  # pydicom raises anything on damaged bytes
+            raise ImageError(f"{file.name}: is damaged; copy it again") from error
+    if is_cut:
+        raise ImageError(f"{file.name}: is damaged; copy it again")
+    return slices
+
+
+def _says_image(data: Any) -> bool:
+    """Whether a data set calls itself an image, or says nothing at all."""
+    kinds = [data.get("SOPClassUID"), data.file_meta.get("MediaStorageSOPClassUID")]
+    return any(kind and "Image Storage" in kind.name for kind in kinds) or not (len(data) or len(data.file_meta))
 
 
 def _slices(file: Path, data: Any) -> list[Slice]:
-    uid, rows, columns = data.get("SeriesInstanceUID"), data.get("Rows"), data.get("Columns")
-    if not (uid and rows and columns):
+    rows, columns = data.get("Rows"), data.get("Columns")
+    if not (rows and columns):
         return []
     facts = Facts(
-        uid=str(uid),
+        uid=_line(data.get("SeriesInstanceUID")),
         study=str(data.get("StudyInstanceUID", "")),
         number=_whole(data, "SeriesNumber"),
         modality=str(data.get("Modality", "")),
@@ -157,8 +156,12 @@ def _slice(file: Path, index: int, facts: Facts, data: Any, levels: Sequence[Any
     image_type = (image_type,) if isinstance(image_type, str) else tuple(map(str, image_type))
     values = (
         "\\".join(image_type),
+        facts.number,
+        next(filter(None, facts.names), None),
         find("MREchoSequence", "EffectiveEchoTime") or data.get("EchoTime"),
         data.get("InversionTime"),
+        find("MRTimingAndRelatedParametersSequence", "RepetitionTime"),
+        find("MRTimingAndRelatedParametersSequence", "FlipAngle"),
         find("FrameContentSequence", "TemporalPositionIndex") or data.get("TemporalPositionIdentifier"),
         data.get("AcquisitionNumber"),
         file.parent,
@@ -167,7 +170,7 @@ def _slice(file: Path, index: int, facts: Facts, data: Any, levels: Sequence[Any
     return Slice(
         file,
         index,
-        str(data.get("SOPInstanceUID", "")),
+        _line(data.get("SOPInstanceUID")),
         facts,
         _numbers(find("PlanePositionSequence", "ImagePositionPatient"), 3),
         _numbers(find("PlaneOrientationSequence", "ImageOrientationPatient"), 6),
@@ -175,6 +178,7 @@ def _slice(file: Path, index: int, facts: Facts, data: Any, levels: Sequence[Any
         (1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)),
         image_type,
         traits,
+        _whole(data, "InstanceNumber"),
     )
 
 
@@ -187,8 +191,12 @@ def _whole(data: Any, tag: str) -> int | None:
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
-    numbers = tuple(map(float, value)) if value is not None and not isinstance(value, str) else ()
-    return numbers if len(numbers) == count else None
+    """So many finite numbers; None for anything else."""
+    try:
+        numbers = tuple(map(float, value)) if value is not None and not isinstance(value, str) else ()
+    except ValueError:  # text, which pydicom gives as it is
+        return None
+    return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
 
 
 def _line(value: Any) -> str:

@@ -1,17 +1,22 @@
 """The series that a folder holds: volumes of slices that belong together."""
 
-import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from mapping_stroke.dicom.grid import lies_with, place_along_normal, stack_slices
-from mapping_stroke.dicom.headers import TRAITS, Facts, Slice, dicom_files, read_slices
+from mapping_stroke.dicom.folders import dicom_files
+from mapping_stroke.dicom.frames import hash_pixels
+from mapping_stroke.dicom.grid import stack_slices
+from mapping_stroke.dicom.headers import Facts, Slice, read_slices
+from mapping_stroke.dicom.volumes import IMAGE_TYPE, find_volumes, numbers_repeat
 from mapping_stroke.errors import ImageError
 from mapping_stroke.nifti_grid import Affine
+
+NO_NUMBER = "none"
+"""What a series is called that has neither number nor UID."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +29,9 @@ class DicomSeries:
         part: Which volume of its series, from 1; 0 where the series holds no other.
         trait: What sets it apart from the others of its series, such as `echo time 3.4`; empty where there are none.
         copies: How many further files hold slices of it once more.
+        left_out: How many images of its series belong to no volume.
+        damaged: Files beside its own that cannot be read.
+        guessed: Whether its images do not say by a UID that they are of one series.
         preferred: Why it was chosen among others that are called alike; empty where there was no such choice.
     """
 
@@ -32,6 +40,9 @@ class DicomSeries:
     part: int = 0
     trait: str = ""
     copies: int = 0
+    left_out: int = 0
+    damaged: tuple[Path, ...] = ()
+    guessed: bool = False
     preferred: str = ""
 
     @property
@@ -42,13 +53,13 @@ class DicomSeries:
     @property
     def files(self) -> list[Path]:
         """The files it lies in, in the order of their slices' UIDs: a copy elsewhere has the same order."""
-        uids = {slice_.file: slice_.uid for slice_ in self.slices}
-        return sorted(uids, key=lambda file: uids[file])
+        keys = {slice_.file: (slice_.uid, slice_.position_mm or ()) for slice_ in self.slices}
+        return sorted(keys, key=lambda file: keys[file])
 
     @property
     def number(self) -> str:
-        """Of the series, and of the volume in it: `4`, `4:2`; the UID where there is no number."""
-        number = self.facts.uid if self.facts.number is None else str(self.facts.number)
+        """Of the series, and of the volume in it: `4`, `4:2`; without a number the UID, or else `none`."""
+        number = (self.facts.uid or NO_NUMBER) if self.facts.number is None else str(self.facts.number)
         return f"{number}:{self.part}" if self.part else number
 
     @property
@@ -73,7 +84,33 @@ class DicomSeries:
 
     def stacked(self) -> tuple[list[Slice], Affine]:
         """Its slices in the order of the volume's third axis, and the affine; raises as `stack_slices` does."""
-        return stack_slices(self.slices)
+        if self.guessed and numbers_repeat(self.slices):
+            raise ImageError(
+                "its images do not say of which series they are (SeriesInstanceUID), and several of them have one "
+                "number (InstanceNumber): give the images of each series in a folder of their own"
+            )
+        try:
+            return stack_slices(self.slices)
+        except ImageError as error:
+            raise ImageError("; ".join([str(error), *self.left_aside()])) from error
+
+    def left_aside(self) -> list[str]:
+        """What was not read of it, and what is guessed, a line each."""
+        told = []
+        if self.guessed:
+            told.append(
+                "its DICOM images have no SeriesInstanceUID, or one each: those with one series number and name are "
+                "taken for one series"
+            )
+        if self.left_out:
+            what = "image of its DICOM series is" if self.left_out == 1 else "images of its DICOM series are"
+            told.append(f"{self.left_out} {what} left out: of another kind or place than its other slices")
+        if self.damaged:
+            what = "file beside its slices is" if len(self.damaged) == 1 else "files beside its slices are"
+            told.append(
+                f"{len(self.damaged)} DICOM {what} damaged ({self.damaged[0].name}): look whether slices are missing"
+            )
+        return told
 
     def __str__(self) -> str:
         return f"{self.place} (series {self.number})"
@@ -82,48 +119,82 @@ class DicomSeries:
 def find_series(place: Path) -> list[DicomSeries]:
     """All series of a folder and of those below it, or of one file, by number; empty where there is no DICOM image."""
     files: Iterable[Path] = dicom_files(place) if place.is_dir() else [place]
-    slices = [slice_ for file in files for slice_ in read_slices(file)]
-    slices.sort(key=lambda slice_: slice_.facts.uid)
-    found = [
-        volume for _, group in groupby(slices, lambda slice_: slice_.facts.uid) for volume in _volumes(place, [*group])
-    ]
-    return sorted(found, key=lambda series: (series.facts.number or 0, series.facts.uid, series.part))
+    slices: list[Slice] = []
+    damaged: list[Path] = []
+    for file in files:
+        try:
+            slices += read_slices(file)
+        except ImageError:
+            damaged.append(file)
+    found = [series for group in _groups(slices) for series in _series(place, group, damaged)]
+    return sorted(found, key=_order)
 
 
-def _volumes(place: Path, slices: Sequence[Slice]) -> Iterator[DicomSeries]:
-    """The volumes of one series."""
-    once = {(slice_.uid, slice_.frame, slice_.position_mm): slice_ for slice_ in reversed(slices)}
-    kept = sorted(once.values(), key=lambda slice_: (os.fspath(slice_.file), slice_.frame))
-    copied = len({slice_.file for slice_ in slices}) - len({slice_.file for slice_ in kept})
-    parts = [part for group in _alike(kept) for part in _apart(group, TRAITS)]
-    for number, (trait, part) in enumerate(parts, 1):
-        several = len(parts) > 1
-        yield DicomSeries(place, tuple(part), number * several, trait if several else "", 0 if several else copied)
+def _order(series: DicomSeries) -> tuple[int, str, int]:
+    return series.facts.number or 0, series.facts.uid, series.part
 
 
-def _alike(slices: Sequence[Slice]) -> list[list[Slice]]:
-    """Groups of slices that can be stacked upon one another."""
-    groups: list[list[Slice]] = []
+def once_each(found: Sequence[DicomSeries]) -> list[DicomSeries]:
+    """Of series that say the same and are equal image by image, as one sent again under another UID, the first."""
+    alike: dict[object, list[DicomSeries]] = {}
+    for series in found:
+        alike.setdefault((replace(series.facts, uid=""), series.trait, _places(series)), []).append(series)
+    kept = []
+    for group in alike.values():
+        equal: dict[object, list[DicomSeries]] = {}
+        for series in group:
+            equal.setdefault(_pixels(series) if len(group) > 1 else (), []).append(series)
+        kept += [
+            replace(first, copies=first.copies + sum(len(other.files) for other in others))
+            for first, *others in equal.values()
+        ]
+    return sorted(kept, key=_order)
+
+
+def _places(series: DicomSeries) -> tuple[object, ...]:
+    return tuple(sorted((slice_.position_mm or (), slice_.traits[IMAGE_TYPE]) for slice_ in series.slices))
+
+
+def _pixels(series: DicomSeries) -> tuple[object, ...]:
+    hashes = zip(series.slices, hash_pixels(series.slices), strict=True)
+    return tuple(sorted((slice_.position_mm or (), pixels or str(slice_.file)) for slice_, pixels in hashes))
+
+
+def _series(place: Path, slices: Sequence[Slice], damaged: Sequence[Path]) -> Iterator[DicomSeries]:
+    """The volumes of one series, each as a series."""
+    guessed = len({slice_.facts.uid for slice_ in slices}) > 1 or not slices[0].facts.uid
+    volumes, left_out = find_volumes(slices, guessed=guessed)
+    for number, volume in enumerate(volumes, 1):
+        folders = {slice_.file.parent for slice_ in volume.slices}
+        yield DicomSeries(
+            place,
+            volume.slices,
+            part=number if len(volumes) > 1 else 0,
+            trait=volume.trait,
+            copies=volume.copies,
+            left_out=left_out,
+            damaged=tuple(sorted(file for file in damaged if file.parent in folders)),
+            guessed=guessed,
+        )
+
+
+def _groups(slices: Sequence[Slice]) -> list[list[Slice]]:
+    """Slices by series: by its UID; without one, or where each has one of its own, by what else they say of it."""
+    by_uid: dict[str, list[Slice]] = {}
     for slice_ in slices:
-        group = next((group for group in groups if lies_with(slice_, group[0])), None)
-        if group is None:
-            groups.append([slice_])
-        else:
-            group.append(slice_)
-    return groups
+        by_uid.setdefault(slice_.facts.uid, []).append(slice_)
+    strays = by_uid.pop("", [])
+    for uid in [uid for uid, group in by_uid.items() if _is_single(group)]:
+        strays += by_uid.pop(uid)
+    studies = Counter(slice_.facts.study for slice_ in strays)
+    pools: dict[object, list[Slice]] = {}
+    for slice_ in strays:
+        facts = slice_.facts
+        study = facts.study if studies[facts.study] > 1 else ""  # some programs give every image a study of its own
+        pools.setdefault((study, facts.number, facts.modality, facts.names), []).append(slice_)
+    return [*by_uid.values(), *pools.values()]
 
 
-def _apart(slices: list[Slice], traits: Sequence[str], name: str = "") -> list[tuple[str, list[Slice]]]:
-    """Slices at one place told apart: by the first traits that split them into equal parts, until none repeats."""
-    if not traits or len({place_along_normal(slice_) for slice_ in slices}) == len(slices):
-        return [(name, slices)]
-    parts: dict[str, list[Slice]] = {}
-    for slice_ in slices:
-        parts.setdefault(slice_.traits[traits[0]], []).append(slice_)
-    if len(parts) == 1 or len({len(part) for part in parts.values()}) > 1 or len(parts) == len(slices):
-        return _apart(slices, traits[1:], name)
-    found = []
-    for value, part in parts.items():
-        told = f"{traits[0]} {Path(value).name if traits[0] == 'folder' else value}"
-        found += _apart(part, traits[1:], f"{name}, {told}" if name else told)
-    return found
+def _is_single(slices: Sequence[Slice]) -> bool:
+    """Whether slices are one image, or copies of it."""
+    return len({(slice_.position_mm, slice_.frame) for slice_ in slices}) == 1 and slices[0].frame == 0

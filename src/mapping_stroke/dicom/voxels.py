@@ -1,4 +1,4 @@
-"""The voxels of a DICOM series, read by GDCM, which knows the compressed transfer syntaxes."""
+"""The voxels of a DICOM series, and what a user should know about it."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
+from mapping_stroke.dicom.frames import Frames, read_frames
 from mapping_stroke.dicom.headers import Slice
 from mapping_stroke.dicom.kinds import has_medium, looks_t1w, names_medium, no_scan_type
 from mapping_stroke.dicom.series import DicomSeries
 from mapping_stroke.errors import ImageError
 from mapping_stroke.nifti_grid import Affine
-
-Frames = Float32[np.ndarray, "frames rows columns"]
 
 
 def read_series(series: DicomSeries) -> tuple[Float32[np.ndarray, "x y z"], Affine, tuple[str, ...]]:
@@ -27,7 +26,7 @@ def read_series(series: DicomSeries) -> tuple[Float32[np.ndarray, "x y z"], Affi
     opened: tuple[Path | None, Frames] = (None, np.zeros((0, 0, 0), np.float32))
     for index, slice_ in enumerate(slices):
         if opened[0] != slice_.file:
-            opened = slice_.file, _read_frames(slice_.file)
+            opened = slice_.file, read_frames(slice_.file)
         voxels[:, :, index] = opened[1][slice_.frame].T
     return voxels, affine, _warnings(series)
 
@@ -36,6 +35,7 @@ def _warnings(series: DicomSeries) -> tuple[str, ...]:
     warnings = []
     if series.copies:
         warnings.append(f"{series.copies} of its DICOM files hold slices that others hold, too: one of each is read")
+    warnings += series.left_aside()
     if not looks_t1w(series):
         warnings.append("the name of its DICOM series does not say that it is a T1w scan: look whether it is")
     if series.preferred:
@@ -60,21 +60,3 @@ def _require_one_scaling(slices: Sequence[Slice]) -> None:
             "its frames have different rescale slopes, which are not read; convert it with dcm2niix and give the NIfTI "
             "file"
         )
-
-
-def _read_frames(file: Path) -> Frames:
-    """All frames of a file."""
-    import SimpleITK as sitk  # noqa: N813 - the name its users know
-
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(file))
-    reader.SetOutputPixelType(sitk.sitkFloat32)
-    try:
-        frames: Frames = sitk.GetArrayFromImage(reader.Execute())
-    except RuntimeError as error:
-        reason = " ".join(str(error).split("ITK ERROR: ")[-1].split())
-        raise ImageError(
-            f"{file.name}: its pixels cannot be read ({reason[:120]}); copy it again, or convert the series"
-        ) from error
-    return frames if frames.ndim == 3 else frames[np.newaxis]

@@ -11,7 +11,7 @@ from mapping_stroke.environment import describe_environment
 from mapping_stroke.experiment.bids_outputs import IGNORED, TEMPLATE
 from mapping_stroke.experiment.segment_settings import Method
 from mapping_stroke.experiment.segment_telling import tell_mirrorings
-from mapping_stroke.files import read_object, write_json, write_text
+from mapping_stroke.files import given_name, given_path, read_object, write_json, write_text
 from mapping_stroke.postprocess import PostprocessConfig
 from mapping_stroke.report.page import PAPER
 
@@ -38,8 +38,8 @@ def write_dataset(bids_dir: Path, output: Path, method: Method) -> None:
 def _describe(bids_dir: Path, output: Path, method: Method) -> dict[str, Any]:
     raw = read_object(bids_dir / DESCRIPTION)
     card = method.bundle.card
-    source = {"DOI": raw["DatasetDOI"]} if raw.get("DatasetDOI") else {"URL": bids_dir.resolve().as_uri()}
-    name = raw.get("Name") or bids_dir.resolve().name
+    source = {"DOI": raw["DatasetDOI"]} if raw.get("DatasetDOI") else {"URL": given_path(bids_dir).as_uri()}
+    name = raw.get("Name") or given_name(bids_dir)
     return {
         "Name": f"Stroke lesions of {name}, by MAPPING",
         "BIDSVersion": BIDS_VERSION,
@@ -55,21 +55,26 @@ def _describe(bids_dir: Path, output: Path, method: Method) -> dict[str, Any]:
             }
         ],
         "SourceDatasets": [source],
-        "DatasetLinks": {"raw": link(bids_dir.resolve(), output.resolve())},
+        "DatasetLinks": {"raw": link(given_path(bids_dir), given_path(output))},
     }
 
 
 def link(raw: Path, output: Path) -> str:
     """Where a data set lies, seen from a derivative, with `/`; as a URI where no relative path leads there.
 
+    Links in the data set's path are not followed: they may lead to names that are not to be told.
+
     Args:
         raw: The data set, absolute.
         output: The derivative, absolute.
     """
     try:
-        return Path(os.path.relpath(raw, output)).as_posix()
+        shared = Path(os.path.commonpath((raw, output)))
+        if output.resolve() == shared.resolve() / output.relative_to(shared):  # else `..` leads elsewhere
+            return Path(os.path.relpath(raw, output)).as_posix()
     except ValueError:  # on another drive of Windows
-        return raw.as_uri()
+        pass
+    return raw.as_uri()
 
 
 def citation(method: Method) -> str:

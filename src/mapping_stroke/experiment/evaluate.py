@@ -11,7 +11,7 @@ from mapping_stroke.errors import CaseError, RunFolderError
 from mapping_stroke.evaluation.profiles import Profile, find_profile
 from mapping_stroke.evaluation.tables import order_methods
 from mapping_stroke.experiment.score_files import Comparison, score_files
-from mapping_stroke.files import list_files, may_be_file
+from mapping_stroke.files import given_name, list_files, may_be_file
 from mapping_stroke.image import IMAGE_SUFFIXES, image_stem, image_suffix
 from mapping_stroke.run_folder import ENSEMBLE, FINAL, MASK_SUFFIX, PROBABILITY_SUFFIX, RunFolder
 
@@ -84,7 +84,7 @@ def pair_folders(masks: Path, references: Path, profile: str) -> list[Comparison
         CaseError: There is no mask, or a mask has no reference or several.
         ConfigError: Unknown profile.
     """
-    chosen, method = find_profile(profile), masks.resolve().name
+    chosen, method = find_profile(profile), given_name(masks)
     found = {path.name.removesuffix(MASK_SUFFIX): path for path in list_files(masks, f"*{MASK_SUFFIX}")}
     if not found:
         raise CaseError(f"{masks}: holds no <case>{MASK_SUFFIX}; name a folder that `mapping postprocess` wrote")

@@ -15,7 +15,7 @@ from mapping_stroke.evaluation.profiles import ATLAS2022
 from mapping_stroke.experiment.judged_scans import JudgedData, find_healthy, find_labelled
 from mapping_stroke.experiment.judging import PART_NOUNS, Entry, Judge, Part
 from mapping_stroke.experiment.model_failures import FAILURES_PICTURE, picture_failures
-from mapping_stroke.files import read_object, write_csv, write_json, write_text
+from mapping_stroke.files import given_name, read_object, write_csv, write_json, write_text
 from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.segmentation import choose_rule, find_preset, make_ensemble
 from mapping_stroke.networks.bundle import open_bundle
@@ -90,7 +90,7 @@ def evaluate_model(
             failed += its_failed
         facts = {
             **{"model": bundle.card.name, "model_sha256": bundle.sha256, "preset": config.preset},
-            **{"precision": ensemble.engine.precision, "cohort": data.cohort.resolve().name, "failed": failed},
+            **{"precision": ensemble.engine.precision, "cohort": given_name(data.cohort), "failed": failed},
             "rules": {name: asdict(rule) for name, rule in judge.rules.items()},
         }
         _write(output, _judgement(judge, entries, facts), scans, judge)

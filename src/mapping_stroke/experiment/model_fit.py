@@ -23,7 +23,7 @@ from mapping_stroke.experiment.model_facts import describe_rule
 from mapping_stroke.experiment.models import write_with_progress
 from mapping_stroke.experiment.rule_scores import MAPS_FORMAT, RuleScores, StoredMap
 from mapping_stroke.experiment.segment_reading import MemoryCheck
-from mapping_stroke.files import fingerprint, write_json, write_text
+from mapping_stroke.files import fingerprint, given_name, write_json, write_text
 from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.inference.segmentation import choose_rule, make_ensemble
@@ -163,7 +163,7 @@ def _write(bundle: Bundle, target: Path, cohort: Path, table: RuleTable, fit: Fi
         warn("on cases it has not seen the fitted rule is no better than the present one, which the model keeps")
     written = write_with_progress(target, card, bundle.read_stored, overwrite=overwrite)
     rules = {BEFORE: choose_rule(bundle, "mapping"), AFTER: fit.rule}
-    facts = {"model": card.name, "cohort": cohort.resolve().name, "stored": is_better}
+    facts = {"model": card.name, "cohort": given_name(cohort), "stored": is_better}
     facts["rules"] = {label: asdict(rule) for label, rule in rules.items()}
     told = {label: describe_rule(rule) for label, rule in rules.items()}
     page, values = (target.with_name(f"{target.stem}-rules{suffix}") for suffix in (".md", ".json"))
@@ -179,7 +179,7 @@ def _origin(table: RuleTable, fit: Fit, cohort: Path) -> str:
     dice, f1 = (table.mean(AFTER, metric) for metric in ("dice", "lesion_f1"))
     healthy = f" and {counted(table.healthy, 'healthy scan')}" if table.healthy else ""
     return (
-        f"fitted on {counted(table.cases, 'case')}{healthy} of {cohort.resolve().name} for the mean rank over the "
+        f"fitted on {counted(table.cases, 'case')}{healthy} of {given_name(cohort)} for the mean rank over the "
         f"metrics of atlas2022, {fit.tried} rules tried; cross-fitted Dice {dice:.3f} (before: "
         f"{table.mean(BEFORE, 'dice'):.3f}), lesion-wise F1 {f1:.3f} (before: {table.mean(BEFORE, 'lesion_f1'):.3f})"
     )

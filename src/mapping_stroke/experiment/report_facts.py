@@ -15,7 +15,7 @@ from mapping_stroke.dataset.folds import largest_fold_distance
 from mapping_stroke.dataset.problems import read_problems
 from mapping_stroke.errors import FoldsError
 from mapping_stroke.evaluation.tables import FIRST_METHODS, CaseScore, order_methods
-from mapping_stroke.files import read_csv, read_json, read_object
+from mapping_stroke.files import given_name, read_csv, read_json, read_object
 from mapping_stroke.networks.member_folder import CARD_FILE
 from mapping_stroke.report.exploration import SMALL_LOAD_ML
 from mapping_stroke.report.names import load_words, method_label
@@ -33,7 +33,7 @@ def describe_run(run: RunFolder, cases: Sequence[Case], scores: Sequence[CaseSco
     """Gather what was run and with what; parts that the run does not hold are empty."""
     description = describe_data(cases)
     return About(
-        name=run.path.resolve().name,
+        name=given_name(run.path),
         simulated=says_simulated(description),
         facts=list_facts(run, cases, scores, description),
         provenance=list_provenance(run),

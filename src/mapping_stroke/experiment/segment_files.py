@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from mapping_stroke.console import counted
 from mapping_stroke.dicom.series import DicomSeries
-from mapping_stroke.errors import FileError, MappingError
+from mapping_stroke.errors import FileError, LostContentError, MappingError
 from mapping_stroke.files import (
     leads_nowhere,
     longest_name_bytes,
@@ -183,9 +183,13 @@ def is_source(source: Mapping[str, Any], scan: Path, series: str = "") -> bool:
         MappingError: The scan cannot be read.
         OSError: Likewise.
     """
+    same_name = bool(Path(source.get("scan", "")).name == scan.name)
     if leads_nowhere(scan):
-        return Path(source.get("scan", "")).name == scan.name
-    return scan.exists() and source.get("sha256") == scan_sha256(find_source(scan, series))
+        return same_name
+    try:
+        return scan.exists() and source.get("sha256") == scan_sha256(find_source(scan, series))
+    except LostContentError:
+        return same_name
 
 
 def scan_sha256(scan: Source) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from mapping_stroke.dataset.layouts import find_cases
 from mapping_stroke.dataset.patterns import Patterns
-from mapping_stroke.dicom.headers import dicom_files, is_dicom
+from mapping_stroke.dicom.folders import dicom_files, is_dicom, lost_files
 from mapping_stroke.errors import CaseError
 from mapping_stroke.experiment.segment_files import MAP_SUFFIXES
-from mapping_stroke.files import is_folder
+from mapping_stroke.files import given_name, is_folder, leads_nowhere
 from mapping_stroke.image import image_stem, image_suffix
 from mapping_stroke.run_folder import OWNER_FILE
 
@@ -21,7 +21,9 @@ def find_scans(given: Sequence[Path], series: str = "", pattern: str | None = No
     """The scans by the name of their outputs, in order; a folder stands for its image files but for outputs of ours.
 
     A folder that is named like an image, as some programs leave when they unpack one, is a scan that cannot be read.
-    A folder without image files that holds DICOM files, itself or below, is one scan, and is named like the folder.
+    A folder without image files that holds DICOM files, itself or below, is one scan, and is named like the folder: as
+    it was given, whatever its links lead to. So is one that holds links to DICOM files that are not here: reading it
+    will say so.
 
     Args:
         given: Image files and folders.
@@ -69,20 +71,26 @@ def _stands_for_others(path: Path) -> bool:
 
 
 def holds_dicom(path: Path) -> bool:
-    """Whether a folder, itself or below, or a file is DICOM."""
-    return any(True for _ in dicom_files(path)) if is_folder(path) else image_suffix(path) is None and is_dicom(path)
+    """Whether a folder, itself or below, or a file is DICOM, or was before the content behind its links was dropped."""
+    if is_folder(path):
+        return _any_dicom(path) or bool(lost_files(path))
+    return image_suffix(path) is None and (is_dicom(path) or leads_nowhere(path))
+
+
+def _any_dicom(folder: Path) -> bool:
+    return any(True for _ in dicom_files(folder))
 
 
 def _folder_name(path: Path, series: str) -> str:
     """What the outputs of a DICOM folder, or file, are called: nothing of its headers, where people's names are."""
-    name = path.resolve().name if is_folder(path) else image_stem(path)
+    name = given_name(path) if is_folder(path) else image_stem(path)
     return f"{name}_series-{re.sub('[^A-Za-z0-9]+', '-', series)}" if series else name
 
 
 def _scans_in(folder: Path, series: str) -> list[Path]:
     there = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     files = [path for path in there if image_suffix(path) and not path.name.endswith(MAP_SUFFIXES)]
-    if (series or not files) and holds_dicom(folder):
+    if (series or not files) and (_any_dicom(folder) or (lost_files(folder) and not _looks_like_bids(there))):
         return [folder]
     if series:
         raise CaseError(f"{folder}: holds no DICOM file of which --series {series} could be; name another folder")
