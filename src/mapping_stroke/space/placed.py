@@ -187,13 +187,18 @@ def _place_found(scan: Image, lifted: Image, brain: Brain, space: str) -> tuple[
     try:
         placed = _place_brain(scan, lifted, brain, space)
         if brain.source == "network" and placed.turn_deg > MOST_TURNED_DEG:
-            upright = find_turned_brain(lifted, np.linalg.inv(placed.to_mni))
-            placed = _place_brain(scan, lifted, upright, space) if upright.is_plausible(scan) else placed
+            placed = max(placed, _place_upright(scan, lifted, placed, space), key=lambda one: one.quality.overlap)
     except RegistrationError:
         return None, "its brain does not fit the template"
     if placed.quality.overlap < LEAST_OVERLAPS[brain.source]:
         return placed, f"its brain and the template's overlap by {placed.quality.overlap:.2f}"
     return placed, ""
+
+
+def _place_upright(scan: Image, lifted: Image, placed: PlacedScan, space: str) -> PlacedScan:
+    """The scan placed by the brain that the network finds if it is shown the head upright, if it finds one."""
+    upright = find_turned_brain(lifted, np.linalg.inv(placed.to_mni))
+    return _place_brain(scan, lifted, upright, space) if upright.is_plausible(scan) else placed
 
 
 def _place_brain(scan: Image, lifted: Image, brain: Brain, space: str) -> PlacedScan:
