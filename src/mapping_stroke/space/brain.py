@@ -17,7 +17,7 @@ from mapping_stroke.space.extraction import extract_brain, fill_holes
 from mapping_stroke.space.resample import resample, shrink
 from mapping_stroke.space.template import read_template
 
-Region = Bool[np.ndarray, "x y z"]  # on the template's grid
+Region = Bool[np.ndarray, "a b c"]  # on the template's grid
 BrainSource = Literal["network", "shown", "template", "given"]
 
 CELL_MM = 2.0
@@ -63,6 +63,10 @@ class Brain:
     def is_plausible(self, scan: Image) -> bool:
         """Whether its volume is that of a brain."""
         return VOLUME_ML[0] <= self.volume_ml(scan) <= VOLUME_ML[1]
+
+    def to_json(self, scan: Image) -> dict[str, object]:
+        """What is worth keeping beside the results, as plain JSON values, given the scan that it is of."""
+        return {"source": self.source, "volume_ml": round(self.volume_ml(scan), 1)}
 
 
 def find_brain(scan: Image, given: Mask | None = None) -> Brain:
@@ -139,7 +143,7 @@ def view_on_template(scan: Image, place: Affine) -> Region:
 
 
 @cache
-def depth_in_template_mm() -> Float32[np.ndarray, "x y z"]:
+def depth_in_template_mm() -> Float32[np.ndarray, "a b c"]:
     """Distance inside the surface of the template's brain; below 0 outside."""
     template = read_template()
     inside = template.brain > 0.5
@@ -174,7 +178,7 @@ def _on_template(scan: Image, values: Float32[np.ndarray, "x y z"], place: Affin
     return resample(values, np.linalg.inv(scan.affine) @ place @ template.affine, (x, y, z))
 
 
-def _tissue(relative: Float32[np.ndarray, "x y z"], depth_mm: Float32[np.ndarray, "x y z"]) -> Region:
+def _tissue(relative: Float32[np.ndarray, "a b c"], depth_mm: Float32[np.ndarray, "a b c"]) -> Region:
     """Grey and white matter that hang together, cut off from what touches them by a bridge of one voxel."""
     tissue = (relative > TISSUE) & (relative < FAT) & (depth_mm > -FARTHEST_MM)
     thin = ndimage.binary_erosion(tissue, FACE_CONNECTED)
