@@ -26,6 +26,7 @@ from mapping_stroke.inference.segmentation import make_ensemble
 from mapping_stroke.networks.bundle import open_bundle, write_bundle
 from mapping_stroke.postprocess import find_rule
 from mapping_stroke.space import seen
+from mapping_stroke.space.brain import Brain
 from mapping_stroke.space.placed import PlacedScan
 from mapping_stroke.space.quality import Quality
 from moved_heads import brain_of, head, move, moved_scan
@@ -64,8 +65,8 @@ def model(tmp_path: Path) -> Model:
 
 def placed_at(scan: Image, place: np.ndarray) -> PlacedScan:
     quality = Quality(0.5, 0.9, (0.93, 0.93, 0.93), 0.0)
-    brain = np.ones(scan.shape, np.bool_)
-    return PlacedScan(scan, scan, brain, np.linalg.inv(place), quality, left_alone=False, stripped=True, starts=3)
+    brain = Brain(np.ones(scan.shape, np.bool_), stripped=True, source="shown")
+    return PlacedScan(scan, scan, brain, np.linalg.inv(place), quality, left_alone=False, starts=3)
 
 
 def test_where_the_place_is_right_all_masks_agree(
