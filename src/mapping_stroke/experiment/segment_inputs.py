@@ -12,7 +12,7 @@ from mapping_stroke.errors import CaseError
 from mapping_stroke.experiment.segment_files import MAP_SUFFIXES
 from mapping_stroke.files import given_name, is_folder, leads_nowhere
 from mapping_stroke.image import image_stem, image_suffix
-from mapping_stroke.run_folder import OWNER_FILE
+from mapping_stroke.run_folder import BRAIN_SUFFIX, MASK_SUFFIX, OWNER_FILE
 
 DEEPER = "use `mapping segment FOLDER --scans PATTERN` with a pattern such as '*/T1.nii.gz'"
 """For scans in folders of their own, which are told apart by these folders' names."""
@@ -104,9 +104,9 @@ def _scans_in(folder: Path, series: str) -> list[Path]:
 
 
 def _tell_passed(folder: Path, images: Sequence[Path]) -> None:
-    """Tell of images that may be no brain masks of ours: there are no results of ours beside them."""
-    scans = [path for path in images if not path.name.endswith(MAP_SUFFIXES)]
-    passed = sorted(set(scans) - set(without_brain_masks(scans)))
+    """Tell of images that may be no brain masks of ours: no lesion mask of the same scan lies beside them."""
+    ours = {path.with_name(path.name.removesuffix(MASK_SUFFIX) + BRAIN_SUFFIX) for path in images}
+    passed = sorted(set(images) - set(without_brain_masks(images)) - ours)
     if passed:
         told = f"passes over {counted(len(passed), 'image')} named like brain masks of scans beside them, such as"
         say(f"{folder}: {told} {passed[0].name}; give their files if they are scans")
