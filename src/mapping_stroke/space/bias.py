@@ -8,7 +8,7 @@ import SimpleITK
 from jaxtyping import UInt8
 
 from mapping_stroke.image import Affine, Image, Mask, Voxels
-from mapping_stroke.space.affine import WORK_UNITS
+from mapping_stroke.space.itk_threads import WORK_UNITS, use_one_thread
 from mapping_stroke.space.resample import resample, shrink
 
 CELL_MM = 5.0
@@ -31,6 +31,7 @@ def find_bias(scan: Image, brain: Mask) -> Image | None:
     Returns:
         The field on a coarse grid, or None where intensities below 0, or a brain of a few voxels, tell none.
     """
+    use_one_thread()
     coarse = shrink(scan, CELL_MM)
     inside = shrink(replace(scan, voxels=brain.astype(np.float32)), CELL_MM).voxels > 0.5
     bright = inside & (coarse.voxels > 0)

@@ -77,8 +77,10 @@ def _is_brain(name: NetworkName, cube: Voxels, low: float, high: float) -> Mask:
     """Where a network sees brain, given the intensities that become black and white."""
     values = np.clip((cube - np.float32(low)) / np.float32(high - low), 0, 1)
     mean, std = values.mean(dtype=np.float64), values.std(dtype=np.float64, ddof=1)
-    normalised = ((values - mean) / std * TRAINED_STD + TRAINED_MEAN).astype(np.float32)
-    return np.asarray(brain_logits(name, normalised) > 0)
+    scale = TRAINED_STD / std
+    values *= np.float32(scale)
+    values += np.float32(TRAINED_MEAN - scale * mean)
+    return np.asarray(brain_logits(name, values) > 0)
 
 
 def _brain_box(small: Mask, shape: Sequence[int]) -> Box | None:
