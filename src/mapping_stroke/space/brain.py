@@ -65,6 +65,10 @@ class Brain:
         """Whether its volume is that of a brain."""
         return VOLUME_ML[0] <= self.volume_ml(scan) <= VOLUME_ML[1]
 
+    def to_json(self, scan: Image) -> dict[str, object]:
+        """What is worth keeping beside the results, as plain JSON values, given the scan that it is of."""
+        return {"source": self.source, "volume_ml": round(self.volume_ml(scan), 1)}
+
 
 def find_brain(scan: Image, given: Mask | None = None) -> Brain:
     """The brain of a scan whose place is not known.

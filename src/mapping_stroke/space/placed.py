@@ -119,7 +119,6 @@ class PlacedScan:
             "quality": asdict(self.quality),
             "left_alone": self.left_alone,
             "stripped": self.brain.stripped,
-            "brain": {"source": self.brain.source, "volume_ml": round(self.brain.volume_ml(self.scan), 1)},
             "starts": self.starts,
         }
 
