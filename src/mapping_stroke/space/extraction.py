@@ -51,10 +51,10 @@ def extract_brain(scan: Image) -> Mask:
 
 def _field_of_view(voxels: Voxels) -> Box:
     """The whole volume, or, if a head fills little of it, the box that holds the head."""
-    bright = float(np.quantile(voxels[::EVERY, ::EVERY, ::EVERY], BRIGHT_QUANTILE))
-    box = bounding_box(voxels > SHOWN * bright)
-    if np.prod([edge.stop - edge.start for edge in box]) < LEAST_FILLED * voxels.size:
-        return bounding_box(voxels > SHOWN * bright, HEAD_MARGIN_VOX)
+    head = voxels > SHOWN * float(np.quantile(voxels[::EVERY, ::EVERY, ::EVERY], BRIGHT_QUANTILE))
+    filled_vox = np.prod([edge.stop - edge.start for edge in bounding_box(head)])
+    if 0 < filled_vox < LEAST_FILLED * voxels.size:
+        return bounding_box(head, HEAD_MARGIN_VOX)
     return (slice(None),) * 3
 
 
