@@ -12,7 +12,7 @@ from scipy.optimize import linear_sum_assignment
 
 from mapping_stroke.dataset.grid import ATLAS_GRID, Grid
 from mapping_stroke.dataset.plausibility import OBLIQUE_DEG, grid_turn_deg
-from mapping_stroke.dataset.template_fit import fit_at, fit_template
+from mapping_stroke.dataset.template_fit import fit_at, lies_in_place
 from mapping_stroke.errors import ConfigError, RegistrationError
 from mapping_stroke.image import Affine, Image, Mask
 from mapping_stroke.nifti_grid import SAME_PLACE_VOX, largest_shift_mm
@@ -251,7 +251,7 @@ def _with_signal(scan: Image, brain: Brain) -> Mask:
 
 def _lies_there(scan: Image, small: Image) -> bool:
     """Quickly seen of most scans that do not; half a second for the others, unless their grid is that of ATLAS R2.0."""
-    if grid_turn_deg(scan) > OBLIQUE_DEG or not fit_template(small).in_place:
+    if grid_turn_deg(scan) > OBLIQUE_DEG or not lies_in_place(small):
         return False
     return _is_grid(scan, ATLAS_GRID) or stays_there(small)
 
