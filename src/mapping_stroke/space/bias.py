@@ -43,8 +43,9 @@ def find_bias(scan: Image, brain: Mask) -> Image | None:
     corrector.SetMaximumNumberOfIterations(ITERATIONS)
     corrector.Execute(image, _as_sitk(bright.astype(np.uint8)))
     log_field = SimpleITK.GetArrayFromImage(corrector.GetLogBiasFieldAsImage(image)).transpose(2, 1, 0)
+    log_field -= log_field[bright].mean()  # first: N4's own fields lie far to one side of 0
     low, high = log_field[bright].min(), log_field[bright].max()  # beyond the brain splines may go anywhere
-    field = np.exp(np.clip(log_field - log_field[bright].mean(), low, high))
+    field = np.exp(np.clip(log_field, low, high))
     return Image(np.ascontiguousarray(field, dtype=np.float32), coarse.affine)
 
 
