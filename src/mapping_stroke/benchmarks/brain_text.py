@@ -1,6 +1,7 @@
 """What `bench_brain` found, as Markdown."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -48,7 +49,7 @@ def _summary(outcomes: Sequence[Outcome]) -> list[str]:
         ("at the surface", lambda one: one.at_surface),
         ("deep", lambda one: not one.at_surface),
     ]
-    for low, high in zip(SIZES_ML[:-1], SIZES_ML[1:], strict=True):
+    for low, high in pairwise(SIZES_ML):
         words = f"{low:g} to {high:g} mL" if np.isfinite(high) else f"over {low:g} mL"
         groups.append((words, lambda one, low=low, high=high: low <= one.load_ml < high))  # type: ignore[misc]
     lines = [
