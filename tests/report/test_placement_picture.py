@@ -8,6 +8,7 @@ import pytest
 
 from mapping_stroke.image import Image
 from mapping_stroke.report.placement_picture import SECTIONS, Section, draw_placements
+from mapping_stroke.space.brain import Brain
 from mapping_stroke.space.placed import PlacedScan
 from mapping_stroke.space.quality import Quality
 from mapping_stroke.space.template import read_template
@@ -20,7 +21,15 @@ def placed() -> PlacedScan:
     template = read_template()
     scan = Image(template.t1, template.affine)
     quality = Quality(0.5, 1.0, (1.0, 1.0, 1.0), 0.0)
-    return PlacedScan(scan, scan, template.brain > 0.5, np.eye(4), quality, left_alone=True, stripped=True, starts=0)
+    return PlacedScan(
+        scan,
+        scan,
+        Brain(template.brain > 0.5, stripped=True, source="shown"),
+        np.eye(4),
+        quality,
+        left_alone=True,
+        starts=0,
+    )
 
 
 def drawn(scan: PlacedScan, path: Path) -> bytes:
@@ -29,7 +38,7 @@ def drawn(scan: PlacedScan, path: Path) -> bytes:
 
 
 def test_nothing_but_the_brain_is_shown(placed: PlacedScan, tmp_path: Path) -> None:
-    face = np.where(placed.brain, placed.scan.voxels, np.float32(0.9))
+    face = np.where(placed.brain.mask, placed.scan.voxels, np.float32(0.9))
     with_face = replace(placed, corrected=Image(face, placed.scan.affine))
     assert drawn(with_face, tmp_path / "face.png") == drawn(placed, tmp_path / "brain.png")
 
@@ -40,7 +49,10 @@ def test_the_scan_moves_and_the_lines_stay(placed: PlacedScan, tmp_path: Path) -
 
 
 def test_a_scan_without_a_brain_leaves_its_row_dark(placed: PlacedScan, tmp_path: Path) -> None:
-    draw_placements({"none": replace(placed, brain=np.zeros_like(placed.brain)), "one": placed}, tmp_path / "two.png")
+    draw_placements(
+        {"none": replace(placed, brain=replace(placed.brain, mask=np.zeros_like(placed.brain.mask))), "one": placed},
+        tmp_path / "two.png",
+    )
     assert (tmp_path / "two.png").stat().st_size > 5000
 
 

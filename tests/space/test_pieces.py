@@ -6,9 +6,8 @@ import pytest
 from mapping_stroke.image import Image
 from mapping_stroke.space.affine import COARSE, refine_place
 from mapping_stroke.space.bias import divide_bias, find_bias
-from mapping_stroke.space.brain import find_brain
+from mapping_stroke.space.brain import find_brain, find_brain_by_template, overlap_with_template
 from mapping_stroke.space.search import distinct
-from mapping_stroke.space.template import read_template
 from moved_heads import brain_of, error_mm, move, moved_scan
 
 TRUTH = move((8, -5, 12), (20, -30, 10))
@@ -44,30 +43,37 @@ def test_a_template_beside_the_scan_stays_there() -> None:
     np.testing.assert_array_equal(place, beside)
 
 
-def test_the_brain_is_found_in_its_place(scan: Image) -> None:
-    found = find_brain(scan, TRUTH)
-    assert dice(found.mask, read_template().brain > 0.5) > 0.95
-    assert found.overlap > 0.93
+def test_the_brain_is_found(scan: Image) -> None:
+    found = find_brain(scan)
+    assert dice(found.mask, brain_of(scan, TRUTH).voxels > 0.5) > 0.93
+    assert overlap_with_template(scan, found.mask, TRUTH) > 0.93
+
+
+def test_the_template_finds_the_brain_of_a_head_in_its_place() -> None:
+    head = moved_scan(TRUTH, stripped=False)
+    assert dice(find_brain_by_template(head, TRUTH).mask, brain_of(head, TRUTH).voxels > 0.5) > 0.93
 
 
 def test_a_stripped_scan_is_told_from_a_head() -> None:
-    assert find_brain(moved_scan(TRUTH), TRUTH).stripped
-    assert not find_brain(moved_scan(TRUTH, stripped=False), TRUTH).stripped
+    assert find_brain(moved_scan(TRUTH)).stripped
+    assert not find_brain(moved_scan(TRUTH, stripped=False)).stripped
 
 
-def test_brains_do_not_overlap_where_the_template_is_misplaced() -> None:
-    assert find_brain(moved_scan(TRUTH), TRUTH @ move((0, 0, 0), (40, 0, 0), size=1)).overlap < 0.8
+def test_brains_do_not_overlap_if_the_template_is_misplaced() -> None:
+    scan = moved_scan(TRUTH)
+    inside = brain_of(scan, TRUTH).voxels > 0.5
+    assert overlap_with_template(scan, inside, TRUTH @ move((0, 0, 0), (40, 0, 0), size=1)) < 0.8
 
 
-def test_a_scan_that_shows_nothing_there_has_no_brain() -> None:
+def test_a_scan_that_shows_nothing_has_no_brain() -> None:
     nothing = Image(np.zeros((20, 20, 20), np.float32), np.diag([4.0, 4, 4, 1]))
-    assert find_brain(nothing, np.eye(4)).overlap == 0
+    assert not find_brain(nothing).mask.any()
+    assert overlap_with_template(nothing, nothing.voxels > 0, np.eye(4)) == 0
 
 
 def test_a_bias_field_is_found_and_divided_out() -> None:
     scan = moved_scan(TRUTH)
-    brain = brain_of(scan, TRUTH)
-    inside = brain.voxels > 0.5
+    brain = inside = brain_of(scan, TRUTH).voxels > 0.5
     away = np.stack(np.indices(scan.shape)) / np.reshape(scan.shape, (3, 1, 1, 1)) - 0.5
     bias = np.exp(1.5 * away[0] - 1.2 * away[2] + 2 * (away[1] ** 2)).astype(np.float32)
     field, own = find_bias(Image(scan.voxels * bias, scan.affine), brain), find_bias(scan, brain)
@@ -79,8 +85,8 @@ def test_a_bias_field_is_found_and_divided_out() -> None:
 
 def test_z_scores_have_no_bias_field() -> None:
     scan = moved_scan(TRUTH)
-    brain = brain_of(scan, TRUTH)
-    scores = Image(scan.voxels - np.median(scan.voxels[brain.voxels > 0.5]), scan.affine)
+    brain = brain_of(scan, TRUTH).voxels > 0.5
+    scores = Image(scan.voxels - np.median(scan.voxels[brain]), scan.affine)
     assert find_bias(scores, brain) is None
     assert divide_bias(scores, None) is scores
 

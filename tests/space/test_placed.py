@@ -1,5 +1,6 @@
 """Scans anywhere are brought to MNI152 space and back; what cannot be is said."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,15 +8,26 @@ import numpy as np
 import pytest
 
 from mapping_stroke.dataset.grid import ATLAS_GRID, atlas_grid
-from mapping_stroke.dataset.template_fit import fit_template
+from mapping_stroke.dataset.template_fit import find_places, fit_template
 from mapping_stroke.errors import ConfigError, RegistrationError
 from mapping_stroke.image import Image, read_image
-from mapping_stroke.space import search
+from mapping_stroke.space import brain, search
 from mapping_stroke.space.placed import PlacedScan, place_scan
 from mapping_stroke.space.template import read_template
 from moved_heads import brain_of, error_mm, head, move, moved_scan
 
 FAR = move((25, -15, 20), (40, -30, 35))
+
+
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+
+
+def scan_free_centre() -> np.ndarray:
+    """A frame at the left surface of the template's brain."""
+    frame = np.eye(4)
+    frame[:3, 3] = (-55, -20, 15)
+    return frame
 
 
 @pytest.fixture(scope="module", params=["brain", "head"])
@@ -33,8 +45,8 @@ def test_a_scan_far_off_is_registered(placed: PlacedScan) -> None:
 
 def test_its_brain_is_found_on_its_own_grid(placed: PlacedScan) -> None:
     truth = brain_of(placed.scan, FAR).voxels > 0.5
-    assert placed.brain.shape == placed.scan.shape
-    assert 2 * (placed.brain & truth).sum() / (placed.brain.sum() + truth.sum()) > 0.93
+    assert placed.brain.mask.shape == placed.scan.shape
+    assert dice(placed.brain.mask, truth) > 0.93
 
 
 def test_on_the_atlas_grid_it_looks_like_the_template(placed: PlacedScan) -> None:
@@ -65,13 +77,17 @@ def test_a_network_may_have_a_grid_of_its_own(placed: PlacedScan) -> None:
     assert there.shape == grid.shape
     assert there.spacing_mm == (3, 3, 3)
     back = placed.from_atlas(there.voxels, grid)
-    assert np.corrcoef(back[placed.brain], placed.corrected.voxels[placed.brain])[0, 1] > 0.8
+    assert np.corrcoef(back[placed.brain.mask], placed.corrected.voxels[placed.brain.mask])[0, 1] > 0.8
 
 
 def test_what_is_kept_is_plain(placed: PlacedScan) -> None:
     kept = placed.to_json()
     np.testing.assert_array_equal(kept["to_mni"], placed.to_mni)
     assert kept["left_alone"] is False
+    assert kept["brain"] == {
+        "source": placed.brain.source,
+        "volume_ml": pytest.approx(placed.brain.volume_ml(placed.scan), abs=0.1),
+    }
 
 
 def test_a_scan_in_mni_space_is_left_alone() -> None:
@@ -126,20 +142,60 @@ def test_an_empty_scan_is_reported() -> None:
         place_scan(Image(np.zeros((40, 40, 40), np.float32), np.diag([4.0, 4, 4, 1])))
 
 
-@pytest.mark.usefixtures("few_steps")
 def test_other_starts_are_tried_until_one_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    scan, looked = moved_scan(move((0, 0, 0), (50, 0, 0))), []
-    look_at = search.look_at
-
-    def refuse_the_first_wave(scan: Image, place: np.ndarray, starts: int = 0) -> search.Found:
-        looked.append(starts)
-        wrong = move((0, 0, 0), (40, 0, 0), size=1)
-        return look_at(scan, place @ wrong if starts == looked[0] else place, starts)
-
-    monkeypatch.setattr(search, "look_at", refuse_the_first_wave)
+    truth = move((0, 0, 0), (50, 0, 0))
+    small, looked = moved_scan(truth), []
     monkeypatch.setattr(search, "waves", lambda: iter([[np.eye(3)], [np.eye(3)]]))
-    assert place_scan(scan, "native").starts == looked[-1] > looked[0]
-    assert len(looked) == looked[0] + 1, "every place of the first wave was looked at"
+
+    def overlap_at(place: np.ndarray) -> float:
+        looked.append(place)
+        return 0.9 if len(looked) > first_wave else 0.1
+
+    first_wave = len(find_places(small, [np.eye(3)]))
+    found = search.search(small, overlap_at)
+    assert found.starts == 2 * first_wave
+    assert len(looked) == first_wave + 1, "every place of the first wave was looked at"
+    assert error_mm(found.place, truth) < 2
+
+
+def test_a_mask_of_the_user_is_believed() -> None:
+    scan = moved_scan(FAR, stripped=False)
+    mask = brain_of(scan, FAR).voxels > 0.5
+    placed = place_scan(scan, brain=mask)
+    assert placed.brain.mask is mask
+    assert placed.brain.source == "given"
+    assert error_mm(np.linalg.inv(placed.to_mni), FAR) < 2
+
+
+def test_if_the_network_fails_the_template_finds_the_brain_and_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = moved_scan(FAR, stripped=False)
+    truth = brain_of(scan, FAR).voxels > 0.5
+    for mask, why in ((np.zeros_like(truth), "it recognised no brain"), (np.ones_like(truth), "its brain has .* mL")):
+        monkeypatch.setattr(brain, "extract_brain", lambda scan, mask=mask: mask)
+        placed = place_scan(scan)
+        assert placed.brain.source == "template"
+        assert dice(placed.brain.mask, truth) > 0.9
+        assert error_mm(np.linalg.inv(placed.to_mni), FAR) < 2
+        assert re.search(f"by the network failed \\({why}.*found by the template.*--brain", placed.warnings[0])
+
+
+def test_tissue_that_was_cut_off_is_told_with_its_volume() -> None:
+    scan = moved_scan(FAR)
+    x, y, z = np.indices(scan.shape)
+    side = np.linalg.inv(FAR @ scan_free_centre()) @ scan.affine @ np.stack([x, y, z, np.ones_like(x)]).reshape(4, -1)
+    away = np.linalg.norm(side[:3], axis=0).reshape(scan.shape)
+    cut = Image(np.where(away < 30, 0, scan.voxels).astype(np.float32), scan.affine)
+    (told,) = place_scan(cut).warnings
+    told_ml = float(re.search(r"about (\d+) mL of tissue .* are missing from the brain", told).group(1))
+    truth_ml = ((away < 30) & (brain_of(scan, FAR).voxels > 0.5)).sum() * scan.voxel_volume_mm3 / 1000
+    assert 0.3 * truth_ml < told_ml < 1.1 * truth_ml
+    assert place_scan(scan).warnings == ()
+
+
+def test_a_brain_beyond_the_field_of_view_is_told() -> None:
+    scan = moved_scan(FAR)
+    part = Image(np.ascontiguousarray(scan.voxels[:, :, : scan.shape[2] // 2]), scan.affine)
+    assert any("mL of the brain lie beyond its field of view" in line for line in place_scan(part).warnings)
 
 
 def test_an_unknown_space_is_refused() -> None:
@@ -154,6 +210,6 @@ def test_real_scans_in_their_own_space_are_registered(shared: Path) -> None:
     for path in paths:
         placed = place_scan(read_image(path))
         assert not placed.left_alone, path.name
-        assert placed.stripped == ("stripped" in path.name), path.name
-        volume_ml = placed.brain.sum() * placed.scan.voxel_volume_mm3 / 1000
-        assert 900 < volume_ml < 2000, path.name
+        assert placed.brain.stripped == ("stripped" in path.name), path.name
+        assert 900 < placed.brain.volume_ml(placed.scan) < 2000, path.name
+        assert placed.warnings == (), path.name

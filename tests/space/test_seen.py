@@ -13,6 +13,7 @@ from mapping_stroke.errors import ConfigError
 from mapping_stroke.image import Image
 from mapping_stroke.networks.cards import BundleCard
 from mapping_stroke.space import seen as module
+from mapping_stroke.space.brain import Brain
 from mapping_stroke.space.placed import PlacedScan, place_scan
 from mapping_stroke.space.seen import see_scan
 from moved_heads import brain_of, move, moved_scan
@@ -52,7 +53,7 @@ def test_a_model_for_mni152_space_sees_a_scan_there_and_maps_come_back(native: P
     assert seen.registered is seen.placed is not None
     back = seen.bring_back(seen.image.voxels)
     assert back.shape == native.scan.shape
-    assert np.corrcoef(back[native.brain], native.corrected.voxels[native.brain])[0, 1] > 0.9
+    assert np.corrcoef(back[native.brain.mask], native.corrected.voxels[native.brain.mask])[0, 1] > 0.9
 
 
 @pytest.mark.parametrize("space", ["unknown", "native"])
@@ -110,7 +111,13 @@ def test_a_stripped_scan_is_seen_without_its_background_whatever_that_is(change:
 def test_a_registered_one_too(native: PlacedScan, monkeypatch: pytest.MonkeyPatch) -> None:
     brain = moved_scan(THERE, stripped=True)
     scan = Image(np.where(brain.voxels > 0, brain.voxels + 5, np.float32(5)), brain.affine)
-    placed = replace(native, scan=scan, corrected=scan, brain=brain.voxels > 0, to_mni=np.eye(4), stripped=True)
+    placed = replace(
+        native,
+        scan=scan,
+        corrected=scan,
+        brain=Brain(brain.voxels > 0, stripped=True, source="shown"),
+        to_mni=np.eye(4),
+    )
     monkeypatch.setattr(module, "place_scan", lambda *_: placed)
     seen = see_scan(scan, card(space="MNI152", shows="brain"), "native")
     assert seen.on_atlas
@@ -119,7 +126,7 @@ def test_a_registered_one_too(native: PlacedScan, monkeypatch: pytest.MonkeyPatc
 
 
 def test_in_its_own_space_too(native: PlacedScan) -> None:
-    wanted = np.where(native.brain, native.scan.voxels, 0)
+    wanted = np.where(native.brain.mask, native.scan.voxels, 0)
     np.testing.assert_array_equal(see_scan(native.scan, card(shows="brain"), "auto").image.voxels, wanted)
     there = see_scan(native.scan, card(shows="brain"), "native").image.voxels
     np.testing.assert_array_equal(there, native.on_atlas(brain_only=True).voxels)

@@ -5,6 +5,7 @@ import pytest
 from scipy import ndimage
 
 from mapping_stroke.image import Image
+from mapping_stroke.space.brain import Brain
 from mapping_stroke.space.placed import PlacedScan
 from mapping_stroke.space.quality import Quality
 from mapping_stroke.space.shown import hide_head
@@ -40,7 +41,9 @@ def test_where_the_place_is_known_the_brain_found_there_is_shown() -> None:
     scan = moved_scan(AWAY, stripped=False)
     brain = np.zeros(scan.shape, np.bool_)
     brain[20:30, 20:30, 20:30] = True
-    placed = PlacedScan(scan, scan, brain, np.eye(4), GOOD, left_alone=False, stripped=False, starts=3)
+    placed = PlacedScan(
+        scan, scan, Brain(brain, stripped=False, source="network"), np.eye(4), GOOD, left_alone=False, starts=3
+    )
     shown = hide_head(scan, placed).voxels
     assert (shown[brain] == scan.voxels[brain]).all()
     assert not (shown != scan.voxels.min())[~ndimage.binary_dilation(brain, iterations=1)].any()
@@ -50,7 +53,9 @@ def test_a_place_that_does_not_fit_is_not_believed() -> None:
     scan = moved_scan(AWAY, stripped=False)
     poor = Quality(similarity=0.0, overlap=0.1, size=(1, 1, 1), shear_deg=0.0)
     whole = np.ones(scan.shape, np.bool_)
-    placed = PlacedScan(scan, scan, whole, np.eye(4), poor, left_alone=True, stripped=True, starts=0)
+    placed = PlacedScan(
+        scan, scan, Brain(whole, stripped=True, source="shown"), np.eye(4), poor, left_alone=True, starts=0
+    )
     assert shown_outside(scan, hide_head(scan, placed), AWAY, 20.0) == 0
 
 

@@ -17,7 +17,7 @@ from mapping_stroke.space.extraction import extract_brain, fill_holes
 from mapping_stroke.space.resample import resample, shrink
 from mapping_stroke.space.template import read_template
 
-Region = Bool[np.ndarray, "x y z"]  # on the template's grid
+Region = Bool[np.ndarray, "a b c"]  # on the template's grid
 BrainSource = Literal["network", "shown", "template", "given"]
 
 CELL_MM = 2.0
@@ -139,7 +139,7 @@ def view_on_template(scan: Image, place: Affine) -> Region:
 
 
 @cache
-def depth_in_template_mm() -> Float32[np.ndarray, "x y z"]:
+def depth_in_template_mm() -> Float32[np.ndarray, "a b c"]:
     """Distance inside the surface of the template's brain; below 0 outside."""
     template = read_template()
     inside = template.brain > 0.5
@@ -174,7 +174,7 @@ def _on_template(scan: Image, values: Float32[np.ndarray, "x y z"], place: Affin
     return resample(values, np.linalg.inv(scan.affine) @ place @ template.affine, (x, y, z))
 
 
-def _tissue(relative: Float32[np.ndarray, "x y z"], depth_mm: Float32[np.ndarray, "x y z"]) -> Region:
+def _tissue(relative: Float32[np.ndarray, "a b c"], depth_mm: Float32[np.ndarray, "a b c"]) -> Region:
     """Grey and white matter that hang together, cut off from what touches them by a bridge of one voxel."""
     tissue = (relative > TISSUE) & (relative < FAT) & (depth_mm > -FARTHEST_MM)
     thin = ndimage.binary_erosion(tissue, FACE_CONNECTED)

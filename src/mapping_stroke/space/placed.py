@@ -32,6 +32,7 @@ from mapping_stroke.space.search import Registration, search, stays_there
 SPACES = ("auto", "native", "mni")
 LEAST_NETWORK_OVERLAP = 0.80
 """Of the network's brain and the template's: below it the network is not believed."""
+REMEDY = "look at its outline, or give a mask of your own with --brain"
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,32 +133,34 @@ def place_scan(scan: Image, space: str = "auto", brain: Mask | None = None) -> P
     require_space_name(space)
     lifted = above_black(scan)
     found = find_brain(lifted, brain)
-    if found.source != "network":
+    if found.source == "given":
         return _place_brain(scan, lifted, found, space)
-    placed = _place_by_network(scan, lifted, found, space)
-    if isinstance(placed, PlacedScan):
+    placed, doubt = _place_found(scan, lifted, found, space)
+    if placed and not doubt:
         return placed
-    by_template = _place_head(scan, lifted, space)
-    doubt = (
-        f"brain extraction by the network failed ({placed}), so the brain was found by the template: look at its "
-        "outline, or give a mask of your own with --brain"
-    )
-    return replace(by_template, warnings=(doubt, *by_template.warnings))
+    try:
+        by_template = _place_head(scan, lifted, space)
+    except RegistrationError:
+        if placed is None:
+            raise
+        return replace(placed, warnings=(f"its brain is doubtful ({doubt}): {REMEDY}", *placed.warnings))
+    told = f"brain extraction by the network failed ({doubt}), so the brain was found by the template: {REMEDY}"
+    return replace(by_template, warnings=(told, *by_template.warnings))
 
 
-def _place_by_network(scan: Image, lifted: Image, brain: Brain, space: str) -> PlacedScan | str:
-    """The scan placed by the network's brain, or the reason why that is not believed."""
+def _place_found(scan: Image, lifted: Image, brain: Brain, space: str) -> tuple[PlacedScan | None, str]:
+    """The scan placed by the brain that was found, if that is possible, and what speaks against it, if anything."""
     if not brain.mask.any():
-        return "it recognised no brain"
+        return None, "it recognised no brain"
     if not brain.is_plausible(scan):
-        return f"its brain has {brain.volume_ml(scan):.0f} mL"
+        return None, f"its brain has {brain.volume_ml(scan):.0f} mL"
     try:
         placed = _place_brain(scan, lifted, brain, space)
     except RegistrationError:
-        return "its brain does not fit the template"
+        return None, "its brain does not fit the template"
     if placed.quality.overlap < LEAST_NETWORK_OVERLAP:
-        return f"its brain and the template's overlap by {placed.quality.overlap:.2f}"
-    return placed
+        return placed, f"its brain and the template's overlap by {placed.quality.overlap:.2f}"
+    return placed, ""
 
 
 def _place_brain(scan: Image, lifted: Image, brain: Brain, space: str) -> PlacedScan:
@@ -200,8 +203,13 @@ def _finish(scan: Image, corrected: Image, brain: Brain, registration: Registrat
         quality=registration.quality,
         left_alone=registration.starts == 0,
         starts=registration.starts,
-        warnings=tuple(missing_tissue(scan, brain.mask, registration.place)),
+        warnings=tuple(missing_tissue(scan, _with_signal(scan, brain), registration.place)),
     )
+
+
+def _with_signal(scan: Image, brain: Brain) -> Mask:
+    """The brain without what the template alone takes for brain in a scan that holds nothing there."""
+    return brain.mask & (scan.voxels != 0) if brain.source == "template" else brain.mask
 
 
 def _lies_there(scan: Image, small: Image) -> bool:

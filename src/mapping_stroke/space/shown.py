@@ -3,9 +3,11 @@
 import numpy as np
 from scipy import ndimage
 
+from mapping_stroke.dataset.plausibility import LEAST_FIT
+from mapping_stroke.dataset.template_fit import UPRIGHT, find_places, fit_at
 from mapping_stroke.image import Image
 from mapping_stroke.lesions import FACE_CONNECTED
-from mapping_stroke.space.brain import find_brain
+from mapping_stroke.space.brain import Brain, cut_out, find_brain
 from mapping_stroke.space.placed import PlacedScan
 
 AROUND_MM = 2.0
@@ -26,11 +28,23 @@ def hide_head(scan: Image, placed: PlacedScan | None = None) -> Image:
     shown_vox = np.count_nonzero((scan.voxels != 0) & (scan.voxels != background))
     if shown_vox * scan.voxel_volume_mm3 < 1000 * LEAST_HEAD_ML:
         return scan
-    brain = placed.brain if placed and not placed.quality.complaints() else find_brain(scan)
+    if placed and not placed.quality.complaints():
+        brain = placed.brain
+    else:
+        brain = find_brain(scan)
+        if not _resembles_a_brain(scan, brain):
+            return Image(np.full_like(scan.voxels, scan.voxels.min()), scan.affine)
     if brain.stripped:
         return scan
-    if not brain.is_plausible(scan):
-        return Image(np.full_like(scan.voxels, scan.voxels.min()), scan.affine)
     steps = max(round(AROUND_MM / min(scan.spacing_mm)), 1)
     near = ndimage.binary_dilation(brain.mask, FACE_CONNECTED, steps)
     return Image(np.where(near, scan.voxels, scan.voxels.min()), scan.affine)
+
+
+def _resembles_a_brain(scan: Image, brain: Brain) -> bool:
+    """Whether the template fits a brain somewhere, at least roughly."""
+    if not brain.is_plausible(scan):
+        return False
+    small, upright = cut_out(scan, brain.mask), np.eye(4)
+    fits = [fit_at(small, upright), *(fit for _, fit in find_places(small, [UPRIGHT]))]
+    return max(fits) >= LEAST_FIT
