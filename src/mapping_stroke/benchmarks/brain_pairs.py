@@ -58,7 +58,9 @@ def find_heads(paths: Sequence[Path]) -> list[Path]:
         else:
             say(f"{file.name}: shows no whole head; left out")
     if not heads:
-        raise CaseError(f"{', '.join(map(str, paths))}: no whole heads; give T1w scans that are not skull-stripped")
+        raise CaseError(
+            f"{', '.join(map(str, paths)) or 'HEADS'}: no whole heads; give T1w scans that are not skull-stripped"
+        )
     return heads
 
 
@@ -92,10 +94,10 @@ def plan_pairs(heads: int, masks: Sequence[tuple[RealMask, bool]], count: int, r
         kind = [mask for mask, reaches in masks if reaches == at_surface] or [mask for mask, _ in masks]
         number = (count + at_surface) // 2
         used: set[str] = set()
-        for index, load_ml in enumerate(rng.permutation(np.geomspace(*limits, number))):
+        for load_ml in rng.permutation(np.geomspace(*limits, number)):
             free = [mask for mask in kind if mask.name not in used] or kind
             mask = min(free, key=lambda one: abs(np.log(one.volume_mm3 / 1000 / load_ml)))
             used.add(mask.name)
             wanted_left = bool(sides[len(pairs)])
-            pairs.append(Pair(index % heads, mask, bool(mask.centre_mm[0] < 0) != wanted_left, at_surface))
+            pairs.append(Pair(len(pairs) % heads, mask, bool(mask.centre_mm[0] < 0) != wanted_left, at_surface))
     return pairs
