@@ -1,12 +1,20 @@
 """Bias field, brain and refinement where the place of a scan is known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mapping_stroke.image import Image
 from mapping_stroke.space.affine import COARSE, refine_place
 from mapping_stroke.space.bias import divide_bias, find_bias
-from mapping_stroke.space.brain import find_brain, find_brain_by_template, overlap_with_template
+from mapping_stroke.space.brain import (
+    Brain,
+    complete_brain,
+    find_brain,
+    find_brain_by_template,
+    overlap_with_template,
+)
 from mapping_stroke.space.search import distinct
 from moved_heads import brain_of, error_mm, move, moved_scan
 
@@ -47,6 +55,24 @@ def test_the_brain_is_found(scan: Image) -> None:
     found = find_brain(scan)
     assert dice(found.mask, brain_of(scan, TRUTH).voxels > 0.5) > 0.93
     assert overlap_with_template(scan, found.mask, TRUTH) > 0.93
+
+
+def test_a_cavity_that_the_network_left_out_comes_back() -> None:
+    head = moved_scan(TRUTH, stripped=False)
+    inside = brain_of(head, TRUTH).voxels > 0.5
+    whole = Brain(inside, stripped=False, source="network")
+    assert complete_brain(head, whole, TRUTH) is whole
+    index = np.indices(head.shape).reshape(3, -1)
+    x, y, z = (np.linalg.inv(TRUTH) @ head.affine @ np.r_[index, np.ones((1, index.shape[1]))])[:3]
+    cavity = ((x - 55) ** 2 + (y + 20) ** 2 + (z - 25) ** 2 < 20**2).reshape(head.shape) & inside
+    painted = Image(np.where(cavity, 60, head.voxels).astype(np.float32), head.affine)
+    cut = Brain(inside & ~cavity, stripped=False, source="network")
+    completed = complete_brain(painted, cut, TRUTH).mask
+    assert (completed & cavity).sum() > 0.93 * cavity.sum()
+    assert (completed & ~inside).sum() < 0.01 * inside.sum()
+    empty = Image(np.where(cavity, 0, head.voxels).astype(np.float32), head.affine)
+    assert not complete_brain(empty, cut, TRUTH).mask[cavity].any(), "nothing is there, as where a stroke was cut out"
+    assert complete_brain(painted, replace(cut, source="given"), TRUTH).mask is cut.mask
 
 
 def test_the_template_finds_the_brain_of_a_head_in_its_place() -> None:

@@ -16,7 +16,7 @@ from mapping_stroke.console import say
 from mapping_stroke.errors import CaseError, ConfigError, RegistrationError
 from mapping_stroke.evaluation.metrics import dice
 from mapping_stroke.image import Image, Mask, image_stem, read_image, write_image
-from mapping_stroke.space.brain import find_brain, find_brain_by_template
+from mapping_stroke.space.brain import complete_brain, find_brain, find_brain_by_template
 from mapping_stroke.space.missing import LEAST_ML, missing_ml
 from mapping_stroke.space.placed import place_scan
 
@@ -224,7 +224,7 @@ def measure_pair(
 def choose_finders(robex: Path | None) -> dict[str, Finder]:
     """What extracts brains, by name."""
     finders: dict[str, Finder] = {
-        "network": lambda head, scan: find_brain(scan).mask,
+        "network": lambda head, scan: complete_brain(scan, find_brain(scan), head.place).mask,
         "template": lambda head, scan: find_brain_by_template(scan, head.place).mask,
     }
     if robex is not None:

@@ -24,7 +24,9 @@ BrainSource = Literal["network", "shown", "template", "given"]
 CELL_MM = 2.0
 """Scans are averaged to about this voxel size first: the template's."""
 SURE_MM, FARTHEST_MM = 2.0, 4.0
-"""By the template alone: deeper in its brain is brain; farther outside is not."""
+"""By the template: deeper in its brain is brain; farther outside is not."""
+CAVITY_MM, AROUND_CAVITY_MM = 5.0, 8.0
+"""What the network leaves out so deep in the template's brain is a cavity; this near to it, less deep, too."""
 SHELL_MM = (10.0, 20.0)
 """Distance outside the brain at which a whole head shows scalp, and a stripped one nothing."""
 STRIPPED_SHARE = 0.25
@@ -109,6 +111,33 @@ def find_turned_brain(scan: Image, place: Affine) -> Brain:
     found = extract_brain(Image(upright, np.diag([edge_mm, edge_mm, edge_mm, 1.0])))
     mask = resample(found.astype(np.float32), np.linalg.inv(affine) @ scan.affine, scan.shape) > 0.5
     return Brain(mask, stripped=False, source="network")
+
+
+def complete_brain(scan: Image, brain: Brain, place: Affine) -> Brain:
+    """The network's brain with the cavities that it left out, now that its place is known; another one as it is.
+
+    A cavity at the surface looks like the fluid around the brain, and the network's outline may pass below it. What
+    lies deep in the template's brain and is not as bright as fat belongs to it, with all that is missing nearby.
+
+    Args:
+        scan: The scan, its black at 0.
+        brain: Its brain.
+        place: Template's millimetres to the scan's.
+    """
+    if brain.source != "network":
+        return brain
+    to_template = np.linalg.inv(place @ read_template().affine) @ scan.affine
+    depth_mm = resample(depth_in_template_mm(), to_template, scan.shape)
+    white = float(np.quantile(scan.voxels[brain.mask], WHITE_QUANTILE))
+    absent = (depth_mm > SURE_MM) & ~brain.mask & (scan.voxels > 0) & (scan.voxels < FAT * white)
+    deep = absent & (depth_mm > CAVITY_MM)
+    if not deep.any():
+        return brain
+    box = bounding_box(deep, int(np.ceil(AROUND_CAVITY_MM / min(scan.spacing_mm))))
+    near = ndimage.distance_transform_edt(~deep[box], sampling=scan.spacing_mm) <= AROUND_CAVITY_MM
+    mask = brain.mask.copy()
+    mask[box] |= absent[box] & near
+    return replace(brain, mask=fill_holes(mask))
 
 
 def cut_out(scan: Image, brain: Mask) -> Image:

@@ -22,6 +22,7 @@ from mapping_stroke.space.black import above_black
 from mapping_stroke.space.brain import (
     CELL_MM,
     Brain,
+    complete_brain,
     cut_out,
     find_brain,
     find_brain_by_template,
@@ -204,11 +205,13 @@ def _place_brain(scan: Image, lifted: Image, brain: Brain, space: str) -> Placed
     """Register a brain that is known; its bias field is found meanwhile."""
     small, overlap_at = cut_out(lifted, brain.mask), partial(overlap_with_template, scan, brain.mask)
     if space == "mni" or (space == "auto" and _lies_there(scan, small)):
-        return _finish(scan, scan, brain, _stay(small, overlap_at))
+        there = _stay(small, overlap_at)
+        return _finish(scan, scan, complete_brain(lifted, brain, there.place), there)
     with ThreadPoolExecutor(1, "bias") as other:
         bias = other.submit(find_bias, lifted, brain.mask)
         registration = search(small, overlap_at)
-        return _finish(scan, divide_bias(lifted, bias.result()), brain, registration)
+        whole = complete_brain(lifted, brain, registration.place)
+        return _finish(scan, divide_bias(lifted, bias.result()), whole, registration)
 
 
 def _place_head(scan: Image, lifted: Image, space: str) -> PlacedScan:
