@@ -86,6 +86,7 @@ def segment(
     preset: str = "balanced",
     device: str = "auto",
     space: str = "auto",
+    brain: "Image | Path | str | None" = None,
 ) -> "Segmentation":
     """Segment one T1w scan.
 
@@ -97,14 +98,18 @@ def segment(
         device: `auto`, `cpu`, `cuda` or `mps`.
         space: `auto`: registered to MNI152 where the model is for that space and the scan lies elsewhere. `native`:
             registered. `mni`: taken to lie there.
+        brain: Your own mask of the scan's brain, 1 inside and 0 elsewhere, on the scan's grid in any order of its axes:
+            an image, or the path of one. By this the scan is registered, and a model for brains alone sees what lies
+            within. None: the brain is found.
 
     Returns:
         Mask, probability, uncertainty, lesions and affine, on exactly the scan's own grid.
 
     Raises:
         MappingError: The scan cannot be read or registered, or holds no brain; there is no such model, preset, device
-            or space.
+            or space; or the mask is none of a brain, lies on another grid, or is of no use to the model.
     """
+    from mapping_stroke.experiment.given_brains import read_brain
     from mapping_stroke.experiment.segment_reading import load_scan
     from mapping_stroke.image import Image, read_image
     from mapping_stroke.inference.engines import choose_engine
@@ -114,7 +119,8 @@ def segment(
     bundle = open_bundle(model)
     image = scan if isinstance(scan, Image) else read_image(scan)
     ensemble = make_ensemble(bundle, preset, choose_engine(device))
-    loaded = load_scan(image, ensemble, bundle.card, space)
+    mask = None if brain is None else read_brain(brain, image)
+    loaded = load_scan(image, ensemble, bundle.card, space, mask)
     for doubt in loaded.warnings:
         warnings.warn(doubt, stacklevel=2)
     rule, bring_back = choose_rule(bundle, "mapping"), loaded.seen.bring_back

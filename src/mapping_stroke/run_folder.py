@@ -29,6 +29,8 @@ FINAL = "ensemble-pp"
 
 PROBABILITY_SUFFIX = "_probability.nii.gz"
 MASK_SUFFIX = "_mask.nii.gz"
+BRAIN_SUFFIX = "_brain.nii.gz"
+"""Of a mask of the brain: no scan, and no mask of lesions."""
 
 
 STAGES = ("prepare", "folds", "train", "predict", "postprocess", "evaluate", "report")

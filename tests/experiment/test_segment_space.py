@@ -20,7 +20,8 @@ from small_models import dark_weights, member_card, model_card
 
 AWAY, THERE = move((10, -8, 15), (30, -20, 25)), move((0, 0, 0), (0, 0, 0), size=1)
 USUAL = {"_mask.nii.gz", "_probability.nii.gz", "_uncertainty.nii.gz", "_lesions.tsv", ".png", ".json"}
-OF_A_PLACE = {"_to-MNI152.txt", "_placement.png"}
+OF_A_BRAIN = {"_brain.nii.gz", "_placement.png"}
+OF_A_PLACE = {"_to-MNI152.txt"}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def output(model: Path, native: PlacedScan, tmp_path_factory: pytest.TempPathFac
 def place_once(native: PlacedScan, patch: pytest.MonkeyPatch) -> None:
     """The head in its own space has been registered already."""
     patch.setattr(
-        seen, "place_scan", lambda scan, space: native if scan.shape == native.scan.shape else place_scan(scan, space)
+        seen, "place_scan", lambda scan, *how: native if scan.shape == native.scan.shape else place_scan(scan, *how)
     )
 
 
@@ -72,7 +73,7 @@ def stamp(output: Path, name: str) -> dict[str, Any]:
 
 def test_a_registered_scan_leaves_its_place_too(output: Path, native: PlacedScan) -> None:
     found = {path.name.removeprefix("a_native") for path in output.glob("a_native*")}
-    assert found == USUAL | OF_A_PLACE
+    assert found == USUAL | OF_A_BRAIN | OF_A_PLACE
     told = stamp(output, "a_native")
     assert error_mm(np.linalg.inv(told["registration"]["to_mni"]), AWAY) < 2
     assert told["registration"]["quality"]["overlap"] > 0.9
@@ -97,8 +98,9 @@ def test_its_results_are_those_of_its_copy_in_mni152_space_brought_back(
 
 
 def test_a_scan_in_mni152_space_is_left_alone(output: Path, model: Path) -> None:
-    assert {path.name.removeprefix("b_there") for path in output.glob("b_there*")} == USUAL
+    assert {path.name.removeprefix("b_there") for path in output.glob("b_there*")} == USUAL | OF_A_BRAIN
     assert stamp(output, "b_there")["registration"] is None
+    assert stamp(output, "b_there")["brain"]["volume_ml"] > 1000
     scan = moved_scan(THERE, stripped=False)
     as_it_is = segment_image(Image(scan.voxels, scan.affine), model, device="cpu", space="mni")
     found = read_image(output / "b_there_probability.nii.gz").voxels

@@ -36,7 +36,7 @@ def places_once(native: PlacedScan, monkeypatch: pytest.MonkeyPatch) -> None:
     """The head in its own space is registered once for all tests."""
 
     @cache
-    def place(scan: Image, space: str) -> PlacedScan:
+    def place(scan: Image, space: str, brain: None) -> PlacedScan:
         return native if scan is native.scan and space != "mni" else place_scan(scan, space)
 
     monkeypatch.setattr(module, "place_scan", place)

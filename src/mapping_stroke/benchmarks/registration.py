@@ -21,13 +21,14 @@ from mapping_stroke.errors import RegistrationError
 from mapping_stroke.evaluation.metrics import dice
 from mapping_stroke.experiment.simulation_sources import find_brains
 from mapping_stroke.image import Affine, Image, orientation_names, read_image
-from mapping_stroke.report.placement_picture import draw_placements
+from mapping_stroke.report.placement_picture import PlacedRow, draw_placements
 from mapping_stroke.space.affine import COARSE, FINE, refine_place
 from mapping_stroke.space.brain import CELL_MM, cut_out, overlap_with_template
 from mapping_stroke.space.placed import PlacedScan, place_scan
 from mapping_stroke.space.quality import Quality, judge
 from mapping_stroke.space.resample import shrink
 from mapping_stroke.space.search import displacement_mm
+from mapping_stroke.space.shown import hide_head
 
 SUCCESS_MM = 3.0
 """Mean displacement of the brain: two programs register one brain so differently, and training moves it further."""
@@ -123,14 +124,15 @@ def bench_registration(native: Path, brains: Path, count: int, picture: Path | N
     """
     raw_paths, brain_paths = (list(find_brains(folder).scans.values()) for folder in (native, brains))
     costs = [segment_as_a_command(path) for path in raw_paths]  # first: a process is born with its parent's memory
-    raw, to_draw = [], {}
+    raw: list[RawScan] = []
+    to_draw: list[PlacedRow] = []
     for path, cost in zip(raw_paths, costs, strict=True):
         scan, name = read_image(path), path.name.split("_T1w")[0]
         placing, placed = try_placing(scan)
         raw.append(RawScan(name, scan.spacing_mm, placing, cost))
         say(f"{name}: {placing}")
         if placed:
-            to_draw[name] = placed
+            to_draw.append(PlacedRow(name, placed, hide_head(scan, placed)))
     if picture and to_draw:
         draw_placements(to_draw, picture)
     del to_draw

@@ -31,6 +31,9 @@ class Bids:
     """`group`: image of numbered regions in MNI152 space; the table gets the volume in each."""
     atlas_labels: Path | None = None
     """`group`: table of the regions, with a column `index` and a column `name`."""
+    brain: Path | None = None
+    """`participant`: folder of your own brain masks, named as here (`sub-X_space-orig_desc-brain_mask.nii.gz`), in the
+    folders of participants or side by side; scans without one have theirs found. See `mapping segment`."""
     skip_bids_validation: bool = False
     """Taken because BIDS Apps do; nothing is validated here: run the BIDS validator yourself."""
     overwrite: bool = False
@@ -52,7 +55,7 @@ class Bids:
             name_files("Table", self.out / TABLE)
             name_files("Page to look at", self.out / PAGE)
             return 3 if any(row.unread for row in rows) else 0
-        model, config = self.computation.model, self.computation.config()
+        model, config = self.computation.model, self.computation.config(brain=self.brain)
         failed = segment_participants(self.bids_dir, self.out, choice, model, config, overwrite=self.overwrite)
         name_files("Derivative", self.out)
         return 3 if failed else 0

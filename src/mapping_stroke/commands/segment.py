@@ -11,7 +11,7 @@ from mapping_stroke.commands.computation import Computation
 
 @dataclass(frozen=True)
 class Segment:
-    """Segment new scans: mask, probability, uncertainty, lesion table and a picture for each."""
+    """Segment new scans: lesion mask, brain mask, probability, uncertainty, lesion table and pictures of each."""
 
     paths: Positional[tuple[Path, ...]]
     """T1w scans (.nii, .nii.gz, .mgz, .mgh, .mha, .mhd, .nrrd), or folders of them, or folders that hold a T1w DICOM
@@ -22,6 +22,11 @@ class Segment:
     scans: Annotated[str | None, arg(metavar="PATTERN")] = None
     """In the folders given and below them, the images of this name alone, such as '*/T1.nii.gz'; what `*` stands for
     names the outputs, as cases of `mapping prepare`."""
+    brain: Path | None = None
+    """Your own brain mask (0 and 1, on the scan's grid in any order of axes), instead of the one that is found; for
+    several scans a folder that holds NAME_brain.nii.gz, or another image suffix, for each or some, as this command
+    names them. The scan is registered by it, and a model for brains alone sees what lies within; a model for which
+    scans are neither registered nor stripped refuses it."""
     series: str = ""
     """Which DICOM series of a folder to take, by number, UID or description; without it the one that looks like a
     three-dimensional T1w scan."""
@@ -41,7 +46,11 @@ class Segment:
         from mapping_stroke.experiment.segment import segment_scans
 
         config = self.computation.config(
-            series=self.series, dicom_seg=self.dicom_seg, storage=self.probability, picture=not self.no_picture
+            series=self.series,
+            dicom_seg=self.dicom_seg,
+            storage=self.probability,
+            picture=not self.no_picture,
+            brain=self.brain,
         )
         failed = segment_scans(
             self.paths, self.output, self.computation.model, config, pattern=self.scans, overwrite=self.overwrite

@@ -13,6 +13,7 @@ from mapping_stroke.dataset.problems import Problem
 from mapping_stroke.errors import CaseError, ConfigError
 from mapping_stroke.files import may_be_file
 from mapping_stroke.image import IMAGE_SUFFIXES, image_stem, image_suffix
+from mapping_stroke.run_folder import BRAIN_SUFFIX
 
 SCAN_ENDINGS = ("_t1w", "_t1")
 """How a scan's name ends (in any case), the likeliest first; cut off, the case id is left."""
@@ -158,7 +159,23 @@ def _guess_scans(images: Sequence[Path]) -> list[tuple[Path, str]]:
         scans = [image for image in images if image_stem(image).lower().endswith(ending)]
         if scans:
             return [(scan, image_stem(scan)[: -len(ending)]) for scan in scans]
-    return [(image, image_stem(image)) for image in images if not _like_a_mask(image)]
+    return [(image, image_stem(image)) for image in without_brain_masks(images) if not _like_a_mask(image)]
+
+
+def without_brain_masks(images: Sequence[Path]) -> list[Path]:
+    """Images but those named like the brain mask of a scan, or of a lesion mask, that lies beside them.
+
+    Alone, `p01_brain.nii.gz` may be a stripped scan: other programs call those so.
+    """
+    there = {image.parent / image_stem(image) for image in images}
+    ending = image_stem(Path(BRAIN_SUFFIX))
+
+    def is_mask(image: Path) -> bool:
+        stem = image_stem(image)
+        of = image.parent / stem.removesuffix(ending)
+        return stem.endswith(ending) and (of in there or of.with_name(f"{of.name}_mask") in there)
+
+    return [image for image in images if not is_mask(image)]
 
 
 def _like_a_mask(image: Path) -> bool:

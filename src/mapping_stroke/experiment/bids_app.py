@@ -11,6 +11,7 @@ from mapping_stroke.experiment.bids_participants import tell_without
 from mapping_stroke.experiment.bids_regions import read_atlas
 from mapping_stroke.experiment.bids_scans import Choice, find_bids_scans
 from mapping_stroke.experiment.bids_writing import Derivative
+from mapping_stroke.experiment.given_brains import find_given
 from mapping_stroke.experiment.segment import segment_cohort
 from mapping_stroke.experiment.segment_settings import Cohort, Method, SegmentConfig
 from mapping_stroke.experiment.segment_writing import WriteMore
@@ -28,7 +29,8 @@ def segment_participants(
 ) -> list[str]:
     """Segment the chosen T1w scans of a data set into a BIDS derivative, as `segment_cohort` does.
 
-    Several processes may work on one derivative at once, on shares of it or all on the same.
+    Several processes may work on one derivative at once, on shares of it or all on the same. The user's own masks of
+    brains are found by the names that a derivative gives them, see `find_given`.
 
     Returns:
         The names of scans that failed.
@@ -50,7 +52,8 @@ def segment_participants(
         return derivative.write
 
     files = {name: case.scan for name, case in scans.cases.items()}
-    cohort = Cohort(files, output, bids_output, KIND, OTHER_FILES, begin, scans.unclear)
+    given = find_given(config.brain, files, output, bids_output, perhaps_none=choice != Choice())
+    cohort = Cohort(files, output, bids_output, KIND, OTHER_FILES, begin, scans.unclear, given)
     return segment_cohort(cohort, model, config, overwrite=overwrite)
 
 

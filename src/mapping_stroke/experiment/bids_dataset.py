@@ -168,6 +168,7 @@ A BIDS derivative, written by `mapping bids`. For every T1w scan, in `sub-*/[ses
 - `*_space-orig_seg-mapping_label-L_probseg.nii.gz`: mean probability of lesion over the members of the model
 - `*_space-orig_seg-mapping_label-L_desc-uncertainty_probseg.nii.gz`: its standard deviation over the members
 - `*_space-orig_seg-lesions_dseg.nii.gz`, `.tsv`: lesions by number, and a row for each with its volume and place
+- `*_space-orig_desc-brain_mask.nii.gz`: the brain, where the scan was placed; its `.json` says who outlined it
 - `*_space-{template}_*`: mask and probability in MNI152 space, on the grid of ATLAS R2.0, where the scan was placed
 
 Pictures to check by eye are in `sub-*/figures/`. `logs/` tells what is known of each scan, `run.json` what was done,

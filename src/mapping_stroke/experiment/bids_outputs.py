@@ -9,7 +9,7 @@ from mapping_stroke.experiment.segment_files import (
     TRANSFORM_SUFFIX,
     UNCERTAINTY_SUFFIX,
 )
-from mapping_stroke.run_folder import MASK_SUFFIX, OWNER_FILE, PROBABILITY_SUFFIX, SHARING
+from mapping_stroke.run_folder import BRAIN_SUFFIX, MASK_SUFFIX, OWNER_FILE, PROBABILITY_SUFFIX, SHARING
 
 TEMPLATE = "MNI152NLin2009aSym"
 """What BIDS calls the space of ATLAS R2.0."""
@@ -25,6 +25,7 @@ MAPS = {
     PROBABILITY_SUFFIX: "space-orig_seg-mapping_label-L_probseg.nii.gz",
     UNCERTAINTY_SUFFIX: "space-orig_seg-mapping_label-L_desc-uncertainty_probseg.nii.gz",
     LABELS_SUFFIX: "space-orig_seg-lesions_dseg.nii.gz",
+    BRAIN_SUFFIX: "space-orig_desc-brain_mask.nii.gz",
     MNI_MASK_SUFFIX: f"space-{TEMPLATE}_label-L_desc-mapping_mask.nii.gz",
     MNI_PROBABILITY_SUFFIX: f"space-{TEMPLATE}_seg-mapping_label-L_probseg.nii.gz",
 }

@@ -30,7 +30,8 @@ from mapping_stroke.experiment.segment_reading import LoadedScan
 from mapping_stroke.files import remove_files, write_csv, write_json
 from mapping_stroke.image import Affine, Image, write_image
 from mapping_stroke.inference.segmentation import LesionRow, Segmentation, lesion_table, number_lesions
-from mapping_stroke.run_folder import MASK_SUFFIX, PROBABILITY_SUFFIX
+from mapping_stroke.run_folder import BRAIN_SUFFIX, MASK_SUFFIX, PROBABILITY_SUFFIX
+from mapping_stroke.space.brain import BrainSource
 from mapping_stroke.space.resample import resample, shrink
 
 UNCERTAIN_SD = 0.25
@@ -43,10 +44,19 @@ TEXTS = {
     UNCERTAINTY_SUFFIX: "Standard deviation of the probability of lesion over the members of the model (0 to 0.5), on "
     "the grid of the scan",
     LABELS_SUFFIX: "Lesions (face-connected), numbered from the largest, on the grid of the scan",
+    BRAIN_SUFFIX: "Brain mask (intracranial space) on the grid of the scan",
     MNI_MASK_SUFFIX: "The lesion mask in MNI152 space: the scan's own mask, laid there by the affine registration",
     MNI_PROBABILITY_SUFFIX: "The mean probability in MNI152 space: the scan's own, laid there by the affine "
     "registration",
 }
+
+OUTLINED: Mapping[BrainSource, str] = {
+    "network": "a network for brain extraction outlined it",
+    "shown": "the scan was stripped already: it is what that shows, without gaps",
+    "template": "the network for brain extraction failed: it is what the registered template says, and to be looked at",
+    "given": "the user gave it",
+}
+"""By whom a brain was."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +77,10 @@ class Derivative:
 
     def write(self, files: ScanFiles, loaded: LoadedScan, found: Segmentation) -> dict[str, Any]:
         """Write them for a scan whose usual results are written, or none; what its stamp should tell in addition."""
-        image, to_mni = loaded.image, self._place(loaded)
+        image, to_mni, placed = loaded.image, self._place(loaded), loaded.seen.placed
         in_mni = () if to_mni is None else (MNI_MASK_SUFFIX, MNI_PROBABILITY_SUFFIX)
-        maps = (MASK_SUFFIX, PROBABILITY_SUFFIX, UNCERTAINTY_SUFFIX, LABELS_SUFFIX, *in_mni)
+        brain = (BRAIN_SUFFIX,) if placed else ()
+        maps = (MASK_SUFFIX, PROBABILITY_SUFFIX, UNCERTAINTY_SUFFIX, LABELS_SUFFIX, *brain, *in_mni)
         paths = [files.path(suffix) for suffix in (*maps, LABEL_TABLE_SUFFIX)]
         paths += [Path(sidecar(str(files.path(suffix)))) for suffix in maps]
         scan = f"bids:raw:{Path(loaded.source['scan']).relative_to(self.bids_dir).as_posix()}"
@@ -79,14 +90,13 @@ class Derivative:
             if to_mni is not None:
                 _write_in_mni(files, image, found, to_mni)
             for suffix in maps:
-                self._write_sidecar(files.path(suffix), suffix, scan)
+                self._write_sidecar(files.path(suffix), suffix, scan, placed.brain.source if placed else None)
             measures = self._measures(image, found, to_mni)
         except SCAN_FAILURES:
             with suppress(OSError):  # why they could not be written says more
                 remove_files(paths)  # of which nobody else knows without a stamp
             raise
-        quality = loaded.seen.placed.quality if loaded.seen.placed else None
-        fit = {"similarity": quality.similarity, "overlap": quality.overlap} if quality else {}
+        fit = {"similarity": placed.quality.similarity, "overlap": placed.quality.overlap} if placed else {}
         return {
             "measures": measures | {name: round(value, 4) for name, value in fit.items()},
             "files": [path.relative_to(files.folder).as_posix() for path in paths],
@@ -111,10 +121,12 @@ class Derivative:
         rounded = {name: None if value is None else round(value, 4) for name, value in measures.items()}
         return rounded | ({} if to_mni is None else {"to_mni": to_mni.tolist()})
 
-    def _write_sidecar(self, path: Path, suffix: str, scan: str) -> None:
+    def _write_sidecar(self, path: Path, suffix: str, scan: str, brain: BrainSource | None) -> None:
         own: dict[str, object] = {"Description": f"{TEXTS[suffix]}."}
         if suffix in (MASK_SUFFIX, MNI_MASK_SUFFIX):
             own["Type"] = "Lesion"
+        if suffix == BRAIN_SUFFIX and brain:
+            own = {"Description": f"{TEXTS[suffix]}; {OUTLINED[brain]}.", "Type": "Brain", "OutlinedBy": brain}
         in_mni = suffix in (MNI_MASK_SUFFIX, MNI_PROBABILITY_SUFFIX)
         own |= {"Sources": [scan], "SpatialReference": TEMPLATE if in_mni else scan}
         write_json(Path(sidecar(str(path))), own | dict(self.made_by))

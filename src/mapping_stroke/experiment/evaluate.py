@@ -15,6 +15,9 @@ from mapping_stroke.files import given_name, list_files, may_be_file
 from mapping_stroke.image import IMAGE_SUFFIXES, image_stem, image_suffix
 from mapping_stroke.run_folder import ENSEMBLE, FINAL, MASK_SUFFIX, PROBABILITY_SUFFIX, RunFolder
 
+BIDS_BRAIN = "_desc-brain_mask.nii.gz"
+"""How the names of brain masks of BIDS derivatives end, which are no masks of lesions."""
+
 
 def evaluate_run(run: RunFolder, profile: str = "atlas2022") -> list[str]:
     """Score every method's masks of the labelled cases of a run, and summarise them.
@@ -85,7 +88,8 @@ def pair_folders(masks: Path, references: Path, profile: str) -> list[Comparison
         ConfigError: Unknown profile.
     """
     chosen, method = find_profile(profile), given_name(masks)
-    found = {path.name.removesuffix(MASK_SUFFIX): path for path in list_files(masks, f"*{MASK_SUFFIX}")}
+    named = [path for path in list_files(masks, f"*{MASK_SUFFIX}") if not path.name.endswith(BIDS_BRAIN)]
+    found = {path.name.removesuffix(MASK_SUFFIX): path for path in named}
     if not found:
         raise CaseError(f"{masks}: holds no <case>{MASK_SUFFIX}; name a folder that `mapping postprocess` wrote")
     images = [path for path in list_files(references, "*") if image_suffix(path)]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mapping_stroke.console import warn
 from mapping_stroke.errors import CaseError, MappingError
+from mapping_stroke.experiment.given_brains import find_given
 from mapping_stroke.experiment.segment_inputs import find_scans, holds_dicom
 from mapping_stroke.experiment.segment_loop import ScanRun, pass_over_finished, segment_all
 from mapping_stroke.experiment.segment_notes import Notes, contents
@@ -15,6 +16,7 @@ from mapping_stroke.experiment.segment_settings import Cohort, SegmentConfig, ch
 from mapping_stroke.experiment.segment_telling import tell_end, tell_start
 from mapping_stroke.experiment.sharing import shared
 from mapping_stroke.run_folder import SHARING
+from mapping_stroke.space.seen import require_use_of_brain
 
 WITHOUT_LOCKS = (
     "another process is at work there or was killed, and this disk knows no file locks: each computes every scan, with "
@@ -31,7 +33,7 @@ def segment_scans(
     pattern: str | None = None,
     overwrite: bool = False,
 ) -> list[str]:
-    """Segment scans into a folder: mask, probability, uncertainty, lesions and a picture for each, and `run.json`.
+    """Segment scans into a folder: masks, probability, uncertainty, lesions and pictures of each, and `run.json`.
 
     Args:
         scans: T1w scans, or folders of them; their names without suffix must differ, since the outputs are named so.
@@ -47,7 +49,8 @@ def segment_scans(
     Raises:
         MappingError: There is no scan, or see `segment_cohort`; or the only scan failed.
     """
-    cohort = Cohort(find_scans(scans, config.series, pattern), output)
+    found = find_scans(scans, config.series, pattern)
+    cohort = Cohort(found, output, brains=find_given(config.brain, found, output))
     if config.dicom_seg:
         _require_dicom(cohort)
     return segment_cohort(cohort, model, config, overwrite=overwrite, raise_alone=len(cohort.scans) == 1)
@@ -79,6 +82,8 @@ def segment_cohort(
             disk.
     """
     output, method = cohort.output, choose_method(model, config)
+    if cohort.brains:
+        require_use_of_brain(method.bundle.card, config.space)
     identity = {"kind": cohort.kind, **method.identity()}
     ours = (*contents(output, cohort.naming), *cohort.others)
     no_room: MappingError | None = None

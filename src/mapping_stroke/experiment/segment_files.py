@@ -24,9 +24,8 @@ from mapping_stroke.files import (
 from mapping_stroke.image import Mask, write_image
 from mapping_stroke.image_formats import Source, find_source, stored_files
 from mapping_stroke.inference.segmentation import LesionRow, Segmentation, lesion_table
-from mapping_stroke.run_folder import MASK_SUFFIX, PROBABILITY_SUFFIX
+from mapping_stroke.run_folder import BRAIN_SUFFIX, MASK_SUFFIX, PROBABILITY_SUFFIX
 from mapping_stroke.space.itk_transform import itk_text
-from mapping_stroke.space.placed import PlacedScan
 from mapping_stroke.space.seen import SeenScan
 from mapping_stroke.space.shown import hide_head
 
@@ -36,10 +35,20 @@ UNCERTAINTY_SUFFIX = "_uncertainty.nii.gz"
 MAP_SUFFIXES = (MASK_SUFFIX, PROBABILITY_SUFFIX, UNCERTAINTY_SUFFIX)
 LESIONS_SUFFIX, PICTURE_SUFFIX, STAMP_SUFFIX = "_lesions.tsv", ".png", ".json"
 DICOM_SUFFIX = "_mask.dcm"
-TRANSFORM_SUFFIX, PLACEMENT_SUFFIX = "_to-MNI152.txt", "_placement.png"
+TRANSFORM_SUFFIX = "_to-MNI152.txt"
 """Of scans that were registered alone."""
+PLACEMENT_SUFFIX = "_placement.png"
+"""Of scans whose brain and place were found alone; so is `BRAIN_SUFFIX`."""
 PICTURE_SUFFIXES = (PICTURE_SUFFIX, PLACEMENT_SUFFIX)
-SUFFIXES = (STAMP_SUFFIX, *MAP_SUFFIXES, LESIONS_SUFFIX, TRANSFORM_SUFFIX, *PICTURE_SUFFIXES, DICOM_SUFFIX)
+SUFFIXES = (
+    STAMP_SUFFIX,
+    *MAP_SUFFIXES,
+    BRAIN_SUFFIX,
+    LESIONS_SUFFIX,
+    TRANSFORM_SUFFIX,
+    *PICTURE_SUFFIXES,
+    DICOM_SUFFIX,
+)
 """Of all outputs; the stamp goes first where they are removed."""
 Naming = Callable[[str, str], str]
 """The path of an output below its folder, given the scan's name and the output's suffix; for the name `*` a pattern of
@@ -88,28 +97,34 @@ class ScanFiles:
 
     def needed_bytes(self, shape: Sequence[int]) -> float:
         """Room for all outputs of a scan of that shape, at most."""
-        return math.prod(shape) * (1 + 2 * BYTES[self.storage]) + OTHER_BYTES
+        return math.prod(shape) * (2 + 2 * BYTES[self.storage]) + OTHER_BYTES
 
-    def is_finished(self, scan: Path) -> bool:
-        """Whether all outputs of this very scan are there; they stand where only its content was dropped (DataLad)."""
+    def is_finished(self, scan: Path, brain: Path | None = None) -> bool:
+        """Whether all outputs of this very scan are there; they stand where only its content was dropped (DataLad).
+
+        Args:
+            scan: The scan.
+            brain: The user's mask of its brain; None if there is none.
+        """
         stamp = read_object(self.path(STAMP_SUFFIX))
-        suffixes = self._suffixes(registered=bool(stamp.get("registration")))
+        suffixes = self._suffixes(registered=bool(stamp.get("registration")), placed=bool(stamp.get("brain")))
         source, paths = stamp.get("source"), [*map(self.path, suffixes), *self._more(stamp)]
         if not isinstance(source, dict):
             return False
         try:
             if not all(path.is_file() for path in paths):
                 return False
-            return is_source(source, scan, self.series)
+            return is_source(source, scan, self.series) and is_brain_of(source, brain)
         except (MappingError, OSError):  # something may not be looked at any more: reading or writing it will say so
             return False
 
-    def _suffixes(self, *, registered: bool) -> list[str]:
+    def _suffixes(self, *, registered: bool, placed: bool) -> list[str]:
         """Of what a scan leaves beside its stamp."""
         also = {
             PICTURE_SUFFIX: self.picture,
+            BRAIN_SUFFIX: placed,
             TRANSFORM_SUFFIX: registered,
-            PLACEMENT_SUFFIX: registered and self.picture,
+            PLACEMENT_SUFFIX: placed and self.picture,
             DICOM_SUFFIX: self.write_dicom is not None,
         }
         return [*MAP_SUFFIXES, LESIONS_SUFFIX, *(suffix for suffix, written in also.items() if written)]
@@ -138,7 +153,7 @@ class ScanFiles:
         return [self.folder / path for path in stamp.get("files", ())]
 
     def write(self, seen: SeenScan, found: Segmentation) -> None:
-        """Write all but the stamp, what is DICOM, and where the scan lies; an older stamp goes first."""
+        """Write all but the stamp and what is DICOM; an older stamp goes first."""
         self.path(STAMP_SUFFIX).unlink(missing_ok=True)
         image = seen.scan
         in_steps = self.storage == "uint8"
@@ -147,19 +162,22 @@ class ScanFiles:
         write_image(probability, found.probability, image, step=PROBABILITY_STEP if in_steps else None)
         write_image(uncertainty, found.uncertainty, image, step=UNCERTAINTY_STEP if in_steps else None)
         write_csv(self.path(LESIONS_SUFFIX), COLUMNS, lesion_table(found.lesions), delimiter="\t")
+        if seen.placed:
+            write_image(self.path(BRAIN_SUFFIX), seen.placed.brain.mask, image)
+        if seen.registered:
+            write_text(self.path(TRANSFORM_SUFFIX), itk_text(seen.registered.to_mni))
         if self.picture:
-            from mapping_stroke.report.figures import draw_segmentation
+            self._draw(seen, found)
 
-            shown = hide_head(image, seen.placed)
-            draw_segmentation(shown, found.mask, found.probability, found.lesions, self.path(PICTURE_SUFFIX))
+    def _draw(self, seen: SeenScan, found: Segmentation) -> None:
+        """The lesions; and, if they are known, the brain and its place, to see whether those are right."""
+        from mapping_stroke.report.figures import draw_segmentation
+        from mapping_stroke.report.placement_picture import PlacedRow, draw_placements
 
-    def write_placement(self, placed: PlacedScan) -> None:
-        """Write where a registered scan lies in MNI152 space, and a picture to see whether that is right."""
-        write_text(self.path(TRANSFORM_SUFFIX), itk_text(placed.to_mni))
-        if self.picture:
-            from mapping_stroke.report.placement_picture import draw_placements
-
-            draw_placements({"\n".join(placed.quality.lines()): placed}, self.path(PLACEMENT_SUFFIX))
+        shown = hide_head(seen.scan, seen.placed)
+        draw_segmentation(shown, found.mask, found.probability, found.lesions, self.path(PICTURE_SUFFIX))
+        if seen.placed:
+            draw_placements([PlacedRow("", seen.placed, shown, found.mask)], self.path(PLACEMENT_SUFFIX))
 
     def write_as_dicom(self, series: DicomSeries | None, mask: Mask) -> None:
         """Write the mask as DICOM where that is asked for, given the series that the scan was read from."""
@@ -192,7 +210,23 @@ def is_source(source: Mapping[str, Any], scan: Path, series: str = "") -> bool:
         return same_name
 
 
+def is_brain_of(source: Mapping[str, Any], brain: Path | None) -> bool:
+    """Whether results were made with this very mask of the brain, or with none if none is given.
+
+    Args:
+        source: Of the results' stamp.
+        brain: The user's mask; if only its content was dropped (DataLad), its name decides.
+
+    Raises:
+        MappingError: It cannot be read.
+        OSError: Likewise.
+    """
+    if brain is not None and leads_nowhere(brain):
+        return bool(Path(source.get("brain", "")).name == brain.name)
+    return bool(source.get("brain_sha256") == (scan_sha256(brain) if brain else None))
+
+
 def scan_sha256(scan: Source) -> str:
-    """SHA-256 of a scan's file, in hexadecimal; of all their hashes where the scan lies in several files."""
+    """SHA-256 of the file of a scan, or another image, in hexadecimal; of all their hashes if it lies in several."""
     hashes = [sha256(file) for file in stored_files(scan)]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()

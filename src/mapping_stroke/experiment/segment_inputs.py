@@ -4,14 +4,15 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from mapping_stroke.console import counted, say
 from mapping_stroke.dataset.layouts import find_cases
-from mapping_stroke.dataset.patterns import Patterns
+from mapping_stroke.dataset.patterns import Patterns, without_brain_masks
 from mapping_stroke.dicom.folders import dicom_files, is_dicom, lost_files
 from mapping_stroke.errors import CaseError
 from mapping_stroke.experiment.segment_files import MAP_SUFFIXES
 from mapping_stroke.files import given_name, is_folder, leads_nowhere
 from mapping_stroke.image import image_stem, image_suffix
-from mapping_stroke.run_folder import OWNER_FILE
+from mapping_stroke.run_folder import BRAIN_SUFFIX, MASK_SUFFIX, OWNER_FILE
 
 DEEPER = "use `mapping segment FOLDER --scans PATTERN` with a pattern such as '*/T1.nii.gz'"
 """For scans in folders of their own, which are told apart by these folders' names."""
@@ -89,7 +90,9 @@ def _folder_name(path: Path, series: str) -> str:
 
 def _scans_in(folder: Path, series: str) -> list[Path]:
     there = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    files = [path for path in there if image_suffix(path) and not path.name.endswith(MAP_SUFFIXES)]
+    images = [path for path in there if image_suffix(path)]
+    files = [path for path in without_brain_masks(images) if not path.name.endswith(MAP_SUFFIXES)]
+    _tell_passed(folder, images)
     if (series or not files) and (_any_dicom(folder) or (lost_files(folder) and not _looks_like_bids(there))):
         return [folder]
     if series:
@@ -98,6 +101,15 @@ def _scans_in(folder: Path, series: str) -> list[Path]:
         remedy = "use `mapping bids` for a BIDS data set" if _looks_like_bids(there) else "name another folder"
         raise CaseError(f"{folder}: holds no image file itself, expected scans; {remedy}, or {DEEPER}")
     return files
+
+
+def _tell_passed(folder: Path, images: Sequence[Path]) -> None:
+    """Tell of images that may be no brain masks of ours: no lesion mask of the same scan lies beside them."""
+    ours = {path.with_name(path.name.removesuffix(MASK_SUFFIX) + BRAIN_SUFFIX) for path in images}
+    passed = sorted(set(images) - set(without_brain_masks(images)) - ours)
+    if passed:
+        told = f"passes over {counted(len(passed), 'image')} named like brain masks of scans beside them, such as"
+        say(f"{folder}: {told} {passed[0].name}; give their files if they are scans")
 
 
 def _looks_like_bids(inside: Sequence[Path]) -> bool:

@@ -52,7 +52,8 @@ class ScanRun:
 
     def is_finished(self, name: str) -> bool:
         """Whether all of them are there, and are of this scan."""
-        return name not in self.cohort.refused and self.files(name).is_finished(self.cohort.scans[name])
+        cohort = self.cohort
+        return name not in cohort.refused and self.files(name).is_finished(cohort.scans[name], cohort.brains.get(name))
 
 
 def pass_over_finished(run: ScanRun) -> list[str]:
@@ -125,8 +126,8 @@ def segment_all(run: ScanRun, todo: Sequence[str]) -> None:
 
 
 def _read(run: ScanRun, name: str) -> LoadedScan:
-    config, card = run.method.config, run.method.bundle.card
-    return read_scan(run.cohort.scans[name], run.method.ensemble, card, config.space, config.series)
+    config, card, brain = run.method.config, run.method.bundle.card, run.cohort.brains.get(name)
+    return read_scan(run.cohort.scans[name], run.method.ensemble, card, config.space, config.series, brain)
 
 
 def _segment_one(run: ScanRun, name: str, loaded: LoadedScan, show: Callable[[float], None]) -> Segmentation | None:

@@ -16,7 +16,7 @@ from mapping_stroke.experiment.segment_files import (
     flat_names,
 )
 from mapping_stroke.files import list_files, read_object, short_name, write_json
-from mapping_stroke.run_folder import OWNER_FILE, SHARING
+from mapping_stroke.run_folder import BRAIN_SUFFIX, OWNER_FILE, SHARING
 
 FAILURE_SUFFIX = ".failed.json"
 """Of the note on a scan that failed, in the hidden folder."""
@@ -79,5 +79,6 @@ def contents(folder: Path, naming: Naming = flat_names) -> tuple[str, ...]:
     """Name patterns of what runs have left in an output folder; pictures and stamps only of scans they finished."""
     names = [glob.escape(name) for name in Notes(folder, naming).stamps()]
     finished = (naming(name, suffix) for name in names for suffix in SUFFIXES)
-    begun = (naming("*", suffix) for suffix in (*MAP_SUFFIXES, LESIONS_SUFFIX, TRANSFORM_SUFFIX, PLACEMENT_SUFFIX))
+    unmistakable = (*MAP_SUFFIXES, BRAIN_SUFFIX, LESIONS_SUFFIX, TRANSFORM_SUFFIX, PLACEMENT_SUFFIX)
+    begun = (naming("*", suffix) for suffix in unmistakable)
     return (*begun, *finished, f"{SHARING}/*{FAILURE_SUFFIX}", OWNER_FILE)

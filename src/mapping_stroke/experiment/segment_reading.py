@@ -16,9 +16,10 @@ from mapping_stroke.dataset.plausibility import doubt_placed_scan, doubt_scan
 from mapping_stroke.dataset.scan_checks import check_scan
 from mapping_stroke.dicom.series import DicomSeries
 from mapping_stroke.errors import CaseError
+from mapping_stroke.experiment.given_brains import read_brain
 from mapping_stroke.experiment.segment_files import scan_sha256
 from mapping_stroke.files import tell_missing
-from mapping_stroke.image import Image, read_image
+from mapping_stroke.image import Image, Mask, read_image
 from mapping_stroke.image_formats import find_source
 from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
 from mapping_stroke.inference.memory import network_bytes, require_memory, scan_bytes
@@ -58,7 +59,12 @@ class LoadedScan:
 
 
 def read_scan(
-    path: Path, ensemble: Ensemble, card: BundleCard | None = None, space: str = "auto", series: str = ""
+    path: Path,
+    ensemble: Ensemble,
+    card: BundleCard | None = None,
+    space: str = "auto",
+    series: str = "",
+    brain: Path | None = None,
 ) -> LoadedScan:
     """Read, check, place and prepare one scan.
 
@@ -69,9 +75,11 @@ def read_scan(
             is to be placed.
         space: See `see_scan`.
         series: See `find_source`.
+        brain: The user's own mask of its brain; see `see_scan`.
 
     Raises:
-        MappingError: There is no such file, or it cannot be read, or is no T1w scan of a head, or cannot be placed.
+        MappingError: There is no such file, or it cannot be read, or is no T1w scan of a head, or cannot be placed; or
+            the brain is no mask of it.
     """
     start = time.perf_counter()
     if not path.exists():
@@ -82,17 +90,23 @@ def read_scan(
     from_dicom = found if isinstance(found, DicomSeries) else None
     if from_dicom and from_dicom.facts.number is not None:  # no UID: by that a person can be found
         source["series"] = from_dicom.number
+    mask = None
+    if brain is not None:
+        mask = read_brain(brain, image)
+        source |= {"brain": str(brain), "brain_sha256": scan_sha256(brain)}
     read_s = time.perf_counter() - start
-    loaded = load_scan(image, ensemble, card, space)
+    loaded = load_scan(image, ensemble, card, space, mask)
     return replace(loaded, source=source, seconds={"read": read_s, **loaded.seconds}, series=from_dicom)
 
 
-def load_scan(image: Image, ensemble: Ensemble, card: BundleCard | None = None, space: str = "auto") -> LoadedScan:
+def load_scan(
+    image: Image, ensemble: Ensemble, card: BundleCard | None = None, space: str = "auto", brain: Mask | None = None
+) -> LoadedScan:
     """The same for a scan that has been read already; it has no source."""
     start = time.perf_counter()
     tamed = tame_outliers(image)
     warnings = check_scan(tamed, heads=card is not None and card.shows != "unknown")
-    seen = see_scan(tamed, card, space) if card else SeenScan(tamed, tamed)
+    seen = see_scan(tamed, card, space, brain) if card else SeenScan(tamed, tamed)
     if card:
         warnings += _doubt(seen, card, space)
     placed_at = time.perf_counter()

@@ -14,7 +14,7 @@ from mapping_stroke.networks.bundle import Bundle, open_bundle
 from mapping_stroke.postprocess import PostprocessConfig, find_rule
 from mapping_stroke.space.placed import require_space_name
 
-UNDECISIVE = ("device", "engine", "series", "dicom_seg")
+UNDECISIVE = ("device", "engine", "series", "dicom_seg", "brain")
 """Settings with which the same folder goes on."""
 
 
@@ -36,6 +36,8 @@ class SegmentConfig:
     """Which DICOM series of a folder is meant; see `choose_series`."""
     dicom_seg: bool = False
     """Whether masks are written as DICOM, too; then every scan must be DICOM."""
+    brain: Path | None = None
+    """The user's own mask of a scan's brain, or a folder of such masks; see `find_given`."""
 
     def __post_init__(self) -> None:
         find_preset(self.preset)
@@ -55,7 +57,7 @@ class Method:
     def identity(self) -> dict[str, Any]:
         """What decides the outputs: the precision does, the device and engine that compute in it do not.
 
-        Nor does the choice of a series: like the choice of a file, it decides what is segmented.
+        Nor does the choice of a series or of a brain mask: like the choice of a file, it decides what is segmented.
         """
         settings = {name: value for name, value in asdict(self.config).items() if name not in UNDECISIVE}
         settings["precision"] = self.ensemble.engine.precision
@@ -91,6 +93,7 @@ class Cohort:
         others: Patterns of further files that are written into the folder.
         begin: Told how the scans are segmented before the first one is; returns what writes further files of each.
         refused: Why scans fail without being read, by name; what was found in them before is left alone.
+        brains: The user's own masks of their brains, by name; the brains of the others are found.
     """
 
     scans: Mapping[str, Path]
@@ -100,3 +103,4 @@ class Cohort:
     others: tuple[str, ...] = ()
     begin: Callable[[Method], WriteMore] | None = None
     refused: Mapping[str, str] = field(default_factory=dict)
+    brains: Mapping[str, Path] = field(default_factory=dict)

@@ -27,16 +27,15 @@ def write_scan(files: ScanFiles, loaded: LoadedScan, found: Segmentation, write_
     start = time.perf_counter()
     files.write(loaded.seen, found)
     files.write_as_dicom(loaded.series, found.mask)
-    registered = loaded.seen.registered
-    if registered:
-        files.write_placement(registered)
     more = write_more(files, loaded, found) if write_more else {}
     seconds = {**found.seconds, **loaded.seconds, "write": time.perf_counter() - start}
+    placed, registered = loaded.seen.placed, loaded.seen.registered
     stamp = {
         "source": dict(loaded.source),
         "lesions": len(found.lesions),
         "load_ml": round(sum(lesion.volume_ml for lesion in found.lesions), 3),
         "largest_probability": round(float(found.probability.max()), 4),
+        "brain": placed.brain.to_json(placed.scan) if placed else None,
         "registration": registered.to_json() if registered else None,
         "warnings": list(loaded.warnings),
         "seconds": {step: round(seconds[step], 2) for step in STEPS},

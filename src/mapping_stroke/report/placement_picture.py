@@ -1,4 +1,4 @@
-"""How scans were placed in MNI152 space, to be checked by eye: sections with the template's outlines, brains alone."""
+"""The brains that were found in scans, and where they lie in MNI152 space, to be checked by eye: no faces."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,29 +9,75 @@ import numpy as np
 from jaxtyping import Float32
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import withStroke
 
 from mapping_stroke.dataset.grid import ATLAS_GRID, Grid
-from mapping_stroke.report.style import DARK, PALE, legend_below, new_figure, row_label, save_png
+from mapping_stroke.image import Image, Mask
+from mapping_stroke.report.native_sections import (
+    LESION_COLOUR,
+    SCAN_BRAIN_COLOUR,
+    draw_native,
+    mark_right,
+    turn_to_ras,
+)
+from mapping_stroke.report.style import PALE, legend_below, new_figure, row_label, save_png
+from mapping_stroke.space.brain import BrainSource
 from mapping_stroke.space.placed import PlacedScan
 from mapping_stroke.space.resample import resample
 from mapping_stroke.space.template import read_template
 
 WINDOW = (1.0, 99.5)
 """Percentiles of the brain's intensities that are shown black and white."""
-BRAIN_COLOUR, WHITE_COLOUR = "#ffb000", "#00c8ff"
+TEMPLATE_BRAIN_COLOUR, TEMPLATE_WHITE_COLOUR = "#ff7ad9", "#e8e24a"
 LINE_WIDTH = 0.6
 WHITE_LEVEL = 0.72
 """Of the template's intensities, its brightest as 1: between grey and white matter."""
 MARGIN_MM = 6.0
 """Around the template's brain; nothing farther out can be brain."""
-ROW_IN = 1.75
-LEGEND_IN = 0.5
-CONVENTION = "The patient's right (R), or front, is at the left. Brains only. The lines should follow the anatomy."
-LEGEND = (
-    Line2D([], [], color=BRAIN_COLOUR, label="surface of the template's brain"),
-    Line2D([], [], color=WHITE_COLOUR, label="its white matter"),
+ROW_IN = 1.95
+LEGEND_IN = 0.75
+LABEL_SIZE = 7.5
+CONVENTION = (
+    "Upper row: the scan on its own grid, with its brain and lesions: no lesion may be cut off. Lower row: that brain "
+    "in MNI152 space: the lines should follow the anatomy.\nThe patient's right (R), or front, is at the left."
 )
+LEGEND = (
+    Line2D([], [], color=SCAN_BRAIN_COLOUR, label="brain of the scan, as extracted"),
+    Line2D([], [], color=LESION_COLOUR, label="segmented lesion"),
+    Line2D([], [], color=TEMPLATE_BRAIN_COLOUR, label="surface of the template's brain"),
+    Line2D([], [], color=TEMPLATE_WHITE_COLOUR, label="its white matter"),
+)
+OUTLINED: Mapping[BrainSource, str] = {
+    "network": "found by the network",
+    "shown": "of a stripped scan",
+    "template": "found by the template",
+    "given": "as given",
+}
+"""What says where the brain is."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedRow:
+    """A scan of the picture.
+
+    Attributes:
+        name: What to call it; may be empty.
+        placed: Its brain and place.
+        shown: The scan as its file has it, its face hidden: see `hide_head`.
+        lesion: Its lesions, on its grid; None if none are known.
+    """
+
+    name: str
+    placed: PlacedScan
+    shown: Image
+    lesion: Mask | None = None
+
+    @property
+    def native_label(self) -> str:
+        """What is written beside its own grid."""
+        brain = self.placed.brain
+        return "\n".join(
+            [*filter(None, [self.name]), f"brain {OUTLINED[brain.source]}", f"{brain.volume_ml(self.shown):.0f} mL"]
+        )
 
 
 @dataclass(frozen=True)
@@ -57,25 +103,28 @@ class Section:
 SECTIONS = (Section(2, -30.0), Section(2, 5.0), Section(2, 35.0), Section(1, -20.0), Section(0, 10.0))
 
 
-def draw_placements(placed: Mapping[str, PlacedScan], path: Path) -> None:
-    """Draw a row of sections for each scan: its brain in MNI152 space, with the outlines of the template on it.
+def draw_placements(scans: Sequence[PlacedRow], path: Path) -> None:
+    """Draw two rows of sections for each scan: on its own grid, and in MNI152 space with the template's outlines on it.
 
-    What was not found to be brain is left out, so that no face is seen.
+    On its own grid the outlines of its brain and lesions are seen, and of what is around the brain what `shown` still
+    has; in MNI152 space the brain alone.
 
     Args:
-        placed: Scans by what is to be written beside them; at least one.
+        scans: At least one.
         path: PNG to write.
     """
     widths = [np.ptp(_limits(section)[0]) for section in SECTIONS]
     height_mm = max(float(np.ptp(_limits(section)[1])) for section in SECTIONS)
-    width_in = ROW_IN * sum(widths) / height_mm + 0.3
-    figure = new_figure(width_in, ROW_IN * len(placed) + LEGEND_IN, dark=True)
-    grid = figure.subplots(len(placed), len(SECTIONS), squeeze=False, width_ratios=widths)
-    for row, (label, scan) in zip(grid, placed.items(), strict=True):
-        _draw_row(list(row), scan)
-        row_label(row[0], label, 7.5)
-    for axes, section in zip(grid[0], SECTIONS, strict=True):
-        axes.set_title(section.title, fontsize=8, color=PALE)
+    width_in = ROW_IN * sum(widths) / height_mm + 0.5
+    figure = new_figure(width_in, 2 * ROW_IN * len(scans) + LEGEND_IN, dark=True)
+    grid = figure.subplots(2 * len(scans), len(SECTIONS), squeeze=False, width_ratios=widths)
+    for native, in_mni, scan in zip(grid[::2], grid[1::2], scans, strict=True):
+        draw_native(list(native), turn_to_ras(scan.shown, scan.placed.brain.mask, scan.lesion))
+        row_label(native[0], scan.native_label, LABEL_SIZE)
+        _draw_row(list(in_mni), scan.placed)
+        row_label(in_mni[0], "\n".join(["MNI152", *scan.placed.quality.lines()]), LABEL_SIZE)
+        for axes, section in zip(in_mni, SECTIONS, strict=True):
+            axes.set_title(section.title, fontsize=8, color=PALE)
     legend_below(figure, LEGEND, CONVENTION)
     save_png(figure, path)
 
@@ -89,14 +138,13 @@ def _draw_row(row: Sequence[Axes], scan: PlacedScan) -> None:
         extent = (across[0] - 0.5, across[-1] + 0.5, up[0] - 0.5, up[-1] + 0.5)
         picture = np.where(values == 0, low, values).squeeze(section.axis).T
         axes.imshow(picture, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), origin="lower", extent=extent)
-        for volume, colour in zip(_template_on(section), (BRAIN_COLOUR, WHITE_COLOUR), strict=True):
+        for volume, colour in zip(_template_on(section), (TEMPLATE_BRAIN_COLOUR, TEMPLATE_WHITE_COLOUR), strict=True):
             axes.contour(across, up, volume.squeeze(section.axis).T, [0.5], colors=[colour], linewidths=LINE_WIDTH)
         (left, right), (bottom, top) = _limits(section)
         axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
         axes.set_axis_off()
         if section.axis != 0:
-            mark = axes.text(0.02, 0.98, "R", transform=axes.transAxes, fontsize=7.5, color=PALE, ha="left", va="top")
-            mark.set_path_effects([withStroke(linewidth=1.5, foreground=DARK)])
+            mark_right(axes)
 
 
 def _sides(section: Section) -> tuple[np.ndarray, np.ndarray]:

@@ -10,14 +10,13 @@ from jaxtyping import Float32, Float64
 from scipy import ndimage
 
 from mapping_stroke.image import Affine, Image
+from mapping_stroke.space.itk_threads import WORK_UNITS, use_one_thread
 from mapping_stroke.space.template import read_template
 
 BINS = 32
 """Of intensities, in the joint histogram."""
 AROUND_BRAIN_VOX = 2
 """Voxels of the template around its brain count, too: there is fluid, bone or nothing, in every scan something dark."""
-WORK_UNITS = 1
-"""Sums that several threads share are made in the order in which these finish, so that no two runs are alike."""
 SAMPLING_SEED = 1
 """Of the points that are compared; SimpleITK takes 0 for the clock."""
 RELAXATION = 0.7
@@ -61,6 +60,7 @@ def refine_place(scan: Image, place: Affine, level: Level) -> tuple[Affine, floa
         The place it leads to, and the mutual information there (0 or more, in nats). Where the template has left the
         scan, the place it began with and 0.
     """
+    use_one_thread()
     template = read_template()
     to_moving = np.diag([*scan.spacing_mm, 1.0]) @ np.linalg.inv(scan.affine)  # millimetres along the scan's own axes
     fixed = _as_sitk(_blurred(template.t1, level.blur_mm, (template.spacing_mm,) * 3), (template.spacing_mm,) * 3)

@@ -8,7 +8,7 @@ import SimpleITK
 from jaxtyping import UInt8
 
 from mapping_stroke.image import Affine, Image, Mask, Voxels
-from mapping_stroke.space.affine import WORK_UNITS
+from mapping_stroke.space.itk_threads import WORK_UNITS, use_one_thread
 from mapping_stroke.space.resample import resample, shrink
 
 CELL_MM = 5.0
@@ -31,6 +31,7 @@ def find_bias(scan: Image, brain: Mask) -> Image | None:
     Returns:
         The field on a coarse grid, or None where intensities below 0, or a brain of a few voxels, tell none.
     """
+    use_one_thread()
     coarse = shrink(scan, CELL_MM)
     inside = shrink(replace(scan, voxels=brain.astype(np.float32)), CELL_MM).voxels > 0.5
     bright = inside & (coarse.voxels > 0)
@@ -42,8 +43,9 @@ def find_bias(scan: Image, brain: Mask) -> Image | None:
     corrector.SetMaximumNumberOfIterations(ITERATIONS)
     corrector.Execute(image, _as_sitk(bright.astype(np.uint8)))
     log_field = SimpleITK.GetArrayFromImage(corrector.GetLogBiasFieldAsImage(image)).transpose(2, 1, 0)
+    log_field -= log_field[bright].mean()  # first: N4's own fields lie far to one side of 0
     low, high = log_field[bright].min(), log_field[bright].max()  # beyond the brain splines may go anywhere
-    field = np.exp(np.clip(log_field - log_field[bright].mean(), low, high))
+    field = np.exp(np.clip(log_field, low, high))
     return Image(np.ascontiguousarray(field, dtype=np.float32), coarse.affine)
 
 

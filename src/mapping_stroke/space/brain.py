@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float32
 from scipy import ndimage
+from scipy.linalg import polar
 
 from mapping_stroke.image import Affine, Image, Mask
 from mapping_stroke.lesions import FACE_CONNECTED, bounding_box
@@ -64,6 +65,10 @@ class Brain:
         """Whether its volume is that of a brain."""
         return VOLUME_ML[0] <= self.volume_ml(scan) <= VOLUME_ML[1]
 
+    def to_json(self, scan: Image) -> dict[str, object]:
+        """What is worth keeping beside the results, as plain JSON values, given the scan that it is of."""
+        return {"source": self.source, "volume_ml": round(self.volume_ml(scan), 1)}
+
 
 def find_brain(scan: Image, given: Mask | None = None) -> Brain:
     """The brain of a scan whose place is not known.
@@ -84,6 +89,26 @@ def find_brain(scan: Image, given: Mask | None = None) -> Brain:
     if stripped and given is None:
         return Brain(_shown(scan, mask), stripped=True, source="shown")
     return Brain(mask, stripped, source)
+
+
+def find_turned_brain(scan: Image, place: Affine) -> Brain:
+    """The network's brain in a scan that is first turned upright.
+
+    Args:
+        scan: A T1w scan, its black at 0, of a head that lies far from upright in it.
+        place: Where the template lies, roughly: its millimetres to the scan's.
+    """
+    turn, _ = polar(place[:3, :3])
+    corners_vox = np.array(list(np.ndindex(2, 2, 2))) * (np.array(scan.shape) - 1)
+    corners_mm = (corners_vox @ scan.affine[:3, :3].T + scan.affine[:3, 3]) @ turn  # along the head's own axes
+    edge_mm = min(max(scan.spacing_mm), CELL_MM)
+    affine: Affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = edge_mm * turn, turn @ corners_mm.min(axis=0)
+    x, y, z = (int(n) for n in np.ceil(np.ptp(corners_mm, axis=0) / edge_mm) + 1)
+    upright = resample(scan.voxels, np.linalg.inv(scan.affine) @ affine, (x, y, z))
+    found = extract_brain(Image(upright, np.diag([edge_mm, edge_mm, edge_mm, 1.0])))
+    mask = resample(found.astype(np.float32), np.linalg.inv(affine) @ scan.affine, scan.shape) > 0.5
+    return Brain(mask, stripped=False, source="network")
 
 
 def cut_out(scan: Image, brain: Mask) -> Image:

@@ -71,8 +71,11 @@ def load_network(name: NetworkName) -> Any:
 
 def brain_logits(name: NetworkName, cube: Cube) -> Cube:
     """The logit of P(brain) for each voxel of a cube, normalised as `brain.normalise` does."""
-    (logits,) = load_network(name)([cube[None, None]]).values()
-    return np.array(logits[0, 0])
+    network = load_network(name)
+    (logits,) = network([cube[None, None]]).values()
+    logits = np.array(logits[0, 0])
+    network.release_memory()  # of activations: segmentation needs it next
+    return logits
 
 
 def build_graph(weights_file: Path, edge_vox: int) -> ov.Model:

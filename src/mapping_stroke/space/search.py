@@ -19,7 +19,7 @@ from mapping_stroke.space.template import read_template
 TURN_DEG, TWICE_DEG, FAR_DEG = 30.0, 25.0, 75.0
 """Starts: about one axis, about two axes, and about one axis far."""
 MOST_REFINED = 3
-"""Of the rough places of a wave of starts."""
+"""Of the rough places of a wave of starts; of the first wave only the best."""
 STAYS_MM = 3.0
 """A scan that another program has put into MNI152 space lies nearer than this to where the template fits it best, mean
 over the brain: eight real ones 1.4 to 1.7 mm."""
@@ -70,7 +70,8 @@ def search(small: Image, overlap_at: Callable[[Affine], float]) -> Registration:
     starts = 0
     best: Registration | None = None
     for turns in waves():
-        places = distinct([place for place, _ in find_places(small, turns)])[:MOST_REFINED]
+        most = MOST_REFINED if starts else 1
+        places = distinct([place for place, _ in find_places(small, turns)])[:most]
         starts += len(places)
         refined = [refine_place(small, place, COARSE) for place in places]
         for coarse_place, _ in sorted(refined, key=itemgetter(1), reverse=True):

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float32
 
-from mapping_stroke.image import Image
+from mapping_stroke.errors import ConfigError
+from mapping_stroke.image import Image, Mask
 from mapping_stroke.networks.cards import BundleCard
 from mapping_stroke.space.black import find_surroundings
 from mapping_stroke.space.placed import PlacedScan, place_scan, require_space_name
@@ -39,7 +40,7 @@ class SeenScan:
         return self.placed.from_atlas(values)
 
 
-def see_scan(scan: Image, card: BundleCard, space: str) -> SeenScan:
+def see_scan(scan: Image, card: BundleCard, space: str, brain: Mask | None = None) -> SeenScan:
     """A scan as a model should see it.
 
     Args:
@@ -47,25 +48,47 @@ def see_scan(scan: Image, card: BundleCard, space: str) -> SeenScan:
         card: Of the model. One for MNI152 space sees scans there; one for brains alone sees no head.
         space: `auto`: a model for MNI152 space sees scans that do not lie there registered, other models see every scan
             as it is. `native`: every scan is registered, whatever the model is for. `mni`: none is.
+        brain: The user's own mask of its brain, on its grid: by this it is registered, and a model for brains alone
+            sees what lies within.
 
     Raises:
         RegistrationError: Nothing that was found from any start is good enough.
-        ConfigError: There is no such space.
+        ConfigError: There is no such space, or a brain is given for which the model has no use.
     """
     require_space_name(space)
-    registered = space == "native" or (space == "auto" and card.space == "MNI152")
+    if brain is not None:
+        require_use_of_brain(card, space)
+    registered = _is_registered(card, space)
     if not registered and card.shows != "brain":
         return SeenScan(scan, scan)
-    placed = place_scan(scan, space)
+    placed = place_scan(scan, space, brain)
     if registered and not placed.left_alone:
         corrected = _brain_alone(placed.corrected, placed) if card.shows == "brain" else placed.corrected
         return SeenScan(scan, replace(placed, corrected=corrected).on_atlas(), placed, on_atlas=True)
     return SeenScan(scan, _brain_alone(scan, placed) if card.shows == "brain" else scan, placed)
 
 
+def require_use_of_brain(card: BundleCard, space: str) -> None:
+    """Raise `ConfigError` if no scan's brain is looked for, so that a mask of it would change nothing."""
+    if not _is_registered(card, space) and card.shows != "brain":
+        raise ConfigError(
+            f"a brain mask is given, but this model is shown scans as they are (its card: space {card.space}, shows "
+            f"{card.shows}; --space {space}), so it would change nothing; leave --brain out, or, if the model was "
+            "trained on brains alone or in MNI152 space, pack it with --shows brain or --space MNI152"
+        )
+
+
+def _is_registered(card: BundleCard, space: str) -> bool:
+    """Whether scans that do not lie in MNI152 space yet are registered for a model."""
+    return space == "native" or (space == "auto" and card.space == "MNI152")
+
+
 def _brain_alone(image: Image, placed: PlacedScan) -> Image:
-    """An image on the grid of a placed scan with 0 around its brain; itself where the scan has it so already."""
-    if not placed.brain.stripped:
+    """An image on the grid of a placed scan with 0 around its brain; itself where the scan has it so already.
+
+    The user's own mask is the brain, whatever else a stripped scan shows.
+    """
+    if placed.brain.source == "given" or not placed.brain.stripped:
         brain = placed.brain.mask
     elif placed.scan.voxels[0, 0, 0] == 0:
         return image

@@ -1,12 +1,13 @@
 """What pictures may show of a scan: brains, and no faces."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy import ndimage
 
 from mapping_stroke.dataset.plausibility import LEAST_FIT
 from mapping_stroke.dataset.template_fit import UPRIGHT, find_places, fit_at
-from mapping_stroke.image import Image
-from mapping_stroke.lesions import FACE_CONNECTED
+from mapping_stroke.image import Image, Mask
 from mapping_stroke.space.brain import Brain, cut_out, find_brain
 from mapping_stroke.space.placed import PlacedScan
 
@@ -36,9 +37,17 @@ def hide_head(scan: Image, placed: PlacedScan | None = None) -> Image:
             return Image(np.full_like(scan.voxels, scan.voxels.min()), scan.affine)
     if brain.stripped:
         return scan
-    steps = max(round(AROUND_MM / min(scan.spacing_mm)), 1)
-    near = ndimage.binary_dilation(brain.mask, FACE_CONNECTED, steps)
+    near = ndimage.binary_dilation(brain.mask, _ball(AROUND_MM, scan.spacing_mm))
     return Image(np.where(near, scan.voxels, scan.voxels.min()), scan.affine)
+
+
+def _ball(radius_mm: float, spacing_mm: Sequence[float]) -> Mask:
+    """A ball in voxels: nothing but its centre along axes whose voxels are larger than its radius."""
+    reach = [int(radius_mm // edge) for edge in spacing_mm]
+    away_mm = np.meshgrid(
+        *(edge * np.arange(-n, n + 1) for n, edge in zip(reach, spacing_mm, strict=True)), indexing="ij"
+    )
+    return np.asarray(sum(along**2 for along in away_mm) <= radius_mm**2)
 
 
 def _resembles_a_brain(scan: Image, brain: Brain) -> bool:
