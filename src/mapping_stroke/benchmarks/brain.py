@@ -147,7 +147,7 @@ def bench_brain(bench: BrainBench) -> BrainResults:
     """
     paths = find_heads(bench.heads)
     rng = np.random.default_rng(SEED)
-    pairs = plan_pairs(len(paths), read_masks(bench.lesions), bench.count, rng)
+    pairs = plan_pairs(len(paths), read_masks(bench.lesions, bench.count, rng), bench.count, rng)
     with_robex = set(np.linspace(0, len(pairs) - 1, bench.robex_count).astype(int)) if bench.robex else set()
     results: list[HeadResult] = []
     outcomes: list[Outcome] = []
