@@ -115,12 +115,13 @@ def test_the_share_is_of_the_lesion_inside_the_brain(head: Head) -> None:
     pair = Pair(0, ball(DEEP_MM, 14), mirrored=False, at_surface=False)
     lesion = lay_mask(pair.mask, head, mirrored=False, to_surface=False)
     finders = {"network": lambda head, scan: BRAIN & ~lesion, "template": lambda head, scan: BRAIN}
-    before = {"network": Unpainted(float(BRAIN.sum()) * SCAN.voxel_volume_mm3 / 1000, 1.0, *[float("nan")] * 2)}
+    before = {"network": BRAIN}
     (outcome,) = measure_pair(head, pair, before, finders, np.random.default_rng(0))
     kept = outcome.kept
     assert (kept["network"].share, kept["template"].share) == (0, 1)
     assert kept["network"].volume_ratio == pytest.approx(1 - lesion.sum() / BRAIN.sum())
-    assert np.isnan(kept["template"].volume_ratio)
+    assert kept["network"].share_before == 1
+    assert np.isnan([kept["template"].volume_ratio, kept["template"].share_before]).all()
     assert outcome.load_ml == pytest.approx(9.2, abs=0.5)
     assert (
         list(measure_pair(head, replace(pair, mask=ball(DEEP_MM, 3)), before, finders, np.random.default_rng(0))) == []
@@ -188,7 +189,7 @@ def test_a_head_that_is_not_placed_is_told(tmp_path: Path, monkeypatch: pytest.M
 
 def test_the_page_tells_what_was_lost() -> None:
     nan = float("nan")
-    fine, bad = Kept(0.999, 1.0, 2.0, warned=False), Kept(0.8, 0.95, 3.0, warned=True)
+    fine, bad = Kept(0.999, 1.0, 1.0, 2.0, warned=False), Kept(0.8, 0.99, 0.95, 3.0, warned=True)
     plane = np.zeros((2, 2), np.float32)
     section = Section(plane, plane, {"lesion": plane > 0}, 1.0)
     outcomes = (
@@ -199,9 +200,9 @@ def test_the_page_tells_what_was_lost() -> None:
     page = describe_brain(BrainResults((HeadResult("one", (1.0, 1.0, 3.0), found),), outcomes), "COMMAND")
     assert "**Network: mean share 0.899, worst 0.800**" in page
     assert "not met" in page
-    assert "| at the surface | network | 1 | 0.800 | 0.800 | 0.800 | 1 | 0.950 | 0.950 | 1 | 3.0 |" in page
+    assert "| at the surface | network | 1 | 0.800 | 0.800 | 0.800 | 1 | 0.990 | 0.950 | 0.950 | 1 | 3.0 |" in page
     assert "| one | 1 1 3 | yes | 2 | 0.899 (0.800) | 0.999 (0.999) |  | 2.0 |" in page
-    assert "| one | soop-1 | surface | 10 | 2.0 | 0.800 | 0.950 | yes | 0.999 |" in page
+    assert "| one | soop-1 | surface | 10 | 2.0 | 0.800 | 0.990 | 0.950 | yes | 0.999 |" in page
     assert "15 to 50 mL" not in page
     for table in page.split("\n\n"):
         assert len({line.count("|") for line in table.splitlines() if line.startswith("|")}) <= 1

@@ -61,12 +61,15 @@ class Kept:
 
     Attributes:
         share: Of the lesion's volume inside its brain mask, in [0, 1].
+        share_before: The same of its brain mask of the head without the lesion: what is missing there, the lesion did
+            not cause; NaN where that is not known.
         volume_ratio: Of its brain mask to that of the head without the lesion.
         seconds: Of the extraction.
         warned: Whether `mapping segment` would tell that tissue is missing from this brain mask.
     """
 
     share: float
+    share_before: float
     volume_ratio: float
     seconds: float
     warned: bool
@@ -144,53 +147,56 @@ def bench_brain(bench: BrainBench) -> BrainResults:
     """
     paths = find_heads(bench.heads)
     rng = np.random.default_rng(SEED)
-    pairs = plan_pairs(len(paths), read_masks(bench.lesions), bench.count, rng)
+    pairs = plan_pairs(len(paths), read_masks(bench.lesions, bench.count, rng), bench.count, rng)
     with_robex = set(np.linspace(0, len(pairs) - 1, bench.robex_count).astype(int)) if bench.robex else set()
     results: list[HeadResult] = []
     outcomes: list[Outcome] = []
     for number, path in enumerate(paths):
-        result, head = measure_head(path, bench.robex)
+        result, head, brains = measure_head(path, bench.robex)
         results.append(result)
         seen = ", ".join(f"{program} {found.volume_ml:.0f} mL" for program, found in result.found.items())
         say(f"{result.name}: {result.failure or seen}")
         for index, pair in enumerate(pairs):
             if head and pair.head == number:
                 finders = choose_finders(bench.robex if index in with_robex else None)
-                outcomes += measure_pair(head, pair, result.found, finders, np.random.default_rng([SEED, index]))
+                outcomes += measure_pair(head, pair, brains, finders, np.random.default_rng([SEED, index]))
     if bench.picture and outcomes:
         _draw(outcomes, bench.picture)
     return BrainResults(tuple(results), tuple(outcomes))
 
 
-def measure_head(path: Path, robex: Path | None) -> tuple[HeadResult, Head | None]:
-    """Place a head and extract its brain; ROBEX has its turn where there is a reference brain."""
+def measure_head(path: Path, robex: Path | None) -> tuple[HeadResult, Head | None, dict[str, Mask]]:
+    """Place a head and extract its brain; ROBEX has its turn where there is a reference brain.
+
+    Returns:
+        What is to be told, the head, and its brain by program; None and nothing where it could not be placed.
+    """
     name = image_stem(path).removesuffix("_T1w")
     scan = read_image(path)
     try:
         placed = place_scan(scan, "auto")
     except RegistrationError as error:
-        return HeadResult(name, scan.spacing_mm, {}, str(error)), None
+        return HeadResult(name, scan.spacing_mm, {}, str(error)), None, {}
     beside = path.with_name(path.name.replace("_T1w", "_brain"))
     reference = read_image(beside).voxels > 0.5 if beside != path and beside.is_file() else None
     if reference is not None and reference.shape != scan.shape:
         raise CaseError(f"{beside}: shape {reference.shape}, expected {scan.shape} as of {path.name}; resample it")
     head = make_head(name, placed, reference)
-    found = {}
+    found, brains = {}, {}
     finders = choose_finders(robex if reference is not None else None)
     if reference is not None:
         finders["rule of the space"] = lambda head, scan: find_space(head.placed)
     for program, finder in finders.items():
-        brain, seconds = _timed(finder, head, head.scan)
-        volume_ml = float(brain.sum()) * scan.voxel_volume_mm3 / 1000
-        likeness = _compare(brain, reference)
-        found[program] = Unpainted(volume_ml, seconds, *likeness)
-    return HeadResult(name, scan.spacing_mm, found), head
+        brains[program], seconds = _timed(finder, head, head.scan)
+        volume_ml = float(brains[program].sum()) * scan.voxel_volume_mm3 / 1000
+        found[program] = Unpainted(volume_ml, seconds, *_compare(brains[program], reference))
+    return HeadResult(name, scan.spacing_mm, found), head, brains
 
 
 def measure_pair(
     head: Head,
     pair: Pair,
-    unpainted: Mapping[str, Unpainted],
+    unpainted: Mapping[str, Mask],
     finders: Mapping[str, Finder],
     rng: np.random.Generator,
 ) -> Iterator[Outcome]:
@@ -204,12 +210,11 @@ def measure_pair(
     kept, brains = {}, {}
     for program, finder in finders.items():
         brains[program], seconds = _timed(finder, head, painted)
-        brain = brains[program]
-        volume_ml = float(brain.sum()) * head.scan.voxel_volume_mm3 / 1000
-        before_ml = unpainted[program].volume_ml if program in unpainted else float("nan")
+        brain, before = brains[program], unpainted.get(program)
         kept[program] = Kept(
-            share=float((lesion & brain).sum() / lesion.sum()),
-            volume_ratio=volume_ml / before_ml if before_ml else float("nan"),
+            share=_share(lesion, brain),
+            share_before=_share(lesion, before),
+            volume_ratio=float("nan") if before is None or not before.any() else float(brain.sum() / before.sum()),
             seconds=seconds,
             warned=bool(missing_ml(painted, brain, head.place)[0] >= LEAST_ML),
         )
@@ -252,6 +257,10 @@ def _timed(finder: Finder, head: Head, scan: Image) -> tuple[Mask, float]:
     start = time.perf_counter()
     brain = finder(head, scan)
     return brain, time.perf_counter() - start
+
+
+def _share(lesion: Mask, brain: Mask | None) -> float:
+    return float("nan") if brain is None else float((lesion & brain).sum() / lesion.sum())
 
 
 def _compare(brain: Mask, reference: Mask | None) -> tuple[float, float]:

@@ -17,6 +17,8 @@ from mapping_stroke.space.brain import find_brain
 
 SURFACE_LOADS_ML, DEEP_LOADS_ML = (6.0, 300.0), (6.0, 120.0)
 """Of the masks in MNI152 space, from the least to the most; most heads are smaller. Deep ones are not larger."""
+CHOICE = 4
+"""So many masks are read for each that is painted: reading all of a thousand takes minutes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,14 +66,16 @@ def find_heads(paths: Sequence[Path]) -> list[Path]:
     return heads
 
 
-def read_masks(folder: Path) -> list[tuple[RealMask, bool]]:
-    """All masks of a folder that are not empty, and whether each reaches the surface of the cortex.
+def read_masks(folder: Path, count: int, rng: np.random.Generator) -> list[tuple[RealMask, bool]]:
+    """Masks to choose `count` from, without empty ones, and whether each reaches the surface of the cortex.
 
     Raises:
         CaseError: There is none.
     """
     masks = []
-    for path in find_masks(folder):
+    paths = find_masks(folder)
+    for index in np.sort(rng.permutation(len(paths))[: CHOICE * count]):
+        path = paths[index]
         try:
             mask = read_mask(path, folder)
         except ImageError as error:

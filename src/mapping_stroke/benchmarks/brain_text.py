@@ -63,7 +63,9 @@ def _summary(outcomes: Sequence[Outcome]) -> list[str]:
         "",
         "## Lesions",
         "",
-        "`brain`: volume of the brain mask, that of the head without the lesion as 1. `warned`: painted heads of which "
+        "`before`: mean share of the same volume inside the brain mask of the head without the lesion; what is missing "
+        "there, the lesion did not cause. `brain`: volume of the brain mask, that of the head without the lesion as 1. "
+        "`warned`: painted heads of which "
         f"`mapping segment` would tell that {LEAST_ML:.0f} mL or more are missing from the brain.",
         "",
         *table_head(*_SHARE_COLUMNS),
@@ -75,6 +77,7 @@ def _summary(outcomes: Sequence[Outcome]) -> list[str]:
 
 _SHARE_COLUMNS = (
     *("lesions", "program", "heads", "share, mean", "5 % quantile", "worst", f"below {WORST_SHARE}"),
+    "before",
     *("brain, median", "least", "warned", "seconds, median"),
 )
 
@@ -86,12 +89,14 @@ def _share_line(name: str, program: str, outcomes: Sequence[Outcome], wanted: Ca
         return ""
     shares, ratios = np.array([one.share for one in kept]), np.array([one.volume_ratio for one in kept])
     known = ratios[np.isfinite(ratios)]
+    before = [one.share_before for one in kept if np.isfinite(one.share_before)]
     return table_line(
         name,
         program,
         str(len(kept)),
         *(f"{share:.3f}" for share in (shares.mean(), np.quantile(shares, 0.05), shares.min())),
         str(int((shares < WORST_SHARE).sum())),
+        f"{np.mean(before):.3f}" if before else "",
         *((f"{np.median(known):.3f}", f"{known.min():.3f}") if known.size else ("", "")),
         str(sum(one.warned for one in kept)),
         f"{np.median([one.seconds for one in kept]):.1f}",
@@ -167,7 +172,9 @@ def _worst(outcomes: Sequence[Outcome]) -> list[str]:
     return [
         f"## The network's {len(ranked)} worst",
         "",
-        *table_head("head", "lesion", "reaches", "mL", "lost, mL", "share", "brain", "warned", "template's share"),
+        *table_head(
+            "head", "lesion", "reaches", "mL", "lost, mL", "share", "before", "brain", "warned", "template's share"
+        ),
         *(
             table_line(
                 one.head,
@@ -175,7 +182,7 @@ def _worst(outcomes: Sequence[Outcome]) -> list[str]:
                 "surface" if one.at_surface else "",
                 f"{one.load_ml:.0f}",
                 f"{one.load_ml * (1 - one.kept['network'].share):.1f}",
-                f"{one.kept['network'].share:.3f}",
+                *(f"{share:.3f}" for share in (one.kept["network"].share, one.kept["network"].share_before)),
                 f"{one.kept['network'].volume_ratio:.3f}",
                 "yes" if one.kept["network"].warned else "",
                 f"{one.kept['template'].share:.3f}",
