@@ -12,7 +12,7 @@ from mapping_stroke.image import Affine, Image, Mask, Voxels
 from mapping_stroke.lesions import FACE_CONNECTED, bounding_box
 from mapping_stroke.space.black import above_black
 from mapping_stroke.space.brain import CELL_MM, FAT, TISSUE, WHITE_QUANTILE, depth_in_template_mm
-from mapping_stroke.space.extraction import fill_holes, largest_region
+from mapping_stroke.space.extraction import close_gaps, fill_holes, largest_region
 from mapping_stroke.space.placed import PlacedScan
 from mapping_stroke.space.resample import resample, shrink
 from mapping_stroke.space.template import read_template
@@ -90,7 +90,7 @@ def make_head(name: str, placed: PlacedScan, reference: Mask | None) -> Head:
     scan = above_black(placed.scan)
     if reference is None:
         return Head(name, placed, scan, find_space(placed), reference)
-    return Head(name, placed, scan, _close(reference, scan.spacing_mm), reference)
+    return Head(name, placed, scan, close_gaps(reference, CLOSING_MM, scan.spacing_mm), reference)
 
 
 def find_space(placed: PlacedScan) -> Mask:
@@ -106,7 +106,7 @@ def find_space(placed: PlacedScan) -> Mask:
     tissue = (relative > TISSUE) & (relative < FAT) & (depth_mm > -FARTHEST_MM)
     core = largest_region(ndimage.binary_erosion(tissue, FACE_CONNECTED))
     brain = ndimage.binary_dilation(core, FACE_CONNECTED) & tissue
-    space = fill_holes(_close(brain, small.spacing_mm) & (depth_mm > -FARTHEST_MM) | centre)
+    space = fill_holes(close_gaps(brain, CLOSING_MM, small.spacing_mm) & (depth_mm > -FARTHEST_MM) | centre)
     to_small = np.linalg.inv(small.affine) @ placed.scan.affine
     return resample(space.astype(np.float32), to_small, placed.scan.shape) > 0.5
 
@@ -186,18 +186,6 @@ def _on_scan(
     """A volume on the template's grid, laid on a scan."""
     to_template = np.linalg.inv(place @ read_template().affine) @ scan.affine
     return resample(values, to_template, scan.shape, repeat_border=repeat_border)
-
-
-def _close(region: Mask, spacing_mm: tuple[float, float, float]) -> Mask:
-    """The region without gaps narrower than twice `CLOSING_MM`, and without holes."""
-    margin_vox = int(np.ceil(CLOSING_MM / min(spacing_mm))) + 1
-    box = bounding_box(region)
-    padded = np.pad(region[box], margin_vox)
-    near = ndimage.distance_transform_edt(~padded, sampling=spacing_mm) <= CLOSING_MM
-    inner = (slice(margin_vox, -margin_vox),) * 3
-    closed = region.copy()
-    closed[box] |= (ndimage.distance_transform_edt(near, sampling=spacing_mm) > CLOSING_MM)[inner]
-    return fill_holes(closed)
 
 
 def _blur(mask: Mask, spacing_mm: tuple[float, float, float]) -> Float32[np.ndarray, "x y z"]:

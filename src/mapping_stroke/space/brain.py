@@ -1,6 +1,6 @@
 """The brain of a scan on its own grid: outlined by a network, given by the user, or what a stripped scan shows.
 
-Where the network fails, the template says where the brain is, once it is registered to the whole head.
+If the network fails, the template outlines the brain once it is registered to the whole head.
 """
 
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from scipy.linalg import polar
 
 from mapping_stroke.image import Affine, Image, Mask
 from mapping_stroke.lesions import FACE_CONNECTED, bounding_box
-from mapping_stroke.space.extraction import extract_brain, fill_holes
+from mapping_stroke.space.extraction import close_gaps, extract_brain, fill_holes
 from mapping_stroke.space.resample import resample, shrink
 from mapping_stroke.space.template import read_template
 
@@ -167,7 +167,9 @@ def find_brain_by_template(scan: Image, place: Affine) -> Brain:
     in_view = view_on_template(scan, place)
     centre = values[(depth_mm > CENTRE_MM) & in_view]
     white = float(np.quantile(centre, WHITE_QUANTILE)) if centre.size else 0.0
-    seen = _close(_tissue(values / white, depth_mm), template.spacing_mm) if white > 0 else depth_mm > 0
+    seen = depth_mm > 0
+    if white > 0:
+        seen = close_gaps(_tissue(values / white, depth_mm), CLOSING_MM, (template.spacing_mm,) * 3)
     region = fill_holes((seen & (depth_mm > -FARTHEST_MM)) | ((depth_mm > SURE_MM) & in_view))
     to_template = np.linalg.inv(place @ template.affine) @ scan.affine
     mask = resample(region.astype(np.float32), to_template, scan.shape) > 0.5
@@ -223,7 +225,7 @@ def _shown(scan: Image, brain: Mask) -> Mask:
     white = float(np.quantile(scan.voxels[brain], WHITE_QUANTILE))
     shown = scan.voxels > SHOWN * white
     small = shrink(replace(scan, voxels=shown.astype(np.float32)), CELL_MM)
-    closed = _close(small.voxels > 0.5, small.spacing_mm)
+    closed = close_gaps(small.voxels > 0.5, CLOSING_MM, small.spacing_mm)
     to_small = np.linalg.inv(small.affine) @ scan.affine
     return fill_holes(shown | (resample(closed.astype(np.float32), to_small, scan.shape) > 0.5))
 
@@ -243,16 +245,3 @@ def _tissue(relative: Float32[np.ndarray, "a b c"], depth_mm: Float32[np.ndarray
         return thin
     sizes = np.bincount(labels[(labels > 0) & (depth_mm > 0)], minlength=count + 1)
     return np.asarray(ndimage.binary_dilation(labels == sizes.argmax(), FACE_CONNECTED) & tissue)
-
-
-def _close(region: Region, spacing_mm: float | tuple[float, float, float]) -> Region:
-    """The region without gaps narrower than twice `CLOSING_MM`, and without holes."""
-    if not region.any():
-        return region
-    edges_mm = np.broadcast_to(spacing_mm, 3)
-    room = [int(np.ceil(CLOSING_MM / edge)) + 1 for edge in edges_mm]
-    padded = np.pad(region, [(vox, vox) for vox in room])
-    near = ndimage.distance_transform_edt(~padded, sampling=edges_mm) <= CLOSING_MM
-    closed = ndimage.distance_transform_edt(near, sampling=edges_mm) > CLOSING_MM
-    inner = tuple(slice(vox, -vox) for vox in room)
-    return fill_holes(closed[inner] | region)

@@ -120,3 +120,17 @@ def fill_holes(mask: Mask) -> Mask:
     filled = mask.copy()
     filled[box] = outside[1:-1, 1:-1, 1:-1] != outside[0, 0, 0]
     return filled
+
+
+def close_gaps(mask: Mask, radius_mm: float, spacing_mm: Sequence[float]) -> Mask:
+    """The mask without gaps narrower than twice a radius, and without holes; an empty mask for an empty one."""
+    if not mask.any():
+        return mask
+    box = bounding_box(mask)  # closing adds nothing outside it
+    room = [int(np.ceil(radius_mm / edge)) + 1 for edge in spacing_mm]
+    padded = np.pad(mask[box], [(vox, vox) for vox in room])
+    near = ndimage.distance_transform_edt(~padded, sampling=spacing_mm) <= radius_mm
+    inner = tuple(slice(vox, -vox) for vox in room)
+    closed = mask.copy()
+    closed[box] |= (ndimage.distance_transform_edt(near, sampling=spacing_mm) > radius_mm)[inner]
+    return fill_holes(closed)
