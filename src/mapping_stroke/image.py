@@ -180,6 +180,20 @@ def restore_axes(
     return np.ascontiguousarray(nib.orientations.apply_orientation(voxels, turn))
 
 
+def restore_box(box: tuple[slice, slice, slice], shape: Shape, target: Image, axes: str = "RAS") -> tuple[slice, ...]:
+    """The same for a box in a volume of a shape."""
+    import nibabel as nib
+
+    turn = nib.orientations.ornt_transform(
+        nib.orientations.io_orientation(target.affine), nib.orientations.axcodes2ornt(axes)
+    )
+    restored = []
+    for axis, sign in turn:
+        edge, length = box[int(axis)], shape[int(axis)]
+        restored.append(edge if sign > 0 else slice(length - edge.stop, length - edge.start))
+    return tuple(restored)
+
+
 def require_same_grid(image: Image, other: Image, names: tuple[str, str], remedy: str) -> None:
     """Raise `GeometryError` unless both images have one shape and their voxels lie within a tenth of a voxel.
 

@@ -9,7 +9,7 @@ from averages import average
 from mapping_stroke.dataset.preprocess import PreprocessSpec, prepare_scan
 from mapping_stroke.errors import BundleError
 from mapping_stroke.image import Image
-from mapping_stroke.inference.average import RunningAverage, join
+from mapping_stroke.inference.average import RunningAverage, average_groups, join
 
 MAPS = st.lists(arrays(np.float32, (2, 2, 2), elements=st.floats(0, 1, width=32)), min_size=1, max_size=5)
 
@@ -64,7 +64,7 @@ def test_the_result_lies_on_the_scans_own_grid_and_is_zero_outside_its_box(of: s
     prepared = prepare_scan(Image(voxels, np.diag([-1.0, 1, 1, 1])), PreprocessSpec(2.0))
     running = RunningAverage(of)
     running.add(np.ones(prepared.voxels.shape, np.float32))
-    found = running.result(prepared)
+    found = average_groups({prepared.spec: running}, {prepared.spec: prepared})
     assert found.probability.shape == found.uncertainty.shape == found.agreement.shape == voxels.shape
     assert found.probability[voxels > 0].min() > 0.7
     assert found.probability[voxels == 0].max() < 1e-12

@@ -8,13 +8,8 @@ import pytest
 from mapping_stroke.image import Image
 from mapping_stroke.space.affine import COARSE, refine_place
 from mapping_stroke.space.bias import divide_bias, find_bias
-from mapping_stroke.space.brain import (
-    Brain,
-    complete_brain,
-    find_brain,
-    find_brain_by_template,
-    overlap_with_template,
-)
+from mapping_stroke.space.brain import Brain, find_brain, find_brain_by_template, overlap_with_template
+from mapping_stroke.space.cavities import complete_brain
 from mapping_stroke.space.search import distinct
 from moved_heads import brain_of, error_mm, move, moved_scan
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
-from hypothesis.strategies import floats
+from hypothesis.strategies import booleans, floats, integers
+from scipy import ndimage
 
 from mapping_stroke.image import Image
 from mapping_stroke.space.resample import resample, shrink
@@ -53,3 +54,20 @@ def test_no_value_leaves_the_range(values: np.ndarray) -> None:
     laid = resample(values, oblique, (4, 4, 4))
     assert laid.min() >= 0
     assert laid.max() <= max(values.max(), 0) + 1e-6
+
+
+@given(arrays(np.float64, (3, 4), elements=floats(-1, 1)), integers(0, 2**32 - 1), floats(0, 1), booleans(), booleans())
+def test_slabs_and_boxes_change_nothing(
+    turn: np.ndarray, seed: int, empty: float, diagonal: bool, repeat_border: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    values = rng.random((9, 12, 10), np.float32) * (rng.random((9, 1, 10)) > empty)
+    to_values = np.eye(4)
+    to_values[:3] += turn * [[0.4, 0.4, 0.4, 20]]
+    if diagonal:
+        to_values[:3, :3] = np.diag(np.diag(to_values[:3, :3]))
+    matrix, start = to_values[:3, :3], to_values[:3, 3]
+    mode = "nearest" if repeat_border else "constant"
+    plain = ndimage.affine_transform(values, matrix, start, (40, 20, 15), order=1, mode=mode)
+    laid = resample(values, to_values, (40, 20, 15), repeat_border=repeat_border)
+    np.testing.assert_allclose(laid, plain, rtol=0, atol=1e-5)

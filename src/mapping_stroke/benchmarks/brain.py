@@ -16,7 +16,8 @@ from mapping_stroke.console import say
 from mapping_stroke.errors import CaseError, ConfigError, RegistrationError
 from mapping_stroke.evaluation.metrics import dice
 from mapping_stroke.image import Image, Mask, image_stem, read_image, write_image
-from mapping_stroke.space.brain import complete_brain, find_brain, find_brain_by_template
+from mapping_stroke.space.brain import find_brain, find_brain_by_template
+from mapping_stroke.space.cavities import complete_brain
 from mapping_stroke.space.missing import LEAST_ML, missing_ml
 from mapping_stroke.space.placed import place_scan
 

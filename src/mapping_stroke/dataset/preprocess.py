@@ -1,5 +1,6 @@
 """From a scan to what a network reads, and a probability map back to the scan's own grid."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Literal
 
@@ -8,7 +9,7 @@ from jaxtyping import Bool, Float32
 from scipy import ndimage
 
 from mapping_stroke.errors import ConfigError, ImageError
-from mapping_stroke.image import Image, Mask, Shape, Voxels, orientation_names, restore_axes, turn_axes
+from mapping_stroke.image import Image, Mask, Shape, Voxels, orientation_names, restore_axes, restore_box, turn_axes
 from mapping_stroke.lesions import FACE_CONNECTED, bounding_box
 
 Margin = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
@@ -78,21 +79,39 @@ class Prepared:
     scan: Image
     spec: PreprocessSpec
 
-    def restore(self, values: Float32[np.ndarray, "x y z"], outside: float = 0.0) -> Float32[np.ndarray, "x2 y2 z2"]:
-        """Bring a map from the network grid back to the scan's own grid; `outside` fills what the box leaves out.
+    def restore(self, values: Float32[np.ndarray, "x y z"]) -> Float32[np.ndarray, "x2 y2 z2"]:
+        """Bring a map from the network grid back to the scan's own grid; 0 outside the brain's box.
 
-        No value leaves the range of `values`.
+        No value leaves the range of `values` and 0.
         """
+        return self.surround(self.restore_inside(values))
+
+    def restore_inside(self, values: Float32[np.ndarray, "x y z"]) -> Float32[np.ndarray, "a b c"]:
+        """The part of that which lies in the brain's box: the same one for every `spec`, along the scan's own axes."""
         x, y, z = (before + edge.stop - edge.start + behind for edge, (before, behind) in self._sides)
-        whole = np.full(self.turned_shape, outside, np.float32)
         resized = _resize(values, (x, y, z), smooth=self.spec.resampling == "linear")
         inside = tuple(slice(before, before + edge.stop - edge.start) for edge, (before, _) in self._sides)
-        whole[self.box] = np.clip(resized[inside], values.min(), values.max())  # rounding of the weights
-        return restore_axes(whole, self.scan, self.spec.orientation)
+        restored = restore_axes(resized[inside], self.scan, self.spec.orientation)
+        return np.clip(restored, values.min(), values.max(), out=restored)  # rounding of the weights
+
+    def surround(self, inside: Float32[np.ndarray, "a b c"]) -> Float32[np.ndarray, "x2 y2 z2"]:
+        """A map of the brain's box, on the scan's own grid, with 0 around it."""
+        whole = np.zeros(self.scan.shape, np.float32)
+        whole[restore_box(self.box, self.turned_shape, self.scan, self.spec.orientation)] = inside
+        return whole
 
     @property
     def _sides(self) -> list[tuple[slice, tuple[int, int]]]:
         return list(zip(self.box, self.margin, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """z-scores of the brain's box, before they are laid on a network's grid; and the scan with its axes turned."""
+
+    scores: Voxels
+    box: tuple[slice, slice, slice]
+    turned: Image
 
 
 def prepare_scan(scan: Image, spec: PreprocessSpec) -> Prepared:
@@ -103,6 +122,22 @@ def prepare_scan(scan: Image, spec: PreprocessSpec) -> Prepared:
     Raises:
         ImageError: The scan is 0 everywhere, has one value in the whole brain, or is far larger than a head.
     """
+    return prepare_for_each(scan, [spec])[spec]
+
+
+def prepare_for_each(scan: Image, specs: Iterable[PreprocessSpec]) -> dict[PreprocessSpec, Prepared]:
+    """The same for several specifications; what they have in common is computed once."""
+    scored: dict[tuple[str, str], _Scored] = {}
+    prepared = {}
+    for spec in specs:
+        key = (spec.orientation, spec.normalise)
+        if key not in scored:
+            scored[key] = _score(scan, spec)
+        prepared[spec] = _lay(scored[key], scan, spec)
+    return prepared
+
+
+def _score(scan: Image, spec: PreprocessSpec) -> _Scored:
     turned = turn_axes(scan, spec.orientation)
     nonzero = turned.voxels != 0
     if not nonzero.any():
@@ -117,12 +152,15 @@ def prepare_scan(scan: Image, spec: PreprocessSpec) -> Prepared:
     if spec.normalise == "box":
         mean, std = _mean_and_spread(cropped)
         brain = np.ones_like(brain)
-    scores = np.where(brain, (cropped - mean) / std, 0).astype(np.float32)
-    margin = _margin(turned, spec)
-    scores = np.pad(scores, margin)
-    shape = _network_shape(turned, scores.shape, spec)
+    return _Scored(np.where(brain, (cropped - mean) / std, 0).astype(np.float32), box, turned)
+
+
+def _lay(scored: _Scored, scan: Image, spec: PreprocessSpec) -> Prepared:
+    margin = _margin(scored.turned, spec)
+    scores = np.pad(scored.scores, margin)
+    shape = _network_shape(scored.turned, scores.shape, spec)
     voxels = _resize(scores, shape) if spec.resampling == "linear" else _resize_cubic(scores, shape)
-    return Prepared(voxels, box, margin, turned.shape, scan, spec)
+    return Prepared(voxels, scored.box, margin, scored.turned.shape, scan, spec)
 
 
 def prepare_mask(mask: Image, prepared: Prepared) -> Mask:
@@ -171,8 +209,15 @@ def _resize(voxels: Voxels, shape: Shape, *, smooth: bool = True) -> Float32[np.
     for axis, (new, old) in enumerate(zip(shape, voxels.shape, strict=True)):
         if new != old:
             weights = _mean_weights(new, old) if coarser else _linear_weights(new, old)
-            resized = np.moveaxis(np.tensordot(weights, resized, (1, axis)), 0, axis)
+            resized = _weighted(weights, resized, axis)
     return np.ascontiguousarray(resized)
+
+
+def _weighted(weights: Float32[np.ndarray, "new old"], values: Voxels, axis: int) -> Float32[np.ndarray, "x2 y2 z2"]:
+    """Sums along an axis, by matrix products that need no other order of the axes."""
+    if axis == 0:
+        return np.asarray(np.tensordot(weights, values, 1))
+    return np.asarray(weights @ values if axis == 1 else values @ weights.T)
 
 
 def _mean_weights(new: int, old: int) -> Float32[np.ndarray, "new old"]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from mapping_stroke.experiment.segment_writing import Stamp, WriteMore, write_be
 from mapping_stroke.experiment.sharing import SharedFolder
 from mapping_stroke.files import require_space
 from mapping_stroke.inference.segmentation import Segmentation, segment_scan
+from mapping_stroke.space.seen import make_ready
 
 T = TypeVar("T")
 
@@ -112,7 +114,7 @@ def segment_all(run: ScanRun, todo: Sequence[str]) -> None:
         scans = read_ahead(partial(_read, run), _take_each(run, todo))
         for index, (name, load) in enumerate(scans):
             if index == 0:
-                run.method.ensemble.warm_up()  # while a thread reads the scan
+                _make_ready(run)  # while a thread reads the scan
             loaded = _attempt(run, name, load)
             if loaded is None:
                 continue
@@ -123,6 +125,16 @@ def segment_all(run: ScanRun, todo: Sequence[str]) -> None:
             if found is not None:
                 write(name, partial(write_scan, run.files(name), loaded, found, run.write_more))
             del loaded, found  # before the one after the next is read
+
+
+def _make_ready(run: ScanRun) -> None:
+    """Load what the first scan will need: networks, and what draws."""
+    method, brains = run.method, run.cohort.brains
+    if not all(name in brains for name in run.cohort.scans):
+        make_ready(method.bundle.card, method.config.space)
+    method.ensemble.warm_up()
+    if method.config.picture:
+        import_module("mapping_stroke.report.placement_picture")
 
 
 def _read(run: ScanRun, name: str) -> LoadedScan:

@@ -21,7 +21,8 @@ from mapping_stroke.experiment.segment_files import scan_sha256
 from mapping_stroke.files import tell_missing
 from mapping_stroke.image import Image, Mask, read_image
 from mapping_stroke.image_formats import find_source
-from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
+from mapping_stroke.inference.average import PreparedScan
+from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.inference.memory import network_bytes, require_memory, scan_bytes
 from mapping_stroke.networks.cards import BundleCard
 from mapping_stroke.space.seen import SeenScan, see_scan

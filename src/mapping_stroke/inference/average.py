@@ -1,19 +1,21 @@
 """The model average: one running mean of the members' maps, and how far they agree."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32
 from scipy.special import expit
 
-from mapping_stroke.dataset.preprocess import Prepared
+from mapping_stroke.dataset.preprocess import Prepared, PreprocessSpec
 from mapping_stroke.errors import BundleError
 from mapping_stroke.image import Probability
-from mapping_stroke.inference.sliding_window import NO_LESION_LOGIT
 from mapping_stroke.networks.cards import Averaging
 
 Map = Float32[np.ndarray, "x y z"]
+Plane = Float32[np.ndarray, "y z"]
+PreparedScan = Mapping[PreprocessSpec, Prepared]
+"""A scan as the members read it: once for each preprocessing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,24 +69,28 @@ class RunningAverage:
         self._squares += difference * (probability - self._mean)
         self._votes += probability > np.float32(0.5)
 
-    def result(self, prepared: Prepared | None = None) -> Average:
-        """What has been averaged so far; on the scan's own grid if `prepared` says where the maps lie.
+    def result(self, lay: Callable[[Map], Map] = lambda values: values) -> Average:
+        """What has been averaged so far, each map laid on another grid if a function is given that does so.
 
         Raises:
             BundleError: There is no map yet.
         """
         if self.members == 0:
             raise BundleError("a model average needs at least one member; train one, or name a folder that holds some")
-        uncertainty = np.sqrt(np.maximum(self._squares, 0) / self.members)
-        if self._of == "logit":
-            logits = prepared.restore(self._logits, NO_LESION_LOGIT) if prepared else self._logits
-            probability = np.asarray(expit(logits))
-        else:
-            probability = prepared.restore(self._mean) if prepared else self._mean
-        if prepared is None:
-            return Average(probability, uncertainty, self._votes / self.members, self.members)
-        agreement = prepared.restore(self._votes / self.members)
-        return Average(probability, prepared.restore(uncertainty), agreement, self.members)
+        uncertainty = lay(np.sqrt(np.maximum(self._squares, 0) / self.members))
+        probability = np.asarray(expit(lay(self._logits))) if self._of == "logit" else lay(self._mean)
+        return Average(probability, uncertainty, lay(self._votes / self.members), self.members)
+
+
+def average_groups(groups: Mapping[PreprocessSpec, RunningAverage], prepared: PreparedScan) -> Average:
+    """The average over groups of members on the scan's own grid; 0 outside the brain's box.
+
+    Args:
+        groups: What was averaged of the members that read the same grid.
+        prepared: The scan on these grids.
+    """
+    inside = join([running.result(prepared[spec].restore_inside) for spec, running in groups.items()])
+    return inside.on(next(iter(prepared.values())).surround)
 
 
 def join(averages: Sequence[Average]) -> Average:
@@ -95,15 +101,18 @@ def join(averages: Sequence[Average]) -> Average:
     if len(averages) == 1:
         return averages[0]
     members = sum(each.members for each in averages)
-    shares = [each.members / members for each in averages]
-    probability = _weighted(shares, [each.probability for each in averages])
-    variances = [each.uncertainty**2 + (each.probability - probability) ** 2 for each in averages]
-    agreement = _weighted(shares, [each.agreement for each in averages])
-    return Average(probability, np.sqrt(_weighted(shares, variances)), agreement, members)
+    shares = [np.float32(each.members / members) for each in averages]
+    probability, uncertainty, agreement = (np.empty_like(averages[0].probability) for _ in range(3))
+    for x in range(len(probability)):  # plane by plane: what is computed in between stays in the processor's cache
+        mean = probability[x] = _weighted(shares, [each.probability[x] for each in averages])
+        variances = [each.uncertainty[x] ** 2 + (each.probability[x] - mean) ** 2 for each in averages]
+        uncertainty[x] = np.sqrt(_weighted(shares, variances))
+        agreement[x] = _weighted(shares, [each.agreement[x] for each in averages])
+    return Average(probability, uncertainty, agreement, members)
 
 
-def _weighted(shares: Sequence[float], maps: Sequence[Map]) -> Map:
-    total = np.zeros_like(maps[0])
-    for share, values in zip(shares, maps, strict=True):
-        total += np.float32(share) * values
+def _weighted(shares: Sequence[np.float32], planes: Sequence[Plane]) -> Plane:
+    total = np.zeros_like(planes[0])
+    for share, values in zip(shares, planes, strict=True):
+        total += share * values
     return total

@@ -19,8 +19,8 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 class LoadedNetwork(TileNetwork, Protocol):
     """A network that can also be made ready early, and give memory back between scans."""
 
-    def warm_up(self, patch: Shape) -> None:
-        """Make ready for single patches of this shape."""
+    def warm_up(self, patch: Shape, batch: int) -> None:
+        """Make ready for so many patches of this shape at once."""
 
     def release(self) -> None:
         """Give back the memory of activations until the next patch."""

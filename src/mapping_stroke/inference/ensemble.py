@@ -1,23 +1,23 @@
 """A model's members on one engine: a scan is prepared once, each member sees it, one running mean remains."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from mapping_stroke.dataset.preprocess import Prepared, PreprocessSpec, prepare_scan
+import numpy as np
+
+from mapping_stroke.dataset.preprocess import prepare_for_each
 from mapping_stroke.image import Image, Probability
-from mapping_stroke.inference.average import Average, RunningAverage, join
+from mapping_stroke.inference.average import Average, PreparedScan, RunningAverage, average_groups
 from mapping_stroke.inference.engines import Engine, LoadedNetwork
-from mapping_stroke.inference.sliding_window import Tiling, WindowConfig, plan_tiling, predict_map
+from mapping_stroke.inference.sliding_window import Tiling, WindowConfig, plan_tiling, predict_map, tile_groups
 from mapping_stroke.networks.bundle import Bundle, BundleMember
 from mapping_stroke.networks.parameters import count_parameters
 
 LOADED_BYTES = 256 * 2**20
 """Weights that stay loaded from scan to scan; what is above is read again for each scan, so that memory does not grow
 with the number of members."""
-
-PreparedScan = Mapping[PreprocessSpec, Prepared]
-"""A scan as the members read it: once for each preprocessing."""
+USUAL_BRAIN_MM = (150.0, 184.0, 156.0)
+"""Of the box around a brain in MNI152 space, along x, y and z."""
 
 
 class Ensemble:
@@ -44,14 +44,29 @@ class Ensemble:
     def prepare(self, scan: Image) -> PreparedScan:
         """A scan as the members read it; raises `ImageError` where there is no brain to see."""
         specs = dict.fromkeys(member.card.preprocess for member in self.members)  # in order: so are sums of floats
-        return {spec: prepare_scan(scan, spec) for spec in specs}
+        return prepare_for_each(scan, specs)
 
     def warm_up(self) -> None:
-        """Load the first member, while the first scan is still being read; raises `BundleError` where it cannot be."""
-        first = self.members[0].card
-        network = self._load(self.members[0])
-        if self.window.cover == "tiles" and 2 * math.prod(first.patch) > network.batch_vox:
-            network.warm_up(first.patch)
+        """Make the members ready that stay loaded, while the first scan is still being read and placed.
+
+        Those that cover it in patches are made ready for as many as a brain of the usual size takes.
+
+        Raises:
+            BundleError: The weights of a member cannot be read.
+        """
+        for member in self.members:
+            network = self._load(member)
+            if member.weights not in self._loaded:
+                return
+            if self.window.cover == "tiles":
+                network.warm_up(member.card.patch, self._usual_batch(member, network.batch_vox))
+                network.release()
+
+    def _usual_batch(self, member: BundleMember, batch_vox: int) -> int:
+        card = member.card
+        shape = [round(edge / voxel) for edge, voxel in zip(USUAL_BRAIN_MM, card.preprocess.edges_mm, strict=True)]
+        usual = plan_tiling(np.ones(shape, np.float32), card.patch, card.network.window_steps, self.window)
+        return max(map(len, tile_groups(usual.boxes, card.patch, batch_vox)))
 
     def window_of(self, member: BundleMember) -> WindowConfig:
         """How one member covers a scan."""
@@ -90,7 +105,7 @@ class Ensemble:
         for member in self.members:
             values = self.predict_member(member, prepared, lambda share: advance(share / len(self.members)))
             means[member.card.preprocess].add(values)
-        return join([running.result(prepared[spec]) for spec, running in means.items()])
+        return average_groups(means, prepared)
 
     def predict_member(
         self, member: BundleMember, prepared: PreparedScan, advance: Callable[[float], None] = lambda share: None

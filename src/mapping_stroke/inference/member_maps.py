@@ -8,9 +8,8 @@ from scipy.special import expit
 
 from mapping_stroke.dataset.preprocess import Prepared
 from mapping_stroke.image import Probability
-from mapping_stroke.inference.average import Map, RunningAverage, join
-from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
-from mapping_stroke.inference.sliding_window import NO_LESION_LOGIT
+from mapping_stroke.inference.average import Map, PreparedScan, RunningAverage, average_groups
+from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.networks.bundle import BundleMember
 from mapping_stroke.networks.cards import Averaging
 
@@ -33,11 +32,10 @@ def predict_each(
         values = ensemble.predict_member(member, prepared, lambda share: advance(share / len(ensemble.members)))
         means[spec].add(values)
         yield member, _alone(values, prepared[spec], ensemble.window.average)
-    yield None, join([running.result(prepared[spec]) for spec, running in means.items()]).probability
+    yield None, average_groups(means, prepared).probability
 
 
 def _alone(values: Map, prepared: Prepared, of: Averaging) -> Float32[np.ndarray, "x2 y2 z2"]:
     """A map on the network's grid, of P(lesion) or its logit, as P(lesion) on the scan's own grid."""
-    if of == "logit":
-        return np.asarray(expit(prepared.restore(values, NO_LESION_LOGIT)))
-    return prepared.restore(values)
+    inside = prepared.restore_inside(values)
+    return prepared.surround(np.asarray(expit(inside)) if of == "logit" else inside)

@@ -95,9 +95,9 @@ class OpenVinoNetwork:
         (logits,) = self._request.infer([batch], share_inputs=True, share_outputs=False).values()
         return list(logits[: len(patches), 0])
 
-    def warm_up(self, patch: Shape) -> None:
-        """Read the weights and compile, for single patches of this shape."""
-        self._require(patch, 1)
+    def warm_up(self, patch: Shape, batch: int) -> None:
+        """Read the weights and compile, for so many patches of this shape at once."""
+        self._require(patch, batch)
 
     def release(self) -> None:
         """Give back the memory of activations until the next patch."""

@@ -10,9 +10,9 @@ from scipy import ndimage
 
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.image import Affine, Image, Mask, Probability, restore_axes, turn_axes
-from mapping_stroke.inference.average import Average, Map
+from mapping_stroke.inference.average import Average, Map, PreparedScan
 from mapping_stroke.inference.engines import Engine
-from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
+from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.inference.sliding_window import ALL_AXES, WindowConfig
 from mapping_stroke.lesions import Lesions, find_lesions
 from mapping_stroke.networks.bundle import Bundle

@@ -140,7 +140,7 @@ def predict_map(
     importance = network.put(
         importance_map(tiling.patch) if len(tiling.boxes) > 1 else np.ones(tiling.patch, np.float32)
     )
-    for group in _groups(tiling.boxes, max(network.batch_vox // math.prod(tiling.patch), 1)):
+    for group in tile_groups(tiling.boxes, tiling.patch, network.batch_vox):
         tiles = [padded[box] for box in group]  # type: ignore[index]
         for box, values in zip(group, _predict_tiles(network, tiles, config), strict=True):
             total[box] += values * importance  # type: ignore[index]
@@ -165,8 +165,12 @@ def _averaged(network: TileNetwork[A], logit: A, config: WindowConfig) -> A:
     return network.sigmoid(logit) if config.average == "probability" else logit
 
 
-def _groups(boxes: Sequence[Box], largest: int) -> Iterator[Sequence[Box]]:
-    """Groups of nearly one size, none above `largest`, the first as large as any: a network is compiled for it once."""
+def tile_groups(boxes: Sequence[Box], patch: Shape, batch_vox: int) -> Iterator[Sequence[Box]]:
+    """Groups of patches that are computed together: of nearly one size, the first as large as any.
+
+    So a network is compiled for that size once. No group has more voxels than `batch_vox` unless it is a single patch.
+    """
+    largest = max(batch_vox // math.prod(patch), 1)
     count = math.ceil(len(boxes) / largest)
     for index in range(count):
         yield boxes[-(-index * len(boxes) // count) : -(-(index + 1) * len(boxes) // count)]

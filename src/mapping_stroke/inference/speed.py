@@ -5,8 +5,9 @@ import time
 import numpy as np
 
 from mapping_stroke.image import Shape
+from mapping_stroke.inference.average import PreparedScan
 from mapping_stroke.inference.engines import Engine
-from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
+from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.networks.parameters import parameter_shapes
 from mapping_stroke.networks.spec import NetworkSpec, Weights
 

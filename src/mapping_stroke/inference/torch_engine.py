@@ -79,7 +79,7 @@ class TorchNetwork:
             logits = self._network(batch)
             return list((logits[:, 1].float() - logits[:, 0].float()).unbind())
 
-    def warm_up(self, patch: Shape) -> None:
+    def warm_up(self, patch: Shape, batch: int) -> None:
         """Nothing to do: torch compiles nothing here."""
 
     def release(self) -> None:

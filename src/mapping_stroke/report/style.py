@@ -43,6 +43,10 @@ def new_figure(width_in: float, height_in: float, *, dark: bool = False) -> Figu
 
 def save_png(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all; the same figure gives the same bytes."""
+    figure.set_dpi(PIXELS_PER_INCH)
+    if layout := figure.get_layout_engine():
+        layout.execute(figure)
+        figure.set_layout_engine("none")  # saving would lay it out, and draw it, twice
     with written_whole(path) as partial:
         figure.savefig(partial, format="png", dpi=PIXELS_PER_INCH, metadata={"Software": None})
 

@@ -11,7 +11,7 @@ from mapping_stroke.image import Affine, Image, Mask, Voxels
 from mapping_stroke.space.itk_threads import WORK_UNITS, use_one_thread
 from mapping_stroke.space.resample import resample, shrink
 
-CELL_MM = 5.0
+CELL_MM = 6.0
 """The field is smooth: it is found on voxels of about this edge."""
 ITERATIONS = (40, 40, 30)
 """At most, with splines ever finer."""
@@ -54,6 +54,7 @@ def divide_bias(scan: Image, field: Image | None) -> Image:
     if field is None:
         return scan
     to_field: Affine = np.linalg.inv(field.affine) @ scan.affine
+    to_field[:3, :3] = np.diag(np.diag(to_field))[:3, :3]  # the field's axes are the scan's, but for rounding
     factors = resample(field.voxels, to_field, scan.shape, repeat_border=True)
     return Image(scan.voxels / factors, scan.affine, scan.placement)
 

@@ -25,12 +25,6 @@ CELL_MM = 2.0
 """Scans are averaged to about this voxel size first: the template's."""
 SURE_MM, FARTHEST_MM = 2.0, 4.0
 """By the template: deeper in its brain is brain; farther outside is not."""
-CAVITY_MM, AROUND_CAVITY_MM = 5.0, 8.0
-"""What the network leaves out so deep in the template's brain may be a cavity; this near to it, less deep, too."""
-DARK = 0.6
-"""Of white matter's intensity: cavities are darker."""
-MIRROR: Affine = np.diag([-1.0, 1.0, 1.0, 1.0])
-"""Left and right of MNI152 space exchanged."""
 SHELL_MM = (10.0, 20.0)
 """Distance outside the brain at which a whole head shows scalp, and a stripped one nothing."""
 STRIPPED_SHARE = 0.25
@@ -115,35 +109,6 @@ def find_turned_brain(scan: Image, place: Affine) -> Brain:
     found = extract_brain(Image(upright, np.diag([edge_mm, edge_mm, edge_mm, 1.0])))
     mask = resample(found.astype(np.float32), np.linalg.inv(affine) @ scan.affine, scan.shape) > 0.5
     return Brain(mask, stripped=False, source="network")
-
-
-def complete_brain(scan: Image, brain: Brain, place: Affine) -> Brain:
-    """The network's brain with the cavities that it left out, now that its place is known; another one as it is.
-
-    A cavity at the surface looks like the fluid around the brain, and the network's outline may pass below it. What is
-    dark, deep in the template's brain, and has brain at its mirror image on the other side, is a cavity; it comes back
-    with what is alike and near. Bone that reaches as deep, such as the petrous part, does so on both sides.
-
-    Args:
-        scan: The scan, its black at 0.
-        brain: Its brain.
-        place: Template's millimetres to the scan's.
-    """
-    if brain.source != "network":
-        return brain
-    to_mni = np.linalg.inv(place) @ scan.affine
-    opposite = resample(brain.mask.astype(np.float32), np.linalg.inv(to_mni) @ MIRROR @ to_mni, scan.shape) > 0.5
-    white = float(np.quantile(scan.voxels[brain.mask], WHITE_QUANTILE))
-    absent = opposite & ~brain.mask & (scan.voxels > 0) & (scan.voxels < DARK * white)
-    depth_mm = resample(depth_in_template_mm(), np.linalg.inv(read_template().affine) @ to_mni, scan.shape)
-    deep = absent & (depth_mm > CAVITY_MM)
-    if not deep.any():
-        return brain
-    box = bounding_box(deep, int(np.ceil(AROUND_CAVITY_MM / min(scan.spacing_mm))))
-    near = ndimage.distance_transform_edt(~deep[box], sampling=scan.spacing_mm) <= AROUND_CAVITY_MM
-    mask = brain.mask.copy()
-    mask[box] |= absent[box] & near
-    return replace(brain, mask=fill_holes(mask))
 
 
 def cut_out(scan: Image, brain: Mask) -> Image:

@@ -9,10 +9,12 @@ Source: Fisch et al. 2024, doi:10.1016/j.compbiomed.2024.108845.
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any, Literal
+from threading import Lock
+from typing import Any, Literal, get_args
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -35,6 +37,8 @@ _FILES: dict[NetworkName, tuple[str, str]] = {
     "brain": ("data/models/model.pt", "de8ee7c69654d0dd3935dc4a5d84571d8ecf4637a6bfc01df399c4c2bc86e0fd"),
 }
 _FEATURES = (16, 32, 64, 128)
+_LOADING = Lock()
+"""One thread compiles a network, the others wait for it."""
 
 
 def find_weights(name: NetworkName) -> Path:
@@ -55,7 +59,6 @@ def find_weights(name: NetworkName) -> Path:
     return path
 
 
-@cache
 def load_network(name: NetworkName) -> Any:
     """A network, compiled once per process, from a cube (1, 1, n, n, n) to the logit of P(brain) of the same shape.
 
@@ -64,9 +67,22 @@ def load_network(name: NetworkName) -> Any:
     Raises:
         ConfigError: See `find_weights`.
     """
+    with _LOADING:
+        return _compile(name)
+
+
+@cache
+def _compile(name: NetworkName) -> Any:
     core = ov.Core()
     settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
     return core.compile_model(build_graph(find_weights(name), EDGES_VOX[name]), "CPU", settings)
+
+
+def load_networks() -> None:
+    """Compile both, while something else is waited for; nothing happens if they are not installed."""
+    with suppress(ConfigError):  # the first scan that needs them says so
+        for name in get_args(NetworkName):
+            load_network(name)
 
 
 def brain_logits(name: NetworkName, cube: Cube) -> Cube:

@@ -75,9 +75,12 @@ def _extract_upright(voxels: Voxels) -> Mask:
 
 def _is_brain(name: NetworkName, cube: Voxels, low: float, high: float) -> Mask:
     """Where a network sees brain, given the intensities that become black and white."""
-    values = np.clip((cube - np.float32(low)) / np.float32(high - low), 0, 1)
-    mean, std = values.mean(dtype=np.float64), values.std(dtype=np.float64, ddof=1)
-    scale = TRAINED_STD / std
+    values = cube - np.float32(low)
+    values /= np.float32(high - low)
+    np.clip(values, 0, 1, out=values)
+    mean = values.mean(dtype=np.float64)
+    variance = sum(float(np.square(plane - mean, dtype=np.float64).sum()) for plane in values) / (values.size - 1)
+    scale = TRAINED_STD / np.sqrt(variance)
     values *= np.float32(scale)
     values += np.float32(TRAINED_MEAN - scale * mean)
     return np.asarray(brain_logits(name, values) > 0)
@@ -101,10 +104,10 @@ def _brain_box(small: Mask, shape: Sequence[int]) -> Box | None:
 
 def _resize(values: Shaped[np.ndarray, "x y z"], shape: Shape) -> Shaped[np.ndarray, "a b c"]:
     """A volume on another grid over the same field of view: of each new voxel, the old one at its centre."""
-    nearest = [
-        ((np.arange(new) + 0.5) * old / new).astype(np.intp) for new, old in zip(shape, values.shape, strict=True)
-    ]
-    return np.ascontiguousarray(values[np.ix_(*nearest)])
+    for axis in sorted(range(3), key=lambda axis: shape[axis] / values.shape[axis]):  # what shrinks most comes first
+        old, new = values.shape[axis], shape[axis]
+        values = values.take(((np.arange(new) + 0.5) * old / new).astype(np.intp), axis)
+    return values
 
 
 def largest_region(mask: Mask) -> Mask:

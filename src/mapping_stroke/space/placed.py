@@ -22,13 +22,13 @@ from mapping_stroke.space.black import above_black
 from mapping_stroke.space.brain import (
     CELL_MM,
     Brain,
-    complete_brain,
     cut_out,
     find_brain,
     find_brain_by_template,
     find_turned_brain,
     overlap_with_template,
 )
+from mapping_stroke.space.cavities import complete_brain
 from mapping_stroke.space.missing import missing_tissue
 from mapping_stroke.space.quality import Quality, judge
 from mapping_stroke.space.resample import resample, shrink
@@ -208,10 +208,10 @@ def _place_brain(scan: Image, lifted: Image, brain: Brain, space: str) -> Placed
         there = _stay(small, overlap_at)
         return _finish(scan, scan, complete_brain(lifted, brain, there.place), there)
     with ThreadPoolExecutor(1, "bias") as other:
-        bias = other.submit(find_bias, lifted, brain.mask)
+        corrected = other.submit(lambda: divide_bias(lifted, find_bias(lifted, brain.mask)))
         registration = search(small, overlap_at)
         whole = complete_brain(lifted, brain, registration.place)
-        return _finish(scan, divide_bias(lifted, bias.result()), whole, registration)
+        return _finish(scan, corrected.result(), whole, registration)
 
 
 def _place_head(scan: Image, lifted: Image, space: str) -> PlacedScan:

@@ -1,5 +1,8 @@
 """Volumes on other grids: shrunken by whole voxels, or laid through an affine by one linear interpolation."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -8,6 +11,12 @@ from scipy import ndimage
 
 from mapping_stroke.dataset.template_fit import block_means
 from mapping_stroke.image import Affine, Image, Shape
+from mapping_stroke.lesions import bounding_box
+
+SLAB_VOX = 16
+"""Volumes are laid slab by slab, this thick along their first axis, on all cores; the values do not depend on it."""
+
+Box = tuple[slice, slice, slice]
 
 
 def shrink(scan: Image, cell_mm: float) -> Image:
@@ -35,6 +44,43 @@ def resample(
         shape: Of the new grid.
         repeat_border: Beyond the volume its outermost voxels go on; otherwise there is 0.
     """
-    matrix, start = to_values[:3, :3], to_values[:3, 3]
     mode: Literal["nearest", "constant"] = "nearest" if repeat_border else "constant"
-    return ndimage.affine_transform(values, matrix, start, shape, output=np.float32, order=1, mode=mode)
+    laid = np.zeros(shape, np.float32)
+    x, y, z = _whole(shape)
+    if not repeat_border:  # farther than a voxel from all that is not 0, there is 0
+        x, y, z = box_on_grid(bounding_box(values != 0, margin_vox=1), np.linalg.inv(to_values), shape)
+    matrix, start = to_values[:3, :3], to_values[:3, 3]
+    if not (matrix - np.diag(np.diag(matrix))).any():
+        matrix = np.diag(matrix)  # which SciPy knows to compute faster
+
+    def fill(first: int) -> None:
+        slab = laid[first : min(first + SLAB_VOX, x.stop), y, z]
+        at = start + to_values[:3, :3] @ [first, y.start, z.start]
+        ndimage.affine_transform(values, matrix, at, slab.shape, output=slab, order=1, mode=mode)
+
+    with ThreadPoolExecutor(os.cpu_count()) as workers:
+        list(workers.map(fill, range(x.start, x.stop, SLAB_VOX)))
+    return laid
+
+
+def box_on_grid(box: Box, to_grid: Affine, shape: Shape) -> Box:
+    """The smallest box on another grid that holds a box; empty for an empty one.
+
+    Args:
+        box: On a first grid.
+        to_grid: Index on the first grid to index on the other.
+        shape: Of the other grid.
+    """
+    if any(edge.start == edge.stop for edge in box):
+        return _whole((0, 0, 0))
+    corners = np.array(list(product(*((edge.start, edge.stop - 1) for edge in box))))
+    there = corners @ to_grid[:3, :3].T + to_grid[:3, 3]
+    first = np.clip(np.floor(there.min(axis=0)), 0, shape).astype(int)
+    behind = np.clip(np.ceil(there.max(axis=0)) + 1, 0, shape).astype(int)
+    x, y, z = (slice(int(low), int(high)) for low, high in zip(first, behind, strict=True))
+    return x, y, z
+
+
+def _whole(shape: Shape) -> Box:
+    x, y, z = (slice(0, edge) for edge in shape)
+    return x, y, z

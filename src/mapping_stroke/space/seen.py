@@ -9,6 +9,7 @@ from mapping_stroke.errors import ConfigError
 from mapping_stroke.image import Image, Mask
 from mapping_stroke.networks.cards import BundleCard
 from mapping_stroke.space.black import find_surroundings
+from mapping_stroke.space.brain_network import load_networks
 from mapping_stroke.space.placed import PlacedScan, place_scan, require_space_name
 
 
@@ -66,6 +67,12 @@ def see_scan(scan: Image, card: BundleCard, space: str, brain: Mask | None = Non
         corrected = _brain_alone(placed.corrected, placed) if card.shows == "brain" else placed.corrected
         return SeenScan(scan, replace(placed, corrected=corrected).on_atlas(), placed, on_atlas=True)
     return SeenScan(scan, _brain_alone(scan, placed) if card.shows == "brain" else scan, placed)
+
+
+def make_ready(card: BundleCard, space: str) -> None:
+    """Load what finding brains needs, if they will be looked for: while the first scan is still being read."""
+    if _is_registered(card, space) or card.shows == "brain":
+        load_networks()
 
 
 def require_use_of_brain(card: BundleCard, space: str) -> None:
