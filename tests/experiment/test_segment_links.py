@@ -9,21 +9,12 @@ import pytest
 
 from dicom_files import write_series
 from mapping_stroke.cli import main
-from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.experiment.segment_inputs import find_scans
 from mapping_stroke.files import given_name, given_path
 from phantoms import phantom
-from small_models import member_card, write_model
 
 PLACED = np.array([[-2.9, 0.3, 0, 20], [-0.3, -2.9, 0, 30], [0, 0, 3, -25], [0, 0, 0, 1]])
 TINY = np.arange(2 * 2 * 2, dtype=np.int16).reshape(2, 2, 2)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "one.mapping"
-    write_model(path, member_card("default", 0, preprocess=PreprocessSpec(3.0), patch=(8, 8, 8)))
-    return path
 
 
 @pytest.fixture
@@ -44,8 +35,8 @@ def write_scan(folder: Path, seed: int = 0) -> None:
     write_series(folder, np.rint(phantom(seed)[0] * 100).astype(np.int16), PLACED)
 
 
-def segment(model: Path, output: Path, *arguments: Path | str) -> int:
-    called = map(str, (*arguments, "-o", output, "--model", model, "--device", "cpu", "--no-picture"))
+def segment(one_member: Path, output: Path, *arguments: Path | str) -> int:
+    called = map(str, (*arguments, "-o", output, "--model", one_member, "--device", "cpu", "--no-picture"))
     return main(["segment", *called])
 
 
@@ -70,12 +61,14 @@ def test_the_current_folder_is_named_as_the_shell_names_it(
     assert given_name(Path()) == "Person_Name_1950"
 
 
-def test_no_output_tells_where_a_link_leads(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_output_tells_where_a_link_leads(
+    one_member: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_scan(tmp_path / "pacs" / "Person_Name_1950" / "DICOM")
     scan = link(tmp_path / "study" / "sub-001", tmp_path / "pacs" / "Person_Name_1950")
     out = tmp_path / "out"
     for _ in range(2):
-        assert segment(model, out, scan) == 0
+        assert segment(one_member, out, scan) == 0
     stamp = json.loads((out / "sub-001.json").read_text())
     assert stamp["source"]["scan"] == str(scan)
     told = capsys.readouterr()
@@ -85,11 +78,11 @@ def test_no_output_tells_where_a_link_leads(model: Path, tmp_path: Path, capsys:
 
 
 def test_what_was_left_out_is_told_on_the_screen_and_in_the_result(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    one_member: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_scan(tmp_path / "p0")
     shutil.copytree(tmp_path / "p0", tmp_path / "p0" / "again")
-    assert segment(model, tmp_path / "out", tmp_path / "p0") == 0
+    assert segment(one_member, tmp_path / "out", tmp_path / "p0") == 0
     warnings = json.loads((tmp_path / "out" / "p0.json").read_text())["warnings"]
     copied = [line for line in warnings if "hold slices that others hold" in line]
     assert len(copied) == 1
@@ -104,23 +97,23 @@ def drop_content(folder: Path) -> None:
 
 
 def test_dropped_content_stops_no_other_scan_and_leaves_what_was_found(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    one_member: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("p0", "p1", "p2"):
         write_scan(tmp_path / name)
     out = tmp_path / "out"
-    assert segment(model, out, tmp_path / "p0") == 0
+    assert segment(one_member, out, tmp_path / "p0") == 0
     before = (out / "p0_mask.nii.gz").read_bytes()
     drop_content(tmp_path / "p0")
     drop_content(tmp_path / "p1")
     link(tmp_path / "p3", tmp_path / "nowhere")
-    assert segment(model, out, *(tmp_path / f"p{number}" for number in range(4))) == 3
+    assert segment(one_member, out, *(tmp_path / f"p{number}" for number in range(4))) == 3
     scans = json.loads((out / "run.json").read_text())["record"]["scans"]
     assert [scans[f"p{number}"]["status"] for number in range(4)] == ["done", "failed", "done", "failed"]
     assert all("`datalad get`" in scans[name]["error"] for name in ("p1", "p3"))
     assert (out / "p0_mask.nii.gz").read_bytes() == before
     capsys.readouterr()
-    assert segment(model, tmp_path / "alone", tmp_path / "p1") == 2
+    assert segment(one_member, tmp_path / "alone", tmp_path / "p1") == 2
     assert "run `datalad get` on it" in " ".join(capsys.readouterr().err.split())
 
 

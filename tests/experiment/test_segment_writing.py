@@ -12,29 +12,20 @@ import pytest
 
 from broken_disk import fail_to_look_at
 from mapping_stroke.cli import main
-from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.experiment.segment_files import ScanFiles
 from mapping_stroke.image import write_image
 from phantoms import AFFINE, phantom
-from small_models import member_card, write_model
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "one.mapping"
-    write_model(path, member_card("default", 0, preprocess=PreprocessSpec(3.0), patch=(8, 8, 8)))
-    return path
 
 
 @pytest.fixture
-def run(model: Path, tmp_path: Path) -> Callable[..., int]:
+def run(one_member: Path, tmp_path: Path) -> Callable[..., int]:
     """Segments p0, p1 and p2, or those named, into `out`."""
     for number in range(3):
         write_image(tmp_path / "scans" / f"p{number}.nii", phantom(number)[0], AFFINE)
 
     def segment(*names: str) -> int:
         scans = [str(tmp_path / "scans" / f"{name}.nii") for name in names or ("p0", "p1", "p2")]
-        options = ["-o", str(tmp_path / "out"), "--model", str(model), "--device", "cpu", "--no-picture"]
+        options = ["-o", str(tmp_path / "out"), "--model", str(one_member), "--device", "cpu", "--no-picture"]
         return main(["segment", *scans, *options])
 
     return segment

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mapping_stroke.errors import ConfigError
+from mapping_stroke.errors import ConfigError, ResourceError
 from mapping_stroke.image import Image, turn_axes
+from mapping_stroke.inference import memory
 from mapping_stroke.inference.openvino_graph import instance_norm
 from mapping_stroke.inference.openvino_import import ops, ov
 from mapping_stroke.space import brain_network
@@ -119,3 +120,9 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.pt").write_bytes(find_weights("brain").read_bytes()[:1000])
     with pytest.raises(ConfigError, match="cannot be read"):
         build_graph(tmp_path / "model.pt", EDGE_VOX)
+
+
+def test_too_little_memory_is_told_before_it_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "available_bytes", lambda: 1e8)
+    with pytest.raises(ResourceError, match=r"brain extraction needs about 0.5 GB of memory .* --brain"):
+        extract_brain(moved_scan(move((5, -4, 6), (10, -10, 5))))

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from mapping_stroke.errors import ConfigError
+from mapping_stroke.inference.memory import require_memory
 from mapping_stroke.inference.openvino_graph import instance_norm
 from mapping_stroke.inference.openvino_import import ops, ov
 
@@ -36,6 +37,8 @@ _FILES: dict[NetworkName, tuple[str, str]] = {
     "box": ("data/models/bbox_model.pt", "39a7b2b5f799faa1391ea97bfcdc0b9299f20d84f2316a4ff8918dc4685e40aa"),
     "brain": ("data/models/model.pt", "de8ee7c69654d0dd3935dc4a5d84571d8ecf4637a6bfc01df399c4c2bc86e0fd"),
 }
+NEEDED_BYTES: dict[NetworkName, float] = {"box": 0.06e9, "brain": 0.45e9}
+"""Of memory, while it computes."""
 _FEATURES = (16, 32, 64, 128)
 _LOADING = Lock()
 """One thread compiles a network, the others wait for it."""
@@ -86,8 +89,14 @@ def load_networks() -> None:
 
 
 def brain_logits(name: NetworkName, cube: Cube) -> Cube:
-    """The logit of P(brain) for each voxel of a cube, normalised as `brain.normalise` does."""
+    """The logit of P(brain) for each voxel of a cube whose intensities are as in training: see `extraction`.
+
+    Raises:
+        ResourceError: There is too little memory.
+    """
     network = load_network(name)
+    remedy = "close other programs, or give each scan's own brain mask with --brain"
+    require_memory(NEEDED_BYTES[name], "brain extraction", remedy)
     (logits,) = network([cube[None, None]]).values()
     logits = np.array(logits[0, 0])
     network.release_memory()  # of activations: segmentation needs it next
