@@ -13,6 +13,7 @@ from mapping_stroke.dataset.template_fit import find_places, fit_template
 from mapping_stroke.errors import ConfigError, RegistrationError
 from mapping_stroke.image import Image, read_image
 from mapping_stroke.space import brain, search
+from mapping_stroke.space.extraction import extract_brain
 from mapping_stroke.space.placed import PlacedScan, place_scan
 from mapping_stroke.space.template import read_template
 from moved_heads import brain_of, error_mm, head, move, moved_scan
@@ -171,13 +172,30 @@ def test_a_mask_of_the_user_is_believed() -> None:
 def test_if_the_network_fails_the_template_finds_the_brain_and_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     scan = moved_scan(FAR, stripped=False)
     truth = brain_of(scan, FAR).voxels > 0.5
-    for mask, why in ((np.zeros_like(truth), "it recognised no brain"), (np.ones_like(truth), "its brain has .* mL")):
-        monkeypatch.setattr(brain, "extract_brain", lambda scan, mask=mask: mask)
+    for all_brain, why in ((False, "it recognised no brain"), (True, "its brain has .* mL")):
+        monkeypatch.setattr(brain, "extract_brain", lambda scan, whole=all_brain: np.full(scan.shape, whole))
         placed = place_scan(scan)
         assert placed.brain.source == "template"
         assert dice(placed.brain.mask, truth) > 0.9
         assert error_mm(np.linalg.inv(placed.to_mni), FAR) < 2
         assert re.search(f"by the network failed \\({why}.*found by the template.*--brain", placed.warnings[0])
+
+
+def test_a_turned_head_in_which_the_network_fails_is_shown_to_it_upright(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = move((10, -15, 8), (30, -20, 15))
+    scan = moved_scan(place, stripped=False)
+    seen: list[tuple[int, ...]] = []
+
+    def fails_at_first(image: Image) -> np.ndarray:
+        seen.append(image.shape)
+        return extract_brain(image) if len(seen) > 1 else np.zeros(image.shape, np.bool_)
+
+    monkeypatch.setattr(brain, "extract_brain", fails_at_first)
+    placed = place_scan(scan)
+    assert len(seen) == 2
+    assert placed.brain.source == "network"
+    assert placed.warnings == ()
+    assert error_mm(np.linalg.inv(placed.to_mni), place) < 2
 
 
 def test_tissue_that_was_cut_off_is_told_with_its_volume() -> None:

@@ -164,6 +164,10 @@ def _place(scan: Image, lifted: Image, given: Mask | None, space: str) -> Placed
         return placed
     try:
         by_template = _place_head(scan, lifted, space)
+        if by_template.turn_deg > MOST_TURNED_DEG:
+            upright = _place_upright(scan, lifted, by_template, space)
+            if upright is not by_template and upright.quality.overlap >= LEAST_OVERLAPS["network"]:
+                return upright
     except RegistrationError:
         if placed is None:
             raise
