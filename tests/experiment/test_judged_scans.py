@@ -6,7 +6,7 @@ import pytest
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.dataset.grid import ATLAS_GRID
 from mapping_stroke.errors import CaseError
-from mapping_stroke.experiment.judged_scans import find_healthy, read_judged
+from mapping_stroke.experiment.judged_scans import find_unlabelled, read_judged
 from mapping_stroke.image import turn_axes, write_image
 from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.segmentation import make_ensemble
@@ -41,4 +41,4 @@ def test_a_scan_is_judged_on_its_own_grid_wherever_the_model_sees_it(case: Found
 def test_healthy_scans_whose_names_differ_in_capitals_alone_are_refused(tmp_path: Path) -> None:
     scans = [tmp_path / "here" / "H0.nii.gz", tmp_path / "there" / "h0.nii.gz"]
     with pytest.raises(CaseError, match=r"h0\.nii\.gz: .*H0\.nii\.gz has the same name, capitals aside; rename one"):
-        find_healthy(scans)
+        find_unlabelled(scans)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg, subcommand
 
+from mapping_stroke.commands.models_audit import Audit
 from mapping_stroke.commands.models_card import Card
 from mapping_stroke.commands.models_train import Train
 from mapping_stroke.experiment.model_labels import ModelLabels
@@ -167,6 +168,8 @@ class Evaluate:
     """Healthy scans, or folders of them: all that is marked there is false."""
     heads: tuple[Path, ...] = ()
     """Healthy scans of whole heads, or folders of them: told apart from --healthy, and never in a picture."""
+    hard: tuple[Path, ...] = ()
+    """Scans of patients without a mask, or folders of them, such as tumours: how much is marked is told by name."""
     preset: Literal["fast", "balanced", "paper"] = "balanced"
     """As for `mapping segment`."""
     device: str = "auto"
@@ -180,7 +183,7 @@ class Evaluate:
         from mapping_stroke.experiment.model_evaluation import EvaluateConfig, evaluate_model
 
         config = EvaluateConfig(self.preset, self.device)
-        data = JudgedData(self.cohort, self.healthy, self.heads)
+        data = JudgedData(self.cohort, self.healthy, self.heads, self.hard)
         failed = evaluate_model(self.model, data, self.output, config, overwrite=self.overwrite)
         return 3 if failed else 0
 
@@ -229,6 +232,7 @@ Action = (
     | Annotated[Pack, subcommand("pack")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Fit, subcommand("fit")]
+    | Annotated[Audit, subcommand("audit")]
     | Annotated[Card, subcommand("card")]
     | Annotated[Train, subcommand("train")]
 )
@@ -236,7 +240,7 @@ Action = (
 
 @dataclass(frozen=True)
 class Models:
-    """List, show, check, pack, import, export, train, evaluate, fit and describe models."""
+    """List, show, check, pack, import, export, train, evaluate, audit, fit and describe models."""
 
     action: Action
 

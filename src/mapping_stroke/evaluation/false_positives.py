@@ -12,11 +12,12 @@ from mapping_stroke.lesions import find_lesions
 LIMITS_ML = (0.3, 1.0, 3.0)
 """How many scans lie above each is told."""
 
-BESIDE, WITHOUT, HEALTHY, HEADS = (
+BESIDE, WITHOUT, HEALTHY, HEADS, HARD = (
     "labelled cases, outside their lesions",
     "labelled cases without lesion",
     "healthy scans",
     "whole heads",
+    "hard scans",
 )
 """The groups of scans that are told apart."""
 

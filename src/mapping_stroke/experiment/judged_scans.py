@@ -32,11 +32,13 @@ class JudgedData:
         cohort: Folder of labelled cases, in any layout that `prepare` reads.
         healthy: Healthy scans, files or folders in any such layout.
         heads: Healthy scans of whole heads, likewise, told apart from the others and never pictured.
+        hard: Scans of patients without a mask, such as other diseases, likewise: only told by name.
     """
 
     cohort: Path
     healthy: tuple[Path, ...] = ()
     heads: tuple[Path, ...] = ()
+    hard: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,8 +90,8 @@ def find_labelled(cohort: Path) -> tuple[list[FoundCase], list[str]]:
     return usable, sorted({case.case_id for case in labelled} & bad)
 
 
-def find_healthy(given: Sequence[Path]) -> list[FoundCase]:
-    """Healthy scans: files, and the scans of folders in any layout that `prepare` reads; none for none.
+def find_unlabelled(given: Sequence[Path]) -> list[FoundCase]:
+    """Scans without a mask: files, and the scans of folders in any layout that `prepare` reads; none for none.
 
     Raises:
         CaseError: A folder holds no scan, a scan has a lesion mask beside it, or two scans have one name,
@@ -99,7 +101,7 @@ def find_healthy(given: Sequence[Path]) -> list[FoundCase]:
     for path in given:
         for case in find_cases(path).cases if path.is_dir() else [_lone(path)]:
             if case.mask is not None:
-                raise CaseError(f"{case.scan}: has a lesion mask ({case.mask.name}); name healthy scans only")
+                raise CaseError(f"{case.scan}: has a lesion mask ({case.mask.name}); name scans without one only")
             key = case.case_id.casefold()
             if key in found:
                 raise CaseError(f"{case.scan}: {found[key].scan} has the same name, capitals aside; rename one")

@@ -21,9 +21,9 @@ from mapping_stroke.inference.member_maps import predict_each
 from mapping_stroke.networks.cards import BundleCard
 from mapping_stroke.postprocess import PostprocessConfig, apply_rule, find_rule
 
-Part = Literal["labelled", "healthy", "heads"]
-PARTS: tuple[Part, ...] = ("labelled", "healthy", "heads")
-PART_NOUNS = {"labelled": "labelled scan", "healthy": "healthy scan", "heads": "whole head"}
+Part = Literal["labelled", "healthy", "heads", "hard"]
+PARTS: tuple[Part, ...] = ("labelled", "healthy", "heads", "hard")
+PART_NOUNS = {"labelled": "labelled scan", "healthy": "healthy scan", "heads": "whole head", "hard": "hard scan"}
 Entry = dict[str, Any]
 
 

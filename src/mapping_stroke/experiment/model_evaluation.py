@@ -10,9 +10,9 @@ from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.errors import CaseError
 from mapping_stroke.evaluation.cohort_scores import CohortScores, JudgedCase
 from mapping_stroke.evaluation.failures import choose_failures
-from mapping_stroke.evaluation.false_positives import HEADS, HEALTHY, Marked, MarkedScan
+from mapping_stroke.evaluation.false_positives import HARD, HEADS, HEALTHY, Marked, MarkedScan
 from mapping_stroke.evaluation.profiles import ATLAS2022
-from mapping_stroke.experiment.judged_scans import JudgedData, find_healthy, find_labelled
+from mapping_stroke.experiment.judged_scans import JudgedData, find_labelled, find_unlabelled
 from mapping_stroke.experiment.judging import PART_NOUNS, Entry, Judge, Part
 from mapping_stroke.experiment.model_failures import FAILURES_PICTURE, picture_failures
 from mapping_stroke.files import given_name, read_object, write_csv, write_json, write_text
@@ -27,7 +27,7 @@ LEDGER_FILE, SCORES_FILE, HEALTHY_FILE = "judged.json", "scores.csv", "healthy.c
 PAGE_FILE, VALUES_FILE, PICTURE_FILE = "evaluation.md", "evaluation.json", "evaluation.png"
 CONTENTS = (LEDGER_FILE, SCORES_FILE, HEALTHY_FILE, PAGE_FILE, VALUES_FILE, PICTURE_FILE, FAILURES_PICTURE)
 SCORE_COLUMNS = ("method", "case_id", "load_vox", "load_ml", *ATLAS2022.keys, "false_ml")
-GROUPS: dict[Part, str] = {"healthy": HEALTHY, "heads": HEADS}
+GROUPS: dict[Part, str] = {"healthy": HEALTHY, "heads": HEADS, "hard": HARD}
 Scans = Mapping[Part, Sequence[FoundCase]]
 HEALTHY_COLUMNS = ("method", "group", "scan", "volume_mm3", "lesions")
 
@@ -71,7 +71,8 @@ def evaluate_model(
     """
     bundle = open_bundle(model)
     cases, failed = find_labelled(data.cohort)
-    scans: Scans = {"labelled": cases, "healthy": find_healthy(data.healthy), "heads": find_healthy(data.heads)}
+    others: dict[Part, tuple[Path, ...]] = {"healthy": data.healthy, "heads": data.heads, "hard": data.hard}
+    scans: Scans = {"labelled": cases, **{part: find_unlabelled(given) for part, given in others.items()}}
     ensemble = make_ensemble(bundle, config.preset, choose_engine(config.device))
     settings = {
         **{"preset": config.preset, "precision": ensemble.engine.precision, "space": "auto"},
@@ -110,14 +111,16 @@ def _judgement(judge: Judge, entries: Mapping[Part, Mapping[str, Entry]], facts:
         JudgedCase(name, entry["load_vox"], entry["load_ml"], _defined(entry["scores"]), _marked(entry))
         for name, entry in entries["labelled"].items()
     )
-    healthy = tuple(
+    others = [
         MarkedScan(name, group, _marked(entry))
         for part, group in GROUPS.items()
         for name, entry in entries[part].items()
-    )
+    ]
+    healthy = tuple(scan for scan in others if scan.group != HARD)
+    hard = tuple(scan for scan in others if scan.group == HARD)
     scores = CohortScores(cases, tuple(judge.methods))
     failures = choose_failures(scores, healthy, FINAL)
-    return Judgement(scores, healthy, judge.methods, tuple(judge.members), failures, facts)
+    return Judgement(scores, healthy, judge.methods, tuple(judge.members), failures, facts, hard)
 
 
 def _marked(entry: Entry) -> dict[str, Marked]:
@@ -163,6 +166,6 @@ def _score_rows(judgement: Judgement) -> Iterator[dict[str, object]]:
 
 
 def _healthy_rows(judgement: Judgement) -> Iterator[dict[str, object]]:
-    for scan in judgement.healthy:
+    for scan in (*judgement.healthy, *judgement.hard):
         for method in judgement.labels:
             yield {"method": method, "group": scan.group, "scan": scan.name, **asdict(scan.marked[method])}

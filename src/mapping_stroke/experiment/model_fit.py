@@ -13,8 +13,8 @@ from mapping_stroke.evaluation.rule_space import start_rule
 from mapping_stroke.experiment.judged_scans import (
     JudgedData,
     attempt,
-    find_healthy,
     find_labelled,
+    find_unlabelled,
     mark_case,
     read_judged,
 )
@@ -71,7 +71,7 @@ def fit_model(
     require_free(target, overwrite=overwrite)
     bundle = open_bundle(model)
     cases, failed = find_labelled(data.cohort)
-    found = [*cases, *find_healthy(data.healthy)]
+    found = [*cases, *find_unlabelled(data.healthy)]
     ensemble = make_ensemble(bundle, config.preset, choose_engine(config.device))
     maps = target.with_name(f"{target.stem}-maps")
     claim_folder(maps, {"kind": "fit-maps"})

@@ -16,7 +16,14 @@ from mapping_stroke.evaluation.cohort_scores import (
     LoadGroup,
 )
 from mapping_stroke.evaluation.failures import Failure
-from mapping_stroke.evaluation.false_positives import LIMITS_ML, MarkedScan, count_false_positives, volumes_ml
+from mapping_stroke.evaluation.false_positives import (
+    BESIDE,
+    LIMITS_ML,
+    WITHOUT,
+    MarkedScan,
+    count_false_positives,
+    volumes_ml,
+)
 from mapping_stroke.evaluation.profiles import ATLAS2022, Metric
 from mapping_stroke.networks.typed_json import plain_json
 from mapping_stroke.report.estimates import markdown_table, mean_and_interval
@@ -26,8 +33,8 @@ from mapping_stroke.report.tables import metric_head
 FINAL = "ensemble-mapping"
 """What `mapping segment` gives."""
 PLAIN = "ensemble-none"
-LISTED = 5
-"""Scans that are named."""
+LISTED, ALL_LISTED = 5, 60
+"""Labelled cases that are named; and real scans, of which the most marked are worth knowing each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +48,7 @@ class Judgement:
         members: Keys of the methods that are single members.
         failures: The cases and scans with which `FINAL` had most trouble.
         facts: What was judged, and how, as plain values.
+        hard: What was marked in scans of patients without a reference; no failures are chosen from them.
     """
 
     scores: CohortScores
@@ -49,12 +57,13 @@ class Judgement:
     members: Sequence[str]
     failures: Sequence[Failure]
     facts: Mapping[str, object]
+    hard: Sequence[MarkedScan] = ()
 
     @property
     def marked(self) -> dict[str, list[MarkedScan]]:
         """What is marked falsely, by groups of scans."""
         groups: dict[str, list[MarkedScan]] = {}
-        for scan in (*self.scores.marked, *self.healthy):
+        for scan in (*self.scores.marked, *self.healthy, *self.hard):
             groups.setdefault(scan.group, []).append(scan)
         return groups
 
@@ -174,7 +183,8 @@ def _false_parts(judgement: Judgement, group: str, scans: Sequence[MarkedScan]) 
         rows.append([label, *volumes, *over, str(found.empty), f"{found.mean_lesions:.1f}"])
     heads = ["Method", "Median, mL", "Largest, mL", *(f"Over {limit:g} mL" for limit in LIMITS_ML)]
     false_ml = volumes_ml(scans, FINAL)
-    named = [f"{scans[i].name} ({false_ml[i]:.2f} mL)" for i in np.argsort(-false_ml, kind="stable")[:LISTED]]
+    most = LISTED if group in (BESIDE, WITHOUT) else ALL_LISTED
+    named = [f"{scans[i].name} ({false_ml[i]:.2f} mL)" for i in np.argsort(-false_ml, kind="stable")[:most]]
     return [
         f"### {group[0].upper()}{group[1:]} (n = {len(scans)})",
         markdown_table([*heads, "Nothing", "False lesions a scan"], rows),
