@@ -60,8 +60,8 @@ def train_model(run: RunFolder, sources: Sources, config: ModelConfig, stop: Sto
     """
     identity = {"kind": "train-model", "model": _origin(sources), "size": config.size, "seed": config.seed}
     if config.model:  # what cannot be gone on with is refused before anything is claimed or simulated
-        names = [name for round_ in config.rounds for name in round_]
-        starts = go_on_with(config.model, find_size(config.size), sources.people, names)
+        wanted = [name for names in config.rounds for name in names]
+        starts = go_on_with(config.model, find_size(config.size), sources.people, wanted)
         identity["from"] = fingerprint({name: start.member.weights_sha256 for name, start in starts.items()})
     if config.patches:
         identity["patches"] = config.patches
