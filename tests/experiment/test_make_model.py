@@ -9,12 +9,12 @@ import pytest
 
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import ConfigError, RunFolderError
-from mapping_stroke.experiment import held_out, simulation_bank, train_model
+from mapping_stroke.experiment import held_out, model_config, simulation_bank, train_model
 from mapping_stroke.experiment.make_model import HoldOut, make_model
+from mapping_stroke.experiment.model_config import ModelConfig
 from mapping_stroke.experiment.model_labels import ModelLabels
 from mapping_stroke.experiment.simulation_tables import Sources
 from mapping_stroke.experiment.stopping import StopRequest
-from mapping_stroke.experiment.train_model import ModelConfig
 from mapping_stroke.image import read_image
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.run_folder import RunFolder
@@ -91,7 +91,7 @@ def test_members_go_on_with_those_of_a_model(made: Path, tmp_path: Path) -> None
 def test_members_keep_as_much_of_what_they_began_with_as_the_lesson_says(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_model, "SECOND", replace(train_model.SECOND, start_share=1.0))
+    monkeypatch.setattr(model_config, "SECOND", replace(model_config.SECOND, start_share=1.0))
     config = replace(CONFIG, model=str(made / "model.mapping"))
     train_model.train_scheme(RunFolder(tmp_path), Sources(), config, "default", StopRequest())
     (member,) = open_bundle(tmp_path).card.members

@@ -38,7 +38,8 @@ class Train:
     half the learning rate, on new cases: nearly all registered and stripped, as `mapping segment` hands them on. Give
     the --brains and --rescans of that model, so that the same people judge."""
     schemes: tuple[str, ...] = ()
-    """With --from: train these of the paper's schemes only; all four where left out."""
+    """With --from or --patches: train these of the paper's schemes only. Where left out, all four; with --patches,
+    `default`."""
     beside: bool = False
     """With --from: pack the new members beside those of that model. Members that see other voxels make other
     mistakes."""
@@ -53,11 +54,18 @@ class Train:
     """Of the convolutions; `auto` takes bfloat16 where the device has instructions for it."""
     epochs: int = 0
     """Of every member (with --branch, 0.4 of them for those that branch off); 0 for those of the size."""
+    patches: int = 0
+    """Train for days, on a schedule of so many patches, one network at a time; 0 to count in epochs. What is packed is
+    the average of the weights. A small file that goes elsewhere is written beside every checkpoint, see --state."""
+    state: Path | None = None
+    """With --patches: go on from this `.state` file, or from the one for this size and scheme in this folder, unless
+    the run folder has come farther."""
     jobs: int = 1
     """Members trained at once, each in a process with its share of the CPU cores; the weights are the same."""
     cases: int = 0
     """Simulated cases to draw once, keep on disk (2 to 8 MB each) and use again; 0 draws a new one for every patch,
-    which a GPU does in no time, and a CPU as slowly as it learns from it."""
+    which a GPU does in no time, and a CPU as slowly as it learns from it. With --patches, so many lie on disk at once:
+    a process of low priority makes them, and each is used for at most 25 patches."""
     branch: bool = False
     """Train dice-topk10 and self-training from the weights of default, and less: four members in little more than half
     the time, less unlike one another."""
@@ -69,9 +77,9 @@ class Train:
     def run(self) -> int:
         """Train what is missing."""
         from mapping_stroke.experiment.make_model import HoldOut, make_model
+        from mapping_stroke.experiment.model_config import ModelConfig
         from mapping_stroke.experiment.simulate import find_sources
         from mapping_stroke.experiment.stopping import listening
-        from mapping_stroke.experiment.train_model import ModelConfig
         from mapping_stroke.run_folder import RunFolder
 
         sources = find_sources(self.lesions, self.brains, self.rescans, self.labels.training_data)
@@ -89,6 +97,8 @@ class Train:
             compiled=self.compile,
             schemes=self.schemes,
             beside=self.beside,
+            patches=self.patches,
+            state=self.state,
         )
         with listening() as stop:
             held_out = HoldOut(self.validation, self.test, self.heads)

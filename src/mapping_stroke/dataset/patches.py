@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mapping_stroke.image import Shape
+from mapping_stroke.lesions import find_lesions
 
 Corner = tuple[int, int, int]
 """Lowest voxel of a box; may be negative, and the box may reach past the volume (zeros there)."""
@@ -38,6 +39,23 @@ def place_on_lesion(
         for centre, edge, length in zip(voxel, shape, size, strict=True)
     ]
     return corner[0], corner[1], corner[2]
+
+
+def place_on_any_lesion(
+    shape: Sequence[int], size: Shape, lesion_voxels: Int16[np.ndarray, "n 3"], rng: np.random.Generator
+) -> Corner:
+    """As `place_on_lesion`, but each lesion is as likely as any other, however few voxels it has; then each of its own.
+
+    So small lesions, which are many in some cases and the hardest in all, are seen as often as large ones.
+    """
+    if len(lesion_voxels) == 0:
+        return place_anywhere(shape, size, rng)
+    voxels = lesion_voxels - lesion_voxels.min(axis=0)
+    mask = np.zeros(voxels.max(axis=0) + 1, bool)
+    mask[tuple(voxels.T)] = True
+    lesions = find_lesions(mask)
+    chosen = lesions.labels[tuple(voxels.T)] == rng.integers(1, lesions.count + 1)
+    return place_on_lesion(shape, size, lesion_voxels[chosen], rng)
 
 
 def cut_box(volume: Shaped[Tensor, "x y z"], corner: Corner, size: Shape) -> Shaped[Tensor, "x2 y2 z2"]:

@@ -38,7 +38,7 @@ def run_in_jobs(tasks: Sequence[Callable[[], T]], jobs: int, stop: StopRequest) 
     waiting, answers = list(tasks), list[T]()
     running: set[Future[T]] = set()
     spawning, threads = multiprocessing.get_context("spawn"), threads_of(jobs)
-    with stop.held(), ProcessPoolExecutor(jobs, spawning, _begin_job, (threads,)) as pool:
+    with stop.held(), ProcessPoolExecutor(jobs, spawning, begin_job, (threads,)) as pool:
         try:
             while waiting or running:
                 while waiting and len(running) < jobs:
@@ -69,7 +69,8 @@ def _tell_jobs() -> None:
         job.terminate()
 
 
-def _begin_job(threads: int) -> None:
+def begin_job(threads: int) -> None:
+    """Make a new process a job: so many threads, deaf to Ctrl-C, and it ends with its parent."""
     torch.set_num_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # between two members; Ctrl-C reaches the parent too, which tells
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -46,6 +46,10 @@ SECOND = Lesson(PLACED_MIX, "sides", 6, 0.5, 0.5)
 forgotten over it, so half of what they knew is kept."""
 FINER = Lesson(FINER_MIX, "sides", 7, 0.5, 0.0)
 """For members that grow, and see finer voxels than before: as the second lesson, with more heads."""
+LONG = Lesson(DEFAULT_MIX, "sides", 8, 1.0, 0.0)
+"""For a training on a schedule: each case is seen many times, so sides are swapped."""
+LONG_FINER = Lesson(FINER_MIX, "sides", 9, 0.5, 0.0)
+"""The same for members that go on, or grow."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +64,9 @@ class LaterCases:
         return self.source.draw(np.random.default_rng([*self.seed, int(rng.integers(2**63))]))
 
 
-def go_on_with(model: str, size: Size, people: Sequence[Sequence[str]] | None) -> dict[str, Start]:
+def go_on_with(
+    model: str, size: Size, people: Sequence[Sequence[str]] | None, schemes: Sequence[str] = ()
+) -> dict[str, Start]:
     """By scheme, the members of a model with which the members of another one begin.
 
     Args:
@@ -68,6 +74,7 @@ def go_on_with(model: str, size: Size, people: Sequence[Sequence[str]] | None) -
         size: Of the new members. Where its networks are those of the model but for wider stages and cubes of voxels
             in place of voxels, the members' weights grow.
         people: The brains' names, person by person, that cases will be simulated in; None for the template alone.
+        schemes: Names of the new members' schemes; empty for all.
 
     Raises:
         BundleError: There is no such model.
@@ -75,9 +82,10 @@ def go_on_with(model: str, size: Size, people: Sequence[Sequence[str]] | None) -
             when there were others beside them: then some that would judge the new model may have been learned from.
     """
     bundle = open_bundle(model)
-    starts = {scheme.name: choose_start(bundle, scheme, FOLD) for scheme in SCHEMES}
+    wanted = [scheme for scheme in SCHEMES if not schemes or scheme.name in schemes]
+    starts = {scheme.name: choose_start(bundle, scheme, FOLD) for scheme in wanted}
     now = {name for person in people or () for name in person}
-    for scheme in SCHEMES:
+    for scheme in wanted:
         start = starts[scheme.name] = _grown(starts[scheme.name], size.network(scheme), size)
         card = start.member.card
         told = (card.training.get("simulation") or {}).get("people") or []

@@ -10,13 +10,14 @@ from mapping_stroke.console import say
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.experiment.held_out import SPACING_MM, Request, write_held_out
 from mapping_stroke.experiment.judged_scans import JudgedData
+from mapping_stroke.experiment.model_config import ModelConfig
 from mapping_stroke.experiment.model_evaluation import EvaluateConfig, evaluate_model
 from mapping_stroke.experiment.model_fit import fit_model
 from mapping_stroke.experiment.model_labels import ModelLabels
 from mapping_stroke.experiment.models import Selection, pack_model
 from mapping_stroke.experiment.simulation_tables import Sources
 from mapping_stroke.experiment.stopping import StopRequest
-from mapping_stroke.experiment.train_model import ModelConfig, sources_folder, train_model
+from mapping_stroke.experiment.train_model import sources_folder, train_model
 from mapping_stroke.inference.devices import choose_device
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.training.schemes import find_size

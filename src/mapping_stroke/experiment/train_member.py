@@ -30,6 +30,7 @@ from mapping_stroke.training.loop import TrainingState, start_training, train
 from mapping_stroke.training.processes import any_of, first_does
 from mapping_stroke.training.records import Epoch, Step
 from mapping_stroke.training.residency import bring_to
+from mapping_stroke.training.schedule import Schedule
 from mapping_stroke.training.schemes import Scheme, Size, augmentation_of, rows_of, seed_number
 
 RECIPE_FILE = "recipe.json"
@@ -56,6 +57,8 @@ class Plan:
     """What the member begins with; None for fresh weights."""
     start_share: float = 0.0
     """How much of the weights that it began with a trained member keeps; see `blend_weights`."""
+    schedule: Schedule | None = None
+    """What is done at which patch of a long training; None for one that is counted in epochs."""
     data: str = ""
     """Mark of what the files of the cases hold; empty where that is not watched, as of simulated cases.
 
@@ -69,6 +72,8 @@ class Plan:
         del settings["start"], settings["data"]
         if not self.start_share:  # recipes stay as they were before there was one
             del settings["start_share"]
+        if self.schedule is None:  # likewise
+            del settings["schedule"]
         for encoder in ("plain", "residual"):  # likewise
             if getattr(self.size, encoder).unshuffle == 1:
                 del settings["size"][encoder]["unshuffle"]
@@ -117,7 +122,7 @@ def train_member(folder: Path, plan: Plan, arrays: Arrays, engine: Engine, savin
 
         def begin() -> bool:
             stack.enter_context(locked(folder.with_name(f".{folder.name}.lock"), plan.name))
-            _require_same_recipe(folder, plan, overwrite=overwrite)
+            require_same_recipe(folder, plan, overwrite=overwrite)
             return has_member(folder)
 
         if first_does(begin, engine.fabric):
@@ -162,7 +167,7 @@ def _train_under_lock(folder: Path, plan: Plan, arrays: Arrays, engine: Engine, 
         trained = unet_weights(state.network)
         if weights is not None and plan.start_share:
             trained = blend_weights(trained, weights, plan.start_share)
-        write_member(folder, trained, _card(plan, state.epochs, hardware))
+        write_member(folder, trained, card_of(plan, state.epochs, hardware))
 
 
 def _resume(folder: Path, plan: Plan, state: TrainingState) -> None:
@@ -195,7 +200,7 @@ def _keep(
                 saving.stop.end()
 
 
-def _require_same_recipe(folder: Path, plan: Plan, *, overwrite: bool) -> None:
+def require_same_recipe(folder: Path, plan: Plan, *, overwrite: bool) -> None:
     """Mark the folder with the plan's recipe and data; refuse, or clear, one that was begun with others."""
     marker = folder / RECIPE_FILE
     data = {"data": plan.data} if plan.data else {}
@@ -214,7 +219,8 @@ def _require_same_recipe(folder: Path, plan: Plan, *, overwrite: bool) -> None:
     write_json(marker, {"recipe": plan.recipe, **data, "settings": plan.settings})
 
 
-def _card(plan: Plan, epochs: Sequence[Epoch], hardware: Hardware) -> MemberCard:
+def card_of(plan: Plan, epochs: Sequence[Epoch], hardware: Hardware) -> MemberCard:
+    """What to say of a member that is trained."""
     last = epochs[-1].foreground_dice if epochs else float("nan")
     started: dict[str, Any] = {} if plan.start is None else {STARTED_FROM: plan.start.provenance}
     if plan.start_share:
@@ -233,6 +239,7 @@ def _card(plan: Plan, epochs: Sequence[Epoch], hardware: Hardware) -> MemberCard
             "seed": plan.seed,
             "precision": hardware.computes_in,
             "epochs": len(epochs),
+            **({} if plan.schedule is None else {"patches": plan.schedule.patches}),
             "training_cases": len(plan.training),
             "validation_dice": last,
             "pseudo_labels": plan.pseudo,

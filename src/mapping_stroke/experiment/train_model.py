@@ -1,7 +1,7 @@
 """A model from nothing but brains and masks: all schemes, trained on strokes that are simulated as they are drawn."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,17 @@ from mapping_stroke.dataset.case_source import Cases, Mixture
 from mapping_stroke.dataset.simulate.parts import Part
 from mapping_stroke.dataset.simulate.stream import SimulationBank
 from mapping_stroke.errors import ConfigError
+from mapping_stroke.experiment.case_ring import Ring
 from mapping_stroke.experiment.jobs import run_in_jobs, threads_of
 from mapping_stroke.experiment.kept_cases import KeptCases, keep_cases
-from mapping_stroke.experiment.lessons import FINER, FIRST, FOLD, SECOND, LaterCases, Lesson, go_on_with
+from mapping_stroke.experiment.lessons import FOLD, LaterCases, go_on_with
+from mapping_stroke.experiment.model_config import ModelConfig
 from mapping_stroke.experiment.simulation_bank import load_bank, write_bank
 from mapping_stroke.experiment.simulation_tables import Sources
 from mapping_stroke.experiment.starts import Start, choose_start
 from mapping_stroke.experiment.stopping import StopRequest, listening
 from mapping_stroke.experiment.train_member import Plan, Saving, train_member
+from mapping_stroke.experiment.train_schedule import LongCases, train_by_schedule
 from mapping_stroke.files import fingerprint
 from mapping_stroke.inference.devices import choose_device
 from mapping_stroke.inference.sliding_window import WindowConfig, plan_tiling, predict_map
@@ -31,91 +34,13 @@ from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.run_folder import RunFolder, claim_folder
 from mapping_stroke.training.engine import Engine, Hardware
 from mapping_stroke.training.pseudo_labels import best_scheme, make_pseudo_label
+from mapping_stroke.training.schedule import plan_schedule
 from mapping_stroke.training.schemes import SCHEMES, Scheme, Size, find_scheme, find_size
 
 VALIDATION_CASES = 24
 BRANCH_EPOCHS, BRANCH_RATE = 0.4, 0.5
 """Of the epochs and the learning rate of a fresh member: what one takes that begins with the weights of another."""
 VALIDATION_SEED, PSEUDO_SEED = 1, 2
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """How a model is trained.
-
-    Attributes:
-        size: Name of the size of networks and training.
-        seed: Decides weights, cases and augmentation.
-        device: `auto`, `cpu`, `cuda` or `mps`.
-        precision: Of the convolutions; see `Hardware`.
-        unlabelled: Simulated scans whose masks are thrown away and made up again by the best member, for self-training.
-        pseudo_share: How often self-training draws one of these instead of a new case.
-        save_minutes: Longest time between two checkpoints.
-        jobs: Members trained at once, each in a process with its share of the CPU cores; the weights are the same.
-        cases: Simulated cases that are drawn once, kept on disk and shared by the members; 0 draws a new one for
-            every patch.
-        branch: Begin a member that has the network of an earlier one with the weights of that, and train it less: for
-            devices on which steps are dear.
-        model: Go on with the members of this model, by a later lesson; empty for fresh weights.
-        epochs: Of every member, but a share of them for one that branches off; 0 for the size's own.
-        compiled: See `Hardware`.
-        schemes: With `model`: which to train; empty for all.
-        beside: With `model`: pack the new members beside its own.
-    """
-
-    size: str = "compact"
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-    unlabelled: int = 48
-    pseudo_share: float = 0.3
-    save_minutes: float = 10.0
-    jobs: int = 1
-    cases: int = 0
-    branch: bool = False
-    model: str = ""
-    epochs: int = 0
-    compiled: bool = False
-    schemes: tuple[str, ...] = ()
-    beside: bool = False
-
-    def __post_init__(self) -> None:
-        find_size(self.size)
-        if self.epochs < 0:
-            raise ConfigError(f"got {self.epochs} epochs, expected 1 or more, or 0 for those of size {self.size}")
-        if self.branch and self.model:
-            raise ConfigError("members that go on with a model's do not branch off one another; leave --branch out")
-        if (self.schemes or self.beside) and not self.model:
-            raise ConfigError("some schemes alone, or members beside others, are for going on with a model; add --from")
-        for name in self.schemes:
-            if name not in {scheme.name for scheme in SCHEMES}:
-                find_scheme(name)
-                raise ConfigError(f"{name} is none of the paper's schemes, which a model is made of")
-        if self.jobs < 1:
-            raise ConfigError(f"got {self.jobs} jobs, expected 1 or more")
-        if self.cases < 0:
-            raise ConfigError(f"got {self.cases} cases to keep, expected 1 or more, or 0 for a new one at every patch")
-        if self.unlabelled < 1 or not 0 < self.pseudo_share < 1:
-            raise ConfigError(
-                f"got {self.unlabelled} unlabelled scans with a share of {self.pseudo_share}, expected 1 or more, "
-                "and a share between 0 and 1"
-            )
-
-    @property
-    def lesson(self) -> Lesson:
-        """What is trained on."""
-        if not self.model:
-            return FIRST
-        return SECOND if find_size(self.size).plain.unshuffle == 1 else FINER
-
-    @property
-    def rounds(self) -> tuple[tuple[str, ...], ...]:
-        """Names of schemes that may be trained side by side, round after round: each needs only what came before."""
-        if self.model:
-            return (tuple(scheme.name for scheme in SCHEMES if not self.schemes or scheme.name in self.schemes),)
-        first = {scheme.encoder: scheme.name for scheme in reversed(SCHEMES)}
-        early = [s.name for s in SCHEMES if not s.pseudo_labels and (not self.branch or first[s.encoder] == s.name)]
-        return tuple(early), tuple(scheme.name for scheme in SCHEMES if scheme.name not in early)
 
 
 def train_model(run: RunFolder, sources: Sources, config: ModelConfig, stop: StopRequest) -> None:
@@ -135,16 +60,19 @@ def train_model(run: RunFolder, sources: Sources, config: ModelConfig, stop: Sto
     """
     identity = {"kind": "train-model", "model": _origin(sources), "size": config.size, "seed": config.seed}
     if config.model:  # what cannot be gone on with is refused before anything is claimed or simulated
-        starts = go_on_with(config.model, find_size(config.size), sources.people)
+        wanted = [name for names in config.rounds for name in names]
+        starts = go_on_with(config.model, find_size(config.size), sources.people, wanted)
         identity["from"] = fingerprint({name: start.member.weights_sha256 for name, start in starts.items()})
+    if config.patches:
+        identity["patches"] = config.patches
     claim_folder(run.path, identity, (run.members.name,))
     write_bank(sources, _spacing_mm(config), sources_folder(run))  # before jobs that would all do it
-    if config.cases:
+    if config.cases and not config.patches:
         keep_cases(_kept(run, sources, config), choose_device(config.device), config.jobs, stop)
     for names in config.rounds:
         if min(config.jobs, len(names)) == 1:
             for name in names:
-                train_scheme(run, sources, config, name, stop)
+                (train_for_days if config.patches else train_scheme)(run, sources, config, name, stop)
         else:
             say(f"Training {len(names)} members, {threads_of(config.jobs)} CPU threads each: {', '.join(names)}")
             run_in_jobs([partial(_train_as_job, run, sources, config, name) for name in names], config.jobs, stop)
@@ -176,13 +104,38 @@ def train_scheme(run: RunFolder, sources: Sources, config: ModelConfig, name: st
     train_member(run.member(name, FOLD), plan, (source, validation), engine, saving, overwrite=False)
 
 
+def train_for_days(run: RunFolder, sources: Sources, config: ModelConfig, name: str, stop: StopRequest) -> None:
+    """Train the member of one scheme on a schedule of patches; raises as `train_model` does."""
+    stop.check()
+    scheme = replace(find_scheme(name), augmentation=config.lesson.augmentation)
+    start, size = _start(run, sources, scheme, config)
+    schedule = plan_schedule(config.patches, size)
+    hardware = Hardware(choose_device(config.device), config.precision, config.compiled, grids=schedule.grids(size))
+    engine = Engine.start(hardware)
+    device = engine.hardware.device
+    say(f"{name}: size {size.name}, {config.patches} patches, on {engine.hardware.description}")
+    watching = _bank(run, sources, "validation", config, device)
+    validation = _draw_many(watching, VALIDATION_CASES, (config.seed, VALIDATION_SEED), "Cases to watch with")
+    seed = (config.seed, config.lesson.case_seed)
+    source: Ring | LaterCases
+    if config.cases:
+        cache, mix = sources_folder(run), config.lesson.mix
+        source = Ring(run.path / "ring", config.cases, sources, cache, _spacing_mm(config), seed, mix)
+    else:
+        source = LaterCases(_bank(run, sources, "training", config, device), seed)
+    origin = _origin(sources)  # how many cases are kept may differ on another machine
+    plan = Plan(scheme, size, FOLD, config.seed, (), (), simulation=origin, start=start, schedule=schedule)
+    cases, saving = LongCases(source, validation, config.state), Saving(config.save_minutes, stop)
+    train_by_schedule(run.member(name, FOLD), plan, cases, engine, saving)
+
+
 def _start(run: RunFolder, sources: Sources, scheme: Scheme, config: ModelConfig) -> tuple[Start | None, Size]:
     """What a member begins with, None for fresh weights, and its size with the length and rate of its training."""
     size = find_size(config.size)
     rate = config.lesson.rate * size.learning_rate
     size = replace(size, epochs=config.epochs or size.epochs, learning_rate=rate)
     if config.model:
-        return go_on_with(config.model, size, sources.people)[scheme.name], size
+        return go_on_with(config.model, size, sources.people, (scheme.name,))[scheme.name], size
     early = config.rounds[0]
     if not config.branch or scheme.name in early:
         return None, size
@@ -237,8 +190,9 @@ def _draw_many(source: SimulationBank, count: int, seed: Sequence[int], what: st
 def _makers(run: RunFolder, sources: Sources, config: ModelConfig) -> dict[str, Start]:
     """By scheme, the members that may make pseudo-labels."""
     if config.model:
-        starts = go_on_with(config.model, find_size(config.size), sources.people)
-        return {scheme.name: starts[scheme.name] for scheme in SCHEMES if not scheme.pseudo_labels}
+        there = {member.card.scheme for member in open_bundle(config.model).card.members}
+        makers = [scheme.name for scheme in SCHEMES if not scheme.pseudo_labels and scheme.name in there]
+        return go_on_with(config.model, find_size(config.size), sources.people, makers)
     made = [open_bundle(run.member(name, FOLD)) for name in config.rounds[0]]
     return {bundle.card.members[0].card.scheme: Start(bundle, bundle.card.members[0]) for bundle in made}
 

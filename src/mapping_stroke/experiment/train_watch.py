@@ -1,7 +1,7 @@
 """What can be seen of a training while it runs: lines, a table and a picture of its epochs, signs of life."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -38,7 +38,11 @@ class Course:
 
 
 def watched(
-    events: Iterable[Step | Epoch], folder: Path, course: Course, state: TrainingState
+    events: Iterable[Step | Epoch],
+    folder: Path,
+    course: Course,
+    state: TrainingState,
+    line: Callable[[Epoch], str] | None = None,
 ) -> Iterator[Step | Epoch]:
     """Pass the events of a training on, then tell of each.
 
@@ -47,6 +51,7 @@ def watched(
         folder: The member's, where `epochs.csv`, `curves.png` and `progress.json` are kept up to date.
         course: How long the training is.
         state: What the events are about.
+        line: What to print of an epoch; None for the usual.
     """
     last_sign = last_picture = time.monotonic()
     for event in events:
@@ -54,7 +59,7 @@ def watched(
         now = time.monotonic()
         if isinstance(event, Epoch):
             write_epochs(folder, state.epochs)
-            say(_epoch_line(course, event, state))
+            say(line(event) if line else _epoch_line(course, event, state))
             if now - last_picture >= SECONDS_BETWEEN_PICTURES:
                 draw_curves(folder, course.name, state.epochs)
                 last_picture = now

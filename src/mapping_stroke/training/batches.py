@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.case_source import Cases, draw_case
-from mapping_stroke.dataset.patches import place_anywhere, place_on_lesion
+from mapping_stroke.dataset.patches import Corner, place_anywhere, place_on_lesion
 from mapping_stroke.image import Shape
 from mapping_stroke.training.augment import Augmentation
 from mapping_stroke.training.blend import Blend, blend_patches
@@ -136,6 +136,14 @@ def _draw_patch(
         corner = place_on_lesion(case.scan.shape, patch, case.lesion_voxels, rng)
     else:
         corner = place_anywhere(case.scan.shape, patch, rng)
+    return cut_patch(case, corner, patch, augmentation, random)
+
+
+def cut_patch(
+    case: CaseArrays, corner: Corner, patch: Shape, augmentation: Augmentation, random: Randomness
+) -> tuple[Float[Tensor, "x y z"], Int[Tensor, "x y z"]]:
+    """Scan and target of a patch with that lowest voxel, augmented; `random` is the patch's own."""
+    rng = random.numbers
     scan, target = cut_warped(case, corner, patch, draw_warp(augmentation, patch, rng), random.noise)
     scan = change_intensity(scan, augmentation, rng, random.noise)
     mirrored = [axis for axis, share in enumerate(augmentation.mirror_probabilities) if rng.random() < share]

@@ -19,25 +19,27 @@ from mapping_stroke.errors import FileError, TrainingError
 from mapping_stroke.files import written_whole
 from mapping_stroke.training.loop import TrainingState
 from mapping_stroke.training.records import Epoch, EpochSoFar
+from mapping_stroke.training.supply import Memory, Position
 
 NEWEST = "checkpoint.pt"
 PREVIOUS = "checkpoint_previous.pt"
 _MAGIC = b"mapping checkpoint 2, sha256 "
 
 
-def write_checkpoint(folder: Path, state: TrainingState, recipe: str) -> None:
+def write_checkpoint(folder: Path, state: TrainingState, recipe: str, position: Position | None = None) -> None:
     """Write weights, optimiser, random states and records, whole or not at all; what was newest becomes previous.
 
     Args:
         folder: Where the two checkpoints of a member lie.
         state: What to keep.
         recipe: Fingerprint of all that decides the training; only the same recipe can go on from here.
+        position: Of a training on a schedule; None for others.
 
     Raises:
         OSError: The disk is full, or the like; the checkpoints that were there stand as they were.
     """
     content = io.BytesIO()
-    torch.save(_values_of(state, recipe), content)
+    torch.save(_values_of(state, recipe, position), content)
     digest = hashlib.sha256(content.getbuffer()).hexdigest()
     with written_whole(folder / NEWEST) as partial:
         with partial.open("wb") as file:
@@ -49,8 +51,10 @@ def write_checkpoint(folder: Path, state: TrainingState, recipe: str) -> None:
             (folder / NEWEST).replace(folder / PREVIOUS)
 
 
-def resume_from(folder: Path, state: TrainingState, recipe: str) -> list[str]:
+def resume_from(folder: Path, state: TrainingState, recipe: str, position: Position | None = None) -> list[str]:
     """Bring a fresh state to where the newest whole checkpoint stands; without one of the recipe it stays fresh.
+
+    The recipe says whether there is a `position`, which is brought there, too.
 
     Returns:
         What was found damaged and passed over, in words; empty as a rule.
@@ -69,6 +73,8 @@ def resume_from(folder: Path, state: TrainingState, recipe: str) -> list[str]:
             continue
         if values["recipe"] == recipe:
             _restore(state, values)
+            if position is not None:
+                _restore_position(position, values["position"])
         return problems
     if problems:
         raise TrainingError(f"{'; '.join(problems)}; delete {folder} to train this member anew")
@@ -93,9 +99,11 @@ def remove_checkpoints(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _values_of(state: TrainingState, recipe: str) -> dict[str, Any]:
+def _values_of(state: TrainingState, recipe: str, position: Position | None = None) -> dict[str, Any]:
     so_far = state.so_far
+    of_schedule = {} if position is None else {"position": {**vars(position), "memory": asdict(position.memory)}}
     return {
+        **of_schedule,
         "recipe": recipe,
         "network": state.network.state_dict(),
         "optimiser": state.optimiser.state_dict(),
@@ -121,6 +129,13 @@ def _restore(state: TrainingState, values: dict[str, Any]) -> None:
     device = next(state.network.parameters()).device
     losses = list(values["so_far"].pop("losses").to(device))
     state.so_far = EpochSoFar(losses, **values["so_far"])
+
+
+def _restore_position(position: Position, values: dict[str, Any]) -> None:
+    for name, value in values["average"].items():
+        position.average[name].copy_(value)
+    position.patches, position.restarted_at = values["patches"], values["restarted_at"]
+    position.memory = Memory(**values["memory"])
 
 
 def _read_values(path: Path) -> dict[str, Any]:

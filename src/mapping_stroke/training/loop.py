@@ -177,7 +177,35 @@ def _step(
     fabric: lightning_fabric.Fabric,
     loss_of: Callable[..., Float[Tensor, ""]],
 ) -> Float[Tensor, ""]:
-    loss = loss_of(network(batch.scan), batch.target, batch.blend, loss_config, gather_from(fabric))
+    return take_step(network, optimiser, batch, loss_config, fabric, loss_of)[0]
+
+
+def take_step(
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    batch: Batch,
+    loss_config: LossConfig,
+    fabric: lightning_fabric.Fabric,
+    loss_of: Callable[..., Float[Tensor, ""]],
+) -> tuple[Float[Tensor, ""], Float[Tensor, "n 2 x y z"]]:
+    """Learn from a batch.
+
+    Args:
+        network: Set up by the engine, as is the optimiser.
+        optimiser: Its learning rate is set.
+        batch: This process's share.
+        loss_config: Which loss.
+        fabric: Launched engine.
+        loss_of: `batch_loss`, compiled or not.
+
+    Returns:
+        The loss of the whole batch, and the finest logits of the share; neither has a gradient.
+
+    Raises:
+        TrainingError: Loss or gradient are no numbers (names the cases).
+    """
+    outputs = network(batch.scan)
+    loss = loss_of(outputs, batch.target, batch.blend, loss_config, gather_from(fabric))
     losses = of_all(loss.detach(), fabric)
     if not torch.isfinite(losses).all():
         _refuse(losses, batch, fabric)
@@ -189,7 +217,7 @@ def _step(
             f"the gradient is {norm.item()} on a batch of {', '.join(batch.case_ids)}; check these scans"
         )
     optimiser.step()
-    return losses.mean()
+    return losses.mean(), outputs[0].detach()
 
 
 def _refuse(losses: Float[Tensor, " w"], batch: Batch, fabric: lightning_fabric.Fabric) -> NoReturn:

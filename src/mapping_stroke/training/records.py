@@ -81,11 +81,11 @@ class EpochSoFar:
         self.validation_seconds += seconds
 
     def sum_up(self, number: int, learning_rate: float) -> Epoch:
-        """The record of an epoch whose steps are all done; NaN for validation loss and Dice where there was none."""
+        """The record of an epoch whose steps are all done; NaN for what there was none of."""
         validated = bool(self.validation_losses)
         return Epoch(
             number,
-            loss=float(torch.stack(self.losses).mean()),
+            loss=float(torch.stack(self.losses).mean()) if self.losses else float("nan"),
             foreground_dice=foreground_dice(self.overlap) if validated else float("nan"),
             validation_loss=float(np.mean(self.validation_losses)) if validated else float("nan"),
             learning_rate=learning_rate,

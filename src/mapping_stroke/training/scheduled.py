@@ -1,0 +1,182 @@
+"""Training on a schedule: the loop of long trainings, whose averaged weights are what counts."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import lightning_fabric
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mapping_stroke.dataset.arrays import CaseArrays
+from mapping_stroke.dataset.patches import place_anywhere, place_on_any_lesion
+from mapping_stroke.networks.norms import fuse_norms
+from mapping_stroke.networks.spec import Weights
+from mapping_stroke.training.augment import NONE, Augmentation
+from mapping_stroke.training.batches import Batch, Randomness, cut_patch, draw_batch
+from mapping_stroke.training.blend import batch_loss
+from mapping_stroke.training.loop import TrainingState, take_step, validate
+from mapping_stroke.training.records import Epoch, EpochSoFar, Step
+from mapping_stroke.training.schedule import Schedule
+from mapping_stroke.training.schemes import Scheme, Size, augmentation_of
+from mapping_stroke.training.supply import Position, Supply
+
+VALIDATION_SEED = (11,)
+"""Every validation looks at the same patches, so that curves tell of the network alone."""
+BETWEEN_LOOKS_S = 0.2
+FEWEST_VOXELS = 8.0
+"""So much do few marked voxels weigh less; see `patch_hardness`."""
+
+
+def start_position(network: nn.Module) -> Position:
+    """The beginning of a training: the average of the weights is the weights."""
+    return Position({name: value.detach().clone() for name, value in network.named_parameters()})
+
+
+def average_weights(position: Position) -> Weights:
+    """The average of the weights, as `unet_weights` gives those of a network."""
+    return {name: value.cpu().numpy() for name, value in position.average.items()}
+
+
+def train_on_schedule(
+    state: TrainingState,
+    position: Position,
+    plan: tuple[Scheme, Size, Schedule],
+    cases: tuple[Supply, Sequence[CaseArrays]],
+    fabric: lightning_fabric.Fabric,
+    *,
+    compiled: bool = False,
+) -> Iterator[Step | Epoch]:
+    """Train from where the state stands to the end of the schedule.
+
+    At every yield the state is whole, as in `train`; while cases are waited for, the same step is told again.
+
+    Args:
+        state: Changed in place, as is `position`.
+        position: From `start_position`, or read from a checkpoint.
+        plan: Loss and augmentation, batch, and what is done at which patch.
+        cases: To train on, and to validate on; the latter may be none.
+        fabric: Launched engine of one process.
+        compiled: See `train`.
+
+    Yields:
+        After every training step that it was one, and after every period, validated with the average of the weights,
+        its record.
+
+    Raises:
+        TrainingError: The loss is no longer a number, or no more cases come.
+    """
+    scheme, size, schedule = plan
+    if compiled and fabric.device.type == "cpu":
+        fuse_norms(state.network)
+    network = torch.compile(state.network, dynamic=False) if compiled else state.network
+    network, optimiser = fabric.setup(network, state.optimiser)
+    loss_of = torch.compile(batch_loss, dynamic=False) if compiled else batch_loss
+    network.train()
+    while len(state.epochs) < schedule.periods:
+        number = len(state.epochs)
+        steps = -(-min(schedule.period, schedule.patches - number * schedule.period) // size.batch)
+        while position.patches < schedule.period_end(number):
+            start = time.monotonic()
+            while not cases[0].is_ready():
+                time.sleep(BETWEEN_LOOKS_S)
+                yield Step(number, state.so_far.steps_done, steps)
+            for group in optimiser.param_groups:
+                group["lr"] = schedule.rate_at(position.patches, position.restarted_at)
+            batch = draw_scheduled(cases[0], schedule, position, size.batch, augmentation_of(scheme), state.random)
+            loss, logits = take_step(network, optimiser, batch, size.loss_of(scheme), fabric, loss_of)
+            cases[0].note(batch.case_ids, patch_hardness(logits, batch.target).tolist())
+            _follow(position, state.network, schedule)
+            position.patches += size.batch
+            state.so_far.add_training(loss, time.monotonic() - start)
+            yield Step(number, state.so_far.steps_done, steps)
+        with averaged(state.network, position):
+            _validate(network, state.so_far, size, scheme, cases[1], fabric)
+        rate = schedule.rate_at(position.patches, position.restarted_at)
+        state.epochs.append(state.so_far.sum_up(number, rate))
+        state.so_far = EpochSoFar()
+        yield state.epochs[-1]
+
+
+def draw_scheduled(
+    supply: Supply, schedule: Schedule, position: Position, batch: int, augmentation: Augmentation, random: Randomness
+) -> Batch:
+    """Draw a batch: its last patches are centred on lesions, and a share of all is cut from hard cases.
+
+    Args:
+        supply: Ready.
+        schedule: How large patches are, which share lies on lesions, and which is hard.
+        position: Where the training stands.
+        batch: How many patches.
+        augmentation: What is done to each.
+        random: Decides.
+    """
+    patch, elsewhere = schedule.patch_at(position.patches), round(batch * (1 - schedule.lesion_share))
+    pairs, case_ids = [], []
+    for index, seed in enumerate(random.numbers.integers(2**63, size=batch)):
+        of_patch = random.of_patch(int(seed))
+        rng = of_patch.numbers
+        case = (supply.draw_hard if rng.random() < schedule.hard_share else supply.draw)(rng)
+        if index < elsewhere:
+            corner = place_anywhere(case.scan.shape, patch, rng)
+        else:
+            corner = place_on_any_lesion(case.scan.shape, patch, case.lesion_voxels, rng)
+        pairs.append(cut_patch(case, corner, patch, augmentation, of_patch))
+        case_ids.append(case.case_id)
+    scans, targets = zip(*pairs, strict=True)
+    return Batch(torch.stack(scans)[:, None], torch.stack(targets), tuple(case_ids))
+
+
+def patch_hardness(logits: Float[Tensor, "n 2 x y z"], target: Int[Tensor, "n x y z"]) -> Float[Tensor, " n"]:
+    """Mean cross-entropy of the voxels of each patch that are lesion or marked as such, 0 or more; 0 where none is.
+
+    So a missed lesion counts the same whatever its volume, as do false marks in a healthy brain; eight voxels without
+    error are counted in, lest single voxels be hard.
+    """
+    entropy = functional.cross_entropy(logits.float(), target, reduction="none")
+    concerned = (target == 1) | (logits[:, 1] > logits[:, 0])
+    return (entropy * concerned).flatten(1).sum(1) / (concerned.flatten(1).sum(1) + FEWEST_VOXELS)
+
+
+@contextmanager
+def averaged(network: nn.Module, position: Position) -> Iterator[None]:
+    """Give a network the average of its weights for a while; then it has its own again, to the last bit."""
+    own = {name: value.detach().clone() for name, value in network.named_parameters()}
+    _give(network, position.average)
+    try:
+        yield
+    finally:
+        _give(network, own)
+
+
+def _give(network: nn.Module, weights: dict[str, Tensor]) -> None:
+    with torch.no_grad():
+        for name, value in network.named_parameters():
+            value.copy_(weights[name])
+
+
+def _follow(position: Position, network: nn.Module, schedule: Schedule) -> None:
+    """Move the average a step towards the weights."""
+    weights = dict(network.named_parameters())
+    averages = list(position.average.values())
+    with torch.no_grad():
+        torch._foreach_lerp_(
+            averages, [weights[name] for name in position.average], 1 - schedule.decay_at(position.patches)
+        )
+
+
+def _validate(
+    network: nn.Module,
+    so_far: EpochSoFar,
+    size: Size,
+    scheme: Scheme,
+    cases: Sequence[CaseArrays],
+    fabric: lightning_fabric.Fabric,
+) -> None:
+    random = Randomness.from_seed(VALIDATION_SEED, fabric.device)
+    for _ in range(size.validation_steps if cases else 0):
+        start = time.monotonic()
+        batch = draw_batch(cases, size.patch, size.batch, NONE, random)
+        so_far.add_validation(*validate(network, batch, size.loss_of(scheme), fabric), time.monotonic() - start)
