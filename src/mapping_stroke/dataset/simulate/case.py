@@ -11,11 +11,13 @@ from torch.nn import functional
 from mapping_stroke.dataset.grid import Grid
 from mapping_stroke.dataset.simulate.ageing import Ageing, age_brain, draw_ageing
 from mapping_stroke.dataset.simulate.anatomy import HEAD_ROOM_MM, Brain
-from mapping_stroke.dataset.simulate.appearance import Appearance, draw_appearance, paint_lesions
+from mapping_stroke.dataset.simulate.appearance import Appearance, draw_appearance
 from mapping_stroke.dataset.simulate.deformation import Deformation, displacement_of, draw_deformation, place_freely
 from mapping_stroke.dataset.simulate.head import Head, build_head, draw_head
 from mapping_stroke.dataset.simulate.intensity import Scanner, acquire
+from mapping_stroke.dataset.simulate.painting import paint_lesions
 from mapping_stroke.dataset.simulate.resampling import refine
+from mapping_stroke.dataset.simulate.territory import take_sulci
 from mapping_stroke.dataset.simulate.view import Kind, View, cover, draw_view, limit
 from mapping_stroke.dataset.simulate.volume import Region, Volume, blur_region, top_voxels, warp
 
@@ -114,6 +116,7 @@ def simulate_case(brain: Brain, lesions: Region, look: Look, rng: np.random.Gene
     Returns:
         The case, its load within a few percent of that of `lesions` times the change of the brain's volume.
     """
+    lesions = take_sulci(brain, lesions)
     t1 = age_brain(brain, lesions, look.ageing, rng)
     t1 = paint_lesions(t1, brain, lesions, look.appearance, rng)
     t1, coverage, source = _surround(t1, brain, look, rng)
