@@ -29,7 +29,8 @@ def lesion_cnr(case: SimulatedCase, scanner: Scanner, spacing_mm: float) -> floa
 def unseen_lesion(case: SimulatedCase, scanner: Scanner, spacing_mm: float) -> Region:
     """The voxels of the mask around which painting changed less than the noise: nobody can know that they are lesion.
 
-    The mean of |change| over the mask's part of 3 x 3 x 3 voxels decides, so that a thin sulcus between lost gyri still counts as seen.
+    The mean of |change| over the mask's part of 3 x 3 x 3 voxels decides, so that a thin sulcus between lost gyri still
+    counts as seen.
 
     Args:
         case: The case; without lesion, or without noise, every voxel is False.
