@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mapping_stroke.dataset.arrays import UNSURE
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.training.losses import (
     LossConfig,
@@ -129,3 +130,36 @@ def test_equal_voxels_share_the_last_places_among_the_hardest() -> None:
     assert loss.item() == pytest.approx(math.log(2))
     (slope,) = torch.autograd.grad(loss, logits)
     assert slope[:, 1].sum().item() == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("config", [DICE_CE, DICE_TOPK10, LossConfig(batch_dice=True)])
+def test_what_is_said_of_an_unsure_voxel_changes_neither_loss_nor_gradient(config: LossConfig) -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 2, 4, 4, 4, generator=generator)
+    target = (torch.rand(2, 4, 4, 4, generator=generator) < 0.3).long()
+    target[:, :2] = UNSURE
+    other = logits.clone()
+    other[:, :, :2] = -3 * other[:, :, :2]
+    first, second = (each.requires_grad_() for each in (logits, other))
+    losses = [segmentation_loss(each, target, config) for each in (first, second)]
+    assert torch.equal(*losses)
+    gradient = torch.autograd.grad(losses[0], first)[0]
+    assert not gradient[:, :, :2].any()
+    assert bool(gradient[:, :, 2:].any())
+
+
+@pytest.mark.parametrize("config", [DICE_CE, DICE_TOPK10])
+def test_without_unsure_voxels_losses_are_the_plain_ones_bit_by_bit(config: LossConfig) -> None:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(2, 2, 6, 5, 4, generator=generator).requires_grad_()
+    target = (torch.rand(2, 6, 5, 4, generator=generator) < 0.2).long()
+    lesion, reference = torch.softmax(logits, dim=1)[:, 1].flatten(1), target.flatten(1).float()
+    both, either = (lesion * reference).sum(1), lesion.sum(1) + reference.sum(1)
+    entropies = torch.nn.functional.cross_entropy(logits, target, reduction="none").flatten()
+    entropy = torch.nn.functional.cross_entropy(logits, target)
+    if config.topk_share is not None:
+        entropy = entropies.topk(int(entropies.numel() * config.topk_share), sorted=False).values.mean()
+    plain = -((2 * both + 1e-5) / (either + 1e-5).clamp_min(1e-8)).mean() + entropy
+    found = segmentation_loss(logits, target, config)
+    assert torch.equal(found, plain)
+    assert torch.equal(*(torch.autograd.grad(loss, logits)[0] for loss in (found, plain)))

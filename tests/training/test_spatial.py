@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mapping_stroke.dataset.arrays import CaseArrays
+from mapping_stroke.dataset.arrays import UNSURE, CaseArrays
 from mapping_stroke.training.augment import DEFAULT, NONE, STRONG
 from mapping_stroke.training.spatial import Warp, _box_to_read, cut_warped, draw_warp, warped_points
 
@@ -95,3 +95,15 @@ def test_the_box_that_is_read_holds_every_point_inside_the_scan(seed: int) -> No
     assert inside.size > 0
     assert (low <= inside.T).all()
     assert (np.add(low, box) - 1 >= inside.T).all()
+
+
+@pytest.mark.parametrize("warp", [Warp(np.eye(3)), Warp(np.eye(3) * (1 + 1e-9)), Warp(QUARTER_TURN_ABOUT_Z)])
+def test_unsure_voxels_are_cut_as_lesion_is(warp: Warp) -> None:
+    case = make_arrays()
+    lesion = case.mask == 1
+    unsure = lesion & (torch.arange(12) < 6)
+    half = replace(case, mask=case.mask.masked_fill(unsure, UNSURE))
+    sure_target, target = (cut_warped(each, (2, 3, 4), SIZE, warp, NOISE)[1] for each in (case, half))
+    assert torch.equal(target > 0, sure_target == 1)
+    assert set(target.unique().tolist()) == {0, 1, UNSURE}
+    assert not (target == UNSURE)[..., 2:].any()

@@ -15,8 +15,12 @@ from mapping_stroke.files import written_whole
 from mapping_stroke.image import Mask, Voxels
 
 ARRAYS_A_CASE = 3
+UNSURE = 2
+"""In a mask: lesion that nobody could see, which no training counts."""
 OTHER_FILES = 256
 """Open files that the rest of a process may need."""
+
+Labels = UInt8[np.ndarray, "x y z"]  # as `CaseArrays.mask`
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,8 +30,8 @@ class CaseArrays:
     Attributes:
         case_id: Which case.
         scan: z-scores (x, y, z), float16; mapped from disk, or resident on a device.
-        mask: 1 inside a lesion, uint8, same shape and device.
-        lesion_voxels: Index (x, y, z) of every lesion voxel; (0, 3) for a case without lesion.
+        mask: 1 inside a lesion, `UNSURE` where it cannot be seen (simulated cases only), uint8, same shape and device.
+        lesion_voxels: Index (x, y, z) of every voxel that is 1 in the mask; (0, 3) for a case without any.
     """
 
     case_id: str
@@ -45,12 +49,12 @@ class CaseArrays:
         return CaseArrays(self.case_id, self.scan.to(device), self.mask.to(device), self.lesion_voxels)
 
 
-def write_arrays(folder: Path, case_id: str, scan: Voxels, mask: Mask) -> None:
+def write_arrays(folder: Path, case_id: str, scan: Voxels, mask: Mask | Labels) -> None:
     """Write one case as three arrays; the lesion voxels come last, so a case that has them is complete."""
     for name, array in (
         ("scan", scan.astype(np.float16)),
         ("mask", mask.astype(np.uint8)),
-        ("lesion", np.argwhere(mask).astype(np.int16)),
+        ("lesion", np.argwhere(mask == 1).astype(np.int16)),
     ):
         with written_whole(folder / f"{case_id}_{name}.npy") as partial:
             np.save(partial, array)

@@ -85,4 +85,4 @@ def _draw(kept: KeptCases, device: torch.device, numbers: list[int], stop: StopR
     for number in track(numbers, "Simulating cases for training", len(numbers)):
         stop.check()
         case = bank.draw(np.random.default_rng([*kept.seed, number]))
-        write_arrays(kept.folder, kept.name(number), case.scan.cpu().float().numpy(), case.mask.cpu().numpy() > 0)
+        write_arrays(kept.folder, kept.name(number), case.scan.cpu().float().numpy(), case.mask.cpu().numpy())

@@ -50,7 +50,7 @@ class Batch:
 
     Attributes:
         scan: z-scores, 0 outside the brain.
-        target: 1 inside a lesion, 0 elsewhere.
+        target: 1 inside a lesion, `UNSURE` where no loss counts, 0 elsewhere.
         case_ids: Where each patch was cut.
         blend: What was mixed into the patches; None for nothing.
     """

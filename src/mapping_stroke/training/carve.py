@@ -73,7 +73,7 @@ def carve_mix(host: CaseArrays, donor: CaseArrays, level: float) -> CaseArrays:
     scan, mask = host.scan.clone(), host.mask.clone()
     scan[into] = torch.where(region[out_of], cut_box(donor.scan, corner, size)[out_of], scan[into])
     mask[into] = torch.where(region[out_of], carved_mask[out_of], mask[into])
-    lesion_voxels = torch.nonzero(mask).cpu().numpy().astype(np.int16)
+    lesion_voxels = torch.nonzero(mask == 1).cpu().numpy().astype(np.int16)
     return CaseArrays(f"{host.case_id}+{donor.case_id}", scan, mask, lesion_voxels)
 
 

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from mapping_stroke.dataset.arrays import UNSURE
 from mapping_stroke.dataset.case_source import Cases
 from mapping_stroke.errors import TrainingError
 from mapping_stroke.networks.norms import fuse_norms
@@ -134,7 +135,8 @@ def validate(
     with torch.no_grad():
         outputs = network(batch.scan)
         loss = deep_supervision_loss(outputs, batch.target, loss_config, gather_from(fabric))
-        predicted, reference = outputs[0][:, 1] > outputs[0][:, 0], batch.target == 1
+        predicted = (outputs[0][:, 1] > outputs[0][:, 0]) & (batch.target != UNSURE)
+        reference = batch.target == 1
         overlap = torch.stack([(predicted & reference).sum(), predicted.sum(), reference.sum()])
     return float(of_all(loss, fabric).mean()), of_all(overlap, fabric).sum(0).cpu()
 

@@ -14,10 +14,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from mapping_stroke.dataset.arrays import UNSURE
 from mapping_stroke.errors import ConfigError
 
 Logits = Float[Tensor, "n 2 x y z"]  # background, lesion
-Target = Int[Tensor, "n x y z"]  # 1 inside a lesion, 0 elsewhere
+Target = Int[Tensor, "n x y z"]  # 1 inside a lesion, UNSURE where no loss counts, 0 elsewhere
 LogitsAnywhere = Float[Tensor, "n 2 _ _ _"]  # at any resolution
 CoarseTarget = Int[Tensor, "n _ _ _"]
 LossName = Literal["dice+ce", "dice+topk10"]
@@ -56,8 +57,8 @@ def soft_dice_loss(
 
     Source: nnU-Net's memory-efficient soft Dice, foreground only, smooth 1e-5.
     """
-    lesion = torch.softmax(logits, dim=1)[:, 1].flatten(1)
-    reference = target.flatten(1).to(lesion.dtype)
+    lesion = torch.softmax(logits, dim=1)[:, 1].flatten(1) * (target != UNSURE).flatten(1)
+    reference = (target == 1).flatten(1).to(lesion.dtype)
     both, either = (lesion * reference).sum(1), lesion.sum(1) + reference.sum(1)
     if batch_dice:
         both, either = _pooled(both.sum(), gather), _pooled(either.sum(), gather)
@@ -68,7 +69,7 @@ def topk_cross_entropy(
     logits: Logits, target: Target, share: float = TOPK_SHARE, gather: Gather | None = None
 ) -> Float[Tensor, ""]:
     """Mean of the largest voxel cross-entropies of the batch, 0 or more; at least one. Source: nnU-Net's TopKLoss."""
-    per_voxel = functional.cross_entropy(logits, target, reduction="none").flatten()
+    per_voxel = functional.cross_entropy(logits, target, reduction="none", ignore_index=UNSURE).flatten()
     if gather is not None:
         return _topk_of_all(per_voxel, share, gather)
     return per_voxel.topk(max(int(per_voxel.numel() * share), 1), sorted=False).values.mean()
@@ -102,7 +103,7 @@ def segmentation_loss(
 ) -> Float[Tensor, ""]:
     """Dice term plus cross-entropy term, weights 1 and 1, at one resolution."""
     if config.topk_share is None:
-        entropy = functional.cross_entropy(logits, target)
+        entropy = functional.cross_entropy(logits, target, ignore_index=UNSURE)
     else:
         entropy = topk_cross_entropy(logits, target, config.topk_share, gather)
     return soft_dice_loss(logits, target, batch_dice=config.batch_dice, gather=gather) + entropy

@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 from torch.nn import functional
 
-from mapping_stroke.dataset.arrays import CaseArrays
+from mapping_stroke.dataset.arrays import UNSURE, CaseArrays
 from mapping_stroke.dataset.patches import Corner, cut_box
 from mapping_stroke.image import Shape
 from mapping_stroke.training.augment import Augmentation, draw_factor
@@ -74,8 +74,10 @@ def cut_warped(
     if warp.is_identity:
         return scan.float(), mask.long()
     inside = warped_points((corner[0] - low[0], corner[1] - low[1], corner[2] - low[2]), size, warp, noise)
-    values = _interpolate(torch.stack([scan.float(), (scan != 0).float(), mask.float()]), inside)
-    return values[0] * (values[1] >= 0.5), (values[2] >= 0.5).long()
+    channels = [scan.float(), (scan != 0).float(), (mask > 0).float(), (mask == UNSURE).float()]
+    values = _interpolate(torch.stack(channels), inside)
+    target = (values[2] >= 0.5).long()
+    return values[0] * (values[1] >= 0.5), target.masked_fill((target == 1) & (2 * values[3] > values[2]), UNSURE)
 
 
 def _box_to_read(corner: Corner, size: Shape, warp: Warp, shape: torch.Size) -> tuple[Corner, Shape]:

@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL, Brain
-from mapping_stroke.dataset.simulate.appearance import REACH_MM, draw_appearance, paint_lesions
+from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL, GREY_LEVEL, Brain
+from mapping_stroke.dataset.simulate.appearance import REACH_MM, Appearance, Kind, draw_appearance
 from mapping_stroke.dataset.simulate.case import SimulatedCase, draw_look, settle_mask, simulate_case
 from mapping_stroke.dataset.simulate.deformation import displacement_of, draw_deformation
 from mapping_stroke.dataset.simulate.intensity import Scanner, acquire, draw_scanner, store, vary_scanner
 from mapping_stroke.dataset.simulate.loads import split_load
+from mapping_stroke.dataset.simulate.painting import paint_lesions
 from mapping_stroke.dataset.simulate.shapes import draw_lesions
-from mapping_stroke.dataset.simulate.volume import Region, blur, gradient
+from mapping_stroke.dataset.simulate.territory import take_sulci
+from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, gradient
 
 SCANNER = Scanner(csf=0.25, grey=0.65, bias=0.0, noise=0.0, blur_mm=0.0)
 
@@ -65,16 +67,109 @@ def test_far_from_a_lesion_nothing_changes_and_no_lesion_changes_nothing(brain: 
     assert torch.equal(paint_lesions(brain.t1, brain, torch.zeros_like(lesions), look, rng), brain.t1)
 
 
-def test_a_cavity_is_darkest_in_the_middle_with_a_brighter_rim(brain: Brain) -> None:
+def ball(brain: Brain, radius_mm: float) -> Region:
     x, y, z = brain.grid.axes_mm(brain.device)
-    lesions = ((x - 40) ** 2 + (y + 18) ** 2 + (z - 9) ** 2) < 15**2
-    drawn = draw_appearance(14_000.0, np.random.default_rng(0))
-    look = replace(drawn, kind="cavity", rim_mm=3.0, rim_level=0.55, contrast=0.8, texture=0.0)
-    painted = paint_lesions(brain.t1, brain, lesions, look, np.random.default_rng(0))
-    core = ((x - 40) ** 2 + (y + 18) ** 2 + (z - 9) ** 2) < 6**2
-    rim = lesions & ~(((x - 40) ** 2 + (y + 18) ** 2 + (z - 9) ** 2) < 13**2)
-    assert float(painted[core].mean()) == pytest.approx(look.cavity_level, abs=0.03)
-    assert look.cavity_level + 0.1 < float(painted[rim].mean()) < 1.0
+    return ((x - 40) ** 2 + (y + 18) ** 2 + (z - 9) ** 2) < radius_mm**2
+
+
+def plain(kind: Kind, **changes: float) -> Appearance:
+    """An infarct without texture, halo or blurred border: every change shows what it does by itself."""
+    look = Appearance(kind, 0.8, 2.0, 0.5, CSF_LEVEL, 0.1, 0.0, 8.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    return replace(look, **changes)
+
+
+def paint_ball(brain: Brain, look: Appearance, radius_mm: float = 18.0) -> Volume:
+    return paint_lesions(brain.t1, brain, ball(brain, radius_mm), look, np.random.default_rng(0))
+
+
+def test_gliosis_falls_off_with_depth_until_a_cavity_holds_fluid(brain: Brain) -> None:
+    painted = paint_ball(brain, plain("cavity"))
+    shells = [ball(brain, outer) & ~ball(brain, inner) for outer, inner in ((18, 15), (15, 12), (12, 9), (9, 0))]
+    levels = [float(painted[shell].mean()) for shell in shells]
+    assert levels == sorted(levels, reverse=True)
+    assert levels[0] > CSF_LEVEL + 0.3
+    assert levels[-1] == pytest.approx(CSF_LEVEL, abs=0.03)
+
+
+@pytest.mark.parametrize(("kind", "darker"), [("mixed", 0.1), ("gliotic", 0.15)])
+def test_a_gliotic_middle_holds_more_tissue_than_a_cavity(brain: Brain, kind: Kind, darker: float) -> None:
+    middle = ball(brain, 9.0)
+    cavity, other = (float(paint_ball(brain, plain(each))[middle].mean()) for each in ("cavity", kind))
+    assert cavity + 0.05 < other < float(brain.t1[middle].mean()) - darker
+
+
+def test_gliosis_loses_the_contrast_of_grey_and_white_matter(brain: Brain) -> None:
+    region = ball(brain, 18.0)
+    white = region & (brain.white > 0.99)
+    striped = torch.where((torch.arange(brain.grid.shape[2]) // 2) % 2 == 0, brain.t1, brain.t1.clamp(max=GREY_LEVEL))
+    dark = white & (striped < brain.t1)
+    contrasts = []
+    for kept in (1.0, 0.0):
+        look = plain("gliotic", contrast=kept, kept=0.5)
+        painted = paint_lesions(striped, brain, region, look, np.random.default_rng(0))
+        contrasts.append(float(painted[white & ~dark].median() - painted[dark].median()))
+    assert contrasts[1] < 0.5 * contrasts[0]
+
+
+def test_spared_islands_stay_tissue_and_take_their_share(brain: Brain) -> None:
+    middle = ball(brain, 24.0)
+    none, some = (
+        float((paint_ball(brain, plain("cavity", islands=share), 30.0) > 0.8 * brain.t1)[middle].float().mean())
+        for share in (0.0, 0.2)
+    )
+    assert 0.03 < some - none < 0.3
+
+
+def test_a_fading_lesion_keeps_more_of_the_tissue(brain: Brain) -> None:
+    region = ball(brain, 18.0)
+    whole, fading = (float(paint_ball(brain, plain("cavity", fade=fade))[region].mean()) for fade in (0.0, 1.0))
+    assert fading > whole + 0.05
+
+
+def test_the_halo_darkens_white_matter_less_and_less_with_distance(brain: Brain) -> None:
+    change = brain.t1 - paint_ball(brain, plain("cavity", halo=0.6, halo_mm=10.0), 9.0)
+    white = brain.white > 0.9
+    near, far = (float(change[white & ball(brain, outer) & ~ball(brain, outer - 3)].mean()) for outer in (13.0, 19.0))
+    assert 0 <= far < 0.5 * near
+    assert near > 0.07
+
+
+def test_blood_is_darker_than_fluid_and_dead_cortex_brighter_than_it_was(brain: Brain) -> None:
+    bloody = paint_ball(brain, plain("cavity", blood=1.0))
+    assert float(bloody.min()) >= 0
+    assert float(bloody[ball(brain, 18.0)].min()) < 0.8 * CSF_LEVEL
+    x, y, z = brain.grid.axes_mm(brain.device)
+    cortex = ((x - 58) ** 2 + (y + 18) ** 2 + (z - 9) ** 2) < 12**2
+    look = plain("cavity", necrosis=1.0, border_mm=1.2)
+    bright = paint_lesions(brain.t1, brain, cortex, look, np.random.default_rng(0)) > brain.t1 + 0.05
+    assert bool(bright.any())
+    assert bool((brain.grey[bright] > 0).all())
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_tracts_pale_below_a_large_lesion_of_their_own_side(brain: Brain, side: int) -> None:
+    x, y, z = brain.grid.axes_mm(brain.device)
+    far = ((x - side * 40) ** 2 + (y + 18) ** 2 + (z - 40) ** 2) < 22**2
+    painted = paint_lesions(brain.t1, brain, far, plain("cavity", degeneration=1.0), np.random.default_rng(0))
+    below = (z < -10) & (y > -34) & (y < -8) & (x.abs() < 20) & (x.abs() > 2)
+    lost = [float((brain.t1 - painted)[below & (x * each > 0)].mean()) for each in (side, -side)]
+    assert lost[0] > 0.01
+    assert lost[1] == 0
+
+
+def test_a_lesion_takes_the_sulci_and_the_cortex_of_its_territory_along_but_no_ventricle(
+    brain: Brain, allowed: Region
+) -> None:
+    x, y, z = brain.grid.axes_mm(brain.device)
+    lesions = allowed & (x > 25) & ((y + 18).abs() < 30) & ((z - 9).abs() < 30)
+    grown = take_sulci(brain, lesions)
+    surface = brain.inside & ~lesions & (brain.depth_mm < 4) & (x > 45) & ((y + 18).abs() < 20) & ((z - 9).abs() < 20)
+    assert float(grown[surface].float().mean()) > 0.8
+    assert bool((grown | ~lesions).all())
+    assert not (grown & (~brain.inside | brain.ventricles)).any()
+    small = ball(brain, 4.0)
+    assert torch.equal(take_sulci(brain, small), small)
+    assert not take_sulci(brain, small & ~small).any()
 
 
 @pytest.mark.parametrize("seed", range(5))

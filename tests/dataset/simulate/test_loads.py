@@ -10,8 +10,22 @@ def test_loads_follow_atlas() -> None:
     loads = np.array([atlas_load_mm3(quantile) for quantile in np.linspace(0, 1, 1001)])
     assert loads.min() == pytest.approx(13)
     assert loads.max() == pytest.approx(200_000)
-    assert 0.5 < (loads <= 5_000).mean() < 0.6
     assert (np.diff(loads) > 0).all()
+    quantiles_ml = np.quantile(loads, (0.05, 0.25, 0.5, 0.75, 0.95)) / 1000
+    assert quantiles_ml == pytest.approx([0.14, 1.0, 4.3, 31.9, 136], rel=0.25)
+    assert (loads >= 20_000).mean() == pytest.approx(0.31, abs=0.02)
+
+
+def test_a_larger_cut_adds_larger_loads_and_keeps_the_smallest() -> None:
+    assert atlas_load_mm3(1.0, 300_000.0) == pytest.approx(300_000)
+    assert atlas_load_mm3(0.0, 300_000.0) == pytest.approx(13)
+    assert atlas_load_mm3(0.9, 300_000.0) > atlas_load_mm3(0.9)
+
+
+def test_about_half_of_the_cases_have_one_lesion_as_in_atlas() -> None:
+    loads = [atlas_load_mm3(quantile) for quantile in np.linspace(0, 1, 2000)]
+    single = [len(split_load(load, np.random.default_rng(seed))) == 1 for seed, load in enumerate(loads)]
+    assert np.mean(single) == pytest.approx(0.47, abs=0.03)
 
 
 @given(floats(0, 1), integers(0, 1000))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -69,3 +71,17 @@ def test_a_mask_outside_the_brain_gives_no_lesion(brain: Brain, allowed: Region)
     mask = ball(5.0, (0.0, 80.0, 90.0))
     lesions, _ = fit_masks(brain, allowed, [mask], 500.0, np.random.default_rng(0))
     assert not lesions.any()
+
+
+def test_a_small_acute_infarct_comes_as_the_scar_it_leaves(brain: Brain, allowed: Region) -> None:
+    acute = replace(ball(7.0, (40.0, -10.0, 20.0)), name="soop/soop-1_lesion.nii.gz")
+    large = replace(acute, volume_mm3=9_000.0)
+    chronic = replace(acute, name="lesymap/lesymap-1_lesion.nii.gz")
+    assert [mask.shrinks for mask in (acute, large, chronic)] == [True, False, False]
+    asked_mm3 = 6 * acute.volume_mm3
+    rngs = [np.random.default_rng(seed) for seed in range(8)]
+    volumes = [
+        sum(int(fit_masks(brain, allowed, [mask], asked_mm3, rng)[0].sum()) for rng in rngs)
+        for mask in (acute, chronic)
+    ]
+    assert 0.2 < volumes[0] / volumes[1] < 0.7

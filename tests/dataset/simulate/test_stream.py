@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mapping_stroke.dataset.arrays import UNSURE
 from mapping_stroke.dataset.preprocess import PreprocessSpec, prepare_scan
 from mapping_stroke.dataset.simulate import case as simulated_case
 from mapping_stroke.dataset.simulate import stream
@@ -37,7 +38,7 @@ def test_a_drawn_case_is_what_a_network_reads(brain: Brain, allowed: Region, see
     inside = case.scan[case.scan != 0].float()
     assert float(inside.mean()) == pytest.approx(0, abs=0.15)
     assert float(inside.std()) == pytest.approx(1, abs=0.15)
-    assert len(case.lesion_voxels) == int(case.mask.sum()) > 0
+    assert len(case.lesion_voxels) == int((case.mask == 1).sum()) > 0
     assert bool((case.mask[tuple(torch.from_numpy(case.lesion_voxels.astype(np.int64)).T)] == 1).all())
 
 
@@ -111,3 +112,16 @@ def test_a_coarse_bank_draws_on_fewer_voxels(brain: Brain, allowed: Region) -> N
     fine, coarse = (each.draw(np.random.default_rng(2)) for each in (bank, replace(bank, coarsen=2)))
     assert coarse.scan.shape == tuple(-(-edge // 2) for edge in fine.scan.shape)
     assert coarse.case_id == fine.case_id
+
+
+def test_lesion_that_cannot_be_seen_is_marked_as_unsure_and_is_no_place_to_centre_on() -> None:
+    lesion, unsure = torch.zeros(2, 4, 4, 4, dtype=torch.bool)
+    lesion[:, :2, :2] = True
+    unsure[:2, :2, :2] = True
+    scan, covered = torch.rand(4, 4, 4) + 1, torch.ones(4, 4, 4)
+    fine = finish_case("c", scan, covered, lesion, 1, unsure)
+    assert fine.mask[:, 0, 0].tolist() == [UNSURE, UNSURE, 1, 1]
+    assert fine.lesion_voxels[:, 0].min() == 2
+    coarse = finish_case("c", scan, covered, lesion, 2, unsure)
+    assert coarse.mask[:, 0, 0].tolist() == [UNSURE, 1]
+    assert coarse.lesion_voxels.tolist() == [[1, 0, 0]]

@@ -1,110 +1,86 @@
-"""What a chronic stroke looks like on a T1-weighted scan."""
+"""The look of a chronic stroke on a T1-weighted scan: the values that are drawn for a case."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
-from torch.nn import functional
 
-from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL, GREY_LEVEL, Brain
-from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, depth_in, region_box, smooth_field
+from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL
 
-DEEPEST_VOX = 8
-"""Depth inside a lesion is told apart up to here."""
-THICKEST_RIM, NEAR_MM = 0.3, 5.0
-"""A rim takes at most this share of the lesion's half width nearby: lacunes and narrow infarcts hold fluid too."""
-REACH_MM = 9.0
-"""How far around a lesion the tissue may look changed."""
+Kind = Literal["cavity", "mixed", "gliotic"]
+
+KINDS: tuple[Kind, ...] = ("cavity", "mixed", "gliotic")
+KIND_SHARES = (0.5, 0.3, 0.2)
+"""How often each of `KINDS` is drawn, at any size."""
+FALL_MM = (0.7, 4.0)
+"""Shortest and longest length over which gliosis falls off with depth."""
+ISLANDS_FROM_MM3, WITH_ISLANDS = 8_000.0, 0.6
+"""Loads from here on may spare islands of tissue, and how many of these cases do."""
+FADING, BLEEDING, LAMINAR = 0.3, 0.025, 0.025
+"""Shares of the cases that fade, that show haemosiderin, and that show laminar necrosis."""
+DEGENERATION_FROM_MM3 = 30_000.0
+"""From this load on the tracts below a lesion shrink too."""
+REACH_MM = 12.0
+"""How far around a lesion white matter may look darker."""
 
 
 @dataclass(frozen=True)
 class Appearance:
-    """How an old infarct looks. Levels are those of `anatomy`: CSF 0.25, grey 0.65, white 1.
+    """The look of an old infarct. Levels are those of `anatomy`: CSF 0.25, grey 0.65, white 1.
 
     Attributes:
-        kind: `cavity`: fluid within a rim; `mixed`: patches of fluid and gliosis; `gliotic`: hardly any fluid.
-        rim_mm: Thickness of the gliotic rim.
-        rim_level: Its intensity, between CSF and grey matter.
-        remnant: Share of the tissue's own contrast that a scar keeps.
-        contrast: Share of its brightness above CSF that tissue keeps at most, so that a scar shows in grey matter too.
+        kind: `cavity`: fluid in the middle; `mixed`: patches of fluid and gliosis; `gliotic`: hardly any fluid.
+        kept: Share of the tissue's brightness above CSF that gliosis keeps at the border, in [0, 1].
+        fall_mm: Depth over which that share falls to 1/e, where fluid takes over.
+        contrast: Share of the contrast between grey and white matter that gliosis keeps, in [0, 1].
         cavity_level: Intensity of the fluid with the strands in it.
-        border_mm: Width of the border's blur.
-        halo: Share by which white matter around it pales towards grey.
+        border_mm: Standard deviation of the border's blur.
+        halo: Share of its brightness above CSF that white matter loses right beside the lesion.
+        halo_mm: How far this reaches; it fades outwards.
+        islands: Share of the lesion that is spared tissue of gyral width; the label holds it all the same.
+        fade: How far the lesion disappears in some parts of it, 0 nowhere to 1 completely.
         texture: Strength of the texture inside.
+        blood: Strength of dark remains of blood at the border, 0 none to 1.
+        necrosis: Strength of bright cortex at the border, 0 none to 1.
+        degeneration: How far peduncle and pons below a large lesion shrink and pale, 0 not at all to 1.
     """
 
-    kind: Literal["cavity", "mixed", "gliotic"]
-    rim_mm: float
-    rim_level: float
-    remnant: float
+    kind: Kind
+    kept: float
+    fall_mm: float
     contrast: float
     cavity_level: float
     border_mm: float
     halo: float
+    halo_mm: float
+    islands: float
+    fade: float
     texture: float
+    blood: float
+    necrosis: float
+    degeneration: float
 
 
 def draw_appearance(load_mm3: float, rng: np.random.Generator) -> Appearance:
-    """Draw how the infarcts of one case look; small ones have thin rims."""
-    kinds: tuple[Literal["cavity", "mixed", "gliotic"], ...] = ("cavity", "mixed", "gliotic")
+    """Draw the look of one case's infarcts; in small ones gliosis and halo are thin."""
     radius_mm = (load_mm3 * 3 / (4 * np.pi)) ** (1 / 3)
+    kind = KINDS[int(rng.choice(len(KINDS), p=KIND_SHARES))]
+    thinnest, thickest = np.log(FALL_MM)
+    islands = load_mm3 >= ISLANDS_FROM_MM3 and rng.random() < WITH_ISLANDS
+    halo_mm = min(float(rng.uniform(5.0, REACH_MM)), 2.0 + 1.2 * radius_mm)
     return Appearance(
-        kind=kinds[int(rng.choice(3, p=(0.58, 0.34, 0.08)))],
-        rim_mm=float(min(rng.uniform(0.6, 2.6), 0.3 * radius_mm)),
-        rim_level=float(rng.uniform(0.38, 0.55)),
-        remnant=float(rng.uniform(0.05, 0.35)),
-        contrast=float(rng.uniform(0.35, 0.7)),
-        cavity_level=float(rng.uniform(CSF_LEVEL, 0.32)),
-        border_mm=float(rng.uniform(0.5, 0.9)),
-        halo=float(rng.uniform(0.0, 0.45)),
+        kind=kind,
+        kept=float(rng.uniform(0.35, 0.85)),
+        fall_mm=min(float(np.exp(rng.uniform(thinnest, thickest))), max(0.6 * radius_mm, FALL_MM[0])),
+        contrast=float(rng.uniform(0.2, 0.8) if kind == "cavity" else rng.uniform(0.0, 0.3)),
+        cavity_level=float(rng.uniform(CSF_LEVEL - 0.015, CSF_LEVEL + 0.02)),
+        border_mm=float(rng.uniform(0.4, 1.2)),
+        halo=float(rng.uniform(0.0, 0.7)),
+        halo_mm=halo_mm,
+        islands=float(rng.uniform(0.04, 0.22)) if islands else 0.0,
+        fade=float(rng.uniform(0.3, 0.9)) if rng.random() < FADING else 0.0,
         texture=float(rng.uniform(0.5, 1.2)),
+        blood=float(rng.uniform(0.5, 1.0)) if rng.random() < BLEEDING else 0.0,
+        necrosis=float(rng.uniform(0.5, 1.0)) if rng.random() < LAMINAR else 0.0,
+        degeneration=float(rng.uniform(0.0, 1.0)) if load_mm3 >= DEGENERATION_FROM_MM3 else 0.0,
     )
-
-
-def paint_lesions(t1: Volume, brain: Brain, lesions: Region, look: Appearance, rng: np.random.Generator) -> Volume:
-    """Turn tissue inside the lesions into cavity and rim, with a blurred border and a paler surrounding.
-
-    Args:
-        t1: Intensities to paint on (left as they are).
-        brain: The brain they belong to.
-        lesions: Where; an empty region changes nothing.
-        look: How.
-        rng: Source of the texture.
-
-    Returns:
-        The painted intensities; never brighter than `t1`, unchanged further than `REACH_MM` from a lesion.
-    """
-    if not bool(lesions.any()):
-        return t1.clone()
-    x, y, z = region_box(lesions, round(brain.vox(REACH_MM)))
-    region, tissue, inside = lesions[x, y, z], t1[x, y, z], brain.inside[x, y, z]
-    radius_mm = (float(lesions.sum()) * 3 / (4 * np.pi)) ** (1 / 3) * brain.grid.spacing_mm
-    coarse = smooth_field(region.shape, max(brain.vox(min(max(0.25 * radius_mm, 5.0), 10.0)), 1.5), rng, t1.device)
-    fine = smooth_field(region.shape, max(brain.vox(1.8), 1.0), rng, t1.device)
-
-    fluid = _fluid_share(region, brain, look, coarse)
-    rim = look.rim_level + look.remnant * (tissue - GREY_LEVEL) + look.texture * (0.07 * coarse + 0.04 * fine)
-    cavity = look.cavity_level + look.texture * (0.025 * fine.abs() + 0.015 * coarse)
-    scar = torch.minimum(fluid * cavity + (1 - fluid) * rim, CSF_LEVEL + look.contrast * (tissue - CSF_LEVEL))
-    scar = scar.clamp(0.9 * CSF_LEVEL, GREY_LEVEL + 0.12)
-
-    border = blur(region.float(), brain.vox(look.border_mm))
-    halo = look.halo * blur(region.float(), brain.vox(3.0)) * (1 + 0.4 * coarse).clamp(0, 2)
-    pale = tissue - halo.clamp(0, 1) * (tissue - GREY_LEVEL).clamp(min=0)
-    painted = t1.clone()
-    painted[x, y, z] = torch.where(inside, pale + border * (torch.minimum(scar, pale) - pale), tissue)
-    return painted
-
-
-def _fluid_share(region: Region, brain: Brain, look: Appearance, coarse: Volume) -> Volume:
-    """How much of each voxel is fluid rather than scar, in [0, 1]."""
-    depth_mm = blur(depth_in(region, DEEPEST_VOX), 0.6) * brain.grid.spacing_mm
-    reach = round(brain.vox(NEAR_MM))
-    half_width_mm = functional.max_pool3d(depth_mm[None, None], 2 * reach + 1, 1, reach)[0, 0]
-    rim_mm = (THICKEST_RIM * half_width_mm).clamp(max=look.rim_mm)
-    wavy_rim_mm = rim_mm * (1 + 0.5 * look.texture * coarse).clamp(0.2, 2.5)
-    fluid = torch.sigmoid((depth_mm - 0.5 * brain.grid.spacing_mm - wavy_rim_mm) / 0.6)
-    if look.kind == "cavity":
-        return fluid
-    return fluid * torch.sigmoid((coarse - (-0.6 if look.kind == "mixed" else 1.3)) * 4)

@@ -11,13 +11,15 @@ from torch.nn import functional
 from mapping_stroke.dataset.grid import Grid
 from mapping_stroke.dataset.simulate.ageing import Ageing, age_brain, draw_ageing
 from mapping_stroke.dataset.simulate.anatomy import HEAD_ROOM_MM, Brain
-from mapping_stroke.dataset.simulate.appearance import Appearance, draw_appearance, paint_lesions
+from mapping_stroke.dataset.simulate.appearance import Appearance, draw_appearance
 from mapping_stroke.dataset.simulate.deformation import Deformation, displacement_of, draw_deformation, place_freely
 from mapping_stroke.dataset.simulate.head import Head, build_head, draw_head
-from mapping_stroke.dataset.simulate.intensity import Scanner, acquire
+from mapping_stroke.dataset.simulate.intensity import Scanner, acquire, contrasted
+from mapping_stroke.dataset.simulate.painting import paint_lesions
 from mapping_stroke.dataset.simulate.resampling import refine
+from mapping_stroke.dataset.simulate.territory import take_sulci
 from mapping_stroke.dataset.simulate.view import Kind, View, cover, draw_view, limit
-from mapping_stroke.dataset.simulate.volume import Region, Volume, blur_region, top_voxels, warp
+from mapping_stroke.dataset.simulate.volume import Region, Volume, blur_region, region_box, top_voxels, warp
 
 Around = Float32[Tensor, "a b c"]  # a brain's box, or that of its head
 
@@ -57,11 +59,13 @@ class SimulatedCase:
         scan: Intensities, 0 or more, white matter about 1.
         coverage: How much of each voxel the scan shows; it is 0 where `scan` means nothing.
         mask: The lesions, as far as the scan shows them.
+        change: How far painting them changed `scan`, without blur, bias and noise; 0 where nothing was painted.
     """
 
     scan: Volume
     coverage: Volume
     mask: Region
+    change: Volume
 
 
 def draw_look(load_mm3: float, scanner: Scanner, strength: float, rng: np.random.Generator) -> Look:
@@ -114,18 +118,31 @@ def simulate_case(brain: Brain, lesions: Region, look: Look, rng: np.random.Gene
     Returns:
         The case, its load within a few percent of that of `lesions` times the change of the brain's volume.
     """
+    lesions = take_sulci(brain, lesions)
     t1 = age_brain(brain, lesions, look.ageing, rng)
-    t1 = paint_lesions(t1, brain, lesions, look.appearance, rng)
+    before = t1
+    t1 = paint_lesions(before, brain, lesions, look.appearance, rng)
+    painted = t1 - before
     t1, coverage, source = _surround(t1, brain, look, rng)
     grid = _needed_grid(source, look)
     displacement = displacement_of(brain, lesions, look.deformation, rng, grid)
     share = _widen(blur_region(lesions, 0.7), brain.grid, source)
-    moved = warp(torch.stack([t1, coverage, share]), displacement, grid.corner_in(source))
+    painted = _widen(painted, brain.grid, source)
+    moved = warp(torch.stack([t1, coverage, share, painted]), displacement, grid.corner_in(source))
     load_vox = round(int(lesions.sum()) * look.deformation.volume_ratio)
     mask = settle_mask(moved[2], moved[1] > 0.5, load_vox)
     shown = torch.ones_like(moved[1]) if look.view.air else moved[1]
     shown = limit(shown, grid, look.view)
-    return SimulatedCase(acquire(moved[0], grid.spacing_mm, look.scanner, rng), shown, mask & (shown > 0.5))
+    scan = acquire(moved[0], grid.spacing_mm, look.scanner, rng)
+    return SimulatedCase(scan, shown, mask & (shown > 0.5), _shown_change(moved[0], moved[3], look.scanner))
+
+
+def _shown_change(t1: Volume, painted: Volume, scanner: Scanner) -> Volume:
+    """What was painted (`painted`, part of `t1`), as the scanner's contrast shows it."""
+    change = torch.zeros_like(t1)
+    box = region_box(painted != 0)
+    change[box] = contrasted(t1[box], scanner) - contrasted(t1[box] - painted[box], scanner)
+    return change
 
 
 def settle_mask(share: Volume, inside: Region, load_vox: int) -> Region:

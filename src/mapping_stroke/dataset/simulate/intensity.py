@@ -110,15 +110,23 @@ def acquire(t1: Volume, spacing_mm: float, scanner: Scanner, rng: np.random.Gene
     Returns:
         Intensities, 0 or more, white matter about 1; air too is noisy.
     """
-    scan = stretch(t1, (0.0, CSF_LEVEL, GREY_LEVEL, WHITE_LEVEL), (0.0, scanner.csf, scanner.grey, 1.0))
-    if scanner.gamma != 1:
-        scan = scan.clamp(min=1e-4) ** scanner.gamma
-    scan = _resolve(scan, spacing_mm, scanner)
+    scan = _resolve(contrasted(t1, scanner), spacing_mm, scanner)
     bias = smooth_field(t1.shape, scanner.bias_knots_mm / spacing_mm, rng, t1.device)
     scan = scan * torch.exp(scanner.bias * bias)
-    strength = scanner.noise / spacing_mm
+    strength = noise_std(scanner, spacing_mm)
     noisy = scan + strength * white_noise(t1.shape, rng, t1.device)
     return torch.hypot(noisy, strength * white_noise(t1.shape, rng, t1.device)) if scanner.rician else noisy.abs()
+
+
+def contrasted(t1: Volume, scanner: Scanner) -> Volume:
+    """The intensities of the simulation as a scanner's contrast shows them, before blur, bias and noise."""
+    scan = stretch(t1, (0.0, CSF_LEVEL, GREY_LEVEL, WHITE_LEVEL), (0.0, scanner.csf, scanner.grey, 1.0))
+    return scan if scanner.gamma == 1 else scan.clamp(min=1e-4) ** scanner.gamma
+
+
+def noise_std(scanner: Scanner, spacing_mm: float) -> float:
+    """Standard deviation of the noise of voxels of this edge; white matter is 1."""
+    return scanner.noise / spacing_mm
 
 
 def store(scan: Volume, coverage: Volume) -> UInt8[Tensor, "x y z"]:

@@ -17,6 +17,9 @@ from mapping_stroke.lesions import bounding_box
 
 SMALLEST_SCALE, LARGEST_SCALE = 0.5, 1.3
 """A real mask is made smaller or larger by no more than this along each axis; the rest is trimmed."""
+ACUTE, LARGEST_SHRINKING_MM3, SHRUNKEN = "soop", 2_000.0, (0.3, 0.6)
+"""Masks of this group show acute infarcts, which look larger than the scars that small ones leave: below that volume
+they come with a share of it between these."""
 ENOUGH = 0.85
 """Share of the asked load below which another mask is added."""
 
@@ -38,6 +41,11 @@ class RealMask:
     affine: Affine
     volume_mm3: float
     centre_mm: Float64[np.ndarray, "3"]
+
+    @property
+    def shrinks(self) -> bool:
+        """Whether it shows a small acute infarct; acute masks are told by `ACUTE` in their names."""
+        return ACUTE in self.name and self.volume_mm3 < LARGEST_SHRINKING_MM3
 
 
 def cut_mask(name: str, image: Image) -> RealMask | None:
@@ -87,13 +95,15 @@ def fit_masks(
         The lesions, never more than the asked load, less where the masks do not give it; the names of those used.
     """
     load_vox = max(round(load_mm3 / brain.grid.spacing_mm**3), 1)
-    order = sorted(masks, key=lambda mask: abs(np.log(mask.volume_mm3 / load_mm3)))
+    scars = [(mask, mask.volume_mm3 * (float(rng.uniform(*SHRUNKEN)) if mask.shrinks else 1.0)) for mask in masks]
+    scars.sort(key=lambda scar: abs(np.log(scar[1] / load_mm3)))
     score = torch.zeros(brain.grid.shape, device=brain.device)
     used: list[str] = []
     found = 0
-    for mask in order:
+    for mask, scar_mm3 in scars:
         missing_mm3 = load_mm3 - found * brain.grid.spacing_mm**3
-        _place(score, brain, mask, missing_mm3, rng)
+        scale = float(np.clip((missing_mm3 / scar_mm3) ** (1 / 3), SMALLEST_SCALE, LARGEST_SCALE))
+        _place(score, brain, mask, scale * (scar_mm3 / mask.volume_mm3) ** (1 / 3), rng)
         used.append(mask.name)
         found = int((allowed & (score > 0.5)).sum())
         if found >= ENOUGH * load_vox:
@@ -101,9 +111,8 @@ def fit_masks(
     return top_voxels(score, allowed & (score > 0.05), load_vox), used
 
 
-def _place(score: Volume, brain: Brain, mask: RealMask, target_mm3: float, rng: np.random.Generator) -> None:
-    """Add the mask, scaled towards a volume, moved a little, softened so that it can be trimmed."""
-    scale = float(np.clip((target_mm3 / mask.volume_mm3) ** (1 / 3), SMALLEST_SCALE, LARGEST_SCALE))
+def _place(score: Volume, brain: Brain, mask: RealMask, scale: float, rng: np.random.Generator) -> None:
+    """Add the mask, scaled along each axis, moved a little, softened so that it can be trimmed."""
     affine = _vary(mask.centre_mm, scale, rng) @ mask.affine
     box = reached(mask.voxels.shape, affine, brain.grid)
     if is_empty(box):

@@ -86,7 +86,7 @@ def _draw_one(
     seed = (
         _deep_seed(brain, allowed, site, side, rng) if site else _cortical_seed(brain, allowed, volume_mm3, side, rng)
     )
-    box = _box_around(brain, seed, 3.0 * radius_mm + 6)
+    box = box_around(brain, seed, 3.0 * radius_mm + 6)
     part = brain.grid.crop(box)
     axes = part.axes_mm(brain.device)
     offsets = tuple(axis - centre for axis, centre in zip(axes, seed, strict=True))
@@ -168,7 +168,8 @@ def _wedge(offsets: Sequence[Tensor], seed: Point, radius_mm: float, rng: np.ran
     return torch.sqrt((across / width) ** 2 + (0.75 * along) ** 2)
 
 
-def _box_around(brain: Brain, centre: Point, half_mm: float) -> Box:
+def box_around(brain: Brain, centre: Point, half_mm: float) -> Box:
+    """The part of a brain's arrays within so many millimetres along each axis; at least four voxels wide."""
     sides = []
     for place, origin, length in zip(centre, brain.grid.origin_mm, brain.grid.shape, strict=True):
         low, high = (int(np.floor(brain.vox(place + sign * half_mm - origin))) for sign in (-1, 1))

@@ -9,7 +9,7 @@ from jaxtyping import Float32, Int16
 from torch import Tensor
 from torch.nn import functional
 
-from mapping_stroke.dataset.arrays import CaseArrays
+from mapping_stroke.dataset.arrays import UNSURE, CaseArrays
 from mapping_stroke.dataset.simulate.anatomy import Brain
 from mapping_stroke.dataset.simulate.case import draw_any_look, simulate_case
 from mapping_stroke.dataset.simulate.intensity import Scanner, draw_any_scanner, vary_scanner
@@ -17,6 +17,7 @@ from mapping_stroke.dataset.simulate.loads import atlas_load_mm3, split_load
 from mapping_stroke.dataset.simulate.real_masks import RealMask, fit_masks
 from mapping_stroke.dataset.simulate.shapes import draw_lesions
 from mapping_stroke.dataset.simulate.view import Kind
+from mapping_stroke.dataset.simulate.visibility import unseen_lesion
 from mapping_stroke.dataset.simulate.volume import Region, Volume, region_box
 
 KINDS: tuple[Kind, ...] = ("stripped", "too much", "too little", "head")
@@ -106,11 +107,17 @@ def draw_case(bank: SimulationBank, rng: np.random.Generator) -> CaseArrays:
     scanner = draw_any_scanner(rng) if bank.scanner is None else vary_scanner(bank.scanner, rng)
     look = draw_any_look(load_mm3, scanner, kind, DEFORMATION, rng, bank.mix.free)
     made = simulate_case(host.brain, lesions, look, rng)
-    return finish_case(case_id, made.scan, made.coverage, made.mask, bank.coarsen)
+    unsure = unseen_lesion(made, scanner, host.brain.grid.spacing_mm)
+    return finish_case(case_id, made.scan, made.coverage, made.mask, bank.coarsen, unsure)
 
 
 def finish_case(
-    case_id: str, scan: Volume, coverage: Float32[Tensor, "x y z"], mask: Region, coarsen: int = 1
+    case_id: str,
+    scan: Volume,
+    coverage: Float32[Tensor, "x y z"],
+    mask: Region,
+    coarsen: int = 1,
+    unsure: Region | None = None,
 ) -> CaseArrays:
     """Crop to what is covered, make z-scores of it, and coarsen them.
 
@@ -120,18 +127,22 @@ def finish_case(
         coverage: How much of each voxel the scan covers; 0 where nothing was scanned or all was stripped away.
         mask: The lesions.
         coarsen: See `SimulationBank`; a coarse voxel is lesion where at least half of it is.
+        unsure: Lesion that no training should count, within `mask`; a coarse voxel is unsure where half of its lesion
+            is. None for nothing.
     """
     inside = coverage > 0.5
     box = region_box(inside)
     scan, coverage, mask, inside = scan[box], coverage[box], mask[box], inside[box]
+    hidden = torch.zeros_like(mask) if unsure is None else unsure[box]
     values = scan[inside]
     spread, mean = torch.std_mean(values, correction=0)
     scores = (scan - mean) / spread.clamp(min=1e-6) * coverage
     if coarsen > 1:
-        scores, share = (_block_means(volume, coarsen) for volume in (scores, mask.float()))
-        mask = share >= 0.5
-    voxels: Int16[np.ndarray, "n 3"] = mask.nonzero().to(torch.int16).cpu().numpy()
-    return CaseArrays(case_id, scores.half(), mask.to(torch.uint8), voxels)
+        scores, share, hidden_share = (_block_means(v, coarsen) for v in (scores, mask.float(), hidden.float()))
+        mask, hidden = share >= 0.5, 2 * hidden_share >= share
+    voxels: Int16[np.ndarray, "n 3"] = (mask & ~hidden).nonzero().to(torch.int16).cpu().numpy()
+    labels = mask.to(torch.uint8).masked_fill(mask & hidden, UNSURE)
+    return CaseArrays(case_id, scores.half(), labels, voxels)
 
 
 def _block_means(volume: Volume, edge: int) -> Float32[Tensor, "a b c"]:
