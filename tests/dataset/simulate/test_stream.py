@@ -31,7 +31,7 @@ MASKS = [box_mask(edge, y) for edge in (3, 6, 12) for y in (10, 22)]
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_drawn_case_is_what_a_network_reads(brain: Brain, allowed: Region, seed: int) -> None:
-    case = SimulationBank([Host(brain, allowed)], MASKS, Mix(healthy=0.0)).draw(np.random.default_rng(seed))
+    case = SimulationBank([Host(brain, allowed)], MASKS, Mix(healthy=0.0, twins=0.0)).draw(np.random.default_rng(seed))
     assert case.scan.dtype == torch.float16
     assert case.case_id.startswith("simulated-")
     inside = case.scan[case.scan != 0].float()
@@ -63,7 +63,7 @@ def test_as_many_cases_lie_freely_as_asked(brain: Brain, allowed: Region, monkey
     monkeypatch.setattr(simulated_case, "place_freely", lambda deformation, rng: placed.append("free") or deformation)
     for free, expected in ((0.0, 0), (1.0, 3)):
         placed.clear()
-        bank = SimulationBank([Host(brain, allowed)], [], Mix(kinds=(1.0, 0.0, 0.0, 0.0), free=free))
+        bank = SimulationBank([Host(brain, allowed)], [], Mix(kinds=(0.0, 1.0, 0.0, 0.0, 0.0), free=free))
         for seed in range(3):
             bank.draw(np.random.default_rng(seed))
         assert len(placed) == expected
@@ -107,7 +107,7 @@ def test_coarse_voxels_are_means_and_lesion_where_half_of_them_is() -> None:
 
 
 def test_a_coarse_bank_draws_on_fewer_voxels(brain: Brain, allowed: Region) -> None:
-    bank = SimulationBank([Host(brain, allowed)], MASKS, Mix(healthy=0.0))
+    bank = SimulationBank([Host(brain, allowed)], MASKS, Mix(healthy=0.0, twins=0.0))
     fine, coarse = (each.draw(np.random.default_rng(2)) for each in (bank, replace(bank, coarsen=2)))
     assert coarse.scan.shape == tuple(-(-edge // 2) for edge in fine.scan.shape)
     assert coarse.case_id == fine.case_id

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL, GREY_LEVEL, Brain
-from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, blur_region, smooth_field, white_noise
+from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, blur_region, region_box, smooth_field, white_noise
 
 FOCI = (
     ("sylvian fissure", (44.0, -6.0, 4.0)),
@@ -95,6 +95,13 @@ def age_brain(brain: Brain, lesions: Region, ageing: Ageing, rng: np.random.Gene
         ageing: How far.
         rng: Source of what differs from place to place.
     """
+    box = region_box(brain.inside, 1)
+    aged = torch.zeros_like(brain.t1)
+    aged[box] = _age(brain.part(box), lesions[box], ageing, rng)
+    return aged
+
+
+def _age(brain: Brain, lesions: Region, ageing: Ageing, rng: np.random.Generator) -> Volume:
     t1 = brain.t1
     if ageing.deep_grey:
         t1 = t1 + ageing.deep_grey * brain.grey * torch.sigmoid((brain.depth_mm - 26) / 3)
