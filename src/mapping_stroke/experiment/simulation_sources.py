@@ -112,13 +112,12 @@ def read_brain(path: Path, grid: Grid) -> Brain:
     Raises:
         ImageError: A file cannot be read, holds no T1w scan of a brain, or has `_tissues` but is not in MNI space.
     """
-    given = read_image(path)
-    placed = place_source(path, given)
-    scan = tame_outliers(placed)
+    given = tame_outliers(read_image(path))
+    scan = place_source(path, given)
     beside = path.with_name(path.name.replace("_T1w", "_tissues"))
     tissues = None
     if beside.is_file():
-        if placed is not given:
+        if scan is not given:
             raise ImageError(f"{path}: is not in MNI152 space, as {beside.name} must be; register both, or remove that")
         labels = read_image(beside)
         tissues = torch.stack([_onto(_part(labels, label), grid) for label in (2, 3)])

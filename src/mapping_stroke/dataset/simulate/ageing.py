@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL, GREY_LEVEL, Brain
-from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, blur_region, region_box, smooth_field, white_noise
+from mapping_stroke.dataset.simulate.volume import (
+    Region,
+    Volume,
+    blur,
+    blur_region,
+    region_box,
+    smooth_field,
+    white_noise,
+)
 
 FOCI = (
     ("sylvian fissure", (44.0, -6.0, 4.0)),

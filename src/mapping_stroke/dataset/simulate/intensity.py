@@ -40,7 +40,7 @@ class Scanner:
         ringing: How sharply high frequencies are cut along one axis, 0 not at all to 1; edges ring.
         ringing_axis: Which.
         plane_mm: Edge of voxels within the slices; none larger than a voxel changes anything.
-        ceiling: Nothing is brighter than this: white matter of one value where it is near to 1, as FreeSurfer stores it.
+        ceiling: Nothing is brighter than this: near 1, white matter has one value, as FreeSurfer stores it.
         fading: Share of the signal that is lost at the lowest end of the brain, coils being far from it.
         fading_mm: Height (in mm above the volume's lowest voxel) at which half of that is lost.
     """

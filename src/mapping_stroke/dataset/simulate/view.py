@@ -18,8 +18,8 @@ class View:
     """What is left of the head.
 
     Attributes:
-        kind: `intracranial`: the brain and all CSF around it, see `meninges`; `stripped`: the brain; `too much`: with bits of what is around it; `too little`: bits of it are missing;
-            `head`: everything.
+        kind: `intracranial`: the brain and all CSF around it, see `meninges`; `stripped`: the brain; `too much`: with
+            bits of what is around it; `too little`: bits of it are missing; `head`: everything.
         margin_mm: Of `stripped`: how much of the outermost CSF is missing. Of the next two: how much of the
             surroundings, or of the brain, at most.
         lowest_mm: Nothing is shown below this height (MNI z); None where nothing is missing.
