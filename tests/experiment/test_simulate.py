@@ -30,8 +30,8 @@ def brains(tmp_path_factory: pytest.TempPathFactory) -> Path:
         axis * step + start
         for axis, step, start in zip(np.indices((37, 44, 36)), (-5, 5, 5), affine[:3, 3], strict=True)
     )
-    for name, wide in (("p-1_T1w", 66), ("p-2_T1w", 68), ("p-3_T1w", 70)):
-        radius = np.sqrt((x / wide) ** 2 + ((y + 18) / 84) ** 2 + ((z - 9) / 62) ** 2)
+    for name, wide in (("p-1_T1w", 68), ("p-2_T1w", 70), ("p-3_T1w", 72)):
+        radius = np.sqrt((x / wide) ** 2 + ((y + 18) / 86) ** 2 + ((z - 9) / 70) ** 2)
         labels = (radius < 1).astype(np.uint8) + (radius < 0.92) + (radius < 0.75)
         labels[np.sqrt(((abs(x) - 12) / 9) ** 2 + ((y + 18) / 30) ** 2 + ((z - 9) / 16) ** 2) < 1] = 1
         write_image(folder / f"{name}.nii.gz", np.uint8([0, 50, 120, 200])[labels], affine)

@@ -40,7 +40,7 @@ UNSEEN = Scanner(
 )
 """A clinical 2D spin-echo T1w at 3 T, as it were: grey matter nearly as bright as white, CSF not dark, axial slices of
 4 mm, noise and bias field stronger than nearly all. Its contrast lies outside of all that `draw_any_scanner` draws."""
-ONE_LAB = Mix(healthy=0.0, kinds=(1.0, 0.0, 0.0, 0.0))
+ONE_LAB = Mix(healthy=0.0, twins=0.0, kinds=(0.0, 1.0, 0.0, 0.0, 0.0))
 """All have lesions, and all scans are skull-stripped by one program."""
 PARTS: Mapping[str, Part] = {"learn": "validation", "judge": "test"}
 """People and masks of the two cohorts; the members of `mapping models train` have seen neither."""

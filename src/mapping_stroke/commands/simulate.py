@@ -23,8 +23,9 @@ class Simulate:
     lesions: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
     """Folder of real lesion masks in MNI space, on any grid; without it lesions are drawn."""
     brains: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Folder of real skull-stripped *_T1w.nii.gz in MNI space, perhaps with *_tissues.nii.gz (1 CSF, 2 grey, 3 white);
-    without it the ICBM152 template is used. Scans whose names agree up to the first _ are of one person."""
+    """Folder of real healthy *_T1w.nii.gz: skull-stripped in MNI space, perhaps with *_tissues.nii.gz (1 CSF, 2 grey,
+    3 white), or as they come from the scanner, which are then placed and stripped; without it the ICBM152 template is
+    used. Scans whose names agree up to the first _ are of one person."""
     rescans: Annotated[tuple[str, ...], tyro.conf.arg(metavar="A=B")] = ()
     """People who are in --brains under two names, such as 1003=1023: all their cases become one subject."""
     unlabelled: int = 0

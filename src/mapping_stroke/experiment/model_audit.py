@@ -120,7 +120,7 @@ def audit_case(
         predict: P(lesion) of a scan.
     """
     scan, twin = map(_image, twins)
-    mask = twins[0].mask.cpu().numpy() == 1
+    mask = twins[0].mask.cpu().numpy() > 0
     probability, healthy = predict(scan), predict(twin)
     marked = probability > np.float32(0.5)
     inside = probability[mask]

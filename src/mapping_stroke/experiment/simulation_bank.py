@@ -22,8 +22,9 @@ from mapping_stroke.experiment.simulation_sources import read_brain, read_mask, 
 from mapping_stroke.experiment.simulation_tables import TEMPLATE, Sources
 from mapping_stroke.files import fingerprint, sha256, written_whole
 
-FORMAT = 2
-"""Raised whenever the bank's file holds something else; until 2, outlying intensities were kept."""
+FORMAT = 3
+"""Raised whenever the bank's file holds something else; until 2, outlying intensities were kept, until 3, scans that do
+not lie in MNI152 space were taken as they are."""
 FINER, FINEST_MM = 2, 1.0
 """Cases are made on voxels so many times finer along each axis, but none finer than this edge, and then averaged: scans
 have smaller voxels than networks read, and lesions painted in large ones look otherwise."""

@@ -17,6 +17,7 @@ from mapping_stroke.dataset.simulate.real_masks import RealMask, cut_mask
 from mapping_stroke.dataset.simulate.resampling import average
 from mapping_stroke.dataset.simulate.volume import Volume
 from mapping_stroke.errors import CaseError, ImageError
+from mapping_stroke.experiment.source_scans import place_source
 from mapping_stroke.files import fingerprint
 from mapping_stroke.image import Image, image_stem, image_suffix, read_image
 from mapping_stroke.run_folder import OWNER_FILE
@@ -106,13 +107,18 @@ def read_template(grid: Grid) -> Brain:
 def read_brain(path: Path, grid: Grid) -> Brain:
     """A scan and, where there is one, its `_tissues` (1 CSF, 2 grey, 3 white) beside it.
 
+    A scan that is no stripped brain in MNI space is placed and stripped first, see `place_source`.
+
     Raises:
-        ImageError: A file cannot be read, or holds no skull-stripped T1w scan in MNI space.
+        ImageError: A file cannot be read, holds no T1w scan of a brain, or has `_tissues` but is not in MNI space.
     """
-    scan = tame_outliers(read_image(path))
+    given = tame_outliers(read_image(path))
+    scan = place_source(path, given)
     beside = path.with_name(path.name.replace("_T1w", "_tissues"))
     tissues = None
     if beside.is_file():
+        if scan is not given:
+            raise ImageError(f"{path}: is not in MNI152 space, as {beside.name} must be; register both, or remove that")
         labels = read_image(beside)
         tissues = torch.stack([_onto(_part(labels, label), grid) for label in (2, 3)])
     try:

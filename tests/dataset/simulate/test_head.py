@@ -76,7 +76,7 @@ def test_a_field_of_view_ends_where_it_ends_and_a_removed_face_is_gone(brain: Br
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("kind", ["stripped", "too much", "too little", "head"])
+@pytest.mark.parametrize("kind", ["intracranial", "stripped", "too much", "too little", "head"])
 def test_every_view_of_a_case_shows_its_lesions_inside_what_it_shows(
     brain: Brain, allowed: Region, kind: Kind, seed: int
 ) -> None:

@@ -51,4 +51,26 @@ def test_any_scanner_shows_csf_darker_than_grey_and_grey_than_white() -> None:
     rng = np.random.default_rng(0)
     scanners = [draw_any_scanner(rng) for _ in range(300)]
     assert all(scanner.csf + 0.2 < scanner.grey < 0.9 for scanner in scanners)
-    assert 0.05 < np.mean([scanner.slice_mm > 0 for scanner in scanners]) < 0.25
+    assert 0.15 < np.mean([scanner.slice_mm > 0 for scanner in scanners]) < 0.35
+    assert 0.05 < np.mean([scanner.plane_mm > 0 for scanner in scanners]) < 0.2
+    assert 0.05 < np.mean([scanner.ceiling is not None for scanner in scanners]) < 0.25
+    assert 0.03 < np.mean([scanner.csf < 0.04 for scanner in scanners]) < 0.15
+
+
+def test_coarse_voxels_average_within_the_slices_too() -> None:
+    coarse = replace(PLAIN, slice_axis=2, slice_mm=2.0, plane_mm=4.0)
+    assert len(scan(coarse)[:, 5, 5].unique()) > len(scan(replace(coarse, plane_mm=0.0))[:, 5, 5].unique())
+
+
+def test_nothing_is_brighter_than_the_ceiling() -> None:
+    flat = scan(replace(PLAIN, noise=0.1, ceiling=1.0))
+    assert float(flat.max()) == 1.0
+    assert float((flat == 1.0).float().mean()) > 0.2  # half of white matter has one value
+
+
+def test_a_signal_that_fades_does_so_downwards() -> None:
+    left = scan(replace(PLAIN, fading=0.5, fading_mm=6.0)) / STEP
+    down = left[0, 0]
+    assert bool((down.diff() > 0).all())
+    assert float(down[0]) == pytest.approx(0.52, abs=0.05)
+    assert float(down[-1]) > 0.95

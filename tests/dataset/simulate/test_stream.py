@@ -11,8 +11,18 @@ from mapping_stroke.dataset.simulate import stream
 from mapping_stroke.dataset.simulate.anatomy import Brain
 from mapping_stroke.dataset.simulate.intensity import Scanner
 from mapping_stroke.dataset.simulate.real_masks import RealMask, cut_mask
-from mapping_stroke.dataset.simulate.stream import Host, Mix, SimulationBank, finish_case
-from mapping_stroke.dataset.simulate.volume import Region
+from mapping_stroke.dataset.simulate.stream import (
+    DEFAULT_MIX,
+    FINER_MIX,
+    KINDS,
+    PLACED_MIX,
+    Host,
+    Mix,
+    SimulationBank,
+    draw_twins,
+    finish_case,
+)
+from mapping_stroke.dataset.simulate.volume import Region, blur
 from mapping_stroke.image import Image
 
 
@@ -32,7 +42,7 @@ MASKS = [box_mask(edge, y) for edge in (3, 6, 12) for y in (10, 22)]
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_drawn_case_is_what_a_network_reads(brain: Brain, allowed: Region, seed: int) -> None:
-    case = SimulationBank([Host(brain, allowed)], MASKS, Mix(healthy=0.0)).draw(np.random.default_rng(seed))
+    case = SimulationBank([Host(brain, allowed)], MASKS, Mix(healthy=0.0, twins=0.0)).draw(np.random.default_rng(seed))
     assert case.scan.dtype == torch.float16
     assert case.case_id.startswith("simulated-")
     inside = case.scan[case.scan != 0].float()
@@ -64,7 +74,7 @@ def test_as_many_cases_lie_freely_as_asked(brain: Brain, allowed: Region, monkey
     monkeypatch.setattr(simulated_case, "place_freely", lambda deformation, rng: placed.append("free") or deformation)
     for free, expected in ((0.0, 0), (1.0, 3)):
         placed.clear()
-        bank = SimulationBank([Host(brain, allowed)], [], Mix(kinds=(1.0, 0.0, 0.0, 0.0), free=free))
+        bank = SimulationBank([Host(brain, allowed)], [], Mix(kinds=(0.0, 1.0, 0.0, 0.0, 0.0), free=free))
         for seed in range(3):
             bank.draw(np.random.default_rng(seed))
         assert len(placed) == expected
@@ -108,7 +118,7 @@ def test_coarse_voxels_are_means_and_lesion_where_half_of_them_is() -> None:
 
 
 def test_a_coarse_bank_draws_on_fewer_voxels(brain: Brain, allowed: Region) -> None:
-    bank = SimulationBank([Host(brain, allowed)], MASKS, Mix(healthy=0.0))
+    bank = SimulationBank([Host(brain, allowed)], MASKS, Mix(healthy=0.0, twins=0.0))
     fine, coarse = (each.draw(np.random.default_rng(2)) for each in (bank, replace(bank, coarsen=2)))
     assert coarse.scan.shape == tuple(-(-edge // 2) for edge in fine.scan.shape)
     assert coarse.case_id == fine.case_id
@@ -125,3 +135,38 @@ def test_lesion_that_cannot_be_seen_is_marked_as_unsure_and_is_no_place_to_centr
     coarse = finish_case("c", scan, covered, lesion, 2, unsure)
     assert coarse.mask[:, 0, 0].tolist() == [UNSURE, 1]
     assert coarse.lesion_voxels.tolist() == [[1, 0, 0]]
+
+
+@pytest.mark.parametrize("kind", range(5))
+def test_twins_differ_by_the_lesion_alone(brain: Brain, allowed: Region, kind: int) -> None:
+    shares = np.eye(5)[kind].tolist()
+    clear = Scanner(csf=0.2, grey=0.6, bias=0.05, noise=0.02, blur_mm=0.3)
+    bank = SimulationBank([Host(brain, allowed)], MASKS[:1], Mix(drawn=0.0, kinds=tuple(shares), free=0.0), clear)
+    case, twin = draw_twins(bank, np.random.default_rng(kind))
+    again, _ = draw_twins(bank, np.random.default_rng(kind))
+    assert torch.equal(case.scan, again.scan)
+    assert case.scan.shape == twin.scan.shape
+    assert case.case_id == twin.case_id
+    assert int(twin.mask.sum()) == len(twin.lesion_voxels) == 0 < int(case.mask.sum())
+    lesion = case.mask.bool()
+    assert float((twin.scan.float() - case.scan.float())[lesion].mean()) > 0.2  # darker
+    near = blur(lesion.float(), 4.0) > 1e-3
+    far = ~near & (twin.scan != 0)
+    a, b = case.scan[far].float(), twin.scan[far].float()
+    slope = float(((a - a.mean()) * (b - b.mean())).sum() / ((b - b.mean()) ** 2).sum())
+    assert float((a - a.mean() - slope * (b - b.mean())).abs().max()) < 0.05  # one noise: z-scores alone differ
+
+
+def test_a_stream_gives_twins_as_often_as_asked(brain: Brain, allowed: Region) -> None:
+    bank = SimulationBank([Host(brain, allowed)], MASKS, Mix(healthy=0.0, twins=1.0))
+    for seed in range(3):
+        case, twin = bank.draw(np.random.default_rng(seed)), draw_twins(bank, np.random.default_rng(seed))[1]
+        assert len(case.lesion_voxels) == 0
+        assert torch.equal(case.scan, twin.scan)
+
+
+@pytest.mark.parametrize("mix", [DEFAULT_MIX, PLACED_MIX, FINER_MIX])
+def test_a_third_of_every_mix_is_healthy(mix: Mix) -> None:
+    assert mix.healthy + mix.twins == pytest.approx(1 / 3, abs=0.01)
+    assert sum(mix.kinds) == pytest.approx(1)
+    assert max(mix.kinds) == mix.kinds[KINDS.index("intracranial")]

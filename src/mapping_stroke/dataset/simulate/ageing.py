@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 
 from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL, GREY_LEVEL, Brain
-from mapping_stroke.dataset.simulate.volume import Region, Volume, blur, blur_region, smooth_field, white_noise
+from mapping_stroke.dataset.simulate.volume import (
+    Region,
+    Volume,
+    blur,
+    blur_region,
+    region_box,
+    smooth_field,
+    white_noise,
+)
 
 FOCI = (
     ("sylvian fissure", (44.0, -6.0, 4.0)),
@@ -76,11 +84,11 @@ def draw_ageing(age: float, rng: np.random.Generator) -> Ageing:
         atrophy=float(np.clip(age * rng.uniform(0.2, 1.2) - 0.15, 0, 1)),
         foci=int(rng.poisson(1.0 * age)),
         ventricles_mm=some(6.5, 1.3),
-        asymmetry=float(np.clip(0.2 * rng.standard_normal(), -0.6, 0.6)),
-        caps_mm=some(12.0),
+        asymmetry=float(np.clip(0.3 * rng.standard_normal(), -0.8, 0.8)),
+        caps_mm=some(14.0),
         confluent=some(1.0, 2.0),
         punctate=some(1.0),
-        pale_level=float(rng.uniform(0.60, 0.86)),
+        pale_level=float(rng.uniform(0.52, 0.86)),
         spaces=some(1.0),
         deep_grey=float(rng.uniform(-0.06, 0.18)),
     )
@@ -95,6 +103,13 @@ def age_brain(brain: Brain, lesions: Region, ageing: Ageing, rng: np.random.Gene
         ageing: How far.
         rng: Source of what differs from place to place.
     """
+    box = region_box(brain.inside, 1)
+    aged = torch.zeros_like(brain.t1)
+    aged[box] = _age(brain.part(box), lesions[box], ageing, rng)
+    return aged
+
+
+def _age(brain: Brain, lesions: Region, ageing: Ageing, rng: np.random.Generator) -> Volume:
     t1 = brain.t1
     if ageing.deep_grey:
         t1 = t1 + ageing.deep_grey * brain.grey * torch.sigmoid((brain.depth_mm - 26) / 3)

@@ -1,7 +1,7 @@
 """A brain to put lesions into: intensities on one scale, tissues, ventricles, depth below the surface."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -85,9 +85,21 @@ class Brain:
         """Fraction of CSF in a part of the brain, in [0, 1]."""
         return (1 - self.grey[box] - self.white[box]).clamp(0, 1) * self.inside[box]
 
+    def part(self, box: Box) -> "Brain":
+        """The part of this brain in a box, on the same memory."""
+        names = ("t1", "grey", "white", "inside", "ventricles", "depth_mm", "ventricle_mm", "near_csf")
+        arrays = {name: getattr(self, name)[box] for name in names}
+        return replace(self, box=_within(self.box, box), grid=self.grid.crop(box), **arrays)
+
     def vox(self, length_mm: float) -> float:
         """A length in voxels of this brain."""
         return length_mm / self.grid.spacing_mm
+
+
+def _within(outer: Box, inner: Box) -> Box:
+    """A box given within another one."""
+    x, y, z = (slice(side.start + a.start, side.start + a.stop) for side, a in zip(outer, inner, strict=True))
+    return x, y, z
 
 
 def build_brain(t1: Volume, tissues: Float32[Tensor, "2 x y z"] | None, grid: Grid) -> Brain:

@@ -12,12 +12,15 @@ from mapping_stroke.dataset.grid import Grid
 from mapping_stroke.dataset.simulate.ageing import Ageing, age_brain, draw_ageing
 from mapping_stroke.dataset.simulate.anatomy import HEAD_ROOM_MM, Brain
 from mapping_stroke.dataset.simulate.appearance import Appearance, draw_appearance
+from mapping_stroke.dataset.simulate.contrasts import Rendering, draw_rendering, render
 from mapping_stroke.dataset.simulate.deformation import Deformation, displacement_of, draw_deformation, place_freely
 from mapping_stroke.dataset.simulate.head import Head, build_head, draw_head
 from mapping_stroke.dataset.simulate.intensity import Scanner, acquire, contrasted
+from mapping_stroke.dataset.simulate.meninges import Meninges, draw_meninges, surround_brain
 from mapping_stroke.dataset.simulate.painting import paint_lesions
 from mapping_stroke.dataset.simulate.resampling import refine
 from mapping_stroke.dataset.simulate.territory import take_sulci
+from mapping_stroke.dataset.simulate.variants import NO_VARIANTS, Variants, apply_variants, draw_variants
 from mapping_stroke.dataset.simulate.view import Kind, View, cover, draw_view, limit
 from mapping_stroke.dataset.simulate.volume import Region, Volume, blur_region, region_box, top_voxels, warp
 
@@ -36,19 +39,25 @@ class Look:
         age: 0 young to 1 old.
         ageing: What the years did.
         deformation: Its anatomy.
-        appearance: Its lesions.
+        appearance: Its lesions; None for its healthy twin, who is the same otherwise.
         scanner: Its contrast.
         view: What the scan shows of the head.
         head: What is around the brain; None where the scan shows nothing of it.
+        variants: What is unusual without being a stroke.
+        meninges: What an intracranial mask shows around the brain; None where the view is another.
+        rendering: How its brain is rendered from tissue maps; None where its scan's intensities stay.
     """
 
     age: float
     ageing: Ageing
     deformation: Deformation
-    appearance: Appearance
+    appearance: Appearance | None
     scanner: Scanner
     view: View = STRIPPED
     head: Head | None = None
+    variants: Variants = NO_VARIANTS
+    meninges: Meninges | None = None
+    rendering: Rendering | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +102,7 @@ def draw_any_look(
         rng: Source of the numbers.
         free: How often it lies as it was scanned, in a space of its own; otherwise as MNI space has it.
     """
-    age = float(rng.beta(2.2, 1.4) if load_mm3 > 0 else rng.beta(3.0, 1.3))
+    age = float(rng.beta(2.2, 1.4) if load_mm3 > 0 else rng.beta(2.6, 1.1))
     deformation = draw_deformation(age, load_mm3, strength, rng)
     return Look(
         age=age,
@@ -103,6 +112,9 @@ def draw_any_look(
         scanner=scanner,
         view=draw_view(kind, rng),
         head=draw_head(age, rng) if kind in ("head", "too much") else None,
+        variants=draw_variants(age, rng),
+        meninges=draw_meninges(age, rng) if kind == "intracranial" else None,
+        rendering=draw_rendering(rng),
     )
 
 
@@ -112,24 +124,27 @@ def simulate_case(brain: Brain, lesions: Region, look: Look, rng: np.random.Gene
     Args:
         brain: A healthy brain.
         lesions: Where its lesions are, before the deformation.
-        look: How everything looks.
+        look: How everything looks. Without an appearance the lesions leave no trace but the place to which they pull
+            the ventricles: the same numbers give the healthy twin, voxel by voxel.
         rng: Source of textures, shapes and noise.
 
     Returns:
         The case, its load within a few percent of that of `lesions` times the change of the brain's volume.
     """
     lesions = take_sulci(brain, lesions)
-    t1 = age_brain(brain, lesions, look.ageing, rng)
-    before = t1
-    t1 = paint_lesions(before, brain, lesions, look.appearance, rng)
+    seen = lesions if look.appearance else torch.zeros_like(lesions)
+    before = age_brain(render(brain, look.rendering, rng), seen, look.ageing, rng)
+    before = apply_variants(before, brain, look.variants, rng)
+    painting = np.random.default_rng(int(rng.integers(2**62)))  # of its own: all else is the same in a healthy twin
+    t1 = paint_lesions(before, brain, lesions, look.appearance, painting) if look.appearance else before
     painted = t1 - before
     t1, coverage, source = _surround(t1, brain, look, rng)
     grid = _needed_grid(source, look)
     displacement = displacement_of(brain, lesions, look.deformation, rng, grid)
-    share = _widen(blur_region(lesions, 0.7), brain.grid, source)
+    share = _widen(blur_region(seen, 0.7), brain.grid, source)
     painted = _widen(painted, brain.grid, source)
     moved = warp(torch.stack([t1, coverage, share, painted]), displacement, grid.corner_in(source))
-    load_vox = round(int(lesions.sum()) * look.deformation.volume_ratio)
+    load_vox = round(int(seen.sum()) * look.deformation.volume_ratio)
     mask = settle_mask(moved[2], moved[1] > 0.5, load_vox)
     shown = torch.ones_like(moved[1]) if look.view.air else moved[1]
     shown = limit(shown, grid, look.view)
@@ -159,6 +174,10 @@ def settle_mask(share: Volume, inside: Region, load_vox: int) -> Region:
 
 def _surround(t1: Volume, brain: Brain, look: Look, rng: np.random.Generator) -> tuple[Around, Around, Grid]:
     """Put what is around the brain around it: intensities, how much is left of each voxel, and their grid."""
+    if look.meninges is not None:
+        around_mm = refine(brain.around_mm, brain.around_grid, brain.grid)
+        outside, coverage = surround_brain(around_mm, brain.inside, brain.grid, look.meninges, rng)
+        return torch.where(brain.inside, t1, outside), coverage, brain.grid
     if look.head is None:
         outside = torch.full_like(t1, look.view.rim_level)
         return torch.where(brain.inside, t1, outside), cover(brain, None, look.view, rng), brain.grid

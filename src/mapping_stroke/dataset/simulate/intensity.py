@@ -39,6 +39,10 @@ class Scanner:
         slice_mm: Their thickness; slices no thicker than a voxel change nothing.
         ringing: How sharply high frequencies are cut along one axis, 0 not at all to 1; edges ring.
         ringing_axis: Which.
+        plane_mm: Edge of voxels within the slices; none larger than a voxel changes anything.
+        ceiling: Nothing is brighter than this: near 1, white matter has one value, as FreeSurfer stores it.
+        fading: Share of the signal that is lost at the lowest end of the brain, coils being far from it.
+        fading_mm: Height (in mm above the volume's lowest voxel) at which half of that is lost.
     """
 
     csf: float
@@ -53,6 +57,43 @@ class Scanner:
     slice_mm: float = 0.0
     ringing: float = 0.0
     ringing_axis: int = 1
+    plane_mm: float = 0.0
+    ceiling: float | None = None
+    fading: float = 0.0
+    fading_mm: float = 40.0
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A kind of T1w scan: ranges that a scanner is drawn from.
+
+    Attributes:
+        share: How many scans are of it.
+        csf: Intensity of CSF; white matter is 1.
+        grey: Of grey matter.
+        least_step: By which grey is brighter than CSF at least.
+        gamma: Standard deviation of the logarithm of the power.
+        ceiling: Where intensities are cut off; None where they are not.
+        bias: Largest bias field; programs that flatten contrast have corrected most of it.
+    """
+
+    share: float
+    csf: tuple[float, float]
+    grey: tuple[float, float]
+    least_step: float = 0.25
+    gamma: float = 0.14
+    ceiling: tuple[float, float] | None = None
+    bias: float = 0.25
+
+
+PROTOCOLS = (
+    Protocol(0.70, (0.05, 0.38), (0.54, 0.80)),  # MPRAGE, SPGR and the like
+    Protocol(0.08, (0.12, 0.36), (0.76, 0.86), gamma=0.08),  # hardly any contrast of grey and white
+    Protocol(0.08, (0.15, 0.36), (0.62, 0.84), ceiling=(0.97, 1.03), gamma=0.08, bias=0.06),  # flattened by FreeSurfer
+    Protocol(0.07, (0.0, 0.04), (0.50, 0.66), gamma=0.08, bias=0.08),  # MP2RAGE, CSF black
+    Protocol(0.07, (0.08, 0.32), (0.54, 0.78), ceiling=(1.04, 1.2), gamma=0.2),  # cut off or of another power
+)
+"""All orders are those of a T1w scan: CSF, grey, white."""
 
 
 def draw_scanner(rng: np.random.Generator) -> Scanner:
@@ -69,21 +110,27 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
 
 def draw_any_scanner(rng: np.random.Generator) -> Scanner:
     """Draw a protocol from all that are met: most are good, some are poor."""
-    csf = float(rng.uniform(0.05, 0.38))
-    thick = rng.random() < 0.12
+    shares = np.array([protocol.share for protocol in PROTOCOLS])
+    protocol = PROTOCOLS[int(rng.choice(len(PROTOCOLS), p=shares / shares.sum()))]
+    csf = float(rng.uniform(*protocol.csf))
+    thick, coarse, faded = rng.random(3) < (0.14, 0.10, 0.22)
     return Scanner(
         csf=csf,
-        grey=float(rng.uniform(max(0.54, csf + 0.25), 0.8)),
-        bias=float(0.22 * rng.random() ** 2),
+        grey=float(rng.uniform(max(protocol.grey[0], csf + protocol.least_step), protocol.grey[1])),
+        bias=float(protocol.bias * rng.random() ** 2),
         noise=float(0.1 * rng.random() ** 2),
         blur_mm=float(rng.uniform(0.0, 0.7) if rng.random() < 0.85 else rng.uniform(0.7, 1.5)),
-        gamma=float(np.exp(rng.normal(0, 0.12))),
-        bias_knots_mm=float(rng.uniform(55, 110)),
+        gamma=float(np.exp(rng.normal(0, protocol.gamma))),
+        bias_knots_mm=float(rng.uniform(40, 110)),
         rician=bool(rng.random() < 0.5),
         slice_axis=int(rng.integers(3)),
-        slice_mm=float(rng.uniform(2.0, 5.0)) if thick else 0.0,
+        slice_mm=float(rng.uniform(2.0, 5.5)) if thick else 2.0 if coarse else 0.0,
         ringing=float(rng.uniform(0.3, 1.0)) if rng.random() < 0.08 else 0.0,
         ringing_axis=int(rng.integers(3)),
+        plane_mm=2.0 if coarse else 0.0,
+        ceiling=None if protocol.ceiling is None else float(rng.uniform(*protocol.ceiling)),
+        fading=float(rng.uniform(0.1, 0.55)) if faded else 0.0,
+        fading_mm=float(rng.uniform(15, 60)),
     )
 
 
@@ -113,9 +160,13 @@ def acquire(t1: Volume, spacing_mm: float, scanner: Scanner, rng: np.random.Gene
     scan = _resolve(contrasted(t1, scanner), spacing_mm, scanner)
     bias = smooth_field(t1.shape, scanner.bias_knots_mm / spacing_mm, rng, t1.device)
     scan = scan * torch.exp(scanner.bias * bias)
+    if scanner.fading:
+        height_mm = spacing_mm * torch.arange(t1.shape[2], dtype=torch.float32, device=t1.device)
+        scan = scan * (1 - scanner.fading * torch.sigmoid((scanner.fading_mm - height_mm) / (0.3 * scanner.fading_mm)))
     strength = noise_std(scanner, spacing_mm)
     noisy = scan + strength * white_noise(t1.shape, rng, t1.device)
-    return torch.hypot(noisy, strength * white_noise(t1.shape, rng, t1.device)) if scanner.rician else noisy.abs()
+    noisy = torch.hypot(noisy, strength * white_noise(t1.shape, rng, t1.device)) if scanner.rician else noisy.abs()
+    return noisy if scanner.ceiling is None else noisy.clamp(max=scanner.ceiling)
 
 
 def contrasted(t1: Volume, scanner: Scanner) -> Volume:
@@ -139,8 +190,9 @@ def _resolve(scan: Volume, spacing_mm: float, scanner: Scanner) -> Volume:
     bases = []
     for axis, length in enumerate(scan.shape):
         matrix = gaussian_band(length, scanner.blur_mm / spacing_mm) if scanner.blur_mm > 0.1 * spacing_mm else None
-        if axis == scanner.slice_axis and scanner.slice_mm > 1.2 * spacing_mm:
-            matrix = _slices(length, scanner.slice_mm / spacing_mm)
+        edge_mm = scanner.slice_mm if axis == scanner.slice_axis else scanner.plane_mm
+        if edge_mm > 1.2 * spacing_mm:
+            matrix = _slices(length, edge_mm / spacing_mm)
         if axis == scanner.ringing_axis and scanner.ringing > 0:
             sharp = _low_pass(length, 1 - 0.5 * scanner.ringing)
             matrix = sharp if matrix is None else sharp @ matrix

@@ -1,7 +1,8 @@
 """Simulated cases without end: a new one for every patch of a training, made on the training device."""
 
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional
 
 from mapping_stroke.dataset.arrays import UNSURE, CaseArrays
 from mapping_stroke.dataset.simulate.anatomy import Brain
-from mapping_stroke.dataset.simulate.case import draw_any_look, simulate_case
+from mapping_stroke.dataset.simulate.case import Look, draw_any_look, simulate_case
 from mapping_stroke.dataset.simulate.intensity import Scanner, draw_any_scanner, vary_scanner
 from mapping_stroke.dataset.simulate.loads import atlas_load_mm3, split_load
 from mapping_stroke.dataset.simulate.real_masks import RealMask, fit_masks
@@ -20,7 +21,7 @@ from mapping_stroke.dataset.simulate.view import Kind
 from mapping_stroke.dataset.simulate.visibility import unseen_lesion
 from mapping_stroke.dataset.simulate.volume import Region, Volume, region_box
 
-KINDS: tuple[Kind, ...] = ("stripped", "too much", "too little", "head")
+KINDS: tuple[Kind, ...] = ("intracranial", "stripped", "too much", "too little", "head")
 DEFORMATION = 0.7
 """How far anatomy is deformed, where 1 makes all people from one brain."""
 LARGEST_LOAD_MM3 = 300_000.0
@@ -35,21 +36,23 @@ class Mix:
 
     Attributes:
         healthy: Without any lesion.
+        twins: The healthy twin of a case with lesions: with the same numbers, but nothing painted.
         drawn: Of those with lesions: drawn at random rather than taken from real masks.
         kinds: Shares of `KINDS`; their sum is 1.
         free: Of those that lie as they were scanned; the others lie as MNI space has them.
     """
 
-    healthy: float = 0.15
+    healthy: float = 0.23
+    twins: float = 0.10
     drawn: float = 0.25
-    kinds: tuple[float, float, float, float] = (0.66, 0.08, 0.08, 0.18)
+    kinds: tuple[float, float, float, float, float] = (0.42, 0.24, 0.08, 0.08, 0.18)
     free: float = 0.5
 
 
 DEFAULT_MIX = Mix()
-PLACED_MIX = Mix(kinds=(0.72, 0.14, 0.1, 0.04), free=0.1)
+PLACED_MIX = Mix(kinds=(0.56, 0.18, 0.12, 0.1, 0.04), free=0.1)
 """Nearly as `mapping segment` hands scans to a model: registered and stripped, which goes wrong at times."""
-FINER_MIX = Mix(kinds=(0.7, 0.14, 0.08, 0.08), free=0.15)
+FINER_MIX = Mix(kinds=(0.54, 0.18, 0.12, 0.08, 0.08), free=0.15)
 """The same with more heads, so that what a whole one looks like is not forgotten."""
 
 
@@ -99,16 +102,58 @@ def draw_case(bank: SimulationBank, rng: np.random.Generator) -> CaseArrays:
     Returns:
         The case; its id says that it is simulated and holds a number that was drawn with it.
     """
+    plan = _plan(bank, rng)
+    return _make(bank, plan if plan.shows_lesions else plan.twin, rng)
+
+
+def draw_twins(bank: SimulationBank, rng: np.random.Generator) -> tuple[CaseArrays, CaseArrays]:
+    """Make a case and its healthy twin: one generator state for everything but the lesions, the same voxels.
+
+    Args:
+        bank: From what; its shares of healthy cases and of twins count for nothing here.
+        rng: As for `draw_case`.
+
+    Returns:
+        The case with lesions and the one without. Where the bank's lesions find no place, both are healthy.
+    """
+    plan = _plan(replace(bank, mix=replace(bank.mix, healthy=0.0, twins=0.0)), rng)
+    again = copy.deepcopy(rng)
+    return _make(bank, plan, rng), _make(bank, plan.twin, again)
+
+
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """All that is drawn before anything is made."""
+
+    case_id: str
+    host: Host
+    lesions: Region
+    look: Look
+    shows_lesions: bool
+
+    @property
+    def twin(self) -> "_Plan":
+        return replace(self, look=replace(self.look, appearance=None))
+
+
+def _plan(bank: SimulationBank, rng: np.random.Generator) -> _Plan:
     case_id = f"simulated-{int(rng.integers(2**32)):08x}"
     host = bank.hosts[int(rng.integers(len(bank.hosts)))]
-    load_mm3 = 0.0 if rng.random() < bank.mix.healthy else atlas_load_mm3(float(rng.random()), LARGEST_LOAD_MM3)
+    lot = rng.random()
+    healthy = lot < bank.mix.healthy
+    load_mm3 = 0.0 if healthy else atlas_load_mm3(float(rng.random()), LARGEST_LOAD_MM3)
     lesions = _place_lesions(bank, host, load_mm3, rng)
     kind = KINDS[int(rng.choice(len(KINDS), p=bank.mix.kinds))]
     scanner = draw_any_scanner(rng) if bank.scanner is None else vary_scanner(bank.scanner, rng)
     look = draw_any_look(load_mm3, scanner, kind, DEFORMATION, rng, bank.mix.free)
-    made = simulate_case(host.brain, lesions, look, rng)
-    unsure = unseen_lesion(made, scanner, host.brain.grid.spacing_mm)
-    return finish_case(case_id, made.scan, made.coverage, made.mask, bank.coarsen, unsure)
+    return _Plan(case_id, host, lesions, look, healthy or lot >= bank.mix.healthy + bank.mix.twins)
+
+
+def _make(bank: SimulationBank, plan: _Plan, rng: np.random.Generator) -> CaseArrays:
+    brain = plan.host.brain
+    made = simulate_case(brain, plan.lesions, plan.look, rng)
+    unsure = unseen_lesion(made, plan.look.scanner, brain.grid.spacing_mm)
+    return finish_case(plan.case_id, made.scan, made.coverage, made.mask, bank.coarsen, unsure)
 
 
 def finish_case(
@@ -132,11 +177,12 @@ def finish_case(
     """
     inside = coverage > 0.5
     box = region_box(inside)
-    scan, coverage, mask, inside = scan[box], coverage[box], mask[box], inside[box]
+    coverage, mask, inside = coverage[box], mask[box], inside[box]
     hidden = torch.zeros_like(mask) if unsure is None else unsure[box]
+    scan = scan[box] * coverage  # interpolation mixes the edge of a cut-out brain with the 0 around it
     values = scan[inside]
     spread, mean = torch.std_mean(values, correction=0)
-    scores = (scan - mean) / spread.clamp(min=1e-6) * coverage
+    scores = (scan - mean) / spread.clamp(min=1e-6) * (2 * coverage).clamp(max=1)
     if coarsen > 1:
         scores, share, hidden_share = (_block_means(v, coarsen) for v in (scores, mask.float(), hidden.float()))
         mask, hidden = share >= 0.5, 2 * hidden_share >= share

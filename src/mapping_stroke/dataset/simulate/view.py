@@ -10,7 +10,7 @@ from mapping_stroke.dataset.grid import Grid
 from mapping_stroke.dataset.simulate.anatomy import CSF_LEVEL, Brain
 from mapping_stroke.dataset.simulate.volume import Volume, smooth_field
 
-Kind = Literal["stripped", "too much", "too little", "head"]
+Kind = Literal["intracranial", "stripped", "too much", "too little", "head"]
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class View:
     """What is left of the head.
 
     Attributes:
-        kind: `stripped`: the brain; `too much`: with bits of what is around it; `too little`: bits of it are missing;
-            `head`: everything.
+        kind: `intracranial`: the brain and all CSF around it, see `meninges`; `stripped`: the brain; `too much`: with
+            bits of what is around it; `too little`: bits of it are missing; `head`: everything.
         margin_mm: Of `stripped`: how much of the outermost CSF is missing. Of the next two: how much of the
             surroundings, or of the brain, at most.
         lowest_mm: Nothing is shown below this height (MNI z); None where nothing is missing.
@@ -43,7 +43,7 @@ def draw_view(kind: Kind, rng: np.random.Generator) -> View:
     lowest = float(rng.uniform(-75, -40)) if rng.random() < 0.15 else None
     highest = float(rng.uniform(55, 75)) if rng.random() < 0.08 else None
     if kind != "head":
-        largest = {"stripped": 2.5, "too much": 9.0, "too little": 9.0}[kind]
+        largest = {"intracranial": 0.0, "stripped": 3.5, "too much": 9.0, "too little": 9.0}[kind]
         rim = float(rng.uniform(0.45, 0.7) if rng.random() < 0.6 else rng.uniform(CSF_LEVEL, 0.45))
         return View(kind, float(rng.uniform(0, 1) * largest), lowest, highest, rim_level=rim)
     return View(
