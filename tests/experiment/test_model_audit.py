@@ -75,4 +75,5 @@ def test_the_command_draws_twins_and_writes_tables(tmp_path: Path, capsys: pytes
     assert [one["case_id"] for one in values["cases"]] == ["test-000", "test-001", "test-002", "training-000"]
     assert (out / "cases.csv").read_text().count("\n") == 5
     assert str(out / "audit.md") in "".join(capsys.readouterr().out.split("\n"))
-    assert main([*asked[:-1], "x"]) == 2
+    assert main([*asked[:-3], "1"]) == 2
+    assert "--cases 1 --known 30, expected 3 or more" in capsys.readouterr().err

@@ -171,7 +171,7 @@ def produce(ring: Ring, source: CaseSource, made: int, stop: StopRequest) -> Non
             time.sleep(BETWEEN_LOOKS_S)
             continue
         case = source.draw(np.random.default_rng([*ring.seed, number]))
-        write_arrays(ring.folder, _name(number), case.scan.cpu().float().numpy(), case.mask.cpu().numpy() > 0)
+        write_arrays(ring.folder, _name(number), case.scan.cpu().float().numpy(), case.mask.cpu().numpy())
         number += 1
 
 

@@ -46,7 +46,7 @@ def test_a_drawn_case_is_what_a_network_reads(brain: Brain, allowed: Region, see
     assert case.scan.dtype == torch.float16
     assert case.case_id.startswith("simulated-")
     inside = case.scan[case.scan != 0].float()
-    assert float(inside.mean()) == pytest.approx(0, abs=0.15)
+    assert float(inside.mean()) == pytest.approx(0, abs=0.2)
     assert float(inside.std()) == pytest.approx(1, abs=0.15)
     assert len(case.lesion_voxels) == int((case.mask == 1).sum()) > 0
     assert bool((case.mask[tuple(torch.from_numpy(case.lesion_voxels.astype(np.int64)).T)] == 1).all())
@@ -149,7 +149,7 @@ def test_twins_differ_by_the_lesion_alone(brain: Brain, allowed: Region, kind: i
     assert case.case_id == twin.case_id
     assert int(twin.mask.sum()) == len(twin.lesion_voxels) == 0 < int(case.mask.sum())
     lesion = case.mask.bool()
-    assert float((twin.scan.float() - case.scan.float())[lesion].mean()) > 0.2  # darker
+    assert float((twin.scan.float() - case.scan.float())[lesion].mean()) > 0.1  # darker
     near = blur(lesion.float(), 4.0) > 1e-3
     far = ~near & (twin.scan != 0)
     a, b = case.scan[far].float(), twin.scan[far].float()
