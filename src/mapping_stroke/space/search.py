@@ -27,7 +27,8 @@ APART_MM = 8.0
 """Rough places nearer to each other, on average over the brain's box, are one."""
 SURE_SIMILARITY = 0.33
 """A place with more is taken at once; if one that will do has less, the next wave may know a better one. Fifteen
-real scans had 0.35 to 0.54 at their place; a simulated head that was placed 10 mm off had 0.29, and 0.52 at its place."""
+real scans had 0.35 to 0.54 at their place; a simulated head that was placed 10 mm off had 0.29, and 0.52 where it
+lies."""
 WORTH_REFINING = 0.5
 """Of the least similarity: a place that has less after the coarse refinement is not the brain's."""
 
