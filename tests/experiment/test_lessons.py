@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.preprocess import PreprocessSpec
+from mapping_stroke.dataset.simulate.stream import KINDS
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.experiment.lessons import FINER, FIRST, SECOND, LaterCases, go_on_with
 from mapping_stroke.networks.bundle import BundleCard, BundleMember, write_bundle
@@ -24,6 +25,7 @@ FINER_SIZE = replace(
     plain=replace(PLAIN, features=(2, 4), unshuffle=2),
     residual=replace(RESIDUAL, features=(2, 4), unshuffle=2),
 )
+HEADS = KINDS.index("head")
 PEOPLE = [["anna", "anna-again"], ["bert"]]
 
 
@@ -56,8 +58,8 @@ def test_no_case_of_a_later_lesson_is_one_of_the_first() -> None:
 
 def test_the_second_lesson_shows_what_segment_hands_on() -> None:
     assert SECOND.mix.free < FIRST.mix.free
-    assert SECOND.mix.kinds[0] > FIRST.mix.kinds[0]  # stripped
-    assert SECOND.mix.kinds[3] < FIRST.mix.kinds[3]  # heads
+    assert SECOND.mix.kinds[KINDS.index("intracranial")] > FIRST.mix.kinds[KINDS.index("intracranial")]
+    assert SECOND.mix.kinds[HEADS] < FIRST.mix.kinds[HEADS]
     assert sum(SECOND.mix.kinds) == pytest.approx(1)
     assert (FIRST.rate, SECOND.rate) == (1.0, 0.5)
     assert (FIRST.start_share, SECOND.start_share) == (0.0, 0.5)
@@ -70,7 +72,7 @@ def test_every_scheme_begins_with_its_own_member(tmp_path: Path) -> None:
 
 
 def test_the_finer_lesson_shows_more_heads_than_the_second_and_other_cases() -> None:
-    assert SECOND.mix.kinds[3] < FINER.mix.kinds[3] < FIRST.mix.kinds[3]
+    assert SECOND.mix.kinds[HEADS] < FINER.mix.kinds[HEADS] < FIRST.mix.kinds[HEADS]
     assert sum(FINER.mix.kinds) == pytest.approx(1)
     assert len({lesson.case_seed for lesson in (FIRST, SECOND, FINER)}) == 3
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mapping_stroke.dataset.arrays import CaseArrays
+from mapping_stroke.dataset.arrays import UNSURE, CaseArrays
 from mapping_stroke.dataset.patches import place_on_any_lesion
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.networks.spec import NetworkSpec
@@ -176,6 +176,8 @@ def test_a_miss_is_as_hard_whatever_its_volume_and_nothing_is_easy() -> None:
     assert large == pytest.approx(8 * 512 / 520, abs=0.01)
     assert healthy == 0
     assert marked == pytest.approx(8 * 64 / 72, abs=0.01)
+    target[1] = UNSURE  # a lesion that cannot be seen is no miss
+    assert patch_hardness(background, target).tolist() == [small, 0, healthy, marked]
 
 
 def test_the_records_tell_of_periods() -> None:

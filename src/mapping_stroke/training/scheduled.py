@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mapping_stroke.dataset.arrays import CaseArrays
+from mapping_stroke.dataset.arrays import UNSURE, CaseArrays
 from mapping_stroke.dataset.patches import place_anywhere, place_on_any_lesion
 from mapping_stroke.networks.norms import fuse_norms
 from mapping_stroke.networks.spec import Weights
@@ -135,8 +135,8 @@ def patch_hardness(logits: Float[Tensor, "n 2 x y z"], target: Int[Tensor, "n x 
     So a missed lesion counts the same whatever its volume, as do false marks in a healthy brain; eight voxels without
     error are counted in, lest single voxels be hard.
     """
-    entropy = functional.cross_entropy(logits.float(), target, reduction="none")
-    concerned = (target == 1) | (logits[:, 1] > logits[:, 0])
+    entropy = functional.cross_entropy(logits.float(), target, reduction="none", ignore_index=UNSURE)
+    concerned = ((target == 1) | (logits[:, 1] > logits[:, 0])) & (target != UNSURE)
     return (entropy * concerned).flatten(1).sum(1) / (concerned.flatten(1).sum(1) + FEWEST_VOXELS)
 
 
