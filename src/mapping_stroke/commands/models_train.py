@@ -38,7 +38,7 @@ class Train:
     half the learning rate, on new cases: nearly all registered and stripped, as `mapping segment` hands them on. Give
     the --brains and --rescans of that model, so that the same people judge."""
     schemes: tuple[str, ...] = ()
-    """With --from or --patches: train these of the paper's schemes only. Where left out, all four; with --patches,
+    """With --from or --patches: train these of the paper's schemes only. If left out, all four; with --patches,
     `default`."""
     beside: bool = False
     """With --from: pack the new members beside those of that model. Members that see other voxels make other

@@ -12,12 +12,12 @@ import lightning_fabric
 
 from mapping_stroke.console import say, warn
 from mapping_stroke.dataset.case_source import Cases
-from mapping_stroke.errors import RunFolderError, Stopped, TrainingError
+from mapping_stroke.errors import RunFolderError
 from mapping_stroke.experiment.locking import locked
-from mapping_stroke.experiment.progress import PROGRESS_FILE, State, write_progress
+from mapping_stroke.experiment.progress import PROGRESS_FILE
 from mapping_stroke.experiment.starts import Start
 from mapping_stroke.experiment.stopping import StopRequest
-from mapping_stroke.experiment.train_watch import Course, draw_curves, progress_of, watched, write_epochs
+from mapping_stroke.experiment.train_watch import Course, draw_curves, signed, watched, write_epochs
 from mapping_stroke.files import fingerprint, read_object, write_json
 from mapping_stroke.networks.bundle import MemberCard, has_member
 from mapping_stroke.networks.member_folder import write_member
@@ -142,25 +142,15 @@ def _train_under_lock(folder: Path, plan: Plan, arrays: Arrays, engine: Engine, 
     steps = plan.size.steps_per_epoch + (plan.size.validation_steps if arrays[1] else 0)
     course = Course(plan.name, plan.size.epochs_of(plan.scheme), steps)
 
-    def sign(said: State, why: str = "") -> None:
-        if fabric.is_global_zero:
-            write_progress(folder, progress_of(course, state, said, why))
-
-    try:
+    with signed(folder, course, state, writes=fabric.is_global_zero) as sign_running:
         first_does(lambda: _resume(folder, plan, state), fabric)
         bring_in_step(state, fabric)
-        sign("running")
+        sign_running()
         arrays = (bring_to(fabric.device, arrays[0]), bring_to(fabric.device, arrays[1]))
         events = train(state, plan.scheme, plan.size, arrays, fabric, compiled=hardware.compiled)
         if fabric.is_global_zero:
             events = watched(events, folder, course, state)
         _keep(events, folder, state, plan.recipe, saving, fabric)
-    except Stopped:
-        sign("stopped")
-        raise
-    except TrainingError as error:
-        sign("failed", str(error))
-        raise
     if fabric.is_global_zero:
         write_epochs(folder, state.epochs)
         draw_curves(folder, plan.name, state.epochs)

@@ -9,16 +9,16 @@ from pathlib import Path
 from mapping_stroke.console import clock, duration, name_files, say, warn
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.case_source import CaseSource
-from mapping_stroke.errors import Stopped, TrainingError
+from mapping_stroke.errors import TrainingError
 from mapping_stroke.experiment.case_ring import Ring, RingSupply, producing
 from mapping_stroke.experiment.locking import locked
-from mapping_stroke.experiment.progress import PROGRESS_FILE, State, write_progress
+from mapping_stroke.experiment.progress import PROGRESS_FILE
 from mapping_stroke.experiment.train_member import Plan, Saving, card_of, require_same_recipe
 from mapping_stroke.experiment.train_watch import (
     Course,
     draw_curves,
-    progress_of,
     seconds_left,
+    signed,
     watched,
     write_epochs,
 )
@@ -118,12 +118,9 @@ def _train_under_lock(folder: Path, plan: Plan, cases: LongCases, engine: Engine
     long = _Long(folder, plan, plan.schedule, state, start_position(state.network))
     course = Course(plan.name, plan.schedule.periods, -(-plan.schedule.period // plan.size.batch))
 
-    def sign(said: State, why: str = "") -> None:
-        write_progress(folder, progress_of(course, state, said, why))
-
-    try:
+    with signed(folder, course, state) as sign_running:
         _resume(long, cases.state)
-        sign("running")
+        sign_running()
         with _supplied(cases.source, long.position) as supply:
             what = (plan.scheme, plan.size, plan.schedule)
             compiled = engine.hardware.compiled
@@ -131,12 +128,6 @@ def _train_under_lock(folder: Path, plan: Plan, cases: LongCases, engine: Engine
                 state, long.position, what, (supply, cases.validation), engine.fabric, compiled=compiled
             )
             _keep(watched(events, folder, course, state, lambda one: _line(course, one, long)), long, saving)
-    except Stopped:
-        sign("stopped")
-        raise
-    except TrainingError as error:
-        sign("failed", str(error))
-        raise
     write_epochs(folder, state.epochs)
     draw_curves(folder, plan.name, state.epochs)
     write_state(long.small, state, long.position, long.identity)

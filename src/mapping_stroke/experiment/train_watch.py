@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 
 from mapping_stroke.console import clock, duration, say
+from mapping_stroke.errors import Stopped, TrainingError
 from mapping_stroke.experiment.progress import SECONDS_BETWEEN_SIGNS, Progress, State, write_progress
 from mapping_stroke.files import write_csv
 from mapping_stroke.report.curves import Epochs, draw_member_curves
@@ -66,6 +68,31 @@ def watched(
         if now - last_sign >= SECONDS_BETWEEN_SIGNS:
             write_progress(folder, progress_of(course, state, "running"))
             last_sign = now
+
+
+@contextmanager
+def signed(folder: Path, course: Course, state: TrainingState, *, writes: bool = True) -> Iterator[Callable[[], None]]:
+    """Yield a function that signs that a training runs; if it is stopped or fails within, that is signed.
+
+    Args:
+        folder: Of the member.
+        course: How long the training is.
+        state: Where it stands.
+        writes: Whether this process is the one that signs.
+    """
+
+    def sign(said: State, why: str = "") -> None:
+        if writes:
+            write_progress(folder, progress_of(course, state, said, why))
+
+    try:
+        yield lambda: sign("running")
+    except Stopped:
+        sign("stopped")
+        raise
+    except TrainingError as error:
+        sign("failed", str(error))
+        raise
 
 
 def progress_of(course: Course, state: TrainingState, said: State, why: str = "") -> Progress:

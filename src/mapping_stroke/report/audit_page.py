@@ -7,7 +7,7 @@ from dataclasses import asdict
 import numpy as np
 
 from mapping_stroke.evaluation.audit import BARELY_SEEN, CURVE_LEVELS, AuditedCase, terciles
-from mapping_stroke.evaluation.cohort_scores import DISJOINT_GROUPS, LARGE
+from mapping_stroke.evaluation.cohort_scores import DISJOINT_GROUPS, LARGE, LoadGroup
 from mapping_stroke.evaluation.false_positives import LIMITS_ML
 from mapping_stroke.evaluation.intervals import estimate_mean
 from mapping_stroke.evaluation.visibility import AROUND_MM
@@ -48,7 +48,9 @@ def audit_page(cases: Sequence[AuditedCase], facts: Mapping[str, object]) -> str
         "A small difference says: train longer; a large one: vary more.",
         _by_group("cases", {PARTS[part]: _with_load(cases, part) for part in PARTS}),
         "## By load",
-        _by_group("load", {group.label: [case for case in ill if _holds(group, case)] for group in DISJOINT_GROUPS}),
+        _by_group(
+            "load", {group.label: [case for case in ill if _holds(group, case.load_ml)] for group in DISJOINT_GROUPS}
+        ),
         "## Dice against false volume",
         "Mean Dice of the held-out cases of 1 mL and more, and volumes marked in the healthy twins of all, if masks "
         "are cut at each level.",
@@ -57,8 +59,8 @@ def audit_page(cases: Sequence[AuditedCase], facts: Mapping[str, object]) -> str
     return "\n\n".join(parts) + "\n"
 
 
-def _holds(group: object, case: AuditedCase) -> bool:
-    return bool(group.holds(np.array([case.load_ml]))[0])  # type: ignore[attr-defined]
+def _holds(group: LoadGroup, volume_ml: float) -> bool:
+    return bool(group.holds(np.array([volume_ml]))[0])
 
 
 def _with_load(cases: Sequence[AuditedCase], part: str) -> list[AuditedCase]:
@@ -74,7 +76,7 @@ def _visibility(cases: Sequence[AuditedCase]) -> str:
     lesions = [lesion for case in cases for lesion in case.lesions if not math.isnan(lesion.cnr)]
     rows = []
     for group in DISJOINT_GROUPS:
-        held = [one for one in lesions if group.holds(np.array([one.volume_ml]))[0]]
+        held = [one for one in lesions if _holds(group, one.volume_ml)]
         if held:
             cnr, change = np.array([one.cnr for one in held]), np.array([one.change for one in held])
             low, middle, high = np.quantile(cnr, (0.25, 0.5, 0.75))
@@ -106,7 +108,7 @@ def _by_group(head: str, groups: Mapping[str, Sequence[AuditedCase]]) -> str:
 
 
 def _curve(cases: Sequence[AuditedCase]) -> str:
-    large = [case for case in cases if _holds(LARGE, case)]
+    large = [case for case in cases if _holds(LARGE, case.load_ml)]
     rows = []
     for index, level in enumerate(CURVE_LEVELS):
         twins = np.array([case.twin_ml[index] for case in cases])

@@ -13,7 +13,7 @@ from mapping_stroke.space.resample import box_on_grid, resample
 from mapping_stroke.space.template import read_template
 
 DEEP_MM, AROUND_MM = 4.0, 8.0
-"""What the network leaves out so deep in the template's brain may be a cavity; this near to it, less deep, too."""
+"""Depth in the template's brain at which a cavity is believed; within this of one, what is alike belongs to it."""
 DARK = 0.6
 """Of white matter's intensity: cavities are darker."""
 MIRROR: Affine = np.diag([-1.0, 1.0, 1.0, 1.0])

@@ -4,9 +4,7 @@ A checkpoint is a line of text with a SHA-256, then the file that `torch.save` m
 would train on from flipped bytes.
 """
 
-import hashlib
 import io
-import os
 from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
@@ -19,6 +17,7 @@ from mapping_stroke.errors import FileError, TrainingError
 from mapping_stroke.files import written_whole
 from mapping_stroke.training.loop import TrainingState
 from mapping_stroke.training.records import Epoch, EpochSoFar
+from mapping_stroke.training.sealed import seal_of, write_sealed
 from mapping_stroke.training.supply import Memory, Position
 
 NEWEST = "checkpoint.pt"
@@ -40,13 +39,8 @@ def write_checkpoint(folder: Path, state: TrainingState, recipe: str, position: 
     """
     content = io.BytesIO()
     torch.save(_values_of(state, recipe, position), content)
-    digest = hashlib.sha256(content.getbuffer()).hexdigest()
     with written_whole(folder / NEWEST) as partial:
-        with partial.open("wb") as file:
-            file.write(_MAGIC + digest.encode() + b"\n")
-            file.write(content.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())  # a power cut must not leave a name without its bytes
+        write_sealed(partial, _MAGIC, content.getbuffer())
         if (folder / NEWEST).is_file():
             (folder / NEWEST).replace(folder / PREVIOUS)
 
@@ -143,7 +137,7 @@ def _read_values(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             head, content = file.read(len(_MAGIC) + 65), file.read()
-        if head != _MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n":
+        if head != seal_of(_MAGIC, content):
             old = "of an earlier version" if head.startswith(b"PK") else "damaged (its SHA-256 does not fit)"
             raise FileError(f"{path}: is {old}")
         values: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -116,7 +116,7 @@ def train(
                 batch = draw_batch(
                     cases[0], size.patch, share, augmentation_of(scheme), state.random, mixing_of(scheme)
                 )
-                loss = _step(network, optimiser, batch, size.loss_of(scheme), fabric, loss_of)
+                loss, _ = take_step(network, optimiser, batch, size.loss_of(scheme), fabric, loss_of)
                 so_far.add_training(loss, time.monotonic() - start)
             else:
                 batch = draw_batch(cases[1], size.patch, share, NONE, state.random)
@@ -169,17 +169,6 @@ def _build_optimiser(network: nn.Module, size: Size) -> torch.optim.Optimizer:
         nesterov=True,
         weight_decay=WEIGHT_DECAY,
     )
-
-
-def _step(
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    batch: Batch,
-    loss_config: LossConfig,
-    fabric: lightning_fabric.Fabric,
-    loss_of: Callable[..., Float[Tensor, ""]],
-) -> Float[Tensor, ""]:
-    return take_step(network, optimiser, batch, loss_config, fabric, loss_of)[0]
 
 
 def take_step(

@@ -3,9 +3,7 @@
 Like a checkpoint it is a line of text with a SHA-256, then the content: a safetensors file, which executes nothing.
 """
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ from mapping_stroke.networks.unet import set_weights, unet_weights
 from mapping_stroke.training.loop import TrainingState
 from mapping_stroke.training.records import Epoch, EpochSoFar
 from mapping_stroke.training.scheduled import average_weights
+from mapping_stroke.training.sealed import seal_of, write_sealed
 from mapping_stroke.training.supply import Memory, Position
 
 MOST_BYTES = 8 * 2**20
@@ -89,10 +88,8 @@ def write_state(path: Path, state: TrainingState, position: Position, identity: 
         "epochs": [asdict(epoch) for epoch in state.epochs],
     }
     content = save(arrays, {"facts": json.dumps(facts)})
-    with written_whole(path) as partial, partial.open("wb") as file:
-        file.write(_MAGIC + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
-        file.flush()
-        os.fsync(file.fileno())
+    with written_whole(path) as partial:
+        write_sealed(partial, _MAGIC, content)
 
 
 def read_state(path: Path, state: TrainingState, position: Position, identity: Identity) -> bool:
@@ -182,10 +179,10 @@ def _restored(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """What a whole file says, and its arrays."""
     try:
-        head, _, content = path.read_bytes().partition(b"\n")
+        head, end, content = path.read_bytes().partition(b"\n")
     except OSError as error:
         raise TrainingError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    if head != _MAGIC + hashlib.sha256(content).hexdigest().encode():
+    if head + end != seal_of(_MAGIC, content):
         raise TrainingError(f"{path}: is damaged, or no state of a training (its SHA-256 does not fit); {_AGAIN}")
     length = 8 + int.from_bytes(content[:8], "little")
     facts: dict[str, Any] = json.loads(json.loads(content[8:length])["__metadata__"]["facts"])

@@ -47,11 +47,11 @@ class Supply(CaseSource, Protocol):
     """Cases for a long training; `draw` gives any of them."""
 
     def is_ready(self) -> bool:
-        """Whether there are cases to draw; where not, there will be, or `TrainingError` is raised."""
+        """Whether there are cases to draw; if not, there will be, or `TrainingError` is raised."""
         ...
 
     def draw_hard(self, rng: np.random.Generator) -> CaseArrays:
-        """One of the hardest cases of those that are kept; any where none is."""
+        """One of the hardest cases of those that are kept; any case if none is."""
         ...
 
     def note(self, case_ids: Sequence[str], hardness: Sequence[float]) -> None:
