@@ -46,8 +46,9 @@ SECOND = Lesson(PLACED_MIX, "sides", 6, 0.5, 0.5)
 forgotten over it, so half of what they knew is kept."""
 FINER = Lesson(FINER_MIX, "sides", 7, 0.5, 0.0)
 """For members that grow, and see finer voxels than before: as the second lesson, with more heads."""
-LONG = Lesson(DEFAULT_MIX, "sides", 8, 1.0, 0.0)
-"""For a training on a schedule: each case is seen many times, so sides are swapped."""
+LONG = Lesson(FINER_MIX, "sides", 8, 1.0, 0.0)
+"""For a training on a schedule: mostly what `mapping segment` will ask. Each case is seen many times, so sides are
+swapped."""
 LONG_FINER = Lesson(FINER_MIX, "sides", 9, 0.5, 0.0)
 """The same for members that go on, or grow."""
 

@@ -18,7 +18,7 @@ from mapping_stroke.experiment.simulation_sources import (
 from mapping_stroke.files import read_json, write_json, write_text
 from mapping_stroke.lesions import find_lesions
 
-GENERATOR_VERSION = 4
+GENERATOR_VERSION = 5
 """Raised whenever the same seed gives other voxels."""
 TEMPLATE = "icbm152-2009a-sym"
 
