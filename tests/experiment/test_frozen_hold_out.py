@@ -55,7 +55,7 @@ def test_whether_cases_are_the_frozen_ones_is_told(
 ) -> None:
     assert hold_out(written) == 0  # nothing is made anew
     told = " ".join(capsys.readouterr().err.split())
-    assert "6 of 6 cases are not the frozen ones: frozen-000" in told
+    assert "not as frozen: 6 of 6 cases (frozen-000" in told
     assert "cannot be compared" in told
     frozen = tmp_path / "frozen.tsv"
     frozen.write_bytes((written / "cases.tsv").read_bytes())
@@ -72,7 +72,7 @@ def test_whether_cases_are_the_frozen_ones_is_told(
     assert hold_out(written) == 0
     mask.write_bytes(before)
     told = " ".join(capsys.readouterr().err.split())
-    assert "1 of 6 cases are not the frozen ones: frozen-003 (" in told
+    assert "not as frozen: 1 of 6 cases (frozen-003: " in told
 
 
 def test_means_may_differ_a_little_and_sources_may_be_called_otherwise() -> None:

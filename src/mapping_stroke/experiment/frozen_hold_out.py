@@ -127,14 +127,13 @@ def _report(rows: Sequence[Row], pinned: Sequence[Row]) -> list[str]:
     expected = {row["case_id"]: row for row in pinned}
     loads = {row["case_id"]: row["load_ml"] for row in rows}
     named = [
-        f"{name} ({loads[name]} mL, frozen {expected[name]['load_ml']} mL)" if name in expected else f"{name} (new)"
+        f"{name}: {loads[name]} mL, frozen {expected[name]['load_ml']} mL" if name in expected else f"{name}: new"
         for name in differ[:NAMED]
     ]
     more = f" and {len(differ) - NAMED} more" if len(differ) > NAMED else ""
     frozen_from = "; ".join(dict.fromkeys(row["made_from"] for row in pinned)) or "nothing"
     warn(
-        f"{len(differ)} of {counted(len(rows), 'case')} are not the frozen ones: {', '.join(named)}{more}. Scores on "
-        f"them cannot be compared with those on the frozen hold-out. Made from {rows[0]['made_from']}; "
-        f"frozen: {frozen_from}"
+        f"not as frozen: {len(differ)} of {counted(len(rows), 'case')} ({'; '.join(named)}{more}), so scores on them "
+        f"cannot be compared with others'. Made from: {rows[0]['made_from']}. Frozen: {frozen_from}"
     )
     return differ
