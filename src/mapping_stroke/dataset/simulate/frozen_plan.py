@@ -131,20 +131,8 @@ def _plan_people(role: Role, numbers: Sequence[int]) -> dict[int, FrozenCase]:
     cases = {}
     for order, (number, masks, kind, free, protocol, resolution, rendered) in enumerate(columns):
         load_mm3 = atlas_load_mm3(spread_quantile(order, offset)) if role == "lesion" else 0.0
-        cases[number] = FrozenCase(
-            number=number,
-            role=role,
-            twin_of=None,
-            load_mm3=load_mm3,
-            real_masks=masks,
-            place=float(places[order]),
-            kind=kind,
-            free=free,
-            protocol=protocol,
-            resolution=resolution,
-            contrast_medium=False,
-            rendered=rendered,
-        )
+        who = (number, role, None, load_mm3, masks, float(places[order]))
+        cases[number] = FrozenCase(*who, kind, free, protocol, resolution, contrast_medium=False, rendered=rendered)
     shown = [case.number for case in cases.values() if case.kind == "intracranial"]
     enhanced = _chosen(shown, CONTRAST_MEDIUM, f"{role}: contrast medium", 1)
     return cases | {number: replace(cases[number], contrast_medium=True) for number in enhanced}
