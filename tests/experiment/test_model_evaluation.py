@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,21 @@ def test_every_member_and_rule_is_scored_on_every_case(data: Path, capsys: pytes
     assert "| ensemble, rule mapping |" in page
     told = capsys.readouterr().out.splitlines()
     assert told[-1] == f"Evaluation: {data / 'out' / 'failures.jpg'}"
+
+
+def test_hard_scans_are_told_by_name_and_are_no_failures(data: Path) -> None:
+    hard = write_healthy(data / "hard", 1).joinpath("h0_T1w.nii.gz").rename(data / "hard" / "tumour_T1w.nii.gz")
+    assert evaluate(data, "--hard", hard) == 0
+    page = (data / "out" / "evaluation.md").read_text()
+    assert re.search(
+        r"### Hard scans \(n = 1\)\n.*?Most marked, [^\n]*: tumour_T1w \(\d+\.\d\d mL\)\.", page, re.DOTALL
+    )
+    assert re.search(r"### Healthy scans \(n = 2\)\n.*?Most marked, [^\n]*: h0 \([^)]*\); h1 \(", page, re.DOTALL)
+    marked = rows(data / "out" / "healthy.csv")
+    assert [row["method"] for row in marked if (row["scan"], row["group"]) == ("tumour_T1w", "hard scans")] == METHODS
+    values = json.loads((data / "out" / "evaluation.json").read_text())
+    assert values["healthy_scans"] == 2
+    assert "tumour" not in json.dumps(values["failures"])
 
 
 def test_scores_are_those_of_what_segment_writes(data: Path) -> None:

@@ -8,6 +8,7 @@ from tyro.conf import Positional, arg, subcommand
 
 from mapping_stroke.commands.models_audit import Audit
 from mapping_stroke.commands.models_card import Card
+from mapping_stroke.commands.models_hold_out import HoldOut
 from mapping_stroke.commands.models_train import Train
 from mapping_stroke.experiment.model_labels import ModelLabels
 
@@ -233,6 +234,7 @@ Action = (
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Fit, subcommand("fit")]
     | Annotated[Audit, subcommand("audit")]
+    | Annotated[HoldOut, subcommand("hold-out")]
     | Annotated[Card, subcommand("card")]
     | Annotated[Train, subcommand("train")]
 )
@@ -240,7 +242,7 @@ Action = (
 
 @dataclass(frozen=True)
 class Models:
-    """List, show, check, pack, import, export, train, evaluate, audit, fit and describe models."""
+    """List, show, check, pack, import, export, train, evaluate, audit, fit and describe models, and hold cases out."""
 
     action: Action
 

@@ -16,6 +16,8 @@ from mapping_stroke.experiment.simulation_bank import load_bank
 from mapping_stroke.experiment.simulation_tables import Sources
 from mapping_stroke.image import write_image
 
+MakeCase = Callable[[int], CaseArrays]
+"""Gives a case by its number."""
 SPACING_MM = 1.0
 SEEDS: dict[Part, int] = {"validation": 3, "test": 4}
 
@@ -76,20 +78,45 @@ def write_drawn(folder: Path, name: str, count: int, bank: Callable[[], Simulati
         bank: Gives the bank, at `SPACING_MM`; called where a case is missing.
         seed: Decides the cases.
     """
-    missing = [number for number in range(count) if not _mask_of(folder, name, number).is_file()]
+    write_missing(folder, name, count, lambda: _drawing(bank(), seed))
+
+
+def write_missing(folder: Path, name: str, count: int, begin: Callable[[], MakeCase]) -> None:
+    """Write those of some cases, as `<name>-<number>`, that are not there yet.
+
+    Args:
+        folder: Where.
+        name: Of all of them.
+        count: How many.
+        begin: Called where a case is missing; gives what makes a case, at `SPACING_MM`, by its number.
+    """
+    missing = [number for number in range(count) if not mask_of(folder, name, number).is_file()]
     if missing:
-        drawn_from = bank()
+        make = begin()
         for number in track(missing, f"Simulating cases for {name}", len(missing)):
-            _write_case(folder, name, number, drawn_from.draw(np.random.default_rng([*seed, number])))
+            _write_case(folder, name, number, make(number))
+
+
+def mask_of(folder: Path, name: str, number: int) -> Path:
+    """The mask of a written case."""
+    return folder / f"{name}-{number:03d}_mask.nii.gz"
+
+
+def scan_of(folder: Path, name: str, number: int) -> Path:
+    """Its scan."""
+    return folder / f"{name}-{number:03d}_T1w.nii.gz"
+
+
+def _drawing(bank: SimulationBank, seed: Sequence[int]) -> MakeCase:
+    return lambda number: bank.draw(np.random.default_rng([*seed, number]))
 
 
 def _write_case(folder: Path, name: str, number: int, case: CaseArrays) -> None:
     """The mask comes last, so a case that has one is complete."""
     affine = np.diag([SPACING_MM] * 3 + [1.0])
     affine[:3, 3] = [-SPACING_MM * (length - 1) / 2 for length in case.scan.shape]
-    mask = _mask_of(folder, name, number)
-    write_image(mask.with_name(mask.name.replace("_mask", "_T1w")), _stored(case), affine)
-    write_image(mask, case.mask.cpu().numpy().astype(bool), affine)
+    write_image(scan_of(folder, name, number), _stored(case), affine)
+    write_image(mask_of(folder, name, number), case.mask.cpu().numpy().astype(bool), affine)
 
 
 def _stored(case: CaseArrays) -> UInt8[np.ndarray, "x y z"]:
@@ -98,7 +125,3 @@ def _stored(case: CaseArrays) -> UInt8[np.ndarray, "x y z"]:
     inside = scores != 0
     low, high = scores[inside].min(), scores[inside].max()
     return np.where(inside, 1 + np.round(254 * (scores - low) / max(high - low, 1e-6)), 0).astype(np.uint8)
-
-
-def _mask_of(folder: Path, name: str, number: int) -> Path:
-    return folder / f"{name}-{number:03d}_mask.nii.gz"

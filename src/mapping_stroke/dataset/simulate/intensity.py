@@ -1,5 +1,6 @@
 """What the scanner adds: contrast, resolution, bias field, noise."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -108,10 +109,10 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
     )
 
 
-def draw_any_scanner(rng: np.random.Generator) -> Scanner:
-    """Draw a protocol from all that are met: most are good, some are poor."""
-    shares = np.array([protocol.share for protocol in PROTOCOLS])
-    protocol = PROTOCOLS[int(rng.choice(len(PROTOCOLS), p=shares / shares.sum()))]
+def draw_any_scanner(rng: np.random.Generator, protocols: Sequence[Protocol] = PROTOCOLS) -> Scanner:
+    """Draw a protocol from all that are met, or from some of them: most are good, some are poor."""
+    shares = np.array([protocol.share for protocol in protocols])
+    protocol = protocols[int(rng.choice(len(protocols), p=shares / shares.sum()))]
     csf = float(rng.uniform(*protocol.csf))
     thick, coarse, faded = rng.random(3) < (0.14, 0.10, 0.22)
     return Scanner(

@@ -13,6 +13,8 @@ BONE_LEVEL = 0.10
 """Compact bone; CSF is 0.25, grey matter 0.65, white 1."""
 CONTRAST_MEDIUM = 0.06
 """Share of the scans taken after contrast medium was given."""
+PLAIN_DURA, ENHANCED_DURA = (0.2, 0.6), (0.8, 1.4)
+"""Least and largest intensity of dura, without and with contrast medium."""
 SOFT_MM = 0.7
 """Half width of the borders of dura and bone."""
 
@@ -43,6 +45,11 @@ class Meninges:
     waves_mm: float
     patch_mm: float
 
+    @property
+    def enhanced(self) -> bool:
+        """Whether contrast medium was given: only then is dura so bright."""
+        return self.dura > PLAIN_DURA[1]
+
 
 def draw_meninges(age: float, rng: np.random.Generator) -> Meninges:
     """Draw the surroundings; old people have more CSF around the brain.
@@ -56,7 +63,7 @@ def draw_meninges(age: float, rng: np.random.Generator) -> Meninges:
     return Meninges(
         fluid_mm=float(rng.uniform(0.2, 1.2 + 2.2 * age)),
         dura_mm=float(rng.uniform(0.5, 1.6)),
-        dura=float(rng.uniform(0.8, 1.4) if enhanced else rng.uniform(0.2, 0.6)),
+        dura=float(rng.uniform(*(ENHANCED_DURA if enhanced else PLAIN_DURA))),
         sinus=float(rng.uniform(1.2, 2.0) if enhanced else rng.uniform(0.7, 1.3) if bright else rng.uniform(0.1, 0.6)),
         membranes=float(rng.uniform(0.4, 1.5)),
         marrow=float(rng.uniform(0.15, 0.8)),

@@ -102,8 +102,8 @@ def draw_case(bank: SimulationBank, rng: np.random.Generator) -> CaseArrays:
     Returns:
         The case; its id says that it is simulated and holds a number that was drawn with it.
     """
-    plan = _plan(bank, rng)
-    return _make(bank, plan if plan.shows_lesions else plan.twin, rng)
+    draft = draft_case(bank, rng)
+    return make_case(bank, draft if draft.shows_lesions else draft.twin, rng)
 
 
 def draw_twins(bank: SimulationBank, rng: np.random.Generator) -> tuple[CaseArrays, CaseArrays]:
@@ -116,44 +116,55 @@ def draw_twins(bank: SimulationBank, rng: np.random.Generator) -> tuple[CaseArra
     Returns:
         The case with lesions and the one without. Where the bank's lesions find no place, both are healthy.
     """
-    plan = _plan(replace(bank, mix=replace(bank.mix, healthy=0.0, twins=0.0)), rng)
+    draft = draft_case(replace(bank, mix=replace(bank.mix, healthy=0.0, twins=0.0)), rng)
     again = copy.deepcopy(rng)
-    return _make(bank, plan, rng), _make(bank, plan.twin, again)
+    return make_case(bank, draft, rng), make_case(bank, draft.twin, again)
 
 
 @dataclass(frozen=True, eq=False)
-class _Plan:
-    """All that is drawn before anything is made."""
+class Draft:
+    """All that is drawn of a case before anything is made.
+
+    Attributes:
+        case_id: What to call it.
+        host: Whose brain.
+        lesions: Where its lesions are; all False for none.
+        look: How everything looks.
+        shows_lesions: Whether they are painted; they are not in a healthy twin.
+    """
 
     case_id: str
     host: Host
     lesions: Region
     look: Look
-    shows_lesions: bool
+    shows_lesions: bool = True
 
     @property
-    def twin(self) -> "_Plan":
+    def twin(self) -> "Draft":
+        """The same without painted lesions."""
         return replace(self, look=replace(self.look, appearance=None))
 
 
-def _plan(bank: SimulationBank, rng: np.random.Generator) -> _Plan:
+def draft_case(bank: SimulationBank, rng: np.random.Generator) -> Draft:
+    """Draw what a case is to be, as the bank's mix has it."""
     case_id = f"simulated-{int(rng.integers(2**32)):08x}"
     host = bank.hosts[int(rng.integers(len(bank.hosts)))]
     lot = rng.random()
     healthy = lot < bank.mix.healthy
     load_mm3 = 0.0 if healthy else atlas_load_mm3(float(rng.random()), LARGEST_LOAD_MM3)
-    lesions = _place_lesions(bank, host, load_mm3, rng)
+    lesions = place_lesions(bank, host, load_mm3, rng)
     kind = KINDS[int(rng.choice(len(KINDS), p=bank.mix.kinds))]
     scanner = draw_any_scanner(rng) if bank.scanner is None else vary_scanner(bank.scanner, rng)
     look = draw_any_look(load_mm3, scanner, kind, DEFORMATION, rng, bank.mix.free)
-    return _Plan(case_id, host, lesions, look, healthy or lot >= bank.mix.healthy + bank.mix.twins)
+    return Draft(case_id, host, lesions, look, healthy or lot >= bank.mix.healthy + bank.mix.twins)
 
 
-def _make(bank: SimulationBank, plan: _Plan, rng: np.random.Generator) -> CaseArrays:
-    brain = plan.host.brain
-    made = simulate_case(brain, plan.lesions, plan.look, rng)
-    unsure = unseen_lesion(made, plan.look.scanner, brain.grid.spacing_mm)
-    return finish_case(plan.case_id, made.scan, made.coverage, made.mask, bank.coarsen, unsure)
+def make_case(bank: SimulationBank, draft: Draft, rng: np.random.Generator) -> CaseArrays:
+    """Make what was drawn; `rng` is the source of textures, shapes and noise."""
+    brain = draft.host.brain
+    made = simulate_case(brain, draft.lesions, draft.look, rng)
+    unsure = unseen_lesion(made, draft.look.scanner, brain.grid.spacing_mm)
+    return finish_case(draft.case_id, made.scan, made.coverage, made.mask, bank.coarsen, unsure)
 
 
 def finish_case(
@@ -197,7 +208,8 @@ def _block_means(volume: Volume, edge: int) -> Float32[Tensor, "a b c"]:
     return functional.avg_pool3d(functional.pad(volume, padding)[None, None], edge)[0, 0]
 
 
-def _place_lesions(bank: SimulationBank, host: Host, load_mm3: float, rng: np.random.Generator) -> Region:
+def place_lesions(bank: SimulationBank, host: Host, load_mm3: float, rng: np.random.Generator) -> Region:
+    """Lesions of about this load in a host: drawn or of real masks, as the bank's mix has it; none for 0 mm3."""
     if load_mm3 <= 0:
         return torch.zeros_like(host.allowed)
     if not bank.masks or rng.random() < bank.mix.drawn:

@@ -1,5 +1,6 @@
 """Where brains are unusual without being ill: the rows that normal variants are drawn from."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,6 +39,16 @@ class Variant:
     count: int = 1
     wavy: float = 0.12
     ages: bool = False
+
+    def share(self, age: float) -> float:
+        """How often people of this age (0 young to 1 old) have it."""
+        return self.probability * (0.5 + 1.5 * age if self.ages else 1.0)
+
+    @property
+    def largest_mm3(self) -> float:
+        """Volume of the largest single one."""
+        a, b, c = (high for _, high in self.half_axes_mm)
+        return 4 / 3 * math.pi * a * b * c
 
 
 FLUID, PUSHED = (0.23, 0.30), (0.5, 0.95)

@@ -81,17 +81,20 @@ def draw_variants(age: float, rng: np.random.Generator) -> Variants:
     """
     pools: list[Pool] = []
     for row, chance in zip(VARIANTS, rng.random(len(VARIANTS)), strict=True):
-        if chance >= row.probability * (0.5 + 1.5 * age if row.ages else 1.0):
-            continue
-        sides = {"one": (rng.choice((-1, 1)),), "both": (-1, 1), "middle": (1,)}[row.sides]
-        for side in sides:
-            pools += [_draw_pool(row, int(side), rng) for _ in range(int(rng.integers(row.count)) + 1)]
+        if chance < row.share(age):
+            pools += _draw_pools(row, rng)
     dim = [
         _draw_dimness(row, rng)
         for row, chance in zip(SHADES, rng.random(len(SHADES)), strict=True)
         if chance < row.probability
     ]
     return Variants(tuple(pools), tuple(dim))
+
+
+def make_variants(pools: Sequence[Variant], dim: Sequence[Shade], rng: np.random.Generator) -> Variants:
+    """Draw those of these rows, all of them, however rare they are."""
+    drawn = [pool for row in pools for pool in _draw_pools(row, rng)]
+    return Variants(tuple(drawn), tuple(_draw_dimness(row, rng) for row in dim))
 
 
 def apply_variants(t1: Volume, brain: Brain, variants: Variants, rng: np.random.Generator) -> Volume:
@@ -116,6 +119,12 @@ def apply_variants(t1: Volume, brain: Brain, variants: Variants, rng: np.random.
             )
             t1[box] *= 1 - patch.loss * ((x * y) * z)
     return t1
+
+
+def _draw_pools(row: Variant, rng: np.random.Generator) -> list[Pool]:
+    """One row on the sides where it is."""
+    sides = {"one": (rng.choice((-1, 1)),), "both": (-1, 1), "middle": (1,)}[row.sides]
+    return [_draw_pool(row, int(side), rng) for side in sides for _ in range(int(rng.integers(row.count)) + 1)]
 
 
 def _draw_pool(row: Variant, side: int, rng: np.random.Generator) -> Pool:

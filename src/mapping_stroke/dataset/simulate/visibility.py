@@ -1,4 +1,4 @@
-"""How well a simulated lesion can be seen: what painting changed, measured against the scanner's noise."""
+"""Which lesion voxels nobody can see: what painting changed, measured against the scanner's noise."""
 
 import torch
 from torch.nn import functional
@@ -6,24 +6,6 @@ from torch.nn import functional
 from mapping_stroke.dataset.simulate.case import SimulatedCase
 from mapping_stroke.dataset.simulate.intensity import Scanner, noise_std
 from mapping_stroke.dataset.simulate.volume import Region, region_box
-
-
-def lesion_cnr(case: SimulatedCase, scanner: Scanner, spacing_mm: float) -> float:
-    """Contrast-to-noise of a case's lesions: the median of |change| in the mask, divided by the noise, 0 or more.
-
-    Args:
-        case: The case.
-        scanner: It took the scan.
-        spacing_mm: Edge of the voxels that the noise is that of, such as those of the case or those of a network.
-
-    Returns:
-        Infinity without noise, and NaN for a case without lesion.
-    """
-    noise = noise_std(scanner, spacing_mm)
-    changes = case.change[case.mask].abs()
-    if changes.numel() == 0:
-        return float("nan")
-    return float(changes.median()) / noise if noise > 0 else float("inf")
 
 
 def unseen_lesion(case: SimulatedCase, scanner: Scanner, spacing_mm: float) -> Region:
