@@ -191,8 +191,8 @@ def test_branches_of_the_usual_path_begin_with_a_trunk(whole: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: ModelConfig(patches=-1), "got -1 patches, expected 1 or more"),
-        (lambda: ModelConfig(state=Path("one.state")), "a state is for going on with --patches"),
+        (lambda: ModelConfig(patches=-1), "got -1 patches, 0 minutes, a batch of 0; expected more than 0"),
+        (lambda: ModelConfig(state=Path("one.state")), "--state, --of and --batch are for a training on a schedule"),
         (lambda: ModelConfig(patches=10, branch=True), "leave out --branch, --epochs and --jobs"),
         (lambda: ModelConfig(patches=10, jobs=2), "leave out --branch, --epochs and --jobs"),
         (lambda: ModelConfig(patches=10, schemes=("self-training",)), "self-training branches off in epochs"),

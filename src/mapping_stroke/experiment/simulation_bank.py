@@ -28,8 +28,8 @@ not lie in MNI152 space were taken as they are."""
 FINER, FINEST_MM = 2, 1.0
 """Cases are made on voxels so many times finer along each axis, but none finer than this edge, and then averaged: scans
 have smaller voxels than networks read, and lesions painted in large ones look otherwise."""
-READERS = 2
-"""Threads that read and unpack files."""
+FEWEST_READERS, MOST_READERS = 2, 12
+"""Threads that read and unpack files: as many as torch has, within these."""
 
 
 def load_bank(
@@ -89,6 +89,10 @@ def write_bank(sources: Sources, spacing_mm: float, cache: Path) -> Path:
     return file
 
 
+def _readers() -> int:
+    return min(max(torch.get_num_threads(), FEWEST_READERS), MOST_READERS)
+
+
 def _coarsen(spacing_mm: float) -> int:
     return FINER if spacing_mm / FINER >= FINEST_MM else 1
 
@@ -98,8 +102,10 @@ def _stored_brains(sources: Sources, grid: Grid) -> dict[str, np.ndarray]:
     for name, path in (sources.brains.scans if sources.brains else {}).items():
         readers[name] = partial(read_brain, path, grid)
     arrays = {"brains": np.array(list(readers))}
-    for name, read in track(readers.items(), f"Reading brains at {grid.spacing_mm:g} mm", len(readers)):
-        brain = read()
+    with ThreadPoolExecutor(_readers()) as pool:
+        brains = pool.map(lambda read: read(), readers.values())
+        read = list(track(brains, f"Reading brains at {grid.spacing_mm:g} mm", len(readers)))
+    for name, brain in zip(readers, read, strict=True):
         arrays[f"{name}/t1"] = brain.t1.half().numpy()
         arrays[f"{name}/tissues"] = (torch.stack([brain.grey, brain.white]) * 255).round().to(torch.uint8).numpy()
         arrays[f"{name}/corner"] = np.array([side.start for side in brain.box])
@@ -128,7 +134,7 @@ def _stored_masks(sources: Sources, grid: Grid) -> dict[str, np.ndarray]:
             raise ImageError(f"{path}: lies outside MNI152 space; register it, or remove it from the masks")
         return mask, sha256(path)
 
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(_readers()) as pool:
         made = pool.map(prepare, sources.masks)
         read = list(track(made, f"Reading masks at {grid.spacing_mm:g} mm", len(sources.masks)))
     return {

@@ -129,6 +129,7 @@ def _restore_position(position: Position, values: dict[str, Any]) -> None:
     for name, value in values["average"].items():
         position.average[name].copy_(value)
     position.patches, position.restarted_at = values["patches"], values["restarted_at"]
+    position.seconds = values.get("seconds", 0.0)  # absent from checkpoints that were written before there were any
     position.memory = Memory(**values["memory"])
 
 
