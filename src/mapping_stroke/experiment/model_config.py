@@ -115,9 +115,14 @@ class ModelConfig:
         return bool(self.patches or self.minutes)
 
     @property
-    def length(self) -> tuple[int, Literal["patches", "seconds"]]:
-        """Of the schedule, and what is counted."""
-        return (self.patches, "patches") if self.patches else (round(60 * (self.of or self.minutes)), "seconds")
+    def length(self) -> int:
+        """Of the schedule, in what it counts."""
+        return self.patches or round(60 * (self.of or self.minutes))
+
+    @property
+    def counts(self) -> Literal["patches", "seconds"]:
+        """What the schedule counts."""
+        return "patches" if self.patches else "seconds"
 
     @property
     def lesson(self) -> Lesson:

@@ -13,7 +13,7 @@ from mapping_stroke.files import read_object, write_json
 
 PROGRESS_FILE = "progress.json"
 SECONDS_BETWEEN_SIGNS = 5.0
-MARGIN_S = 12.0
+MARGIN_S = 8.0
 """Before a command has to end: for what is left to be written."""
 SILENT_S = 600.0
 """A process of another machine, which cannot be asked, is taken for stopped after so long a silence."""

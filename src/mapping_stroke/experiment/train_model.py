@@ -69,8 +69,7 @@ def train_model(run: RunFolder, sources: Sources, config: ModelConfig, stop: Sto
         starts = go_on_with(config.model, find_size(config.size), sources.people, wanted)
         identity["from"] = fingerprint({name: start.member.weights_sha256 for name, start in starts.items()})
     if config.on_schedule:
-        length, counts = config.length
-        identity |= {counts: length} | ({"batch": config.batch} if config.batch else {})
+        identity |= {config.counts: config.length} | ({"batch": config.batch} if config.batch else {})
     claim_folder(run.path, identity, (run.members.name,))
     write_bank(sources, _spacing_mm(config), sources_folder(run))  # before jobs that would all do it
     if config.cases and not config.on_schedule:
@@ -113,32 +112,39 @@ def train_scheme(run: RunFolder, sources: Sources, config: ModelConfig, name: st
 def train_for_days(run: RunFolder, sources: Sources, config: ModelConfig, name: str, stop: StopRequest) -> None:
     """Train the member of one scheme on a schedule; raises as `train_model` does."""
     stop.check()
-    session = Session(60 * config.minutes, deadline(60 * config.minutes)) if config.minutes else None
+    session = _session(config)
     scheme = replace(find_scheme(name), augmentation=config.lesson.augmentation)
     start, size = _start(run, sources, scheme, config)
     size = with_batch(size, config.batch) if config.batch else size
-    length, counts = config.length
-    schedule = plan_schedule(length, size, counts)
+    schedule = plan_schedule(config.length, size, config.counts)
     hardware = Hardware(choose_device(config.device), config.precision, config.compiled, grids=schedule.grids(size))
     engine = Engine.start(hardware)
     device = engine.hardware.device
-    say(f"{name}: size {size.name}, {length} {counts}, on {engine.hardware.description}")
+    say(f"{name}: size {size.name}, {schedule.length} {schedule.counts}, on {engine.hardware.description}")
     watching = _bank(run, sources, "validation", config, device)
     validation = _draw_many(watching, VALIDATION_CASES, (config.seed, VALIDATION_SEED), "Cases to watch with")
-    seed = (config.seed, config.lesson.case_seed)
-    source: Ring | PoolPlan | LaterCases
-    if session is not None:
-        source = PoolPlan(_bank(run, sources, "training", config, device), config.cases or POOL_SIZE, seed)
-    elif config.cases:
-        cache, mix = sources_folder(run), config.lesson.mix
-        source = Ring(run.path / "ring", config.cases, sources, cache, _spacing_mm(config), seed, mix)
-    else:
-        source = LaterCases(_bank(run, sources, "training", config, device), seed)
     origin = _origin(sources)  # how many cases are kept may differ on another machine
     plan = Plan(scheme, size, FOLD, config.seed, (), (), simulation=origin, start=start, schedule=schedule)
-    cases = LongCases(source, validation, config.state)
-    saving = Saving(config.save_minutes, stop, session, None if session is None else run.path / PIECES)
+    cases = LongCases(_long_source(run, sources, config, device), validation, config.state)
+    saving = Saving(config.save_minutes, stop, session, run.path / PIECES if session else None)
     train_by_schedule(run.member(name, FOLD), plan, cases, engine, saving)
+
+
+def _long_source(
+    run: RunFolder, sources: Sources, config: ModelConfig, device: torch.device
+) -> Ring | PoolPlan | LaterCases:
+    """Where a training on a schedule takes its cases from."""
+    seed = (config.seed, config.lesson.case_seed)
+    if config.cases and not config.minutes:
+        cache, mix = sources_folder(run), config.lesson.mix
+        return Ring(run.path / "ring", config.cases, sources, cache, _spacing_mm(config), seed, mix)
+    bank = _bank(run, sources, "training", config, device)
+    return PoolPlan(bank, config.cases or POOL_SIZE, seed) if config.minutes else LaterCases(bank, seed)
+
+
+def _session(config: ModelConfig) -> Session | None:
+    """This call of a training by the clock; None for others."""
+    return Session(60 * config.minutes, deadline(60 * config.minutes)) if config.minutes else None
 
 
 def _start(run: RunFolder, sources: Sources, scheme: Scheme, config: ModelConfig) -> tuple[Start | None, Size]:
