@@ -27,7 +27,7 @@ from mapping_stroke.networks.bundle import has_member
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.training.schemes import find_size
 
-GRACE_S = 4.0
+GRACE_S = 2.0
 """So much later than planned a call by the clock is stopped, if starting took too long."""
 UNFITTED, FITTED, EVALUATION, HELD_OUT = "unfitted.mapping", "model.mapping", "evaluation", "held-out"
 
