@@ -143,10 +143,10 @@ def _train_under_lock(folder: Path, plan: Plan, cases: LongCases, engine: Engine
             what = (supply, cases.validation)
             events = train_on_schedule(state, long.position, task, what, engine.fabric, compiled=compiled)
             _keep(watched(events, folder, course, state, lambda one: _line(course, one, long)), long, saving)
+    if saving.session is not None:  # first of all: somebody may take the machine away
+        long.save()
     write_epochs(folder, state.epochs)
     draw_curves(folder, plan.name, state.epochs)
-    if saving.session is not None:
-        long.save()
     if long.is_done:
         write_state(long.small, state, long.position, long.identity)
         write_member(folder, average_weights(long.position), card_of(plan, state.epochs, engine.hardware))
