@@ -24,6 +24,7 @@ from mapping_stroke.networks.spec import Weights
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.training.checkpoint import NEWEST
 from mapping_stroke.training.clock import Session
+from mapping_stroke.training.schedule import plan_schedule
 from mapping_stroke.training.schemes import SIZES
 
 CONFIG = ModelConfig("tiny", patches=10)
@@ -197,12 +198,13 @@ LIST = "tiny-default.pieces.json"
 
 
 @pytest.fixture
-def looked_at_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sessions of sixty looks at the clock, each of which takes a second; a piece is as small as a tiny checkpoint."""
+def looked_at_clock(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions of forty looks at the clock, each of which takes a second; a tiny checkpoint has several pieces."""
 
     def session(seconds: float, _: float) -> Session:
-        return Session(seconds, 60.0, partial(next, count(0.0, 1.0)))
+        return Session(seconds, 40.0, partial(next, count(0.0, 1.0)))
 
+    monkeypatch.setattr(train_model, "sources_folder", lambda _: whole / "sources")  # the bank is made once
     monkeypatch.setattr(train_model, "Session", session)
     monkeypatch.setattr("mapping_stroke.training.pieces.PIECE_BYTES", 2**20)
 
@@ -279,6 +281,15 @@ def test_a_call_by_the_clock_trains_alone_and_a_later_one_judges(
     with pytest.raises(Stopped):
         make_model.make_model(*made)
     assert calls == ["train", "train", "judge"]
+
+
+@pytest.mark.parametrize(("minutes", "cases"), [(2, 4), (10, 12), (20, 24), (60, 24)])
+def test_a_short_schedule_by_the_clock_is_watched_with_fewer_cases(
+    minutes: int, cases: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_model, "VALIDATION_CASES", 24)
+    assert train_model.watched_cases(plan_schedule(60 * minutes, SIZES["tiny"], "seconds")) == cases
+    assert train_model.watched_cases(plan_schedule(10, SIZES["tiny"])) == 24
 
 
 def test_a_larger_batch_is_another_training(tmp_path: Path) -> None:

@@ -37,12 +37,14 @@ from mapping_stroke.training.clock import Session
 from mapping_stroke.training.engine import Engine, Hardware
 from mapping_stroke.training.pool import PoolPlan
 from mapping_stroke.training.pseudo_labels import best_scheme, make_pseudo_label
-from mapping_stroke.training.schedule import plan_schedule
+from mapping_stroke.training.schedule import Schedule, plan_schedule
 from mapping_stroke.training.schemes import SCHEMES, Scheme, Size, find_scheme, find_size, with_batch
 
 VALIDATION_CASES = 24
 POOL_SIZE, PIECES = 256, "pieces"
 """By the clock: cases that are kept in the device's memory, and the folder in which the state is taken elsewhere."""
+FEWEST_WATCHED, WATCHED_WITH_ALL_S = 4, 1200
+"""By the clock: cases to watch a trial of a minute with, and the length of a schedule that takes the time for all."""
 BRANCH_EPOCHS, BRANCH_RATE = 0.4, 0.5
 """Of the epochs and the learning rate of a fresh member: what one takes that begins with the weights of another."""
 VALIDATION_SEED, PSEUDO_SEED = 1, 2
@@ -122,12 +124,20 @@ def train_for_days(run: RunFolder, sources: Sources, config: ModelConfig, name: 
     device = engine.hardware.device
     say(f"{name}: size {size.name}, {schedule.length} {schedule.counts}, on {engine.hardware.description}")
     watching = _bank(run, sources, "validation", config, device)
-    validation = _draw_many(watching, VALIDATION_CASES, (config.seed, VALIDATION_SEED), "Cases to watch with")
+    count = watched_cases(schedule)
+    validation = _draw_many(watching, count, (config.seed, VALIDATION_SEED), "Cases to watch with")
     origin = _origin(sources)  # how many cases are kept may differ on another machine
     plan = Plan(scheme, size, FOLD, config.seed, (), (), simulation=origin, start=start, schedule=schedule)
     cases = LongCases(_long_source(run, sources, config, device), validation, config.state)
     saving = Saving(config.save_minutes, stop, session, run.path / PIECES if session else None)
     train_by_schedule(run.member(name, FOLD), plan, cases, engine, saving)
+
+
+def watched_cases(schedule: Schedule) -> int:
+    """How many cases a training on a schedule is watched with: fewer where minutes count."""
+    if schedule.counts == "patches":
+        return VALIDATION_CASES
+    return min(max(round(VALIDATION_CASES * schedule.length / WATCHED_WITH_ALL_S), FEWEST_WATCHED), VALIDATION_CASES)
 
 
 def _long_source(
