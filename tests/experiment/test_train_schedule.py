@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -18,7 +19,7 @@ from mapping_stroke.experiment import make_model, simulation_bank, train_model, 
 from mapping_stroke.experiment.model_config import ModelConfig
 from mapping_stroke.experiment.model_labels import ModelLabels
 from mapping_stroke.experiment.simulation_tables import Sources
-from mapping_stroke.experiment.stopping import StopRequest
+from mapping_stroke.experiment.stopping import StopRequest, listening, stopping_in
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.networks.spec import Weights
 from mapping_stroke.run_folder import RunFolder
@@ -290,6 +291,17 @@ def test_a_short_schedule_by_the_clock_is_watched_with_fewer_cases(
     monkeypatch.setattr(train_model, "VALIDATION_CASES", 24)
     assert train_model.watched_cases(plan_schedule(60 * minutes, SIZES["tiny"], "seconds")) == cases
     assert train_model.watched_cases(plan_schedule(10, SIZES["tiny"])) == 24
+
+
+def test_a_call_whose_time_is_over_is_stopped_while_it_starts() -> None:
+    with listening(), stopping_in(0.0), pytest.raises(Stopped, match="stopped by SIGTERM, and what was finished is"):
+        any(threading.Event().wait(0.01) for _ in range(1000))
+
+
+def test_a_call_that_is_over_in_time_is_not_stopped() -> None:
+    with listening() as stop, stopping_in(1000.0):
+        pass
+    assert stop.by == ""
 
 
 def test_a_larger_batch_is_another_training(tmp_path: Path) -> None:
