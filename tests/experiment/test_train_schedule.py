@@ -294,7 +294,7 @@ def test_a_short_schedule_by_the_clock_is_watched_with_fewer_cases(
 
 
 def test_a_call_whose_time_is_over_is_stopped_while_it_starts() -> None:
-    with listening(), stopping_in(0.0), pytest.raises(Stopped, match="stopped by SIGTERM, and what was finished is"):
+    with pytest.raises(Stopped, match="stopped by SIGTERM, and what was finished is"), listening(), stopping_in(0.0):
         any(threading.Event().wait(0.01) for _ in range(1000))
 
 
