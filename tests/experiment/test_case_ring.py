@@ -12,10 +12,10 @@ import torch
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.simulate.stream import DEFAULT_MIX
 from mapping_stroke.errors import Stopped, TrainingError
-from mapping_stroke.experiment.case_ring import MOST_USES, Ring, RingSupply, produce, producing
+from mapping_stroke.experiment.case_ring import Ring, RingSupply, produce, producing
 from mapping_stroke.experiment.simulation_tables import Sources
 from mapping_stroke.experiment.stopping import StopRequest
-from mapping_stroke.training.supply import Memory
+from mapping_stroke.training.supply import MOST_USES, Memory
 
 
 def ring_in(folder: Path, size: int) -> Ring:

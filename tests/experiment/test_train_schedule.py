@@ -2,8 +2,11 @@
 
 import json
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +15,17 @@ import pytest
 
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import ConfigError, RunFolderError, Stopped, TrainingError
-from mapping_stroke.experiment import simulation_bank, train_model, train_schedule
+from mapping_stroke.experiment import make_model, simulation_bank, train_model, train_schedule
 from mapping_stroke.experiment.model_config import ModelConfig
+from mapping_stroke.experiment.model_labels import ModelLabels
 from mapping_stroke.experiment.simulation_tables import Sources
-from mapping_stroke.experiment.stopping import StopRequest
+from mapping_stroke.experiment.stopping import StopRequest, listening, stopping_in
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.networks.spec import Weights
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.training.checkpoint import NEWEST
+from mapping_stroke.training.clock import Session
+from mapping_stroke.training.schedule import plan_schedule
 from mapping_stroke.training.schemes import SIZES
 
 CONFIG = ModelConfig("tiny", patches=10)
@@ -188,11 +194,135 @@ def test_branches_of_the_usual_path_begin_with_a_trunk(whole: Path, tmp_path: Pa
     )
 
 
+CLOCK = replace(CONFIG, patches=0, minutes=1.0, of=2.0, cases=8)
+LIST = "tiny-default.pieces.json"
+
+
+@pytest.fixture
+def looked_at_clock(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions of forty looks at the clock, each of which takes a second; a tiny checkpoint has several pieces."""
+
+    def session(seconds: float, _: float) -> Session:
+        return Session(seconds, 40.0, partial(next, count(0.0, 1.0)))
+
+    monkeypatch.setattr(train_model, "sources_folder", lambda _: whole / "sources")  # the bank is made once
+    monkeypatch.setattr(train_model, "Session", session)
+    monkeypatch.setattr("mapping_stroke.training.pieces.PIECE_BYTES", 2**20)
+
+
+@pytest.mark.usefixtures("looked_at_clock")
+def test_by_the_clock_two_calls_on_two_machines_are_a_training(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    here, carried = tmp_path / "here", tmp_path / "carried"
+    train(here, CLOCK)
+    said = capfd.readouterr().out.replace("\n", " ")
+    assert "minute 1.00/2 (50.0%)" in said
+    assert "the time is over" in said
+    assert not (member(here) / "member.json").exists()
+    shutil.copytree(here / "pieces", carried)
+    assert {path.name for path in carried.iterdir()} > {STATE, LIST}
+    assert all(path.stat().st_size < 2 * 2**20 for path in carried.iterdir())
+    there = tmp_path / "there"
+    train(there, replace(CLOCK, state=carried))
+    said = capfd.readouterr().out.replace("\n", " ")
+    assert f"going on from the pieces in {carried}" in said
+    assert "minute 2.00/2 (100.0%)" in said
+    (only,) = open_bundle(there).card.members
+    assert only.card.training["seconds"] == 120
+    assert only.card.training["epochs"] == 6
+    home = tmp_path / "home"  # what was carried there is all that is needed
+    train(home, replace(CLOCK, state=there / "pieces"))
+    found, wanted = weights_in(home), weights_in(there)
+    assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.usefixtures("looked_at_clock")
+@pytest.mark.parametrize("small", [True, False])
+def test_a_lost_piece_is_named_and_the_small_state_goes_on(
+    small: bool,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    train(here, CLOCK)
+    lost = min((here / "pieces").glob("*.001.piece"))
+    lost.unlink()
+    capfd.readouterr()
+    if small:
+        train(there, replace(CLOCK, state=here / "pieces"))
+        said = capfd.readouterr()
+        assert f"{lost}: a piece of a checkpoint cannot be read" in said.err.replace("\n", "")
+        assert "the learning rate rises anew" in said.out.replace("\n", " ")
+    else:
+        (here / "pieces" / STATE).unlink()
+        with pytest.raises(TrainingError, match=r"tiny-default\.state: cannot be read"):
+            train(there, replace(CLOCK, state=here / "pieces"))
+
+
+@pytest.mark.usefixtures("looked_at_clock")
+def test_asked_to_stop_by_the_clock_it_leaves_whole_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch, pytest.raises(Stopped, match="all that was done is saved"):
+        train_model.train_model(RunFolder(tmp_path), Sources(), CLOCK, stop_after(3, patch))
+    told = json.loads((tmp_path / "pieces" / LIST).read_text())
+    assert told["patches"] > 0
+    assert all((tmp_path / "pieces" / name).is_file() for name in told["pieces"])
+
+
+def test_a_call_by_the_clock_trains_alone_and_a_later_one_judges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(make_model, "train_model", lambda *_: calls.append("train"))
+    monkeypatch.setattr(make_model, "write_held_out", lambda *_: calls.append("judge") or StopRequest().end())
+    made = (RunFolder(tmp_path), Sources(), CLOCK, make_model.HoldOut(), ModelLabels(), StopRequest())
+    assert make_model.make_model(*made) == []
+    assert calls == ["train"]
+    monkeypatch.setattr(make_model, "has_member", lambda _: True)
+    with pytest.raises(Stopped):
+        make_model.make_model(*made)
+    assert calls == ["train", "train", "judge"]
+
+
+@pytest.mark.parametrize(("minutes", "cases"), [(2, 4), (10, 12), (20, 24), (60, 24)])
+def test_a_short_schedule_by_the_clock_is_watched_with_fewer_cases(
+    minutes: int, cases: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_model, "VALIDATION_CASES", 24)
+    assert train_model.watched_cases(plan_schedule(60 * minutes, SIZES["tiny"], "seconds")) == cases
+    assert train_model.watched_cases(plan_schedule(10, SIZES["tiny"])) == 24
+
+
+def test_a_call_whose_time_is_over_is_stopped_while_it_starts() -> None:
+    with pytest.raises(Stopped, match="stopped by SIGTERM, and what was finished is"), listening(), stopping_in(0.0):
+        any(threading.Event().wait(0.01) for _ in range(1000))
+
+
+def test_a_call_that_is_over_in_time_is_not_stopped() -> None:
+    with listening() as stop, stopping_in(1000.0):
+        pass
+    assert stop.by == ""
+
+
+def test_a_larger_batch_is_another_training(tmp_path: Path) -> None:
+    train(tmp_path, replace(CONFIG, batch=8))
+    told = json.loads((member(tmp_path) / "recipe.json").read_text())["settings"]
+    assert (told["size"]["batch"], told["schedule"]["rewarm"]) == (8, 1600)
+    assert told["schedule"]["learning_rate"] == 2 * SIZES["tiny"].learning_rate
+    with pytest.raises(RunFolderError, match=r"differs in batch"):
+        train(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: ModelConfig(patches=-1), "got -1 patches, expected 1 or more"),
-        (lambda: ModelConfig(state=Path("one.state")), "a state is for going on with --patches"),
+        (lambda: ModelConfig(minutes=3, of=2), "got 3 minutes of 2, expected no more than the whole"),
+        (lambda: ModelConfig(minutes=3, patches=2), "counted in --patches or in --minutes; leave one out"),
+        (lambda: ModelConfig(of=2), "add --patches or --minutes"),
+        (lambda: ModelConfig(batch=8), "add --patches or --minutes"),
+        (lambda: ModelConfig(minutes=3, schemes=("default", "residual")), "got 2 schemes, but by the clock one"),
+        (lambda: ModelConfig(patches=-1), "got -1 patches, 0 minutes, a batch of 0; expected more than 0"),
+        (lambda: ModelConfig(state=Path("one.state")), "--state, --of and --batch are for a training on a schedule"),
         (lambda: ModelConfig(patches=10, branch=True), "leave out --branch, --epochs and --jobs"),
         (lambda: ModelConfig(patches=10, jobs=2), "leave out --branch, --epochs and --jobs"),
         (lambda: ModelConfig(patches=10, schemes=("self-training",)), "self-training branches off in epochs"),

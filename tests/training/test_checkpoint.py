@@ -189,3 +189,19 @@ def test_a_disk_that_is_really_full_leaves_a_usable_checkpoint(tmp_path: Path) -
         assert resumed.so_far.steps_done == 1
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+class OfGpu(torch.Generator):
+    """Its state is as long as that of a generator on a GPU."""
+
+    def get_state(self) -> torch.Tensor:
+        return torch.zeros(16, dtype=torch.uint8)
+
+
+def test_a_checkpoint_of_a_gpu_goes_on_on_a_processor(tmp_path: Path) -> None:
+    state = go_on(fresh(), 2)
+    write_checkpoint(tmp_path, replace(state, random=replace(state.random, noise=OfGpu())), "recipe")
+    there = fresh()
+    assert resume_from(tmp_path, there, "recipe") == []
+    assert torch.equal(weights(there), weights(state))
+    assert there.random.numbers.bit_generator.state == state.random.numbers.bit_generator.state

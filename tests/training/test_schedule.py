@@ -8,6 +8,7 @@ from mapping_stroke.errors import ConfigError
 from mapping_stroke.training.engine import TORN_EDGE
 from mapping_stroke.training.schedule import Growth, Schedule, plan_schedule
 from mapping_stroke.training.schemes import SIZES, find_size
+from mapping_stroke.training.supply import Position
 
 SCHEDULE = Schedule(10_000, 0.002, (48, 64, 48), (16, 16, 16))
 
@@ -31,8 +32,9 @@ def test_the_rate_rises_stays_and_falls_along_a_cosine(position: int, rate: floa
 
 
 def test_an_optimiser_that_begins_anew_begins_slowly() -> None:
-    assert [SCHEDULE.rate_at(position, 2_000) for position in (2_000, 2_200, 2_400, 3_000)] == [0, 0.001, 0.002, 0.002]
-    assert SCHEDULE.rate_at(7_100, 7_000) == pytest.approx(SCHEDULE.rate_at(7_100) / 4)
+    rates = [SCHEDULE.rate_of(Position({}, patches, restarted_at=2_000)) for patches in (2_000, 2_200, 2_400, 3_000)]
+    assert rates == [0, 0.001, 0.002, 0.002]
+    assert SCHEDULE.rate_of(Position({}, 7_100, restarted_at=7_000)) == pytest.approx(SCHEDULE.rate_at(7_100) / 4)
 
 
 def test_the_average_forgets_fast_at_first() -> None:
@@ -74,13 +76,13 @@ def test_no_patch_is_one_that_processors_compute_wrongly(name: str) -> None:
 
 
 def test_periods_cover_the_schedule() -> None:
-    schedule = replace(SCHEDULE, patches=2_500)
+    schedule = replace(SCHEDULE, length=2_500)
     assert [schedule.period_end(number) for number in range(schedule.periods)] == [1_000, 2_000, 2_500]
 
 
 def test_impossible_schedules_are_refused() -> None:
     with pytest.raises(ConfigError, match="got 0 patches in periods of 1000, expected 1 or more"):
-        replace(SCHEDULE, patches=0)
+        replace(SCHEDULE, length=0)
     with pytest.raises(ConfigError, match=r"0 <= warm-up \(0.5\) <= flat \(0.4\) <= 1"):
         replace(SCHEDULE, warm_up=0.5)
     with pytest.raises(ConfigError, match=r"patches grow at \[0.5\], expected rising shares of which the last is 1"):

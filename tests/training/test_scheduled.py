@@ -21,6 +21,7 @@ from mapping_stroke.training.loop import TrainingState, start_training
 from mapping_stroke.training.records import Epoch
 from mapping_stroke.training.schedule import Growth, Schedule, plan_schedule
 from mapping_stroke.training.scheduled import (
+    Task,
     average_weights,
     averaged,
     draw_scheduled,
@@ -86,7 +87,7 @@ def go_on(long: Long, events: int | None = None, waits: int = 0) -> Long:
     state, position = long
     cases = (Three(position.memory, waits), [make_case(9)])
     engine = start_engine(Hardware(CPU, "float32"))
-    for number, _ in enumerate(train_on_schedule(state, position, (SCHEMES[0], SIZE, SCHEDULE), cases, engine), 1):
+    for number, _ in enumerate(train_on_schedule(state, position, Task(SCHEMES[0], SIZE, SCHEDULE), cases, engine), 1):
         if number == events:
             break
     return long
@@ -184,7 +185,7 @@ def test_the_records_tell_of_periods() -> None:
     state, position = fresh()
     engine = start_engine(Hardware(CPU, "float32"))
     cases: tuple[Three, list[CaseArrays]] = (Three(position.memory), [])
-    events = list(train_on_schedule(state, position, (SCHEMES[0], SIZE, SCHEDULE), cases, engine))
+    events = list(train_on_schedule(state, position, Task(SCHEMES[0], SIZE, SCHEDULE), cases, engine))
     assert [isinstance(event, Epoch) for event in events] == [
         *[False] * 4,
         True,

@@ -38,8 +38,8 @@ class Train:
     half the learning rate, on new cases: nearly all registered and stripped, as `mapping segment` hands them on. Give
     the --brains and --rescans of that model, so that the same people judge."""
     schemes: tuple[str, ...] = ()
-    """With --from or --patches: train these of the paper's schemes only. If left out, all four; with --patches,
-    `default`."""
+    """With --from, --patches or --minutes: train these of the paper's schemes only. If left out, all four; with
+    --patches or --minutes, which allows one, `default`."""
     beside: bool = False
     """With --from: pack the new members beside those of that model. Members that see other voxels make other
     mistakes."""
@@ -57,15 +57,25 @@ class Train:
     patches: int = 0
     """Train for days, on a schedule of so many patches, one network at a time; 0 to count in epochs. What is packed is
     the average of the weights. A small file that goes elsewhere is written beside every checkpoint, see --state."""
+    minutes: float = 0.0
+    """Train by the clock, on a GPU that is to be had for minutes: the command ends within so many, and the next one
+    goes on. It makes its cases itself, in the device's memory, and leaves all that is needed elsewhere in
+    RUN_FOLDER/pieces, in files below 15 MB. Packing and judging are left to a later call, when all is trained."""
+    of: float = 0.0
+    """With --minutes: of the whole schedule, all calls together; 0 for one call."""
+    batch: int = 0
+    """With --patches or --minutes: patches of a step; 0 for the size's own (2). The learning rate changes with the root
+    of it."""
     state: Path | None = None
-    """With --patches: go on from this `.state` file, or from the one for this size and scheme in this folder, unless
-    the run folder has come farther."""
+    """With --patches or --minutes: go on from this `.state` file, or from the one for this size and scheme in this
+    folder (or the pieces there), unless the run folder has come farther."""
     jobs: int = 1
     """Members trained at once, each in a process with its share of the CPU cores; the weights are the same."""
     cases: int = 0
     """Simulated cases to draw once, keep on disk (2 to 8 MB each) and use again; 0 draws a new one for every patch,
     which a GPU does in no time, and a CPU as slowly as it learns from it. With --patches, so many lie on disk at once:
-    a process of low priority makes them, and each is used for at most 25 patches."""
+    a process of low priority makes them, and each is used for at most 25 patches; with --minutes, so many lie in the
+    device's memory (256 for 0)."""
     branch: bool = False
     """Train dice-topk10 and self-training from the weights of default, and less: four members in little more than half
     the time, less unlike one another."""
@@ -99,6 +109,9 @@ class Train:
             beside=self.beside,
             patches=self.patches,
             state=self.state,
+            minutes=self.minutes,
+            of=self.of,
+            batch=self.batch,
         )
         with listening() as stop:
             held_out = HoldOut(self.validation, self.test, self.heads)

@@ -20,14 +20,8 @@ from mapping_stroke.experiment.jobs import begin_job
 from mapping_stroke.experiment.simulation_bank import load_bank
 from mapping_stroke.experiment.simulation_tables import Sources
 from mapping_stroke.experiment.stopping import StopRequest, listening
-from mapping_stroke.training.supply import Memory
+from mapping_stroke.training.supply import READY_SHARE, Memory
 
-MOST_USES = 25
-"""Patches that are cut from one case."""
-READY_SHARE = 0.25
-"""Of the ring: with fewer cases the training waits, rather than see the same few again and again."""
-HARDEST_SHARE = 0.1
-"""Of the kept cases: those that count as hard."""
 BETWEEN_LOOKS_S = 0.2
 _LAST = "_lesion.npy"
 """What `write_arrays` writes last: a case that has it is whole."""
@@ -86,7 +80,9 @@ class RingSupply:
     def is_ready(self) -> bool:
         """Whether a quarter of the ring is there; raises `TrainingError` if not, and nobody will make more."""
         present = self.ring.present
-        self._forget_all_but(present)
+        self.memory.forget_all_but(present)
+        if present:
+            self.memory.made = max(self.memory.made, _number(present[-1]) + 1)
         if len(present) >= max(round(READY_SHARE * self.ring.size), 2):
             return True
         if self.producer is None or not self.producer.is_alive():
@@ -104,23 +100,16 @@ class RingSupply:
     def draw_hard(self, rng: np.random.Generator) -> CaseArrays:
         """A random one of the hardest tenth of the cases that were used before; any case where none was."""
         present = self.ring.present
-        known = sorted((name for name in present if name in self.memory.hardness), key=self._easiness)
-        hardest = known[: max(round(HARDEST_SHARE * len(present)), 1)] or present
+        hardest = self.memory.hardest(present)
         return self._use(hardest[int(rng.integers(len(hardest)))])
 
     def note(self, case_ids: Sequence[str], hardness: Sequence[float]) -> None:
         """Remember how hard the last patch of each case was."""
-        self.memory.hardness |= {
-            name: value for name, value in zip(case_ids, hardness, strict=True) if name in self.memory.uses
-        }
-
-    def _easiness(self, name: str) -> float:
-        return -self.memory.hardness[name]
+        self.memory.note(case_ids, hardness)
 
     def _use(self, name: str) -> CaseArrays:
         case = read_arrays(self.ring.folder, name)
-        self.memory.uses[name] = self.memory.uses.get(name, 0) + 1
-        if self.memory.uses[name] >= MOST_USES:
+        if self.memory.count_use(name):
             case = CaseArrays(name, case.scan.clone(), case.mask.clone(), case.lesion_voxels.copy())
             self._remove(name)
         return case
@@ -128,16 +117,7 @@ class RingSupply:
     def _remove(self, name: str) -> None:
         for part in ("lesion", "mask", "scan"):
             (self.ring.folder / f"{name}_{part}.npy").unlink(missing_ok=True)
-        self.memory.uses.pop(name, None)
-        self.memory.hardness.pop(name, None)
-
-    def _forget_all_but(self, present: Sequence[str]) -> None:
-        there = set(present)
-        for of_case in (self.memory.uses, self.memory.hardness):
-            for name in of_case.keys() - there:
-                del of_case[name]
-        if present:
-            self.memory.made = max(self.memory.made, _number(present[-1]) + 1)
+        self.memory.forget(name)
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 Called again it goes on: members, cases, maps and scores stay; from them it packs and fits anew.
 """
 
+import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,18 +12,23 @@ from mapping_stroke.console import say
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.experiment.held_out import SPACING_MM, Request, write_held_out
 from mapping_stroke.experiment.judged_scans import JudgedData
+from mapping_stroke.experiment.lessons import FOLD
 from mapping_stroke.experiment.model_config import ModelConfig
 from mapping_stroke.experiment.model_evaluation import EvaluateConfig, evaluate_model
 from mapping_stroke.experiment.model_fit import fit_model
 from mapping_stroke.experiment.model_labels import ModelLabels
 from mapping_stroke.experiment.models import Selection, pack_model
+from mapping_stroke.experiment.progress import deadline
 from mapping_stroke.experiment.simulation_tables import Sources
-from mapping_stroke.experiment.stopping import StopRequest
+from mapping_stroke.experiment.stopping import StopRequest, stopping_in
 from mapping_stroke.experiment.train_model import sources_folder, train_model
 from mapping_stroke.inference.devices import choose_device
+from mapping_stroke.networks.bundle import has_member
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.training.schemes import find_size
 
+GRACE_S = 2.0
+"""So much later than planned a call by the clock is stopped, if starting took too long."""
 UNFITTED, FITTED, EVALUATION, HELD_OUT = "unfitted.mapping", "model.mapping", "evaluation", "held-out"
 
 
@@ -60,12 +67,16 @@ def make_model(
         stop: Asked whether to stop.
 
     Returns:
-        The ids of cases that could not be judged.
+        The ids of cases that could not be judged; none where this call trained by the clock, which leaves no time.
 
     Raises:
         MappingError: See `train_model`, `fit_model`, `evaluate_model`.
     """
-    train_model(run, sources, config, stop)
+    by_clock = config.minutes and not all(has_member(run.member(name, FOLD)) for name in config.rounds[0])
+    with stopping_in(deadline(60 * config.minutes) - time.monotonic() + GRACE_S) if by_clock else nullcontext():
+        train_model(run, sources, config, stop)
+    if by_clock:
+        return []
     device, cache = choose_device(config.device), sources_folder(run)
     say("\n[held-out cases]")
     requests = (

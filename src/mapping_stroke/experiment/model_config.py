@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.experiment.lessons import FINER, FIRST, LONG, LONG_FINER, SECOND, Lesson
@@ -34,7 +35,10 @@ class ModelConfig:
         schemes: With `model`: which to train; empty for all.
         beside: With `model`: pack the new members beside its own.
         patches: Train on a schedule of so many; 0 to count in epochs.
-        state: With `patches`: a small state to go on from, or a folder of them; None for none.
+        state: Of a training on a schedule: a small state to go on from, or a folder of them; None for none.
+        minutes: Train on a schedule by the clock: so long this time; 0 for no clock.
+        of: Minutes of the whole schedule, all calls together; 0 for one call.
+        batch: Patches of a step of a training on a schedule; 0 for the size's own.
     """
 
     size: str = "compact"
@@ -54,6 +58,9 @@ class ModelConfig:
     beside: bool = False
     patches: int = 0
     state: Path | None = None
+    minutes: float = 0.0
+    of: float = 0.0
+    batch: int = 0
 
     def __post_init__(self) -> None:
         find_size(self.size)
@@ -61,9 +68,9 @@ class ModelConfig:
             raise ConfigError(f"got {self.epochs} epochs, expected 1 or more, or 0 for those of size {self.size}")
         if self.branch and self.model:
             raise ConfigError("members that go on with a model's do not branch off one another; leave --branch out")
-        if ((self.schemes and not self.patches) or self.beside) and not self.model:
+        if ((self.schemes and not self.on_schedule) or self.beside) and not self.model:
             raise ConfigError("some schemes alone, or members beside others, are for going on with a model; add --from")
-        if self.patches or self.state:
+        if self.on_schedule or self.state or self.of or self.batch:
             self._require_schedule()
         for name in self.schemes:
             if name not in {scheme.name for scheme in SCHEMES}:
@@ -81,19 +88,46 @@ class ModelConfig:
 
     def _require_schedule(self) -> None:
         """Raise `ConfigError` where a training on a schedule cannot be had with the other settings."""
-        if self.patches < 1:
-            raise ConfigError(f"got {self.patches} patches, expected 1 or more; a state is for going on with --patches")
+        if not self.on_schedule:
+            raise ConfigError("--state, --of and --batch are for a training on a schedule; add --patches or --minutes")
+        if self.patches and self.minutes:
+            raise ConfigError("the length of a schedule is counted in --patches or in --minutes; leave one out")
+        if self.patches < 0 or self.minutes < 0 or self.batch < 0:
+            raise ConfigError(
+                f"got {self.patches} patches, {self.minutes:g} minutes, a batch of {self.batch}; expected more than 0"
+            )
+        if self.of and not 0 < self.minutes <= self.of:
+            raise ConfigError(f"got {self.minutes:g} minutes of {self.of:g}, expected no more than the whole")
+        if self.minutes and len(self.schemes) > 1:
+            raise ConfigError(f"got {len(self.schemes)} schemes, but by the clock one network is trained; name one")
         if self.branch or self.epochs or self.jobs > 1:
-            raise ConfigError("--patches trains one network at a time, alone; leave out --branch, --epochs and --jobs")
+            raise ConfigError(
+                "on a schedule one network is trained at a time, alone; leave out --branch, --epochs and --jobs"
+            )
         if any(find_scheme(name).pseudo_labels for name in self.schemes):
-            raise ConfigError("self-training branches off in epochs; train it with --from, without --patches")
+            raise ConfigError("self-training branches off in epochs; train it with --from, without a schedule")
         if 0 < self.cases < FEWEST_CASES:
             raise ConfigError(f"got {self.cases} cases, expected {FEWEST_CASES} or more, or 0 for a new one each time")
 
     @property
+    def on_schedule(self) -> bool:
+        """Whether a schedule is counted, in patches or minutes, and not epochs."""
+        return bool(self.patches or self.minutes)
+
+    @property
+    def length(self) -> int:
+        """Of the schedule, in what it counts."""
+        return self.patches or round(60 * (self.of or self.minutes))
+
+    @property
+    def counts(self) -> Literal["patches", "seconds"]:
+        """What the schedule counts."""
+        return "patches" if self.patches else "seconds"
+
+    @property
     def lesson(self) -> Lesson:
         """What is trained on."""
-        if self.patches:
+        if self.on_schedule:
             return LONG_FINER if self.model else LONG
         if not self.model:
             return FIRST
@@ -102,7 +136,7 @@ class ModelConfig:
     @property
     def rounds(self) -> tuple[tuple[str, ...], ...]:
         """Names of schemes that may be trained side by side, round after round: each needs only what came before."""
-        if self.patches:
+        if self.on_schedule:
             return (self.schemes or (SCHEMES[0].name,),)
         if self.model:
             return (tuple(scheme.name for scheme in SCHEMES if not self.schemes or scheme.name in self.schemes),)

@@ -13,6 +13,8 @@ from mapping_stroke.files import read_object, write_json
 
 PROGRESS_FILE = "progress.json"
 SECONDS_BETWEEN_SIGNS = 5.0
+MARGIN_S = 8.0
+"""Before a command has to end: for what is left to be written."""
 SILENT_S = 600.0
 """A process of another machine, which cannot be asked, is taken for stopped after so long a silence."""
 
@@ -76,3 +78,9 @@ def is_running(progress: Progress, now: float) -> bool:
         return bool(same and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
+
+
+def deadline(seconds: float) -> float:
+    """When, by `time.monotonic`, this process will have run so long, but for what it needs to write its files."""
+    begun = float(psutil.Process().create_time())
+    return time.monotonic() - (time.time() - begun) + seconds - MARGIN_S

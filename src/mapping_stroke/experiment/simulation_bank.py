@@ -1,8 +1,9 @@
 """The bank that simulated cases are made from, read from files once and kept as one file."""
 
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,8 @@ not lie in MNI152 space were taken as they are."""
 FINER, FINEST_MM = 2, 1.0
 """Cases are made on voxels so many times finer along each axis, but none finer than this edge, and then averaged: scans
 have smaller voxels than networks read, and lesions painted in large ones look otherwise."""
-READERS = 2
-"""Threads that read and unpack files."""
+FEWEST_READERS, MOST_READERS = 2, 12
+"""Threads that read and unpack files: as many as torch has, within these."""
 
 
 def load_bank(
@@ -59,11 +60,8 @@ def load_bank(
     parts = {TEMPLATE: "training"} | dict(parts_of_people(sources.brains.people) if sources.brains else {})
     try:
         with file.open("rb") as opened, np.load(opened) as stored:  # numpy leaves a damaged file open
-            hosts = [
-                _host(stored, name, grid, device)
-                for name in stored["brains"].tolist()
-                if parts[name] == part or sources.brains is None
-            ]
+            names = [name for name in stored["brains"].tolist() if parts[name] == part or sources.brains is None]
+            hosts = _Hosts([_read_host(stored, name, grid, device) for name in names])
             masks = list(_masks(stored, part, device)) if sources.masks else []
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise RunFolderError(f"{file}: cannot be read ({error}); delete it and run again") from error
@@ -89,6 +87,10 @@ def write_bank(sources: Sources, spacing_mm: float, cache: Path) -> Path:
     return file
 
 
+def _readers() -> int:
+    return min(max(torch.get_num_threads(), FEWEST_READERS), MOST_READERS)
+
+
 def _coarsen(spacing_mm: float) -> int:
     return FINER if spacing_mm / FINER >= FINEST_MM else 1
 
@@ -98,22 +100,46 @@ def _stored_brains(sources: Sources, grid: Grid) -> dict[str, np.ndarray]:
     for name, path in (sources.brains.scans if sources.brains else {}).items():
         readers[name] = partial(read_brain, path, grid)
     arrays = {"brains": np.array(list(readers))}
-    for name, read in track(readers.items(), f"Reading brains at {grid.spacing_mm:g} mm", len(readers)):
-        brain = read()
+    with ThreadPoolExecutor(_readers()) as pool:
+        brains = pool.map(lambda read: read(), readers.values())
+        read = list(track(brains, f"Reading brains at {grid.spacing_mm:g} mm", len(readers)))
+    for name, brain in zip(readers, read, strict=True):
         arrays[f"{name}/t1"] = brain.t1.half().numpy()
         arrays[f"{name}/tissues"] = (torch.stack([brain.grey, brain.white]) * 255).round().to(torch.uint8).numpy()
         arrays[f"{name}/corner"] = np.array([side.start for side in brain.box])
     return arrays
 
 
-def _host(stored: Mapping[str, Any], name: str, grid: Grid, device: torch.device) -> Host:
-    part = torch.from_numpy(stored[f"{name}/t1"]).float()
-    corner = stored[f"{name}/corner"].tolist()
-    x, y, z = (slice(low, low + length) for low, length in zip(corner, part.shape, strict=True))
-    t1, tissues = torch.zeros(grid.shape), torch.zeros(2, *grid.shape)
-    t1[x, y, z] = part
-    tissues[:, x, y, z] = torch.from_numpy(stored[f"{name}/tissues"]).float() / 255
-    brain = build_brain(t1.to(device), tissues.to(device), grid)
+@dataclass(frozen=True, eq=False)
+class _Hosts(Sequence[Host]):
+    """Brains that are built, which takes a second, when they are first wanted: few may be."""
+
+    builders: list[Callable[[], Host]]
+    built: dict[int, Host] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.builders)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[one] for one in range(*index.indices(len(self)))]
+        if index not in self.built:
+            self.built[index] = self.builders[index]()
+        return self.built[index]
+
+
+def _read_host(stored: Mapping[str, Any], name: str, grid: Grid, device: torch.device) -> Callable[[], Host]:
+    """Read a brain; what is given back builds it."""
+    t1, tissues, corner = (stored[f"{name}/{what}"] for what in ("t1", "tissues", "corner"))
+    return partial(_host, t1, tissues, corner.tolist(), grid, device)
+
+
+def _host(t1: np.ndarray, tissues: np.ndarray, corner: Sequence[int], grid: Grid, device: torch.device) -> Host:
+    x, y, z = (slice(low, low + length) for low, length in zip(corner, t1.shape, strict=True))
+    whole, maps = torch.zeros(grid.shape), torch.zeros(2, *grid.shape)
+    whole[x, y, z] = torch.from_numpy(t1).float()
+    maps[:, x, y, z] = torch.from_numpy(tissues).float() / 255
+    brain = build_brain(whole.to(device), maps.to(device), grid)
     return Host(brain, allowed_region(brain))
 
 
@@ -128,7 +154,7 @@ def _stored_masks(sources: Sources, grid: Grid) -> dict[str, np.ndarray]:
             raise ImageError(f"{path}: lies outside MNI152 space; register it, or remove it from the masks")
         return mask, sha256(path)
 
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(_readers()) as pool:
         made = pool.map(prepare, sources.masks)
         read = list(track(made, f"Reading masks at {grid.spacing_mm:g} mm", len(sources.masks)))
     return {

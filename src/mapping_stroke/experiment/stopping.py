@@ -1,5 +1,6 @@
 """Being asked to stop, by Ctrl-C, SIGTERM or SIGUSR1: work that can be cut at any moment is, other work ends a step."""
 
+import _thread
 import signal
 import threading
 from collections.abc import Iterator
@@ -69,3 +70,15 @@ def listening(remedy: str = GO_ON) -> Iterator[StopRequest]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
+
+
+@contextmanager
+def stopping_in(seconds: float) -> Iterator[None]:
+    """Ask this process to stop, as SIGTERM does, unless the block is over after so many seconds."""
+    timer = threading.Timer(max(seconds, 0.0), _thread.interrupt_main, [signal.SIGTERM])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -25,6 +25,7 @@ from mapping_stroke.networks.terms import STARTED_FROM
 from mapping_stroke.networks.unet import unet_weights
 from mapping_stroke.networks.weights import blend_weights
 from mapping_stroke.training.checkpoint import bring_in_step, remove_checkpoints, resume_from, write_checkpoint
+from mapping_stroke.training.clock import Session
 from mapping_stroke.training.engine import Engine, Hardware
 from mapping_stroke.training.loop import TrainingState, start_training, train
 from mapping_stroke.training.processes import any_of, first_does
@@ -74,6 +75,8 @@ class Plan:
             del settings["start_share"]
         if self.schedule is None:  # likewise
             del settings["schedule"]
+        else:
+            settings["schedule"] = self.schedule.settings
         for encoder in ("plain", "residual"):  # likewise
             if getattr(self.size, encoder).unshuffle == 1:
                 del settings["size"][encoder]["unshuffle"]
@@ -97,6 +100,10 @@ class Saving:
     minutes: float
     """Longest time between two checkpoints; one is written at every epoch's end anyway."""
     stop: StopRequest
+    session: Session | None = None
+    """By the clock: how long this call trains; None to train to the end."""
+    pieces: Path | None = None
+    """Folder for all that has to be taken elsewhere, in files of less than 15 MB; None for none."""
 
 
 def train_member(folder: Path, plan: Plan, arrays: Arrays, engine: Engine, saving: Saving, *, overwrite: bool) -> None:
@@ -229,7 +236,7 @@ def card_of(plan: Plan, epochs: Sequence[Epoch], hardware: Hardware) -> MemberCa
             "seed": plan.seed,
             "precision": hardware.computes_in,
             "epochs": len(epochs),
-            **({} if plan.schedule is None else {"patches": plan.schedule.patches}),
+            **({} if plan.schedule is None else {plan.schedule.counts: plan.schedule.length}),
             "training_cases": len(plan.training),
             "validation_dice": last,
             "pseudo_labels": plan.pseudo,

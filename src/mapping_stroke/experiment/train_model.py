@@ -20,6 +20,7 @@ from mapping_stroke.experiment.jobs import run_in_jobs, threads_of
 from mapping_stroke.experiment.kept_cases import KeptCases, keep_cases
 from mapping_stroke.experiment.lessons import FOLD, LaterCases, go_on_with
 from mapping_stroke.experiment.model_config import ModelConfig
+from mapping_stroke.experiment.progress import deadline
 from mapping_stroke.experiment.simulation_bank import load_bank, write_bank
 from mapping_stroke.experiment.simulation_tables import Sources
 from mapping_stroke.experiment.starts import Start, choose_start
@@ -32,12 +33,18 @@ from mapping_stroke.inference.sliding_window import WindowConfig, plan_tiling, p
 from mapping_stroke.inference.torch_engine import TorchEngine
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.run_folder import RunFolder, claim_folder
+from mapping_stroke.training.clock import Session
 from mapping_stroke.training.engine import Engine, Hardware
+from mapping_stroke.training.pool import PoolPlan
 from mapping_stroke.training.pseudo_labels import best_scheme, make_pseudo_label
-from mapping_stroke.training.schedule import plan_schedule
-from mapping_stroke.training.schemes import SCHEMES, Scheme, Size, find_scheme, find_size
+from mapping_stroke.training.schedule import Schedule, plan_schedule
+from mapping_stroke.training.schemes import SCHEMES, Scheme, Size, find_scheme, find_size, with_batch
 
 VALIDATION_CASES = 24
+POOL_SIZE, PIECES = 256, "pieces"
+"""By the clock: cases that are kept in the device's memory, and the folder in which the state is taken elsewhere."""
+FEWEST_WATCHED, WATCHED_WITH_ALL_S = 4, 1200
+"""By the clock: cases to watch a trial of a minute with, and the length of a schedule that takes the time for all."""
 BRANCH_EPOCHS, BRANCH_RATE = 0.4, 0.5
 """Of the epochs and the learning rate of a fresh member: what one takes that begins with the weights of another."""
 VALIDATION_SEED, PSEUDO_SEED = 1, 2
@@ -63,16 +70,16 @@ def train_model(run: RunFolder, sources: Sources, config: ModelConfig, stop: Sto
         wanted = [name for names in config.rounds for name in names]
         starts = go_on_with(config.model, find_size(config.size), sources.people, wanted)
         identity["from"] = fingerprint({name: start.member.weights_sha256 for name, start in starts.items()})
-    if config.patches:
-        identity["patches"] = config.patches
+    if config.on_schedule:
+        identity |= {config.counts: config.length} | ({"batch": config.batch} if config.batch else {})
     claim_folder(run.path, identity, (run.members.name,))
     write_bank(sources, _spacing_mm(config), sources_folder(run))  # before jobs that would all do it
-    if config.cases and not config.patches:
+    if config.cases and not config.on_schedule:
         keep_cases(_kept(run, sources, config), choose_device(config.device), config.jobs, stop)
     for names in config.rounds:
         if min(config.jobs, len(names)) == 1:
             for name in names:
-                (train_for_days if config.patches else train_scheme)(run, sources, config, name, stop)
+                (train_for_days if config.on_schedule else train_scheme)(run, sources, config, name, stop)
         else:
             say(f"Training {len(names)} members, {threads_of(config.jobs)} CPU threads each: {', '.join(names)}")
             run_in_jobs([partial(_train_as_job, run, sources, config, name) for name in names], config.jobs, stop)
@@ -105,28 +112,49 @@ def train_scheme(run: RunFolder, sources: Sources, config: ModelConfig, name: st
 
 
 def train_for_days(run: RunFolder, sources: Sources, config: ModelConfig, name: str, stop: StopRequest) -> None:
-    """Train the member of one scheme on a schedule of patches; raises as `train_model` does."""
+    """Train the member of one scheme on a schedule; raises as `train_model` does."""
     stop.check()
+    session = _session(config)
     scheme = replace(find_scheme(name), augmentation=config.lesson.augmentation)
     start, size = _start(run, sources, scheme, config)
-    schedule = plan_schedule(config.patches, size)
+    size = with_batch(size, config.batch) if config.batch else size
+    schedule = plan_schedule(config.length, size, config.counts)
     hardware = Hardware(choose_device(config.device), config.precision, config.compiled, grids=schedule.grids(size))
     engine = Engine.start(hardware)
     device = engine.hardware.device
-    say(f"{name}: size {size.name}, {config.patches} patches, on {engine.hardware.description}")
+    say(f"{name}: size {size.name}, {schedule.length} {schedule.counts}, on {engine.hardware.description}")
     watching = _bank(run, sources, "validation", config, device)
-    validation = _draw_many(watching, VALIDATION_CASES, (config.seed, VALIDATION_SEED), "Cases to watch with")
-    seed = (config.seed, config.lesson.case_seed)
-    source: Ring | LaterCases
-    if config.cases:
-        cache, mix = sources_folder(run), config.lesson.mix
-        source = Ring(run.path / "ring", config.cases, sources, cache, _spacing_mm(config), seed, mix)
-    else:
-        source = LaterCases(_bank(run, sources, "training", config, device), seed)
+    count = watched_cases(schedule)
+    validation = _draw_many(watching, count, (config.seed, VALIDATION_SEED), "Cases to watch with")
     origin = _origin(sources)  # how many cases are kept may differ on another machine
     plan = Plan(scheme, size, FOLD, config.seed, (), (), simulation=origin, start=start, schedule=schedule)
-    cases, saving = LongCases(source, validation, config.state), Saving(config.save_minutes, stop)
+    cases = LongCases(_long_source(run, sources, config, device), validation, config.state)
+    saving = Saving(config.save_minutes, stop, session, run.path / PIECES if session else None)
     train_by_schedule(run.member(name, FOLD), plan, cases, engine, saving)
+
+
+def watched_cases(schedule: Schedule) -> int:
+    """How many cases a training on a schedule is watched with: fewer where minutes count."""
+    if schedule.counts == "patches":
+        return VALIDATION_CASES
+    return min(max(round(VALIDATION_CASES * schedule.length / WATCHED_WITH_ALL_S), FEWEST_WATCHED), VALIDATION_CASES)
+
+
+def _long_source(
+    run: RunFolder, sources: Sources, config: ModelConfig, device: torch.device
+) -> Ring | PoolPlan | LaterCases:
+    """Where a training on a schedule takes its cases from."""
+    seed = (config.seed, config.lesson.case_seed)
+    if config.cases and not config.minutes:
+        cache, mix = sources_folder(run), config.lesson.mix
+        return Ring(run.path / "ring", config.cases, sources, cache, _spacing_mm(config), seed, mix)
+    bank = _bank(run, sources, "training", config, device)
+    return PoolPlan(bank, config.cases or POOL_SIZE, seed) if config.minutes else LaterCases(bank, seed)
+
+
+def _session(config: ModelConfig) -> Session | None:
+    """This call of a training by the clock; None for others."""
+    return Session(60 * config.minutes, deadline(60 * config.minutes)) if config.minutes else None
 
 
 def _start(run: RunFolder, sources: Sources, scheme: Scheme, config: ModelConfig) -> tuple[Start | None, Size]:

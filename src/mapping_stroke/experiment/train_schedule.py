@@ -9,7 +9,7 @@ from pathlib import Path
 from mapping_stroke.console import clock, duration, name_files, say, warn
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.case_source import CaseSource
-from mapping_stroke.errors import TrainingError
+from mapping_stroke.errors import FileError, TrainingError
 from mapping_stroke.experiment.case_ring import Ring, RingSupply, producing
 from mapping_stroke.experiment.locking import locked
 from mapping_stroke.experiment.progress import PROGRESS_FILE
@@ -25,12 +25,14 @@ from mapping_stroke.experiment.train_watch import (
 from mapping_stroke.files import remove
 from mapping_stroke.networks.bundle import has_member
 from mapping_stroke.networks.member_folder import write_member
-from mapping_stroke.training.checkpoint import remove_checkpoints, resume_from, write_checkpoint
+from mapping_stroke.training.checkpoint import NEWEST, remove_checkpoints, resume_from, write_checkpoint
 from mapping_stroke.training.engine import Engine
 from mapping_stroke.training.loop import TrainingState, start_training
+from mapping_stroke.training.pieces import join_pieces, read_list, write_pieces
+from mapping_stroke.training.pool import Pool, PoolPlan
 from mapping_stroke.training.records import Epoch, Step
 from mapping_stroke.training.schedule import Schedule
-from mapping_stroke.training.scheduled import average_weights, start_position, train_on_schedule
+from mapping_stroke.training.scheduled import Task, average_weights, start_position, train_on_schedule
 from mapping_stroke.training.schemes import seed_number
 from mapping_stroke.training.small_state import SUFFIX, Identity, read_state, write_state
 from mapping_stroke.training.supply import Endless, Position, Supply
@@ -41,12 +43,14 @@ class LongCases:
     """What a long training sees.
 
     Attributes:
-        source: A ring that a process of its own keeps full, or what makes a new case for every patch.
+        source: A ring that a process of its own keeps full, a pool in the device's memory, or what makes a new case for
+            every patch.
         validation: Cases to watch with.
-        state: A small state to begin from, or a folder in which it lies by its name; None for none.
+        state: A small state to begin from, or a folder in which it lies by its name, or a whole one in pieces; None for
+            none.
     """
 
-    source: Ring | CaseSource
+    source: Ring | PoolPlan | CaseSource
     validation: Sequence[CaseArrays]
     state: Path | None = None
 
@@ -60,6 +64,12 @@ class _Long:
     schedule: Schedule
     state: TrainingState
     position: Position
+    pieces: Path | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the whole schedule is."""
+        return len(self.state.epochs) >= self.schedule.periods
 
     @property
     def identity(self) -> Identity:
@@ -73,6 +83,11 @@ class _Long:
         """Keep all, and what is small of it."""
         write_checkpoint(self.folder, self.state, self.plan.recipe, self.position)
         write_state(self.small, self.state, self.position, self.identity)
+        if self.pieces is not None:
+            self.pieces.mkdir(exist_ok=True)
+            write_state(self.pieces / self.small.name, self.state, self.position, self.identity)
+            recipe, patches = self.plan.recipe, self.position.patches
+            write_pieces(self.folder / NEWEST, self.pieces, self.small.stem, recipe, patches)
 
 
 def state_name(plan: Plan) -> str:
@@ -102,11 +117,12 @@ def train_by_schedule(folder: Path, plan: Plan, cases: LongCases, engine: Engine
             say(f"{plan.name}: trained already")
         else:
             _train_under_lock(folder, plan, cases, engine, saving)
-        remove_checkpoints(folder)
+        if has_member(folder):
+            remove_checkpoints(folder)
         (folder / PROGRESS_FILE).unlink(missing_ok=True)
         if isinstance(cases.source, Ring):
             remove(cases.source.folder)
-        name_files("State", folder / state_name(plan))
+        name_files("State", saving.pieces or folder / state_name(plan))
 
 
 def _train_under_lock(folder: Path, plan: Plan, cases: LongCases, engine: Engine, saving: Saving) -> None:
@@ -115,49 +131,78 @@ def _train_under_lock(folder: Path, plan: Plan, cases: LongCases, engine: Engine
     weights = None if plan.start is None else plan.start.read_weights()
     seed = (plan.seed, seed_number(plan.scheme), plan.fold)
     state = start_training(plan.scheme, plan.size, seed, engine.fabric.device, weights)
-    long = _Long(folder, plan, plan.schedule, state, start_position(state.network))
-    course = Course(plan.name, plan.schedule.periods, -(-plan.schedule.period // plan.size.batch))
+    long = _Long(folder, plan, plan.schedule, state, start_position(state.network), saving.pieces)
+    task = Task(plan.scheme, plan.size, plan.schedule, saving.session)
+    course = Course(plan.name, plan.schedule.periods, task.steps_of(0))
 
     with signed(folder, course, state) as sign_running:
         _resume(long, cases.state)
         sign_running()
         with _supplied(cases.source, long.position) as supply:
-            what = (plan.scheme, plan.size, plan.schedule)
             compiled = engine.hardware.compiled
-            events = train_on_schedule(
-                state, long.position, what, (supply, cases.validation), engine.fabric, compiled=compiled
-            )
+            what = (supply, cases.validation)
+            events = train_on_schedule(state, long.position, task, what, engine.fabric, compiled=compiled)
             _keep(watched(events, folder, course, state, lambda one: _line(course, one, long)), long, saving)
+    if saving.session is not None:  # first of all: somebody may take the machine away
+        long.save()
     write_epochs(folder, state.epochs)
     draw_curves(folder, plan.name, state.epochs)
-    write_state(long.small, state, long.position, long.identity)
-    write_member(folder, average_weights(long.position), card_of(plan, state.epochs, engine.hardware))
+    if long.is_done:
+        write_state(long.small, state, long.position, long.identity)
+        write_member(folder, average_weights(long.position), card_of(plan, state.epochs, engine.hardware))
+    else:
+        say(f"{plan.name}: the time is over, {_place(long)}; {long.position.patches} patches; call again to go on")
 
 
 def _resume(long: _Long, given: Path | None) -> None:
-    """Go on from the checkpoint, or from a small state that has come farther."""
+    """Go on from the checkpoint, or from a state in pieces or a small one that has come farther."""
     plan, position = long.plan, long.position
-    for problem in resume_from(long.folder, long.state, plan.recipe, position):
-        warn(f"{plan.name}: {problem}; going on from the checkpoint before it")
+    _resume_here(long)
     if position.patches:
         say(f"{plan.name}: going on after {position.patches} patches")
-    if given is None:
-        return
-    path = given / state_name(plan) if given.is_dir() else given
-    if read_state(path, long.state, position, long.identity):
-        say(f"{plan.name}: going on from {path}, after {position.patches} patches; the learning rate rises anew")
-    else:
-        say(f"{plan.name}: has come farther already than {path}")
+    for place in (long.pieces, given):
+        if place is None or _resume_from_pieces(long, place):
+            continue
+        path = place / state_name(plan) if place.is_dir() else place
+        if place is not given and not path.is_file():
+            continue  # nothing was taken here
+        if read_state(path, long.state, position, long.identity):
+            say(f"{plan.name}: going on from {path}, after {position.patches} patches; the learning rate rises anew")
+        elif place is given:
+            say(f"{plan.name}: has come farther already than {path}")
+
+
+def _resume_here(long: _Long) -> None:
+    for problem in resume_from(long.folder, long.state, long.plan.recipe, long.position):
+        warn(f"{long.plan.name}: {problem}; going on from the checkpoint before it")
+
+
+def _resume_from_pieces(long: _Long, folder: Path) -> bool:
+    """Go on from a checkpoint in pieces, if it is there, whole, of this training, and has come farther."""
+    name, position = long.plan.name, long.position
+    try:
+        listed = read_list(folder, long.small.stem)
+        if listed is None or listed.patches <= position.patches or listed.recipe != long.plan.recipe:
+            return False
+        join_pieces(folder, listed, long.folder / NEWEST)
+    except FileError as error:
+        warn(f"{name}: {error}; or go on without it, from the small state")
+        return False
+    _resume_here(long)
+    say(f"{name}: going on from the pieces in {folder}, after {position.patches} patches")
+    return True
 
 
 @contextmanager
-def _supplied(source: Ring | CaseSource, position: Position) -> Iterator[Supply]:
+def _supplied(source: Ring | PoolPlan | CaseSource, position: Position) -> Iterator[Supply]:
     """Where a training gets its cases from, while it runs."""
-    if not isinstance(source, Ring):
+    if isinstance(source, PoolPlan):
+        yield Pool(source, position.memory)
+    elif isinstance(source, Ring):
+        with producing(source, position.memory.made) as producer:
+            yield RingSupply(source, position.memory, producer)
+    else:
         yield Endless(source)
-        return
-    with producing(source, position.memory.made) as producer:
-        yield RingSupply(source, position.memory, producer)
 
 
 def _keep(events: Iterable[Step | Epoch], long: _Long, saving: Saving) -> None:
@@ -175,11 +220,19 @@ def _keep(events: Iterable[Step | Epoch], long: _Long, saving: Saving) -> None:
 
 
 def _line(course: Course, epoch: Epoch, long: _Long) -> str:
-    left_s = seconds_left(course, long.state)
+    left_s = seconds_left(course, long.state) if course.steps else None
     left = f", {duration(left_s)} left, until {clock(left_s)}" if left_s else ""
-    done, total = min(long.position.patches, long.schedule.patches), long.schedule.patches
     speed = long.plan.size.batch * epoch.steps_per_second
     return (
-        f"{course.name}: patch {done}/{total} ({done / total:.1%}), {speed:.3g} patches/s, loss {epoch.loss:+.3f}, "
+        f"{course.name}: {_place(long)}, {speed:.3g} patches/s, loss {epoch.loss:+.3f}, "
         f"foreground Dice {epoch.foreground_dice:.3f}{left}"
     )
+
+
+def _place(long: _Long) -> str:
+    """How far a training is, in words."""
+    length = long.schedule.length
+    done = min(long.schedule.place_of(long.position), length)
+    if long.schedule.counts == "patches":
+        return f"patch {done:.0f}/{length} ({done / length:.1%})"
+    return f"minute {done / 60:.2f}/{length / 60:g} ({done / length:.1%})"

@@ -31,7 +31,7 @@ class Course:
     Attributes:
         name: What to call the member.
         epochs: Of the whole training.
-        steps: Of an epoch, those of the validation too.
+        steps: Of an epoch, those of the validation too; 0 where the clock decides.
     """
 
     name: str
@@ -106,11 +106,12 @@ def seconds_left(course: Course, state: TrainingState) -> float | None:
     so_far, recent = state.so_far, state.epochs[-RECENT_EPOCHS:]
     if recent:
         epoch_s = sum(epoch.seconds for epoch in recent) / len(recent)
-    elif so_far.steps_done:
+    elif so_far.steps_done and course.steps:
         epoch_s = (so_far.training_seconds + so_far.validation_seconds) / so_far.steps_done * course.steps
     else:
         return None
-    return epoch_s * (course.epochs - len(state.epochs) - so_far.steps_done / course.steps)
+    begun = so_far.steps_done / course.steps if course.steps else 0.0
+    return epoch_s * (course.epochs - len(state.epochs) - begun)
 
 
 def write_epochs(folder: Path, epochs: Sequence[Epoch]) -> None:

@@ -51,7 +51,8 @@ def resume_from(folder: Path, state: TrainingState, recipe: str, position: Posit
     The recipe says whether there is a `position`, which is brought there, too.
 
     Returns:
-        What was found damaged and passed over, in words; empty as a rule.
+        What was found damaged and passed over, in words; empty as a rule. On another kind of device than that of the
+        checkpoint the noise, which every patch begins anew, is that of the seed.
 
     Raises:
         TrainingError: There are checkpoints, and none is whole.
@@ -118,7 +119,8 @@ def _restore(state: TrainingState, values: dict[str, Any]) -> None:
     state.network.load_state_dict(values["network"])
     state.optimiser.load_state_dict(values["optimiser"])
     state.random.numbers.bit_generator.state = values["numbers"]
-    state.random.noise.set_state(values["noise"])
+    if values["noise"].shape == state.random.noise.get_state().shape:  # that of a GPU is no processor's
+        state.random.noise.set_state(values["noise"])
     state.epochs[:] = [Epoch(**epoch) for epoch in values["epochs"]]
     device = next(state.network.parameters()).device
     losses = list(values["so_far"].pop("losses").to(device))
@@ -129,6 +131,7 @@ def _restore_position(position: Position, values: dict[str, Any]) -> None:
     for name, value in values["average"].items():
         position.average[name].copy_(value)
     position.patches, position.restarted_at = values["patches"], values["restarted_at"]
+    position.seconds = values.get("seconds", 0.0)  # absent from checkpoints that were written before there were any
     position.memory = Memory(**values["memory"])
 
 

@@ -1,8 +1,9 @@
 """Training on a schedule: the loop of long trainings, whose averaged weights are what counts."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import lightning_fabric
 import torch
@@ -17,6 +18,7 @@ from mapping_stroke.networks.spec import Weights
 from mapping_stroke.training.augment import NONE, Augmentation
 from mapping_stroke.training.batches import Batch, Randomness, cut_patch, draw_batch
 from mapping_stroke.training.blend import batch_loss
+from mapping_stroke.training.clock import Session
 from mapping_stroke.training.loop import TrainingState, take_step, validate
 from mapping_stroke.training.records import Epoch, EpochSoFar, Step
 from mapping_stroke.training.schedule import Schedule
@@ -28,6 +30,36 @@ VALIDATION_SEED = (11,)
 BETWEEN_LOOKS_S = 0.2
 FEWEST_VOXELS = 8.0
 """So much do few marked voxels weigh less; see `patch_hardness`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What a training on a schedule does.
+
+    Attributes:
+        scheme: Loss and augmentation.
+        size: Batch, and how often it is validated on.
+        schedule: What is done at which place.
+        session: By the clock: how far this call goes, which may be before the end; None for a schedule over patches.
+    """
+
+    scheme: Scheme
+    size: Size
+    schedule: Schedule
+    session: Session | None = None
+
+    def is_over(self, position: Position) -> bool:
+        """Whether this call makes no more steps, although the schedule may go on."""
+        if self.session is None:
+            return False
+        return self.session.is_over(position, self.schedule.patch_at(self.schedule.place_of(position)))
+
+    def steps_of(self, number: int) -> int:
+        """Steps of a period; 0 where the clock decides."""
+        if self.session is not None:
+            return 0
+        schedule = self.schedule
+        return -(-min(schedule.period, schedule.length - number * schedule.period) // self.size.batch)
 
 
 def start_position(network: nn.Module) -> Position:
@@ -43,20 +75,20 @@ def average_weights(position: Position) -> Weights:
 def train_on_schedule(
     state: TrainingState,
     position: Position,
-    plan: tuple[Scheme, Size, Schedule],
+    task: Task,
     cases: tuple[Supply, Sequence[CaseArrays]],
     fabric: lightning_fabric.Fabric,
     *,
     compiled: bool = False,
 ) -> Iterator[Step | Epoch]:
-    """Train from where the state stands to the end of the schedule.
+    """Train from where the state stands to the end of the schedule, or of the session.
 
     At every yield the state is whole, as in `train`; while cases are waited for, the same step is told again.
 
     Args:
         state: Changed in place, as is `position`.
         position: From `start_position`, or read from a checkpoint.
-        plan: Loss and augmentation, batch, and what is done at which patch.
+        task: What is done.
         cases: To train on, and to validate on; the latter may be none.
         fabric: Launched engine of one process.
         compiled: See `train`.
@@ -68,36 +100,71 @@ def train_on_schedule(
     Raises:
         TrainingError: The loss is no longer a number, or no more cases come.
     """
-    scheme, size, schedule = plan
+    schedule, session = task.schedule, task.session
     if compiled and fabric.device.type == "cpu":
         fuse_norms(state.network)
     network = torch.compile(state.network, dynamic=False) if compiled else state.network
     network, optimiser = fabric.setup(network, state.optimiser)
     loss_of = torch.compile(batch_loss, dynamic=False) if compiled else batch_loss
     network.train()
+    if session is not None:
+        session.begin(position, schedule.length)
     while len(state.epochs) < schedule.periods:
         number = len(state.epochs)
-        steps = -(-min(schedule.period, schedule.patches - number * schedule.period) // size.batch)
-        while position.patches < schedule.period_end(number):
-            start = time.monotonic()
-            while not cases[0].is_ready():
+        while schedule.place_of(position) < schedule.period_end(number):
+            start, left_s = time.monotonic(), 0.0 if session is None else session.left_s
+            while not task.is_over(position) and not cases[0].is_ready():
                 time.sleep(BETWEEN_LOOKS_S)
-                yield Step(number, state.so_far.steps_done, steps)
-            for group in optimiser.param_groups:
-                group["lr"] = schedule.rate_at(position.patches, position.restarted_at)
-            batch = draw_scheduled(cases[0], schedule, position, size.batch, augmentation_of(scheme), state.random)
-            loss, logits = take_step(network, optimiser, batch, size.loss_of(scheme), fabric, loss_of)
-            cases[0].note(batch.case_ids, patch_hardness(logits, batch.target).tolist())
-            _follow(position, state.network, schedule)
-            position.patches += size.batch
+                yield Step(number, state.so_far.steps_done, task.steps_of(number))
+            if task.is_over(position):
+                return
+            patch = schedule.patch_at(schedule.place_of(position))
+            loss = _step((network, optimiser), state, position, (task, cases[0]), fabric, loss_of)
+            if session is not None:
+                session.count_step(position, patch, left_s)
             state.so_far.add_training(loss, time.monotonic() - start)
-            yield Step(number, state.so_far.steps_done, steps)
-        with averaged(state.network, position):
-            _validate(network, state.so_far, size, scheme, cases[1], fabric)
-        rate = schedule.rate_at(position.patches, position.restarted_at)
-        state.epochs.append(state.so_far.sum_up(number, rate))
-        state.so_far = EpochSoFar()
+            yield Step(number, state.so_far.steps_done, task.steps_of(number))
+        _end_period(network, state, position, task, cases[1], fabric)
         yield state.epochs[-1]
+
+
+def _step(
+    learning: tuple[nn.Module, torch.optim.Optimizer],
+    state: TrainingState,
+    position: Position,
+    what: tuple[Task, Supply],
+    fabric: lightning_fabric.Fabric,
+    loss_of: Callable[..., Float[Tensor, ""]],
+) -> Float[Tensor, ""]:
+    """Learn from a batch, and count its patches; the loss."""
+    (network, optimiser), (task, supply), schedule = learning, what, what[0].schedule
+    for group in optimiser.param_groups:
+        group["lr"] = schedule.rate_of(position)
+    batch = draw_scheduled(supply, schedule, position, task.size.batch, augmentation_of(task.scheme), state.random)
+    loss, logits = take_step(network, optimiser, batch, task.size.loss_of(task.scheme), fabric, loss_of)
+    supply.note(batch.case_ids, patch_hardness(logits, batch.target).tolist())
+    _follow(position, state.network, schedule)
+    position.patches += task.size.batch
+    return loss
+
+
+def _end_period(
+    network: nn.Module,
+    state: TrainingState,
+    position: Position,
+    task: Task,
+    cases: Sequence[CaseArrays],
+    fabric: lightning_fabric.Fabric,
+) -> None:
+    """Validate with the average of the weights, and sum up; a period without steps, by the clock, tells nothing."""
+    before_s = 0.0 if task.session is None else task.session.left_s
+    if state.so_far.steps_done:
+        with averaged(state.network, position):
+            _validate(network, state.so_far, task.size, task.scheme, cases, fabric)
+    state.epochs.append(state.so_far.sum_up(len(state.epochs), task.schedule.rate_of(position)))
+    state.so_far = EpochSoFar()
+    if task.session is not None:
+        task.session.count_validation(before_s - task.session.left_s)
 
 
 def draw_scheduled(
@@ -113,7 +180,7 @@ def draw_scheduled(
         augmentation: What is done to each.
         random: Decides.
     """
-    patch, elsewhere = schedule.patch_at(position.patches), round(batch * (1 - schedule.lesion_share))
+    patch, elsewhere = schedule.patch_at(schedule.place_of(position)), round(batch * (1 - schedule.lesion_share))
     pairs, case_ids = [], []
     for index, seed in enumerate(random.numbers.integers(2**63, size=batch)):
         of_patch = random.of_patch(int(seed))

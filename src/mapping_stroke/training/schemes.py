@@ -180,6 +180,16 @@ SIZES = {
 }
 
 
+def with_batch(size: Size, batch: int) -> Size:
+    """A size with larger or smaller batches: the learning rate changes with the root, as many patches are validated on.
+
+    Source: Malladi et al. 2022, arXiv:2205.10287, for optimisers such as AdamW.
+    """
+    times = batch / size.batch
+    steps = max(round(size.validation_steps / times), 1)
+    return replace(size, batch=batch, learning_rate=size.learning_rate * times**0.5, validation_steps=steps)
+
+
 def find_scheme(name: str, variant: str = "paper") -> Scheme:
     """The scheme of a name, an extra one too; raises `ConfigError` that lists the known ones."""
     schemes = {scheme.name: scheme for scheme in (*find_variant(variant), *EXTRA_SCHEMES)}

@@ -83,6 +83,7 @@ def write_state(path: Path, state: TrainingState, position: Position, identity: 
         "settings": identity.settings,
         "recipe": identity.recipe,
         "patches": position.patches,
+        "seconds": position.seconds,
         "made": position.memory.made,
         "numbers": state.random.numbers.bit_generator.state,
         "epochs": [asdict(epoch) for epoch in state.epochs],
@@ -127,6 +128,7 @@ def read_state(path: Path, state: TrainingState, position: Position, identity: I
     for name, value in average.items():
         position.average[name].copy_(torch.from_numpy(value))
     position.patches = position.restarted_at = facts["patches"]
+    position.seconds = facts.get("seconds", 0.0)  # absent from states that were written before there were any
     position.memory = Memory(made=max(facts["made"], position.memory.made))
     state.random.numbers.bit_generator.state = facts["numbers"]
     state.optimiser.state.clear()
