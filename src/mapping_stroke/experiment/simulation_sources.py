@@ -12,7 +12,7 @@ from mapping_stroke.dataset.grid import Grid
 from mapping_stroke.dataset.listing import holds_results
 from mapping_stroke.dataset.outliers import tame_outliers
 from mapping_stroke.dataset.simulate.anatomy import Brain, build_brain
-from mapping_stroke.dataset.simulate.cohort import Person
+from mapping_stroke.dataset.simulate.parts import Person
 from mapping_stroke.dataset.simulate.real_masks import RealMask, cut_mask
 from mapping_stroke.dataset.simulate.resampling import average
 from mapping_stroke.dataset.simulate.volume import Volume

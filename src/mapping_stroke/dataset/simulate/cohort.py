@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from mapping_stroke.dataset.simulate.intensity import Scanner, draw_scanner, vary_scanner
+from mapping_stroke.dataset.simulate.parts import Person
 from mapping_stroke.dataset.simulate.loads import atlas_load_mm3, spread_quantile
 from mapping_stroke.errors import CaseError
 
@@ -20,14 +21,6 @@ MASKS_PER_HAND = 12
 """Real masks that belong to one person, and the most that are looked at for one case."""
 STREAMS = {"training": 0, "testing": 1, "site": 2, "people": 3, "masks": 4, "load": 5, "hand": 6}
 """Every use of the seed has its own stream of random numbers."""
-
-
-@dataclass(frozen=True)
-class Person:
-    """Somebody whose brain is used, with all scans of it."""
-
-    name: str
-    scans: tuple[str, ...]
 
 
 @dataclass(frozen=True)

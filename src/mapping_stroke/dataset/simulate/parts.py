@@ -2,9 +2,8 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
-
-from mapping_stroke.dataset.simulate.cohort import Person
 
 Part = Literal["training", "validation", "test"]
 
@@ -13,6 +12,14 @@ VALIDATION_PEOPLE, TEST_PEOPLE = 0.12, 0.20
 """Shares of the people: of 25, three for validation and five for test."""
 VALIDATION_MASKS, TEST_MASKS = 0.05, 0.15
 """Shares of the masks."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody whose brain is used, with all scans of it."""
+
+    name: str
+    scans: tuple[str, ...]
 
 
 def part_of_mask(sha256: str) -> Part:
