@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ORACLES := .oracles
 # Sends signals to its own process, which has crashed where OpenVINO had worked in it before.
-SIGNALLED := tests/experiment/test_train_interrupted.py
+SIGNALLED := tests/stages/test_train_interrupted.py
 # One process for each of the two cores that are asked for; a file stays whole, for its fixtures are shared.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 
@@ -59,13 +59,13 @@ format: setup ## Mend what ruff can mend
 	$(BIN)/ruff format
 
 bench: setup oracles ## Measure each stage beside the reference way
-	$(BIN)/mapping bench postprocess
-	$(BIN)/mapping bench score
-	$(BIN)/mapping bench folds
-	$(BIN)/mapping bench inference --nnunet $(ORACLES)/bin
-	$(BIN)/mapping bench training --nnunet $(ORACLES)/bin
+	$(BIN)/python -m benchmarks postprocess
+	$(BIN)/python -m benchmarks score
+	$(BIN)/python -m benchmarks folds
+	$(BIN)/python -m benchmarks inference --nnunet $(ORACLES)/bin
+	$(BIN)/python -m benchmarks training --nnunet $(ORACLES)/bin
 	$(BIN)/mapping simulate $(ORACLES)/cohort --subjects 63 --seed 11
-	$(BIN)/mapping bench quality $(ORACLES)/cohort --nnunet $(ORACLES)/bin
+	$(BIN)/python -m benchmarks quality $(ORACLES)/cohort --nnunet $(ORACLES)/bin
 
 # Healthy brains and lesion masks in MNI space, whole heads to judge by, people who are there under two names.
 BRAINS ?= $(error make model: say BRAINS=folder LESIONS=folder, and HEADS="files" and RESCANS="pairs" if there are any)

@@ -7,8 +7,10 @@ import hypothesis
 import pytest
 import torch
 
+from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.training.schemes import SIZES
 from phantoms import NANO
+from small_models import member_card, write_model
 
 torch.set_num_threads(1)  # tests use arrays so small that threads only wait for one another
 
@@ -31,3 +33,11 @@ def nano() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SIZES, "tiny", NANO)
         yield
+
+
+@pytest.fixture(scope="session")
+def one_member(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of one untrained member, which segments phantoms in a blink."""
+    path = tmp_path_factory.mktemp("model") / "one.mapping"
+    write_model(path, member_card("default", 0, preprocess=PreprocessSpec(3.0), patch=(8, 8, 8)))
+    return path

@@ -12,8 +12,8 @@ import pytest
 import SimpleITK as sitk  # noqa: N813 - the name its users know
 
 from isolation import ROOT, Isolation, require_isolation
-from mapping_stroke.commands.grand_challenge import MASKS, SCANS, Isles2026
-from mapping_stroke.image import read_image, write_image
+from mapping_stroke.commands.segment import MASKS, SCANS, Isles2026
+from mapping_stroke.images.image import read_image, write_image
 from phantoms import AFFINE, phantom
 from small_models import write_seeing_model
 

@@ -170,7 +170,7 @@ def test_room_is_asked_of_the_disk_that_a_folder_will_lie_on(tmp_path: Path, mon
 def test_a_disk_that_fills_up_while_a_file_is_written_leaves_nothing_of_it(tmp_path: Path) -> None:
     """A limit on the size of files stands for the full disk: the system refuses the bytes beyond it."""
     fill_up = (
-        "import resource, numpy as np; from pathlib import Path; from mapping_stroke.image import write_image\n"
+        "import resource, numpy as np; from pathlib import Path; from mapping_stroke.images.image import write_image\n"
         "write_image(Path('old.nii'), np.zeros((4, 4, 4), np.float32), np.eye(4))\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
         "for name in ('new.nii', 'new.nii.gz', 'old.nii'):\n"

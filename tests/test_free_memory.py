@@ -5,8 +5,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mapping_stroke import free_memory
-from mapping_stroke.free_memory import USUAL, Mount, available_bytes
+from mapping_stroke import environment as free_memory
+from mapping_stroke.environment import USUAL, Mount, available_bytes
 
 NO_LIMIT_1 = "9223372036854771712"
 """What version 1 says instead of `max`."""

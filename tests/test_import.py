@@ -26,7 +26,7 @@ def test_the_command_line_starts_without_numpy() -> None:
 
 def test_what_segments_with_openvino_loads_no_torch() -> None:
     loaded = loaded_after(
-        "import mapping_stroke.experiment.segment, mapping_stroke.experiment.bids_app, mapping_stroke.pipeline\n"
+        "import mapping_stroke.cohort.loop, mapping_stroke.cohort.bids, mapping_stroke.pipeline\n"
         "from mapping_stroke.inference.engines import choose_engine\n"
         "choose_engine('cpu', 'openvino')"
     )
@@ -51,10 +51,10 @@ def test_the_core_imports_where_no_reader_is_installed() -> None:
 
 def test_the_public_names_are_what_they_say_in_whatever_order_modules_are_imported() -> None:
     program = (
-        "import mapping_stroke as ms, mapping_stroke.postprocess, mapping_stroke.inference.segmentation\n"
-        "from mapping_stroke.postprocess import RULES\n"
+        "import mapping_stroke as ms, mapping_stroke.rules, mapping_stroke.inference.segmentation\n"
+        "from mapping_stroke.rules import RULES\n"
         "assert {name for name in ms.__all__ if not callable(getattr(ms, name))} == set()\n"
-        "assert ms.postprocess.__module__ == 'mapping_stroke.postprocess' and len(RULES) == 4\n"
+        "assert ms.postprocess.__module__ == 'mapping_stroke.rules' and len(RULES) == 4\n"
         "assert dir(ms) == sorted(ms.__all__) and len(ms.__all__) <= 15\n"
         "assert not hasattr(ms, 'nothing')\n"
     )

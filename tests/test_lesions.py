@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from mapping_stroke.image import Mask
+from mapping_stroke.images.image import Mask
 from mapping_stroke.lesions import FACE_CONNECTED, FULLY_CONNECTED, bounding_box, find_lesions
 
 masks = arrays(np.bool_, st.tuples(*[st.integers(1, 5)] * 3))

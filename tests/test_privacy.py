@@ -17,10 +17,10 @@ from scipy import ndimage
 from dicom_files import PERSON, write_series
 from mapping_stroke.cli import main
 from mapping_stroke.dataset.preprocess import PreprocessSpec
-from mapping_stroke.image import Image, write_image
-from mapping_stroke.postprocess import RULES
-from mapping_stroke.report import figures
-from mapping_stroke.report.figures import draw_segmentation
+from mapping_stroke.images.image import Image, write_image
+from mapping_stroke.report import pictures as figures
+from mapping_stroke.report.pictures import draw_segmentation
+from mapping_stroke.rules import RULES
 from moved_heads import brain_of, move, moved_scan
 from phantoms import phantom
 from small_models import member_card, write_model

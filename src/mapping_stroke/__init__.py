@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from mapping_stroke.errors import MappingError
     from mapping_stroke.evaluation.ranking import rank
     from mapping_stroke.evaluation.score import score
-    from mapping_stroke.image import Image, read_image
+    from mapping_stroke.images.image import Image, read_image
     from mapping_stroke.inference.segmentation import Segmentation
     from mapping_stroke.pipeline import segment
-    from mapping_stroke.postprocess import postprocess
+    from mapping_stroke.rules import postprocess
 
 __version__ = "0.1.0"
 

@@ -7,30 +7,29 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from typing import Protocol, TextIO
+from dataclasses import dataclass
+from typing import Protocol, TextIO, runtime_checkable
 
 import tyro
 
-from mapping_stroke.commands.bench import Bench
-from mapping_stroke.commands.bids import Bids
-from mapping_stroke.commands.demo import Demo
-from mapping_stroke.commands.evaluate import Evaluate
-from mapping_stroke.commands.folds import Folds
-from mapping_stroke.commands.grand_challenge import GrandChallenge
-from mapping_stroke.commands.info import Info
+from mapping_stroke.commands.demo import Demo, Info, Simulate
+from mapping_stroke.commands.experiment import (
+    Evaluate,
+    Folds,
+    Postprocess,
+    Predict,
+    Prepare,
+    Rank,
+    Report,
+    Status,
+    Train,
+)
 from mapping_stroke.commands.models import Models
-from mapping_stroke.commands.postprocess import Postprocess
-from mapping_stroke.commands.predict import Predict
-from mapping_stroke.commands.prepare import Prepare
-from mapping_stroke.commands.rank import Rank
-from mapping_stroke.commands.report import Report
-from mapping_stroke.commands.segment import Segment
-from mapping_stroke.commands.simulate import Simulate
-from mapping_stroke.commands.status import Status
-from mapping_stroke.commands.train import Train
+from mapping_stroke.commands.segment import Bids, GrandChallenge, Segment
 from mapping_stroke.errors import PATH_ERRORS, REMEDIES, MappingError, Stopped
 
 
+@runtime_checkable
 class Command(Protocol):
     """What every command offers."""
 
@@ -54,7 +53,6 @@ COMMANDS: tuple[type[Command], ...] = (
     Models,
     Rank,
     Demo,
-    Bench,
     Info,
 )
 """In the order of the pipeline's stages, then what stands beside them; `mapping --help` lists them so."""
@@ -65,8 +63,21 @@ STOPPED = 75
 DESCRIPTION = "Find stroke lesions on T1-weighted brain MRI (MAPPING: model average with post-processing)."
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status.
+@dataclass(frozen=True)
+class Program:
+    """A program of several commands."""
+
+    name: str
+    description: str
+    commands: tuple[type[Command], ...] | None = None
+    """None for `COMMANDS`."""
+
+
+MAPPING = Program("mapping", DESCRIPTION)
+
+
+def main(arguments: Sequence[str] | None = None, program: Program = MAPPING) -> int:
+    """Run one command of a program and return its exit status.
 
     0 done, 1 failed, 2 wrong usage or input, 3 some cases failed, 75 stopped when asked to, with all saved.
     """
@@ -75,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # our warnings name the file, its lines do not
     try:
         try:
-            return _run(arguments)
+            return _run(arguments, program)
         finally:
             sys.stdout.flush()
     except OSError as error:
@@ -85,11 +96,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _run(arguments: Sequence[str] | None) -> int:
+def _run(arguments: Sequence[str] | None, program: Program) -> int:
+    commands = COMMANDS if program.commands is None else program.commands
     command = tyro.extras.subcommand_cli_from_dict(
-        {command_name(command): command for command in COMMANDS},
-        prog="mapping",
-        description=DESCRIPTION,
+        {command_name(command): command for command in commands},
+        prog=program.name,
+        description=program.description,
         args=arguments,
         config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
     )

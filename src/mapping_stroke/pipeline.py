@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mapping_stroke.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from mapping_stroke.image import Image
+    from mapping_stroke.images.image import Image
     from mapping_stroke.inference.segmentation import Segmentation
 
 
@@ -57,14 +57,13 @@ def run_experiment(experiment: Experiment, *, overwrite: bool = False) -> Path:
 
 def stages(experiment: Experiment, *, overwrite: bool = False) -> dict[str, Callable[[RunFolder], object]]:
     """The stages of an experiment by name, in order, each a call on the run folder."""
-    from mapping_stroke.experiment.evaluate import evaluate_run
-    from mapping_stroke.experiment.folds import folds_run
-    from mapping_stroke.experiment.postprocess import postprocess_run
-    from mapping_stroke.experiment.predict import PredictConfig, predict_run
-    from mapping_stroke.experiment.prepare import prepare_run
-    from mapping_stroke.experiment.report import report_run
-    from mapping_stroke.experiment.train_config import TrainConfig
-    from mapping_stroke.experiment.train_jobs import train_side_by_side
+    from mapping_stroke.stages.evaluate import evaluate_run
+    from mapping_stroke.stages.folds import folds_run
+    from mapping_stroke.stages.postprocess import postprocess_run
+    from mapping_stroke.stages.predict import PredictConfig, predict_run
+    from mapping_stroke.stages.prepare import prepare_run
+    from mapping_stroke.stages.report import report_run
+    from mapping_stroke.stages.train import TrainConfig, train_side_by_side
     from mapping_stroke.training.schemes import SCHEMES
 
     schemes = experiment.schemes or tuple(scheme.name for scheme in SCHEMES)
@@ -109,9 +108,9 @@ def segment(
         MappingError: The scan cannot be read or registered, or holds no brain; there is no such model, preset, device
             or space; or the mask is none of a brain, lies on another grid, or is of no use to the model.
     """
-    from mapping_stroke.experiment.given_brains import read_brain
-    from mapping_stroke.experiment.segment_reading import load_scan
-    from mapping_stroke.image import Image, read_image
+    from mapping_stroke.cohort.inputs import read_brain
+    from mapping_stroke.cohort.scan import load_scan
+    from mapping_stroke.images.image import Image, read_image
     from mapping_stroke.inference.engines import choose_engine
     from mapping_stroke.inference.segmentation import choose_rule, make_ensemble, segment_scan
     from mapping_stroke.networks.bundle import open_bundle

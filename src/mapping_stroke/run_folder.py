@@ -1,14 +1,18 @@
-"""Where each stage of an experiment writes, and whose folder it is: the one place that knows a run's file names."""
+"""Where each stage of an experiment writes, whose folder it is, and its settings in `config.toml`."""
 
 import json
 import os
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from mapping_stroke.errors import MappingError, RunFolderError
-from mapping_stroke.files import PARTIAL, read_json, remove, write_json
+import tomli_w
+
+from mapping_stroke.errors import ConfigError, MappingError, RunFolderError
+from mapping_stroke.files import PARTIAL, read_json, remove, write_json, write_text
 
 OWNER_FILE = "run.json"
 """Says what a folder of ours holds; written first."""
@@ -230,3 +234,26 @@ def read_identity(path: Path) -> dict[str, object]:
     if not isinstance(identity, dict):
         raise RunFolderError(f"{owner}: expected a JSON object; use a new output folder")
     return {name: value for name, value in identity.items() if name != RECORD_KEY}
+
+
+def write_section(path: Path, section: str, settings: Mapping[str, object]) -> None:
+    """Write one stage's settings; the other sections stay as they are.
+
+    Args:
+        path: The run's `config.toml`.
+        section: Name of the stage.
+        settings: Plain values; a setting of None is left out, since TOML has no null.
+    """
+    sections = read_sections(path)
+    sections[section] = {name: value for name, value in settings.items() if value is not None}
+    write_text(path, tomli_w.dumps(sections))
+
+
+def read_sections(path: Path) -> dict[str, Any]:
+    """All sections; empty where there is no file yet. Raises `ConfigError` where it is not TOML."""
+    if not path.is_file():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not TOML ({error}); mend or delete it") from error

@@ -8,20 +8,28 @@ import pytest
 import torch
 from scipy import ndimage
 
+from benchmarks import brain as bench
+from benchmarks import brain_pairs
+from benchmarks.brain import (
+    BrainBench,
+    BrainResults,
+    HeadResult,
+    Kept,
+    Outcome,
+    Unpainted,
+    measure_pair,
+)
+from benchmarks.brain_pairs import Pair, find_heads, plan_pairs
+from benchmarks.brain_sketch import Section
+from benchmarks.brain_text import describe_brain
+from benchmarks.painted_strokes import Head, lay_mask, make_head, paint, surface_share
 from mapping_stroke import cli
-from mapping_stroke.benchmarks import brain as bench
-from mapping_stroke.benchmarks import brain_pairs
-from mapping_stroke.benchmarks.brain import BrainBench, BrainResults, HeadResult, Kept, Outcome, Unpainted, measure_pair
-from mapping_stroke.benchmarks.brain_pairs import Pair, find_heads, plan_pairs
-from mapping_stroke.benchmarks.brain_sketch import Section
-from mapping_stroke.benchmarks.brain_text import describe_brain
-from mapping_stroke.benchmarks.painted_strokes import Head, lay_mask, make_head, paint, surface_share
-from mapping_stroke.dataset.simulate.real_masks import RealMask
 from mapping_stroke.errors import CaseError, ConfigError, RegistrationError
-from mapping_stroke.image import Image, write_image
+from mapping_stroke.images.image import Image, write_image
+from mapping_stroke.simulation.lesions import RealMask
 from mapping_stroke.space.brain import Brain
-from mapping_stroke.space.placed import PlacedScan
-from mapping_stroke.space.quality import Quality
+from mapping_stroke.space.placement import PlacedScan
+from mapping_stroke.space.rough_fit import Quality
 from moved_heads import brain_of, move, moved_scan
 
 TRUTH = move((4, -3, 5), (5, -10, 8))

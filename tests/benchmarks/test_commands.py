@@ -2,7 +2,7 @@
 
 import sys
 
-from mapping_stroke.benchmarks.commands import follow_command
+from benchmarks.commands import follow_command
 
 
 def test_every_line_is_kept_with_its_time() -> None:

@@ -6,23 +6,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mapping_stroke import cli
-from mapping_stroke.benchmarks.fine_tuning import (
+from benchmarks.fine_tuning import (
     UNSEEN,
     FineTuningBench,
     FineTuningResult,
     bench_fine_tuning,
     score_mask,
 )
-from mapping_stroke.benchmarks.fine_tuning_text import describe_fine_tuning
-from mapping_stroke.dataset.simulate.intensity import draw_any_scanner
+from benchmarks.fine_tuning_text import describe_fine_tuning
+from mapping_stroke import cli
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.experiment import held_out
-from mapping_stroke.experiment.judged_scans import find_labelled, read_judged
-from mapping_stroke.experiment.simulation_tables import Sources
 from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.segmentation import make_ensemble
+from mapping_stroke.models.judge import find_labelled, read_judged
 from mapping_stroke.networks.bundle import open_bundle
+from mapping_stroke.simulation import held_out
+from mapping_stroke.simulation.cohort import Sources
+from mapping_stroke.simulation.scanner import draw_any_scanner
 from phantoms import NANO, write_phantoms
 from small_models import member_card, write_model, write_seeing_model
 
@@ -83,7 +83,7 @@ def test_the_same_call_computes_nothing_again(bench: FineTuningBench, result: Fi
 def test_the_report_tells_how_it_was_made_and_every_difference(
     bench: FineTuningBench, result: FineTuningResult
 ) -> None:
-    text = describe_fine_tuning(result, bench, "mapping bench fine-tuning WORK")
+    text = describe_fine_tuning(result, bench, "python -m benchmarks fine-tuning WORK")
     assert "Simulated data" in text
     assert "1 of 5 folds, each on about 4 cases; 1 epochs of 60 steps (25% of the epochs" in text
     assert len([line for line in text.splitlines() if line.startswith("| P > 0.5 |")]) == 4
@@ -115,5 +115,5 @@ def test_the_command_writes_the_report(
     options = ["--model", bench.model, "--cases", "5", "--epochs", "1", "--device", "cpu"]
     report = tmp_path / "result.md"
     assert cli.main(["bench", "fine-tuning", str(bench.work), *options, "-o", str(report)]) == 0
-    assert "`mapping bench fine-tuning WORK --model start --cases 5 --folds 1 --epochs 1`" in report.read_text()
+    assert "`python -m benchmarks fine-tuning WORK --model start --cases 5 --folds 1 --epochs 1`" in report.read_text()
     assert report.read_text() in capsys.readouterr().out

@@ -3,8 +3,8 @@ from itertools import pairwise
 
 import pytest
 
+from benchmarks.folds import CASES_OF_SITES, compare, make_cohort
 from mapping_stroke import cli
-from mapping_stroke.benchmarks.folds import CASES_OF_SITES, compare, make_cohort
 
 
 def test_the_cohort_is_as_large_as_atlas() -> None:
@@ -45,7 +45,7 @@ def test_folds_of_both_kinds_are_measured() -> None:
 def test_the_table_has_a_line_for_each_grouping(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", "folds", "--repeats", "1"]) == 0
     text = capsys.readouterr().out
-    assert "Command: `mapping bench folds --repeats 1`." in text
+    assert "Command: `python -m benchmarks folds --repeats 1`." in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert [row.split(" | ")[0] for row in rows[1:]] == [
         "| none",

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from mapping_stroke.benchmarks import heading
-from mapping_stroke.benchmarks.agreement import Agreement, describe_agreement
-from mapping_stroke.benchmarks.fine_tuning import METRICS, RULES, FineTuningBench, FineTuningResult
-from mapping_stroke.benchmarks.fine_tuning_text import describe_fine_tuning
-from mapping_stroke.benchmarks.heading import describe_head
-from mapping_stroke.benchmarks.round_trip import RoundTripBench
-from mapping_stroke.benchmarks.round_trip_text import describe_round_trips
-from mapping_stroke.experiment.simulation_tables import Sources
-from mapping_stroke.experiment.train_config import TrainConfig
+from benchmarks import heading
+from benchmarks.agreement import Agreement, describe_agreement
+from benchmarks.fine_tuning import METRICS, RULES, FineTuningBench, FineTuningResult
+from benchmarks.fine_tuning_text import describe_fine_tuning
+from benchmarks.heading import describe_head
+from benchmarks.round_trip import RoundTripBench
+from benchmarks.round_trip_text import describe_round_trips
+from mapping_stroke.simulation.cohort import Sources
+from mapping_stroke.stages.train import TrainConfig
 from small_models import write_seeing_model
 
 MACHINE = {"processor": "Abacus", "cores": "7", "gpu": "Beads"}
@@ -22,24 +22,24 @@ MACHINE = {"processor": "Abacus", "cores": "7", "gpu": "Beads"}
 
 def test_title_machine_versions_and_command_stand_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heading, "describe_environment", lambda: MACHINE)
-    title, _, facts, command, last = describe_head("Work", "mapping bench work", ("numpy",), share="1 of ")
+    title, _, facts, command, last = describe_head("Work", "python -m benchmarks work", ("numpy",), share="1 of ")
     assert title == "# Work"
     assert ", Abacus, 1 of 7 cores, " in facts
     assert ", mapping-stroke " in facts and ", numpy " in facts  # noqa: PT018 - one line of facts
-    assert command == "Command: `mapping bench work`."
+    assert command == "Command: `python -m benchmarks work`."
     assert last == ""
 
 
 def test_a_gpu_is_named_where_it_computed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heading, "describe_environment", lambda: MACHINE)
-    facts = describe_head("Work", "mapping bench work", (), device="cuda", others="another program 2")[2]
+    facts = describe_head("Work", "python -m benchmarks work", (), device="cuda", others="another program 2")[2]
     assert ", Beads, " in facts
     assert facts.endswith("; another program 2.")
 
 
 def test_a_graphics_part_of_the_processor_is_no_gpu_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heading, "describe_environment", lambda: {**MACHINE, "gpu": "none"})
-    assert ", Abacus, 7 cores, " in describe_head("Work", "mapping bench work", (), device="mps")[2]
+    assert ", Abacus, 7 cores, " in describe_head("Work", "python -m benchmarks work", (), device="mps")[2]
 
 
 @pytest.mark.parametrize(("device", "named"), [("auto", "Beads"), ("cuda:0", "Beads"), ("cpu", "Abacus, 7 cores")])

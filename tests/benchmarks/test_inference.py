@@ -1,4 +1,4 @@
-"""What `mapping bench inference` and `agreement` say; how fast anything is, nobody asks here."""
+"""What `python -m benchmarks inference` and `agreement` say; how fast anything is, nobody asks here."""
 
 import sys
 from dataclasses import replace
@@ -8,13 +8,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from benchmarks import inference
+from benchmarks.chip import ChipRates
+from benchmarks.commands import BenchError, Cost, Costs, run_command
+from benchmarks.inference import InferenceBench, InferenceResult, bench_inference
+from benchmarks.inference_text import describe_inference
 from mapping_stroke import cli
-from mapping_stroke.benchmarks import inference
-from mapping_stroke.benchmarks.chip import ChipRates
-from mapping_stroke.benchmarks.commands import BenchError, Cost, Costs, run_command
-from mapping_stroke.benchmarks.inference import InferenceBench, InferenceResult, bench_inference
-from mapping_stroke.benchmarks.inference_text import describe_inference
-from mapping_stroke.image import read_image, write_image
+from mapping_stroke.images.image import read_image, write_image
 from mapping_stroke.training.schemes import SIZES
 from phantoms import AFFINE, NANO, phantom, write_phantoms
 
@@ -41,7 +41,7 @@ def test_all_ways_and_a_cohort_are_run(tmp_path: Path) -> None:
     assert [costs.way for costs in result.ours] == ["tiles", "fast", "ensemble"]
     assert result.reference is None
     assert len(result.cohort[0]) == 2
-    text = describe_inference(result, config, "mapping bench inference")
+    text = describe_inference(result, config, "python -m benchmarks inference")
     assert "2 scans in one call" in text
     assert "| predict |" in text
 
@@ -66,7 +66,7 @@ def test_ratios_are_those_of_the_medians() -> None:
     ours = (costs("tiles", 10, 10, 100), costs("fast", 5), costs("ensemble", 40))
     chip = ChipRates("bfloat16", 500e9, 400e9, 2.0)
     result = InferenceResult(costs("nnunet", 60, 70, 80), ours, {"read": 1.0, "predict": 3.0}, chip, ((), 0.0), 0.0001)
-    text = describe_inference(result, InferenceBench(), "mapping bench inference")
+    text = describe_inference(result, InferenceBench(), "python -m benchmarks inference")
     assert "| ours, the same member and tiles | 10.0 s | 10.0 s | 100.0 s | 1000 MB | 7.0 | 1.00 |" in text
     assert "| ours, `fast`: one member, one window | 5.0 s | 5.0 s | 5.0 s | 1000 MB | 14.0 | 1.00 |" in text
     assert "4 members take **4.00** times as long as one." in text
@@ -91,7 +91,7 @@ def test_the_command_prints_and_writes_the_result(
     assert cli.main(["bench", "inference", "-o", str(tmp_path / "result.md")]) == 0
     assert (tmp_path / "result.md").read_text() in capsys.readouterr().out
     assert (
-        "Command: `mapping bench inference --members 4 --cohort 20 --repeats 3 --device cpu`."
+        "Command: `python -m benchmarks inference --members 4 --cohort 20 --repeats 3 --device cpu`."
         in (tmp_path / "result.md").read_text()
     )
 

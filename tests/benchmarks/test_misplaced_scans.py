@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mapping_stroke.benchmarks import misplaced_scans
-from mapping_stroke.benchmarks.misplaced_scans import MisplacedScan, Plan, misplace
+from benchmarks import misplaced_scans
+from benchmarks.misplaced_scans import MisplacedScan, Plan, misplace
 from mapping_stroke.evaluation.metrics import dice
-from mapping_stroke.image import write_image
+from mapping_stroke.images.image import write_image
 from mapping_stroke.space.resample import resample
 from mapping_stroke.space.template import read_template
 

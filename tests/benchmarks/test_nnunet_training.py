@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mapping_stroke.benchmarks.commands import BenchError
-from mapping_stroke.benchmarks.nnunet_training import (
+from benchmarks.commands import BenchError
+from benchmarks.nnunet_training import (
     DATASET,
     DRIVER,
     PLANS,

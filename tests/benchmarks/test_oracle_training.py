@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mapping_stroke.benchmarks.quality import QualityBench, bench_quality
-from mapping_stroke.benchmarks.training import TrainingBench, bench_training
-from mapping_stroke.benchmarks.training_settings import Setting, Way
+from benchmarks.quality import QualityBench, bench_quality
+from benchmarks.training import TrainingBench, bench_training
+from benchmarks.training_settings import Setting, Way
 from phantoms import write_phantoms
 from training_jobs import RESIDUAL_TASK, TASK
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from mapping_stroke.benchmarks.our_training import train_ours
+from benchmarks.our_training import train_ours
 from mapping_stroke.networks.member_folder import read_card
 from training_jobs import RESIDUAL_TASK, phantom_job
 

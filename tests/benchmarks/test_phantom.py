@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mapping_stroke.benchmarks.phantom import PhantomConfig, make_phantom
+from benchmarks.phantom import PhantomConfig, make_phantom
 from mapping_stroke.lesions import find_lesions
 
 CONFIG = PhantomConfig((60, 56, 58), lesions=8, largest_vox=2000)

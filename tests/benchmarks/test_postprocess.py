@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from mapping_stroke.benchmarks.postprocess import postprocess_by_whole_passes
-from mapping_stroke.image import Probability
-from mapping_stroke.postprocess import postprocess
+from benchmarks.postprocess import postprocess_by_whole_passes
+from mapping_stroke.images.image import Probability
+from mapping_stroke.rules import postprocess
 
 values = st.sampled_from([0.0, 0.1, 0.3, 0.31, 0.5, 0.52, 0.6, 0.7, 0.75, 0.9]).map(np.float32)
 

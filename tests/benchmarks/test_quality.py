@@ -8,11 +8,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from cohorts import write_atlas
-from mapping_stroke import cli
-from mapping_stroke.benchmarks import quality, quality_text
-from mapping_stroke.benchmarks.commands import BenchError, Cost
-from mapping_stroke.benchmarks.quality import (
+from benchmarks import quality, quality_text
+from benchmarks.commands import BenchError, Cost
+from benchmarks.quality import (
     Program,
     QualityBench,
     QualityResult,
@@ -23,10 +21,12 @@ from mapping_stroke.benchmarks.quality import (
     score_masks,
     split_cohort,
 )
-from mapping_stroke.benchmarks.quality_text import describe_quality
-from mapping_stroke.benchmarks.training_task import LabelledScan
+from benchmarks.quality_text import describe_quality
+from benchmarks.training_task import LabelledScan
+from cohorts import write_atlas
+from mapping_stroke import cli
 from mapping_stroke.dataset.preprocess import PreprocessSpec
-from mapping_stroke.image import read_image, write_image
+from mapping_stroke.images.image import read_image, write_image
 from mapping_stroke.networks.cards import MemberCard
 from phantoms import AFFINE, phantom, write_phantoms
 from small_models import PLAIN, write_trained_member
@@ -131,7 +131,7 @@ def test_what_is_scored_is_kept_and_not_trained_again(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize(("ours", "verdict"), [((0.41, 0.42, 0.43), "not lower"), ((0.3, 0.3, 0.3), "LOWER")])
 def test_the_verdict_compares_means_with_the_spread_of_seeds(ours: tuple[float, ...], verdict: str) -> None:
-    text = describe_quality(result_of(ours, (0.42, 0.43, 0.44)), CONFIG, "mapping bench quality")
+    text = describe_quality(result_of(ours, (0.42, 0.43, 0.44)), CONFIG, "python -m benchmarks quality")
     assert f"Ours is {verdict} than nnU-Net by more than its seed noise." in text
     assert "the seeds of nnU-Net spread by 0.0100" in text
     assert "| stock nnU-Net | 2 | 0.4400 | 0.4400 | 0.3000 |" in text
@@ -139,7 +139,7 @@ def test_the_verdict_compares_means_with_the_spread_of_seeds(ours: tuple[float, 
 
 
 def test_one_seed_tells_nothing_of_the_noise() -> None:
-    text = describe_quality(result_of((0.4,), (0.5,)), CONFIG, "mapping bench quality")
+    text = describe_quality(result_of((0.4,), (0.5,)), CONFIG, "python -m benchmarks quality")
     assert "Ours minus nnU-Net: **-0.1000**; one seed tells nothing of the noise." in text
 
 

@@ -5,26 +5,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mapping_stroke import cli
-from mapping_stroke.benchmarks import registration
-from mapping_stroke.benchmarks.commands import Cost
-from mapping_stroke.benchmarks.misplaced_scans import MisplacedScan, Plan
-from mapping_stroke.benchmarks.registration import (
+from benchmarks import registration
+from benchmarks.commands import Cost
+from benchmarks.misplaced_scans import MisplacedScan, Plan
+from benchmarks.registration import (
     Outcome,
     Placing,
     RawScan,
     Registrations,
-    displacement_mm,
     plan_misplaced,
     register,
     wrong_qualities,
 )
-from mapping_stroke.benchmarks.registration_text import describe_registration
+from benchmarks.registration_text import describe_registration
+from mapping_stroke import cli
 from mapping_stroke.errors import RegistrationError
-from mapping_stroke.image import Image, write_image
-from mapping_stroke.space import search
-from mapping_stroke.space.placed import PlacedScan, place_scan
-from mapping_stroke.space.quality import Quality
+from mapping_stroke.images.image import Image, write_image
+from mapping_stroke.space import rough_fit as search
+from mapping_stroke.space.placement import PlacedScan, place_scan
+from mapping_stroke.space.rough_fit import Quality, displacement_mm
 from moved_heads import brain_of, head, move, moved_scan
 
 TRUTH = move((8, -5, 6), (10, -20, 10))
@@ -106,7 +105,7 @@ def test_the_page_tells_successes_failures_and_limits() -> None:
         wrong=(Quality(0.04, 0.8, (0.9, 0.9, 0.9), 2.0),),
         apart_mm=(1.0, 2.0),
     )
-    page = describe_registration(found, "mapping bench registration")
+    page = describe_registration(found, "python -m benchmarks registration")
     assert "**1 of 3 within 3 mm.**" in page
     assert "| raw | 1 1 1 | head | 0.45 | 0.95 | 0.90 0.95 0.88 | 3 | 6.0 | 30.0 | 21.0 | 1.50 |" in page
     assert "| sub-01 | head | 40 | 20 | 30 | 1 1 3 | PSL | 1.2 | 0.5 | 0.96 | 0.45 | 0.95 | 3 |" in page

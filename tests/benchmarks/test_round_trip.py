@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mapping_stroke import cli
-from mapping_stroke.benchmarks import round_trip
-from mapping_stroke.benchmarks.misplaced_scans import MisplacedScan, Plan
-from mapping_stroke.benchmarks.round_trip import (
+from benchmarks import round_trip
+from benchmarks.misplaced_scans import MisplacedScan, Plan
+from benchmarks.round_trip import (
     Model,
     RoundTrip,
     RoundTripBench,
@@ -17,19 +16,20 @@ from mapping_stroke.benchmarks.round_trip import (
     plan_round_trips,
     travel,
 )
-from mapping_stroke.benchmarks.round_trip_text import describe_round_trips
+from benchmarks.round_trip_text import describe_round_trips
+from mapping_stroke import cli
+from mapping_stroke.cohort import scan as segment_reading
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import ConfigError, RegistrationError
-from mapping_stroke.experiment import segment_reading
-from mapping_stroke.image import Image
+from mapping_stroke.images.image import Image
 from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.segmentation import make_ensemble
 from mapping_stroke.networks.bundle import open_bundle, write_bundle
-from mapping_stroke.postprocess import find_rule
-from mapping_stroke.space import seen
+from mapping_stroke.rules import find_rule
+from mapping_stroke.space import model_input as seen
 from mapping_stroke.space.brain import Brain
-from mapping_stroke.space.placed import PlacedScan
-from mapping_stroke.space.quality import Quality
+from mapping_stroke.space.placement import PlacedScan
+from mapping_stroke.space.rough_fit import Quality
 from moved_heads import brain_of, head, move, moved_scan
 from small_models import dark_weights, member_card, model_card, write_seeing_model
 
@@ -151,7 +151,7 @@ def test_the_command_writes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
     page = tmp_path / "page.md"
     command = ["bench", "round-trip", str(tmp_path), "--model", str(model), "--cases", "2", "-o", str(page)]
     assert cli.main(command) == 0
-    assert "`mapping bench round-trip BRAINS --model model.mapping --cases 2`" in page.read_text()
+    assert "`python -m benchmarks round-trip BRAINS --model model.mapping --cases 2`" in page.read_text()
 
 
 def test_no_cases_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 
-from mapping_stroke.benchmarks.score import score_by_whole_passes
+from benchmarks.score import score_by_whole_passes
 from mapping_stroke.evaluation.score import score
-from mapping_stroke.image import Mask
+from mapping_stroke.images.image import Mask
 
 masks = arrays(np.bool_, (5, 4, 6)).filter(lambda mask: bool(mask.any()))
 

@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from mapping_stroke.benchmarks import timing
-from mapping_stroke.benchmarks.timing import Race, describe_race, one_core, race
+from benchmarks import timing
+from benchmarks.timing import Race, describe_race, one_core, race
 
 
 def test_both_ways_are_called_in_turns_and_compared() -> None:
@@ -26,9 +26,9 @@ def test_the_ratio_is_that_of_the_medians() -> None:
 
 
 def test_the_report_tells_date_machine_command_and_medians() -> None:
-    text = describe_race(Race("Work", "slowly.", (0.5, 0.25, 1.0), (5.0,)), "mapping bench work")
+    text = describe_race(Race("Work", "slowly.", (0.5, 0.25, 1.0), (5.0,)), "python -m benchmarks work")
     assert text.startswith("# Work\n\n20")
-    assert "Command: `mapping bench work`." in text
+    assert "Command: `python -m benchmarks work`." in text
     assert "| ours | 0.500 s | 0.250 s | 1.000 s | 3 |" in text
     assert "Ratio of the medians: **10.0**" in text
     assert text.endswith("Reference way: slowly.\n")

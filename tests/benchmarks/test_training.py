@@ -1,4 +1,4 @@
-"""What `mapping bench training` measures and says; how fast anything is, nobody asks here."""
+"""What `python -m benchmarks training` measures and says; how fast anything is, nobody asks here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mapping_stroke import cli
-from mapping_stroke.benchmarks import training
-from mapping_stroke.benchmarks.commands import BenchError, Cost, Line
-from mapping_stroke.benchmarks.nnunet_training import EPOCH_LINE
-from mapping_stroke.benchmarks.training import (
+from benchmarks import training
+from benchmarks.commands import BenchError, Cost, Line
+from benchmarks.nnunet_training import EPOCH_LINE
+from benchmarks.training import (
     OUR_EPOCH_LINE,
     Course,
     TrainingBench,
@@ -19,9 +18,10 @@ from mapping_stroke.benchmarks.training import (
     epoch_seconds,
     join,
 )
-from mapping_stroke.benchmarks.training_settings import SETTINGS, Setting, Way
-from mapping_stroke.benchmarks.training_steps import PARTS, StepFacts
-from mapping_stroke.benchmarks.training_text import describe_training
+from benchmarks.training_settings import SETTINGS, Setting, Way
+from benchmarks.training_steps import PARTS, StepFacts
+from benchmarks.training_text import describe_training
+from mapping_stroke import cli
 from mapping_stroke.files import write_json
 from phantoms import write_phantoms
 from training_jobs import TASK, write_programs
@@ -58,7 +58,7 @@ def stand_in_for_commands(monkeypatch: pytest.MonkeyPatch, epochs: int = TASK.ep
     def run(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Cost:
         if "simulate" in command:
             write_phantoms(Path(command[command.index("simulate") + 1]), 3, 0)
-        if "mapping_stroke.benchmarks.training_steps" in command:
+        if "benchmarks.training_steps" in command:
             write_json(Path(command[-1]), FACTS.__dict__)
         return Cost(1.0, 1.0)
 
@@ -86,7 +86,7 @@ def test_without_nnunet_only_ours_is_measured(monkeypatch: pytest.MonkeyPatch) -
     stand_in_for_commands(monkeypatch)
     result = bench_training(TrainingBench(setting=SMALL))
     assert [course.way for course in result.courses["plain U-Net"]] == [way.name for way in SMALL.ways]
-    text = describe_training(result, TrainingBench(setting=SMALL), "mapping bench training")
+    text = describe_training(result, TrainingBench(setting=SMALL), "python -m benchmarks training")
     assert "| ours, as it comes | 3 | 1.00 s | 1.00 s |  | 1000 MB |  |" in text
 
 
@@ -105,8 +105,8 @@ def test_a_training_without_epochs_in_its_middle_is_refused() -> None:
 def test_ratios_shares_and_the_floor_are_told() -> None:
     courses = (Course("nnunet", (6.0, 6.0), 2e9, {}), Course("ours, as it comes", (2.0, 1.0), 1e9, {}))
     result = TrainingResult({"plain U-Net": courses}, {"plain U-Net": FACTS}, "nnU-Net: nnunetv2 2")
-    text = describe_training(result, TrainingBench(setting=SMALL), "mapping bench training --repeats 1")
-    assert "Command: `mapping bench training --repeats 1`." in text
+    text = describe_training(result, TrainingBench(setting=SMALL), "python -m benchmarks training --repeats 1")
+    assert "Command: `python -m benchmarks training --repeats 1`." in text
     assert "| stock nnU-Net | 0.5 | 6.00 s | 6.00 s | **1.00** | 2000 MB | 1.00 |" in text
     assert "| ours, as it comes | 2 | 1.00 s | 2.00 s | **4.00** | 1000 MB | 0.50 |" in text
     assert "| backward | 0.1000 | 20 % |" in text
@@ -146,4 +146,4 @@ def test_the_command_prints_and_writes_the_result(
     assert cli.main(["bench", "training", "-o", str(tmp_path / "result.md")]) == 0
     text = (tmp_path / "result.md").read_text()
     assert text in capsys.readouterr().out
-    assert "Command: `mapping bench training --repeats 1 --device cpu`." in text
+    assert "Command: `python -m benchmarks training --repeats 1 --device cpu`." in text

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mapping_stroke.benchmarks import training_steps
-from mapping_stroke.benchmarks.training_steps import PARTS, measure_steps
+from benchmarks import training_steps
+from benchmarks.training_steps import PARTS, measure_steps
 from training_jobs import TASK, phantom_job
 
 

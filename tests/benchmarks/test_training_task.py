@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mapping_stroke.benchmarks.training_task import read_job
+from benchmarks.training_task import read_job
 from mapping_stroke.files import write_json
 from mapping_stroke.networks.typed_json import TypedJsonError
 from training_jobs import RESIDUAL_TASK, TASK, phantom_job

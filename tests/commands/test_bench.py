@@ -1,12 +1,12 @@
-"""`mapping bench`: what it prints and writes; how fast it is, nobody asks here."""
+"""`python -m benchmarks`: what it prints and writes; how fast it is, nobody asks here."""
 
 from pathlib import Path
 
 import pytest
 
+from benchmarks import postprocess, score
+from benchmarks.phantom import PhantomConfig
 from mapping_stroke import cli
-from mapping_stroke.benchmarks import postprocess, score
-from mapping_stroke.benchmarks.phantom import PhantomConfig
 
 SMALL = PhantomConfig((40, 36, 38), lesions=6, largest_vox=300)
 
@@ -21,7 +21,7 @@ def test_both_ways_are_timed_and_the_result_is_written(
     assert cli.main(["bench", stage, "--repeats", "2", "-o", str(tmp_path / "result.md")]) == 0
     text = (tmp_path / "result.md").read_text()
     assert "40x36x38" in text
-    assert f"Command: `mapping bench {stage} --repeats 2`." in text
+    assert f"Command: `python -m benchmarks {stage} --repeats 2`." in text
     assert "Ratio of the medians: **" in text
     assert text in capsys.readouterr().out
 

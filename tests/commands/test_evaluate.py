@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mapping_stroke import cli
-from mapping_stroke.experiment.postprocess import postprocess_run
 from mapping_stroke.files import read_csv
-from mapping_stroke.image import write_image
+from mapping_stroke.images.image import write_image
+from mapping_stroke.stages.postprocess import postprocess_run
 from predicted_runs import AFFINE, reference_mask, write_predicted_run
 
 

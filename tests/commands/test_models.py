@@ -17,7 +17,7 @@ from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.segmentation import make_ensemble
 from mapping_stroke.networks import bundle as bundles
 from mapping_stroke.networks.bundle import open_bundle
-from mapping_stroke.postprocess import RULES
+from mapping_stroke.rules import RULES
 from small_models import PLAIN, change_json, member_card, random_weights, weights_of, write_model, write_trained_run
 
 GOLDEN = Path(__file__).parents[1] / "interop" / "golden" / "models.zip"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mapping_stroke.cli import main
-from mapping_stroke.image import write_image
+from mapping_stroke.images.image import write_image
 from mapping_stroke.networks.bundle import open_bundle
 from phantoms import AFFINE, phantom
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mapping_stroke import cli
-from mapping_stroke.image import read_image
+from mapping_stroke.images.image import read_image
 from predicted_runs import SHAPE, write_predicted_run, write_probability
 
 

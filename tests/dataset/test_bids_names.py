@@ -1,6 +1,6 @@
 import pytest
 
-from mapping_stroke.dataset.bids_names import BidsName, belongs, parse_bids_name
+from mapping_stroke.dataset.names import BidsName, belongs, parse_bids_name
 
 
 def name(stem: str) -> BidsName:

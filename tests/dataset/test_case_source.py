@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.dataset.case_source import CaseSource, Mixture, draw_case
+from mapping_stroke.dataset.sources import CaseSource, Mixture, draw_case
 
 
 def make_case(name: str) -> CaseArrays:

@@ -7,8 +7,15 @@ import pytest
 
 from cohorts import AFFINE, SHAPE, mask_voxels, scan_voxels, truncate, write_any, write_mask, write_scan
 from mapping_stroke.dataset.cases import Case, FoundCase
-from mapping_stroke.dataset.checks import check_case, check_cases, check_names
-from mapping_stroke.dataset.problems import Problem, problem_from, read_problems, write_problems
+from mapping_stroke.dataset.checks import (
+    Problem,
+    check_case,
+    check_cases,
+    check_names,
+    problem_from,
+    read_problems,
+    write_problems,
+)
 from mapping_stroke.errors import CaseError
 
 

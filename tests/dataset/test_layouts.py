@@ -8,12 +8,12 @@ import pytest
 
 from broken_disk import fail_to_look_at, fail_to_look_into
 from cohorts import SPACE, write_atlas
+from mapping_stroke.cohort.bids_derivative import MAPS, bids_output
+from mapping_stroke.cohort.results import MAP_SUFFIXES
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.dataset.layouts import find_cases
-from mapping_stroke.dataset.patterns import Patterns
+from mapping_stroke.dataset.names import Patterns
 from mapping_stroke.errors import CaseError, ConfigError
-from mapping_stroke.experiment.bids_outputs import MAPS, bids_output
-from mapping_stroke.experiment.segment_files import MAP_SUFFIXES
 from mapping_stroke.run_folder import claim_folder
 
 

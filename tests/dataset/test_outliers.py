@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mapping_stroke.dataset.outliers import tame_outliers
-from mapping_stroke.image import Image, read_image
+from mapping_stroke.dataset.scan_checks import tame_outliers
+from mapping_stroke.images.image import Image, read_image
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 SHAPE = (12, 12, 12)

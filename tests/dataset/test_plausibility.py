@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from mapping_stroke.dataset import plausibility
-from mapping_stroke.dataset.plausibility import doubt_scan, grid_turn_deg
+from mapping_stroke.dataset import scan_checks as plausibility
+from mapping_stroke.dataset.scan_checks import doubt_scan, grid_turn_deg
 from mapping_stroke.dataset.template_fit import TemplateFit
-from mapping_stroke.image import Affine, Image
+from mapping_stroke.images.image import Image
+from mapping_stroke.images.nifti import Affine
 from template_scans import template_scan
 
 CONTRAST, PLACE, GRID, NOTHING = (

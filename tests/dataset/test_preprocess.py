@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mapping_stroke.dataset.preprocess import PreprocessSpec, prepare_mask, prepare_scan
 from mapping_stroke.errors import ConfigError, ImageError
-from mapping_stroke.image import Image
+from mapping_stroke.images.image import Image
 from mapping_stroke.networks.typed_json import plain_json, read_typed
 
 ORIENTATIONS = [(axes, flips) for axes in permutations(range(3)) for flips in product((1, -1), repeat=3)]

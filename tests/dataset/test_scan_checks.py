@@ -8,7 +8,7 @@ import pytest
 
 from mapping_stroke.dataset.scan_checks import check_scan, one_value
 from mapping_stroke.errors import ImageError
-from mapping_stroke.image import Image, read_image
+from mapping_stroke.images.image import Image, read_image
 from phantoms import AFFINE, phantom
 
 EDGE_MM = 8.0

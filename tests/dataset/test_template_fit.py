@@ -8,10 +8,10 @@ import pytest
 from jaxtyping import Float32
 from scipy.spatial.transform import Rotation
 
-from mapping_stroke.dataset.mni152 import tissue_points
-from mapping_stroke.dataset.plausibility import LEAST_CONTRAST, LEAST_FIT
-from mapping_stroke.dataset.template_fit import fit_at, fit_template
-from mapping_stroke.image import Affine, Image, orientation_names, read_image, turn_axes
+from mapping_stroke.dataset.scan_checks import LEAST_CONTRAST, LEAST_FIT
+from mapping_stroke.dataset.template_fit import fit_at, fit_template, tissue_points
+from mapping_stroke.images.image import Image, orientation_names, read_image, turn_axes
+from mapping_stroke.images.nifti import Affine
 from template_scans import CONTRASTS, GRID_AFFINE, headed, template_scan
 
 ALL = sorted(CONTRASTS)

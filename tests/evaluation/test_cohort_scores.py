@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
 
-from mapping_stroke.evaluation.cohort_scores import DISJOINT_GROUPS, LOAD_GROUPS, CohortScores, JudgedCase
-from mapping_stroke.evaluation.false_positives import (
+from mapping_stroke.evaluation.cohorts import (
     BESIDE,
+    DISJOINT_GROUPS,
     HEALTHY,
+    LOAD_GROUPS,
     WITHOUT,
+    CohortScores,
+    JudgedCase,
     Marked,
     MarkedScan,
     count_false_positives,

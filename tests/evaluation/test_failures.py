@@ -1,8 +1,14 @@
 import pytest
 
-from mapping_stroke.evaluation.cohort_scores import CohortScores, JudgedCase
-from mapping_stroke.evaluation.failures import choose_failures
-from mapping_stroke.evaluation.false_positives import HEADS, HEALTHY, Marked, MarkedScan
+from mapping_stroke.evaluation.cohorts import (
+    HEADS,
+    HEALTHY,
+    CohortScores,
+    JudgedCase,
+    Marked,
+    MarkedScan,
+    choose_failures,
+)
 
 
 def case(name: str, load_ml: float, dice: float, false_ml: float = 0.0) -> JudgedCase:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mapping_stroke.evaluation.intervals import estimate_mean
+from mapping_stroke.evaluation.cohorts import estimate_mean
 
 
 def test_the_interval_is_that_of_a_normal_mean_where_there_are_many_cases() -> None:

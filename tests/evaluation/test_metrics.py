@@ -18,7 +18,7 @@ from mapping_stroke.evaluation.metrics import (
     volume_difference_ml,
     volume_difference_vox,
 )
-from mapping_stroke.image import Mask
+from mapping_stroke.images.image import Mask
 from mapping_stroke.lesions import FACE_CONNECTED, FULLY_CONNECTED, Lesions, find_lesions
 
 MM = (1.0, 1.0, 1.0)

@@ -13,18 +13,21 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from mapping_stroke.evaluation.profiles import ATLAS2022
 from mapping_stroke.evaluation.rule_fit import (
     FALSE_VOLUME,
+    SPACE,
     Judged,
     Row,
+    as_applied,
     count_searches,
     deal_parts,
     fit_rule,
     mean_ranks,
     mean_row,
     search_rule,
+    start_rule,
+    variants,
 )
-from mapping_stroke.evaluation.rule_space import SPACE, as_applied, start_rule, variants
-from mapping_stroke.image import Probability
-from mapping_stroke.postprocess import RULES, PostprocessConfig, Thresholds, apply_rule
+from mapping_stroke.images.image import Probability
+from mapping_stroke.rules import RULES, PostprocessConfig, Thresholds, apply_rule
 
 START = start_rule(RULES["mapping"])
 PEOPLE = {f"c{number}": f"person {number // 2}" for number in range(12)} | {"healthy/h": "h"}

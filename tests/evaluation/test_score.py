@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from mapping_stroke.errors import ConfigError, GeometryError, ImageError
 from mapping_stroke.evaluation.profiles import ATLAS2022, ISLES2026, PROFILES, find_profile
 from mapping_stroke.evaluation.score import score
-from mapping_stroke.image import Mask
+from mapping_stroke.images.image import Mask
 
 COUNTS = ("volume_difference_vox", "simple_lesion_count")
 MASK = np.zeros((3, 4, 5), np.bool_)

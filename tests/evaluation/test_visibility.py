@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mapping_stroke.evaluation.visibility import lesion_contrasts
-from mapping_stroke.image import Image
+from mapping_stroke.evaluation.audit import lesion_contrasts
+from mapping_stroke.images.image import Image
 
 EDGE = 24
 

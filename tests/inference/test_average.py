@@ -8,8 +8,8 @@ from scipy.special import expit
 from averages import average
 from mapping_stroke.dataset.preprocess import PreprocessSpec, prepare_scan
 from mapping_stroke.errors import BundleError
-from mapping_stroke.image import Image
-from mapping_stroke.inference.average import RunningAverage, average_groups, join
+from mapping_stroke.images.image import Image
+from mapping_stroke.inference.ensemble import RunningAverage, average_groups, join
 
 MAPS = st.lists(arrays(np.float32, (2, 2, 2), elements=st.floats(0, 1, width=32)), min_size=1, max_size=5)
 

@@ -3,8 +3,7 @@ import torch
 
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.inference import engines
-from mapping_stroke.inference.devices import choose_device
-from mapping_stroke.inference.engines import choose_engine
+from mapping_stroke.inference.engines import choose_device, choose_engine
 
 
 def test_a_device_is_chosen_by_name_or_by_what_is_there() -> None:

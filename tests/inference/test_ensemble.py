@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 
 from mapping_stroke.dataset.preprocess import PreprocessSpec
-from mapping_stroke.image import Image
+from mapping_stroke.images.image import Image
 from mapping_stroke.inference import ensemble as ensemble_module
 from mapping_stroke.inference.engines import LoadedNetwork, choose_engine
 from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.inference.openvino_engine import OpenVinoEngine, OpenVinoNetwork
 from mapping_stroke.inference.sliding_window import ALL_AXES, WindowConfig
-from mapping_stroke.networks.bundle import Bundle, BundleCard, BundleMember, MemberCard, open_bundle, write_bundle
-from mapping_stroke.networks.cards import Averaging
+from mapping_stroke.networks.bundle import Bundle, open_bundle, write_bundle
+from mapping_stroke.networks.cards import Averaging, BundleCard, BundleMember, MemberCard
 from mapping_stroke.networks.spec import NetworkSpec, Weights
 from mapping_stroke.networks.unet import build_unet
 

@@ -3,10 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mapping_stroke.image import Image
+from mapping_stroke.images.image import Image
 from mapping_stroke.inference.engines import choose_engine
-from mapping_stroke.inference.ensemble import Ensemble
-from mapping_stroke.inference.member_maps import predict_each
+from mapping_stroke.inference.ensemble import Ensemble, predict_each
 from mapping_stroke.inference.segmentation import make_ensemble
 from mapping_stroke.networks.cards import Averaging
 from phantoms import AFFINE, phantom

@@ -1,7 +1,7 @@
 import pytest
 
 from mapping_stroke.errors import ResourceError
-from mapping_stroke.inference.memory import network_bytes, require_memory, scan_bytes
+from mapping_stroke.inference.cost import network_bytes, require_memory, scan_bytes
 from mapping_stroke.networks.spec import NetworkSpec
 
 

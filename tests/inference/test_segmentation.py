@@ -5,9 +5,9 @@ import pytest
 
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.image import Image, orientation_names, turn_axes
-from mapping_stroke.inference.average import Average
+from mapping_stroke.images.image import Image, orientation_names, turn_axes
 from mapping_stroke.inference.engines import choose_engine
+from mapping_stroke.inference.ensemble import Average
 from mapping_stroke.inference.segmentation import (
     describe_lesions,
     find_preset,

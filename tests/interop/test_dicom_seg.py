@@ -11,9 +11,9 @@ import SimpleITK as sitk  # noqa: N813 - the name its users know
 
 from dicom_files import LPS, PERSON, write_enhanced, write_series
 from mapping_stroke import __version__
-from mapping_stroke.dicom.choice import choose_series
 from mapping_stroke.errors import ConfigError, ImageError
-from mapping_stroke.image import read_image
+from mapping_stroke.images.dicom_choice import choose_series
+from mapping_stroke.images.image import read_image
 from mapping_stroke.interop import dicom_seg
 from mapping_stroke.interop.dicom_seg import IDENTITY, require_highdicom, write_segmentation
 

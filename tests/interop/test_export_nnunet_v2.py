@@ -9,12 +9,12 @@ import torch
 
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import BundleError
-from mapping_stroke.interop.export_nnunet_v2 import differences
-from mapping_stroke.interop.nnunet import read_nnunet, write_nnunet_v2
+from mapping_stroke.interop.nnunet import read_nnunet
+from mapping_stroke.interop.nnunet_export import differences, write_nnunet_v2
 from mapping_stroke.networks.cards import BundleCard, BundleMember, MemberCard
 from mapping_stroke.networks.spec import NetworkSpec, Weights
 from mapping_stroke.networks.unet import build_unet
-from mapping_stroke.postprocess import find_rule
+from mapping_stroke.rules import find_rule
 
 NO_HASH = "0" * 64
 PREPROCESS = PreprocessSpec((1.0, 1.5, 2.0), "box", "cubic")

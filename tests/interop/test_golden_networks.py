@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from mapping_stroke.interop.nnunet import ImportedModel, read_nnunet
+from mapping_stroke.interop.nnunet import read_nnunet
+from mapping_stroke.interop.nnunet_common import ImportedModel
 from mapping_stroke.networks.unet import load_unet
 
 GOLDEN = Path(__file__).parent / "golden"

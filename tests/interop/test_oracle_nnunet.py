@@ -13,16 +13,17 @@ import torch
 from scipy import ndimage
 
 from mapping_stroke.dataset.preprocess import PreprocessSpec, prepare_scan
-from mapping_stroke.image import Image, read_image, write_image
+from mapping_stroke.images.image import Image, read_image, write_image
 from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.segmentation import Segmentation, make_ensemble, segment_scan
-from mapping_stroke.interop.export_nnunet_v2 import write_nnunet_v2
-from mapping_stroke.interop.nnunet import ImportedModel, read_nnunet
+from mapping_stroke.interop.nnunet import read_nnunet
+from mapping_stroke.interop.nnunet_common import ImportedModel
+from mapping_stroke.interop.nnunet_export import write_nnunet_v2
 from mapping_stroke.networks.bundle import open_bundle, write_bundle
 from mapping_stroke.networks.cards import BundleCard, BundleMember, MemberCard
 from mapping_stroke.networks.spec import NetworkSpec, Weights
 from mapping_stroke.networks.unet import build_unet, load_unet
-from mapping_stroke.postprocess import find_rule
+from mapping_stroke.rules import find_rule
 
 pytestmark = pytest.mark.slow
 

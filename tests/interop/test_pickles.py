@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from mapping_stroke.errors import BundleError
-from mapping_stroke.interop.checkpoints import read_checkpoint, read_tensors
 from mapping_stroke.interop.nnunet import read_nnunet
+from mapping_stroke.interop.nnunet_common import read_checkpoint, read_tensors
 from mapping_stroke.interop.pickles import read_pickle
 
 

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from mapping_stroke.errors import BundleError, MappingError
 from mapping_stroke.files import sha256
 from mapping_stroke.networks import bundle as module
-from mapping_stroke.networks.bundle import Bundle, BundleCard, BundleMember, open_bundle, require_free, write_bundle
+from mapping_stroke.networks.bundle import Bundle, open_bundle, require_free, write_bundle
+from mapping_stroke.networks.cards import BundleCard, BundleMember
 from mapping_stroke.networks.spec import Weights
 from small_models import (
     PLAIN,

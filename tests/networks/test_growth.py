@@ -9,8 +9,7 @@ from torch.nn import functional
 
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.networks.growth import can_grow, grow_weights
-from mapping_stroke.networks.parameters import parameter_shapes
-from mapping_stroke.networks.spec import NetworkSpec
+from mapping_stroke.networks.spec import NetworkSpec, parameter_shapes
 from mapping_stroke.networks.unet import load_unet
 from small_models import random_weights
 

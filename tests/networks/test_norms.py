@@ -2,9 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from mapping_stroke.networks.norms import FusedInstanceNorm, fuse_norms
 from mapping_stroke.networks.spec import NetworkSpec
-from mapping_stroke.networks.unet import build_unet, unet_weights
+from mapping_stroke.networks.unet import FusedInstanceNorm, build_unet, fuse_norms, unet_weights
 
 SPEC = NetworkSpec("residual", (2, 4), (1, 2), 1, conv_bias=False)
 

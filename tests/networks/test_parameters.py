@@ -2,8 +2,7 @@ import dataclasses
 
 import pytest
 
-from mapping_stroke.networks.parameters import count_parameters, parameter_shapes
-from mapping_stroke.networks.spec import NetworkSpec
+from mapping_stroke.networks.spec import NetworkSpec, count_parameters, parameter_shapes
 from mapping_stroke.networks.unet import build_unet
 
 ANISOTROPIC = {"kernels": ((1, 3, 3), (3, 3, 3), (3, 3, 3)), "strides": ((1, 1, 1), (1, 2, 2), (2, 2, 2))}

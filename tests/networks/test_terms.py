@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from mapping_stroke.experiment.model_labels import ModelLabels
-from mapping_stroke.experiment.models import pack_model
+from mapping_stroke.models.labels import ModelLabels
+from mapping_stroke.models.pack import pack_model
 from mapping_stroke.networks.bundle import open_bundle
-from mapping_stroke.networks.terms import inherit_licence
+from mapping_stroke.networks.cards import inherit_licence
 from small_models import TRAINING, member_card, write_trained_run
 
 INHERITED = "CC-BY-NC-4.0 (of default, which this was fine-tuned from)"

@@ -1,4 +1,4 @@
-from mapping_stroke.report.cohort_page import CohortRow, write_cohort_page
+from mapping_stroke.report.pages import CohortRow, write_cohort_page
 
 NOTHING = {"load_ml": None, "lesions": None, "left_ml": None, "right_ml": None, "agreement": None}
 

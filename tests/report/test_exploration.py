@@ -7,7 +7,13 @@ import pytest
 from matplotlib.image import imread
 
 from mapping_stroke.errors import FoldsError
-from mapping_stroke.report.exploration import _bins, _spread, draw_examples, draw_fold_balance, draw_load_distribution
+from mapping_stroke.report.distributions import (
+    _bins,
+    _spread,
+    draw_examples,
+    draw_fold_balance,
+    draw_load_distribution,
+)
 from small_runs import box, write_case
 
 

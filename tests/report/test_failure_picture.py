@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mapping_stroke.evaluation.failures import Look
-from mapping_stroke.image import Image
-from mapping_stroke.report.failure_picture import SMALLEST_FRAME_MM, FailureRow, draw_failures, show_failure
+from mapping_stroke.evaluation.cohorts import Look
+from mapping_stroke.images.image import Image
+from mapping_stroke.report.pictures import SMALLEST_FRAME_MM, FailureRow, draw_failures, show_failure
 
 SHAPE = (80, 90, 30)
 

@@ -7,9 +7,9 @@ import pytest
 from matplotlib.image import imread
 
 from averages import average
-from mapping_stroke.image import Image
+from mapping_stroke.images.image import Image
 from mapping_stroke.inference.segmentation import describe_lesions
-from mapping_stroke.report.figures import agreement, compare, draw_comparisons, draw_segmentation
+from mapping_stroke.report.pictures import agreement, compare, draw_comparisons, draw_segmentation
 from mapping_stroke.report.slices import OPACITY
 from small_runs import AFFINE, SHAPE, box, head, stored_as
 

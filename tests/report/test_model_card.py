@@ -2,8 +2,7 @@ import pytest
 
 from judgements import judgement
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.report.model_card import evaluation_blocks, fill_card
-from mapping_stroke.report.model_page import evaluation_values
+from mapping_stroke.report.model_pages import evaluation_blocks, evaluation_values, fill_card
 
 
 def test_places_are_filled_and_an_unknown_one_is_named() -> None:

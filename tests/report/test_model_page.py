@@ -7,9 +7,9 @@ import pytest
 
 from judgements import judgement, values
 from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME, Row
-from mapping_stroke.report.model_page import evaluation_page, evaluation_values
-from mapping_stroke.report.model_picture import draw_evaluation
-from mapping_stroke.report.rule_table import RuleRow, RuleTable, rule_page, rule_text, rule_values
+from mapping_stroke.report.curves import draw_evaluation
+from mapping_stroke.report.model_pages import evaluation_page, evaluation_values
+from mapping_stroke.report.tables import RuleRow, RuleTable, rule_page, rule_text, rule_values
 
 
 def test_the_page_compares_the_ensemble_with_its_best_member_and_groups_by_load() -> None:

@@ -9,7 +9,7 @@ from matplotlib.image import imread
 
 from averages import average
 from mapping_stroke.errors import GeometryError
-from mapping_stroke.image import Image
+from mapping_stroke.images.image import Image
 from mapping_stroke.inference.segmentation import describe_lesions
 from mapping_stroke.report.overview import TRUTH, Findings, FoundScan, draw_overview, look_at
 from mapping_stroke.report.style import OUTLINE

@@ -8,13 +8,13 @@ import pytest
 from matplotlib.figure import Figure
 from scipy import ndimage
 
-from mapping_stroke.image import Image, Mask, turn_axes
-from mapping_stroke.report.native_sections import HEIGHTS, Cut, choose_cuts, draw_native, turn_to_ras
-from mapping_stroke.report.placement_picture import SECTIONS, PlacedRow, Section, draw_placements
+from mapping_stroke.images.image import Image, Mask, turn_axes
+from mapping_stroke.report.overview import SECTIONS, PlacedRow, Section, draw_placements
+from mapping_stroke.report.slices import HEIGHTS, Cut, choose_cuts, draw_native, turn_to_ras
 from mapping_stroke.space.brain import Brain
-from mapping_stroke.space.placed import PlacedScan
-from mapping_stroke.space.quality import Quality
-from mapping_stroke.space.shown import hide_head
+from mapping_stroke.space.model_input import hide_head
+from mapping_stroke.space.placement import PlacedScan
+from mapping_stroke.space.rough_fit import Quality
 from mapping_stroke.space.template import read_template
 from moved_heads import move
 

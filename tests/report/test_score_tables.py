@@ -10,8 +10,16 @@ from hypothesis import strategies as st
 
 from mapping_stroke.errors import ScoreError
 from mapping_stroke.evaluation.tables import CaseScore, summarise
-from mapping_stroke.report.paper import read_paper_tables
-from mapping_stroke.report.tables import Row, Table, find_metrics, format_markdown, format_text, make_table, table_rows
+from mapping_stroke.report.tables import (
+    Table,
+    TableRow,
+    find_metrics,
+    format_markdown,
+    format_text,
+    make_table,
+    read_paper_tables,
+    table_rows,
+)
 
 
 def table_of(values: dict[str, list[float]], metric: str = "dice") -> Table:
@@ -104,7 +112,7 @@ def test_a_method_without_a_metric_has_an_empty_cell() -> None:
 
 def test_rows_and_metrics_must_fit() -> None:
     with pytest.raises(AssertionError, match="one cell for each of 1 metrics"):
-        Table("title", find_metrics(["dice"]), (Row("default", 1, ()),))
+        Table("title", find_metrics(["dice"]), (TableRow("default", 1, ()),))
 
 
 def test_an_unknown_metric_is_refused() -> None:

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 
 from mapping_stroke.evaluation.tables import CaseScore
-from mapping_stroke.report.names import load_words, method_label, short_id
-from mapping_stroke.report.selection import typical_cases, worst_cases
-from mapping_stroke.report.sizes import draw_by_load, group_by_load
+from mapping_stroke.report.distributions import draw_by_load, group_by_load, typical_cases, worst_cases
+from mapping_stroke.report.style import load_words, method_label, short_id
 from mapping_stroke.report.tables import find_metrics
 
 

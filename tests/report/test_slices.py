@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mapping_stroke.errors import GeometryError
-from mapping_stroke.image import Image
+from mapping_stroke.images.image import Image
 from mapping_stroke.report.slices import Frame, busiest_slice, cut, frame_around, view
 from small_runs import AFFINE, SHAPE, box, head, stored_as
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from mapping_stroke.image import Image
-from mapping_stroke.space.black import above_black, find_surroundings
+from mapping_stroke.images.image import Image
 from mapping_stroke.space.brain import find_brain
+from mapping_stroke.space.intensities import above_black, find_surroundings
 from moved_heads import brain_of, move, moved_scan
 
 

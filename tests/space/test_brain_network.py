@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from mapping_stroke.errors import ConfigError, ResourceError
-from mapping_stroke.image import Image, turn_axes
-from mapping_stroke.inference import memory
+from mapping_stroke.images.image import Image, turn_axes
+from mapping_stroke.inference import cost as memory
 from mapping_stroke.inference.openvino_graph import instance_norm
 from mapping_stroke.inference.openvino_import import ops, ov
 from mapping_stroke.space import brain_network
-from mapping_stroke.space.brain_network import build_graph, find_weights
-from mapping_stroke.space.extraction import extract_brain, fill_holes, largest_region
+from mapping_stroke.space.brain_network import build_graph, extract_brain, fill_holes, find_weights, largest_region
 from moved_heads import move, moved_scan
 
 EDGE_VOX = 64

@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK
 from scipy.spatial.transform import Rotation
 
-from mapping_stroke.space.itk_transform import itk_text
+from mapping_stroke.space.affine import itk_text
 from moved_heads import move
 
 TO_MNI = np.linalg.inv(move((20, -35, 50), (31.5, -12.25, 8), size=0.9))

@@ -5,12 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mapping_stroke.image import Image
+from mapping_stroke.images.image import Image
 from mapping_stroke.space.affine import COARSE, refine_place
-from mapping_stroke.space.bias import divide_bias, find_bias
-from mapping_stroke.space.brain import Brain, find_brain, find_brain_by_template, overlap_with_template
-from mapping_stroke.space.cavities import complete_brain
-from mapping_stroke.space.search import distinct
+from mapping_stroke.space.brain import Brain, complete_brain, find_brain, find_brain_by_template, overlap_with_template
+from mapping_stroke.space.intensities import divide_bias, find_bias
+from mapping_stroke.space.rough_fit import distinct
 from moved_heads import brain_of, error_mm, move, moved_scan
 
 TRUTH = move((8, -5, 12), (20, -30, 10))

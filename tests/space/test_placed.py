@@ -11,10 +11,11 @@ from scipy import ndimage
 from mapping_stroke.dataset.grid import ATLAS_GRID, atlas_grid
 from mapping_stroke.dataset.template_fit import find_places, fit_template
 from mapping_stroke.errors import ConfigError, RegistrationError
-from mapping_stroke.image import Image, read_image
-from mapping_stroke.space import brain, search
-from mapping_stroke.space.extraction import extract_brain
-from mapping_stroke.space.placed import PlacedScan, place_scan
+from mapping_stroke.images.image import Image, read_image
+from mapping_stroke.space import brain
+from mapping_stroke.space import rough_fit as search
+from mapping_stroke.space.brain_network import extract_brain
+from mapping_stroke.space.placement import PlacedScan, place_scan
 from mapping_stroke.space.template import read_template
 from moved_heads import brain_of, error_mm, head, move, moved_scan
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mapping_stroke.space.quality import LEAST_OVERLAP, LEAST_SIMILARITY, Quality, judge
+from mapping_stroke.space.rough_fit import LEAST_OVERLAP, LEAST_SIMILARITY, Quality, judge
 from moved_heads import move
 
 GOOD = Quality(similarity=0.4, overlap=0.95, size=(0.9, 0.95, 0.88), shear_deg=3.0)

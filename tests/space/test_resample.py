@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 from hypothesis.strategies import booleans, floats, integers
 from scipy import ndimage
 
-from mapping_stroke.image import Image
+from mapping_stroke.images.image import Image
 from mapping_stroke.space.resample import resample, shrink
 
 

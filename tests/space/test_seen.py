@@ -10,12 +10,12 @@ import pytest
 from mapping_stroke.dataset.grid import ATLAS_GRID
 from mapping_stroke.dataset.preprocess import PreprocessSpec, prepare_scan
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.image import Image
+from mapping_stroke.images.image import Image
 from mapping_stroke.networks.cards import BundleCard
-from mapping_stroke.space import seen as module
+from mapping_stroke.space import model_input as module
 from mapping_stroke.space.brain import Brain
-from mapping_stroke.space.placed import PlacedScan, place_scan
-from mapping_stroke.space.seen import see_scan
+from mapping_stroke.space.model_input import see_scan
+from mapping_stroke.space.placement import PlacedScan, place_scan
 from moved_heads import brain_of, move, moved_scan
 from small_models import model_card
 

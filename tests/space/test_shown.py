@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mapping_stroke.image import Image
+from mapping_stroke.images.image import Image
 from mapping_stroke.space.brain import Brain
-from mapping_stroke.space.placed import PlacedScan
-from mapping_stroke.space.quality import Quality
-from mapping_stroke.space.shown import hide_head
+from mapping_stroke.space.model_input import hide_head
+from mapping_stroke.space.placement import PlacedScan
+from mapping_stroke.space.rough_fit import Quality
 from moved_heads import brain_of, move, moved_scan
 
 THERE, AWAY = move((0, 0, 0), (0, 0, 0), size=1), move((8, -6, 10), (30, -20, 25))

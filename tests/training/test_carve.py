@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.ndimage import distance_transform_edt
 
 from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.training.carve import carve_into, carve_mix, draw_level, signed_distance
+from mapping_stroke.training.mixing import carve_into, carve_mix, draw_level, signed_distance
 
 LEVELS = st.floats(-0.5, 1)
 

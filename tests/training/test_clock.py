@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from mapping_stroke.training.clock import Session
-from mapping_stroke.training.schedule import Schedule, plan_schedule
+from mapping_stroke.training.schedule import Schedule, Session, plan_schedule
 from mapping_stroke.training.schemes import find_size, with_batch
 from mapping_stroke.training.supply import Position
 

@@ -4,8 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from mapping_stroke.training.augment import DEFAULT, NONE, STRONG
-from mapping_stroke.training.intensity import blur, change_contrast, change_gamma, change_intensity, lower_resolution
+from mapping_stroke.training.augment import (
+    DEFAULT,
+    NONE,
+    STRONG,
+    blur,
+    change_contrast,
+    change_gamma,
+    change_intensity,
+    lower_resolution,
+)
 
 
 def patch(edge: int = 12) -> torch.Tensor:

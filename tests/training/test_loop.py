@@ -10,12 +10,10 @@ import torch
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import TrainingError
-from mapping_stroke.networks.parameters import parameter_shapes
-from mapping_stroke.networks.spec import NetworkSpec
+from mapping_stroke.networks.spec import NetworkSpec, parameter_shapes
 from mapping_stroke.networks.unet import unet_weights
 from mapping_stroke.training.engine import Hardware, start_engine
-from mapping_stroke.training.loop import TrainingState, start_training, train
-from mapping_stroke.training.records import Epoch, Step
+from mapping_stroke.training.loop import Epoch, Step, TrainingState, start_training, train
 from mapping_stroke.training.schemes import SCHEMES, Size
 
 CPU = torch.device("cpu")

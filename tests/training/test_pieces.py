@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mapping_stroke.errors import FileError
-from mapping_stroke.training import pieces
-from mapping_stroke.training.pieces import PieceList, join_pieces, list_name, read_list, write_pieces
+from mapping_stroke.training import checkpoint as pieces
+from mapping_stroke.training.checkpoint import PieceList, join_pieces, list_name, read_list, write_pieces
 
 PIECE_BYTES = pieces.PIECE_BYTES
 

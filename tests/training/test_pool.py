@@ -4,8 +4,7 @@ import numpy as np
 import torch
 
 from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.training.pool import MADE_AT_ONCE, Pool, PoolPlan
-from mapping_stroke.training.supply import MOST_USES, Memory
+from mapping_stroke.training.supply import MADE_AT_ONCE, MOST_USES, Memory, Pool, PoolPlan
 
 
 class Numbers:

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.training.residency import bring_to, has_room
+from mapping_stroke.training.batches import bring_to, has_room
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 CASE = CaseArrays(

@@ -17,8 +17,7 @@ from mapping_stroke.training.augment import NONE
 from mapping_stroke.training.batches import Randomness
 from mapping_stroke.training.checkpoint import resume_from, write_checkpoint
 from mapping_stroke.training.engine import Hardware, start_engine
-from mapping_stroke.training.loop import TrainingState, start_training
-from mapping_stroke.training.records import Epoch
+from mapping_stroke.training.loop import Epoch, TrainingState, start_training
 from mapping_stroke.training.schedule import Growth, Schedule, plan_schedule
 from mapping_stroke.training.scheduled import (
     Task,

@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from mapping_stroke.errors import TrainingError
-from mapping_stroke.networks.parameters import count_parameters
+from mapping_stroke.networks.spec import count_parameters
 from mapping_stroke.networks.unet import unet_weights
-from mapping_stroke.training.loop import TrainingState, start_training
-from mapping_stroke.training.records import Epoch
+from mapping_stroke.training.loop import Epoch, TrainingState, start_training
 from mapping_stroke.training.scheduled import average_weights, start_position
 from mapping_stroke.training.schemes import SCHEMES, SIZES, find_size
 from mapping_stroke.training.small_state import (

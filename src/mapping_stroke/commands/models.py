@@ -1,4 +1,4 @@
-"""`mapping models`."""
+"""`mapping models`: train, fit, evaluate, audit, pack and describe models."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,11 +6,74 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg, subcommand
 
-from mapping_stroke.commands.models_audit import Audit
-from mapping_stroke.commands.models_card import Card
 from mapping_stroke.commands.models_hold_out import HoldOut
 from mapping_stroke.commands.models_train import Train
-from mapping_stroke.experiment.model_labels import ModelLabels
+from mapping_stroke.models.labels import ModelLabels
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Look at what a model learned from simulated strokes, without training anything.
+
+    Draws cases with their healthy twins and tells how visible the lesions are, how Dice depends on that, how cases of
+    the training differ from held-out ones, what is missed and falsely marked by load, and how sure the model is.
+    """
+
+    model: Positional[str]
+    """As for `show`."""
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """Folder for the tables."""
+    brains: Path | None = None
+    """Those that the model was trained with, as for `train`."""
+    lesions: Path | None = None
+    """Likewise."""
+    rescans: tuple[str, ...] = ()
+    """Likewise."""
+    cases: int = 60
+    """Cases of people and masks that no training saw."""
+    known: int = 30
+    """Cases of the people and masks of the training."""
+    seed: int = 0
+    """Decides the cases."""
+    preset: Literal["fast", "balanced", "paper"] = "balanced"
+    """As for `mapping segment`."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `mps`."""
+    overwrite: bool = False
+    """Replace what another model or other settings wrote into the output folder."""
+
+    def run(self) -> int:
+        """Write the tables."""
+        from mapping_stroke.models.audit import AuditConfig, audit_model
+        from mapping_stroke.simulation.cohort import find_sources
+
+        sources = find_sources(self.lesions, self.brains, self.rescans)
+        config = AuditConfig(self.cases, self.known, self.seed, self.preset, self.device)
+        audit_model(self.model, sources, self.output, config, overwrite=self.overwrite)
+        return 0
+
+
+@dataclass(frozen=True)
+class Card:
+    """Write a model's card, for people: what it is and is for, its terms, how well it does and where it fails."""
+
+    model: Positional[str]
+    """As for `show`."""
+    evaluation: Path
+    """Folder of `mapping models evaluate` of the same model."""
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """Page to write, Markdown; the picture of the failures is written beside it."""
+    about: Path | None = None
+    """Your own text, Markdown with places such as `{{ loads }}` that the values fill; without it a plain one."""
+    embed: bool = False
+    """Keep the card in the model, too; `mapping models show MODEL --card` prints it."""
+
+    def run(self) -> int:
+        """Write the page."""
+        from mapping_stroke.models.describe import write_card
+
+        write_card(self.model, self.evaluation, self.output, self.about, embed=self.embed)
+        return 0
 
 
 @dataclass(frozen=True)
@@ -23,8 +86,8 @@ class List:
     def run(self) -> int:
         """Print one line per model."""
         from mapping_stroke.console import say
-        from mapping_stroke.experiment.model_facts import summarise_model
-        from mapping_stroke.experiment.models import find_models
+        from mapping_stroke.models.labels import summarise_model
+        from mapping_stroke.models.pack import find_models
 
         lines = [summarise_model(bundle) for bundle in find_models(self.folders)]
         for line in lines:
@@ -48,7 +111,7 @@ class Show:
     def run(self) -> int:
         """Print what the model says of itself."""
         from mapping_stroke.console import say
-        from mapping_stroke.experiment.model_facts import describe_model, read_page
+        from mapping_stroke.models.labels import describe_model, read_page
         from mapping_stroke.networks.bundle import open_bundle
 
         bundle = open_bundle(self.model)
@@ -67,7 +130,7 @@ class Verify:
     def run(self) -> int:
         """Print each problem, and the model's hash where there is none."""
         from mapping_stroke.console import counted, say
-        from mapping_stroke.experiment.models import verify_model
+        from mapping_stroke.models.pack import verify_model
 
         bundle = verify_model(self.model)
         say(f"{bundle.path}: sound, {counted(len(bundle.card.members), 'member')}, SHA-256 {bundle.sha256}")
@@ -95,7 +158,7 @@ class Import:
 
     def run(self) -> int:
         """Write the model."""
-        from mapping_stroke.experiment.exchange import ImportConfig, import_models
+        from mapping_stroke.models.pack import ImportConfig, import_models
 
         config = ImportConfig(self.scheme, self.orientation, self.checkpoint)
         bundle = import_models(self.sources, self.output, self.labels, config, overwrite=self.overwrite)
@@ -116,7 +179,7 @@ class Export:
     def run(self) -> int:
         """Write the folders and name them."""
         from mapping_stroke.console import name_files
-        from mapping_stroke.experiment.exchange import export_model
+        from mapping_stroke.models.pack import export_model
 
         name_files("Folder of nnU-Net", *export_model(self.model, self.output))
         return 0
@@ -136,7 +199,7 @@ class Pack:
     folds: tuple[int, ...] = ()
     """Take the members of these folds only."""
     half: bool = False
-    """Store weights in float16: half the bytes, and masks that differ hardly at all (`mapping bench agreement`)."""
+    """Store weights in float16: half the bytes, and masks that differ hardly at all (benchmark `agreement`)."""
     spread: bool = False
     """Lay the members' grids differently, by parts of a voxel: for networks with voxels larger than the scans' have."""
     beside: str = ""
@@ -148,7 +211,7 @@ class Pack:
 
     def run(self) -> int:
         """Write the model."""
-        from mapping_stroke.experiment.models import Selection, pack_model
+        from mapping_stroke.models.pack import Selection, pack_model
 
         selection = Selection(self.schemes, self.folds, self.half, self.spread, self.beside, self.first)
         bundle = pack_model(self.model, self.output, self.labels, selection, overwrite=self.overwrite)
@@ -180,8 +243,8 @@ class Evaluate:
 
     def run(self) -> int:
         """Judge every scan; one that fails does not stop the others."""
-        from mapping_stroke.experiment.judged_scans import JudgedData
-        from mapping_stroke.experiment.model_evaluation import EvaluateConfig, evaluate_model
+        from mapping_stroke.models.evaluate import EvaluateConfig, evaluate_model
+        from mapping_stroke.models.judge import JudgedData
 
         config = EvaluateConfig(self.preset, self.device)
         data = JudgedData(self.cohort, self.healthy, self.heads, self.hard)
@@ -214,9 +277,9 @@ class Fit:
 
     def run(self) -> int:
         """Fit, show the table and write the model."""
-        from mapping_stroke.experiment.judged_scans import JudgedData
-        from mapping_stroke.experiment.model_evaluation import EvaluateConfig
-        from mapping_stroke.experiment.model_fit import fit_model
+        from mapping_stroke.models.evaluate import EvaluateConfig
+        from mapping_stroke.models.fit import fit_model
+        from mapping_stroke.models.judge import JudgedData
 
         config = EvaluateConfig(self.preset, self.device)
         data, flags = JudgedData(self.cohort, self.healthy), {"keep_maps": self.keep_maps, "overwrite": self.overwrite}
@@ -254,7 +317,7 @@ class Models:
 def _tell(path: Path) -> int:
     """Show the model that was written, and name it last."""
     from mapping_stroke.console import name_files, say
-    from mapping_stroke.experiment.model_facts import summarise_model
+    from mapping_stroke.models.labels import summarise_model
     from mapping_stroke.networks.bundle import open_bundle
 
     say(summarise_model(open_bundle(path)))

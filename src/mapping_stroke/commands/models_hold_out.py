@@ -32,9 +32,9 @@ class HoldOut:
 
     def run(self) -> int:
         """Write what is missing, and compare."""
-        from mapping_stroke.experiment.frozen_hold_out import write_frozen
-        from mapping_stroke.experiment.simulate import find_sources
-        from mapping_stroke.inference.devices import choose_device
+        from mapping_stroke.inference.engines import choose_device
+        from mapping_stroke.simulation.cohort import find_sources
+        from mapping_stroke.simulation.frozen import write_frozen
 
         sources = find_sources(self.lesions, self.brains, self.rescans)
         write_frozen(self.folder, sources, choose_device(self.device), self.cases, overwrite=self.overwrite)

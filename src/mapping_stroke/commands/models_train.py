@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from mapping_stroke.experiment.model_labels import ModelLabels
+from mapping_stroke.models.labels import ModelLabels
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,11 @@ class Train:
 
     def run(self) -> int:
         """Train what is missing."""
-        from mapping_stroke.experiment.make_model import HoldOut, make_model
-        from mapping_stroke.experiment.model_config import ModelConfig
-        from mapping_stroke.experiment.simulate import find_sources
-        from mapping_stroke.experiment.stopping import listening
+        from mapping_stroke.models.lessons import ModelConfig
+        from mapping_stroke.models.make import HoldOut, make_model
+        from mapping_stroke.processes import listening
         from mapping_stroke.run_folder import RunFolder
+        from mapping_stroke.simulation.cohort import find_sources
 
         sources = find_sources(self.lesions, self.brains, self.rescans, self.labels.training_data)
         config = ModelConfig(

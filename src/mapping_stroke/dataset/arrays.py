@@ -12,7 +12,7 @@ from torch import Tensor
 from mapping_stroke.environment import allow_open_files
 from mapping_stroke.errors import RunFolderError
 from mapping_stroke.files import written_whole
-from mapping_stroke.image import Mask, Voxels
+from mapping_stroke.images.image import Mask, Voxels
 
 ARRAYS_A_CASE = 3
 UNSURE = 2

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mapping_stroke.image import Affine
+from mapping_stroke.images.nifti import Affine
 
 if TYPE_CHECKING:
     import torch

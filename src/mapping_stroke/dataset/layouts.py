@@ -1,16 +1,245 @@
-"""Where data sets keep their scans and masks: one finder per layout, and choosing among them."""
+"""Layouts of data sets: ATLAS, BIDS, plain folders; one finder per layout."""
 
-from collections.abc import Callable, Sequence
+import csv
+import os
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from pathlib import Path
 from typing import Literal
 
-from mapping_stroke.dataset.bids import IGNORE, find_bids
+from pathspec import GitIgnoreSpec
+
+from mapping_stroke.console import counted, warn
 from mapping_stroke.dataset.cases import FoundCase
-from mapping_stroke.dataset.listing import list_images
-from mapping_stroke.dataset.patterns import USUAL, Patterns, find_by_patterns
-from mapping_stroke.dataset.problems import Problem
-from mapping_stroke.errors import CaseError, ConfigError
+from mapping_stroke.dataset.checks import Problem
+from mapping_stroke.dataset.names import USUAL, BidsName, Patterns, belongs, find_by_patterns, parse_bids_name
+from mapping_stroke.errors import CaseError, ConfigError, RunFolderError
+from mapping_stroke.images.formats import image_suffix
+from mapping_stroke.images.image import image_stem
+from mapping_stroke.run_folder import RESULTS_KEY, is_run_folder, read_identity
+
+NO_SCANS_IN = ("derivatives", "sourcedata", "code")
+"""Folders of a BIDS data set that hold no scans to use; masks may lie in `derivatives`."""
+NO_SITES = ("rawdata", "sourcedata", "derivatives", "Training", "Testing")
+"""Folders around `sub-*` that are no centre."""
+IGNORE, PARTICIPANTS = ".bidsignore", "participants.tsv"
+SITE_COLUMNS = ("site", "site_id", "center", "centre", "cohort")
+"""Columns of `participants.tsv` that name the centre, in any case."""
+
+
+@dataclass(frozen=True)
+class _Named:
+    path: Path
+    name: BidsName
+
+
+def find_bids(data: Path, images: Sequence[Path], patterns: Patterns) -> tuple[list[FoundCase], list[Problem]]:
+    """Find T1w scans by their BIDS names and, by entities, the lesion mask of each.
+
+    Scans that `.bidsignore` names are left out, and told. Masks are not: it names them because BIDS has no name for
+    them.
+
+    Args:
+        data: The data set's folder.
+        images: Its image files, relative to it.
+        patterns: Not used; every finder has the same arguments.
+
+    Returns:
+        Cases in the order of their scans' paths, and what is wrong with their names. No case if no name is BIDS.
+    """
+    named = [_Named(path, name) for path in images if (name := parse_bids_name(image_stem(path)))]
+    scans = [file for file in named if file.name.is_scan and not set(file.path.parts) & set(NO_SCANS_IN)]
+    ignored = BidsIgnore(data)
+    masks: dict[str, list[_Named]] = defaultdict(list)
+    for file in named:
+        if file.name.is_lesion_mask:
+            masks[file.name.entities["sub"]].append(file)
+    sites = _Sites(data)
+    cases: list[FoundCase] = []
+    problems: list[Problem] = []
+    used: set[Path] = set()
+    for scan in scans:
+        fitting = [mask.path for mask in masks[scan.name.entities["sub"]] if belongs(mask.name, scan.name)]
+        used.update(fitting)
+        if ignored.names(scan.path):
+            continue
+        if len(fitting) > 1:
+            problems.append(_several_masks(data, scan, fitting))
+        cases.append(_case(data, scan, fitting, sites))
+    lost = [mask.path for its_masks in masks.values() for mask in its_masks if mask.path not in used]
+    problems += [_no_scan(data / path) for path in sorted(lost)] if scans else []
+    problems += [_ignored(data, len(scans) - len(cases))] if len(cases) < len(scans) else []
+    return cases, problems
+
+
+def _case(data: Path, scan: _Named, masks: Sequence[Path], sites: "_Sites") -> FoundCase:
+    entities = scan.name.entities
+    return FoundCase(
+        case_id=scan.name.case_id,
+        subject=entities["sub"],
+        session=entities.get("ses", ""),
+        site=sites.of(scan.path, entities["sub"]),
+        scan=data / scan.path,
+        mask=data / masks[0] if masks else None,
+    )
+
+
+def _several_masks(data: Path, scan: _Named, masks: Sequence[Path]) -> Problem:
+    return Problem(
+        severity="error",
+        case_id=scan.name.case_id,
+        file=data / scan.path,
+        found=f"{len(masks)} lesion masks fit this scan: {', '.join(map(str, masks))}",
+        expected="one",
+        remedy="move the others away, or choose with --masks PATTERN",
+    )
+
+
+def _no_scan(mask: Path) -> Problem:
+    found = "a lesion mask that fits no scan (same sub, ses and space)"
+    return Problem("warning", "", mask, found, "", "rename it like its scan, or go on without it")
+
+
+def _ignored(data: Path, count: int) -> Problem:
+    found = f"{counted(count, 'T1w scan')} left out, as {IGNORE} says"
+    return Problem("warning", "", data / IGNORE, found, "", "take the line out to use what it names")
+
+
+class BidsIgnore:
+    """What `.bidsignore` names, in the syntax of `.gitignore`: of the data set, and of each centre in it."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._specs: dict[Path, GitIgnoreSpec | None] = {}
+
+    def names(self, path: Path) -> bool:
+        """Whether it names a file, given its path relative to the data set, or a folder above it.
+
+        Raises:
+            CaseError: The `.bidsignore` cannot be read, or a line of it is no pattern.
+        """
+        return any(self._names(folder, path) for folder in dict.fromkeys((Path(), folder_of_people(path))))
+
+    def names_folder(self, path: Path) -> bool:
+        """Whether it names all that is in a folder; see `names`."""
+        return self.names(path / "any")
+
+    def _names(self, folder: Path, path: Path) -> bool:
+        if folder not in self._specs:
+            self._specs[folder] = _read_ignore(self._data / folder / IGNORE)
+        spec = self._specs[folder]
+        return spec is not None and spec.match_file(path.relative_to(folder).as_posix())
+
+
+def _read_ignore(path: Path) -> GitIgnoreSpec | None:
+    """The patterns of a `.bidsignore`; None if there is none."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CaseError(f"{path}: cannot be read ({error.strerror}); check its permissions and the disk") from error
+    try:
+        return GitIgnoreSpec.from_lines(lines)
+    except ValueError as error:
+        raise CaseError(f"{path}: {error}, expected the syntax of .gitignore; correct that line") from error
+
+
+def folder_of_people(path: Path) -> Path:
+    """The folder around the `sub-*` of a file, such as that of its centre; the data set's own, if there is no `sub-*`.
+
+    Args:
+        path: Of the file, relative to the data set, as is the folder.
+    """
+    depth = next((depth for depth, part in enumerate(path.parts[:-1]) if part.startswith("sub-")), 0)
+    return Path(*path.parts[:depth])
+
+
+class _Sites:
+    """The centre of each scan: from `participants.tsv`, else the folder around `sub-*`; empty where unknown."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._tables: dict[Path, Mapping[str, str]] = {}
+
+    def of(self, scan: Path, subject: str) -> str:
+        """The centre of a scan, given its path relative to the data set and its person."""
+        around = folder_of_people(scan)
+        told = self._table(around).get(subject) or self._table(Path()).get(subject)
+        return told or ("" if around.name in NO_SITES else around.name)
+
+    def _table(self, folder: Path) -> Mapping[str, str]:
+        if folder not in self._tables:
+            self._tables[folder] = _read_sites(self._data / folder / PARTICIPANTS)
+        return self._tables[folder]
+
+
+def _read_sites(path: Path) -> Mapping[str, str]:
+    """The centre of every person that a `participants.tsv` gives one for; empty where there is no such table."""
+    people = read_people(path)
+    columns = next(iter(people.values()), {})
+    column = next((name for name in SITE_COLUMNS if name in columns), None)
+    return {label: row[column] for label, row in people.items() if row[column] not in ("", "n/a")} if column else {}
+
+
+def read_people(path: Path) -> dict[str, dict[str, str]]:
+    """The rows of a `participants.tsv` by label without `sub-`, columns in lower case; none if it cannot be read."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return {}
+    lower = [{column.lower(): value or "" for column, value in row.items() if column} for row in rows]
+    people = {row.get("participant_id", "").strip().removeprefix("sub-"): row for row in lower}
+    return {label: row for label, row in people.items() if label not in ("", "n/a")}
+
+
+def list_images(root: Path) -> list[Path]:
+    """Paths of all image files below a folder, relative to it, sorted.
+
+    Hidden files and folders are passed over, and so are folders of our own results below the given one: what a model
+    marked there is no reference. Links to folders are followed, each folder once: a folder is known by its own path
+    rather than by a link, and where scans are used rather than in `NO_SCANS_IN`. A folder that the system cannot look
+    into is told and passed over.
+    """
+    images: list[Path] = []
+    seen: set[Path] = set()
+    waiting = [(False, False, root)]  # whether scans are not used there, whether a link leads there; least first
+    while waiting:
+        unused, linked, folder = heappop(waiting)
+        real = folder.resolve()
+        if real in seen or (folder != root and holds_results(folder)):
+            continue
+        seen.add(real)
+        _, folders, files = next(os.walk(folder, onerror=_tell_unread), ("", [], []))
+        for name in folders:
+            inside = folder / name
+            if name[0] != ".":
+                heappush(waiting, (unused or name in NO_SCANS_IN, linked or _is_link(inside), inside))
+        images += [folder.relative_to(root) / file for file in files if image_suffix(Path(file)) and file[0] != "."]
+    return sorted(images)
+
+
+def holds_results(folder: Path) -> bool:
+    """Whether a folder is marked as one of our own results; data that we simulated are none."""
+    try:
+        return is_run_folder(folder) and RESULTS_KEY in read_identity(folder)
+    except (RunFolderError, OSError):  # listing what is in it will say why it cannot be looked into
+        return False
+
+
+def _is_link(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except OSError:
+        return False
+
+
+def _tell_unread(error: OSError) -> None:
+    warn(f"{error.filename}: cannot be looked into ({error.strerror}); check its permissions and the disk")
+
 
 LayoutName = Literal["auto", "atlas", "bids", "plain"]
 

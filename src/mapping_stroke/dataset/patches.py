@@ -7,7 +7,7 @@ from jaxtyping import Int16, Shaped
 from torch import Tensor
 from torch.nn import functional
 
-from mapping_stroke.image import Shape
+from mapping_stroke.images.nifti import Shape
 from mapping_stroke.lesions import find_lesions
 
 Corner = tuple[int, int, int]

@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float32
 from scipy import ndimage
 
 from mapping_stroke.errors import ConfigError, ImageError
-from mapping_stroke.image import Image, Mask, Shape, Voxels, orientation_names, restore_axes, restore_box, turn_axes
+from mapping_stroke.images.image import Image, Mask, Voxels, orientation_names, restore_axes, restore_box, turn_axes
+from mapping_stroke.images.nifti import Shape
 from mapping_stroke.lesions import FACE_CONNECTED, bounding_box
 
 Margin = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]

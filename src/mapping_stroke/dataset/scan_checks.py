@@ -1,15 +1,168 @@
-"""Is this a T1-weighted scan of a head? What cannot give a meaningful result is refused; what is doubtful is told.
+"""Is this a T1-weighted scan of a head, of the kind a model was trained on? Outlying voxels are tamed."""
 
-The limits are wide: they separate a scan from a mask, a CT or a broken header, not a good scan from a poor one.
-"""
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool
 
 from mapping_stroke.dataset.preprocess import LARGEST_EXTENT_MM
+from mapping_stroke.dataset.template_fit import contrast_at, fit_template
 from mapping_stroke.errors import ImageError
-from mapping_stroke.image import Image, Voxels
+from mapping_stroke.images.image import Image, Voxels
+from mapping_stroke.images.nifti import Affine
 from mapping_stroke.lesions import bounding_box
+
+DARK, BRIGHT = 0.02, 0.98
+"""Quantiles of what a scan shows: as far as it may be spoilt, they are of tissue."""
+ROOM_BELOW, ROOM_ABOVE = 1.0, 3.0
+"""No tissue lies further beyond the quantiles than so many times the distance between them; real scans: 0.3 and 2.5."""
+MOST_SHARE = 0.01
+"""Of what a scan shows: more voxels than that are no outliers, whatever they are."""
+FACES = np.array([[-1, 0, 0], [1, 0, 0], [0, -1, 0], [0, 1, 0], [0, 0, -1], [0, 0, 1]])
+"""From a voxel to those that share a face with it."""
+
+
+def tame_outliers(image: Image) -> Image:
+    """Give voxels that hold what no tissue does a value from beside them, and tell so in the image's `warnings`.
+
+    Args:
+        image: A scan of any kind, in any unit.
+
+    Returns:
+        The image, all other voxels bit for bit as they were; the very same object where nothing is outlying, or where
+        more than 1 % of what is shown would be.
+    """
+    voxels, outlying = image.voxels, np.zeros(image.shape, np.bool_)
+    while (found := _find(voxels)).any():  # what lay under the worst comes to light without them
+        voxels, outlying = _fill(voxels, found), outlying | found
+    if not outlying.any():
+        return image
+    return replace(image, voxels=voxels, warnings=(*image.warnings, _told_outliers(image.voxels, outlying)))
+
+
+def _find(voxels: Voxels) -> Bool[np.ndarray, "x y z"]:
+    """The voxels beyond the limits; none where they are too many."""
+    shown = _find_shown(voxels)
+    values = voxels[shown]
+    none = np.zeros_like(shown)
+    if values.size == 0:
+        return none
+    ranks = [int(quantile * (values.size - 1)) for quantile in (DARK, BRIGHT)]
+    dark, bright = np.partition(values, ranks)[ranks].astype(np.float64)
+    room = bright - dark
+    low, high = min(dark - ROOM_BELOW * room, 0.0), bright + ROOM_ABOVE * room
+    if room == 0 or (values.min() >= low and values.max() <= high):
+        return none
+    found = shown & ((voxels < low) | (voxels > high))
+    return found if np.count_nonzero(found) <= MOST_SHARE * values.size else none
+
+
+def _find_shown(voxels: Voxels) -> Bool[np.ndarray, "x y z"]:
+    """All but the background, which is 0, and the first corner's value unless that is rare and so may be an outlier."""
+    shown = voxels != 0
+    background = voxels == voxels[0, 0, 0]
+    return np.asarray(shown & ~background) if background.mean() > MOST_SHARE else shown
+
+
+def _fill(voxels: Voxels, outlying: Bool[np.ndarray, "x y z"]) -> Voxels:
+    """The voxels with those that are outlying replaced from their rim inwards, each by a middle one of its neighbours.
+
+    No value is made that was not there: a scan of whole numbers stays one, and background stays background.
+    """
+    filled, left = voxels.copy(), outlying.copy()
+    places = np.argwhere(left)
+    while places.size:
+        beside = np.clip(places[:, None] + FACES, 0, np.array(voxels.shape) - 1)  # beyond the border: the voxel itself
+        at = tuple(np.moveaxis(beside, -1, 0))
+        known = ~left[at]
+        counts = known.sum(axis=1)
+        ready = counts > 0
+        ordered = np.sort(np.where(known, filled[at], np.inf), axis=1)
+        here = tuple(places[ready].T)
+        filled[here] = ordered[ready, (counts[ready] - 1) // 2]
+        left[here] = False
+        places = places[~ready]
+    return filled
+
+
+def _told_outliers(voxels: Voxels, outlying: Bool[np.ndarray, "x y z"]) -> str:
+    spoilt, kept = voxels[outlying], voxels[~outlying]
+    many, them = ("1 voxel holds", "it") if spoilt.size == 1 else (f"{spoilt.size} voxels hold", "them")
+    span = f"{spoilt.min():g}" if spoilt.min() == spoilt.max() else f"{spoilt.min():g} to {spoilt.max():g}"
+    return (
+        f"{many} {span}, far beyond all others ({kept.min():g} to {kept.max():g}), as no tissue does: read as what is "
+        f"beside {them}"
+    )
+
+
+LEAST_FIT = 0.05
+"""Below this nothing of the template is found again: T1w scans of adult brains have 0.2 and more, noise 0.01."""
+LEAST_CONTRAST = 0.12
+"""T1w scans have 0.14 and more (nearly all 0.2), T2w, FLAIR, PD and CT 0.13 and less (nearly all less than 0.06)."""
+OBLIQUE_DEG = 15.0
+"""Networks read along the grid's axes; training turned heads by about this much."""
+
+
+def doubt_scan(scan: Image, *, t1w: bool, mni152: bool) -> list[str]:
+    """Tell what a user should know before a model reads a scan whose place is not known.
+
+    Args:
+        scan: A scan that `check_scan` lets pass.
+        t1w: Whether it should be a T1w.
+        mni152: Whether it should lie in MNI152 space, and will not be registered.
+
+    Returns:
+        A line each; empty if all is well or nothing is asked.
+    """
+    if not (t1w or mni152):
+        return []
+    found = fit_template(scan)
+    if found.fit < LEAST_FIT:
+        return [
+            "it does not resemble the MNI152 template wherever that is laid, so neither its contrast nor its place "
+            "could be judged: look whether it is a T1w scan of a whole brain, the right way up"
+        ]
+    doubts = _doubt_contrast(found.contrast) if t1w else []
+    if mni152 and not found.in_place:
+        doubts.append(
+            "it does not lie in MNI152 space, for which the model was made, and was not to be registered: the result "
+            "may be poor, let --space be auto"
+        )
+    elif mni152 and (turned_deg := grid_turn_deg(scan)) > OBLIQUE_DEG:
+        doubts.append(
+            f"its grid is turned by {turned_deg:.0f} degrees against the axes of MNI152, along which the model reads: "
+            "the result may be poor, let --space be auto"
+        )
+    return doubts
+
+
+def doubt_placed_scan(brain: Image, place: Affine) -> list[str]:
+    """Tell whether a scan that was placed looks like a T1w, a line each; empty if it does.
+
+    Only the side of the brain that the template fits best counts if that is better than all of it: a large stroke
+    leaves little contrast on its own side.
+
+    Args:
+        brain: The scan, 0 around its brain.
+        place: Where the template lies on it: the template's millimetres to the scan's.
+    """
+    return _doubt_contrast(contrast_at(brain, place))
+
+
+def _doubt_contrast(contrast: float) -> list[str]:
+    if contrast >= LEAST_CONTRAST:
+        return []
+    return [
+        "its intensities do not look like those of a T1w scan (white matter is not brighter than grey matter), and the "
+        "model knows T1w scans alone: do not use the result, give the T1w scan"
+    ]
+
+
+def grid_turn_deg(scan: Image) -> float:
+    """How far a grid's axes are from the anatomical directions next to them, at most, in degrees."""
+    cosines = np.abs(scan.affine[:3, :3] / np.array(scan.spacing_mm)).max(axis=0)
+    return float(np.degrees(np.arccos(np.clip(cosines.min(), -1, 1))))
+
 
 FEWEST_VOX = 8
 """Along each axis; fewer are single slices or a broken header."""

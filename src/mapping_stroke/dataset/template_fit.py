@@ -1,15 +1,10 @@
-"""How well the tissues of the MNI152 template explain a scan of any contrast, where it lies or where they fit best.
-
-Intensities are taken at the template's points and replaced by their ranks. A smooth background of second order (bias
-fields) and the template's shares of grey and white matter are fitted to them: what the tissues explain beyond the
-background is large where the template lies on the scan's anatomy, bright or dark; the difference of the two tissues is
-the scan's contrast. From a start nearby the best place is found by moving, turning and scaling the template in steps.
-That is no registration: it is good to about a centimetre, which is enough to tell tissues apart, and a start for one.
-"""
+"""How well the tissues of the MNI152 template explain a scan of any contrast."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib.resources import files
+from io import BytesIO
 from itertools import combinations_with_replacement, product
 from operator import itemgetter
 
@@ -18,8 +13,39 @@ from jaxtyping import Bool, Float32, Float64
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from mapping_stroke.dataset.mni152 import tissue_points
-from mapping_stroke.image import Affine, Image, Voxels
+from mapping_stroke.images.image import Image, Voxels
+from mapping_stroke.images.nifti import Affine
+
+TEMPLATE_LICENCE = (
+    "ICBM 152 2009a nonlinear symmetric, (C) 1993-2009 Louis Collins, McConnell Brain Imaging Centre, Montreal "
+    "Neurological Institute, McGill University; free to use, copy, modify and distribute with this notice; via nilearn"
+)
+POINTS_FILE = "mni152.npz"
+
+
+@dataclass(frozen=True, eq=False)
+class TissuePoints:
+    """Points in the brain of the template.
+
+    Attributes:
+        places_mm: Where they are, RAS millimetres of MNI152.
+        grey: Share of grey matter around each, in [0, 1].
+        white: Share of white matter; what is left is CSF.
+    """
+
+    places_mm: Float32[np.ndarray, "n 3"]
+    grey: Float32[np.ndarray, " n"]
+    white: Float32[np.ndarray, " n"]
+
+
+@cache
+def tissue_points() -> TissuePoints:
+    """The packaged points."""
+    content = files("mapping_stroke.dataset").joinpath(POINTS_FILE).read_bytes()
+    with np.load(BytesIO(content)) as stored:
+        grey, white = (stored[name].astype(np.float32) / 255 for name in ("grey", "white"))
+        return TissuePoints(stored["places_mm"], grey, white)
+
 
 CELL_MM = 4.0
 """A scan is averaged to about this voxel size first."""

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial import cKDTree
 
-from mapping_stroke.image import Mask, Probability
+from mapping_stroke.images.image import Mask, Probability
 from mapping_stroke.lesions import Lesions, bounding_box
 
 Spacing = tuple[float, float, float]  # length of a voxel's edge along x, y, z in mm

@@ -10,7 +10,7 @@ from jaxtyping import Bool
 
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.evaluation import metrics
-from mapping_stroke.image import Mask, Probability
+from mapping_stroke.images.image import Mask, Probability
 from mapping_stroke.lesions import FACE_CONNECTED, FULLY_CONNECTED, Lesions, find_lesions
 
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from mapping_stroke.errors import GeometryError, ImageError
 from mapping_stroke.evaluation.profiles import Pair, find_profile
-from mapping_stroke.image import Mask
-from mapping_stroke.postprocess import check_probability
+from mapping_stroke.images.image import Mask
+from mapping_stroke.rules import check_probability
 
 
 def score(

@@ -1,15 +1,34 @@
-"""What computes the networks: one interface, chosen by the device."""
+"""The engines that compute networks, and the devices that torch has here."""
 
 import platform
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from mapping_stroke.environment import may_have_gpu
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.image import Shape
+from mapping_stroke.images.nifti import Shape
 from mapping_stroke.inference.sliding_window import TileNetwork
 from mapping_stroke.networks.spec import NetworkSpec, Weights
+
+if TYPE_CHECKING:
+    import torch
+
+
+def choose_device(name: str) -> "torch.device":
+    """The torch device of a name; `auto` takes a CUDA GPU where there is one, else Apple's MPS, else the processor.
+
+    Raises:
+        ConfigError: There is no device of this name here.
+    """
+    import torch
+
+    there = [f"cuda:{index}" for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)]
+    there = [*(["cuda", *there] if there else []), *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+    if name not in (*there, "auto"):
+        raise ConfigError(f"no device {name!r} on this machine; expected auto or one of {', '.join(there)}")
+    return torch.device(there[0] if name == "auto" else name)
+
 
 ENGINES = ("auto", "openvino", "torch")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -73,7 +92,6 @@ def choose_engine(device: str = "auto", engine: str = "auto", precision: str = "
         from mapping_stroke.inference.openvino_engine import OpenVinoEngine
 
         return OpenVinoEngine(precision)
-    from mapping_stroke.inference.devices import choose_device
     from mapping_stroke.inference.torch_engine import TorchEngine
 
     return TorchEngine(choose_device(device), precision)

@@ -7,7 +7,8 @@ import numpy as np
 from scipy.special import expit
 
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.image import Shape, Voxels
+from mapping_stroke.images.image import Voxels
+from mapping_stroke.images.nifti import Shape
 from mapping_stroke.inference.openvino_graph import build_graph
 from mapping_stroke.inference.openvino_import import ov
 from mapping_stroke.networks.spec import NetworkSpec, Weights

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.image import Shape
+from mapping_stroke.images.nifti import Shape
 from mapping_stroke.inference.openvino_import import ops, ov
 from mapping_stroke.networks.spec import NetworkSpec, Weights
 

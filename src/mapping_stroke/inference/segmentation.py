@@ -9,14 +9,14 @@ from jaxtyping import Float32, Float64, Int64, UInt16
 from scipy import ndimage
 
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.image import Affine, Image, Mask, Probability, restore_axes, turn_axes
-from mapping_stroke.inference.average import Average, Map, PreparedScan
+from mapping_stroke.images.image import Image, Mask, Probability, restore_axes, turn_axes
+from mapping_stroke.images.nifti import Affine
 from mapping_stroke.inference.engines import Engine
-from mapping_stroke.inference.ensemble import Ensemble
+from mapping_stroke.inference.ensemble import Average, Ensemble, Map, PreparedScan
 from mapping_stroke.inference.sliding_window import ALL_AXES, WindowConfig
 from mapping_stroke.lesions import Lesions, find_lesions
 from mapping_stroke.networks.bundle import Bundle
-from mapping_stroke.postprocess import PostprocessConfig, apply_rule, find_rule
+from mapping_stroke.rules import PostprocessConfig, apply_rule, find_rule
 
 
 @dataclass(frozen=True)

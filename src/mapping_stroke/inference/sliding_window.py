@@ -11,7 +11,8 @@ from jaxtyping import Float32, Float64
 from scipy import ndimage
 
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.image import Shape, Voxels
+from mapping_stroke.images.image import Voxels
+from mapping_stroke.images.nifti import Shape
 from mapping_stroke.networks.cards import Averaging, Cover
 
 A = TypeVar("A")

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mapping_stroke.image import Shape, Voxels
+from mapping_stroke.images.image import Voxels
+from mapping_stroke.images.nifti import Shape
 from mapping_stroke.networks.spec import NetworkSpec, Weights
 from mapping_stroke.networks.unet import load_unet
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from mapping_stroke.dicom.headers import Slice
-from mapping_stroke.dicom.series import DicomSeries
 from mapping_stroke.errors import ConfigError, ImageError
 from mapping_stroke.files import written_whole
-from mapping_stroke.image import Mask
+from mapping_stroke.images.dicom_headers import Slice
+from mapping_stroke.images.dicom_series import DicomSeries
+from mapping_stroke.images.image import Mask
 
 PACKAGE = "mapping-stroke"
 MAKER = "MAPPING"

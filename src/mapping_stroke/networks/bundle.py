@@ -20,8 +20,7 @@ from mapping_stroke.networks.archive import SUFFIX, add_entry, has_entry, read_e
 from mapping_stroke.networks.cards import BundleCard, BundleMember, MemberCard, weights_path
 from mapping_stroke.networks.member_folder import WEIGHTS_FILE, find_members, has_member, read_card
 from mapping_stroke.networks.nnunet_results import tell_import
-from mapping_stroke.networks.parameters import count_parameters
-from mapping_stroke.networks.spec import Weights
+from mapping_stroke.networks.spec import Weights, count_parameters
 from mapping_stroke.networks.typed_json import plain_json
 from mapping_stroke.networks.weights import find_problems, most_bytes, weights_from_bytes, weights_to_bytes
 

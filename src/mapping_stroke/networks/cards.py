@@ -1,18 +1,42 @@
-"""What a model is, as data: its members, how they are built, fed and averaged, and where it comes from."""
+"""A model as data: members, how they are built, fed and averaged, where they come from, and its terms."""
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import BundleError, ConfigError
-from mapping_stroke.networks.parameters import count_parameters
-from mapping_stroke.networks.spec import NetworkSpec
-from mapping_stroke.networks.terms import inherit_licence
+from mapping_stroke.networks.spec import NetworkSpec, count_parameters
 from mapping_stroke.networks.typed_json import TypedJsonError, parse_json, plain_json, read_typed
-from mapping_stroke.postprocess import PostprocessConfig
+from mapping_stroke.rules import PostprocessConfig
+
+STARTED_FROM = "started_from"
+"""Where a member's `training` tells which network it began as: name, hashes and licence of its model."""
+
+
+def started_from(training: Mapping[str, Any]) -> dict[str, Any]:
+    """What the provenance of a member tells of the network it began as; empty where it began with fresh weights."""
+    told = training.get(STARTED_FROM)
+    return told if isinstance(told, dict) else {}
+
+
+def inherit_licence(licence: str, trainings: Iterable[Mapping[str, Any]]) -> str:
+    """A model's licence with those of the models that its members were fine-tuned from, where it does not name them.
+
+    Args:
+        licence: The model's own, which may be empty; it stays in front.
+        trainings: Provenance of every member.
+    """
+    told = map(started_from, trainings)
+    inherited = dict.fromkeys((str(one.get("model", "another model")), str(one.get("licence") or "")) for one in told)
+    for model, its_licence in inherited:
+        if its_licence not in licence:
+            licence += f"{'; ' if licence else ''}{its_licence} (of {model}, which this was fine-tuned from)"
+    return licence
+
 
 FORMAT_VERSION = 1
 MOST_MEMBERS = 1000

@@ -8,8 +8,7 @@ from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
 from mapping_stroke.errors import BundleError
-from mapping_stroke.networks.parameters import count_parameters, parameter_shapes
-from mapping_stroke.networks.spec import NetworkSpec, Weights
+from mapping_stroke.networks.spec import NetworkSpec, Weights, count_parameters, parameter_shapes
 
 HEADER_BYTES = 2**20
 """More than any header is long: names, shapes and places of the parameters."""

@@ -1,15 +1,23 @@
-"""The paper's Table 1: a row for every method, a column for every metric, the best of each column marked."""
+"""The paper's Table 1, the effect of each rule, and numbers with intervals in Markdown."""
 
+import json
 import math
 import textwrap
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+
+import numpy as np
+from jaxtyping import Float64
 
 from mapping_stroke.console import aligned
 from mapping_stroke.errors import ScoreError
-from mapping_stroke.evaluation.profiles import PROFILES, Metric
+from mapping_stroke.evaluation.cohorts import Estimate, estimate_mean
+from mapping_stroke.evaluation.profiles import ATLAS2022, PROFILES, Metric
+from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME, Row, mean_ranks, mean_row
 from mapping_stroke.evaluation.tables import ALL_FOLDS, Summary, order_methods
-from mapping_stroke.report.names import method_label
+from mapping_stroke.networks.typed_json import plain_json
+from mapping_stroke.report.style import method_label
 
 NONE = "n/a"
 """Stands where a value is not defined."""
@@ -46,7 +54,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One method: its cells in the order of the table's metrics."""
 
     method: str
@@ -60,7 +68,7 @@ class Table:
 
     title: str
     metrics: tuple[Metric, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
 
     def __post_init__(self) -> None:
         if any(len(row.cells) != len(self.metrics) for row in self.rows):
@@ -105,14 +113,14 @@ def make_table(title: str, summaries: Sequence[Summary], fold: str = ALL_FOLDS) 
     for method in order_methods(method for method, _ in chosen):
         parts = [chosen.get((method, metric.key)) for metric in metrics]
         cells = tuple(_cell(part, metric) for part, metric in zip(parts, metrics, strict=True))
-        rows.append(Row(method, max(part.cases for part in parts if part), cells))
+        rows.append(TableRow(method, max(part.cases for part in parts if part), cells))
     return mark_best(Table(title, metrics, tuple(rows)))
 
 
 def mark_best(table: Table) -> Table:
     """The same table with the best mean of every column marked; none where fewer than two methods have one."""
     columns = [_mark(metric, [row.cells[i] for row in table.rows]) for i, metric in enumerate(table.metrics)]
-    rows = (Row(row.method, row.cases, tuple(cells[i] for cells in columns)) for i, row in enumerate(table.rows))
+    rows = (TableRow(row.method, row.cases, tuple(cells[i] for cells in columns)) for i, row in enumerate(table.rows))
     return Table(table.title, table.metrics, tuple(rows))
 
 
@@ -190,3 +198,158 @@ def _stacked(head: str) -> list[str]:
     lines = textwrap.wrap(head, 13, break_long_words=False)
     *first, last = [*[""] * (3 - len(lines)), *lines]
     return [*first[:1], " ".join(first[1:]), last]
+
+
+DECIMALS = {"dice": 3, "lesion_f1": 3, "volume_difference_vox": 0, "simple_lesion_count": 2, "hd95_mm": 1}
+
+
+def number(metric: str, value: float, sign: str = "") -> str:
+    """A value of a metric with as many decimals as mean something; `sign` may be `+`."""
+    return NONE if math.isnan(value) else f"{value:{sign}.{DECIMALS[metric]}f}"
+
+
+def mean_and_interval(metric: str, estimate: Estimate, sign: str = "") -> str:
+    """A mean with its 95 % interval, and in parentheses the number of cases where the metric is undefined."""
+    note = f" ({estimate.undefined})" if estimate.undefined else ""
+    if math.isnan(estimate.low):
+        return number(metric, estimate.mean, sign) + note
+    ends = ", ".join(number(metric, end, sign) for end in (estimate.low, estimate.high))
+    return f"{number(metric, estimate.mean, sign)} [{ends}]{note}"
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose first column is text and whose others are numbers."""
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def read_paper_tables() -> list[Table]:
+    """Table 1 (cross-validation on 655 training cases) and Table 2 (300 public test scans) of the paper, on ATLAS R2.0.
+
+    Where the paper gives no number the cell's mean is NaN.
+
+    Source: Huo et al. 2022, arXiv:2211.15486, and the table of folds published with the authors' container.
+    """
+    stored = json.loads(files(__package__).joinpath("paper_tables.json").read_text(encoding="utf-8"))
+    return [_table(part) for part in stored["tables"]]
+
+
+def _table(part: dict) -> Table:
+    methods = part["methods"]
+    metrics = find_metrics(dict.fromkeys(key for values in methods.values() for key in values))
+    unknown = (math.nan, math.nan)
+    rows = (
+        TableRow(method, part["cases"], tuple(Cell(*values.get(metric.key, unknown)) for metric in metrics))
+        for method, values in methods.items()
+    )
+    return mark_best(Table(part["title"], metrics, tuple(rows)))
+
+
+EXPLANATION = (
+    "Mean ± standard deviation. Rank: the mean over all columns of the rules' places in each, 1 the best. A case with "
+    "lesions in which nothing is marked counts 100 mm in 95HD. Healthy: the volume "
+    "marked in healthy scans, all of it false. The fitted rule is cross-fitted: the cases are dealt "
+    "into five parts by person, and each part is scored by the rule that was fitted on the others."
+)
+
+
+@dataclass(frozen=True)
+class RuleRow:
+    """One rule: its values on every labelled case (the metrics) and healthy scan (the false volume)."""
+
+    label: str
+    values: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class RuleTable:
+    """Rules on the same maps, in the same order."""
+
+    rows: tuple[RuleRow, ...]
+
+    @property
+    def healthy(self) -> int:
+        """Number of healthy scans."""
+        return sum(FALSE_VOLUME in values for values in self.rows[0].values)
+
+    @property
+    def cases(self) -> int:
+        """Number of labelled cases."""
+        return len(self.rows[0].values) - self.healthy
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The metrics, and the false volume where there are healthy scans."""
+        return (*ATLAS2022.keys, *((FALSE_VOLUME,) if self.healthy else ()))
+
+    def estimate(self, label: str, column: str) -> Estimate:
+        """One column of a rule, with its interval."""
+        return estimate_mean(np.array([row[column] for row in self._values(label) if column in row], np.float64))
+
+    def mean(self, label: str, column: str) -> float:
+        """The mean of a column of a rule."""
+        return self.estimate(label, column).mean
+
+    def ranks(self, labels: Sequence[str]) -> Float64[np.ndarray, " n"]:
+        """The mean ranks of some rules against one another."""
+        return mean_ranks([mean_row(self._values(label)) for label in labels])
+
+    def _values(self, label: str) -> tuple[Row, ...]:
+        return next(row.values for row in self.rows if row.label == label)
+
+
+def rule_text(table: RuleTable) -> str:
+    """The table as aligned text for a terminal."""
+    return "\n".join([_heading(table), *aligned(_lines(table)), EXPLANATION])
+
+
+def rule_page(table: RuleTable, facts: Mapping[str, object], rules: Mapping[str, str]) -> str:
+    """The table and the rules, by their labels in words, in Markdown."""
+    heads, *rows = _lines(table)
+    end = (
+        "the model brings the fitted rule"
+        if facts["stored"]
+        else "the fitted rule is no better, the model keeps its own"
+    )
+    told = [f"- {label}: {rule}" for label, rule in rules.items()]
+    parts = [
+        f"# {facts['model']}: the effect of each rule",
+        _heading(table),
+        markdown_table(heads, rows),
+        EXPLANATION,
+        f"Outcome: {end}.",
+    ]
+    return "\n\n".join([*parts, "\n".join(told)]) + "\n"
+
+
+def rule_values(table: RuleTable, facts: Mapping[str, object]) -> dict[str, object]:
+    """The table as plain values."""
+    labels = [row.label for row in table.rows]
+    found = {label: {column: asdict(table.estimate(label, column)) for column in table.columns} for label in labels}
+    ranks = dict(zip(labels, table.ranks(labels).tolist(), strict=True))
+    values: dict[str, object] = plain_json(
+        {**facts, "cases": table.cases, "healthy_scans": table.healthy, "scores": found, "mean_rank": ranks}
+    )
+    return values
+
+
+def _heading(table: RuleTable) -> str:
+    return f"Rules on {table.cases} labelled cases and {table.healthy} healthy scans, the same maps"
+
+
+def _lines(table: RuleTable) -> list[list[str]]:
+    heads = [metric_head(metric) for metric in ATLAS2022.metrics]
+    false = ["Healthy (mL) ↓"] if table.healthy else []
+    labels = [row.label for row in table.rows]
+    lines = [["Rule", *heads, *false, "Rank ↓"]]
+    for label, rank in zip(labels, table.ranks(labels), strict=True):
+        cells = [_rule_cell(column, table.estimate(label, column)) for column in table.columns]
+        lines.append([label, *cells, f"{rank:.2f}"])
+    return lines
+
+
+def _rule_cell(column: str, estimate: Estimate) -> str:
+    if column == FALSE_VOLUME:
+        return f"{estimate.mean / 1000:.2f} ± {estimate.std / 1000:.2f}"
+    decimals = DECIMALS[column]
+    return f"{estimate.mean:.{decimals}f} ± {estimate.std:.{decimals}f}"

@@ -1,4 +1,4 @@
-"""Affine registration of a scan to the template, from a place nearby (SimpleITK: Mattes mutual information)."""
+"""Affine registration of a scan to the template from a place nearby, on one thread, and its transform as a file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,20 @@ import SimpleITK
 from jaxtyping import Float32, Float64
 from scipy import ndimage
 
-from mapping_stroke.image import Affine, Image
-from mapping_stroke.space.itk_threads import WORK_UNITS, use_one_thread
+from mapping_stroke.images.image import Image
+from mapping_stroke.images.nifti import Affine
 from mapping_stroke.space.template import read_template
+
+WORK_UNITS = 1
+
+
+def use_one_thread() -> None:
+    """Let filters that start from now on, and those that they start themselves, compute on one thread.
+
+    SimpleITK keeps this number for the whole process; it stays, since scans are placed by several threads of ours.
+    """
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(WORK_UNITS)
+
 
 BINS = 32
 """Of intensities, in the joint histogram."""
@@ -132,3 +143,28 @@ def _as_affine(transform: Any) -> Affine:
     affine[:3, :3] = np.reshape(transform.GetMatrix(), (3, 3))
     affine[:3, 3] = np.array(transform.GetTranslation()) + centre - affine[:3, :3] @ centre
     return affine
+
+
+TO_LPS: Affine = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""ITK's millimetres run to the left and to the back; its own inverse."""
+
+
+def itk_text(to_mni: Affine) -> str:
+    """An affine transform as ITK writes it.
+
+    ITK's transforms carry points of the image that is wanted to the image that is there: this one carries points of
+    MNI152 space to the scan, so that a program that is given the scan, the template as reference and this file
+    resamples the scan onto the template (`antsApplyTransforms -i scan -r template -t file`).
+
+    Args:
+        to_mni: The scan's millimetres to those of MNI152, RAS.
+    """
+    to_scan = TO_LPS @ np.linalg.inv(to_mni) @ TO_LPS
+    numbers = [*to_scan[:3, :3].ravel(), *to_scan[:3, 3]]
+    return (
+        "#Insight Transform File V1.0\n"
+        "#Transform 0\n"
+        "Transform: AffineTransform_double_3_3\n"
+        f"Parameters: {' '.join(repr(float(number)) for number in numbers)}\n"
+        "FixedParameters: 0 0 0\n"
+    )

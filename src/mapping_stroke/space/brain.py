@@ -1,7 +1,4 @@
-"""The brain of a scan on its own grid: outlined by a network, given by the user, or what a stripped scan shows.
-
-If the network fails, the template outlines the brain once it is registered to the whole head.
-"""
+"""The brain of a scan on its own grid: network, user's mask, or template; cavities given back, missing tissue found."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -12,10 +9,11 @@ from jaxtyping import Bool, Float32
 from scipy import ndimage
 from scipy.linalg import polar
 
-from mapping_stroke.image import Affine, Image, Mask
+from mapping_stroke.images.image import Image, Mask
+from mapping_stroke.images.nifti import Affine
 from mapping_stroke.lesions import FACE_CONNECTED, bounding_box
-from mapping_stroke.space.extraction import close_gaps, extract_brain, fill_holes
-from mapping_stroke.space.resample import resample, shrink
+from mapping_stroke.space.brain_network import close_gaps, extract_brain, fill_holes
+from mapping_stroke.space.resample import box_on_grid, resample, shrink
 from mapping_stroke.space.template import read_template
 
 Region = Bool[np.ndarray, "a b c"]  # on the template's grid
@@ -210,3 +208,95 @@ def _tissue(relative: Float32[np.ndarray, "a b c"], depth_mm: Float32[np.ndarray
         return thin
     sizes = np.bincount(labels[(labels > 0) & (depth_mm > 0)], minlength=count + 1)
     return np.asarray(ndimage.binary_dilation(labels == sizes.argmax(), FACE_CONNECTED) & tissue)
+
+
+DEEP_MM, AROUND_MM = 4.0, 8.0
+"""Depth in the template's brain at which a cavity is believed; within this of one, what is alike belongs to it."""
+DARK = 0.6
+"""Of white matter's intensity: cavities are darker."""
+MIRROR: Affine = np.diag([-1.0, 1.0, 1.0, 1.0])
+"""Left and right of MNI152 space exchanged."""
+
+
+def complete_brain(scan: Image, brain: Brain, place: Affine) -> Brain:
+    """The network's brain with the cavities that it left out, now that its place is known; another one as it is.
+
+    The network's outline may pass below a cavity at the surface. What is dark, deep in the template's brain, and has
+    brain at its mirror image on the other side, is a cavity; it comes back with what is alike and near. Bone that
+    reaches as deep, such as the petrous part, does so on both sides.
+
+    Args:
+        scan: The scan, its black at 0.
+        brain: Its brain.
+        place: Template's millimetres to the scan's.
+    """
+    if brain.source != "network":
+        return brain
+    template, depth_mm = read_template(), depth_in_template_mm()
+    here = brain_on_template(scan, brain.mask, place).astype(np.float32)
+    opposite = resample(here, np.linalg.inv(template.affine) @ MIRROR @ template.affine, depth_mm.shape)
+    candidates = bounding_box((opposite > 0.5) & (here == 0) & (depth_mm > DEEP_MM), _cells(AROUND_MM))
+    to_scan = np.linalg.inv(scan.affine) @ place @ template.affine
+    box = box_on_grid(candidates, to_scan, scan.shape)
+    values, known = scan.voxels[box], brain.mask[box]
+    if known.size == 0:
+        return brain
+    to_template = np.linalg.inv(to_scan)
+    to_template[:3, 3] += to_template[:3, :3] @ [edge.start for edge in box]
+    white = float(np.quantile(scan.voxels[brain.mask], WHITE_QUANTILE))
+    absent = ~known & (values > 0) & (values < DARK * white) & (resample(opposite, to_template, known.shape) > 0.5)
+    deep = absent & (resample(depth_mm, to_template, known.shape) > DEEP_MM)
+    if not deep.any():
+        return brain
+    mask = brain.mask.copy()
+    mask[box] |= absent & (ndimage.distance_transform_edt(~deep, sampling=scan.spacing_mm) <= AROUND_MM)
+    return replace(brain, mask=fill_holes(mask))
+
+
+def _cells(length_mm: float) -> int:
+    """Voxels of the template that span a length."""
+    return int(np.ceil(length_mm / read_template().spacing_mm))
+
+
+DEPTH_MM = 6.0
+"""Below the surface of the template's brain: brains differ from it by less, after an affine registration."""
+LEAST_ML = 10.0
+"""Of one missing region, in the scan's own volume, from which it is told."""
+
+
+def missing_ml(scan: Image, brain: Mask, place: Affine) -> tuple[float, float]:
+    """The volume that a scan lacks of the template's brain, more than `DEPTH_MM` below its surface.
+
+    Args:
+        scan: A scan.
+        brain: Its brain, on its grid.
+        place: Template's millimetres to the scan's.
+
+    Returns:
+        Millilitres of the largest region within the field of view that is not in the brain, and of what lies beyond
+        the field of view; 0 if nothing is missing.
+    """
+    expected = depth_in_template_mm() > DEPTH_MM
+    in_view = view_on_template(scan, place)
+    absent = expected & in_view & ~brain_on_template(scan, brain, place)
+    cell_ml = read_template().spacing_mm ** 3 * abs(np.linalg.det(place[:3, :3])) / 1000
+    labels, count = ndimage.label(absent, FACE_CONNECTED)
+    largest_vox = int(np.bincount(labels[absent]).max()) if count else 0
+    return largest_vox * cell_ml, int((expected & ~in_view).sum()) * cell_ml
+
+
+def missing_tissue(scan: Image, brain: Mask, place: Affine) -> list[str]:
+    """What to tell of missing tissue, a line each; empty if the brain is whole."""
+    cut_ml, unseen_ml = missing_ml(scan, brain, place)
+    told = []
+    if cut_ml >= LEAST_ML:
+        told.append(
+            f"about {cut_ml:.0f} mL of tissue that the template has in one place are missing from the brain: if brain "
+            "extraction cut a lesion off, nothing of it is found; look at the brain's outline, or give a whole scan"
+        )
+    if unseen_ml >= LEAST_ML:
+        told.append(
+            f"about {unseen_ml:.0f} mL of the brain lie beyond its field of view: lesions there are not found, and "
+            "volumes are those of a part"
+        )
+    return told

@@ -10,7 +10,8 @@ from jaxtyping import Float32
 from scipy import ndimage
 
 from mapping_stroke.dataset.template_fit import block_means
-from mapping_stroke.image import Affine, Image, Shape
+from mapping_stroke.images.image import Image
+from mapping_stroke.images.nifti import Affine, Shape
 from mapping_stroke.lesions import bounding_box
 
 SLAB_VOX = 16

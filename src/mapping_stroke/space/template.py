@@ -1,6 +1,6 @@
 """The MNI152NLin2009aSym template that scans are registered to, packaged at 2 mm: its brain, and where that is.
 
-`mapping_stroke.experiment.space_template` makes it from the images inside nilearn, which take seconds to load.
+`mapping_stroke.space.rebuild` makes it from the images inside nilearn, which take seconds to load.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from io import BytesIO
 import numpy as np
 from jaxtyping import Float32
 
-from mapping_stroke.image import Affine
+from mapping_stroke.images.nifti import Affine
 
 TEMPLATE_FILE = "template.npz"
 

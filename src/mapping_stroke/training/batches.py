@@ -9,15 +9,37 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.dataset.case_source import Cases, draw_case
 from mapping_stroke.dataset.patches import Corner, place_anywhere, place_on_lesion
-from mapping_stroke.image import Shape
-from mapping_stroke.training.augment import Augmentation
-from mapping_stroke.training.blend import Blend, blend_patches
-from mapping_stroke.training.carve import carve_into
-from mapping_stroke.training.intensity import change_intensity
-from mapping_stroke.training.mixing import NO_MIXING, Mixing
-from mapping_stroke.training.spatial import cut_warped, draw_warp
+from mapping_stroke.dataset.sources import Cases, CaseSource, draw_case
+from mapping_stroke.images.nifti import Shape
+from mapping_stroke.training.augment import Augmentation, change_intensity, cut_warped, draw_warp
+from mapping_stroke.training.mixing import NO_MIXING, Blend, Mixing, blend_patches, carve_into
+
+LARGEST_SHARE = 0.5
+"""Of a GPU's free memory that cases may take; the rest is for the network and what it computes."""
+
+
+def bring_to(device: torch.device, cases: Cases) -> Cases:
+    """The cases on the training device; as they are where it is the processor, or a GPU without room for all of them.
+
+    Cases that stay behind are read patch by patch: only the box of a patch then crosses to the GPU, at every step.
+
+    Args:
+        device: Where patches are made.
+        cases: Mapped from disk; a source makes its cases where they are wanted, and is given back as it is.
+    """
+    if isinstance(cases, CaseSource) or device.type == "cpu" or not has_room(device, sum(c.bytes for c in cases)):
+        return cases
+    return [case.to(device) for case in cases]
+
+
+def has_room(device: torch.device, wanted_bytes: int) -> bool:
+    """Whether a GPU has so much to spare for cases; devices that share the processor's memory always do."""
+    if device.type != "cuda":
+        return True
+    free_bytes, _ = torch.cuda.mem_get_info(device)
+    return wanted_bytes <= LARGEST_SHARE * free_bytes
+
 
 LESION_SHARE = 0.33
 """Of a batch's n patches, those from index round(n x 0.67) on are centred on a lesion voxel. Source: nnU-Net."""

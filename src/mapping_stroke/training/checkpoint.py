@@ -1,11 +1,9 @@
-"""A training run on disk: stop at any step, go on with the same numbers; the last two states are kept.
+"""Checkpoints: exact to the last number, and the same in small pieces to take elsewhere."""
 
-A checkpoint is a line of text with a SHA-256, then the file that `torch.save` makes: torch itself checks no sums, and
-would train on from flipped bytes.
-"""
-
+import hashlib
 import io
-from dataclasses import asdict
+import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -14,11 +12,24 @@ import lightning_fabric
 import torch
 
 from mapping_stroke.errors import FileError, TrainingError
-from mapping_stroke.files import written_whole
-from mapping_stroke.training.loop import TrainingState
-from mapping_stroke.training.records import Epoch, EpochSoFar
-from mapping_stroke.training.sealed import seal_of, write_sealed
+from mapping_stroke.files import read_object, remove_files, write_json, written_whole
+from mapping_stroke.training.loop import Epoch, EpochSoFar, TrainingState
 from mapping_stroke.training.supply import Memory, Position
+
+
+def seal_of(magic: bytes, content: bytes | memoryview) -> bytes:
+    """The line that a file with this content begins with."""
+    return magic + hashlib.sha256(content).hexdigest().encode() + b"\n"
+
+
+def write_sealed(path: Path, magic: bytes, content: bytes | memoryview) -> None:
+    """Write the line and the content, and wait until the disk has them: a power cut must not leave a name alone."""
+    with path.open("wb") as file:
+        file.write(seal_of(magic, content))
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
 
 NEWEST = "checkpoint.pt"
 PREVIOUS = "checkpoint_previous.pt"
@@ -147,3 +158,89 @@ def _read_values(path: Path) -> dict[str, Any]:
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
         raise FileError(f"{path}: cannot be read ({type(error).__name__})") from error
     return values
+
+
+PIECE_BYTES = 14 * 2**20
+"""Of a piece at most: less than 15 MB."""
+_REMEDY = "copy it again"
+
+
+@dataclass(frozen=True)
+class PieceList:
+    """What there is.
+
+    Attributes:
+        recipe: Whose checkpoint it is.
+        patches: Done.
+        pieces: Name and SHA-256 of each, in order.
+    """
+
+    recipe: str
+    patches: int
+    pieces: dict[str, str]
+
+
+def list_name(name: str) -> str:
+    """What the list of the pieces of that name is called."""
+    return f"{name}.pieces.json"
+
+
+def write_pieces(checkpoint: Path, folder: Path, name: str, recipe: str, patches: int) -> None:
+    """Cut a checkpoint; whole or not at all: until the new list is there, the pieces of the former one stay.
+
+    Args:
+        checkpoint: Its file.
+        folder: For the pieces.
+        name: How theirs begin.
+        recipe: Whose it is.
+        patches: Done.
+    """
+    before = {path for path in folder.glob(f"{name}.*.piece") if path.is_file()}
+    content = memoryview(checkpoint.read_bytes())
+    mark = hashlib.sha256(content).hexdigest()[:8]
+    pieces: dict[str, str] = {}
+    for index, start in enumerate(range(0, len(content), PIECE_BYTES)):
+        piece = content[start : start + PIECE_BYTES]
+        path = folder / f"{name}.{mark}.{index:03d}.piece"
+        with written_whole(path) as partial:
+            partial.write_bytes(piece)
+        pieces[path.name] = hashlib.sha256(piece).hexdigest()
+        before.discard(path)
+    write_json(folder / list_name(name), asdict(PieceList(recipe, patches, pieces)))
+    remove_files(sorted(before))
+
+
+def read_list(folder: Path, name: str) -> PieceList | None:
+    """What pieces of that name there should be in a folder; None where there is no list."""
+    path = folder / list_name(name)
+    if not path.is_file():
+        return None
+    try:
+        return PieceList(**read_object(path))
+    except TypeError as error:
+        raise FileError(f"{path}: is no list of the pieces of a checkpoint; {_REMEDY}") from error
+
+
+def join_pieces(folder: Path, listed: PieceList, checkpoint: Path) -> None:
+    """Join the pieces to the checkpoint that they were cut from, whole or not at all.
+
+    Args:
+        folder: Where they lie.
+        listed: Which.
+        checkpoint: File to write.
+
+    Raises:
+        FileError: One is missing or damaged; it is named, and nothing was written.
+    """
+    with written_whole(checkpoint) as partial, partial.open("wb") as file:
+        for name, digest in listed.pieces.items():
+            path = folder / name
+            try:
+                content = path.read_bytes()
+            except OSError as error:
+                raise FileError(
+                    f"{path}: a piece of a checkpoint cannot be read ({error.strerror}); {_REMEDY}"
+                ) from error
+            if hashlib.sha256(content).hexdigest() != digest:
+                raise FileError(f"{path}: a piece of a checkpoint is damaged (its SHA-256 does not fit); {_REMEDY}")
+            file.write(content)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mapping_stroke.errors import TrainingError
-from mapping_stroke.image import Mask, Probability
+from mapping_stroke.images.image import Mask, Probability
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,15 +13,13 @@ from torch.nn import functional
 
 from mapping_stroke.dataset.arrays import UNSURE, CaseArrays
 from mapping_stroke.dataset.patches import place_anywhere, place_on_any_lesion
-from mapping_stroke.networks.norms import fuse_norms
 from mapping_stroke.networks.spec import Weights
+from mapping_stroke.networks.unet import fuse_norms
 from mapping_stroke.training.augment import NONE, Augmentation
 from mapping_stroke.training.batches import Batch, Randomness, cut_patch, draw_batch
-from mapping_stroke.training.blend import batch_loss
-from mapping_stroke.training.clock import Session
-from mapping_stroke.training.loop import TrainingState, take_step, validate
-from mapping_stroke.training.records import Epoch, EpochSoFar, Step
-from mapping_stroke.training.schedule import Schedule
+from mapping_stroke.training.loop import Epoch, EpochSoFar, Step, TrainingState, take_step, validate
+from mapping_stroke.training.mixing import batch_loss
+from mapping_stroke.training.schedule import Schedule, Session
 from mapping_stroke.training.schemes import Scheme, Size, augmentation_of
 from mapping_stroke.training.supply import Position, Supply
 

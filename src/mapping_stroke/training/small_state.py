@@ -16,13 +16,11 @@ from safetensors.numpy import load, save
 
 from mapping_stroke.errors import TrainingError
 from mapping_stroke.files import written_whole
-from mapping_stroke.networks.parameters import count_parameters
-from mapping_stroke.networks.spec import NetworkSpec, Weights
+from mapping_stroke.networks.spec import NetworkSpec, Weights, count_parameters
 from mapping_stroke.networks.unet import set_weights, unet_weights
-from mapping_stroke.training.loop import TrainingState
-from mapping_stroke.training.records import Epoch, EpochSoFar
+from mapping_stroke.training.checkpoint import seal_of, write_sealed
+from mapping_stroke.training.loop import Epoch, EpochSoFar, TrainingState
 from mapping_stroke.training.scheduled import average_weights
-from mapping_stroke.training.sealed import seal_of, write_sealed
 from mapping_stroke.training.supply import Memory, Position
 
 MOST_BYTES = 8 * 2**20

@@ -1,0 +1,191 @@
+"""Segmenting one scan beside nnU-Net: the same weights, the same scan, whole command to whole command."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from benchmarks.chip import ChipRates, measure_chip
+from benchmarks.commands import OURS, BenchError, Cost, Costs, run_command
+from mapping_stroke.console import track
+from mapping_stroke.dataset.preprocess import PreprocessSpec
+from mapping_stroke.images.formats import image_suffix
+from mapping_stroke.images.image import read_image, write_image
+from mapping_stroke.interop.nnunet_export import write_nnunet_v2
+from mapping_stroke.networks.bundle import Bundle, open_bundle, write_bundle
+from mapping_stroke.networks.cards import BundleCard, BundleMember, MemberCard
+from mapping_stroke.networks.spec import NetworkSpec, Weights
+from mapping_stroke.networks.unet import build_unet, unet_weights
+
+NNUNET_COMMAND = "nnUNetv2_predict_from_modelfolder"
+FULL = NetworkSpec()
+FULL_PATCH = (128, 128, 128)
+QUIET = -9.0
+"""Added to the lesion's bias of an untrained network, so that it marks a few voxels, as a trained one would."""
+
+
+@dataclass(frozen=True)
+class InferenceBench:
+    """What is measured.
+
+    Attributes:
+        scan: The scan; None simulates a stroke on the template, 197x233x189 at 1 mm.
+        nnunet: Where nnU-Net v2's command lies; None leaves it out.
+        members: Members of the large ensemble.
+        repeats: How often each way is run.
+        cohort: Scans of the cohort whose time and memory are watched; 0 leaves it out.
+        device: `cpu` or `cuda`.
+        network: Of every member.
+        patch: Of every member.
+    """
+
+    scan: Path | None = None
+    nnunet: Path | None = None
+    members: int = 4
+    repeats: int = 3
+    cohort: int = 20
+    device: str = "cpu"
+    network: NetworkSpec = FULL
+    patch: tuple[int, int, int] = FULL_PATCH
+
+
+@dataclass(frozen=True)
+class InferenceResult:
+    """What came out.
+
+    Attributes:
+        reference: nnU-Net, one member, no mirroring; None where it was left out.
+        ours: Our ways, each with what it is called.
+        stages: Seconds of each step of our one member with tiles, from its `run.json`.
+        chip: What the processor reaches; None on a GPU.
+        cohort: Seconds of each scan of a cohort, in order, and the peak memory of that command.
+        disagreement: Share of voxels where our mask of P > 0.5 differs from nnU-Net's; None without nnU-Net.
+    """
+
+    reference: Costs | None
+    ours: tuple[Costs, ...]
+    stages: dict[str, float]
+    chip: ChipRates | None
+    cohort: tuple[tuple[float, ...], float]
+    disagreement: float | None
+
+
+def bench_inference(config: InferenceBench) -> InferenceResult:
+    """Run every way in turns on one scan; raises `BenchError` where a command fails."""
+    with _workplace(config) as place:
+        ways = _commands(config, place)
+        costs: dict[str, list[Cost]] = {way: [] for way in ways}
+        turns = [(way, command) for _ in range(config.repeats) for way, command in ways.items()]
+        for way, command in track(turns, "Measuring", len(turns)):
+            shutil.rmtree(place / "results" / way, ignore_errors=True)
+            costs[way].append(run_command(command))
+        measured = {way: Costs(way, tuple(each)) for way, each in costs.items()}
+        reference = measured.pop("nnunet", None)
+        ours = tuple(measured.values())
+        stages = _stages(place / "results" / "tiles", ours[0].seconds)
+        disagreement = _disagreement(place) if config.nnunet else None
+        chip = measure_chip(config.network, config.patch) if config.device == "cpu" else None
+        return InferenceResult(reference, ours, stages, chip, _watch_cohort(config, place), disagreement)
+
+
+@contextmanager
+def _workplace(config: InferenceBench) -> Iterator[Path]:
+    """A folder with `scans/case_0000.nii.gz`, the models `one.mapping` and `many.mapping`, and nnU-Net's `nnunet/`."""
+    with TemporaryDirectory(prefix="mapping-bench-") as folder:
+        place = Path(folder)
+        (place / "scans").mkdir()
+        scan = config.scan or _simulate(place)
+        _copy_scan(scan, place / "scans" / "case_0000.nii.gz")
+        one = _write_model(place / "one.mapping", config, 1)
+        _write_model(place / "many.mapping", config, config.members)
+        if config.nnunet:
+            write_nnunet_v2(one.card, one.read_weights, place / "nnunet")
+        yield place
+
+
+def _copy_scan(scan: Path, copy: Path) -> None:
+    """Copy a scan of any format to a `.nii.gz` file."""
+    if image_suffix(scan) == ".nii.gz":
+        shutil.copyfile(scan, copy)
+    else:
+        image = read_image(scan)
+        write_image(copy, image.voxels, image)
+
+
+def _simulate(place: Path) -> Path:
+    run_command([*OURS, "simulate", str(place / "cohort"), "--subjects", "1", "--seed", "0"])
+    return next((place / "cohort").rglob("*_T1w.nii.gz"))
+
+
+def _write_model(path: Path, config: InferenceBench, members: int) -> Bundle:
+    cards = [MemberCard("default", fold, config.network, PreprocessSpec(), config.patch, {}) for fold in range(members)]
+    card = BundleCard("bench", tuple(BundleMember(each) for each in cards), fast_cover="window")
+    return open_bundle(write_bundle(path, card, _weights_at_birth))
+
+
+def _weights_at_birth(member: BundleMember) -> Weights:
+    weights = unet_weights(build_unet(member.card.network, seed=member.card.fold))
+    weights[f"decoder.seg_layers.{member.card.network.stages - 2}.bias"][1] += QUIET
+    return weights
+
+
+def _commands(config: InferenceBench, place: Path) -> dict[str, Sequence[str]]:
+    """The ways by name: nnU-Net first where it is at hand."""
+    scan, results = str(place / "scans" / "case_0000.nii.gz"), place / "results"
+
+    def segment(way: str, model: str, preset: str) -> Sequence[str]:
+        options = ["-o", str(results / way), "--model", str(place / model), "--preset", preset]
+        return [*OURS, "segment", scan, *options, "--device", config.device, "--no-picture"]
+
+    ways = {
+        "tiles": segment("tiles", "one.mapping", "balanced"),
+        "fast": segment("fast", "many.mapping", "fast"),
+        "ensemble": segment("ensemble", "many.mapping", "balanced"),
+    }
+    if config.nnunet is None:
+        return ways
+    program = config.nnunet / NNUNET_COMMAND
+    if not program.is_file():
+        raise BenchError(f"{program}: no such file; name the folder of nnU-Net v2's commands with --nnunet")
+    model = next((place / "nnunet").glob("*/*__*"))
+    places = ["-i", str(place / "scans"), "-o", str(results / "nnunet"), "-m", str(model), "-f", "0"]
+    reference = [str(program), *places, "-device", config.device, "--disable_tta", "-npp", "1", "-nps", "1"]
+    return {"nnunet": reference, **ways}
+
+
+def _stages(results: Path, whole_s: float) -> dict[str, float]:
+    """Seconds of each step as the command told them, and what is left of the whole: starting and loading."""
+    (scan,) = json.loads((results / "run.json").read_text(encoding="utf-8"))["record"]["scans"].values()
+    stages: dict[str, float] = scan["seconds"]
+    return {**stages, "start and load": max(whole_s - sum(stages.values()), 0.0)}
+
+
+def _disagreement(place: Path) -> float:
+    theirs = read_image(next((place / "results" / "nnunet").glob("*.nii.gz"))).voxels > 0
+    ours = read_image(place / "results" / "tiles" / "case_0000_probability.nii.gz").voxels > 0.5
+    return float(np.mean(theirs != ours))
+
+
+def _watch_cohort(config: InferenceBench, place: Path) -> tuple[tuple[float, ...], float]:
+    if config.cohort == 0:
+        return (), 0.0
+    scans = place / "cohort-scans"
+    scans.mkdir()
+    for number in range(config.cohort):
+        shutil.copyfile(place / "scans" / "case_0000.nii.gz", scans / f"scan{number:03}.nii.gz")
+    model = ["--model", str(place / "one.mapping"), "--preset", "fast", "--device", config.device, "--no-picture"]
+    results = place / "results" / "cohort"
+    cost = run_command([*OURS, "segment", *map(str, sorted(scans.iterdir())), "-o", str(results), *model])
+    record = json.loads((results / "run.json").read_text(encoding="utf-8"))["record"]
+    return tuple(sum(scan["seconds"].values()) for scan in record["scans"].values()), cost.peak_bytes
+
+
+def median_after_first(seconds: Sequence[float]) -> float:
+    """Median of all but the first; NaN where there is only one."""
+    return median(seconds[1:]) if len(seconds) > 1 else float("nan")

@@ -1,0 +1,143 @@
+"""An output folder that several processes fill at once: who is at work in it, and which case each has in hand."""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from mapping_stroke.errors import MappingError, RunFolderError
+from mapping_stroke.files import short_name
+from mapping_stroke.processes import Lock, try_lock, wait_for_lock
+from mapping_stroke.run_folder import SHARING, claim_folder, holds_work, is_run_folder, require_claimable, withdraw
+
+DOOR = "door"
+DOOR_WAIT_S = 60.0
+"""Far longer than anybody stays in it; after that it is passed all the same."""
+PROCESS_SUFFIX, CLAIM_SUFFIX = ".process", ".claim"
+
+
+class SharedFolder:
+    """The locks of one process on an output folder, in its hidden folder `SHARING`.
+
+    A process has the lock `*.process` as long as it works there, `NAME.claim` while it has a case in hand, and `door`
+    for the moment in which it comes, goes, or writes what all of them write. The system frees the locks of a killed
+    process. Where system or disk know no locks, nobody sees the others: cases are computed by all of them, with equal
+    results.
+    """
+
+    def __init__(self, output: Path) -> None:
+        self._folder = output / SHARING
+        self._process: Lock | None = None
+        self._claims: dict[str, Lock] = {}
+
+    @property
+    def knows_locks(self) -> bool:
+        """Whether the others can be seen."""
+        return self._process is None or self._process.known
+
+    @contextmanager
+    def door(self) -> Iterator[None]:
+        """Keep the others from coming, going and writing."""
+        lock = wait_for_lock(self._folder / DOOR, DOOR_WAIT_S)
+        try:
+            yield
+        finally:
+            if lock:
+                lock.release()
+
+    def come(self) -> None:
+        """Begin to work here; called in the door."""
+        while self._process is None:
+            self._process = try_lock(self._folder / f"{uuid.uuid4().hex}{PROCESS_SUFFIX}")
+
+    def has_others(self) -> bool:
+        """Whether another process works here; called in the door. Locks that killed ones have left are removed."""
+        own = self._process.path.name if self._process else ""
+        there = [path for path in self._folder.glob(f"*{PROCESS_SUFFIX}") if path.name != own]
+        held = [_is_held(path) for path in there]  # all of them, not up to the first: it removes what is stale
+        return any(held)
+
+    def take(self, name: str) -> bool:
+        """Take a case in hand; False where another process has it."""
+        lock = try_lock(self._folder / f"{short_name(name)}{CLAIM_SUFFIX}")
+        if lock:
+            self._claims[name] = lock
+        return lock is not None
+
+    def give_back(self, name: str) -> None:
+        """Let go of a case; nothing happens where it is not in hand."""
+        lock = self._claims.pop(name, None)
+        if lock:
+            lock.release()
+
+    def leave(self) -> None:
+        """Let go of everything."""
+        for name in tuple(self._claims):
+            self.give_back(name)
+        if self._process:
+            self._process.release()
+            self._process = None
+        for path in self._folder.glob(f"*{CLAIM_SUFFIX}"):
+            _is_held(path)  # if not, a killed process has left it: it is removed
+        with suppress(OSError):  # it is not empty, or others have removed it
+            self._folder.rmdir()
+
+
+@contextmanager
+def shared(
+    path: Path, identity: Mapping[str, object], contents: Sequence[str], *, overwrite: bool = False
+) -> Iterator[SharedFolder]:
+    """`claim_folder` for work that several processes may share.
+
+    What another identity wrote is replaced only where nobody is at work there. Where a `MappingError` ends the work in
+    a folder that was not ours before, nothing stays, unless others are at work there.
+
+    Raises:
+        RunFolderError: See `claim_folder`; or others are at work in what should be replaced.
+    """
+    require_claimable(path, identity, overwrite=overwrite)  # before anything is written
+    was_there, folder = path.exists(), SharedFolder(path)
+    try:
+        was_ours = _begin(folder, path, identity, contents, overwrite=overwrite)
+        try:
+            yield folder
+        except MappingError:
+            with folder.door():
+                if not was_ours and not folder.has_others():
+                    withdraw(path, contents)
+            raise
+    finally:
+        folder.leave()
+        if not was_there:
+            with suppress(OSError):  # it is not empty
+                path.rmdir()
+
+
+def _begin(
+    folder: SharedFolder, path: Path, identity: Mapping[str, object], contents: Sequence[str], *, overwrite: bool
+) -> bool:
+    """Claim a folder and come there; whether it was ours before."""
+    with folder.door():
+        was_ours = is_run_folder(path)
+        if was_ours and not holds_work(path, identity) and folder.has_others():
+            raise RunFolderError(
+                f"{path}: another process is at work there; wait until it has finished, or give another output folder"
+            )
+        claim_folder(path, identity, contents, overwrite=overwrite)
+        folder.come()
+    return was_ours
+
+
+def _is_held(path: Path) -> bool:
+    """Whether another process has a lock; the file of a killed one is removed. True where that cannot be told."""
+    try:
+        lock = try_lock(path)
+    except OSError:
+        return True
+    if lock is None:
+        return True
+    if lock.known:
+        lock.release()
+        return False
+    lock.file.close()
+    return True

@@ -1,0 +1,248 @@
+"""`mapping demo`: a trained model on two simulated scans, and on scans of the user's own."""
+
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mapping_stroke.cohort.inputs import find_scans
+from mapping_stroke.cohort.loop import segment_scans
+from mapping_stroke.cohort.results import LESIONS_SUFFIX, ScanFiles
+from mapping_stroke.cohort.settings import SegmentConfig
+from mapping_stroke.console import aligned, counted, say, track
+from mapping_stroke.dataset.grid import ATLAS_GRID
+from mapping_stroke.errors import CaseError
+from mapping_stroke.files import read_csv, tell_missing
+from mapping_stroke.images.formats import IMAGE_SUFFIXES, image_suffix
+from mapping_stroke.images.image import read_image, write_image
+from mapping_stroke.inference.engines import choose_device
+from mapping_stroke.inference.segmentation import LesionRow
+from mapping_stroke.networks.bundle import open_bundle
+from mapping_stroke.report.overview import Findings, FoundScan, draw_overview, look_at
+from mapping_stroke.run_folder import MASK_SUFFIX, PROBABILITY_SUFFIX, claim_folder
+from mapping_stroke.simulation.brain import Brain
+from mapping_stroke.simulation.case import Look, simulate_case
+from mapping_stroke.simulation.cohort import GENERATOR_VERSION, TEMPLATE, TEMPLATE_STRENGTH
+from mapping_stroke.simulation.lesions import allowed_region, draw_lesions
+from mapping_stroke.simulation.painting import draw_appearance
+from mapping_stroke.simulation.person import draw_ageing, draw_deformation
+from mapping_stroke.simulation.scanner import draw_scanner, store
+from mapping_stroke.simulation.sources import read_template
+from mapping_stroke.space.model_input import hide_head
+from mapping_stroke.stages.evaluate import read_mask
+
+GRID = ATLAS_GRID
+"""Of the scans; a coarser one in tests."""
+SCAN_SUFFIX, TRUTH_SUFFIX = ".nii.gz", f"_true{MASK_SUFFIX}"
+
+
+@dataclass(frozen=True)
+class DemoScan:
+    """A simulated, well stripped scan in MNI space; not a patient.
+
+    Attributes:
+        name: Of its file, without suffix.
+        parts_mm3: Volume of each of its lesions; none for a healthy brain.
+        age: 0 young to 1 old.
+        seed: Decides where the lesions lie, how they look, and everything else.
+    """
+
+    name: str
+    parts_mm3: tuple[float, ...]
+    age: float
+    seed: int
+
+    def scan(self, folder: Path) -> Path:
+        """The scan's file."""
+        return folder / f"{self.name}{SCAN_SUFFIX}"
+
+    def truth(self, folder: Path) -> Path:
+        """The file of the lesions that were put in; there is none for a healthy brain."""
+        return folder / f"{self.name}{TRUTH_SUFFIX}"
+
+    def is_there(self, folder: Path) -> bool:
+        """Whether its files have been written."""
+        return self.scan(folder).is_file() and (not self.parts_mm3 or self.truth(folder).is_file())
+
+
+DEMO_SCANS = (
+    DemoScan("simulated-stroke", (20_000.0, 1_500.0), age=0.6, seed=0),
+    DemoScan("simulated-healthy", (), age=0.75, seed=4),
+)
+"""A typical stroke, a middle-sized lesion and a small one; and an old brain, which has none."""
+
+
+def make_demo_scans(folder: Path, *, overwrite: bool = False) -> None:
+    """Write the scans, and the true lesions beside them, that are not there yet; seconds each.
+
+    Args:
+        folder: Where to; a repeat finds its scans there.
+        overwrite: Replace the scans of another version.
+
+    Raises:
+        RunFolderError: The folder holds something else.
+    """
+    identity = {
+        "command": "demo",
+        "simulated": True,
+        "generator": GENERATOR_VERSION,
+        "brain": TEMPLATE,
+        "grid": asdict(GRID),
+        "scans": [asdict(scan) for scan in DEMO_SCANS],
+    }
+    claim_folder(folder, identity, (f"*{SCAN_SUFFIX}",), overwrite=overwrite)
+    missing = [scan for scan in DEMO_SCANS if not scan.is_there(folder)]
+    if not missing:
+        return
+    say(f"Simulating {counted(len(missing), 'scan')} (some seconds each)")
+    brain = read_template(GRID)
+    for scan in track(missing, "Simulating", len(missing)):
+        _make(scan, brain, folder)
+
+
+def _make(scan: DemoScan, brain: Brain, folder: Path) -> None:
+    rng, load_mm3 = np.random.default_rng(scan.seed), sum(scan.parts_mm3)
+    lesions = draw_lesions(brain, allowed_region(brain), scan.parts_mm3, rng)
+    look = Look(
+        age=scan.age,
+        ageing=draw_ageing(scan.age, rng),
+        deformation=draw_deformation(scan.age, load_mm3, TEMPLATE_STRENGTH, rng),
+        appearance=draw_appearance(load_mm3, rng),
+        scanner=draw_scanner(rng),
+    )
+    made = simulate_case(brain, lesions, look, rng)
+    voxels, mask = np.zeros(GRID.shape, np.uint8), np.zeros(GRID.shape, np.bool_)
+    voxels[brain.box], mask[brain.box] = store(made.scan, made.coverage).numpy(), made.mask.numpy()
+    if scan.parts_mm3:
+        write_image(scan.truth(folder), mask, GRID.affine)
+    write_image(scan.scan(folder), voxels, GRID.affine)
+
+
+DEFAULT_MODEL = "default"
+SHOWN_SCANS = 8
+"""The picture has no more rows."""
+LISTED = 12
+"""Lesions of one scan that the table names."""
+HEADER = ("Scan", "Lesion", "Volume (mL)", "Side", "Centre x, y, z (mm)", "Mean P")
+NOTE, NOTE_OF_OTHERS = "simulated, not a patient", "your scan"
+ABOUT = """The stroke and the healthy brain are simulated: they are not patients. They are made from the ICBM template,
+which is among the brains that the bundled model learned from, so scores on them say little about patients.
+"""
+
+
+def show_model(
+    out: Path, scans: Sequence[Path], model: str = DEFAULT_MODEL, device: str = "auto", *, overwrite: bool = False
+) -> list[str]:
+    """Segment a simulated stroke, a simulated healthy brain and given scans; print the lesions, draw them, name files.
+
+    Args:
+        out: Folder for `scans/`, `segment/` and `demo.png`; a repeat goes on there.
+        scans: Further scans, or folders of them.
+        model: See `open_bundle`.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        overwrite: Replace what another version, or another model, left there.
+
+    Returns:
+        The names of scans that failed; `segment/run.json` tells why.
+
+    Raises:
+        MappingError: There is no such model, device or scan, or a folder holds something else.
+    """
+    choose_device(device)
+    card = open_bundle(model).card
+    _require_images(scans)
+    simulated = [scan.scan(out / "scans") for scan in DEMO_SCANS]
+    named = find_scans([*simulated, *scans])
+    say(f"The model '{card.name}' segments a stroke and a healthy brain{_and_others(len(scans))}.\n{ABOUT}")
+    make_demo_scans(out / "scans", overwrite=overwrite)
+    segmented = out / "segment"
+    failed = segment_scans(list(named.values()), segmented, model, SegmentConfig(device=device), overwrite=overwrite)
+    rows = [_look_at(out, name, scan) for name, scan in named.items() if name not in failed]
+    if rows:
+        draw_overview(rows[:SHOWN_SCANS], out / "demo.png")
+        _tell_lesions(rows)
+    _tell_files(out, rows)
+    _tell_next(model)
+    return failed
+
+
+def _and_others(given: int) -> str:
+    return f" and what you gave ({counted(given, 'path')})" if given else ""
+
+
+def _require_images(scans: Sequence[Path]) -> None:
+    """Refuse at once what could only fail later."""
+    for scan in scans:
+        if not scan.exists():
+            raise CaseError(f"{scan}: {tell_missing(scan)}")
+        if not scan.is_dir() and image_suffix(scan) is None:
+            raise CaseError(f"{scan}: not an image file name; expected one of {', '.join(IMAGE_SUFFIXES)}")
+
+
+def _look_at(out: Path, name: str, scan: Path) -> FoundScan:
+    """Read back what `segment` wrote for a scan, and the truth of a simulated one."""
+    files = ScanFiles(out / "segment", name, SegmentConfig.storage, SegmentConfig.picture)
+    simulated = {demo.name: demo for demo in DEMO_SCANS}.get(name)
+    truth = None
+    if simulated is not None and simulated.parts_mm3:
+        truth = read_mask(simulated.truth(out / "scans"))[0]
+    findings = Findings(
+        read_mask(files.path(MASK_SUFFIX))[0],
+        read_image(files.path(PROBABILITY_SUFFIX)).voxels,
+        tuple(_lesion(row) for row in read_csv(files.path(LESIONS_SUFFIX), delimiter="\t")),
+        truth,
+    )
+    return look_at(name, hide_head(read_image(scan)), findings, NOTE if simulated else NOTE_OF_OTHERS)
+
+
+def _lesion(row: dict[str, str]) -> LesionRow:
+    values = {name: float(value) for name, value in row.items()}
+    return LesionRow(lesion=int(values.pop("lesion")), **values)
+
+
+def _tell_lesions(rows: Sequence[FoundScan]) -> None:
+    say("\nLesions found:")
+    for line in aligned([HEADER, *(line for row in rows for line in _lines(row))]):
+        say(f"  {line}")
+
+
+def _lines(row: FoundScan) -> list[tuple[str, ...]]:
+    """What the table says of a scan; its name stands in the first line only."""
+    cells: list[tuple[str, ...]] = [
+        (
+            str(lesion.lesion),
+            f"{lesion.volume_ml:11.3f}",
+            row.side(lesion),
+            f"{lesion.x_mm:.0f}, {lesion.y_mm:.0f}, {lesion.z_mm:.0f}",
+            f"{lesion.mean_probability:.2f}",
+        )
+        for lesion in row.lesions[:LISTED]
+    ]
+    if len(row.lesions) > LISTED:
+        volume_ml = sum(lesion.volume_ml for lesion in row.lesions[LISTED:])
+        cells.append((f"{len(row.lesions) - LISTED} more", f"{volume_ml:11.3f}", "", "", ""))
+    if not row.lesions:
+        cells.append(("none", f"{0:11.3f}", "", "", ""))
+    if row.true_ml is not None:
+        cells.append(("truth", f"{row.true_ml:11.3f}", f"Dice {row.dice:.2f}", "", ""))
+    return [(row.name if number == 0 else "", *line) for number, line in enumerate(cells)]
+
+
+def _tell_files(out: Path, rows: Sequence[FoundScan]) -> None:
+    say("")
+    if rows:
+        few = "" if len(rows) <= SHOWN_SCANS else f" (it shows {SHOWN_SCANS} of {counted(len(rows), 'scan')})"
+        say(f"Look at the picture:        {out / 'demo.png'}{few}")
+    say(f"Masks, maps and tables:     {out / 'segment'}")
+    say(f"The simulated scans:        {out / 'scans'}")
+
+
+def _tell_next(model: str) -> None:
+    """What to type next, as it works in this shell."""
+    command = "mapping" if shutil.which("mapping") else shlex.quote(sys.argv[0])
+    chosen = "" if model == DEFAULT_MODEL else f" --model {shlex.quote(model)}"
+    say(f"\nNow segment your own scans: {command} segment your-scan.nii.gz -o results{chosen}")

@@ -1,1 +1,0 @@
-"""DICOM: which files hold which series, where their slices lie, and which series is the T1w scan."""

@@ -1,0 +1,341 @@
+"""A cohort of scores: by lesion load, false positives, worst cases, bootstrap intervals."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from mapping_stroke.evaluation.profiles import ATLAS2022
+from mapping_stroke.images.image import Mask
+from mapping_stroke.lesions import find_lesions
+
+RESAMPLES = 2000
+SEED = 0
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over cases.
+
+    Attributes:
+        mean: Over the cases where the value is defined; NaN where it is nowhere.
+        std: Standard deviation over the same cases, with n - 1; NaN for fewer than two of them.
+        low, high: Ends of the 95 % interval of the mean; NaN for fewer than two defined cases.
+        cases: How many there are, defined or not.
+        undefined: Cases left out because the value is NaN there.
+    """
+
+    mean: float
+    std: float
+    low: float
+    high: float
+    cases: int
+    undefined: int
+
+
+def estimate_mean(values: Float64[np.ndarray, " n"]) -> Estimate:
+    """Mean and 95 % percentile bootstrap interval over cases; the same values give the same interval.
+
+    The cases drawn depend on their number only, so that of two arrays over the same cases the same ones are drawn: the
+    interval of a difference is that of paired cases. Source: Efron and Tibshirani 1993, chapter 13.
+    """
+    defined = values[~np.isnan(values)]
+    undefined = len(values) - len(defined)
+    if len(defined) < 2:
+        mean = float(defined.mean()) if len(defined) else math.nan
+        return Estimate(mean, math.nan, math.nan, math.nan, len(values), undefined)
+    drawn = _drawn(len(values))
+    weights = drawn[:, ~np.isnan(values)]
+    totals = weights.sum(1)
+    means = (weights @ defined)[totals > 0] / totals[totals > 0]
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Estimate(float(defined.mean()), float(defined.std(ddof=1)), float(low), float(high), len(values), undefined)
+
+
+@lru_cache(maxsize=16)
+def _drawn(cases: int) -> Float64[np.ndarray, "resamples n"]:
+    """How often each case is drawn in each resample."""
+    return np.random.default_rng(SEED).multinomial(cases, np.full(cases, 1 / cases), RESAMPLES).astype(np.float64)
+
+
+LIMITS_ML = (0.3, 1.0, 3.0)
+"""How many scans lie above each is told."""
+
+BESIDE, WITHOUT, HEALTHY, HEADS, HARD = (
+    "labelled cases, outside their lesions",
+    "labelled cases without lesion",
+    "healthy scans",
+    "whole heads",
+    "hard scans",
+)
+"""The groups of scans that are told apart."""
+
+
+@dataclass(frozen=True)
+class Marked:
+    """What one method marks falsely in one scan.
+
+    Attributes:
+        volume_mm3: Volume of the voxels that are marked and in no lesion.
+        lesions: Marked lesions that touch none; in a healthy scan all.
+    """
+
+    volume_mm3: float
+    lesions: int
+
+
+@dataclass(frozen=True)
+class MarkedScan:
+    """What every method marks falsely in a scan, by the key of the method, and which scans it belongs to."""
+
+    name: str
+    group: str
+    marked: Mapping[str, Marked]
+
+
+@dataclass(frozen=True)
+class FalsePositives:
+    """What one method marks falsely in some scans; at least one.
+
+    Attributes:
+        scans: How many scans.
+        empty: In how many nothing is marked falsely.
+        median_ml: Of the false volumes.
+        largest_ml: Of the false volumes.
+        mean_lesions: False lesions a scan.
+        over: Limit in mL to the number of scans above it.
+    """
+
+    scans: int
+    empty: int
+    median_ml: float
+    largest_ml: float
+    mean_lesions: float
+    over: Mapping[float, int]
+
+
+def find_false(mask: Mask, reference: Mask, voxel_volume_mm3: float) -> Marked:
+    """What of a mask lies in no lesion of the reference, which is empty for a healthy scan."""
+    lesions = find_lesions(mask)
+    touching = np.unique(lesions.labels[reference[lesions.box] & mask[lesions.box]])
+    false_vox = np.count_nonzero(mask & ~reference)
+    return Marked(float(false_vox * voxel_volume_mm3), lesions.count - len(touching))
+
+
+def volumes_ml(scans: Sequence[MarkedScan], method: str) -> Float64[np.ndarray, " n"]:
+    """False volume of each scan in millilitres."""
+    return np.array([scan.marked[method].volume_mm3 / 1000 for scan in scans], np.float64)
+
+
+def count_false_positives(scans: Sequence[MarkedScan], method: str) -> FalsePositives:
+    """Summarise what a method marks falsely in scans."""
+    false_ml = volumes_ml(scans, method)
+    return FalsePositives(
+        scans=len(scans),
+        empty=int(np.count_nonzero(false_ml == 0)),
+        median_ml=float(np.median(false_ml)),
+        largest_ml=float(false_ml.max()),
+        mean_lesions=float(np.mean([scan.marked[method].lesions for scan in scans])),
+        over={limit: int(np.count_nonzero(false_ml > limit)) for limit in LIMITS_ML},
+    )
+
+
+@dataclass(frozen=True)
+class LoadGroup:
+    """Cases whose load is at least `lower_ml` and below `upper_ml`."""
+
+    label: str
+    lower_ml: float
+    upper_ml: float
+
+    def holds(self, loads_ml: Float64[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+        """Which of the cases belong to it."""
+        return np.asarray((loads_ml >= self.lower_ml) & (loads_ml < self.upper_ml))
+
+
+NO_VOXEL_ML = 1e-9
+"""Less than any voxel: a case with a smaller load has no lesion."""
+ALL_LOADS = LoadGroup("all", 0.0, math.inf)
+WITH_LESION = LoadGroup("with a lesion", NO_VOXEL_ML, math.inf)
+LARGE, SMALL = LoadGroup("1 mL and more", 1.0, math.inf), LoadGroup("below 1 mL", NO_VOXEL_ML, 1.0)
+DISJOINT_GROUPS = (
+    LoadGroup("no lesion", 0.0, NO_VOXEL_ML),
+    LoadGroup("below 0.1 mL", NO_VOXEL_ML, 0.1),
+    LoadGroup("0.1 to 1 mL", 0.1, 1.0),
+    LoadGroup("1 to 5 mL", 1.0, 5.0),
+    LoadGroup("5 to 20 mL", 5.0, 20.0),
+    LoadGroup("20 to 100 mL", 20.0, 100.0),
+    LoadGroup("100 mL and more", 100.0, math.inf),
+)
+LOAD_GROUPS = (ALL_LOADS, WITH_LESION, LARGE, SMALL, *DISJOINT_GROUPS)
+
+
+@dataclass(frozen=True)
+class JudgedCase:
+    """One labelled case.
+
+    Attributes:
+        case_id: Its name.
+        load_vox: Lesion voxels of the reference.
+        load_ml: Their volume.
+        scores: Method to metric to value, NaN where undefined; the same methods and metrics for every case.
+        marked: Method to what it marks outside the lesions.
+    """
+
+    case_id: str
+    load_vox: int
+    load_ml: float
+    scores: Mapping[str, Mapping[str, float]]
+    marked: Mapping[str, Marked]
+
+
+@dataclass(frozen=True)
+class CohortScores:
+    """Cases that the same methods segmented; at least one.
+
+    Attributes:
+        cases: In any order.
+        methods: Keys of the methods, in the order in which tables show them.
+    """
+
+    cases: tuple[JudgedCase, ...]
+    methods: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        assert self.cases, "scores need a case"
+
+    @property
+    def loads_ml(self) -> Float64[np.ndarray, " n"]:
+        """The load of every case."""
+        return np.array([case.load_ml for case in self.cases], np.float64)
+
+    @property
+    def marked(self) -> tuple[MarkedScan, ...]:
+        """What is marked outside the lesions of every case."""
+        lesions = WITH_LESION.holds(self.loads_ml)
+        groups = [BESIDE if has_lesion else WITHOUT for has_lesion in lesions]
+        return tuple(
+            MarkedScan(case.case_id, group, case.marked) for case, group in zip(self.cases, groups, strict=True)
+        )
+
+    def values(self, method: str, metric: str) -> Float64[np.ndarray, " n"]:
+        """One metric of a method, case by case; NaN where it is undefined."""
+        return np.array([case.scores[method][metric] for case in self.cases], np.float64)
+
+    def estimate(self, method: str, metric: str, group: LoadGroup = ALL_LOADS) -> Estimate:
+        """The mean of a metric over a range of loads, with its interval."""
+        return estimate_mean(self.values(method, metric)[group.holds(self.loads_ml)])
+
+    def difference(self, method: str, other: str, metric: str) -> Estimate:
+        """Mean of one method less that of another over all cases, paired."""
+        return estimate_mean(self.values(method, metric) - self.values(other, metric))
+
+    def best(self, methods: Sequence[str], metric: str = "dice") -> str:
+        """Of some methods that with the best mean of a metric; the first of equal ones."""
+        sign = 1 if next(row for row in ATLAS2022.metrics if row.key == metric).higher_is_better else -1
+        return max(methods, key=lambda method: sign * self.estimate(method, metric).mean)
+
+
+Look = Literal["wrong", "missed", "false"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way of failing.
+
+    Attributes:
+        title: What to call it.
+        count: How many are chosen.
+        look: Where to look: at all that is wrong, at the lesions, or at what is marked falsely.
+    """
+
+    title: str
+    count: int
+    look: Look
+
+
+LOW_LARGE = Kind("Lowest Dice, 1 mL and more", 3, "wrong")
+LOW_SMALL = Kind("Lowest Dice, below 1 mL", 2, "missed")
+FALSE_BESIDE = Kind("Most marked outside the lesions", 2, "false")
+FALSE_WITHOUT = Kind("Most marked where there is no lesion", 2, "false")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A case or scan with which a model had trouble.
+
+    Attributes:
+        title: Kind of failure.
+        look: Where to look, as for `Kind`.
+        name: The case or scan.
+        group: One of the groups of `false_positives`.
+        load_ml: Its lesions.
+        dice: Of the whole scan; None without lesion.
+        missed_ml: Volume of the lesions that is not marked.
+        false_ml: Volume that is marked outside the lesions.
+    """
+
+    title: str
+    look: Look
+    name: str
+    group: str
+    load_ml: float
+    dice: float | None
+    missed_ml: float
+    false_ml: float
+
+
+def choose_failures(scores: CohortScores, healthy: Sequence[MarkedScan], method: str) -> tuple[Failure, ...]:
+    """The worst of each kind, each case once, worst first; of equal ones the largest load, then by name.
+
+    Whole heads are never chosen: faces must not come into pictures.
+    """
+    cases = _with_lesion(scores, method)
+    without = [scan for scan in (*scores.marked, *healthy) if scan.group in (WITHOUT, HEALTHY)]
+    chosen: dict[tuple[bool, str], Failure] = {}
+    for kind, group in ((LOW_LARGE, LARGE), (LOW_SMALL, SMALL)):
+        _take(chosen, kind, sorted(_in_group(cases, group), key=lambda case: (case[1], -case[0].load_ml)))
+    beside = [case for case in cases if case[0].false_ml > 0]
+    _take(chosen, FALSE_BESIDE, sorted(beside, key=lambda case: -case[0].false_ml))
+    marked = [
+        (Failure("", "false", scan.name, scan.group, 0.0, None, 0.0, float(false_ml)), 0.0)
+        for scan, false_ml in zip(without, volumes_ml(without, method), strict=True)
+        if false_ml > 0
+    ]
+    _take(chosen, FALSE_WITHOUT, sorted(marked, key=lambda scan: -scan[0].false_ml))
+    return tuple(chosen.values())
+
+
+_Candidate = tuple[Failure, float]
+
+
+def _with_lesion(scores: CohortScores, method: str) -> list[_Candidate]:
+    """Every case with a lesion, by name, with its Dice."""
+    found = []
+    dice, false_ml = scores.values(method, "dice"), volumes_ml(scores.marked, method)
+    for index in np.flatnonzero(WITH_LESION.holds(scores.loads_ml)):
+        case, overlap = scores.cases[index], float(dice[index])
+        hit_ml = overlap * (false_ml[index] + case.load_ml) / (2 - overlap)  # Dice = 2 hit / (hit + false + load)
+        missed_ml = max(case.load_ml - float(hit_ml), 0.0)
+        values = (case.load_ml, overlap, missed_ml, float(false_ml[index]))
+        found.append((Failure("", "wrong", case.case_id, BESIDE, *values), overlap))
+    return sorted(found, key=lambda case: case[0].name)
+
+
+def _in_group(cases: Sequence[_Candidate], group: LoadGroup) -> list[_Candidate]:
+    held = group.holds(np.array([case.load_ml for case, _ in cases], np.float64))
+    return [case for case, inside in zip(cases, held, strict=True) if inside]
+
+
+def _take(chosen: dict[tuple[bool, str], Failure], kind: Kind, ordered: Sequence[_Candidate]) -> None:
+    """Add the first few that are not chosen yet."""
+    left = [case for case, _ in ordered if (case.group == HEALTHY, case.name) not in chosen]
+    for case in left[: kind.count]:
+        facts = (case.name, case.group, case.load_ml, case.dice, case.missed_ml, case.false_ml)
+        chosen[case.group == HEALTHY, case.name] = Failure(kind.title, kind.look, *facts)

@@ -1,0 +1,1 @@
+"""Reading and writing images: NIfTI, MGH, MetaImage, NRRD, DICOM."""

@@ -1,0 +1,286 @@
+"""The file formats that images are read from: voxels, affine, and what a user should know about the file."""
+
+import gzip
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mapping_stroke.environment import available_bytes
+from mapping_stroke.errors import FileError, ImageError
+from mapping_stroke.files import tell_missing
+from mapping_stroke.images.dicom_choice import choose_series, read_series
+from mapping_stroke.images.dicom_series import DicomSeries, is_dicom
+from mapping_stroke.images.dicom_volumes import LPS_TO_RAS
+from mapping_stroke.images.nifti import UNPLACED, UNSIZED, Affine, Edges, Placement, copy_placement, place_voxels
+
+NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh")
+SITK_SUFFIXES = (".mha", ".mhd", ".nrrd")
+IMAGE_SUFFIXES = NIBABEL_SUFFIXES + SITK_SUFFIXES
+Source = Path | DicomSeries
+"""What an image is read from: an image file, or a DICOM series, which is several."""
+
+HEADER_BYTES = {"Nifti1Image": 348, "Nifti2Image": 540, "MGHImage": 90}
+"""How long the header at the start of a file is, by nibabel's class."""
+GZIP = b"\x1f\x8b"
+"""How what was compressed begins."""
+CORONAL = np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+"""What FreeSurfer takes for an MGH file that does not say where its axes point: left, inferior, anterior, by 1 mm."""
+OTHER_BYTES = 64_000_000
+"""Far more than header, extensions and what programs append take beside the voxels."""
+GOOD_RAS_BYTES = slice(28, 30)
+"""Of an MGH file: 0 where it does not say where its axes point."""
+META_HEADER_BYTES = 8192
+"""Far more than the text at the start of an .mha file, whose order of lines is free."""
+META_SIZES = re.compile(rb"^Element(?:Spacing|Size) *=", re.MULTILINE)
+"""Of an .mha or .mhd file: the edges of a voxel."""
+NRRD_SIZES = re.compile(rb"^(?:spacings|space directions): *(.+)$", re.MULTILINE)
+"""Of an .nrrd file: the edges of a voxel, or vectors along them."""
+NRRD_SIZE = re.compile(rb"\([^)]*\)|[-+.\d]\S*")
+"""One of them; an axis may have `nan` or `none` instead."""
+NRRD_SPACE = re.compile(rb"^space:", re.MULTILINE)
+"""Of an .nrrd file: where the axes point."""
+VOXEL_FILE = re.compile(rb"^ElementDataFile *= *(.+?)\s*$", re.MULTILINE)
+"""Of an .mhd file: the file beside it that holds the voxels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """What an image file holds.
+
+    Attributes:
+        voxels: float32, with as many axes as the file has, but for those of length 1 behind the third.
+        affine: Voxel index to RAS millimetres.
+        placement: The fields of a NIfTI header behind the affine; None for other formats.
+        warnings: What a user should know, a line each.
+    """
+
+    voxels: np.ndarray
+    affine: Affine
+    placement: Placement | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def image_suffix(path: Path) -> str | None:
+    """The image suffix of a file name (`.nii.gz` counts as one), None where it is no image."""
+    return next((suffix for suffix in IMAGE_SUFFIXES if path.name.lower().endswith(suffix)), None)
+
+
+def find_source(path: Path, series: str = "") -> Source:
+    """What a path stands for: a folder, or a DICOM file with several frames, for the DICOM series in it.
+
+    Args:
+        path: An image file or a folder; it need not exist.
+        series: See `choose_series`.
+
+    Raises:
+        ImageError: There is no such series in it, or none or several could be meant.
+    """
+    in_dicom = image_suffix(path) is None and (path.is_dir() or is_dicom(path))
+    return choose_series(path, series) if in_dicom else path
+
+
+def stored_files(source: Source) -> list[Path]:
+    """The files of an image: its own, those of a series, and for an `.mhd` header the one that it names for the voxels.
+
+    Those of a series come in an order that does not depend on their names.
+
+    Raises:
+        FileError: An `.mhd` header cannot be read; other files are not opened.
+    """
+    if isinstance(source, DicomSeries):
+        return source.files
+    path = source
+    if path.suffix.lower() != ".mhd":
+        return [path]
+    try:
+        with path.open("rb") as file:
+            named = VOXEL_FILE.search(file.read(META_HEADER_BYTES))
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from error
+    voxels = path.parent / named[1].decode(errors="replace") if named else path
+    return [path, voxels] if voxels != path and voxels.is_file() else [path]
+
+
+def read_stored(source: Source) -> Stored:
+    """Read an image; axes of length 1 behind the third are dropped.
+
+    Raises:
+        ImageError: The file is missing or damaged, does not hold one real number a voxel, or does not fit into memory.
+    """
+    try:
+        if isinstance(source, DicomSeries):
+            return _read_series(source)
+        return _read_file(source)
+    except ImageError as error:
+        raise ImageError(f"{source}: {error}") from error
+    except Exception as error:  # readers raise anything on damaged bytes
+        reason = " ".join(str(error).split("ITK ERROR: ")[-1].split()) or type(error).__name__
+        raise ImageError(f"{source}: cannot be read ({reason[:160]}); copy or download the file again") from error
+
+
+def read_nifti_placement(path: Path) -> tuple[tuple[int, ...], Placement]:
+    """The shape of a NIfTI file and what its header says about places; its voxels are not read, and may be damaged.
+
+    Raises:
+        Exception: Anything, where the header is damaged or the file holds something else.
+    """
+    start = _read_start(path)
+    header = _parse(start)[1]
+    return header.get_data_shape(), copy_placement(header, _stored_edges_mm(start))
+
+
+def _read_file(path: Path) -> Stored:
+    suffix = image_suffix(path)
+    if suffix is None:
+        raise ImageError(f"not an image file name; expected one of {', '.join(IMAGE_SUFFIXES)}, or a DICOM folder")
+    if path.is_dir():
+        raise ImageError("is a folder, expected an image file; if a program has unpacked it so, name the file in it")
+    if not path.is_file():
+        raise ImageError(tell_missing(path))
+    return _read_sitk(path) if suffix in SITK_SUFFIXES else _read_nibabel(path)
+
+
+def _read_series(series: DicomSeries) -> Stored:
+    _require_memory((series.facts.columns, series.facts.rows, len(series.slices)), 2)
+    voxels, affine, warnings = read_series(series)
+    return Stored(voxels, affine, None, warnings)
+
+
+def _read_nibabel(path: Path) -> Stored:
+    start = _read_start(path)
+    kind, header = _parse(start)
+    stored = header.get_data_dtype()
+    if stored.kind not in "fiub":
+        what = "colours" if stored.names else "complex numbers"
+        raise ImageError(f"holds {what}, expected one real number a voxel; save the magnitude or one channel")
+    _require_memory([int(edge) for edge in header.get_data_shape()], stored.itemsize)
+    voxel_bytes = math.prod(int(edge) for edge in header.get_data_shape()) * stored.itemsize
+    limit = voxel_bytes + min(int(header.get_data_offset()), OTHER_BYTES) + OTHER_BYTES
+    with _open_unpacked(path) as file:
+        whole = file.read(limit + 1)  # to its end, which tells a damaged or cut file
+    if len(whole) > limit:
+        raise ImageError(
+            f"holds more than {limit / 1e6:.0f} MB where its header says {voxel_bytes / 1e6:.1f} MB of voxels; copy or "
+            "download the file again"
+        )
+    image = kind.from_bytes(whole)
+    with np.errstate(over="ignore"):  # beyond float32 is infinity, which is refused
+        voxels = _spatial_axes(image.get_fdata(dtype=np.float32, caching="unchanged"))
+    freesurfer = kind.__name__ == "MGHImage"
+    if voxels.ndim == 3 and not freesurfer:
+        pixdim_mm = _stored_edges_mm(start)
+        affine, warnings = place_voxels(image.header, pixdim_mm, voxels.shape)
+        return Stored(voxels, affine, copy_placement(image.header, pixdim_mm), warnings)
+    if voxels.ndim == 3 and not any(start[GOOD_RAS_BYTES]):
+        affine = CORONAL.copy()  # nibabel's has two axes the wrong way round
+        affine[:3, 3] = affine[:3, :3] @ voxels.shape / -2
+        return Stored(voxels, affine, None, (UNSIZED, UNPLACED.format("left, inferior and anterior")))
+    return Stored(voxels, np.asarray(image.affine, dtype=np.float64))
+
+
+def _open_unpacked(path: Path) -> BufferedReader | gzip.GzipFile:
+    """A file's bytes, unpacked where they are compressed, whatever its name says: downloads unpack and pack."""
+    with path.open("rb") as file:
+        packed = file.read(len(GZIP)) == GZIP
+    return gzip.open(path) if packed else path.open("rb")
+
+
+def _read_start(path: Path) -> bytes:
+    with _open_unpacked(path) as file:
+        return file.read(max(HEADER_BYTES.values()))
+
+
+def _parse(start: bytes) -> tuple[Any, Any]:
+    """The class of nibabel for a file that starts so, and its header."""
+    kind = _kind(start)
+    return kind, kind.header_class(start[: HEADER_BYTES[kind.__name__]])
+
+
+def _stored_edges_mm(start: bytes) -> Edges:
+    """The edges of a voxel as a NIfTI file gives them, before nibabel mends them."""
+    kind = _kind(start)
+    header = kind.header_class(start[: HEADER_BYTES[kind.__name__]], check=False)
+    return np.asarray(header["pixdim"][1:4], dtype=np.float64)
+
+
+def _kind(start: bytes) -> Any:
+    """The class of nibabel for a file that starts so: its first number tells NIfTI-1, NIfTI-2 and MGH apart."""
+    import nibabel as nib
+
+    first = {int.from_bytes(start[:4], order) for order in ("little", "big")} if start else set()
+    if 348 in first:
+        return nib.Nifti1Image
+    if 540 in first:
+        return nib.Nifti2Image
+    if int.from_bytes(start[:4], "big") == 1:
+        return nib.MGHImage
+    raise ValueError("it is not NIfTI or MGH inside" if start else "Empty file")
+
+
+def _read_sitk(path: Path) -> Stored:
+    import SimpleITK as sitk  # noqa: N813 - the name its users know
+
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    edges_mm = reader.GetSpacing()
+    if not all(edges_mm):
+        raise ImageError(
+            f"the header gives voxels of {' x '.join(f'{edge:.3g}' for edge in edges_mm)} mm, expected edges above 0 "
+            "mm; write the true voxel size into the header, or convert the scan again"
+        )
+    if reader.GetNumberOfComponents() > 1:
+        raise ImageError(
+            f"holds {reader.GetNumberOfComponents()} numbers a voxel (colours, vectors or complex numbers), "
+            "expected one; save the magnitude or one channel"
+        )
+    _require_memory(reader.GetSize(), 8)
+    image = reader.Execute()
+    dimension = image.GetDimension()
+    with np.errstate(over="ignore"):
+        voxels = _spatial_axes(sitk.GetArrayViewFromImage(image).T.astype(np.float32))
+    affine = np.eye(4)
+    if dimension >= 3:
+        direction = np.array(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
+        affine[:3, :3] = direction * np.array(image.GetSpacing()[:3])
+        affine[:3, 3] = image.GetOrigin()[:3]
+    return Stored(voxels, LPS_TO_RAS @ affine, None, _itk_warnings(path))
+
+
+def _itk_warnings(path: Path) -> tuple[str, ...]:
+    """What an ITK file does not say; ITK itself does not tell, it takes 1 mm and left, posterior, superior."""
+    with path.open("rb") as file:
+        start = file.read(META_HEADER_BYTES)
+    if path.suffix.lower() == ".nrrd":
+        sizes = NRRD_SIZES.search(start)
+        sized = sizes is not None and len(NRRD_SIZE.findall(sizes[1])) >= 3
+        placed = NRRD_SPACE.search(start) is not None
+    else:
+        sized = META_SIZES.search(start) is not None
+        placed = any(word in start for word in (b"TransformMatrix", b"Rotation", b"Orientation"))
+    unplaced = UNPLACED.format("left, posterior and superior")
+    return (*(() if sized else (UNSIZED,)), *(() if placed else (unplaced,)))
+
+
+def _spatial_axes(voxels: np.ndarray) -> np.ndarray:
+    """The voxels without the axes of length 1 that stand behind the third."""
+    while voxels.ndim > 3 and voxels.shape[-1] == 1:
+        voxels = voxels[..., 0]
+    return voxels
+
+
+def _require_memory(shape: Sequence[int], stored_bytes: int) -> None:
+    """Raise where reading a volume would take more memory than is free, as damaged headers ask for."""
+    needed_gb = math.prod(shape) * (2 * stored_bytes + 4) / 1e9
+    free_gb = available_bytes() / 1e9
+    if needed_gb > free_gb:
+        raise ImageError(
+            f"has {'x'.join(map(str, shape))} voxels, which take {needed_gb:.1f} GB to read where {free_gb:.1f} GB are "
+            "free; crop or resample it, or close other programs"
+        )

@@ -1,0 +1,227 @@
+"""An image is voxels and the affine that places them: reading, checking, writing."""
+
+from dataclasses import dataclass
+from itertools import permutations, product
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float32, Shaped, UInt8, UInt16
+from scipy import ndimage
+
+from mapping_stroke.errors import GeometryError, ImageError
+from mapping_stroke.files import written_whole
+from mapping_stroke.images.dicom_series import DicomSeries
+from mapping_stroke.images.formats import find_source, image_suffix, read_stored
+from mapping_stroke.images.nifti import (
+    SAME_PLACE_VOX,
+    Affine,
+    Placement,
+    Shape,
+    largest_shift_mm,
+    voxel_edges_mm,
+    write_placement,
+)
+
+Voxels = Float32[np.ndarray, "x y z"]  # intensities, or any scalar per voxel
+Probability = Float32[np.ndarray, "x y z"]  # P(lesion) per voxel, in [0, 1]
+Mask = Bool[np.ndarray, "x y z"]  # True inside a lesion
+Numbers = UInt8[np.ndarray, "x y z"] | UInt16[np.ndarray, "x y z"]  # of labels, 0 outside
+
+ROUNDING = 1e-4
+"""By this share a mean may lie above the largest of what it is of."""
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A scalar volume on a grid.
+
+    Attributes:
+        voxels: Array (x, y, z), float32, all finite.
+        affine: Maps voxel indices to RAS millimetres.
+        placement: What the NIfTI header said that it was read from; None for another origin.
+        warnings: What a user should know about the file it was read from, a line each.
+    """
+
+    voxels: Voxels
+    affine: Affine
+    placement: Placement | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.voxels.ndim != 3:
+            raise ImageError(f"an image has 3 axes, got {self.voxels.ndim} (shape {self.voxels.shape})")
+        if not np.isfinite(self.voxels).all():
+            bad_vox = int((~np.isfinite(self.voxels)).sum())
+            raise ImageError(f"holds {bad_vox} NaN or infinite voxels, expected numbers; replace them, by 0 say")
+        if not np.isfinite(self.affine).all() or abs(np.linalg.det(self.affine[:3, :3])) < 1e-9:
+            raise ImageError("the affine is singular, so voxels have no size; repair the header's sform or qform")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of voxels along each axis."""
+        x, y, z = self.voxels.shape
+        return x, y, z
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Length of a voxel's edge along each axis."""
+        return voxel_edges_mm(self.affine)
+
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """Volume of one voxel."""
+        return float(abs(np.linalg.det(self.affine[:3, :3])))
+
+    @property
+    def orientation(self) -> str:
+        """Where the axes point, nearest anatomical directions, such as `RAS`."""
+        import nibabel as nib
+
+        return "".join(nib.orientations.aff2axcodes(self.affine))
+
+
+def image_stem(path: Path) -> str:
+    """The file name without its image suffix."""
+    suffix = image_suffix(path)
+    return path.name[: -len(suffix)] if suffix else path.stem
+
+
+def read_image(path: Path | str | DicomSeries, *, series: str = "") -> Image:
+    """Read a scan, probability map or mask.
+
+    Intensities are scaled as the header says (`scl_slope`, `scl_inter`); axes of length 1 behind the third are dropped.
+    A NIfTI header places voxels by its sform where its code is above 0, else by its qform where that code is, else by
+    the voxels' edges alone; what speaks against the chosen one, `warnings` tells. NaN around what the file shows, as
+    programs write it beyond the field of view, becomes 0, and `warnings` tells that, too.
+
+    Args:
+        path: `.nii`, `.nii.gz`, `.mgz`, `.mgh`, `.mha`, `.mhd` or `.nrrd`; or a folder that holds, itself or below, a
+            DICOM series; or such a series.
+        series: Which one of a folder, by number, UID or description; empty for the one that looks like a T1w scan.
+
+    Returns:
+        The image in the file's own voxel order; of a DICOM series: along the row, down the column, slice by slice.
+
+    Raises:
+        ImageError: The file is missing, unreadable, truncated, not three-dimensional, or holds infinity, or NaN within
+            what it shows; or a folder holds no DICOM series that can be meant, or several.
+    """
+    source = path if isinstance(path, DicomSeries) else find_source(Path(path), series)
+    stored = read_stored(source)
+    if stored.voxels.ndim != 3:
+        raise ImageError(
+            f"{source}: has {stored.voxels.ndim} dimensions (shape {'x'.join(map(str, stored.voxels.shape))}), "
+            "expected 3; extract one volume from it and pass that"
+        )
+    voxels, told = _without_nan_around(stored.voxels)
+    try:
+        return Image(np.ascontiguousarray(voxels), stored.affine, stored.placement, (*stored.warnings, *told))
+    except ImageError as error:
+        raise ImageError(f"{source}: {error}") from error
+
+
+def write_image(
+    path: Path, voxels: Voxels | Mask | Numbers, grid: Affine | Image, *, step: float | None = None
+) -> None:
+    """Write a volume as NIfTI, whole or not at all; a mask becomes uint8 with values 0 and 1.
+
+    Args:
+        path: Target, `.nii` or `.nii.gz`; its folder is made where it is missing.
+        voxels: float32 (scans, probabilities), uint8 or uint16 (labels) or bool (masks).
+        grid: The image whose grid this is: a NIfTI header's sform, qform and codes are repeated as they were, so that
+            every program lays the two over one another. Or an affine, voxel index to RAS millimetres.
+        step: Store float32 voxels, which must lie in 0 to 255 steps, as uint8 times this step (`scl_slope`): a quarter
+            of the bytes, and exact to half a step.
+    """
+    import nibabel as nib
+
+    assert not isinstance(grid, Image) or voxels.shape == grid.shape, "only what lies on the grid can be written on it"
+    affine, placement = (grid.affine, grid.placement) if isinstance(grid, Image) else (grid, None)
+    stored = voxels.astype(np.uint8) if voxels.dtype == bool else voxels
+    if step is not None:
+        stored, step = _count_steps(path, voxels, step)
+    image = nib.Nifti1Image(stored, affine, dtype=stored.dtype)
+    if step is not None:
+        image.header.set_slope_inter(step, 0)
+    image.header.set_xyzt_units("mm")
+    write_placement(image.header, affine if placement is None else placement)
+    with written_whole(path) as partial:
+        nib.save(image, partial)
+
+
+def orientation_names() -> list[str]:
+    """The 48 ways in which three axes can point, such as `RAS` (right, anterior, superior)."""
+    pairs = ("RL", "AP", "SI")
+    return ["".join(ends) for order in permutations(pairs) for ends in product(*order)]
+
+
+def turn_axes(image: Image, axes: str = "RAS") -> Image:
+    """The same volume with its axes pointing to the nearest directions of `axes`: no interpolation."""
+    import nibabel as nib
+
+    turn = nib.orientations.ornt_transform(
+        nib.orientations.io_orientation(image.affine), nib.orientations.axcodes2ornt(axes)
+    )
+    voxels = np.ascontiguousarray(nib.orientations.apply_orientation(image.voxels, turn))
+    return Image(voxels, image.affine @ nib.orientations.inv_ornt_aff(turn, image.shape))
+
+
+def restore_axes(
+    voxels: Shaped[np.ndarray, "x y z"], target: Image, axes: str = "RAS"
+) -> Shaped[np.ndarray, "x2 y2 z2"]:
+    """Undo `turn_axes`: bring an array whose axes point to `axes` back to the axis order (and shape) of `target`."""
+    import nibabel as nib
+
+    turn = nib.orientations.ornt_transform(
+        nib.orientations.axcodes2ornt(axes), nib.orientations.io_orientation(target.affine)
+    )
+    return np.ascontiguousarray(nib.orientations.apply_orientation(voxels, turn))
+
+
+def restore_box(box: tuple[slice, slice, slice], shape: Shape, target: Image, axes: str = "RAS") -> tuple[slice, ...]:
+    """The same for a box in a volume of a shape."""
+    import nibabel as nib
+
+    turn = nib.orientations.ornt_transform(
+        nib.orientations.io_orientation(target.affine), nib.orientations.axcodes2ornt(axes)
+    )
+    restored = []
+    for axis, sign in turn:
+        edge, length = box[int(axis)], shape[int(axis)]
+        restored.append(edge if sign > 0 else slice(length - edge.stop, length - edge.start))
+    return tuple(restored)
+
+
+def require_same_grid(image: Image, other: Image, names: tuple[str, str], remedy: str) -> None:
+    """Raise `GeometryError` unless both images have one shape and their voxels lie within a tenth of a voxel.
+
+    Args:
+        image: The image that is checked.
+        other: The image it must agree with.
+        names: What to call the two in the message, such as `("case 12: mask", "its scan")`.
+        remedy: What the user should do about it.
+    """
+    if image.shape != other.shape:
+        raise GeometryError(f"{names[0]} has shape {image.shape}, {names[1]} has {other.shape}; {remedy}")
+    shift_mm = largest_shift_mm(image.affine, other.affine, other.shape)
+    if shift_mm > SAME_PLACE_VOX * min(other.spacing_mm):
+        raise GeometryError(f"{names[0]} lies up to {shift_mm:.1f} mm away from {names[1]} (affines differ); {remedy}")
+
+
+def _without_nan_around(voxels: Voxels) -> tuple[Voxels, tuple[str, ...]]:
+    """The voxels with 0 for NaN where all of it hangs together with the border, and what to tell of that."""
+    nan = np.isnan(voxels)
+    if not nan.any() or nan.all() or (nan & ndimage.binary_fill_holes(~nan)).any():
+        return voxels, ()
+    told = f"NaN around what it shows ({nan.mean():.1%} of the voxels) is read as 0"
+    return np.where(nan, np.float32(0), voxels), (told,)
+
+
+def _count_steps(path: Path, voxels: np.ndarray, step: float) -> tuple[UInt8[np.ndarray, "x y z"], float]:
+    """Voxels as whole numbers of steps, and the step as NIfTI stores it: so that no value grows beyond the largest."""
+    low, high = float(voxels.min()), float(voxels.max())
+    if not (low >= 0 and high <= 255 * step * (1 + ROUNDING)):
+        raise ImageError(f"{path}: holds {low:g} to {high:g}, expected 0 to {255 * step:g}; write it without steps")
+    slope = np.float32(step)
+    slope = np.nextafter(slope, np.float32(0)) if float(slope) > step else slope
+    return np.clip(np.rint(voxels / np.float32(step)), 0, 255).astype(np.uint8), float(slope)

@@ -1,0 +1,1 @@
+"""Making and judging models: train, fit the rule, evaluate, audit, pack, describe."""

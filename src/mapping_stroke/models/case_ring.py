@@ -1,0 +1,181 @@
+"""A ring of simulated cases on disk: a process of low priority makes them, the training uses them up."""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mapping_stroke.dataset.arrays import CaseArrays, read_arrays, write_arrays
+from mapping_stroke.dataset.sources import CaseSource
+from mapping_stroke.errors import Stopped, TrainingError
+from mapping_stroke.processes import StopRequest, begin_job, listening
+from mapping_stroke.simulation.bank import Mix, load_bank
+from mapping_stroke.simulation.cohort import Sources
+from mapping_stroke.training.supply import READY_SHARE, Memory
+
+BETWEEN_LOOKS_S = 0.2
+_LAST = "_lesion.npy"
+"""What `write_arrays` writes last: a case that has it is whole."""
+
+
+@dataclass(frozen=True)
+class Ring:
+    """Which cases are made, and where they lie.
+
+    Attributes:
+        folder: For their arrays.
+        size: How many lie there at once.
+        sources: Brains and masks.
+        cache: See `load_bank`.
+        spacing_mm: Edge of the network's voxels.
+        seed: Case `i` is drawn from (*seed, i).
+        mix: Of what kinds.
+    """
+
+    folder: Path
+    size: int
+    sources: Sources
+    cache: Path
+    spacing_mm: float
+    seed: tuple[int, ...]
+    mix: Mix
+
+    @property
+    def present(self) -> list[str]:
+        """Names of the cases that are there, oldest first."""
+        if not self.folder.is_dir():
+            return []
+        return sorted(
+            name.removesuffix(_LAST)
+            for name in os.listdir(self.folder)  # noqa: PTH208 - at every patch, and three times as fast
+            if name.endswith(_LAST) and not name.startswith(".")
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class RingSupply:
+    """The cases of a ring, each for at most `MOST_USES` patches: then it is removed, and the producer makes another.
+
+    It is a `Supply`.
+
+    Attributes:
+        ring: Where they lie.
+        memory: How often each was used, and how hard it was; part of the training's state.
+        producer: Who makes more; None for nobody.
+    """
+
+    ring: Ring
+    memory: Memory
+    producer: SpawnProcess | None = None
+
+    def is_ready(self) -> bool:
+        """Whether a quarter of the ring is there; raises `TrainingError` if not, and nobody will make more."""
+        present = self.ring.present
+        self.memory.forget_all_but(present)
+        if present:
+            self.memory.made = max(self.memory.made, _number(present[-1]) + 1)
+        if len(present) >= max(round(READY_SHARE * self.ring.size), 2):
+            return True
+        if self.producer is None or not self.producer.is_alive():
+            raise TrainingError(
+                f"{self.ring.folder}: nobody makes cases any more; look above for why the producer ended, then run "
+                "the same command again"
+            )
+        return False
+
+    def draw(self, rng: np.random.Generator) -> CaseArrays:
+        """A random case of those that are there, each as likely as any other."""
+        present = self.ring.present
+        return self._use(present[int(rng.integers(len(present)))])
+
+    def draw_hard(self, rng: np.random.Generator) -> CaseArrays:
+        """A random one of the hardest tenth of the cases that were used before; any case where none was."""
+        present = self.ring.present
+        hardest = self.memory.hardest(present)
+        return self._use(hardest[int(rng.integers(len(hardest)))])
+
+    def note(self, case_ids: Sequence[str], hardness: Sequence[float]) -> None:
+        """Remember how hard the last patch of each case was."""
+        self.memory.note(case_ids, hardness)
+
+    def _use(self, name: str) -> CaseArrays:
+        case = read_arrays(self.ring.folder, name)
+        if self.memory.count_use(name):
+            case = CaseArrays(name, case.scan.clone(), case.mask.clone(), case.lesion_voxels.copy())
+            self._remove(name)
+        return case
+
+    def _remove(self, name: str) -> None:
+        for part in ("lesion", "mask", "scan"):
+            (self.ring.folder / f"{name}_{part}.npy").unlink(missing_ok=True)
+        self.memory.forget(name)
+
+
+@contextmanager
+def producing(ring: Ring, made: int) -> Iterator[SpawnProcess]:
+    """Have a process of low priority keep a ring full, from the case of that number on; it ends with the block."""
+    producer = multiprocessing.get_context("spawn").Process(target=_produce_as_job, args=(ring, made), daemon=True)
+    producer.start()
+    try:
+        yield producer
+    finally:
+        producer.terminate()
+        producer.join()
+
+
+def produce(ring: Ring, source: CaseSource, made: int, stop: StopRequest) -> None:
+    """Make cases wherever one is missing, until asked to stop; no number is given twice.
+
+    Args:
+        ring: Where to.
+        source: Draws them.
+        made: How many were made before.
+        stop: Asked between cases.
+
+    Raises:
+        Stopped: When asked to.
+    """
+    number = max([made, *(_number(name) + 1 for name in ring.present)])
+    while True:
+        stop.check()
+        if len(ring.present) >= ring.size:
+            time.sleep(BETWEEN_LOOKS_S)
+            continue
+        case = source.draw(np.random.default_rng([*ring.seed, number]))
+        write_arrays(ring.folder, _name(number), case.scan.cpu().float().numpy(), case.mask.cpu().numpy())
+        number += 1
+
+
+def _produce_as_job(ring: Ring, made: int) -> None:
+    begin_job(1)
+    _step_back()
+    try:
+        with listening() as stop:
+            bank = load_bank(ring.sources, "training", ring.spacing_mm, ring.cache, torch.device("cpu"), ring.mix)
+            produce(ring, bank, made, stop)
+    except Stopped:
+        return
+
+
+def _step_back() -> None:
+    """Let the training have the processor wherever it wants it."""
+    if hasattr(os, "nice"):
+        os.nice(19)
+    if hasattr(os, "SCHED_IDLE"):  # the training may be at the lowest priority itself
+        with suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def _name(number: int) -> str:
+    return f"case-{number:08d}"
+
+
+def _number(name: str) -> int:
+    return int(name.removeprefix("case-"))

@@ -1,0 +1,239 @@
+"""Evaluate a model on cases that it was not trained on, with a picture of its failures."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mapping_stroke.cohort.scan import MemoryCheck
+from mapping_stroke.console import counted, name_files, progress, say, warn
+from mapping_stroke.dataset.cases import FoundCase
+from mapping_stroke.errors import CaseError
+from mapping_stroke.evaluation.cohorts import (
+    HARD,
+    HEADS,
+    HEALTHY,
+    CohortScores,
+    Failure,
+    JudgedCase,
+    Marked,
+    MarkedScan,
+    choose_failures,
+)
+from mapping_stroke.evaluation.profiles import ATLAS2022
+from mapping_stroke.files import given_name, read_object, remove, write_csv, write_json, write_text
+from mapping_stroke.images.image import turn_axes
+from mapping_stroke.inference.engines import choose_engine
+from mapping_stroke.inference.segmentation import choose_rule, find_preset, make_ensemble
+from mapping_stroke.models.judge import (
+    PART_NOUNS,
+    Entry,
+    Judge,
+    JudgedData,
+    Part,
+    attempt,
+    find_labelled,
+    find_unlabelled,
+    read_judged,
+)
+from mapping_stroke.networks.bundle import open_bundle
+from mapping_stroke.report.model_pages import FINAL, Judgement, evaluation_page, evaluation_values
+from mapping_stroke.rules import apply_rule
+from mapping_stroke.run_folder import claimed
+from mapping_stroke.space.model_input import hide_head
+
+if TYPE_CHECKING:
+    from mapping_stroke.report.pictures import FailureRow
+
+FAILURES_PICTURE = "failures.jpg"
+
+
+def picture_failures(
+    failures: Sequence[Failure], scans: Mapping[Part, Sequence[FoundCase]], judge: Judge, path: Path
+) -> None:
+    """Draw each failure under the rule `mapping`; one whose scan cannot be read is told and left out.
+
+    Args:
+        failures: In the order of the rows.
+        scans: Where they come from.
+        judge: Ensemble and rules.
+        path: JPEG to write; removed where there is nothing to draw.
+    """
+    from mapping_stroke.report.pictures import draw_failures
+
+    cases = {(part, case.case_id): case for part, found in scans.items() for case in found}
+    memory, rows = MemoryCheck(judge.ensemble), []
+    with progress("Drawing failures:", len(failures)) as show:
+        for number, failure in enumerate(failures, start=1):
+            case = cases["healthy" if failure.group == HEALTHY else "labelled", failure.name]
+            row = attempt(case, partial(_segment, number, failure, case, judge, memory), alone=False)
+            rows += [] if row is None else [row]
+            show(number, failure.name)
+    if rows:
+        draw_failures(rows, path)
+    else:
+        remove(path)
+
+
+def _segment(number: int, failure: Failure, case: FoundCase, judge: Judge, memory: MemoryCheck) -> "FailureRow":
+    """Only slices are kept."""
+    from mapping_stroke.report.pictures import failure_sentence, show_failure
+
+    scan = read_judged(case, judge.ensemble, judge.card, again=True)
+    memory.require(scan.loaded)
+    probability = scan.turn(judge.ensemble.predict(scan.loaded.prepared).probability)
+    mask = apply_rule(probability, judge.rules["mapping"], scan.voxel_volume_mm3)
+    text = f"{number}. {failure_sentence(failure)}"
+    shown = hide_head(scan.loaded.image, scan.loaded.seen.placed)
+    return show_failure(text, turn_axes(shown), scan.reference, (mask, probability), failure.look)
+
+
+RULE_NAMES = ("none", "paper", "challenge", "mapping")
+LEDGER_FILE, SCORES_FILE, HEALTHY_FILE = "judged.json", "scores.csv", "healthy.csv"
+PAGE_FILE, VALUES_FILE, PICTURE_FILE = "evaluation.md", "evaluation.json", "evaluation.png"
+CONTENTS = (LEDGER_FILE, SCORES_FILE, HEALTHY_FILE, PAGE_FILE, VALUES_FILE, PICTURE_FILE, FAILURES_PICTURE)
+SCORE_COLUMNS = ("method", "case_id", "load_vox", "load_ml", *ATLAS2022.keys, "false_ml")
+GROUPS: dict[Part, str] = {"healthy": HEALTHY, "heads": HEADS, "hard": HARD}
+Scans = Mapping[Part, Sequence[FoundCase]]
+HEALTHY_COLUMNS = ("method", "group", "scan", "volume_mm3", "lesions")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """How the members are computed."""
+
+    preset: str = "balanced"
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        find_preset(self.preset)
+
+
+def evaluate_model(
+    model: str | Path,
+    data: JudgedData,
+    output: Path,
+    config: EvaluateConfig,
+    *,
+    overwrite: bool = False,
+) -> list[str]:
+    """Score each member alone and the ensemble with each rule, and write tables, a page and pictures.
+
+    Scans are placed and shown to the model as `mapping segment` does it.
+
+    Args:
+        model: See `open_bundle`.
+        data: Labelled cases that the model was not trained on, and healthy scans.
+        output: New folder, or one that the same call wrote: finished scans are not computed again.
+        config: Preset and device.
+        overwrite: Start anew where another model or other settings wrote there.
+
+    Returns:
+        The ids of cases and scans that could not be judged; why has been told.
+
+    Raises:
+        MappingError: There is no labelled case, model or device, the folder holds something else, or the only case
+            failed, or all did.
+    """
+    bundle = open_bundle(model)
+    cases, failed = find_labelled(data.cohort)
+    others: dict[Part, tuple[Path, ...]] = {"healthy": data.healthy, "heads": data.heads, "hard": data.hard}
+    scans: Scans = {"labelled": cases, **{part: find_unlabelled(given) for part, given in others.items()}}
+    ensemble = make_ensemble(bundle, config.preset, choose_engine(config.device))
+    settings = {
+        **{"preset": config.preset, "precision": ensemble.engine.precision, "space": "auto"},
+        "cohort": str(data.cohort.resolve()),
+    }
+    identity = {"kind": "evaluate-model", "model_sha256": bundle.sha256, **settings}
+    with claimed(output, identity, CONTENTS, overwrite=overwrite):
+        rules = {rule: choose_rule(bundle, rule) for rule in RULE_NAMES}
+        judge = Judge(ensemble, bundle.card, rules, output / LEDGER_FILE)
+        used = f"{counted(len(ensemble.members), 'member')} on {ensemble.engine.description}"
+        counts = [counted(len(found), PART_NOUNS[part]) for part, found in scans.items()]
+        say(f"Judging {', '.join(counts)} with {used}")
+        entries = {}
+        for part, found in scans.items():
+            entries[part], its_failed = judge.judge(part, found)
+            failed += its_failed
+        facts = {
+            **{"model": bundle.card.name, "model_sha256": bundle.sha256, "preset": config.preset},
+            **{"precision": ensemble.engine.precision, "cohort": given_name(data.cohort), "failed": failed},
+            "rules": {name: asdict(rule) for name, rule in judge.rules.items()},
+        }
+        _write(output, _judgement(judge, entries, facts), scans, judge)
+    if failed:
+        warn(
+            f"{counted(len(failed), 'scan')} failed and {'is' if len(failed) == 1 else 'are'} left out: "
+            f"{', '.join(failed)}"
+        )
+    return failed
+
+
+def _judgement(judge: Judge, entries: Mapping[Part, Mapping[str, Entry]], facts: Mapping[str, object]) -> Judgement:
+    """The values behind all that is written; raises `CaseError` where no case could be judged."""
+    if not entries["labelled"]:
+        raise CaseError("none of the labelled cases could be judged; mend those that are named above")
+    cases = tuple(
+        JudgedCase(name, entry["load_vox"], entry["load_ml"], _defined(entry["scores"]), _marked(entry))
+        for name, entry in entries["labelled"].items()
+    )
+    others = [
+        MarkedScan(name, group, _marked(entry))
+        for part, group in GROUPS.items()
+        for name, entry in entries[part].items()
+    ]
+    healthy = tuple(scan for scan in others if scan.group != HARD)
+    hard = tuple(scan for scan in others if scan.group == HARD)
+    scores = CohortScores(cases, tuple(judge.methods))
+    failures = choose_failures(scores, healthy, FINAL)
+    return Judgement(scores, healthy, judge.methods, tuple(judge.members), failures, facts, hard)
+
+
+def _marked(entry: Entry) -> dict[str, Marked]:
+    return {method: Marked(**values) for method, values in entry["marked"].items()}
+
+
+def _defined(scores: Mapping[str, Mapping[str, float | None]]) -> dict[str, dict[str, float]]:
+    return {
+        method: {metric: math.nan if value is None else value for metric, value in values.items()}
+        for method, values in scores.items()
+    }
+
+
+def _write(output: Path, judgement: Judgement, scans: Scans, judge: Judge) -> None:
+    from mapping_stroke.report.curves import draw_evaluation
+
+    values = evaluation_values(judgement)
+    if values["failures"] != read_object(output / VALUES_FILE).get("failures") or not _pictures(output):
+        picture_failures(judgement.failures, scans, judge, output / FAILURES_PICTURE)
+    write_csv(output / SCORES_FILE, SCORE_COLUMNS, _score_rows(judgement))
+    write_csv(output / HEALTHY_FILE, HEALTHY_COLUMNS, _healthy_rows(judgement))
+    write_json(output / VALUES_FILE, values)
+    write_text(output / PAGE_FILE, evaluation_page(judgement, *_pictures(output)))
+    draw_evaluation(judgement, output / PICTURE_FILE)
+    written = [output / name for name in CONTENTS if name != LEDGER_FILE]
+    name_files("Evaluation", *(path for path in written if path.is_file()))
+
+
+def _pictures(output: Path) -> list[str]:
+    """The name of the picture of failures, where it is drawn."""
+    return [FAILURES_PICTURE] if (output / FAILURES_PICTURE).is_file() else []
+
+
+def _score_rows(judgement: Judgement) -> Iterator[dict[str, object]]:
+    for case in judgement.scores.cases:
+        for method in judgement.labels:
+            scores = {metric: "" if math.isnan(value) else value for metric, value in case.scores[method].items()}
+            yield {
+                **{"method": method, "case_id": case.case_id},
+                **{"load_vox": case.load_vox, "load_ml": round(case.load_ml, 6)},
+                **{**scores, "false_ml": case.marked[method].volume_mm3 / 1000},
+            }
+
+
+def _healthy_rows(judgement: Judgement) -> Iterator[dict[str, object]]:
+    for scan in (*judgement.healthy, *judgement.hard):
+        for method in judgement.labels:
+            yield {"method": method, "group": scan.group, "scan": scan.name, **asdict(scan.marked[method])}

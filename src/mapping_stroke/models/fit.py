@@ -1,0 +1,186 @@
+"""Fit the rule `mapping` of a model on labelled cases that it was not trained on, and write the model with it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+from mapping_stroke.cohort.scan import MemoryCheck
+from mapping_stroke.console import counted, name_files, progress, say, warn
+from mapping_stroke.dataset.cases import FoundCase
+from mapping_stroke.errors import CaseError
+from mapping_stroke.evaluation.rule_fit import Fit, Judged, Row, count_searches, fit_rule, start_rule
+from mapping_stroke.files import fingerprint, given_name, write_json, write_text
+from mapping_stroke.inference.engines import choose_engine
+from mapping_stroke.inference.ensemble import Ensemble
+from mapping_stroke.inference.segmentation import choose_rule, make_ensemble
+from mapping_stroke.models.evaluate import EvaluateConfig
+from mapping_stroke.models.judge import (
+    MAPS_FORMAT,
+    JudgedData,
+    RuleScores,
+    StoredMap,
+    attempt,
+    find_labelled,
+    find_unlabelled,
+    mark_case,
+    read_judged,
+)
+from mapping_stroke.models.labels import describe_rule
+from mapping_stroke.models.pack import write_with_progress
+from mapping_stroke.networks.bundle import Bundle, open_bundle, require_free
+from mapping_stroke.networks.cards import BundleCard
+from mapping_stroke.report.tables import RuleRow, RuleTable, rule_page, rule_text, rule_values
+from mapping_stroke.rules import find_rule
+from mapping_stroke.run_folder import OWNER_FILE, claim_folder
+
+FEW_CASES = 20
+"""With fewer cases what is fitted is mostly chance."""
+BEFORE, AFTER = "mapping, before", "mapping, fitted"
+
+
+def fit_model(
+    model: str | Path,
+    data: JudgedData,
+    target: Path,
+    config: EvaluateConfig,
+    *,
+    keep_maps: bool = False,
+    overwrite: bool = False,
+) -> list[str]:
+    """Fit the rule `mapping`, show beside the other rules what it does, and write the model that brings it.
+
+    Every scan is predicted once; its map is kept beside the target until the model is written, so that an interrupted
+    fit goes on. The rule is stored only where, cross-fitted, it ranks better than the model's present one.
+
+    Args:
+        model: See `open_bundle`.
+        data: Labelled cases that the model was not trained on, and healthy scans: their mean false volume is ranked
+            like a metric.
+        target: Model to write, see `write_bundle`; the table is written beside it.
+        config: Preset and device.
+        keep_maps: Keep the maps for another fit.
+        overwrite: Replace a model that stands there.
+
+    Returns:
+        The ids of cases and scans that could not be used; why has been told.
+
+    Raises:
+        MappingError: There is no model, device or labelled case, fewer than two people are left, or something else
+            stands at the target.
+    """
+    require_free(target, overwrite=overwrite)
+    bundle = open_bundle(model)
+    cases, failed = find_labelled(data.cohort)
+    found = [*cases, *find_unlabelled(data.healthy)]
+    ensemble = make_ensemble(bundle, config.preset, choose_engine(config.device))
+    maps = target.with_name(f"{target.stem}-maps")
+    claim_folder(maps, {"kind": "fit-maps"})
+    files, its_failed = _predict_all(bundle, ensemble, config, found, maps)
+    labelled = {case.case_id: case.subject or case.case_id for case in cases if _key(case) in files}
+    if len(set(labelled.values())) < 2:
+        raise CaseError(
+            f"{data.cohort}: {counted(len(labelled), 'case')} can be used, expected those of 2 people at least"
+        )
+    if len(labelled) < FEW_CASES:
+        warn(f"{counted(len(labelled), 'case')}: too few to fit a rule on, give {FEW_CASES} or more")
+    people = {_key(case): case.subject or case.case_id for case in found if _key(case) in files}
+    table, fit = _fit(bundle, people, files)
+    _write(bundle, target, data.cohort, table, fit, overwrite=overwrite)
+    if not keep_maps:
+        _remove_maps(maps)
+    return failed + its_failed
+
+
+def _key(case: FoundCase) -> str:
+    """Names a labelled case or healthy scan among both."""
+    return case.case_id if case.mask is not None else f"healthy/{case.case_id}"
+
+
+def _predict_all(
+    bundle: Bundle, ensemble: Ensemble, config: EvaluateConfig, found: Sequence[FoundCase], maps: Path
+) -> tuple[dict[str, Path], list[str]]:
+    """Keep the ensemble's map of every scan; those that are there already are not computed again."""
+    networks = replace(bundle, card=replace(bundle.card, postprocess=None)).sha256
+    how = [MAPS_FORMAT, networks, config.preset, ensemble.engine.precision, "auto"]
+    memory = MemoryCheck(ensemble)
+    files, failed = {}, []
+    say(f"Predicting {counted(len(found), 'scan')} on {ensemble.engine.description}")
+    with progress("Predicting", len(found)) as show:
+        for index, case in enumerate(found):
+            work = partial(_predict_one, case, ensemble, bundle.card, memory, how, maps)
+            path = attempt(case, work, alone=len(found) == 1)
+            if path is None:
+                failed.append(case.case_id)
+            else:
+                files[_key(case)] = path
+            show(index + 1, case.case_id)
+    return files, failed
+
+
+def _predict_one(
+    case: FoundCase, ensemble: Ensemble, card: BundleCard, memory: MemoryCheck, how: Sequence[object], maps: Path
+) -> Path:
+    path = maps / f"{fingerprint([*how, mark_case(case)])}.npz"
+    if not path.is_file():
+        scan = read_judged(case, ensemble, card)
+        memory.require(scan.loaded)
+        probability = scan.turn(ensemble.predict(scan.loaded.prepared).probability)
+        reference = None if case.mask is None else scan.reference
+        StoredMap(probability, reference, scan.spacing_mm, scan.voxel_volume_mm3).write(path)
+    return path
+
+
+def _remove_maps(maps: Path) -> None:
+    """Remove what was kept, and the folder where nothing else is in it."""
+    for path in (*maps.glob("*.npz"), maps / OWNER_FILE):
+        path.unlink(missing_ok=True)
+    if not any(maps.iterdir()):
+        maps.rmdir()
+
+
+def _fit(bundle: Bundle, people: Mapping[str, str], files: Mapping[str, Path]) -> tuple[RuleTable, Fit]:
+    """The fitted rule, and what it and the others do."""
+    before = choose_rule(bundle, "mapping")
+    scores = RuleScores(files)
+    with progress("Fitting:", count_searches(people)) as show:
+        fit = fit_rule(Judged(people, scores.score), start_rule(before), show)
+    shown = {name: find_rule(name) for name in ("none", "paper", "challenge")} | {BEFORE: before}
+    rows: dict[str, list[Row]] = {
+        label: [scores.score(key, [rule])[0] for key in people] for label, rule in shown.items()
+    }
+    rows[AFTER] = [fit.held_out[key] for key in people]
+    return RuleTable(tuple(RuleRow(label, tuple(values)) for label, values in rows.items())), fit
+
+
+def _write(bundle: Bundle, target: Path, cohort: Path, table: RuleTable, fit: Fit, *, overwrite: bool) -> None:
+    """Write the model and, beside it, the table; the rule is only taken where it is better."""
+    card = bundle.card
+    rank_before, rank_after = table.ranks([BEFORE, AFTER]).tolist()
+    is_better = rank_after < rank_before
+    if is_better:
+        card = replace(card, postprocess=fit.rule, postprocess_origin=_origin(table, fit, cohort))
+    else:
+        warn("on cases it has not seen the fitted rule is no better than the present one, which the model keeps")
+    written = write_with_progress(target, card, bundle.read_stored, overwrite=overwrite)
+    rules = {BEFORE: choose_rule(bundle, "mapping"), AFTER: fit.rule}
+    facts = {"model": card.name, "cohort": given_name(cohort), "stored": is_better}
+    facts["rules"] = {label: asdict(rule) for label, rule in rules.items()}
+    told = {label: describe_rule(rule) for label, rule in rules.items()}
+    page, values = (target.with_name(f"{target.stem}-rules{suffix}") for suffix in (".md", ".json"))
+    write_text(page, rule_page(table, facts, told))
+    write_json(values, rule_values(table, facts))
+    say(rule_text(table))
+    name_files("Rules", page, values)
+    name_files("Model", written.path)
+
+
+def _origin(table: RuleTable, fit: Fit, cohort: Path) -> str:
+    """Provenance for the card, in one line."""
+    dice, f1 = (table.mean(AFTER, metric) for metric in ("dice", "lesion_f1"))
+    healthy = f" and {counted(table.healthy, 'healthy scan')}" if table.healthy else ""
+    return (
+        f"fitted on {counted(table.cases, 'case')}{healthy} of {given_name(cohort)} for the mean rank over the "
+        f"metrics of atlas2022, {fit.tried} rules tried; cross-fitted Dice {dice:.3f} (before: "
+        f"{table.mean(BEFORE, 'dice'):.3f}), lesion-wise F1 {f1:.3f} (before: {table.mean(BEFORE, 'lesion_f1'):.3f})"
+    )

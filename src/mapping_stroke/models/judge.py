@@ -1,0 +1,388 @@
+"""Labelled cases and healthy scans, judged with every member, the ensemble and every rule."""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from jaxtyping import Float32
+
+from mapping_stroke.cohort.results import scan_sha256
+from mapping_stroke.cohort.scan import LoadedScan, MemoryCheck, read_scan
+from mapping_stroke.console import counted, progress, say, warn
+from mapping_stroke.dataset.cases import FoundCase
+from mapping_stroke.dataset.checks import check_names
+from mapping_stroke.dataset.layouts import find_cases
+from mapping_stroke.errors import SCAN_FAILURES, CaseError, FileError, describe_failure, stops_all
+from mapping_stroke.evaluation.cohorts import find_false
+from mapping_stroke.evaluation.profiles import ATLAS2022
+from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME, Row, as_applied
+from mapping_stroke.evaluation.score import score
+from mapping_stroke.files import fingerprint, read_object, write_json, written_whole
+from mapping_stroke.images.image import Image, Mask, Probability, image_stem, require_same_grid, turn_axes
+from mapping_stroke.inference.ensemble import Ensemble, predict_each
+from mapping_stroke.lesions import bounding_box
+from mapping_stroke.networks.cards import BundleCard
+from mapping_stroke.rules import CHALLENGE, PostprocessConfig, apply_rule, find_rule
+from mapping_stroke.stages.evaluate import read_mask
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class JudgedData:
+    """What a model is judged on.
+
+    Attributes:
+        cohort: Folder of labelled cases, in any layout that `prepare` reads.
+        healthy: Healthy scans, files or folders in any such layout.
+        heads: Healthy scans of whole heads, likewise, told apart from the others and never pictured.
+        hard: Scans of patients without a mask, such as other diseases, likewise: only told by name.
+    """
+
+    cohort: Path
+    healthy: tuple[Path, ...] = ()
+    heads: tuple[Path, ...] = ()
+    hard: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedScan:
+    """A scan that is ready for its members, and its truth.
+
+    Attributes:
+        loaded: The scan as its file holds it, and as the members read it.
+        reference: The lesions, on RAS axes; empty for a healthy scan.
+        spacing_mm: Length of a voxel's edge along each RAS axis.
+    """
+
+    loaded: LoadedScan
+    reference: Mask
+    spacing_mm: tuple[float, float, float]
+
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """Volume of one voxel."""
+        return self.loaded.image.voxel_volume_mm3
+
+    def turn(self, probability: Float32[np.ndarray, "a b c"]) -> Probability:
+        """A map on the grid that the members saw, on the scan's own with its axes turned to RAS, as rules take it."""
+        return turn_axes(Image(self.loaded.seen.bring_back(probability), self.loaded.image.affine)).voxels
+
+
+def find_labelled(cohort: Path) -> tuple[list[FoundCase], list[str]]:
+    """The labelled cases of a data set, in any layout that `prepare` reads; and the ids of those that cannot be used.
+
+    What is wrong with a case is told.
+
+    Raises:
+        CaseError: There is no folder, no scan, or no usable scan with a mask.
+    """
+    findings = find_cases(cohort)
+    problems = [
+        problem for problem in (*findings.problems, *check_names(findings.cases)) if problem.severity == "error"
+    ]
+    for problem in problems:
+        warn(problem.line)
+    bad = {problem.case_id for problem in problems}
+    labelled = [case for case in findings.cases if case.mask is not None]
+    usable = [case for case in labelled if case.case_id not in bad]
+    if not usable:
+        raise CaseError(
+            f"{cohort}: none of its {len(findings.cases)} scans has a usable mask, expected labelled cases; "
+            "name a data set with masks, see `mapping prepare`"
+        )
+    return usable, sorted({case.case_id for case in labelled} & bad)
+
+
+def find_unlabelled(given: Sequence[Path]) -> list[FoundCase]:
+    """Scans without a mask: files, and the scans of folders in any layout that `prepare` reads; none for none.
+
+    Raises:
+        CaseError: A folder holds no scan, a scan has a lesion mask beside it, or two scans have one name,
+            capitals aside.
+    """
+    found: dict[str, FoundCase] = {}
+    for path in given:
+        for case in find_cases(path).cases if path.is_dir() else [_lone(path)]:
+            if case.mask is not None:
+                raise CaseError(f"{case.scan}: has a lesion mask ({case.mask.name}); name scans without one only")
+            key = case.case_id.casefold()
+            if key in found:
+                raise CaseError(f"{case.scan}: {found[key].scan} has the same name, capitals aside; rename one")
+            found[key] = case
+    return list(found.values())
+
+
+def mark_case(case: FoundCase) -> str:
+    """A mark of the case's files, that changes with them."""
+    files = [case.scan] if case.mask is None else [case.scan, case.mask]
+    return fingerprint([scan_sha256(file) for file in files])
+
+
+def read_judged(
+    case: FoundCase, ensemble: Ensemble, card: BundleCard | None = None, *, again: bool = False
+) -> JudgedScan:
+    """Read, check and prepare a scan, and read its mask where it has one; warnings about the scan are told.
+
+    Args:
+        case: The scan.
+        ensemble: What prepares it.
+        card: Of the model, where the scan is to be placed for it as `mapping segment` does.
+        again: Warnings have been told.
+
+    Raises:
+        MappingError: A file cannot be read or used, or scan and mask lie on different grids.
+    """
+    loaded = read_scan(case.scan, ensemble, card)
+    for line in () if again else loaded.warnings:
+        warn(f"{case.scan}: {line}")
+    lesions = np.zeros(loaded.image.shape, np.bool_)
+    if case.mask is not None:
+        lesions, mask = read_mask(case.mask)
+        names = (f"{case.mask}: the mask", f"its scan {case.scan}")
+        require_same_grid(mask, loaded.image, names, "resample the mask onto the scan with nearest neighbour")
+    turned = turn_axes(Image(lesions.astype(np.float32), loaded.image.affine))
+    return JudgedScan(loaded, turned.voxels > 0, turned.spacing_mm)
+
+
+def attempt(case: FoundCase, work: Callable[[], T], *, alone: bool) -> T | None:
+    """Do what may fail for one case: None, and why told, where it does; raised as `CaseError` where it is alone."""
+    try:
+        return work()
+    except SCAN_FAILURES as error:
+        if stops_all(error):
+            raise
+        why = describe_failure(error, case.scan)
+        if alone:
+            raise CaseError(f"{case.scan}: {why}") from error
+        warn(f"{case.scan}: {why}")
+        return None
+
+
+def _lone(path: Path) -> FoundCase:
+    name = image_stem(path)
+    return FoundCase(name, name, "", "", path, None)
+
+
+LOWEST = 0.05
+"""Maps are cut to the box of all voxels above this, and of the lesions; lower than any level of any rule but that below
+a low maximum: where the maximum is so low, all voxels that are not 0 are kept."""
+MAPS_FORMAT = 3
+"""Of what `StoredMap.write` keeps of a map. 1 cut faint maps too, 2 were of scans that were resampled otherwise; such
+files serve no more."""
+STEPS = 65534
+"""Probabilities are kept in so many steps; the half is one of them, so that what is above 0.5 stays so."""
+NOTHING_MARKED_MM = 100.0
+"""The 95HD of a case with lesions in which nothing is marked: about half a brain, more than lesions that are found."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredMap:
+    """The ensemble's map of one scan, on RAS axes, cut to where it says anything.
+
+    Attributes:
+        probability: P(lesion).
+        reference: The lesions; None for a healthy scan.
+        spacing_mm: Length of a voxel's edge along each axis.
+        voxel_volume_mm3: Volume of one voxel.
+    """
+
+    probability: Probability
+    reference: Mask | None
+    spacing_mm: tuple[float, float, float]
+    voxel_volume_mm3: float
+
+    def write(self, path: Path) -> None:
+        """Write the map, whole or not at all."""
+        is_low = self.probability.max(initial=0) <= LOWEST + CHALLENGE.below_peak
+        seen = self.probability > np.float32(0 if is_low else LOWEST)
+        box = bounding_box(seen if self.reference is None else seen | self.reference)
+        steps = np.rint(self.probability[box] * np.float32(STEPS)).astype(np.uint16)
+        reference = np.zeros(0, np.bool_) if self.reference is None else self.reference[box]
+        edges = np.array([*self.spacing_mm, self.voxel_volume_mm3], np.float64)
+        with written_whole(path) as partial, partial.open("wb") as file:
+            np.savez_compressed(file, probability=steps, reference=reference, edges=edges)
+
+    @classmethod
+    def read(cls, path: Path) -> "StoredMap":
+        """What `write` wrote; raises `FileError` where the file is damaged."""
+        try:
+            with np.load(path) as stored:
+                probability = stored["probability"].astype(np.float32) / np.float32(STEPS)
+                reference = stored["reference"] if stored["reference"].ndim == 3 else None
+                x_mm, y_mm, z_mm, volume_mm3 = (float(edge) for edge in stored["edges"])
+        except (OSError, ValueError, KeyError) as error:
+            raise FileError(f"{path}: is damaged ({error}); delete it and run the command again") from error
+        return cls(probability, reference, (x_mm, y_mm, z_mm), volume_mm3)
+
+
+class RuleScores:
+    """Scores rules on stored maps; rules that do the same to a map, or make the same mask, are scored once.
+
+    Args:
+        files: Id of a labelled case or healthy scan to its stored map.
+    """
+
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        self._files = dict(files)
+        self._facts: dict[str, tuple[float, int, float]] = {}
+        self._by_rule: dict[tuple[str, PostprocessConfig | None], Row] = {}
+        self._by_mask: dict[tuple[str, bytes], Row] = {}
+
+    def score(self, name: str, rules: Sequence[PostprocessConfig]) -> list[Row]:
+        """The values of each rule on a map: all metrics of `atlas2022`; of a healthy scan the false volume in mm3.
+
+        A 95HD that is undefined because nothing is marked is `NOTHING_MARKED_MM`; without lesions it stays NaN.
+        """
+        stored: StoredMap | None = None
+        if name not in self._facts:
+            stored = StoredMap.read(self._files[name])
+            load_vox = int(np.count_nonzero(stored.probability > np.float32(0.5)))
+            self._facts[name] = (float(stored.probability.max(initial=0)), load_vox, stored.voxel_volume_mm3)
+        applied = [as_applied(rule, *self._facts[name]) for rule in rules]
+        for rule in dict.fromkeys(applied):
+            if (name, rule) not in self._by_rule:
+                stored = stored or StoredMap.read(self._files[name])
+                self._by_rule[name, rule] = self._score_mask(name, stored, _mask(stored, rule))
+        return [self._by_rule[name, rule] for rule in applied]
+
+    def _score_mask(self, name: str, stored: StoredMap, mask: Mask) -> Row:
+        if stored.reference is None:
+            return {FALSE_VOLUME: float(mask.sum()) * stored.voxel_volume_mm3}
+        digest = hashlib.sha256(np.packbits(mask).tobytes()).digest()
+        if (name, digest) not in self._by_mask:
+            values = score(mask, stored.reference, stored.spacing_mm, ATLAS2022.name)
+            if math.isnan(values["hd95_mm"]) and stored.reference.any():
+                values["hd95_mm"] = NOTHING_MARKED_MM
+            self._by_mask[name, digest] = values
+        return self._by_mask[name, digest]
+
+
+def _mask(stored: StoredMap, rule: PostprocessConfig | None) -> Mask:
+    if rule is None:
+        return np.zeros(stored.probability.shape, np.bool_)
+    return apply_rule(stored.probability, rule, stored.voxel_volume_mm3)
+
+
+Part = Literal["labelled", "healthy", "heads", "hard"]
+PARTS: tuple[Part, ...] = ("labelled", "healthy", "heads", "hard")
+PART_NOUNS = {"labelled": "labelled scan", "healthy": "healthy scan", "heads": "whole head", "hard": "hard scan"}
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """What judges one scan after another.
+
+    Attributes:
+        ensemble: The members on an engine.
+        card: Of the model.
+        rules: What the ensemble is post-processed with, by name; members get P > 0.5.
+        ledger: File that keeps what is known of every scan.
+    """
+
+    ensemble: Ensemble
+    card: BundleCard
+    rules: Mapping[str, PostprocessConfig]
+    ledger: Path
+
+    @property
+    def members(self) -> dict[str, str]:
+        """Key of the method to what it is called, for every member."""
+        cards = [member.card for member in self.ensemble.members]
+        return {f"{card.scheme}_fold_{card.fold}": card.name for card in cards}
+
+    @property
+    def methods(self) -> dict[str, str]:
+        """All methods, in the order in which tables show them."""
+        return {**self.members, **{f"ensemble-{rule}": f"ensemble, rule {rule}" for rule in self.rules}}
+
+    def judge(self, part: Part, found: Sequence[FoundCase]) -> tuple[dict[str, Entry], list[str]]:
+        """Judge scans; those that are known and have not changed are not computed again.
+
+        Args:
+            part: Labelled scans are scored; of all scans what is marked falsely is measured.
+            found: The scans.
+
+        Returns:
+            What is known of each by its id, and the ids of those that failed; why has been told.
+
+        Raises:
+            CaseError: The only labelled scan failed.
+        """
+        ledger = {each: read_object(self.ledger).get(each, {}) for each in PARTS}
+        known, alone = ledger[part], part == "labelled" and len(found) == 1
+        memory = MemoryCheck(self.ensemble)
+        marks = {case.case_id: attempt(case, partial(mark_case, case), alone=alone) for case in found}
+        todo = [case for case in found if not _is_known(known, case.case_id, marks)]
+        if len(todo) < len(found):
+            say(f"{len(found) - len(todo)} of {counted(len(found), PART_NOUNS[part])} are judged already")
+        with progress(f"Judging {PART_NOUNS[part]}s:", len(todo)) as show:
+            for index, case in enumerate(todo):
+                known.pop(case.case_id, None)
+                if marks[case.case_id] is None:
+                    continue  # its files cannot be read, as has been told
+                advance = _summed(partial(_show_share, show, index, case.case_id))
+                entry = attempt(case, partial(self._judge_one, part, case, memory, advance), alone=alone)
+                if entry is not None:
+                    known[case.case_id] = {"mark": marks[case.case_id], **entry}
+                    write_json(self.ledger, ledger)
+        judged = {case.case_id: known[case.case_id] for case in found if case.case_id in known}
+        return judged, [case.case_id for case in found if case.case_id not in judged]
+
+    def _judge_one(self, part: Part, case: FoundCase, memory: MemoryCheck, advance: Callable[[float], None]) -> Entry:
+        scan = read_judged(case, self.ensemble, self.card)
+        memory.require(scan.loaded)
+        return _judge_masks(scan, self._masks(scan, advance), labelled=part == "labelled")
+
+    def _masks(self, scan: JudgedScan, advance: Callable[[float], None]) -> Iterator[tuple[str, Mask]]:
+        """Every method's mask on RAS axes, one at a time."""
+        names = iter(self.members)
+        for member, probability in predict_each(self.ensemble, scan.loaded.prepared, advance):
+            turned = scan.turn(probability)
+            if member is not None:
+                yield next(names), apply_rule(turned, find_rule("none"), scan.voxel_volume_mm3)
+                continue
+            for name, rule in self.rules.items():
+                yield f"ensemble-{name}", apply_rule(turned, rule, scan.voxel_volume_mm3)
+
+
+def _is_known(known: Mapping[str, Entry], name: str, marks: Mapping[str, str | None]) -> bool:
+    """Whether a scan is judged as it is now, by a version that measured what is marked falsely."""
+    return name in known and known[name].get("mark") == marks[name] and "marked" in known[name]
+
+
+def _judge_masks(scan: JudgedScan, masks: Iterator[tuple[str, Mask]], *, labelled: bool) -> Entry:
+    """What is kept of a scan: what each method marks falsely; of a labelled one the load and the scores, too."""
+    scores, marked = {}, {}
+    for method, mask in masks:
+        marked[method] = asdict(find_false(mask, scan.reference, scan.voxel_volume_mm3))
+        if labelled:
+            values = score(mask, scan.reference, scan.spacing_mm, ATLAS2022.name)
+            scores[method] = {metric: None if math.isnan(value) else value for metric, value in values.items()}
+    if not labelled:
+        return {"marked": marked}
+    load_vox = int(scan.reference.sum())
+    load_ml = load_vox * scan.voxel_volume_mm3 / 1000
+    return {"load_vox": load_vox, "load_ml": load_ml, "scores": scores, "marked": marked}
+
+
+def _summed(show: Callable[[float], None]) -> Callable[[float], None]:
+    """What shows the sum of the shares that it is told."""
+    done = 0.0
+
+    def advance(share: float) -> None:
+        nonlocal done
+        done += share
+        show(done)
+
+    return advance
+
+
+def _show_share(show: Callable[[float, str], None], index: int, name: str, share: float) -> None:
+    show(index + share, name)

@@ -1,0 +1,242 @@
+"""Train one network on a schedule, for days and on several machines: keep all, go on exactly, or from a small file."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from mapping_stroke.console import clock, duration, name_files, say, warn
+from mapping_stroke.dataset.arrays import CaseArrays
+from mapping_stroke.dataset.sources import CaseSource
+from mapping_stroke.errors import FileError, TrainingError
+from mapping_stroke.files import remove
+from mapping_stroke.models.case_ring import Ring, RingSupply, producing
+from mapping_stroke.networks.member_folder import has_member, write_member
+from mapping_stroke.processes import locked
+from mapping_stroke.stages.member import Plan, Saving, card_of, require_same_recipe
+from mapping_stroke.stages.progress import (
+    PROGRESS_FILE,
+    Course,
+    draw_curves,
+    seconds_left,
+    signed,
+    watched,
+    write_epochs,
+)
+from mapping_stroke.training.checkpoint import (
+    NEWEST,
+    join_pieces,
+    read_list,
+    remove_checkpoints,
+    resume_from,
+    write_checkpoint,
+    write_pieces,
+)
+from mapping_stroke.training.engine import Engine
+from mapping_stroke.training.loop import Epoch, Step, TrainingState, start_training
+from mapping_stroke.training.schedule import Schedule
+from mapping_stroke.training.scheduled import Task, average_weights, start_position, train_on_schedule
+from mapping_stroke.training.schemes import seed_number
+from mapping_stroke.training.small_state import SUFFIX, Identity, read_state, write_state
+from mapping_stroke.training.supply import Endless, Pool, PoolPlan, Position, Supply
+
+
+@dataclass(frozen=True, eq=False)
+class LongCases:
+    """What a long training sees.
+
+    Attributes:
+        source: A ring that a process of its own keeps full, a pool in the device's memory, or what makes a new case for
+            every patch.
+        validation: Cases to watch with.
+        state: A small state to begin from, or a folder in which it lies by its name, or a whole one in pieces; None for
+            none.
+    """
+
+    source: Ring | PoolPlan | CaseSource
+    validation: Sequence[CaseArrays]
+    state: Path | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Long:
+    """A training under way."""
+
+    folder: Path
+    plan: Plan
+    schedule: Schedule
+    state: TrainingState
+    position: Position
+    pieces: Path | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the whole schedule is."""
+        return len(self.state.epochs) >= self.schedule.periods
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(self.plan.size.network(self.plan.scheme), self.plan.settings, self.plan.recipe)
+
+    @property
+    def small(self) -> Path:
+        return self.folder / state_name(self.plan)
+
+    def save(self) -> None:
+        """Keep all, and what is small of it."""
+        write_checkpoint(self.folder, self.state, self.plan.recipe, self.position)
+        write_state(self.small, self.state, self.position, self.identity)
+        if self.pieces is not None:
+            self.pieces.mkdir(exist_ok=True)
+            write_state(self.pieces / self.small.name, self.state, self.position, self.identity)
+            recipe, patches = self.plan.recipe, self.position.patches
+            write_pieces(self.folder / NEWEST, self.pieces, self.small.stem, recipe, patches)
+
+
+def state_name(plan: Plan) -> str:
+    """What the small state of a member is called, in its folder and elsewhere, such as `compact-default.state`."""
+    return f"{plan.size.name}-{plan.scheme.name}{SUFFIX}"
+
+
+def train_by_schedule(folder: Path, plan: Plan, cases: LongCases, engine: Engine, saving: Saving) -> None:
+    """Train a member as its schedule says, from where it was left; nothing is done where it is trained already.
+
+    Args:
+        folder: The member's.
+        plan: What is trained; it has a schedule.
+        cases: To train on and to watch with.
+        engine: What computes, launched, in one process.
+        saving: When to write checkpoints; who asks to stop.
+
+    Raises:
+        RunFolderError: A member of other settings stands there.
+        TrainingError: The loss is no number, all checkpoints are damaged, another process trains this member, no more
+            cases come, or the small state is not that of this training.
+        Stopped: Somebody asked to stop; checkpoint and small state have been written.
+    """
+    with locked(folder.with_name(f".{folder.name}.lock"), plan.name):
+        require_same_recipe(folder, plan, overwrite=False)
+        if has_member(folder):
+            say(f"{plan.name}: trained already")
+        else:
+            _train_under_lock(folder, plan, cases, engine, saving)
+        if has_member(folder):
+            remove_checkpoints(folder)
+        (folder / PROGRESS_FILE).unlink(missing_ok=True)
+        if isinstance(cases.source, Ring):
+            remove(cases.source.folder)
+        name_files("State", saving.pieces or folder / state_name(plan))
+
+
+def _train_under_lock(folder: Path, plan: Plan, cases: LongCases, engine: Engine, saving: Saving) -> None:
+    if plan.schedule is None:
+        raise TrainingError(f"{plan.name}: has no schedule to be trained on")
+    weights = None if plan.start is None else plan.start.read_weights()
+    seed = (plan.seed, seed_number(plan.scheme), plan.fold)
+    state = start_training(plan.scheme, plan.size, seed, engine.fabric.device, weights)
+    long = _Long(folder, plan, plan.schedule, state, start_position(state.network), saving.pieces)
+    task = Task(plan.scheme, plan.size, plan.schedule, saving.session)
+    course = Course(plan.name, plan.schedule.periods, task.steps_of(0))
+
+    with signed(folder, course, state) as sign_running:
+        _resume(long, cases.state)
+        sign_running()
+        with _supplied(cases.source, long.position) as supply:
+            compiled = engine.hardware.compiled
+            what = (supply, cases.validation)
+            events = train_on_schedule(state, long.position, task, what, engine.fabric, compiled=compiled)
+            _keep(watched(events, folder, course, state, lambda one: _line(course, one, long)), long, saving)
+    if saving.session is not None:  # first of all: somebody may take the machine away
+        long.save()
+    write_epochs(folder, state.epochs)
+    draw_curves(folder, plan.name, state.epochs)
+    if long.is_done:
+        write_state(long.small, state, long.position, long.identity)
+        write_member(folder, average_weights(long.position), card_of(plan, state.epochs, engine.hardware))
+    else:
+        say(f"{plan.name}: the time is over, {_place(long)}; {long.position.patches} patches; call again to go on")
+
+
+def _resume(long: _Long, given: Path | None) -> None:
+    """Go on from the checkpoint, or from a state in pieces or a small one that has come farther."""
+    plan, position = long.plan, long.position
+    _resume_here(long)
+    if position.patches:
+        say(f"{plan.name}: going on after {position.patches} patches")
+    for place in (long.pieces, given):
+        if place is None or _resume_from_pieces(long, place):
+            continue
+        path = place / state_name(plan) if place.is_dir() else place
+        if place is not given and not path.is_file():
+            continue  # nothing was taken here
+        if read_state(path, long.state, position, long.identity):
+            say(f"{plan.name}: going on from {path}, after {position.patches} patches; the learning rate rises anew")
+        elif place is given:
+            say(f"{plan.name}: has come farther already than {path}")
+
+
+def _resume_here(long: _Long) -> None:
+    for problem in resume_from(long.folder, long.state, long.plan.recipe, long.position):
+        warn(f"{long.plan.name}: {problem}; going on from the checkpoint before it")
+
+
+def _resume_from_pieces(long: _Long, folder: Path) -> bool:
+    """Go on from a checkpoint in pieces, if it is there, whole, of this training, and has come farther."""
+    name, position = long.plan.name, long.position
+    try:
+        listed = read_list(folder, long.small.stem)
+        if listed is None or listed.patches <= position.patches or listed.recipe != long.plan.recipe:
+            return False
+        join_pieces(folder, listed, long.folder / NEWEST)
+    except FileError as error:
+        warn(f"{name}: {error}; or go on without it, from the small state")
+        return False
+    _resume_here(long)
+    say(f"{name}: going on from the pieces in {folder}, after {position.patches} patches")
+    return True
+
+
+@contextmanager
+def _supplied(source: Ring | PoolPlan | CaseSource, position: Position) -> Iterator[Supply]:
+    """Where a training gets its cases from, while it runs."""
+    if isinstance(source, PoolPlan):
+        yield Pool(source, position.memory)
+    elif isinstance(source, Ring):
+        with producing(source, position.memory.made) as producer:
+            yield RingSupply(source, position.memory, producer)
+    else:
+        yield Endless(source)
+
+
+def _keep(events: Iterable[Step | Epoch], long: _Long, saving: Saving) -> None:
+    """Follow a training to its end, keeping its state as often as is asked for."""
+    saved = time.monotonic()
+    with saving.stop.held():
+        for _ in events:
+            stop = bool(saving.stop.by)
+            if stop or time.monotonic() - saved >= 60 * saving.minutes:
+                long.save()
+                saved = time.monotonic()
+            if stop:
+                say(f"State: {long.small}")
+                saving.stop.end()
+
+
+def _line(course: Course, epoch: Epoch, long: _Long) -> str:
+    left_s = seconds_left(course, long.state) if course.steps else None
+    left = f", {duration(left_s)} left, until {clock(left_s)}" if left_s else ""
+    speed = long.plan.size.batch * epoch.steps_per_second
+    return (
+        f"{course.name}: {_place(long)}, {speed:.3g} patches/s, loss {epoch.loss:+.3f}, "
+        f"foreground Dice {epoch.foreground_dice:.3f}{left}"
+    )
+
+
+def _place(long: _Long) -> str:
+    """How far a training is, in words."""
+    length = long.schedule.length
+    done = min(long.schedule.place_of(long.position), length)
+    if long.schedule.counts == "patches":
+        return f"patch {done:.0f}/{length} ({done / length:.1%})"
+    return f"minute {done / 60:.2f}/{length / 60:g} ({done / length:.1%})"

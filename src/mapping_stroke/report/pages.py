@@ -1,0 +1,207 @@
+"""HTML pages that hold their pictures: the report of a run, and a cohort at a glance."""
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from mapping_stroke.console import counted
+from mapping_stroke.evaluation.profiles import Metric
+from mapping_stroke.evaluation.tables import CaseScore
+from mapping_stroke.report.distributions import METRICS, SizeGroup
+from mapping_stroke.report.style import load_words, method_label
+from mapping_stroke.report.tables import NONE, Table, explain, metric_head, read_paper_tables
+
+PAPER = (
+    "Huo J, Chen L, Liu Y, Boels M, Granados A, Ourselin S, Sparks R. MAPPING: Model Average with Post-processing for "
+    "Stroke Lesion Segmentation. arXiv:2211.15486, 2022. https://doi.org/10.48550/arXiv.2211.15486"
+)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A PNG file and what it shows."""
+
+    png: Path
+    title: str
+    caption: str
+
+    @property
+    def data_uri(self) -> str:
+        """The file itself, to stand inside the page."""
+        return "data:image/png;base64," + base64.b64encode(self.png.read_bytes()).decode("ascii")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the pseudo-labels came from that one member was trained with.
+
+    Attributes:
+        member: Scheme that was trained with them.
+        fold: Of that member.
+        scheme: Whose member of the same fold made the labels.
+        weights_sha256: Of the network that made them.
+        labels: Scans that it labelled.
+        empty: Labels without lesion.
+        left_out: Labels not trained with, because they do not reach the floor.
+        floor: Smallest mean confidence; empty for none.
+        confidence: Mean P inside the labels, and its range.
+    """
+
+    member: str
+    fold: str
+    scheme: str
+    weights_sha256: str
+    labels: int
+    empty: int
+    left_out: int
+    floor: str
+    confidence: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """The numbers of a run.
+
+    Attributes:
+        table: The paper's Table 1 for this run.
+        fold_tables: The same for every fold.
+        sizes: Metric and its means by load.
+        final: The last method of the table: the pipeline's result.
+        cases: Scores of the final method, worst first.
+        loads_ml: Case to load.
+    """
+
+    table: Table
+    fold_tables: Sequence[Table]
+    sizes: Sequence[tuple[Metric, Sequence[SizeGroup]]]
+    final: str
+    cases: Sequence[CaseScore]
+    loads_ml: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class About:
+    """What was run, and with what; parts that a run lacks are empty.
+
+    Attributes:
+        name: Of the run.
+        simulated: Whether the data set says that it is simulated; None where it does not say.
+        facts: Name and value.
+        provenance: Of the pseudo-labels.
+        failures: What went wrong, a line each.
+        settings: Text of `config.toml`.
+        environment: Name and version.
+        version: Of this software.
+    """
+
+    name: str
+    simulated: bool | None
+    facts: Sequence[tuple[str, str]]
+    provenance: Sequence[Provenance]
+    failures: Sequence[str]
+    settings: str
+    environment: Mapping[str, str]
+    version: str
+
+
+def render_page(about: About, results: Results, pictures: Mapping[str, Picture | str]) -> str:
+    """The page as HTML text; whatever comes from files is escaped.
+
+    Args:
+        about: What was run.
+        results: The numbers.
+        pictures: By name, all that the template has a place for; a text says why a picture is not there.
+    """
+    jinja = Environment(
+        loader=PackageLoader("mapping_stroke.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    jinja.filters.update(number=_number, load=load_words, method=method_label, head=metric_head)
+    return jinja.get_template("report.html.j2").render(
+        about=about,
+        results=results,
+        pictures=pictures,
+        lead=lead_sentence(results),
+        paper_tables=read_paper_tables(),
+        explanation=explain(results.table),
+        paper=PAPER,
+    )
+
+
+def lead_sentence(results: Results) -> str:
+    """The result in a sentence: the final method's means of Dice and of lesion-wise F1."""
+    row = next(row for row in results.table.rows if row.method == results.final)
+    means = [
+        f"{metric.label} {cell.mean:.2f}"
+        for metric, cell in zip(results.table.metrics, row.cells, strict=True)
+        if metric.key in METRICS and not math.isnan(cell.mean)
+    ]
+    return f"{method_label(results.final)}: mean {' and '.join(means)} over {row.cases} case{'s' * (row.cases != 1)}."
+
+
+def _number(value: float, decimals: int = 2) -> str:
+    return NONE if math.isnan(value) else f"{value:.{decimals}f}"
+
+
+HEADS = {
+    "load_ml": ("Load, mL", "{:.3g}"),
+    "lesions": ("Lesions", "{}"),
+    "left_ml": ("Left, mL", "{:.3g}"),
+    "right_ml": ("Right, mL", "{:.3g}"),
+    "agreement": ("Agreement", "{:.0%}"),
+}
+"""Columns of the page, with their heads and how their numbers are written."""
+
+
+@dataclass(frozen=True)
+class CohortRow:
+    """One scan on the page, or one participant without a scan.
+
+    Attributes:
+        scan: Its file name, or the participant.
+        status: See the columns of the group's table.
+        reasons: Why a person should look at it; empty if nothing speaks for that.
+        values: A number for every key of `HEADS`, or None.
+        picture: Path relative to the page; empty where there is none.
+    """
+
+    scan: str
+    status: str
+    reasons: tuple[str, ...]
+    values: Mapping[str, float | None]
+    picture: str
+
+    @property
+    def cells(self) -> list[str]:
+        """The values as they are shown, in the order of `HEADS`."""
+        known = ((form, self.values[key]) for key, (_, form) in HEADS.items())
+        return ["n/a" if value is None else form.format(value) for form, value in known]
+
+    @property
+    def picture_url(self) -> str:
+        """The picture as a link."""
+        return quote(self.picture)
+
+
+def write_cohort_page(rows: Sequence[CohortRow]) -> str:
+    """The page, rows in the order given; pictures are linked, not held."""
+    environment = Environment(
+        loader=PackageLoader("mapping_stroke.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    template = environment.get_template("cohort.html.j2")
+    flagged = sum(bool(row.reasons) for row in rows)
+    heads = [head for head, _ in HEADS.values()]
+    absent = sum(row.status == "no-scan" for row in rows)
+    scans = counted(len(rows) - absent, "scan") + (
+        f" and {counted(absent, 'participant')} without one" if absent else ""
+    )
+    return template.render(rows=rows, scans=scans, heads=heads, flagged=flagged, version=version("mapping-stroke"))

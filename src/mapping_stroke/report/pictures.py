@@ -1,0 +1,377 @@
+"""Lesions over scans: methods beside the reference, and where a model fails."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.patches import Patch
+
+from mapping_stroke.evaluation.cohorts import Failure, Look
+from mapping_stroke.files import written_whole
+from mapping_stroke.images.image import Image, Mask, Probability
+from mapping_stroke.inference.segmentation import LesionRow
+from mapping_stroke.report.slices import (
+    CONVENTION,
+    FAINT,
+    OPACITY,
+    Frame,
+    Slice,
+    Viewer,
+    busiest_slice,
+    cut,
+    frame_around,
+    mark_frame,
+    outline,
+    show_frame,
+    show_probability,
+    show_scale,
+    show_slice,
+    view,
+)
+from mapping_stroke.report.style import (
+    DARK,
+    FALSE,
+    MISSED,
+    NOT_CLINICAL,
+    OUTLINE,
+    OVERLAP,
+    PALE,
+    caption,
+    legend_below,
+    load_words,
+    method_label,
+    new_figure,
+    row_label,
+    save_png,
+)
+
+MARGIN_MM = 15.0
+"""Of anatomy around what is marked, in an enlarged slice."""
+
+SHOWN_SLICES = 4
+SLICE_GAP_MM = 4.0
+LISTED_LESIONS = 12
+
+LEGEND = (
+    Patch(color=OVERLAP, label="found (true positive)"),
+    Patch(color=MISSED, label="missed (false negative)"),
+    Patch(color=FALSE, label="wrongly marked (false positive)"),
+    Patch(facecolor=DARK, edgecolor=OUTLINE, label="reference"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """One slice of one case under every method: all that a row of Fig. 5 or 6 shows.
+
+    Attributes:
+        title: What the row is called.
+        viewer: How the scan is shown.
+        grey: The scan's axial slice.
+        reference: The reference mask's slice.
+        predictions: Method to its mask's slice.
+        dice: Method to the Dice of the whole volume.
+    """
+
+    title: str
+    viewer: Viewer
+    grey: Float32[np.ndarray, "row column"]
+    reference: Bool[np.ndarray, "row column"]
+    predictions: Mapping[str, Slice]
+    dice: Mapping[str, float]
+
+    @property
+    def frame(self) -> Frame:
+        """What of the slice is enlarged: all that the reference or any method marks in it."""
+        marked = np.any([self.reference, *self.predictions.values()], axis=0)
+        return frame_around(marked, self.viewer.pixel_aspect, MARGIN_MM / self.viewer.spacing_mm[0])
+
+
+def compare(
+    title: str, scan: Image, reference: Mask, predictions: Mapping[str, Mask], dice: Mapping[str, float]
+) -> Comparison:
+    """Take the axial slice where the reference lesion is largest (of the first prediction where there is none).
+
+    Args:
+        title: What to call the case.
+        scan: The T1w scan.
+        reference: Mask on the scan's grid.
+        predictions: Method to its mask on the scan's grid; may be empty.
+        dice: Method to the case's Dice.
+
+    Returns:
+        The slice of everything; its height in millimetres is added to the title.
+
+    Raises:
+        GeometryError: A mask has another shape than the scan.
+    """
+    viewer = view(scan)
+    lesion = viewer.turn(reference)
+    marked = {method: viewer.turn(mask) for method, mask in predictions.items()}
+    index = busiest_slice(next((mask for mask in (lesion, *marked.values()) if mask.any()), lesion))
+    return Comparison(
+        f"{title}\nz = {viewer.z_mm(index):.0f} mm",
+        viewer,
+        cut(viewer.turn(scan.voxels), index),
+        cut(lesion, index),
+        {method: cut(mask, index) for method, mask in marked.items()},
+        dice,
+    )
+
+
+def agreement(
+    prediction: Bool[np.ndarray, "row column"], reference: Bool[np.ndarray, "row column"]
+) -> UInt8[np.ndarray, "row column 4"]:
+    """Colour found, missed and wrongly marked pixels; transparent where both say no lesion."""
+    colours = np.zeros((*reference.shape, 4), np.uint8)
+    for where, colour in (
+        (prediction & reference, OVERLAP),
+        (~prediction & reference, MISSED),
+        (prediction & ~reference, FALSE),
+    ):
+        colours[where] = [*(round(255 * part) for part in to_rgb(colour)), round(255 * OPACITY)]
+    return colours
+
+
+def draw_comparisons(comparisons: Sequence[Comparison], methods: Sequence[str], path: Path) -> None:
+    """Draw one row a case: the scan's slice, then enlarged the reference and every method with its Dice.
+
+    Args:
+        comparisons: Rows from top to bottom; at least one.
+        methods: Columns from left to right.
+        path: PNG to write.
+    """
+    columns = 2 + len(methods)
+    tile_in = 1.5
+    heights = [_height_over_width(row) * tile_in for row in comparisons]
+    figure = new_figure(tile_in * columns + 0.9, sum(heights) + 0.22 * len(heights) + 0.75, dark=True)
+    grid = figure.subplots(len(comparisons), columns, squeeze=False, height_ratios=heights)
+    for axes_row, row in zip(grid, comparisons, strict=True):
+        for axes in axes_row:
+            show_slice(axes, row.grey, row.viewer)
+        outline(axes_row[1], row.reference, OUTLINE)
+        row_label(axes_row[0], row.title, 7.5)
+        mark_frame(axes_row[0], row.frame)
+        for axes, method in zip(axes_row[2:], methods, strict=True):
+            _draw_method(axes, row, method)
+        for axes in axes_row[1:]:
+            show_frame(axes, row.frame)
+    for axes, name in zip(grid[0], ("T1w scan", "Reference", *map(method_label, methods)), strict=True):
+        axes.set_title(name, fontsize=9.5, color=PALE, fontweight="bold")
+    legend_below(figure, LEGEND, CONVENTION)
+    save_png(figure, path)
+
+
+def _draw_method(axes: Axes, row: Comparison, method: str) -> None:
+    if method not in row.predictions:
+        caption(axes, "no mask")
+        return
+    axes.imshow(
+        agreement(row.predictions[method], row.reference), aspect=row.viewer.pixel_aspect, interpolation="nearest"
+    )
+    dice = row.dice.get(method, float("nan"))
+    caption(axes, f"Dice {dice:.2f}" if np.isfinite(dice) else "no score")
+
+
+def _height_over_width(row: Comparison) -> float:
+    rows, columns = row.grey.shape
+    return float(row.viewer.pixel_aspect * rows / columns)
+
+
+def draw_segmentation(
+    scan: Image, mask: Mask, probability: Probability, lesions: Sequence[LesionRow], path: Path
+) -> None:
+    """Draw a new scan's lesions: slices through the largest, outlined (above) and with P(lesion) (below), and a list.
+
+    Args:
+        scan: The T1w scan.
+        mask: Its segmentation, on the scan's grid; where it is empty, three slices of the middle are shown.
+        probability: P(lesion) on the scan's grid.
+        lesions: The lesions of the mask, largest first.
+        path: PNG to write.
+
+    Raises:
+        GeometryError: The mask or the map has another shape than the scan.
+    """
+    viewer = view(scan)
+    turned, lesion, likely = viewer.turn(scan.voxels), viewer.turn(mask), viewer.turn(probability)
+    places = [viewer.locate((row.x_mm, row.y_mm, row.z_mm)) for row in lesions[:LISTED_LESIONS]]
+    indices = _choose_slices([place[2] for place in places], viewer)
+    figure = new_figure(1.9 * len(indices) + 3.4, 5.0, dark=True)
+    grid = figure.subplots(2, len(indices) + 1, squeeze=False, width_ratios=[1.9] * len(indices) + [3.3])
+    for (above, below), index in zip(grid.T[:-1], indices, strict=True):
+        for axes in (above, below):
+            show_slice(axes, cut(turned, index), viewer)
+        above.set_title(f"z = {viewer.z_mm(index):.0f} mm", fontsize=8, color=PALE)
+        outline(above, cut(lesion, index), OUTLINE)
+        for number, (x, y, z) in enumerate(places, start=1):
+            if z == index:
+                at = (turned.shape[0] - 1 - x, turned.shape[1] - 1 - y)
+                above.annotate(str(number), at, (7, 7), textcoords="offset points", fontsize=8, color=OUTLINE)
+        show_probability(below, cut(likely, index), viewer)
+    _write_list(grid[0, -1], lesions)
+    _draw_scale(grid[1, -1])
+    legend_below(figure, [Patch(facecolor=DARK, edgecolor=OUTLINE, label="segmented lesion")], CONVENTION)
+    save_png(figure, path)
+
+
+def _choose_slices(centres: Sequence[int], viewer: Viewer) -> list[int]:
+    """Slices through the first few centres, not too close, lowest first; three of the middle without centres."""
+    depth = viewer.box[2].stop - viewer.box[2].start
+    chosen: list[int] = []
+    for centre in centres:
+        apart = all(abs(centre - other) * viewer.spacing_mm[2] >= SLICE_GAP_MM for other in chosen)
+        if apart and len(chosen) < SHOWN_SLICES:
+            chosen.append(centre)
+    return sorted(chosen) or sorted({depth * 2 // 5, depth // 2, depth * 3 // 5})
+
+
+def _write_list(axes: Axes, lesions: Sequence[LesionRow]) -> None:
+    axes.set_axis_off()
+    count = f"{len(lesions)} lesion{'s' * (len(lesions) != 1)}" if lesions else "No lesion"
+    total = f", {load_words(sum(row.volume_ml for row in lesions))}" if lesions else " found"
+    lines = [f"{'':>3}{'volume':>9}{'centre x, y, z (mm)':>22}{'mean P':>8}"] if lesions else []
+    for row in lesions[:LISTED_LESIONS]:
+        centre = f"{row.x_mm:.0f}, {row.y_mm:.0f}, {row.z_mm:.0f}"
+        lines.append(f"{row.lesion:>3}{load_words(row.volume_ml):>9}{centre:>22}{row.mean_probability:>8.2f}")
+    if len(lesions) > LISTED_LESIONS:
+        lines.append(f"and {len(lesions) - LISTED_LESIONS} smaller")
+    axes.text(0.05, 1.0, count + total, transform=axes.transAxes, va="top", fontsize=11, color=PALE, fontweight="bold")
+    axes.text(
+        0.05, 0.86, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=7.5, color=PALE, family="monospace"
+    )
+
+
+def _draw_scale(axes: Axes) -> None:
+    """The colours of P(lesion), and what the picture is not for."""
+    axes.set_axis_off()
+    bar = axes.inset_axes((0.05, 0.72, 0.8, 0.06))
+    show_scale(bar)
+    bar.set_title(f"P(lesion), lower row; below {FAINT:g} not shown", fontsize=7.5, color=PALE, loc="left")
+    axes.text(0.05, 0.0, NOT_CLINICAL, transform=axes.transAxes, fontsize=7.5, color=PALE)
+
+
+PICTURED = (
+    "Each row is one case, in the axial slice that shows most of the failure: the scan; then, enlarged, the scan, the "
+    "true lesions, what the model marks, and P(lesion). Dice and volumes are of the whole scan."
+)
+
+
+def failure_sentence(failure: Failure) -> str:
+    """Its kind, name and values."""
+    if failure.dice is None:
+        return f"{failure.title}: {failure.name} ({failure.group}), {load_words(failure.false_ml)} marked."
+    missed = "all of it missed" if failure.dice == 0 else f"{load_words(failure.missed_ml)} missed"
+    beside = f"{load_words(failure.false_ml)} marked outside" if failure.false_ml else "nothing marked outside"
+    return (
+        f"{failure.title}: {failure.name}, {load_words(failure.load_ml)} of lesions; Dice {failure.dice:.2f}, "
+        f"{missed}, {beside}."
+    )
+
+
+COLUMNS = ("T1w scan", "enlarged", "truth", "marked", "P(lesion)")
+TILE_IN = 1.75
+CAPTION_IN = 0.2
+HEADS_IN, LEGEND_IN = 0.2, 0.6
+PIXELS_PER_INCH, JPEG_QUALITY = 110, 75
+"""A picture of all rows stays below 500 kB, and may stand in a repository."""
+SMALLEST_FRAME_MM = 60.0
+"""A smaller part would show voxels, not anatomy."""
+SCALE = f"P(lesion): from dark ({FAINT:g}) to bright (1). {NOT_CLINICAL}"
+
+
+@dataclass(frozen=True, eq=False)
+class FailureRow:
+    """The slice of one case that shows a failure best.
+
+    Attributes:
+        text: Sentence above the row.
+        viewer: How the scan is shown.
+        grey: The scan's axial slice.
+        reference: The true lesions there.
+        mask: What the model marks there.
+        probability: P(lesion) there.
+    """
+
+    text: str
+    viewer: Viewer
+    grey: Float32[np.ndarray, "row column"]
+    reference: Bool[np.ndarray, "row column"]
+    mask: Bool[np.ndarray, "row column"]
+    probability: Float32[np.ndarray, "row column"]
+
+    @property
+    def frame(self) -> Frame:
+        """What is enlarged: the lesions and all that is marked in the slice, with some anatomy around."""
+        width_mm = self.viewer.spacing_mm[0]
+        marked = self.reference | self.mask
+        frame = frame_around(marked, self.viewer.pixel_aspect, MARGIN_MM / width_mm)
+        if not marked.any() or frame.width * width_mm >= SMALLEST_FRAME_MM:
+            return frame
+        wider_px = (SMALLEST_FRAME_MM / width_mm - frame.width) / 2
+        return frame_around(marked, self.viewer.pixel_aspect, MARGIN_MM / width_mm + wider_px)
+
+
+def show_failure(text: str, scan: Image, reference: Mask, marked: tuple[Mask, Probability], look: Look) -> FailureRow:
+    """Take the axial slice in which most of a failure lies.
+
+    Args:
+        text: Sentence above the row.
+        scan: The T1w scan.
+        reference: Its lesions, on the scan's grid.
+        marked: What the model marks there, and P(lesion).
+        look: What must be seen; where there is nothing of it, the lesions, or else the middle of the scan.
+    """
+    mask, probability = marked
+    sought = {"wrong": mask ^ reference, "missed": reference, "false": mask & ~reference}[look]
+    viewer = view(scan)
+    index = busiest_slice(viewer.turn(sought if sought.any() else reference))
+    slices = [cut(viewer.turn(volume), index) for volume in (scan.voxels, reference, mask, probability)]
+    return FailureRow(text, viewer, *slices)
+
+
+def draw_failures(rows: Sequence[FailureRow], path: Path) -> None:
+    """Draw the rows, each under its number and sentence.
+
+    Args:
+        rows: At least one.
+        path: JPEG to write.
+    """
+    heights = [TILE_IN * row.viewer.pixel_aspect * row.grey.shape[0] / row.grey.shape[1] for row in rows]
+    total_in = sum(heights) + 2 * CAPTION_IN * len(rows) + HEADS_IN + LEGEND_IN
+    figure = new_figure(TILE_IN * len(COLUMNS), total_in, dark=True)
+    ratios = [part for height in heights for part in (CAPTION_IN, height)]
+    grid = figure.add_gridspec(2 * len(rows), len(COLUMNS), height_ratios=ratios)
+    for number, row in enumerate(rows):
+        _write_text(figure.add_subplot(grid[2 * number, :]), row.text)
+        tiles = [figure.add_subplot(grid[2 * number + 1, column]) for column in range(len(COLUMNS))]
+        _draw_row(tiles, row)
+        if number == 0:
+            for axes, name in zip(tiles, COLUMNS, strict=True):
+                axes.set_title(name, fontsize=9, color=PALE, fontweight="bold")
+    legend_below(figure, LEGEND, f"{CONVENTION} {SCALE}")
+    with written_whole(path) as partial:
+        figure.savefig(partial, format="jpg", dpi=PIXELS_PER_INCH, pil_kwargs={"quality": JPEG_QUALITY})
+
+
+def _write_text(axes: Axes, text: str) -> None:
+    axes.set_axis_off()
+    written = axes.text(0.01, 0.0, text, transform=axes.transAxes, ha="left", va="bottom", fontsize=8, color=PALE)
+    written.set_in_layout(False)
+
+
+def _draw_row(tiles: Sequence[Axes], row: FailureRow) -> None:
+    aspect = row.viewer.pixel_aspect
+    for axes in tiles:
+        show_slice(axes, row.grey, row.viewer)
+    whole, _, truth, marked, likely = tiles
+    mark_frame(whole, row.frame)
+    outline(truth, row.reference, OUTLINE)
+    marked.imshow(agreement(row.mask, row.reference), aspect=aspect, interpolation="nearest")
+    show_probability(likely, row.probability, row.viewer)
+    for axes in tiles[1:]:
+        show_frame(axes, row.frame)

@@ -1,0 +1,242 @@
+"""From probability to mask: rules that treat small and large lesion loads differently.
+
+Source: Huo et al. 2022, arXiv:2211.15486, section 2.3, and `rename_predictions.py` of the authors' container
+(King-HAW/ATLAS-R2-Docker-Submission), whose results the rule `challenge` reproduces.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal, SupportsFloat
+
+import numpy as np
+from jaxtyping import Bool, Int64
+
+from mapping_stroke.errors import ConfigError, ImageError
+from mapping_stroke.images.image import Mask, Probability
+from mapping_stroke.lesions import Lesions, bounding_box, find_lesions
+
+ROUNDING = 1e-6
+"""So far outside [0, 1] a mean, a softmax or a scaled integer may end up."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """A voxel above `core` starts a lesion; a voxel above `edge` may extend one."""
+
+    core: float
+    edge: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.edge <= self.core < 1:
+            raise ConfigError(f"thresholds need 0 < edge <= core < 1, got core={self.core}, edge={self.edge}")
+
+
+@dataclass(frozen=True)
+class PostprocessConfig:
+    """One rule. All levels are compared in float32, the precision of the maps.
+
+    Attributes:
+        manner: `drop` keeps the regions above `edge` whose maximum reaches `core`. `grow` starts from the cores, lets
+            them grow into their regions, and for large loads splits and rescues (see `postprocess`).
+        small: Thresholds of cases with less load than `small_load` at P > 0.5.
+        large: Thresholds of all others.
+        small_load: Where the small loads end.
+        load_unit: What `small_load` counts: voxels, or mm3 for any grid.
+        many_lesions: `grow`, small load: with more cores than this the smallest core is dropped.
+        wide_edge: `grow`: the edge level where nothing lies between `core` and `edge`.
+        below_peak: `grow`: without any core, all voxels less than this below the maximum are the mask.
+        least_peak: A scan whose maximum is not above this gets an empty mask; 0 for no such level.
+        smallest_mm3: Lesions of the mask with less volume are dropped; 0 keeps all.
+    """
+
+    manner: Literal["drop", "grow"]
+    small: Thresholds
+    large: Thresholds
+    small_load: float = 3000
+    load_unit: Literal["vox", "mm3"] = "vox"
+    many_lesions: int = 4
+    wide_edge: float = 0.3
+    below_peak: float = 0.1
+    least_peak: float = 0.0
+    smallest_mm3: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.least_peak < 1:
+            raise ConfigError(f"least_peak is {self.least_peak}, expected a level of P(lesion), 0 or more and below 1")
+        if not 0 <= self.smallest_mm3 < np.inf:
+            raise ConfigError(f"smallest_mm3 is {self.smallest_mm3}, expected a volume of 0 mm3 or more")
+
+
+CHALLENGE = PostprocessConfig("grow", small=Thresholds(0.70, 0.50), large=Thresholds(0.55, 0.50))
+
+RULES: Mapping[str, PostprocessConfig] = MappingProxyType(
+    {
+        "challenge": CHALLENGE,
+        "paper": PostprocessConfig("drop", small=Thresholds(0.70, 0.50), large=Thresholds(0.55, 0.55)),
+        "mapping": replace(CHALLENGE, load_unit="mm3", least_peak=0.5),
+        "none": PostprocessConfig("drop", small=Thresholds(0.50, 0.50), large=Thresholds(0.50, 0.50)),
+    }
+)
+"""`challenge`: what the authors' container does. `paper`: the text of section 2.3. `mapping`: ours for any grid: as
+`challenge` with the load in mm3, but a scan without any voxel at P > 0.5 gets an empty mask; models may bring levels of
+their own for it, fitted out of fold. `none`: P > 0.5."""
+
+
+def find_rule(name: str) -> PostprocessConfig:
+    """The rule of this name; raises `ConfigError` that lists the names there are."""
+    if name not in RULES:
+        raise ConfigError(f"unknown post-processing rule {name!r}; choose one of {', '.join(RULES)}")
+    return RULES[name]
+
+
+def postprocess(probability: np.ndarray, rule: str = "challenge", voxel_volume_mm3: SupportsFloat = 1.0) -> Mask:
+    """Turn a probability map into a lesion mask, by size-aware rules.
+
+    Lesions are face-connected. With `core` and `edge` chosen by the load at P > 0.5, the rule `challenge` does:
+
+    1. A = voxels above `core`, B = voxels above `edge`.
+    2. Small load and more than four lesions in A: the smallest of them is dropped (of equal ones the first, last axis
+       fastest).
+    3. Nothing in A: the mask is all voxels above maximum - 0.1, and the steps below are left out.
+    4. A and B alike: B becomes all voxels above 0.3.
+    5. The mask is A and the regions of B that hold a lesion of A. For a large load also the regions that hold none,
+       but a region that holds several keeps only its A voxels, which splits it.
+
+    Args:
+        probability: Mean P(lesion) per voxel (x, y, z), in [0, 1], beyond it by at most 1e-6 of rounding; converted to
+            float32. Any memory layout.
+        rule: `challenge`, `paper`, `mapping` or `none`, see `RULES`.
+        voxel_volume_mm3: Volume of one voxel; moves the result of `mapping` only.
+
+    Returns:
+        Mask of the same shape; empty for an array without voxels and where the maximum is at most 0.1.
+
+    Raises:
+        ConfigError: Unknown rule, or a voxel volume that is not above 0.
+        ImageError: The map is not three-dimensional, or holds NaN or values outside [0, 1].
+
+    Departs: where the maximum is at most 0.1 the authors' code labels the whole volume; here the mask is empty.
+    """
+    config = find_rule(rule)
+    if not 0 < float(voxel_volume_mm3) < np.inf:
+        raise ConfigError(f"a voxel's volume must be above 0 mm3, got {voxel_volume_mm3}")
+    return apply_rule(check_probability(probability), config, float(voxel_volume_mm3))
+
+
+def check_probability(probability: np.ndarray) -> Probability:
+    """Return the map as float32, in [0, 1]: what lies beyond by no more than `ROUNDING` is clipped.
+
+    Raises:
+        ImageError: The map has other than 3 axes, or holds NaN, values farther outside, or no real numbers.
+    """
+    probability = np.asarray(probability)
+    if probability.ndim != 3:
+        raise ImageError(f"a probability map has 3 axes, got {probability.ndim} (shape {probability.shape})")
+    if probability.dtype.kind not in "fiub":
+        raise ImageError(f"a probability map holds real numbers, got values of type {probability.dtype}")
+    if probability.size > 0:
+        lowest, highest = probability.min(), probability.max()
+        if np.isnan(lowest):
+            raise ImageError(f"the probability map holds {np.isnan(probability).sum()} NaN; predict this case again")
+        if not -ROUNDING <= lowest <= highest <= 1 + ROUNDING:
+            raise ImageError(
+                f"probabilities must lie in [0, 1], found {lowest:.9g} to {highest:.9g}; "
+                "pass P(lesion) itself, not logits, percentages or labels"
+            )
+        if lowest < 0 or highest > 1:
+            probability = np.clip(probability, 0, 1)
+    return probability.astype(np.float32, copy=False)
+
+
+def apply_rule(probability: Probability, config: PostprocessConfig, voxel_volume_mm3: float) -> Mask:
+    """Post-process with any levels, not only those of `RULES`; otherwise like `postprocess`, without its checks."""
+    if probability.max(initial=np.float32(0)) <= np.float32(config.least_peak):
+        return np.zeros(probability.shape, np.bool_)
+    mask = _mark(probability, config, voxel_volume_mm3)
+    return _drop_specks(mask, config.smallest_mm3 / voxel_volume_mm3) if config.smallest_mm3 > 0 else mask
+
+
+def _mark(probability: Probability, config: PostprocessConfig, voxel_volume_mm3: float) -> Mask:
+    """The mask of the manner and the levels, before small lesions are dropped."""
+    mask = np.zeros(probability.shape, np.bool_)
+    load = np.count_nonzero(probability > np.float32(0.5)) * (voxel_volume_mm3 if config.load_unit == "mm3" else 1)
+    is_small = load < config.small_load
+    thresholds = config.small if is_small else config.large
+    if config.manner == "drop":
+        box = bounding_box(probability > np.float32(thresholds.edge))
+        mask[box] = _drop_doubtful_regions(probability[box], thresholds)
+        return mask
+    box = bounding_box(probability > np.float32(min(thresholds.edge, config.wide_edge)))
+    inside = np.ascontiguousarray(probability[box])
+    core = _choose_core(inside, thresholds.core, config.many_lesions if is_small else None)
+    if not core.any():
+        return _keep_peak(probability, config.below_peak)
+    edge = inside > np.float32(thresholds.edge)
+    if np.array_equal(core, edge):
+        edge = inside > np.float32(config.wide_edge)
+    mask[box] = _grow(core, edge, split=not is_small)
+    return mask
+
+
+def _drop_doubtful_regions(probability: Probability, thresholds: Thresholds) -> Mask:
+    """The regions above `edge` with a voxel at `core` or above."""
+    edge = probability > np.float32(thresholds.edge)
+    regions = find_lesions(edge)
+    confident = probability[regions.box] >= np.float32(thresholds.core)
+    keep = np.zeros(regions.count + 1, np.bool_)
+    keep[regions.labels[confident]] = True
+    return _select(regions, keep, edge)
+
+
+def _choose_core(probability: Probability, level: float, many_lesions: int | None) -> Mask:
+    """The voxels above `level`, without the smallest lesion where there are more than `many_lesions` (None: never)."""
+    core = probability > np.float32(level)
+    if many_lesions is None:
+        return core
+    lesions = find_lesions(core)
+    if lesions.count > many_lesions:
+        smallest = 1 + int(np.argmin(lesions.sizes_vox))
+        core[lesions.box] &= lesions.labels != smallest
+    return core
+
+
+def _keep_peak(probability: Probability, below_peak: float) -> Mask:
+    """The voxels less than `below_peak` under the maximum; none where the maximum is no higher than that."""
+    peak = probability.max(initial=np.float32(0))
+    if peak <= np.float32(below_peak):
+        return np.zeros(probability.shape, np.bool_)
+    return np.asarray(probability > peak - np.float32(below_peak))
+
+
+def _grow(core: Mask, edge: Mask, *, split: bool) -> Mask:
+    """Let the cores grow into the regions of `edge` that hold them; see step 5 of `postprocess` for `split`."""
+    regions = find_lesions(edge)
+    cores_held = np.bincount(_regions_of(find_lesions(core), regions), minlength=regions.count + 1)
+    keep = cores_held <= 1 if split else cores_held >= 1
+    return np.asarray(core | _select(regions, keep, edge))
+
+
+def _regions_of(cores: Lesions, regions: Lesions) -> Int64[np.ndarray, " n"]:
+    """The label of the region that each core lies in; a core lies wholly in one, so any voxel of it tells."""
+    voxels = np.flatnonzero(cores.labels)
+    any_voxel = np.zeros(cores.count + 1, np.int64)
+    any_voxel[cores.labels.ravel()[voxels]] = voxels
+    places = np.unravel_index(any_voxel[1:], cores.labels.shape)
+    shifts_vox = [core.start - region.start for core, region in zip(cores.box, regions.box, strict=True)]
+    x, y, z = (place + shift_vox for place, shift_vox in zip(places, shifts_vox, strict=True))
+    return np.asarray(regions.labels[x, y, z], dtype=np.int64)
+
+
+def _drop_specks(mask: Mask, smallest_vox: float) -> Mask:
+    """The lesions of a mask with at least so many voxels; a share of 1e-6 less counts as rounding of the volume."""
+    lesions = find_lesions(mask)
+    keep = np.concatenate([[False], lesions.sizes_vox >= smallest_vox * (1 - 1e-6)])
+    return _select(lesions, keep, mask)
+
+
+def _select(lesions: Lesions, keep: Bool[np.ndarray, " n"], mask: Mask) -> Mask:
+    """Of a mask and its lesions, what is True in `keep` (whose place 0 is the background)."""
+    selected = np.zeros(mask.shape, np.bool_)
+    selected[mask] = keep[lesions.labels[mask[lesions.box]]]
+    return selected

@@ -1,0 +1,392 @@
+"""Cases without end, drawn on the training device, and the bank of brains and masks that they are drawn from."""
+
+import copy
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int16
+from torch import Tensor
+from torch.nn import functional
+
+from mapping_stroke.console import track
+from mapping_stroke.dataset.arrays import UNSURE, CaseArrays
+from mapping_stroke.dataset.grid import Grid, atlas_grid
+from mapping_stroke.dataset.sources import Part, part_of_mask, parts_of_people
+from mapping_stroke.errors import CaseError, ImageError, RunFolderError
+from mapping_stroke.files import fingerprint, sha256, written_whole
+from mapping_stroke.simulation.brain import Brain, build_brain
+from mapping_stroke.simulation.case import Look, draw_any_look, simulate_case, unseen_lesion
+from mapping_stroke.simulation.cohort import TEMPLATE, Sources
+from mapping_stroke.simulation.head import Kind
+from mapping_stroke.simulation.lesions import (
+    RealMask,
+    allowed_region,
+    atlas_load_mm3,
+    coarsen_mask,
+    draw_lesions,
+    fit_masks,
+    split_load,
+)
+from mapping_stroke.simulation.scanner import Scanner, draw_any_scanner, vary_scanner
+from mapping_stroke.simulation.sources import read_brain, read_mask, read_template
+from mapping_stroke.simulation.volume import Region, Volume, region_box
+
+KINDS: tuple[Kind, ...] = ("intracranial", "stripped", "too much", "too little", "head")
+DEFORMATION = 0.7
+"""How far anatomy is deformed, where 1 makes all people from one brain."""
+LARGEST_LOAD_MM3 = 300_000.0
+"""Of a drawn case, before its brain shrinks; larger than in ATLAS, so that ATLAS's largest are no rarity."""
+MASKS_LOOKED_AT = 12
+"""Of so many random masks those nearest in size to the asked load are used."""
+
+
+@dataclass(frozen=True)
+class Mix:
+    """What share of the cases is of which kind.
+
+    Attributes:
+        healthy: Without any lesion.
+        twins: The healthy twin of a case with lesions: with the same numbers, but nothing painted.
+        drawn: Of those with lesions: drawn at random rather than taken from real masks.
+        kinds: Shares of `KINDS`; their sum is 1.
+        free: Of those that lie as they were scanned; the others lie as MNI space has them.
+    """
+
+    healthy: float = 0.23
+    twins: float = 0.10
+    drawn: float = 0.25
+    kinds: tuple[float, float, float, float, float] = (0.42, 0.24, 0.08, 0.08, 0.18)
+    free: float = 0.5
+
+
+DEFAULT_MIX = Mix()
+PLACED_MIX = Mix(kinds=(0.56, 0.18, 0.12, 0.1, 0.04), free=0.1)
+"""Nearly as `mapping segment` hands scans to a model: registered and stripped, which goes wrong at times."""
+FINER_MIX = Mix(kinds=(0.54, 0.18, 0.12, 0.08, 0.08), free=0.15)
+"""The same with more heads, so that what a whole one looks like is not forgotten."""
+
+
+@dataclass(frozen=True, eq=False)
+class Host:
+    """A healthy brain and where lesions may be in it.
+
+    Attributes:
+        brain: The brain.
+        allowed: See `allowed_region`.
+    """
+
+    brain: Brain
+    allowed: Region
+
+
+@dataclass(frozen=True, eq=False)
+class SimulationBank:
+    """What cases are made from, all on one device and one spacing. It is a `CaseSource`.
+
+    Attributes:
+        hosts: At least one brain.
+        masks: Real masks; without any all lesions are drawn.
+        mix: Of what kinds.
+        scanner: What took all scans, each on another day; None for any scanner.
+    """
+
+    hosts: Sequence[Host]
+    masks: Sequence[RealMask]
+    mix: Mix = DEFAULT_MIX
+    scanner: Scanner | None = None
+    coarsen: int = 1
+    """Cases are made on the hosts' voxels; blocks of so many along each axis become one voxel of what is drawn."""
+
+    def draw(self, rng: np.random.Generator) -> CaseArrays:
+        """A new case; see `draw_case`."""
+        return draw_case(self, rng)
+
+
+def draw_case(bank: SimulationBank, rng: np.random.Generator) -> CaseArrays:
+    """Make a case as a network reads it: cropped to non-zero voxels, with their z-scores, as `prepare_scan` does.
+
+    Args:
+        bank: From what.
+        rng: Decides everything: in the same state it gives the same case on the same kind of device.
+
+    Returns:
+        The case; its id says that it is simulated and holds a number that was drawn with it.
+    """
+    draft = draft_case(bank, rng)
+    return make_case(bank, draft if draft.shows_lesions else draft.twin, rng)
+
+
+def draw_twins(bank: SimulationBank, rng: np.random.Generator) -> tuple[CaseArrays, CaseArrays]:
+    """Make a case and its healthy twin: one generator state for everything but the lesions, the same voxels.
+
+    Args:
+        bank: From what; its shares of healthy cases and of twins count for nothing here.
+        rng: As for `draw_case`.
+
+    Returns:
+        The case with lesions and the one without. Where the bank's lesions find no place, both are healthy.
+    """
+    draft = draft_case(replace(bank, mix=replace(bank.mix, healthy=0.0, twins=0.0)), rng)
+    again = copy.deepcopy(rng)
+    return make_case(bank, draft, rng), make_case(bank, draft.twin, again)
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """All that is drawn of a case before anything is made.
+
+    Attributes:
+        case_id: What to call it.
+        host: Whose brain.
+        lesions: Where its lesions are; all False for none.
+        look: How everything looks.
+        shows_lesions: Whether they are painted; they are not in a healthy twin.
+    """
+
+    case_id: str
+    host: Host
+    lesions: Region
+    look: Look
+    shows_lesions: bool = True
+
+    @property
+    def twin(self) -> "Draft":
+        """The same without painted lesions."""
+        return replace(self, look=replace(self.look, appearance=None))
+
+
+def draft_case(bank: SimulationBank, rng: np.random.Generator) -> Draft:
+    """Draw what a case is to be, as the bank's mix has it."""
+    case_id = f"simulated-{int(rng.integers(2**32)):08x}"
+    host = bank.hosts[int(rng.integers(len(bank.hosts)))]
+    lot = rng.random()
+    healthy = lot < bank.mix.healthy
+    load_mm3 = 0.0 if healthy else atlas_load_mm3(float(rng.random()), LARGEST_LOAD_MM3)
+    lesions = place_lesions(bank, host, load_mm3, rng)
+    kind = KINDS[int(rng.choice(len(KINDS), p=bank.mix.kinds))]
+    scanner = draw_any_scanner(rng) if bank.scanner is None else vary_scanner(bank.scanner, rng)
+    look = draw_any_look(load_mm3, scanner, kind, DEFORMATION, rng, bank.mix.free)
+    return Draft(case_id, host, lesions, look, healthy or lot >= bank.mix.healthy + bank.mix.twins)
+
+
+def make_case(bank: SimulationBank, draft: Draft, rng: np.random.Generator) -> CaseArrays:
+    """Make what was drawn; `rng` is the source of textures, shapes and noise."""
+    brain = draft.host.brain
+    made = simulate_case(brain, draft.lesions, draft.look, rng)
+    unsure = unseen_lesion(made, draft.look.scanner, brain.grid.spacing_mm)
+    return finish_case(draft.case_id, made.scan, made.coverage, made.mask, bank.coarsen, unsure)
+
+
+def finish_case(
+    case_id: str,
+    scan: Volume,
+    coverage: Float32[Tensor, "x y z"],
+    mask: Region,
+    coarsen: int = 1,
+    unsure: Region | None = None,
+) -> CaseArrays:
+    """Crop to what is covered, make z-scores of it, and coarsen them.
+
+    Args:
+        case_id: Of the case.
+        scan: Intensities.
+        coverage: How much of each voxel the scan covers; 0 where nothing was scanned or all was stripped away.
+        mask: The lesions.
+        coarsen: See `SimulationBank`; a coarse voxel is lesion where at least half of it is.
+        unsure: Lesion that no training should count, within `mask`; a coarse voxel is unsure where half of its lesion
+            is. None for nothing.
+    """
+    inside = coverage > 0.5
+    box = region_box(inside)
+    coverage, mask, inside = coverage[box], mask[box], inside[box]
+    hidden = torch.zeros_like(mask) if unsure is None else unsure[box]
+    scan = scan[box] * coverage  # interpolation mixes the edge of a cut-out brain with the 0 around it
+    values = scan[inside]
+    spread, mean = torch.std_mean(values, correction=0)
+    scores = (scan - mean) / spread.clamp(min=1e-6) * (2 * coverage).clamp(max=1)
+    if coarsen > 1:
+        scores, share, hidden_share = (_block_means(v, coarsen) for v in (scores, mask.float(), hidden.float()))
+        mask, hidden = share >= 0.5, 2 * hidden_share >= share
+    voxels: Int16[np.ndarray, "n 3"] = (mask & ~hidden).nonzero().to(torch.int16).cpu().numpy()
+    labels = mask.to(torch.uint8).masked_fill(mask & hidden, UNSURE)
+    return CaseArrays(case_id, scores.half(), labels, voxels)
+
+
+def _block_means(volume: Volume, edge: int) -> Float32[Tensor, "a b c"]:
+    """Means of cubes of voxels; what does not fill the last ones counts as 0."""
+    padding = [pad for length in reversed(volume.shape) for pad in (0, -length % edge)]
+    return functional.avg_pool3d(functional.pad(volume, padding)[None, None], edge)[0, 0]
+
+
+def place_lesions(bank: SimulationBank, host: Host, load_mm3: float, rng: np.random.Generator) -> Region:
+    """Lesions of about this load in a host: drawn or of real masks, as the bank's mix has it; none for 0 mm3."""
+    if load_mm3 <= 0:
+        return torch.zeros_like(host.allowed)
+    if not bank.masks or rng.random() < bank.mix.drawn:
+        return draw_lesions(host.brain, host.allowed, split_load(load_mm3, rng), rng)
+    chosen = rng.choice(len(bank.masks), min(MASKS_LOOKED_AT, len(bank.masks)), replace=False)
+    return fit_masks(host.brain, host.allowed, [bank.masks[index] for index in chosen], load_mm3, rng)[0]
+
+
+FORMAT = 3
+"""Raised whenever the bank's file holds something else; until 2, outlying intensities were kept, until 3, scans that do
+not lie in MNI152 space were taken as they are."""
+FINER, FINEST_MM = 2, 1.0
+"""Cases are made on voxels so many times finer along each axis, but none finer than this edge, and then averaged: scans
+have smaller voxels than networks read, and lesions painted in large ones look otherwise."""
+FEWEST_READERS, MOST_READERS = 2, 12
+"""Threads that read and unpack files: as many as torch has, within these."""
+
+
+def load_bank(
+    sources: Sources, part: Part, spacing_mm: float, cache: Path, device: torch.device, mix: Mix = DEFAULT_MIX
+) -> SimulationBank:
+    """What simulated cases of one part are made from, on a device.
+
+    The first call reads every brain and mask (a minute or two for a thousand masks) and writes them to one file in
+    `cache`; later ones read that. The template is for training only, or for every part where there are no brains.
+
+    Args:
+        sources: Brains and masks; see `find_sources`.
+        part: Whose brains and which masks; the split is fixed, see `parts`.
+        spacing_mm: Edge of the network's voxels.
+        cache: Folder for the file.
+        device: Where cases will be made.
+        mix: Of what kinds.
+
+    Raises:
+        CaseError: No brain, or no mask although there are some, falls into the part.
+        ImageError: A source cannot be read, or a mask lies outside MNI152 space.
+        RunFolderError: The file in `cache` is damaged.
+    """
+    coarsen = _coarsen(spacing_mm)
+    grid = atlas_grid(spacing_mm / coarsen)
+    file = write_bank(sources, spacing_mm, cache)
+    parts = {TEMPLATE: "training"} | dict(parts_of_people(sources.brains.people) if sources.brains else {})
+    try:
+        with file.open("rb") as opened, np.load(opened) as stored:  # numpy leaves a damaged file open
+            names = [name for name in stored["brains"].tolist() if parts[name] == part or sources.brains is None]
+            hosts = _Hosts([_read_host(stored, name, grid, device) for name in names])
+            masks = list(_masks(stored, part, device)) if sources.masks else []
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise RunFolderError(f"{file}: cannot be read ({error}); delete it and run again") from error
+    if not hosts or (sources.masks and not masks):
+        raise CaseError(f"no {'masks' if hosts else 'brains'} for {part}: give more of them")
+    return SimulationBank(hosts, masks, mix, coarsen=coarsen)
+
+
+def write_bank(sources: Sources, spacing_mm: float, cache: Path) -> Path:
+    """The bank's file with all parts, for a network's voxels; written unless it is there."""
+    grid = atlas_grid(spacing_mm / _coarsen(spacing_mm))
+    identity = {
+        "format": FORMAT,
+        "spacing_mm": grid.spacing_mm,
+        "brains": sources.brains_fingerprint,
+        "masks": sources.masks_fingerprint,
+    }
+    file = cache / f"simulation-{grid.spacing_mm:g}mm-{fingerprint(identity)}.npz"
+    if not file.is_file():
+        arrays: dict[str, Any] = _stored_brains(sources, grid) | _stored_masks(sources, grid)
+        with written_whole(file) as unfinished:
+            np.savez_compressed(unfinished, **arrays)
+    return file
+
+
+def _readers() -> int:
+    return min(max(torch.get_num_threads(), FEWEST_READERS), MOST_READERS)
+
+
+def _coarsen(spacing_mm: float) -> int:
+    return FINER if spacing_mm / FINER >= FINEST_MM else 1
+
+
+def _stored_brains(sources: Sources, grid: Grid) -> dict[str, np.ndarray]:
+    readers: dict[str, Callable[[], Brain]] = {TEMPLATE: partial(read_template, grid)}
+    for name, path in (sources.brains.scans if sources.brains else {}).items():
+        readers[name] = partial(read_brain, path, grid)
+    arrays = {"brains": np.array(list(readers))}
+    with ThreadPoolExecutor(_readers()) as pool:
+        brains = pool.map(lambda read: read(), readers.values())
+        read = list(track(brains, f"Reading brains at {grid.spacing_mm:g} mm", len(readers)))
+    for name, brain in zip(readers, read, strict=True):
+        arrays[f"{name}/t1"] = brain.t1.half().numpy()
+        arrays[f"{name}/tissues"] = (torch.stack([brain.grey, brain.white]) * 255).round().to(torch.uint8).numpy()
+        arrays[f"{name}/corner"] = np.array([side.start for side in brain.box])
+    return arrays
+
+
+@dataclass(frozen=True, eq=False)
+class _Hosts(Sequence[Host]):
+    """Brains that are built, which takes a second, when they are first wanted: few may be."""
+
+    builders: list[Callable[[], Host]]
+    built: dict[int, Host] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.builders)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[one] for one in range(*index.indices(len(self)))]
+        if index not in self.built:
+            self.built[index] = self.builders[index]()
+        return self.built[index]
+
+
+def _read_host(stored: Mapping[str, Any], name: str, grid: Grid, device: torch.device) -> Callable[[], Host]:
+    """Read a brain; what is given back builds it."""
+    t1, tissues, corner = (stored[f"{name}/{what}"] for what in ("t1", "tissues", "corner"))
+    return partial(_host, t1, tissues, corner.tolist(), grid, device)
+
+
+def _host(t1: np.ndarray, tissues: np.ndarray, corner: Sequence[int], grid: Grid, device: torch.device) -> Host:
+    x, y, z = (slice(low, low + length) for low, length in zip(corner, t1.shape, strict=True))
+    whole, maps = torch.zeros(grid.shape), torch.zeros(2, *grid.shape)
+    whole[x, y, z] = torch.from_numpy(t1).float()
+    maps[:, x, y, z] = torch.from_numpy(tissues).float() / 255
+    brain = build_brain(whole.to(device), maps.to(device), grid)
+    return Host(brain, allowed_region(brain))
+
+
+def _stored_masks(sources: Sources, grid: Grid) -> dict[str, np.ndarray]:
+    if sources.lesions is None:
+        return {}
+    folder = sources.lesions
+
+    def prepare(path: Path) -> tuple[RealMask, str]:
+        mask = coarsen_mask(read_mask(path, folder), grid)
+        if mask is None:
+            raise ImageError(f"{path}: lies outside MNI152 space; register it, or remove it from the masks")
+        return mask, sha256(path)
+
+    with ThreadPoolExecutor(_readers()) as pool:
+        made = pool.map(prepare, sources.masks)
+        read = list(track(made, f"Reading masks at {grid.spacing_mm:g} mm", len(sources.masks)))
+    return {
+        "mask_names": np.array([mask.name for mask, _ in read]),
+        "mask_sha256": np.array([digest for _, digest in read]),
+        "mask_shapes": np.array([mask.voxels.shape for mask, _ in read]),
+        "mask_affines": np.stack([mask.affine for mask, _ in read]),
+        "mask_volumes_mm3": np.array([mask.volume_mm3 for mask, _ in read]),
+        "mask_centres_mm": np.stack([mask.centre_mm for mask, _ in read]),
+        "mask_voxels": np.concatenate([mask.voxels.numpy().ravel() for mask, _ in read]),
+    }
+
+
+def _masks(stored: Mapping[str, Any], part: Part, device: torch.device) -> Iterator[RealMask]:
+    shapes, voxels = stored["mask_shapes"], torch.from_numpy(stored["mask_voxels"])
+    pieces = torch.split(voxels, shapes.prod(axis=1).tolist())
+    names, digests, affines, volumes, centres = (
+        stored[f"mask_{what}"] for what in ("names", "sha256", "affines", "volumes_mm3", "centres_mm")
+    )
+    for index, piece in enumerate(pieces):
+        if part_of_mask(str(digests[index])) == part:
+            cut = piece.clone().view(*shapes[index].tolist()).to(device)
+            yield RealMask(str(names[index]), cut, affines[index], float(volumes[index]), centres[index])

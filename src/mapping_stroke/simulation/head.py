@@ -1,0 +1,342 @@
+"""What a scan shows around the brain: meninges, skull, scalp, face; or a brain cut out well or badly."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mapping_stroke.dataset.grid import Grid
+from mapping_stroke.simulation.brain import CSF_LEVEL, Brain
+from mapping_stroke.simulation.volume import Region, Volume, smooth_field
+
+Kind = Literal["intracranial", "stripped", "too much", "too little", "head"]
+
+
+@dataclass(frozen=True)
+class View:
+    """What is left of the head.
+
+    Attributes:
+        kind: `intracranial`: the brain and all CSF around it, see `meninges`; `stripped`: the brain; `too much`: with
+            bits of what is around it; `too little`: bits of it are missing; `head`: everything.
+        margin_mm: Of `stripped`: how much of the outermost CSF is missing. Of the next two: how much of the
+            surroundings, or of the brain, at most.
+        lowest_mm: Nothing is shown below this height (MNI z); None where nothing is missing.
+        highest_mm: Nor above this.
+        faceless_mm: Nothing in front of a slanting plane so far before the centre, as after defacing; None for a face.
+        air: Whether air shows noise; otherwise it is 0.
+        rim_level: Intensity of what was cut off, as far as edge voxels show it; CSF is 0.25, grey matter 0.65.
+    """
+
+    kind: Kind
+    margin_mm: float = 0.0
+    lowest_mm: float | None = None
+    highest_mm: float | None = None
+    faceless_mm: float | None = None
+    air: bool = False
+    rim_level: float = CSF_LEVEL
+
+
+def draw_view(kind: Kind, rng: np.random.Generator) -> View:
+    """Draw what is shown."""
+    lowest = float(rng.uniform(-75, -40)) if rng.random() < 0.15 else None
+    highest = float(rng.uniform(55, 75)) if rng.random() < 0.08 else None
+    if kind != "head":
+        largest = {"intracranial": 0.0, "stripped": 3.5, "too much": 9.0, "too little": 9.0}[kind]
+        rim = float(rng.uniform(0.45, 0.7) if rng.random() < 0.6 else rng.uniform(CSF_LEVEL, 0.45))
+        return View(kind, float(rng.uniform(0, 1) * largest), lowest, highest, rim_level=rim)
+    return View(
+        kind,
+        lowest_mm=float(rng.uniform(-115, -50)),
+        highest_mm=highest,
+        faceless_mm=float(rng.uniform(58, 76)) if rng.random() < 0.35 else None,
+        air=bool(rng.random() < 0.5),
+    )
+
+
+def cover(brain: Brain, around_mm: Volume | None, view: View, rng: np.random.Generator) -> Volume:
+    """How much of each voxel is left by the stripping, in [0, 1], before the deformation; not for whole heads.
+
+    Args:
+        brain: The brain.
+        around_mm: Distance outside it, for `too much`.
+        view: What is left.
+        rng: Source of where it is too much or too little.
+    """
+    inside = brain.inside.float()
+    if view.kind == "stripped":
+        if view.margin_mm < 0.7:
+            return inside
+        rim = torch.sigmoid((view.margin_mm + 1 - brain.depth_mm) * 2) * torch.sigmoid((brain.near_csf - 0.62) * 20)
+        return inside * (rim < 0.5)
+    waves = smooth_field(brain.grid.shape, brain.vox(float(rng.uniform(12, 28))), rng, brain.device)
+    if view.kind == "too much":
+        assert around_mm is not None
+        return torch.maximum(inside, ((view.margin_mm * waves.clamp(0, 2) - around_mm) * 2).clamp(0, 1))
+    missing_mm = view.margin_mm * (waves - 0.4).clamp(0, 2)
+    return inside * ((brain.depth_mm - missing_mm + 0.5) * 2).clamp(0, 1) * (missing_mm < 25)
+
+
+def limit(coverage: Volume, grid: Grid, view: View) -> Volume:
+    """Leave out what lies beyond the field of view, or was removed with the face."""
+    _, y, z = grid.axes_mm(coverage.device)
+    if view.lowest_mm is not None:
+        coverage = coverage * (z >= view.lowest_mm)
+    if view.highest_mm is not None:
+        coverage = coverage * (z <= view.highest_mm)
+    if view.faceless_mm is not None:
+        coverage = coverage * (0.8 * y - 0.6 * z < view.faceless_mm)
+    return coverage
+
+
+THIN_BONE_LEVEL = 0.10
+"""Compact bone; CSF is 0.25, grey matter 0.65, white 1."""
+CONTRAST_MEDIUM = 0.06
+"""Share of the scans taken after contrast medium was given."""
+PLAIN_DURA, ENHANCED_DURA = (0.2, 0.6), (0.8, 1.4)
+"""Least and largest intensity of dura, without and with contrast medium."""
+SOFT_MM = 0.7
+"""Half width of the borders of dura and bone."""
+
+
+@dataclass(frozen=True)
+class Meninges:
+    """How the space around a brain looks, and where a brain mask cuts it; lengths in mm outside the brain's surface.
+
+    Attributes:
+        fluid_mm: How far the fluid reaches.
+        dura_mm: Thickness of the dura beyond.
+        dura: Its intensity.
+        sinus: Intensity of blood in the large sinuses: dark where it flows, grey, or bright.
+        membranes: Strength of membranes and small vessels in the fluid.
+        marrow: Intensity beyond 3 mm of bone.
+        outline_mm: Where the mask ends, on average.
+        waves_mm: Standard deviation of that from place to place.
+        patch_mm: How much farther it reaches in a few places; 0 for none.
+    """
+
+    fluid_mm: float
+    dura_mm: float
+    dura: float
+    sinus: float
+    membranes: float
+    marrow: float
+    outline_mm: float
+    waves_mm: float
+    patch_mm: float
+
+    @property
+    def enhanced(self) -> bool:
+        """Whether contrast medium was given: only then is dura so bright."""
+        return self.dura > PLAIN_DURA[1]
+
+
+def draw_meninges(age: float, rng: np.random.Generator) -> Meninges:
+    """Draw the surroundings; old people have more CSF around the brain.
+
+    Args:
+        age: 0 young to 1 old.
+        rng: Source of the numbers.
+    """
+    enhanced = rng.random() < CONTRAST_MEDIUM
+    bright = rng.random() < 0.25
+    return Meninges(
+        fluid_mm=float(rng.uniform(0.2, 1.2 + 2.2 * age)),
+        dura_mm=float(rng.uniform(0.5, 1.6)),
+        dura=float(rng.uniform(*(ENHANCED_DURA if enhanced else PLAIN_DURA))),
+        sinus=float(rng.uniform(1.2, 2.0) if enhanced else rng.uniform(0.7, 1.3) if bright else rng.uniform(0.1, 0.6)),
+        membranes=float(rng.uniform(0.4, 1.5)),
+        marrow=float(rng.uniform(0.15, 0.8)),
+        outline_mm=float(np.clip(rng.normal(-0.9, 0.8), -2.0, 2.0)),
+        waves_mm=float(rng.uniform(0.3, 0.9)),
+        patch_mm=float(rng.uniform(2, 6)) if rng.random() < 0.2 else 0.0,
+    )
+
+
+def surround_brain(
+    around_mm: Volume, inside: Region, grid: Grid, meninges: Meninges, rng: np.random.Generator
+) -> tuple[Volume, Volume]:
+    """Make up what lies around a brain, as far as a mask shows it.
+
+    Args:
+        around_mm: Distance outside the brain's smoothed surface; below 0 in closed sulci and cisterns.
+        inside: The brain.
+        grid: Of these volumes, in MNI space.
+        meninges: How it looks.
+        rng: Source of what differs from place to place.
+
+    Returns:
+        Intensities, meaningful outside the brain where the mask reaches; and how much of each voxel the mask holds.
+    """
+    device = around_mm.device
+    waves = smooth_field(grid.shape, 22 / grid.spacing_mm, rng, device)
+    outline_mm = meninges.outline_mm + meninges.waves_mm * waves
+    if meninges.patch_mm:
+        patches = smooth_field(grid.shape, 14 / grid.spacing_mm, rng, device)
+        outline_mm += meninges.patch_mm * (patches - 2).clamp(0, 1)
+    beyond_mm = outline_mm - around_mm
+    coverage = (beyond_mm / grid.spacing_mm + 0.5).clamp(0, 1)
+    level = torch.full_like(around_mm, CSF_LEVEL)
+    shown = (coverage > 0) & ~inside
+    level[shown] = _levels(around_mm, waves, shown, grid, meninges, rng)
+    return level, coverage
+
+
+def _levels(
+    around_mm: Volume, waves: Volume, shown: Region, grid: Grid, meninges: Meninges, rng: np.random.Generator
+) -> torch.Tensor:
+    """Intensities of the voxels that are shown, one after the other: a tenth of all, and everything here is costly."""
+    x, y, z = (axis.expand(grid.shape)[shown] for axis in grid.axes_mm(around_mm.device))
+    fine = smooth_field(grid.shape, max(4.0 / grid.spacing_mm, 1.5), rng, around_mm.device)[shown]
+    out_mm, wave = around_mm[shown], waves[shown]
+    dura_at_mm = meninges.fluid_mm * (1 - 0.5 * wave).clamp(0.2, 2)
+    past_mm = out_mm - dura_at_mm
+    fluid = CSF_LEVEL + meninges.membranes * (0.05 * fine + 0.10 * (fine - 0.8).clamp(min=0))
+    superior = torch.exp(-((x / 6) ** 2)) * ((z > 15) | (y < -80))
+    transverse = torch.exp(-(((z + 16 + 0.1 * x.abs()) / 6) ** 2)) * torch.sigmoid((-y - 55) / 4) * (x.abs() > 3)
+    sinus = (superior + transverse).clamp(0, 1) * torch.sigmoid((past_mm + 1.5) * 2)
+    bone = THIN_BONE_LEVEL + (meninges.marrow - THIN_BONE_LEVEL) * torch.sigmoid((past_mm - 4) * 1.5)
+    dura_past_mm = past_mm - meninges.dura_mm * (1 + 0.3 * fine).clamp(0.3, 2)
+    level = fluid + torch.sigmoid(past_mm / SOFT_MM * 2) * (meninges.dura - fluid)
+    level = level + torch.sigmoid(dura_past_mm / SOFT_MM * 2) * (bone - level)
+    return (level + sinus * (meninges.sinus - level)).clamp(min=0.02)
+
+
+AIR_LEVEL, BONE_LEVEL, MUSCLE_LEVEL = 0.02, 0.10, 0.55
+"""Intensities; those of `anatomy` are CSF 0.25, grey 0.65, white 1."""
+FACE_MM = ((0.0, 42.0, -62.0), (64.0, 58.0, 78.0))
+"""Centre and half axes of the face."""
+NECK_MM = ((0.0, -40.0), (58.0, 56.0), -50.0)
+"""Centre and half axes (x, y) of the neck, and how high it reaches (z)."""
+LOWEST_VAULT_MM = -8.0
+"""Above this height there is only skull and scalp."""
+EYES_MM = (33.0, 58.0, -36.0)
+"""Centre of the right eye."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """How the surroundings of a brain look; lengths in mm, intensities with white matter as 1.
+
+    Attributes:
+        fluid_mm: Thickness of the CSF around the brain.
+        skull_mm: Thickness of the skull.
+        scalp_mm: Thickness of the scalp.
+        marrow: Intensity of the marrow within the skull.
+        fat: Intensity of fat.
+        muscle: Intensity of muscle and skin.
+        eye_mm: Radius of an eye.
+        knots_mm: Distance of the knots of the textures below the skull.
+        air: Share of the face that is air.
+        stretch: Relative size of face and neck.
+    """
+
+    fluid_mm: float
+    skull_mm: float
+    scalp_mm: float
+    marrow: float
+    fat: float
+    muscle: float
+    eye_mm: float
+    knots_mm: float
+    air: float
+    stretch: float
+
+
+def draw_head(age: float, rng: np.random.Generator) -> Head:
+    """Draw a head; old people have more CSF around the brain."""
+    return Head(
+        fluid_mm=float(rng.uniform(0.3, 1.5 + 2.5 * age)),
+        skull_mm=float(rng.uniform(3.5, 8.0)),
+        scalp_mm=float(rng.uniform(3.0, 8.0)),
+        marrow=float(rng.uniform(0.15, 0.9)),
+        fat=float(rng.uniform(0.8, 1.9)),
+        muscle=float(MUSCLE_LEVEL + rng.uniform(-0.15, 0.25)),
+        eye_mm=float(rng.uniform(10.5, 13.0)),
+        knots_mm=float(rng.uniform(6.0, 12.0)),
+        air=float(rng.uniform(0.1, 0.4)),
+        stretch=float(rng.uniform(0.9, 1.12)),
+    )
+
+
+def build_head(around_mm: Volume, grid: Grid, head: Head, rng: np.random.Generator) -> tuple[Volume, Volume]:
+    """Make up what is around a brain.
+
+    Args:
+        around_mm: Distance outside the brain's smoothed surface.
+        grid: Of that volume, in MNI space.
+        head: How it looks.
+        rng: Source of what differs from place to place.
+
+    Returns:
+        Intensities, meaningful outside the brain; and the depth below the skin in mm (below 0: in the air).
+    """
+    device = around_mm.device
+    waves = smooth_field(grid.shape, 24 / grid.spacing_mm, rng, device)
+    other = smooth_field(grid.shape, 15 / grid.spacing_mm, rng, device)
+    skull_mm = around_mm - head.fluid_mm * (1 + 0.5 * waves).clamp(0.2, 2)
+    thick_mm = head.skull_mm * (1 + 0.25 * other).clamp(0.5, 1.6)
+    scalp_mm = skull_mm - thick_mm
+    skin_mm = head.scalp_mm * (1 - 0.3 * waves).clamp(0.4, 1.8) - scalp_mm
+    base = _below_skull(grid, device, waves)
+    skin_mm = torch.maximum(skin_mm, _face_and_neck_mm(grid, device, head) + 4 * other)
+
+    marrow = head.marrow * torch.exp(-(((skull_mm / thick_mm) - 0.5) ** 2) * 12) * (0.7 + 0.4 * other).clamp(0, 1.5)
+    skull = BONE_LEVEL + marrow * (1 - base)
+    fatty = torch.sigmoid((skin_mm - 1.5) * 1.2) * torch.sigmoid((other + 0.8) * 3)
+    scalp = head.muscle + (head.fat - head.muscle) * fatty
+    outer = scalp
+    low = int((grid.axes_mm(device)[2] < LOWEST_VAULT_MM).sum())
+    if low > 3:
+        part = (slice(0, grid.shape[0]), slice(0, grid.shape[1]), slice(0, low))
+        below = _tissues_below(grid.crop(part), head, rng, device)
+        deep = base[part] * torch.sigmoid((skin_mm[part] - head.scalp_mm * 0.8) * 1.5)
+        outer[part] = _set_eyes(scalp[part] + deep * (below - scalp[part]), grid.crop(part), head, rng)
+    beyond_skull = torch.sigmoid((scalp_mm + base * 0.5 * thick_mm) * 2)
+    level = skull + beyond_skull * (outer - skull)
+    level = CSF_LEVEL + torch.sigmoid(skull_mm * 2.5) * (level - CSF_LEVEL)
+    return level.clamp(min=AIR_LEVEL), skin_mm
+
+
+def _below_skull(grid: Grid, device: torch.device, waves: Volume) -> Volume:
+    """1 below the base of the skull (which rises towards the front), 0 in the vault."""
+    _, y, z = grid.axes_mm(device)
+    return torch.sigmoid((-34 + 0.12 * y + 5 * waves - z) / 3)
+
+
+def _face_and_neck_mm(grid: Grid, device: torch.device, head: Head) -> Tensor:
+    """Roughly how deep inside face or neck a voxel lies."""
+    x, y, z = grid.axes_mm(device)
+    (a, b, c), axes = FACE_MM
+    p, q, r = (length * head.stretch for length in axes)
+    face = (1 - torch.sqrt(((x - a) / p) ** 2 + ((y - b) / q) ** 2 + ((z - c) / r) ** 2)) * q
+    (a, b), axes2, top_mm = NECK_MM
+    p, q = (length * head.stretch for length in axes2)
+    neck = (1 - torch.sqrt(((x - a) / p) ** 2 + ((y - b) / q) ** 2)) * q
+    return torch.maximum(face, torch.minimum(neck, top_mm - z))
+
+
+def _tissues_below(grid: Grid, head: Head, rng: np.random.Generator, device: torch.device) -> Volume:
+    """Muscle, fat, bone and air in patches without a plan."""
+    knots = head.knots_mm / grid.spacing_mm
+    one, two = (smooth_field(grid.shape, max(knots * size, 1.3), rng, device) for size in (1.0, 0.6))
+    fat = torch.sigmoid((one - 0.9 + 0.5 * two) * 5)
+    bone = torch.sigmoid((-one - 1.2 + 0.6 * two) * 5)
+    x, y, z = grid.axes_mm(device)
+    nose = torch.exp(-((x / 16) ** 2) - ((y - 55) / 22) ** 2 - ((z + 52) / 22) ** 2)
+    air = torch.sigmoid((two - 2.6 + 3.5 * head.air + 3.2 * nose) * 5)
+    level = head.muscle * (1 + 0.15 * two) + fat * (head.fat - head.muscle)
+    level = level + bone * (BONE_LEVEL - level)
+    return level + air * (AIR_LEVEL - level)
+
+
+def _set_eyes(level: Volume, grid: Grid, head: Head, rng: np.random.Generator) -> Volume:
+    """Two dark balls in fat."""
+    x, y, z = grid.axes_mm(level.device)
+    aside, front, up = np.array(EYES_MM) + rng.normal(0, 2.5, 3)
+    away_mm = torch.sqrt((x.abs() - float(aside)) ** 2 + (y - float(front)) ** 2 + (z - float(up)) ** 2)
+    fat = torch.sigmoid((head.eye_mm + 6 - away_mm) * 0.8)
+    level = level + fat * (0.9 * head.fat - level)
+    return level + torch.sigmoid((head.eye_mm - away_mm) * 1.5) * (0.6 * CSF_LEVEL - level)

@@ -1,0 +1,152 @@
+"""Who is in a simulated cohort: the plan of every case, which depends on seed and number alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import numpy as np
+
+from mapping_stroke.dataset.sources import Person
+from mapping_stroke.errors import CaseError
+from mapping_stroke.simulation.lesions import atlas_load_mm3, spread_quantile
+from mapping_stroke.simulation.scanner import Scanner, draw_scanner, vary_scanner
+
+T = TypeVar("T")
+
+SUBJECTS_PER_SITE = 10
+"""This many people share a site, hence a scanner; ATLAS has about 20."""
+TESTING_SHARE = 0.2
+"""Share of the people, and of the real masks, that only unlabelled scans are made from."""
+MASKS_PER_HAND = 12
+"""Real masks that belong to one person, and the most that are looked at for one case."""
+STREAMS = {"training": 0, "testing": 1, "site": 2, "people": 3, "masks": 4, "load": 5, "hand": 6}
+"""Every use of the seed has its own stream of random numbers."""
+
+
+@dataclass(frozen=True)
+class PlannedCase:
+    """A case to simulate.
+
+    Attributes:
+        split: `training` cases come with a mask, `testing` scans without.
+        index: Number in its split, from 0.
+        person: Number of the person in its split, from 0; all cases of one person share a subject.
+        session: 1 for the first case of a person.
+        brain: Source scan, None for the template.
+        load_mm3: How much lesion is asked for.
+        seed: Of the whole cohort.
+    """
+
+    split: Literal["training", "testing"]
+    index: int
+    person: int
+    session: int
+    brain: str | None
+    load_mm3: float
+    seed: int
+
+    @property
+    def site(self) -> str:
+        """Cohort, such as `R001`."""
+        return f"R{self.person // SUBJECTS_PER_SITE + 1:03d}"
+
+    @property
+    def subject(self) -> str:
+        """Subject label, such as `simulatedr001s001`; unlabelled ones have a `u` before their number."""
+        letter = "s" if self.split == "training" else "u"
+        return f"simulated{self.site.lower()}{letter}{self.person % SUBJECTS_PER_SITE + 1:03d}"
+
+    @property
+    def case_id(self) -> str:
+        """Such as `sub-simulatedr001s001_ses-1`."""
+        return f"sub-{self.subject}_ses-{self.session}"
+
+    def rng(self) -> np.random.Generator:
+        """The case's own random numbers, whatever other cases there are."""
+        return stream(self.seed, self.split, self.index)
+
+    def scanner(self, rng: np.random.Generator) -> Scanner:
+        """The site's scanner on the day of this case."""
+        return vary_scanner(draw_scanner(stream(self.seed, "site", self.person // SUBJECTS_PER_SITE)), rng)
+
+
+def stream(seed: int, use: str, *numbers: int) -> np.random.Generator:
+    """Random numbers of one use of the seed, independent of all others."""
+    return np.random.default_rng([seed, STREAMS[use], *numbers])
+
+
+def divide(items: Sequence[T], use: str, seed: int, *, reserve: bool) -> dict[str, list[T]]:
+    """Shuffle items and divide them between training and testing, so that none is in both.
+
+    Args:
+        items: People or masks, in a fixed order.
+        use: Names the stream of random numbers.
+        seed: Of the cohort.
+        reserve: Whether there is a testing part at all; without, all items are for training.
+
+    Returns:
+        Items by split; a fifth for testing, at least one of two or more, none of fewer.
+    """
+    order = [items[index] for index in stream(seed, use).permutation(len(items))]
+    testing = max(round(TESTING_SHARE * len(items)), 1) if reserve and len(items) > 1 else 0
+    return {"training": order[: len(order) - testing], "testing": order[len(order) - testing :]}
+
+
+def plan_cohort(seed: int, subjects: int, unlabelled: int, people: Sequence[Person] | None = None) -> list[PlannedCase]:
+    """Plan all cases. The first cases of a longer plan are the same as those of a shorter one.
+
+    Args:
+        seed: Of the cohort.
+        subjects: Training cases.
+        unlabelled: Testing scans; whether there are any decides who is kept for them.
+        people: Whose brains are used; None for the template, then every case is a person of its own.
+            Where there are fewer people than cases, they come again, deformed differently, as further sessions.
+
+    Raises:
+        CaseError: No training case is asked for, or unlabelled scans of a single person.
+    """
+    if subjects < 1 or unlabelled < 0:
+        raise CaseError(
+            f"--subjects {subjects} --unlabelled {unlabelled}: expected at least 1 subject and 0 unlabelled"
+        )
+    if seed < 0:
+        raise CaseError(f"--seed {seed}: expected 0 or more")
+    if people is not None and unlabelled and len(people) < 2:
+        raise CaseError("unlabelled scans must be of other people than the training cases: give brains of two or more")
+    by_split = divide(people, "people", seed, reserve=unlabelled > 0) if people is not None else None
+    cases = []
+    splits: tuple[tuple[Literal["training", "testing"], int], ...] = (("training", subjects), ("testing", unlabelled))
+    for split, count in splits:
+        offset = float(stream(seed, "load", STREAMS[split]).random())
+        for index in range(count):
+            load_mm3 = atlas_load_mm3(spread_quantile(index, offset))
+            person, session, brain = index, 1, None
+            if by_split is not None:
+                turn, person = divmod(index, len(by_split[split]))
+                scans = by_split[split][person].scans
+                session, brain = turn + 1, scans[turn % len(scans)]
+            cases.append(PlannedCase(split, index, person, session, brain, load_mm3, seed))
+    return cases
+
+
+def deal_masks(case: PlannedCase, masks: Sequence[T], people: int | None, *, reserve: bool) -> list[T]:
+    """The real masks that may become the lesions of a case.
+
+    Masks are dealt among the people like cards, so that two people share masks only where there are too few.
+
+    Args:
+        case: The case.
+        masks: All masks, in a fixed order.
+        people: How many people there are; None where every case is a person of its own.
+        reserve: As for `divide`.
+
+    Returns:
+        At most `MASKS_PER_HAND` masks, at least one.
+    """
+    pile = divide(masks, "masks", case.seed, reserve=reserve)[case.split] or list(masks)
+    hands = max(len(pile) // MASKS_PER_HAND, 1)
+    if people is not None:
+        hands = min(hands, people)
+    hand = pile[case.person % hands :: hands]
+    chosen = stream(case.seed, "hand", STREAMS[case.split], case.index).permutation(len(hand))[:MASKS_PER_HAND]
+    return [hand[index] for index in chosen]

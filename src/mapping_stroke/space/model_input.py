@@ -1,0 +1,156 @@
+"""What a model is given of a scan, and what pictures may show of it (defacing)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float32
+from scipy import ndimage
+
+from mapping_stroke.dataset.scan_checks import LEAST_FIT
+from mapping_stroke.dataset.template_fit import UPRIGHT, find_places, fit_at
+from mapping_stroke.errors import ConfigError
+from mapping_stroke.images.image import Image, Mask
+from mapping_stroke.networks.cards import BundleCard
+from mapping_stroke.space.brain import Brain, cut_out, find_brain
+from mapping_stroke.space.brain_network import load_networks
+from mapping_stroke.space.intensities import find_surroundings
+from mapping_stroke.space.placement import PlacedScan, place_scan, require_space_name
+
+AROUND_MM = 2.0
+"""Of what is around the brain, so that its edge is seen."""
+LEAST_HEAD_ML = 200.0
+"""What shows less than this is no head: a part of a brain, say."""
+
+
+def hide_head(scan: Image, placed: PlacedScan | None = None) -> Image:
+    """The scan with its lowest value wherever there is no brain; the scan itself if it shows a brain alone, or less.
+
+    Args:
+        scan: A scan of any kind.
+        placed: Its brain and place, if they are known; otherwise its brain is looked for. A scan in which no plausible
+            brain is found is hidden altogether: what is not known to be a brain might be a face.
+    """
+    background = scan.voxels[0, 0, 0]
+    shown_vox = np.count_nonzero((scan.voxels != 0) & (scan.voxels != background))
+    if shown_vox * scan.voxel_volume_mm3 < 1000 * LEAST_HEAD_ML:
+        return scan
+    if placed and not placed.quality.complaints():
+        brain = placed.brain
+    else:
+        brain = find_brain(scan)
+        if not _resembles_a_brain(scan, brain):
+            return Image(np.full_like(scan.voxels, scan.voxels.min()), scan.affine)
+    if brain.stripped:
+        return scan
+    near = ndimage.binary_dilation(brain.mask, _ball(AROUND_MM, scan.spacing_mm))
+    return Image(np.where(near, scan.voxels, scan.voxels.min()), scan.affine)
+
+
+def _ball(radius_mm: float, spacing_mm: Sequence[float]) -> Mask:
+    """A ball in voxels: nothing but its centre along axes whose voxels are larger than its radius."""
+    reach = [int(radius_mm // edge) for edge in spacing_mm]
+    away_mm = np.meshgrid(
+        *(edge * np.arange(-n, n + 1) for n, edge in zip(reach, spacing_mm, strict=True)), indexing="ij"
+    )
+    return np.asarray(sum(along**2 for along in away_mm) <= radius_mm**2)
+
+
+def _resembles_a_brain(scan: Image, brain: Brain) -> bool:
+    """Whether the template fits a brain somewhere, at least roughly."""
+    if not brain.is_plausible(scan):
+        return False
+    small, upright = cut_out(scan, brain.mask), np.eye(4)
+    fits = [fit_at(small, upright), *(fit for _, fit in find_places(small, [UPRIGHT]))]
+    return max(fits) >= LEAST_FIT
+
+
+@dataclass(frozen=True, eq=False)
+class SeenScan:
+    """A scan as a model's members read it.
+
+    Attributes:
+        scan: As its file holds it.
+        image: What the members read.
+        placed: Where the scan lies in MNI152 space; None where nobody asked.
+        on_atlas: Whether `image` lies on the ATLAS grid; otherwise it lies on the scan's own.
+    """
+
+    scan: Image
+    image: Image
+    placed: PlacedScan | None = None
+    on_atlas: bool = False
+
+    @property
+    def registered(self) -> PlacedScan | None:
+        """Where the scan lies, if it was registered; None where it was left alone."""
+        return None if self.placed is None or self.placed.left_alone else self.placed
+
+    def bring_back(self, values: Float32[np.ndarray, "a b c"]) -> Float32[np.ndarray, "x y z"]:
+        """A map on the grid of `image` on the scan's own grid, by at most one linear interpolation."""
+        if self.placed is None or not self.on_atlas:
+            return values
+        return self.placed.from_atlas(values)
+
+
+def see_scan(scan: Image, card: BundleCard, space: str, brain: Mask | None = None) -> SeenScan:
+    """A scan as a model should see it.
+
+    Args:
+        scan: A T1w scan with any orientation and voxel size.
+        card: Of the model. One for MNI152 space sees scans there; one for brains alone sees no head.
+        space: `auto`: a model for MNI152 space sees scans that do not lie there registered, other models see every scan
+            as it is. `native`: every scan is registered, whatever the model is for. `mni`: none is.
+        brain: The user's own mask of its brain, on its grid: by this it is registered, and a model for brains alone
+            sees what lies within.
+
+    Raises:
+        RegistrationError: Nothing that was found from any start is good enough.
+        ConfigError: There is no such space, or a brain is given for which the model has no use.
+    """
+    require_space_name(space)
+    if brain is not None:
+        require_use_of_brain(card, space)
+    registered = _is_registered(card, space)
+    if not registered and card.shows != "brain":
+        return SeenScan(scan, scan)
+    placed = place_scan(scan, space, brain)
+    if registered and not placed.left_alone:
+        corrected = _brain_alone(placed.corrected, placed) if card.shows == "brain" else placed.corrected
+        return SeenScan(scan, replace(placed, corrected=corrected).on_atlas(), placed, on_atlas=True)
+    return SeenScan(scan, _brain_alone(scan, placed) if card.shows == "brain" else scan, placed)
+
+
+def make_ready(card: BundleCard, space: str) -> None:
+    """Load what finding brains needs, if they will be looked for: while the first scan is still being read."""
+    if _is_registered(card, space) or card.shows == "brain":
+        load_networks()
+
+
+def require_use_of_brain(card: BundleCard, space: str) -> None:
+    """Raise `ConfigError` if no scan's brain is looked for, so that a mask of it would change nothing."""
+    if not _is_registered(card, space) and card.shows != "brain":
+        raise ConfigError(
+            f"a brain mask is given, but this model is shown scans as they are (its card: space {card.space}, shows "
+            f"{card.shows}; --space {space}), so it would change nothing; leave --brain out, or, if the model was "
+            "trained on brains alone or in MNI152 space, pack it with --shows brain or --space MNI152"
+        )
+
+
+def _is_registered(card: BundleCard, space: str) -> bool:
+    """Whether scans that do not lie in MNI152 space yet are registered for a model."""
+    return space == "native" or (space == "auto" and card.space == "MNI152")
+
+
+def _brain_alone(image: Image, placed: PlacedScan) -> Image:
+    """An image on the grid of a placed scan with 0 around its brain; itself where the scan has it so already.
+
+    The user's own mask is the brain, whatever else a stripped scan shows.
+    """
+    if placed.brain.source == "given" or not placed.brain.stripped:
+        brain = placed.brain.mask
+    elif placed.scan.voxels[0, 0, 0] == 0:
+        return image
+    else:
+        brain = ~find_surroundings(placed.scan.voxels)
+    return Image(np.where(brain, image.voxels, np.float32(0)), image.affine)

@@ -1,0 +1,1 @@
+"""The stages of an experiment over its run folder, one file each."""

@@ -1,0 +1,240 @@
+"""Train one member: begin or go on, keep what is done, and write the network when its last epoch is over."""
+
+import shutil
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import lightning_fabric
+
+from mapping_stroke.console import say, warn
+from mapping_stroke.dataset.sources import Cases
+from mapping_stroke.errors import RunFolderError
+from mapping_stroke.files import fingerprint, read_object, write_json
+from mapping_stroke.networks.cards import STARTED_FROM, MemberCard
+from mapping_stroke.networks.member_folder import has_member, write_member
+from mapping_stroke.networks.unet import unet_weights
+from mapping_stroke.networks.weights import blend_weights
+from mapping_stroke.processes import StopRequest, locked
+from mapping_stroke.stages.progress import PROGRESS_FILE, Course, draw_curves, signed, watched, write_epochs
+from mapping_stroke.stages.warm_start import Start
+from mapping_stroke.training.batches import bring_to
+from mapping_stroke.training.checkpoint import bring_in_step, remove_checkpoints, resume_from, write_checkpoint
+from mapping_stroke.training.engine import Engine, Hardware, any_of, first_does
+from mapping_stroke.training.loop import Epoch, Step, TrainingState, start_training, train
+from mapping_stroke.training.schedule import Schedule, Session
+from mapping_stroke.training.schemes import Scheme, Size, augmentation_of, rows_of, seed_number
+
+RECIPE_FILE = "recipe.json"
+Arrays = tuple[Cases, Cases]
+"""Training cases, validation cases."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """One member to train: what, on which cases, from which seed."""
+
+    scheme: Scheme
+    size: Size
+    fold: int
+    seed: int
+    training: tuple[str, ...]
+    validation: tuple[str, ...]
+    variant: str = "paper"
+    pseudo: dict[str, Any] = field(default_factory=dict)
+    """Provenance of the pseudo-labels; empty without."""
+    simulation: dict[str, Any] = field(default_factory=dict)
+    """What cases are simulated from as they are drawn; empty where they are there."""
+    start: Start | None = None
+    """What the member begins with; None for fresh weights."""
+    start_share: float = 0.0
+    """How much of the weights that it began with a trained member keeps; see `blend_weights`."""
+    schedule: Schedule | None = None
+    """What is done at which patch of a long training; None for one that is counted in epochs."""
+    data: str = ""
+    """Mark of what the files of the cases hold; empty where that is not watched, as of simulated cases.
+
+    It is no part of the recipe, but compared beside it: members that were begun before there were marks have the same
+    recipe and go on."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides the trained weights, but for what the files hold, as plain values."""
+        settings = asdict(replace(self, start=None))
+        del settings["start"], settings["data"]
+        if not self.start_share:  # recipes stay as they were before there was one
+            del settings["start_share"]
+        if self.schedule is None:  # likewise
+            del settings["schedule"]
+        else:
+            settings["schedule"] = self.schedule.settings
+        for encoder in ("plain", "residual"):  # likewise
+            if getattr(self.size, encoder).unshuffle == 1:
+                del settings["size"][encoder]["unshuffle"]
+        return settings if self.start is None else {**settings, "start": self.start.member.weights_sha256}
+
+    @property
+    def recipe(self) -> str:
+        """Fingerprint of the settings."""
+        return fingerprint({**self.settings, "rows": rows_of(self.scheme)})
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return f"{self.scheme.name}, fold {self.fold}"
+
+
+@dataclass(frozen=True)
+class Saving:
+    """When a training is kept, and when it ends early."""
+
+    minutes: float
+    """Longest time between two checkpoints; one is written at every epoch's end anyway."""
+    stop: StopRequest
+    session: Session | None = None
+    """By the clock: how long this call trains; None to train to the end."""
+    pieces: Path | None = None
+    """Folder for all that has to be taken elsewhere, in files of less than 15 MB; None for none."""
+
+
+def train_member(folder: Path, plan: Plan, arrays: Arrays, engine: Engine, saving: Saving, *, overwrite: bool) -> None:
+    """Train a member, from where it was left; nothing is done where it is trained already.
+
+    Several processes call this together; the first of them reads, locks, writes and prints for all.
+
+    Args:
+        folder: The member's.
+        plan: What is trained.
+        arrays: The cases of the plan, training and validation.
+        engine: What computes, launched.
+        saving: When to write checkpoints; who asks to stop.
+        overwrite: Train anew where a member of other settings or data stands.
+
+    Raises:
+        RunFolderError: A member of other settings or data stands there.
+        TrainingError: The loss is no number, all checkpoints are damaged, or another process trains this member.
+        Stopped: Somebody asked to stop; a checkpoint has been written.
+    """
+    first = engine.fabric.is_global_zero
+    with ExitStack() as stack:
+
+        def begin() -> bool:
+            stack.enter_context(locked(folder.with_name(f".{folder.name}.lock"), plan.name))
+            require_same_recipe(folder, plan, overwrite=overwrite)
+            return has_member(folder)
+
+        if first_does(begin, engine.fabric):
+            say(f"{plan.name}: trained already")
+        else:
+            _train_under_lock(folder, plan, arrays, engine, saving)
+        if first:
+            remove_checkpoints(folder)
+            (folder / PROGRESS_FILE).unlink(missing_ok=True)
+
+
+def _train_under_lock(folder: Path, plan: Plan, arrays: Arrays, engine: Engine, saving: Saving) -> None:
+    hardware, fabric = engine.hardware, engine.fabric
+    seed = (plan.seed, seed_number(plan.scheme), plan.fold)
+    weights = None if plan.start is None else plan.start.read_weights()
+    state = start_training(plan.scheme, plan.size, seed, fabric.device, weights)
+    steps = plan.size.steps_per_epoch + (plan.size.validation_steps if arrays[1] else 0)
+    course = Course(plan.name, plan.size.epochs_of(plan.scheme), steps)
+
+    with signed(folder, course, state, writes=fabric.is_global_zero) as sign_running:
+        first_does(lambda: _resume(folder, plan, state), fabric)
+        bring_in_step(state, fabric)
+        sign_running()
+        arrays = (bring_to(fabric.device, arrays[0]), bring_to(fabric.device, arrays[1]))
+        events = train(state, plan.scheme, plan.size, arrays, fabric, compiled=hardware.compiled)
+        if fabric.is_global_zero:
+            events = watched(events, folder, course, state)
+        _keep(events, folder, state, plan.recipe, saving, fabric)
+    if fabric.is_global_zero:
+        write_epochs(folder, state.epochs)
+        draw_curves(folder, plan.name, state.epochs)
+        trained = unet_weights(state.network)
+        if weights is not None and plan.start_share:
+            trained = blend_weights(trained, weights, plan.start_share)
+        write_member(folder, trained, card_of(plan, state.epochs, hardware))
+
+
+def _resume(folder: Path, plan: Plan, state: TrainingState) -> None:
+    for problem in resume_from(folder, state, plan.recipe):
+        warn(f"{plan.name}: {problem}; going on from the checkpoint before it")
+    steps = state.so_far.steps_done
+    if state.epochs or steps:
+        within = f" and {steps} steps" if steps else ""
+        say(f"{plan.name}: going on after epoch {len(state.epochs)}{within}")
+
+
+def _keep(
+    events: Iterable[Step | Epoch],
+    folder: Path,
+    state: TrainingState,
+    recipe: str,
+    saving: Saving,
+    fabric: lightning_fabric.Fabric,
+) -> None:
+    """Follow a training to its end, keeping its state as often as is asked for, in all processes at the same steps."""
+    saved = time.monotonic()
+    with saving.stop.held():
+        for event in events:
+            late = fabric.is_global_zero and time.monotonic() - saved >= 60 * saving.minutes
+            due, stop = any_of((late, bool(saving.stop.by)), fabric)
+            if isinstance(event, Epoch) or due or stop:
+                first_does(lambda: write_checkpoint(folder, state, recipe), fabric)
+                saved = time.monotonic()
+            if stop:
+                saving.stop.end()
+
+
+def require_same_recipe(folder: Path, plan: Plan, *, overwrite: bool) -> None:
+    """Mark the folder with the plan's recipe and data; refuse, or clear, one that was begun with others."""
+    marker = folder / RECIPE_FILE
+    data = {"data": plan.data} if plan.data else {}
+    if marker.is_file():
+        before = read_object(marker)
+        if before.get("recipe") == plan.recipe and before.get("data", plan.data) == plan.data:
+            if data and "data" not in before:  # begun by an earlier version: changes are noticed from now on
+                write_json(marker, before | data)
+            return
+        if not overwrite:
+            raise RunFolderError(
+                f"{folder}: holds a member trained with other settings or cases; use --overwrite to train it anew, "
+                "or prepare another run"
+            )
+        shutil.rmtree(folder)
+    write_json(marker, {"recipe": plan.recipe, **data, "settings": plan.settings})
+
+
+def card_of(plan: Plan, epochs: Sequence[Epoch], hardware: Hardware) -> MemberCard:
+    """What to say of a member that is trained."""
+    last = epochs[-1].foreground_dice if epochs else float("nan")
+    started: dict[str, Any] = {} if plan.start is None else {STARTED_FROM: plan.start.provenance}
+    if plan.start_share:
+        started["start_share"] = plan.start_share
+    return MemberCard(
+        scheme=plan.scheme.name,
+        fold=plan.fold,
+        network=plan.size.network(plan.scheme),
+        preprocess=plan.size.preprocess,
+        patch=plan.size.patch,
+        mirror_axes=augmentation_of(plan.scheme).mirror_axes,
+        training={
+            "recipe": plan.recipe,
+            "size": plan.size.name,
+            "variant": plan.variant,
+            "seed": plan.seed,
+            "precision": hardware.computes_in,
+            "epochs": len(epochs),
+            **({} if plan.schedule is None else {plan.schedule.counts: plan.schedule.length}),
+            "training_cases": len(plan.training),
+            "validation_dice": last,
+            "pseudo_labels": plan.pseudo,
+            "simulation": plan.simulation,
+            **started,
+        },
+    )

@@ -1,0 +1,119 @@
+"""Masks of a run: every method's probability maps through a rule, each map once."""
+
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from mapping_stroke.console import name_files, track, warn
+from mapping_stroke.errors import SCAN_FAILURES, CaseError, RunFolderError, describe_failure, stops_all
+from mapping_stroke.files import list_files, read_object, sha256, write_json
+from mapping_stroke.images.image import read_image, write_image
+from mapping_stroke.rules import find_rule, postprocess
+from mapping_stroke.run_folder import ENSEMBLE, FINAL, MASK_SUFFIX, PROBABILITY_SUFFIX, RunFolder, write_section
+
+SETTINGS_FILE = "settings.json"
+"""In a folder of masks: the rule, and the SHA-256 of the map that each mask was made from."""
+CONTENTS = (SETTINGS_FILE, f"*{MASK_SUFFIX}")
+"""What `postprocess_folder` writes."""
+
+
+def postprocess_run(run: RunFolder, rule: str = "challenge") -> list[str]:
+    """Write the masks of every method that has probability maps.
+
+    The schemes and the `ensemble` get P > 0.5 (rule `none`); `ensemble-pp` gets `rule`, from the ensemble's maps.
+
+    Args:
+        run: A run in which `mapping predict` has finished.
+        rule: Rule of `ensemble-pp`, see `mapping_stroke.rules.RULES`.
+
+    Returns:
+        What failed, as `method/case`; empty if all went well.
+
+    Raises:
+        ConfigError: Unknown rule.
+        RunFolderError: There are no probability maps.
+    """
+    settings = asdict(find_rule(rule))
+    predictions = run.require(run.probabilities(ENSEMBLE).parent, "predict")
+    methods = sorted(folder.name for folder in predictions.iterdir() if list_files(folder, f"*{PROBABILITY_SUFFIX}"))
+    if not methods:
+        raise RunFolderError(f"{predictions}: holds no probability map; run `mapping predict {run.path}` first")
+    write_section(run.config_toml, "postprocess", {"rule": rule, **settings})
+    jobs = [(method, method, "none") for method in methods]
+    if ENSEMBLE in methods:
+        jobs.append((FINAL, ENSEMBLE, rule))
+    failed = []
+    for method, source, job_rule in jobs:
+        failed += [
+            f"{method}/{case_id}"
+            for case_id in postprocess_folder(run.probabilities(source), run.masks(method), job_rule)
+        ]
+    name_files("Masks", run.masks(ENSEMBLE).parent)
+    return failed
+
+
+def postprocess_folder(probabilities: Path, masks: Path, rule: str = "challenge") -> list[str]:
+    """Write `<case>_mask.nii.gz` for every `<case>_probability.nii.gz` of a folder.
+
+    A mask that was made from the same map by the same rule is left alone; one whose map is gone is removed. A map that
+    cannot be used is told and passed over, unless it is the only one.
+
+    Args:
+        probabilities: Folder of maps.
+        masks: Folder of masks; made where it is missing.
+        rule: Name of a rule.
+
+    Returns:
+        The ids of cases that failed.
+
+    Raises:
+        CaseError: There is no map, or one only, and it cannot be used.
+        ConfigError: Unknown rule.
+    """
+    settings = {"rule": rule, **asdict(find_rule(rule))}
+    sources = find_maps(probabilities)
+    ledger = masks / SETTINGS_FILE
+    before = read_object(ledger)
+    made_before = dict(before.get("made_from", {}))
+    for case_id in made_before.keys() - sources.keys():
+        (masks / f"{case_id}{MASK_SUFFIX}").unlink(missing_ok=True)
+        del made_before[case_id]
+    made_from = made_before if before.get("settings") == settings else {}
+    write_json(ledger, {"settings": settings, "made_from": made_from})
+    failed = []
+    for case_id, source in track(sources.items(), f"Post-processing {masks.name}", len(sources)):
+        mask = masks / f"{case_id}{MASK_SUFFIX}"
+        try:
+            source_sha256 = sha256(source)
+            if mask.is_file() and made_from.get(case_id) == source_sha256:
+                continue
+            if made_from.pop(case_id, None):  # told before the mask changes: an interruption leaves no false entry
+                write_json(ledger, {"settings": settings, "made_from": made_from})
+            _postprocess_file(source, mask, rule)
+        except SCAN_FAILURES as error:
+            with suppress(OSError):  # why there is no mask says more
+                mask.unlink(missing_ok=True)
+            if stops_all(error):
+                raise
+            told = f"{source}: {describe_failure(error, source)}"
+            if len(sources) == 1:
+                raise CaseError(told) from error
+            warn(told)
+            failed.append(case_id)
+        else:
+            made_from[case_id] = source_sha256
+            write_json(ledger, {"settings": settings, "made_from": made_from})
+    return failed
+
+
+def find_maps(folder: Path) -> dict[str, Path]:
+    """Case id -> map, for every map in a folder; raises `CaseError` for none."""
+    maps = {path.name.removesuffix(PROBABILITY_SUFFIX): path for path in list_files(folder, f"*{PROBABILITY_SUFFIX}")}
+    if not maps:
+        raise CaseError(f"{folder}: holds no <case>{PROBABILITY_SUFFIX}; name a folder that `mapping predict` wrote")
+    return maps
+
+
+def _postprocess_file(source: Path, mask: Path, rule: str) -> None:
+    image = read_image(source)
+    write_image(mask, postprocess(image.voxels, rule, image.voxel_volume_mm3), image)

@@ -1,0 +1,98 @@
+"""Probability maps of a run: each case by the members that never saw it, each scheme alone and all together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mapping_stroke.console import name_files, say, track, warn
+from mapping_stroke.dataset.cases import Case, read_cases
+from mapping_stroke.dataset.folds import read_folds
+from mapping_stroke.dataset.scan_checks import tame_outliers
+from mapping_stroke.errors import SCAN_FAILURES, RunFolderError, describe_failure, stops_all
+from mapping_stroke.files import file_state, read_object, write_json
+from mapping_stroke.images.image import read_image, write_image
+from mapping_stroke.inference.engines import choose_engine
+from mapping_stroke.inference.ensemble import Ensemble, RunningAverage
+from mapping_stroke.inference.sliding_window import ALL_AXES, WindowConfig
+from mapping_stroke.networks.bundle import open_bundle
+from mapping_stroke.networks.cards import BundleMember
+from mapping_stroke.networks.member_folder import find_members
+from mapping_stroke.run_folder import ENSEMBLE, PROBABILITY_SUFFIX, RunFolder, write_section
+
+DECIMALS = 4
+"""Digits of a stored probability: background then packs to almost nothing."""
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """How `mapping predict` predicts."""
+
+    mirror: bool = False
+    """Average over all mirrorings of each patch that a member's training had (test-time augmentation)."""
+    device: str = "auto"
+    engine: str = "auto"
+    precision: str = "auto"
+
+
+def predict_run(run: RunFolder, config: PredictConfig) -> list[str]:
+    """Predict every case of a run with each scheme and with the ensemble.
+
+    A labelled case is predicted by the members of its own fold, which never saw it; an unlabelled scan by all members.
+    Maps that are there already and were made by the same members from the same scan are not made again.
+
+    Returns:
+        The ids of cases that failed; the others are done.
+
+    Raises:
+        RunFolderError: There is no trained member.
+    """
+    cases = read_cases(run.require(run.cases_csv, "prepare DATA -o"))
+    folds = read_folds(run.require(run.folds_csv, "folds"), [case for case in cases if case.mask is not None])
+    if not find_members(run.members):
+        raise RunFolderError(f"{run.members}: holds no trained member; run `mapping train {run.path}` first")
+    engine = choose_engine(config.device, config.engine, config.precision)
+    ensemble = Ensemble(open_bundle(run.members), engine, WindowConfig(mirror=ALL_AXES if config.mirror else ()))
+    settings = {"mirror": config.mirror, "precision": engine.precision, "decimals": DECIMALS}
+    write_section(run.config_toml, "predict", settings)
+    trained = {member.card.fold for member in ensemble.members}
+    wanted = [case for case in cases if case.mask is None or folds[case.case_id] in trained]
+    say(f"Predicting {len(wanted)} scans with {len(ensemble.members)} members on {engine.description}")
+    failed = []
+    for case in track(wanted, "Predicting", len(wanted)):
+        own = [member for member in ensemble.members if case.mask is None or member.card.fold == folds[case.case_id]]
+        try:
+            _predict_case(run, case, ensemble, own)
+        except SCAN_FAILURES as error:
+            if stops_all(error):
+                raise
+            warn(f"{case.case_id}: {describe_failure(error)}")
+            failed.append(case.case_id)
+    name_files("Probability maps", run.probabilities(ENSEMBLE).parent)
+    return failed
+
+
+def _predict_case(run: RunFolder, case: Case, ensemble: Ensemble, members: Sequence[BundleMember]) -> None:
+    sidecar = run.probabilities(ENSEMBLE) / f"{case.case_id}_probability.json"
+    provenance = {
+        "scan": file_state(case.scan),
+        "mirror": bool(ensemble.window.mirror),
+        "precision": ensemble.engine.precision,
+        "members": {member.card.name: member.weights_sha256 for member in members},
+    }
+    methods = [*dict.fromkeys(member.card.scheme for member in members), ENSEMBLE]
+    paths = {method: run.probabilities(method) / f"{case.case_id}{PROBABILITY_SUFFIX}" for method in methods}
+    if all(path.is_file() for path in (sidecar, *paths.values())) and read_object(sidecar) == provenance:
+        return
+    for old in (sidecar, *paths.values()):  # told first: neither a failure nor an interruption leaves an old map
+        old.unlink(missing_ok=True)
+    scan = read_image(case.scan)
+    averages = {method: RunningAverage() for method in methods}
+    prepared = ensemble.prepare(tame_outliers(scan))
+    for member in members:
+        probability = prepared[member.card.preprocess].restore(ensemble.predict_member(member, prepared))
+        averages[member.card.scheme].add(probability)
+        averages[ENSEMBLE].add(probability)
+    for method, running in averages.items():
+        write_image(paths[method], np.round(running.result().probability, DECIMALS), scan)
+    write_json(sidecar, provenance)

@@ -1,0 +1,266 @@
+"""The stage `prepare`: find and check the cases of a data set, and write their table."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mapping_stroke.console import err, name_files, say, track, warn
+from mapping_stroke.dataset.cases import Case, read_cases, write_cases
+from mapping_stroke.dataset.checks import Problem, check_cases, check_names, read_problems, write_problems
+from mapping_stroke.dataset.layouts import Findings, LayoutName, find_cases
+from mapping_stroke.dataset.names import Patterns
+from mapping_stroke.errors import CaseError, MappingError, RunFolderError
+from mapping_stroke.files import file_state, fingerprint, read_object, sha256, write_json, write_text
+from mapping_stroke.images.formats import stored_files
+from mapping_stroke.run_folder import RUN_CONTENTS, RunFolder, claim_folder, require_claimable
+
+ALIKE_SHOWN = 5
+"""Warnings of one kind that are shown; the rest are counted."""
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How the files of the data set are found.
+
+    Attributes:
+        layout: `auto` finds out.
+        scans: Name pattern of the scans in a plain folder; None takes the usual names.
+        masks: Name pattern of the masks in a plain folder, with `{id}`; None takes the usual names.
+    """
+
+    layout: LayoutName = "auto"
+    scans: str | None = None
+    masks: str | None = None
+
+
+AS_USUAL = Naming()
+
+
+def prepare_run(
+    data: Path, run: RunFolder, naming: Naming = AS_USUAL, *, exclude_bad: bool = False, overwrite: bool = False
+) -> int:
+    """Find and check the cases of a data set, and write `cases.csv`, `problems.csv` and two figures.
+
+    Nothing is written where a case has an error (unless it may be left out) or the run folder is taken. Files that
+    have not changed since the last time (by size and time) are not opened again.
+
+    Args:
+        data: Folder of the data set.
+        run: Where to write; made where it is missing.
+        naming: Layout and name patterns.
+        exclude_bad: Leave cases with errors out and go on.
+        overwrite: Remove another run that the folder holds.
+
+    Returns:
+        Exit status: 0 where all cases are used, 3 where some were left out.
+
+    Raises:
+        CaseError: No scan is found, cases have errors, or none is left.
+        RunFolderError: The folder holds something else, or would hold the data.
+    """
+    data = data.resolve()
+    findings = find_cases(data, naming.layout, Patterns(naming.scans, naming.masks))
+    identity = _identify(run, data, naming, findings, overwrite=overwrite)
+    say(f"{len(findings.cases)} scans found, layout {findings.layout.name} ({findings.layout.title})")
+    stamp = _stamp(identity, findings)
+    before = _checked_before(run, stamp)
+    cases, problems = before or _check(findings)
+    bad = {problem.case_id for problem in problems if problem.severity == "error"}
+    if bad and not exclude_bad:
+        raise CaseError(_refusal(findings, problems, bad))
+    _show(problems)
+    if not cases:
+        raise CaseError(f"{data}: none of the {len(findings.cases)} cases can be used; repair them")
+    claim_folder(run.path, identity, RUN_CONTENTS, overwrite=overwrite)
+    if before is None:
+        _write(run, cases, problems, stamp)
+    _summarise(run, cases, len(findings.cases))
+    return 3 if bad else 0
+
+
+def _identify(run: RunFolder, data: Path, naming: Naming, findings: Findings, *, overwrite: bool) -> dict[str, object]:
+    """What the run is made from; raises `RunFolderError` where its folder cannot be claimed for that."""
+    if data.is_relative_to(run.path.resolve()):
+        raise RunFolderError(f"{run.path}: would hold the data {data}; give another output folder")
+    identity: dict[str, object] = {
+        "kind": "experiment",
+        "data": str(data),
+        "layout": findings.layout.name,
+        "scans": naming.scans,
+        "masks": naming.masks,
+    }
+    require_claimable(run.path, identity, overwrite=overwrite)
+    return identity
+
+
+def _check(findings: Findings) -> tuple[list[Case], list[Problem]]:
+    """The cases that can be used and all problems, in the order of the cases."""
+    problems = [*findings.problems, *check_names(findings.cases)]
+    checked = list(track(check_cases(findings.cases), "checking", len(findings.cases)))
+    problems += [problem for its in checked for problem in its.problems]
+    order = {case.case_id: number for number, case in enumerate(findings.cases)}
+    problems.sort(key=lambda problem: order.get(problem.case_id, len(order)))
+    bad = {problem.case_id for problem in problems if problem.severity == "error"}
+    return [its.case for its in checked if its.case and its.case.case_id not in bad], problems
+
+
+def _refusal(findings: Findings, problems: Sequence[Problem], bad: set[str]) -> str:
+    """One line: the problem if there is one only, else their number, after listing them."""
+    if len(problems) == 1:
+        return f"{problems[0].line}; or leave the case out with --exclude-bad"
+    _show(problems)
+    have = "case has" if len(bad) == 1 else "cases have"
+    return (
+        f"{len(bad)} of {len(findings.cases)} {have} problems (listed above); repair them, "
+        "or leave them out with --exclude-bad"
+    )
+
+
+def _show(problems: Sequence[Problem]) -> None:
+    """Every error in a line of its own; of warnings with one remedy only the first few, the rest counted."""
+    alike: dict[str, int] = {}
+    for problem in problems:
+        if problem.severity == "error":
+            err.print(f"error: {problem.line}", markup=False, style="red")
+            continue
+        alike[problem.remedy] = alike.get(problem.remedy, 0) + 1
+        if alike[problem.remedy] <= ALIKE_SHOWN:
+            warn(problem.line)
+    for remedy, count in alike.items():
+        if count > ALIKE_SHOWN:
+            warn(f"{count - ALIKE_SHOWN} more cases like that ({remedy})")
+
+
+def _write(run: RunFolder, cases: Sequence[Case], problems: Sequence[Problem], stamp: str) -> None:
+    from mapping_stroke.report.distributions import draw_examples, draw_load_distribution
+
+    write_cases(run.cases_csv, cases)
+    write_problems(run.problems_csv, problems)
+    loads_ml = [case.load_ml for case in cases if case.load_ml is not None]
+    if loads_ml:
+        draw_load_distribution(loads_ml, run.cases_csv.with_name("load_distribution.png"))
+        draw_examples([case for case in cases if case.mask], run.cases_csv.with_name("examples.png"))
+    write_text(_stamp_file(run), stamp)
+
+
+def _summarise(run: RunFolder, cases: Sequence[Case], found: int) -> None:
+    labelled = [case for case in cases if case.mask]
+    left_out = f" ({found - len(cases)} left out)" if found > len(cases) else ""
+    say(f"{len(cases)} cases{left_out}: {len(labelled)} with a mask, {len(cases) - len(labelled)} without")
+    if labelled:
+        _tell_loads(labelled)
+    else:
+        warn("no case has a mask, so nothing can be trained or scored; if there are masks, name them with --masks")
+    name_files("written", *sorted(path for path in run.cases_csv.parent.iterdir() if path.suffix in (".csv", ".png")))
+
+
+def _tell_loads(labelled: Sequence[Case]) -> None:
+    loads_ml = np.array([case.load_ml for case in labelled], np.float64)
+    low, quarter, median, three_quarters, high = np.quantile(loads_ml, [0, 0.25, 0.5, 0.75, 1])
+    say(
+        f"lesion load: median {median:.3g} mL, middle half {quarter:.3g} to {three_quarters:.3g} mL, "
+        f"all {low:.3g} to {high:.3g} mL"
+    )
+    components = [case.components or 0 for case in labelled]
+    say(f"lesions a case: median {np.median(components):g}, at most {max(components)}")
+
+
+def _stamp_file(run: RunFolder) -> Path:
+    return run.cases_csv.with_name("checked.txt")
+
+
+def _stamp(identity: dict[str, object], findings: Findings) -> str:
+    """A hash of which files were checked and of their sizes and times."""
+    files = [path for case in findings.cases for path in (case.scan, case.mask) if path]
+    states = [state for path in files if (state := _state(path))]
+    cases = [(case.case_id, case.site, case.subject, str(case.mask)) for case in findings.cases]
+    names = [problem.line for problem in findings.problems]
+    return fingerprint([identity, states, cases, names])
+
+
+def _state(path: Path) -> tuple[str, int, int] | None:
+    """Path, size and time of a file; None if the system cannot look at it: checking its case will say why."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return str(path), status.st_size, status.st_mtime_ns
+
+
+def _checked_before(run: RunFolder, stamp: str) -> tuple[list[Case], list[Problem]] | None:
+    """What the same check of the same files gave before; None if there was none."""
+    if not _stamp_file(run).is_file() or _stamp_file(run).read_bytes() != stamp.encode():
+        return None
+    try:
+        cases, problems = read_cases(run.cases_csv), read_problems(run.problems_csv)
+    except (MappingError, OSError, KeyError):
+        return None
+    say("the files are as they were when they were checked last")
+    return cases, problems
+
+
+CONTENTS_FILE = "contents.json"
+"""Where hashes are kept: beside the folders of the arrays that were made from the files."""
+READERS = 2
+"""Threads that read scans; most of that time is outside Python's lock."""
+
+
+def mark_contents(ledger: Path, files: Mapping[str, Sequence[Path]]) -> dict[str, str]:
+    """A short mark of what the files of each case hold: other bytes give another, new times or places do not.
+
+    Args:
+        ledger: Keeps the SHA-256 of each file with its size and time. A file that has both still is not read again,
+            nor is one that is there no more: what was made from it goes on to be of use. Several processes may write
+            into it.
+        files: By case id.
+
+    Returns:
+        The marks by case id; empty for no cases.
+
+    Raises:
+        FileError: A file that the ledger does not know cannot be read.
+    """
+    known = read_object(ledger)
+    stored = {file: _stored_files(file, known.get(str(file))) for its in files.values() for file in its}
+    facts = {str(part): _facts_of(part, stored) for its in stored.values() for part in its}
+    changed = [path for path, its in facts.items() if not _is_known(known.get(path), its)]
+    if changed:
+        with ThreadPoolExecutor(READERS) as pool:
+            hashes = list(track(pool.map(sha256, map(Path, changed)), "Looking for changed files", len(changed)))
+        new = {path: {**facts[path], "sha256": digest} for path, digest in zip(changed, hashes, strict=True)}
+        known |= new
+        write_json(ledger, read_object(ledger) | new)  # other processes may have written into it meanwhile
+    return {
+        case_id: fingerprint([known[str(part)]["sha256"] for file in its for part in stored[file]])
+        for case_id, its in files.items()
+    }
+
+
+def _stored_files(file: Path, entry: object) -> list[Path]:
+    """The files of an image; where some are gone from one that is known, and else unchanged, those that it had."""
+    if isinstance(entry, dict):
+        had = [file, *map(Path, entry.get("others", ()))]
+        state = file_state(file)
+        if (_is_gone(state) or entry.get("state") == state) and not all(part.is_file() for part in had):
+            return had
+    return stored_files(file)
+
+
+def _facts_of(part: Path, stored: Mapping[Path, Sequence[Path]]) -> dict[str, Any]:
+    """What the ledger keeps of a file beside its hash: its state, and for a header its other files."""
+    others = [str(other) for other in stored.get(part, ())[1:]]
+    return {"state": file_state(part), **({"others": others} if others else {})}
+
+
+def _is_known(entry: object, facts: Mapping[str, Any]) -> bool:
+    if not isinstance(entry, dict) or "sha256" not in entry:
+        return False
+    return _is_gone(facts["state"]) or entry == {**facts, "sha256": entry["sha256"]}
+
+
+def _is_gone(state: Sequence[object]) -> bool:
+    return state[1] is None

@@ -1,0 +1,192 @@
+"""Self-training's labels: the best scheme's member of a fold labels the unlabelled scans, and says that it did."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mapping_stroke.console import say, track
+from mapping_stroke.dataset.arrays import CaseArrays
+from mapping_stroke.dataset.cases import Case
+from mapping_stroke.dataset.preprocess import PreprocessSpec
+from mapping_stroke.dataset.scan_checks import tame_outliers
+from mapping_stroke.errors import TrainingError
+from mapping_stroke.files import fingerprint, read_object, write_json
+from mapping_stroke.images.image import read_image, write_image
+from mapping_stroke.inference.engines import choose_engine
+from mapping_stroke.inference.ensemble import Ensemble
+from mapping_stroke.inference.sliding_window import WindowConfig
+from mapping_stroke.networks.bundle import open_bundle
+from mapping_stroke.networks.member_folder import has_member, read_card
+from mapping_stroke.run_folder import MASK_SUFFIX, RunFolder
+from mapping_stroke.stages.arrays import make_arrays, mark_way
+from mapping_stroke.stages.prepare import CONTENTS_FILE, mark_contents
+from mapping_stroke.training.pseudo_labels import best_scheme, leave_out, make_pseudo_label
+from mapping_stroke.training.schemes import SCHEMES
+
+PROVENANCE_FILE = "provenance.json"
+SCANS_FILE = "scans.json"
+"""The mark of what the scans held, beside a provenance of an earlier version, which has none."""
+NAMED = 5
+"""Scans named in one line."""
+
+
+def label_unlabelled(
+    run: RunFolder, cases: Sequence[Case], folds: Mapping[str, int], fold: int, device: torch.device
+) -> dict[str, Any]:
+    """Write a pseudo-label for every unlabelled scan, made by a member that never saw this fold's validation cases.
+
+    The scheme is the one of the highest mean validation Dice over the other folds, so that no case chooses who makes
+    the labels of the member that it will judge. Unlabelled scans of people whose labelled scans judge that member get
+    no label. Labels once made are kept as long as their maker and the scans stay as they were.
+
+    Args:
+        run: With members of the fold.
+        cases: All of the run.
+        folds: Fold of each labelled case.
+        fold: Whose members the labels are for.
+        device: What predicts.
+
+    Returns:
+        Provenance: scheme, fold, SHA-256 of its weights and of the whole model, a mark of what the scans held, the
+        Dice that chose, and for each case the mean confidence.
+
+    Raises:
+        TrainingError: There is no unlabelled scan, or no scheme has been trained on this fold.
+        FileError: A scan cannot be read.
+    """
+    unlabelled = _unlabelled_of_others(cases, folds, fold)
+    marks = mark_contents(run.arrays / CONTENTS_FILE, {case.case_id: (case.scan,) for case in unlabelled})
+    scans = fingerprint(marks)
+    made_before = _labels_made_before(run, unlabelled, scans, fold)
+    if made_before:
+        return made_before
+    dice = _dice_on_other_folds(run, fold)
+    scheme = best_scheme(dice)
+    member = run.member(scheme, fold)
+    say(f"Pseudo-labels of fold {fold}: {len(unlabelled)} unlabelled scans, by {scheme}")
+    provenance = {
+        "scheme": scheme,
+        "fold": fold,
+        "weights_sha256": read_card(member)[1],
+        "bundle_sha256": open_bundle(member).sha256,
+        "scans": scans,
+        "dice_on_other_folds": {name: None if np.isnan(value) else value for name, value in dice.items()},
+        "confidence": _label_all(run.pseudo_labels(fold), unlabelled, member, device),
+    }
+    write_json(run.pseudo_labels(fold) / PROVENANCE_FILE, provenance)
+    (run.pseudo_labels(fold) / SCANS_FILE).unlink(missing_ok=True)
+    return provenance
+
+
+def choose_labels(provenance: Mapping[str, Any], confidence_floor: float | None) -> dict[str, Any]:
+    """Add to the provenance of a fold's labels which of them are trained with: those that reach the floor.
+
+    Returns:
+        The provenance with `confidence_floor`, and `left_out`: the ids of the labels below it.
+
+    Raises:
+        TrainingError: No label reaches the floor.
+    """
+    confidence, fold = provenance["confidence"], provenance["fold"]
+    left_out = leave_out(confidence, confidence_floor)
+    if len(left_out) == len(confidence):
+        highest = max((mean for mean in confidence.values() if mean is not None), default=None)
+        found = "all are empty" if highest is None else f"the highest mean confidence is {highest:.4f}"
+        raise TrainingError(
+            f"fold {fold}: none of {len(confidence)} pseudo-labels reaches --confidence-floor {confidence_floor} "
+            f"({found}); lower the floor, or leave the scheme out"
+        )
+    if confidence_floor is not None:
+        names = f" ({', '.join(left_out[:NAMED])}{', ...' * (len(left_out) > NAMED)})" if left_out else ""
+        say(
+            f"Pseudo-labels of fold {fold}: {len(confidence) - len(left_out)} of {len(confidence)} reach the "
+            f"confidence floor of {confidence_floor}; {len(left_out)} left out{names}"
+        )
+    return {**provenance, "confidence_floor": confidence_floor, "left_out": left_out}
+
+
+def _unlabelled_of_others(cases: Sequence[Case], folds: Mapping[str, int], fold: int) -> list[Case]:
+    """The unlabelled scans of all people but those whose labelled scans are in the fold."""
+    unlabelled = [case for case in cases if case.mask is None]
+    if not unlabelled:
+        raise TrainingError(
+            "self-training needs unlabelled scans and this run has none; add them to the data set (ATLAS: Testing/), "
+            "or leave the scheme out"
+        )
+    judging = {case.subject for case in cases if folds.get(case.case_id) == fold}
+    of_others = [case for case in unlabelled if case.subject not in judging]
+    if not of_others:
+        raise TrainingError(
+            f"fold {fold}: all {len(unlabelled)} unlabelled scans are of people whose labelled scans validate it, and "
+            "must not train its members; add scans of other people, or leave the scheme out"
+        )
+    if len(of_others) < len(unlabelled):
+        left_out = len(unlabelled) - len(of_others)
+        say(f"Pseudo-labels of fold {fold}: {left_out} scans of people whose labelled scans validate it are left out")
+    return of_others
+
+
+def _labels_made_before(run: RunFolder, unlabelled: Sequence[Case], scans: str, fold: int) -> dict[str, Any] | None:
+    """The provenance of labels that are complete, of these scans, by a maker not trained anew since; else None."""
+    folder = run.pseudo_labels(fold)
+    provenance = read_object(folder / PROVENANCE_FILE)
+    if not {"scheme", "weights_sha256", "confidence"} <= provenance.keys():
+        return None
+    maker = run.member(provenance["scheme"], fold)
+    stands = has_member(maker) and read_card(maker)[1] == provenance["weights_sha256"]
+    complete = provenance["confidence"].keys() == {case.case_id for case in unlabelled}
+    if not (stands and complete):
+        return None
+    mark = (read_object(folder / SCANS_FILE) | provenance).get("scans")
+    if mark is None:  # of an earlier version: its provenance, a part of recipes, stays; changes are noticed from now on
+        write_json(folder / SCANS_FILE, {"scans": scans})
+    return provenance if mark in (None, scans) else None
+
+
+def pseudo_arrays(
+    run: RunFolder, cases: Sequence[Case], chosen: Mapping[str, Any], spec: PreprocessSpec
+) -> list[CaseArrays]:
+    """The chosen pseudo-labelled scans as training cases; their ids say that the label is a pseudo-label."""
+    labels = run.pseudo_labels(chosen["fold"])
+    wanted = chosen["confidence"].keys() - set(chosen["left_out"])
+    triples = [
+        (f"{case.case_id}_pseudo", case.scan, labels / f"{case.case_id}{MASK_SUFFIX}")
+        for case in cases
+        if case.case_id in wanted
+    ]
+    folder = run.arrays / fingerprint({"pseudo": chosen["fold"], "preprocess": mark_way(spec)})
+    return list(make_arrays(folder, triples, spec).values())
+
+
+def _label_all(
+    folder: Path, cases: Sequence[Case], member_folder: Path, device: torch.device
+) -> dict[str, float | None]:
+    member = Ensemble(open_bundle(member_folder), choose_engine(str(device), "torch"), WindowConfig())
+    confidence: dict[str, float | None] = {}
+    for case in track(cases, "Pseudo-labels", len(cases)):
+        scan = read_image(case.scan)
+        label = make_pseudo_label(member.predict(member.prepare(tame_outliers(scan))).probability)
+        write_image(folder / f"{case.case_id}{MASK_SUFFIX}", label.mask, scan)
+        confidence[case.case_id] = None if np.isnan(label.confidence) else round(label.confidence, 4)
+    return confidence
+
+
+def _dice_on_other_folds(run: RunFolder, fold: int) -> dict[str, float]:
+    """Mean validation Dice on the other folds of every scheme that has a member of this fold; NaN where there is none.
+
+    Schemes are compared on the same folds: those on which all of them have been trained.
+    """
+    dice: dict[str, dict[int, float]] = {}
+    for scheme in SCHEMES:
+        folders = run.member(scheme.name, fold).parent.glob("fold_*")
+        cards = [read_card(folder)[0] for folder in folders if has_member(folder)]
+        if not scheme.pseudo_labels and any(card.fold == fold for card in cards):
+            dice[scheme.name] = {card.fold: card.training["validation_dice"] for card in cards if card.fold != fold}
+    common = set.intersection(*map(set, dice.values())) if dice else set()
+    return {
+        name: float(np.mean([of_fold[other] for other in sorted(common)])) if common else float("nan")
+        for name, of_fold in dice.items()
+    }

@@ -1,0 +1,380 @@
+"""The stage `report`: tables, pictures and facts of a run on one page."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mapping_stroke.console import name_files, say, track
+from mapping_stroke.dataset.cases import Case, read_cases
+from mapping_stroke.dataset.checks import read_problems
+from mapping_stroke.dataset.folds import largest_fold_distance
+from mapping_stroke.errors import SCAN_FAILURES, CaseError, FoldsError, MappingError, ScoreError, describe_failure
+from mapping_stroke.evaluation.tables import FIRST_METHODS, CaseScore, order_methods, read_score_row, summarise
+from mapping_stroke.files import given_name, read_csv, read_json, read_object, write_csv, write_text
+from mapping_stroke.images.image import read_image, require_same_grid
+from mapping_stroke.networks.member_folder import CARD_FILE
+from mapping_stroke.report.curves import Epochs, draw_learning_curves, read_epochs
+from mapping_stroke.report.distributions import (
+    METRICS,
+    QUANTILES,
+    SMALL_LOAD_ML,
+    draw_by_load,
+    group_by_load,
+    typical_cases,
+    worst_cases,
+)
+from mapping_stroke.report.pages import About, Picture, Provenance, Results, render_page
+from mapping_stroke.report.pictures import Comparison, compare, draw_comparisons
+from mapping_stroke.report.style import load_words, method_label, short_id
+from mapping_stroke.report.tables import format_markdown, format_text, make_table, table_rows
+from mapping_stroke.run_folder import MASK_SUFFIX, RunFolder, read_sections
+from mapping_stroke.space.model_input import hide_head
+
+DESCRIPTION_FILE = "dataset_description.json"
+LEVELS_UP = 7
+"""How far above a scan its data set's description is looked for."""
+NAMED = 5
+"""Cases named in one line; the rest are counted."""
+
+
+def describe_run(run: RunFolder, cases: Sequence[Case], scores: Sequence[CaseScore], failures: Sequence[str]) -> About:
+    """Gather what was run and with what; parts that the run does not hold are empty."""
+    description = describe_data(cases)
+    return About(
+        name=given_name(run.path),
+        simulated=says_simulated(description),
+        facts=list_facts(run, cases, scores, description),
+        provenance=list_provenance(run),
+        failures=failures,
+        settings=run.config_toml.read_text(encoding="utf-8") if run.config_toml.is_file() else "",
+        environment=read_object(run.environment_json),
+        version=version("mapping-stroke"),
+    )
+
+
+def describe_data(cases: Sequence[Case]) -> dict[str, Any]:
+    """The data set's own description (BIDS), found above its scans; empty where there is none that can be read."""
+    for folder in (parent for case in cases[:1] for parent in case.scan.parents[:LEVELS_UP]):
+        path = folder / DESCRIPTION_FILE
+        if path.is_file():
+            try:
+                found = read_json(path)
+            except ValueError:
+                return {}
+            return found if isinstance(found, dict) else {}
+    return {}
+
+
+def says_simulated(description: Mapping[str, Any]) -> bool | None:
+    """Whether a data set's description says that it is simulated; None without a description."""
+    if not description:
+        return None
+    return description.get("Simulated") is True or "simulated" in str(description.get("Name", "")).lower()
+
+
+def list_facts(
+    run: RunFolder, cases: Sequence[Case], scores: Sequence[CaseScore], description: Mapping[str, Any]
+) -> list[tuple[str, str]]:
+    """What was run, as names and values; what the run's files do not tell is left out."""
+    settings = read_sections(run.config_toml)
+    facts = {
+        "Data set": str(description.get("Name", "not described (it has no dataset_description.json)")),
+        "Made from": "; ".join(_source(source) for source in description.get("SourceDatasets", [])),
+        "Cases": _case_words(cases),
+        "Lesion load": _load_words([case.load_ml for case in cases if case.load_ml is not None]),
+        "Grid": _grid_words(cases),
+        "Folds": _fold_words(run, cases),
+        "Networks": _member_words(run, settings.get("train", {})),
+        "Post-processing": settings.get("postprocess", {}).get("rule", ""),
+        "Scoring profile": settings.get("evaluate", {}).get("profile", ""),
+        "Scored": f"{len({score.case_id for score in scores})} cases, "
+        f"{datetime.fromtimestamp(run.scores_csv.stat().st_mtime, UTC):%Y-%m-%d %H:%M} UTC",
+    }
+    return [(name, str(value)) for name, value in facts.items() if value]
+
+
+def list_failures(run: RunFolder, cases: Sequence[Case], scores: Sequence[CaseScore]) -> list[str]:
+    """Problems of the data, and for every method the labelled cases that have no score; empty if all went well."""
+    problems = read_problems(run.problems_csv) if run.problems_csv.is_file() else []
+    lines = [f"{problem.severity}: {problem.line}" for problem in problems]
+    labelled = {case.case_id for case in cases if case.mask is not None}
+    for method in order_methods(score.method for score in scores):
+        missing = sorted(labelled - {score.case_id for score in scores if score.method == method})
+        if missing:
+            rest = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+            names = ", ".join(missing[:NAMED])
+            lines.append(f"{method_label(method)}: no score for {len(missing)} of {len(labelled)} cases: {names}{rest}")
+    return lines
+
+
+def list_provenance(run: RunFolder) -> list[Provenance]:
+    """Where the pseudo-labels came from that each member was trained with; empty without self-training."""
+    cards = sorted(run.members.glob(f"*/fold_*/{CARD_FILE}"), key=lambda path: (path.parent.parent, _fold_number(path)))
+    stored = {path: read_object(path).get("training", {}).get("pseudo_labels") for path in cards}
+    return [_provenance(path, pseudo) for path, pseudo in stored.items() if pseudo]
+
+
+def find_epochs(run: RunFolder) -> dict[tuple[str, int], Path]:
+    """The `epochs.csv` of every member, by scheme and fold."""
+    found = sorted(run.members.glob("*/fold_*/epochs.csv"))
+    return {(path.parent.parent.name, _fold_number(path)): path for path in found}
+
+
+def _fold_number(path: Path) -> int:
+    return int(path.parent.name.removeprefix("fold_"))
+
+
+def _provenance(card: Path, stored: Mapping[str, Any]) -> Provenance:
+    confidence = stored.get("confidence", {})
+    known = [value for value in confidence.values() if value is not None]
+    words = f"{np.mean(known):.2f} ({min(known):.2f} to {max(known):.2f})" if known else ""
+    floor = stored.get("confidence_floor")
+    return Provenance(
+        member=card.parent.parent.name,
+        fold=str(_fold_number(card)),
+        scheme=str(stored.get("scheme", "")),
+        weights_sha256=str(stored.get("weights_sha256", "")),
+        labels=len(confidence),
+        empty=len(confidence) - len(known),
+        left_out=len(stored.get("left_out", ())),
+        floor="" if floor is None else f"{floor:g}",
+        confidence=words,
+    )
+
+
+def _source(source: Mapping[str, Any]) -> str:
+    name = str(source.get("Name") or source.get("URL") or "not named")
+    what = f"{source['What']}: " if source.get("What") else ""
+    licence = source.get("Licence") or source.get("License")
+    return f"{what}{name}" + (f" ({licence})" if licence else "")
+
+
+def _case_words(cases: Sequence[Case]) -> str:
+    labelled = [case for case in cases if case.mask is not None]
+    sites = len({case.site for case in cases if case.site})
+    where = f"; {sites} site{'s' * (sites > 1)}" if sites else ""
+    people = len({case.subject for case in labelled})
+    return f"{len(labelled)} labelled ({people} people), {len(cases) - len(labelled)} unlabelled{where}"
+
+
+def _load_words(loads_ml: Sequence[float]) -> str:
+    if not loads_ml:
+        return ""
+    small = float(np.mean([load <= SMALL_LOAD_ML for load in loads_ml]))
+    ends = f"{load_words(min(loads_ml))} to {load_words(max(loads_ml))}"
+    return f"median {load_words(float(np.median(loads_ml)))} ({ends}), {small:.0%} up to {SMALL_LOAD_ML:g} mL"
+
+
+def _grid_words(cases: Sequence[Case]) -> str:
+    grids = Counter((case.shape, case.spacing_mm, case.orientation) for case in cases)
+    (shape, spacing_mm, orientation), count = grids.most_common(1)[0]
+    words = f"{'x'.join(map(str, shape))} at {' x '.join(f'{edge:.3g}' for edge in spacing_mm)} mm, {orientation}"
+    return words if count == len(cases) else f"{len(grids)} different; most often {words}"
+
+
+def _fold_words(run: RunFolder, cases: Sequence[Case]) -> str:
+    if not run.folds_csv.is_file():
+        return ""
+    try:
+        assignment = {row["case_id"]: int(row["fold"]) for row in read_csv(run.folds_csv)}
+    except (KeyError, TypeError, ValueError):
+        return "their table is damaged"
+    loads = {case.case_id: case.load_vox for case in cases if case.load_vox is not None}
+    words = f"{len(set(assignment.values()))}"
+    try:
+        distance = largest_fold_distance(loads, assignment)
+    except FoldsError:
+        return words
+    return f"{words}; largest Kolmogorov-Smirnov distance of a fold's loads to the rest {distance:.3f}"
+
+
+def _member_words(run: RunFolder, training: Mapping[str, Any]) -> str:
+    members = find_epochs(run)
+    if not members:
+        return ""
+    schemes = order_methods(scheme for scheme, _ in members)
+    names = ", ".join(map(method_label, schemes))
+    size = f", size {training['size']}" if "size" in training else ""
+    extra = ", ".join(method_label(scheme) for scheme in schemes if scheme not in FIRST_METHODS)
+    beyond = f"; the ensemble holds what the paper's does not: {extra}" if extra else ""
+    return f"{len(members)} members ({names}){size}{beyond}"
+
+
+Pictures = dict[str, Picture | str]
+
+TYPICAL = (
+    f"Cases at the {', '.join(f'{quantile:.0%}' for quantile in QUANTILES)} quantiles of Dice under {{final}}, each in "
+    "the slice of its largest lesion area, enlarged around all that is marked there; Dice over the whole volume."
+)
+WORST = (
+    "The cases of lowest Dice under {final}, worst first, each in the slice of its largest lesion area, enlarged "
+    "around all that is marked there; what was marked in other slices does not show."
+)
+EARLIER = {
+    "examples": (
+        "prepare/examples.png",
+        "Small and large lesions (the paper's Fig. 1)",
+        "Spread evenly over the loads.",
+    ),
+    "load_distribution": (
+        "prepare/load_distribution.png",
+        "Lesion loads (the paper's Fig. 2)",
+        f"More than half of ATLAS R2.0's cases lie below {SMALL_LOAD_ML:g} mL.",
+    ),
+    "balance": ("folds/balance.png", "Balance of the folds", "The closer the lines, the more alike the folds."),
+}
+"""Pictures that `prepare` and `folds` write: file in the run, title, caption."""
+
+
+def draw_pictures(
+    run: RunFolder, cases: Sequence[Case], scores: Sequence[CaseScore], results: Results
+) -> tuple[Pictures, list[str]]:
+    """Draw what can be drawn into the report's folder.
+
+    Returns:
+        Every picture of the page, or why it is not there; and a line for every file that could not be used.
+    """
+    final_label = method_label(results.final)
+    rows, problems = _read_comparisons(run, cases, scores, results)
+    pictures = _find_earlier(run) | _draw_curves(run, problems)
+    png = run.report_html.with_name("dice_by_load.png")
+    draw_by_load(scores, results.loads_ml, results.final, png)
+    pictures["by_load"] = Picture(png, "Dice by lesion load", f"Every case under {final_label}.")
+    for key, title, caption, chosen in (
+        ("typical", "Scheme by scheme (the paper's Fig. 5)", TYPICAL, typical_cases(results.cases)),
+        ("worst", "The worst cases (the paper's Fig. 6)", WORST, worst_cases(results.cases)),
+    ):
+        png = run.report_html.with_name(f"{key}.png")
+        shown = [rows[case_id] for case_id in chosen if case_id in rows]
+        if shown:
+            draw_comparisons(shown, [row.method for row in results.table.rows], png)
+            pictures[key] = Picture(png, title, caption.format(final=final_label))
+        else:
+            pictures[key] = f"{title}: left out, no case could be shown."
+    return pictures, problems
+
+
+def _read_comparisons(
+    run: RunFolder, cases: Sequence[Case], scores: Sequence[CaseScore], results: Results
+) -> tuple[dict[str, Comparison], list[str]]:
+    """The slices of the cases to show, one case in memory at a time, and what could not be read."""
+    wanted = {*typical_cases(results.cases), *worst_cases(results.cases)}
+    chosen = [case for case in cases if case.case_id in wanted]
+    rows: dict[str, Comparison] = {}
+    problems = []
+    for case in track(chosen, "Drawing cases", len(chosen)):
+        dice = {score.method: score.values["dice"] for score in scores if score.case_id == case.case_id}
+        try:
+            rows[case.case_id] = _read_comparison(run, case, dice)
+        except SCAN_FAILURES as error:
+            problems.append(f"{case.case_id}: cannot be shown: {describe_failure(error)}")
+    return rows, problems
+
+
+def _read_comparison(run: RunFolder, case: Case, dice: Mapping[str, float]) -> Comparison:
+    if case.mask is None:
+        raise CaseError("it has scores but no reference mask any more; run `mapping prepare` again")
+    scan, reference = read_image(case.scan), read_image(case.mask)
+    require_same_grid(reference, scan, ("its mask", "its scan"), "run `mapping prepare` again")
+    predictions = {}
+    for method in dice:
+        path = run.masks(method) / f"{case.case_id}{MASK_SUFFIX}"
+        if path.is_file():
+            mask = read_image(path)
+            require_same_grid(mask, scan, (f"the mask of {method}", "its scan"), "run `mapping postprocess` again")
+            predictions[method] = mask.voxels > 0
+    title = f"{short_id(case.case_id)}\n{load_words(case.load_ml or 0)}"
+    return compare(title, hide_head(scan), reference.voxels > 0, predictions, dice)
+
+
+def _draw_curves(run: RunFolder, problems: list[str]) -> Pictures:
+    courses: dict[str, dict[int, Epochs]] = {}
+    for (scheme, fold), path in find_epochs(run).items():
+        try:
+            courses.setdefault(scheme, {})[fold] = read_epochs(path)
+        except MappingError as error:
+            problems.append(str(error))
+    if not any(courses.values()):
+        return {"curves": "Learning curves: left out, no epochs.csv in this run."}
+    png = run.report_html.with_name("learning_curves.png")
+    draw_learning_curves(courses, png)
+    caption = "Foreground Dice: over the summed voxels of the fold's validation patches, not of whole scans."
+    return {"curves": Picture(png, "Learning curves", caption)}
+
+
+def _find_earlier(run: RunFolder) -> Pictures:
+    found: Pictures = {}
+    for key, (name, title, caption) in EARLIER.items():
+        there = (run.path / name).is_file()
+        found[key] = Picture(run.path / name, title, caption) if there else f"{title}: left out, no {name} in this run."
+    return found
+
+
+def report_run(run: RunFolder) -> Path:
+    """Write the page of a run, its pictures and its Table 1 (also as CSV and Markdown), and show the table.
+
+    What a run does not hold (curves, pseudo-labels, pictures of the data) is left out with a note; what cannot be read
+    is listed under failures.
+
+    Args:
+        run: A run in which `mapping evaluate` has finished.
+
+    Returns:
+        The page.
+
+    Raises:
+        RunFolderError: There are no scores, or no cases.
+        ScoreError: The scores are empty or damaged.
+    """
+    scores = _read_scores(run)
+    cases = read_cases(run.require(run.cases_csv, "prepare"))
+    results = make_results(scores, cases)
+    pictures, unreadable = draw_pictures(run, cases, scores, results)
+    about = describe_run(run, cases, scores, [*list_failures(run, cases, scores), *unreadable])
+    folder = run.report_html.parent
+    rows = table_rows(results.table)
+    write_csv(folder / "table1.csv", list(rows[0]), rows)
+    write_text(folder / "table1.md", format_markdown(results.table))
+    write_text(run.report_html, render_page(about, results, pictures))
+    say(format_text(results.table))
+    name_files("Report", run.report_html)
+    return run.report_html
+
+
+def make_results(scores: Sequence[CaseScore], cases: Sequence[Case]) -> Results:
+    """Lay out scores as the page's tables.
+
+    Args:
+        scores: At least one, all with the same metrics.
+        cases: The run's cases, for their loads.
+    """
+    summaries = summarise(scores, list(scores[0].values))
+    folds = sorted({score.fold for score in scores if score.fold is not None})
+    count = len({score.case_id for score in scores})
+    title = f"This run: {count} cases" + (f" in {len(folds)} folds" if folds else "")
+    table = make_table(title, summaries)
+    final = order_methods(score.method for score in scores)[-1]
+    loads_ml = {case.case_id: case.load_ml for case in cases if case.load_ml is not None}
+    return Results(
+        table=table,
+        fold_tables=[make_table(f"Fold {fold}", summaries, str(fold)) for fold in folds],
+        sizes=[(metric, group_by_load(scores, loads_ml, metric)) for metric in table.metrics if metric.key in METRICS],
+        final=final,
+        cases=sorted((s for s in scores if s.method == final), key=lambda s: (s.values["dice"], s.case_id)),
+        loads_ml=loads_ml,
+    )
+
+
+def _read_scores(run: RunFolder) -> list[CaseScore]:
+    path = run.require(run.scores_csv, "evaluate")
+    scores = [read_score_row(row) for row in read_csv(path)]
+    if not scores:
+        raise ScoreError(f"{path}: holds no score; run `mapping evaluate {run.path}` again")
+    if any("dice" not in score.values or score.values.keys() != scores[0].values.keys() for score in scores):
+        raise ScoreError(f"{path}: has no column dice; run `mapping evaluate {run.path}` again")
+    return scores

@@ -1,0 +1,118 @@
+"""How far each member of a run is, read from its files only."""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mapping_stroke.files import read_csv, read_object
+from mapping_stroke.networks.member_folder import CARD_FILE, has_member
+from mapping_stroke.run_folder import RunFolder, read_sections
+from mapping_stroke.stages.member import RECIPE_FILE
+from mapping_stroke.stages.progress import PROGRESS_FILE, Progress, is_running, read_progress
+from mapping_stroke.training.schemes import find_scheme, find_size, find_variant
+
+MemberState = Literal["trained", "running", "stopped", "failed", "not begun"]
+
+
+@dataclass(frozen=True)
+class MemberStatus:
+    """How far one member is.
+
+    Attributes:
+        scheme: Its training scheme.
+        fold: Its fold.
+        state: `stopped` is also what was killed.
+        epochs_done: Whole epochs trained.
+        epochs: Of the whole training; None where no training of the run has begun.
+        best_dice: Highest foreground Dice of an epoch so far; None where there is none.
+        silent_s: Since its last sign of life; None where there was none.
+        seconds_left: Until its end; None unless it runs.
+        why: It failed.
+    """
+
+    scheme: str
+    fold: int
+    state: MemberState
+    epochs_done: int = 0
+    epochs: int | None = None
+    best_dice: float | None = None
+    silent_s: float | None = None
+    seconds_left: float | None = None
+    why: str = ""
+
+
+def run_status(run: RunFolder) -> list[MemberStatus]:
+    """How far every member is: of the paper's schemes on all folds, and of whatever else has been begun.
+
+    Raises:
+        RunFolderError: The run has no folds yet.
+        ConfigError: Its `config.toml` is damaged, or names a size or variant that is not known.
+    """
+    folds = sorted({int(row["fold"]) for row in read_csv(run.require(run.folds_csv, "folds"))})
+    settings = read_sections(run.config_toml).get("train", {})
+    variant = settings.get("variant", "paper")
+    schemes = [scheme.name for scheme in find_variant(variant)]
+    begun = {path.parent.parent.name for path in run.members.glob(f"*/fold_*/{RECIPE_FILE}")}
+    schemes += sorted(begun - set(schemes))
+    now = time.time()
+    return [
+        _member_status(run.member(scheme, fold), scheme, fold, _epochs_of(scheme, settings), now)
+        for scheme in schemes
+        for fold in folds
+    ]
+
+
+def _epochs_of(scheme: str, settings: dict[str, Any]) -> int | None:
+    if "size" not in settings:
+        return None
+    if "epochs" in settings:
+        return int(settings["epochs"])
+    return find_size(settings["size"]).epochs_of(find_scheme(scheme, settings.get("variant", "paper")))
+
+
+def _member_status(folder: Path, scheme: str, fold: int, epochs: int | None, now: float) -> MemberStatus:
+    best = _best_dice(folder / "epochs.csv")
+    if has_member(folder):
+        done = int(read_object(folder / CARD_FILE).get("training", {}).get("epochs", 0))
+        return MemberStatus(scheme, fold, "trained", done, done, best, _age(folder / CARD_FILE, now))
+    progress = read_progress(folder)
+    if progress is None:
+        begun = folder / RECIPE_FILE
+        silent_s = _age(begun, now)
+        return MemberStatus(scheme, fold, "not begun" if silent_s is None else "stopped", 0, epochs, best, silent_s)
+    state = _state_of(progress, now)
+    return MemberStatus(
+        scheme,
+        fold,
+        state,
+        progress.epochs_done,
+        progress.epochs,
+        best,
+        _age(folder / PROGRESS_FILE, now),
+        progress.seconds_left if state == "running" else None,
+        progress.why,
+    )
+
+
+def _state_of(progress: Progress, now: float) -> MemberState:
+    if progress.state == "running" and not is_running(progress, now):
+        return "stopped"
+    return progress.state
+
+
+def _best_dice(path: Path) -> float | None:
+    """The highest foreground Dice of a table of epochs; None where there is none."""
+    if not path.is_file():
+        return None
+    values = [float(row.get("foreground_dice") or "nan") for row in read_csv(path)]
+    return max((value for value in values if not math.isnan(value)), default=None)
+
+
+def _age(path: Path, now: float) -> float | None:
+    """Seconds since a file was written; None where there is none."""
+    try:
+        return max(now - path.stat().st_mtime, 0.0)
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,48 @@
+"""What a BIDS derivative says of where its raw data lie, and of how it was made."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from mapping_stroke.cohort.bids import citation, link
+from mapping_stroke.cohort.loop import tell_start
+from mapping_stroke.cohort.settings import SegmentConfig, choose_method
+from small_models import member_card, write_model
+
+
+def test_raw_data_are_found_from_the_derivative(tmp_path: Path) -> None:
+    assert link(tmp_path / "raw", tmp_path / "raw" / "derivatives" / "mapping") == "../.."
+    assert link(tmp_path / "raw", tmp_path / "out") == "../raw"
+
+
+def test_raw_data_are_found_from_a_derivative_behind_a_link(tmp_path: Path) -> None:
+    for name in ("target/Person", "disk"):
+        (tmp_path / name).mkdir(parents=True)
+    raw, moved = tmp_path / "study", tmp_path / "target" / "Person" / "derivatives"
+    raw.symlink_to(tmp_path / "target" / "Person")
+    moved.symlink_to(tmp_path / "disk")
+    assert link(raw, tmp_path / "out") == "../study"
+    assert link(raw, raw / "derivatives" / "mapping") == raw.as_uri()
+
+
+def test_raw_data_on_another_drive_have_a_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr(os.path, "relpath", refuse)
+    assert link(tmp_path / "my raw", tmp_path / "out") == f"file://{tmp_path.as_posix()}/my%20raw"
+
+
+@pytest.mark.parametrize(
+    ("mirror_axes", "told"), [(((0,), (0,)), "2 mirrorings"), (((0, 1, 2), (0,)), "up to 8 mirrorings"), (((), ()), "")]
+)
+def test_methods_and_progress_tell_how_patches_are_mirrored(
+    mirror_axes: tuple[tuple[int, ...], ...], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cards = [member_card(fold=fold, mirror_axes=axes) for fold, axes in enumerate(mirror_axes)]
+    model = write_model(tmp_path / "m.mapping", *cards).path
+    method = choose_method(model, SegmentConfig(preset="paper", device="cpu"))
+    assert f"in overlapping tiles{told and f', each over {told}'}; their" in citation(method)
+    tell_start(1, 1, method)
+    assert f"rule mapping{told and f', {told} each'})" in capsys.readouterr().out

@@ -1,0 +1,44 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mapping_stroke.dataset.cases import FoundCase
+from mapping_stroke.dataset.grid import ATLAS_GRID
+from mapping_stroke.errors import CaseError
+from mapping_stroke.images.image import turn_axes, write_image
+from mapping_stroke.inference.engines import choose_engine
+from mapping_stroke.inference.segmentation import make_ensemble
+from mapping_stroke.models.judge import find_unlabelled, read_judged
+from moved_heads import move, moved_scan
+from small_models import write_model
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> FoundCase:
+    """A stripped brain far from MNI152 space, with half of it as its lesion."""
+    folder = tmp_path_factory.mktemp("scan")
+    scan = moved_scan(move((5, -4, 8), (30, -20, 25)), stripped=True, axes="LAS")
+    lesion = scan.voxels > 0
+    lesion[: scan.shape[0] // 2] = False
+    write_image(folder / "a_T1w.nii.gz", scan.voxels, scan)
+    write_image(folder / "a_mask.nii.gz", lesion, scan)
+    return FoundCase("a", "a", "", "", folder / "a_T1w.nii.gz", folder / "a_mask.nii.gz")
+
+
+def test_a_scan_is_judged_on_its_own_grid_wherever_the_model_sees_it(case: FoundCase, tmp_path: Path) -> None:
+    bundle = write_model(tmp_path / "m.mapping", space="MNI152")
+    ensemble = make_ensemble(bundle, "fast", choose_engine("cpu"))
+    there, here = (read_judged(case, ensemble, card) for card in (bundle.card, None))
+    assert there.loaded.seen.image.shape == ATLAS_GRID.shape
+    np.testing.assert_array_equal(there.reference, here.reference)
+    scan = turn_axes(here.loaded.image).voxels
+    np.testing.assert_array_equal(here.turn(here.loaded.image.voxels), scan)
+    back = there.turn(there.loaded.seen.image.voxels)
+    assert np.corrcoef(back[there.reference], scan[there.reference])[0, 1] > 0.9
+
+
+def test_healthy_scans_whose_names_differ_in_capitals_alone_are_refused(tmp_path: Path) -> None:
+    scans = [tmp_path / "here" / "H0.nii.gz", tmp_path / "there" / "h0.nii.gz"]
+    with pytest.raises(CaseError, match=r"h0\.nii\.gz: .*H0\.nii\.gz has the same name, capitals aside; rename one"):
+        find_unlabelled(scans)

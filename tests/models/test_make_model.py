@@ -1,0 +1,190 @@
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mapping_stroke.dataset.preprocess import PreprocessSpec
+from mapping_stroke.errors import ConfigError, RunFolderError
+from mapping_stroke.images.image import read_image
+from mapping_stroke.models import lessons as model_config
+from mapping_stroke.models import train as train_model
+from mapping_stroke.models.labels import ModelLabels
+from mapping_stroke.models.lessons import ModelConfig
+from mapping_stroke.models.make import HoldOut, make_model
+from mapping_stroke.networks.bundle import open_bundle
+from mapping_stroke.processes import StopRequest
+from mapping_stroke.run_folder import RunFolder
+from mapping_stroke.simulation import bank as simulation_bank
+from mapping_stroke.simulation import held_out
+from mapping_stroke.simulation.cohort import Sources
+from mapping_stroke.training.schemes import SCHEMES, SIZES
+
+CONFIG = ModelConfig("tiny", unlabelled=2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def minute_sizes() -> Iterator[None]:
+    smaller = replace(SIZES["tiny"], epochs=1, steps_per_epoch=2, validation_steps=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SIZES, "tiny", smaller)
+        patch.setattr(simulation_bank, "FINER", 1)
+        patch.setattr(held_out, "SPACING_MM", 3.0)
+        patch.setattr(train_model, "VALIDATION_CASES", 2)
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(minute_sizes: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that is made once for all tests here."""
+    folder = tmp_path_factory.mktemp("model")
+    assert make(folder) == []
+    return folder
+
+
+def make(folder: Path, config: ModelConfig = CONFIG) -> list[str]:
+    # of an unknown space: registering every held-out case would take minutes
+    labels = ModelLabels(name="made up", licence="nobody's", space="unknown", shows="unknown")
+    return make_model(RunFolder(folder), Sources(), config, HoldOut(10, 2), labels, StopRequest())
+
+
+def test_a_model_is_made_from_the_template_up(made: Path) -> None:
+    bundle = open_bundle(made / "model.mapping")
+    assert [member.card.scheme for member in bundle.card.members] == sorted(scheme.name for scheme in SCHEMES)
+    assert bundle.card.name == "made up"
+    cards = {member.card.scheme: member.card for member in bundle.card.members}
+    assert cards["default"].training["simulation"]["masks"] == 0
+    pseudo = cards["self-training"].training["pseudo_labels"]
+    assert pseudo["scheme"] in {scheme.name for scheme in SCHEMES if not scheme.pseudo_labels}
+    assert len(pseudo["confidence"]) == 2
+    assert all(bundle.find_problems(member) == [] for member in bundle.card.members)
+    assert (made / "evaluation" / "evaluation.md").is_file()
+
+
+def test_members_branch_off_and_share_kept_cases(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    train_model.train_model(run, Sources(), replace(CONFIG, cases=3, branch=True), StopRequest())
+    assert len(list((tmp_path / "cases").glob("*_scan.npy"))) == 3
+    cards = {member.card.scheme: member.card for member in open_bundle(tmp_path).card.members}
+    started = {scheme: card.training.get("started_from", {}).get("scheme") for scheme, card in cards.items()}
+    assert started == {"default": None, "residual": None, "dice-topk10": "default", "self-training": "default"}
+    assert cards["default"].training["simulation"]["kept_cases"] == 3
+
+
+def test_members_go_on_with_those_of_a_model(made: Path, tmp_path: Path) -> None:
+    model = made / "model.mapping"
+    config = replace(CONFIG, cases=3, model=str(model), epochs=2)
+    train_model.train_model(RunFolder(tmp_path), Sources(), config, StopRequest())
+    cards = {member.card.scheme: member.card for member in open_bundle(tmp_path).card.members}
+    assert set(cards) == {scheme.name for scheme in SCHEMES}
+    for member in open_bundle(model).card.members:
+        told = cards[member.card.scheme].training
+        assert told["started_from"]["weights_sha256"] == member.weights_sha256
+        assert told["epochs"] == 2
+    assert {card.mirror_axes for card in cards.values()} == {(0,)}
+    told = json.loads((RunFolder(tmp_path).member("default", 0) / "recipe.json").read_text())["settings"]
+    assert told["size"]["learning_rate"] == SIZES["tiny"].learning_rate / 2
+    maker = cards["self-training"].training["pseudo_labels"]
+    assert maker["weights_sha256"] in {member.weights_sha256 for member in open_bundle(model).card.members}
+
+
+def test_members_keep_as_much_of_what_they_began_with_as_the_lesson_says(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_config, "SECOND", replace(model_config.SECOND, start_share=1.0))
+    config = replace(CONFIG, model=str(made / "model.mapping"))
+    train_model.train_scheme(RunFolder(tmp_path), Sources(), config, "default", StopRequest())
+    (member,) = open_bundle(tmp_path).card.members
+    before = {one.card.scheme: one for one in open_bundle(made / "model.mapping").card.members}["default"]
+    kept, start = open_bundle(tmp_path).read_weights(member), open_bundle(made / "model.mapping").read_weights(before)
+    assert all(np.array_equal(kept[name], start[name].astype(np.float32)) for name in start)
+    assert member.card.training["start_share"] == 1.0
+
+
+def test_members_do_not_go_on_with_networks_of_another_size(made: Path, tmp_path: Path) -> None:
+    config = ModelConfig("small", unlabelled=2, cases=1, model=str(made / "model.mapping"))
+    with pytest.raises(ConfigError, match=r"model\.mapping: its networks are not those of size small"):
+        train_model.train_model(RunFolder(tmp_path), Sources(), config, StopRequest())
+    assert list(tmp_path.iterdir()) == []  # so that the corrected call finds nothing of this one
+
+
+@pytest.mark.slow
+def test_members_that_grow_are_packed_beside_those_that_they_grew_from(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = SIZES["tiny"]
+    wider = {
+        encoder: replace(spec, features=tuple(n + 2 * at for at, n in enumerate(spec.features, 1)), unshuffle=2)
+        for encoder, spec in (("plain", tiny.plain), ("residual", tiny.residual))
+    }
+    grown = replace(tiny, name="grown", preprocess=PreprocessSpec(1.5), patch=(32, 32, 32), **wider)
+    monkeypatch.setitem(SIZES, "grown", grown)
+    chosen = ("default", "self-training")
+    config = replace(CONFIG, size="grown", model=str(made / "model.mapping"), schemes=chosen, beside=True, cases=2)
+    assert make(tmp_path, config) == []
+    bundle = open_bundle(tmp_path / "model.mapping")
+    former = [(scheme.name, 0, 3.0) for scheme in SCHEMES]
+    new = [(name, 1, 1.5) for name in chosen]
+    cards = [member.card for member in bundle.card.members]
+    assert sorted((card.scheme, card.fold, card.preprocess.spacing_mm) for card in cards) == sorted(former + new)
+    assert all(bundle.find_problems(member) == [] for member in bundle.card.members)
+    assert cards[-1].training["started_from"]["scheme"] == cards[-1].scheme
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"beside": True}, "add --from"),
+        ({"schemes": ("default",)}, "add --from"),
+        ({"schemes": ("carvemix",), "model": "default"}, "carvemix is none of the paper's schemes"),
+        ({"schemes": ("best",), "model": "default"}, "no training scheme 'best'"),
+    ],
+)
+def test_what_only_goes_on_with_a_model_is_refused_without_one(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        replace(CONFIG, **changes)
+
+
+def test_held_out_cases_are_scans_with_masks_of_their_own(made: Path) -> None:
+    for part, count in (("validation", 10), ("test", 2)):
+        scans = sorted((made / "held-out" / part).glob("*_T1w.nii.gz"))
+        assert len(scans) == count
+        for scan in map(read_image, scans[:2]):
+            assert 1 <= scan.voxels[scan.voxels > 0].min() < scan.voxels.max() <= 255
+    masks = [read_image(path) for path in sorted((made / "held-out" / "validation").glob("*_mask.nii.gz"))]
+    assert any(mask.voxels.any() for mask in masks)
+    assert set(np.unique(masks[0].voxels)) <= {0, 1}
+
+
+def test_what_is_trained_is_not_trained_again_and_other_settings_are_refused(made: Path) -> None:
+    weights = made / "train" / "default" / "fold_0" / "weights.safetensors"
+    trained_at = weights.stat().st_mtime_ns
+    make(made)
+    assert weights.stat().st_mtime_ns == trained_at
+    with pytest.raises(RunFolderError):
+        make(made, replace(CONFIG, seed=1))
+
+
+@pytest.mark.slow
+def test_the_same_seed_makes_the_same_model(made: Path, tmp_path: Path) -> None:
+    make(tmp_path)
+    first, second = (open_bundle(folder / "model.mapping") for folder in (made, tmp_path))
+    assert [m.weights_sha256 for m in first.card.members] == [m.weights_sha256 for m in second.card.members]
+
+
+def test_numbers_out_of_range_are_refused() -> None:
+    with pytest.raises(ConfigError, match="got 0 jobs"):
+        ModelConfig(jobs=0)
+    with pytest.raises(ConfigError, match="got -1 cases to keep"):
+        ModelConfig(cases=-1)
+    with pytest.raises(ConfigError, match="got -1 epochs"):
+        ModelConfig(epochs=-1)
+    with pytest.raises(ConfigError, match="leave --branch out"):
+        ModelConfig(branch=True, model="default")
+    with pytest.raises(ConfigError, match="--validation 5"):
+        HoldOut(validation=5)
+    with pytest.raises(ConfigError, match="share"):
+        ModelConfig(pseudo_share=1.5)
