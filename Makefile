@@ -15,7 +15,7 @@ SIGNALLED := tests/stages/test_train_interrupted.py
 # One process for each of the two cores that are asked for; a file stays whole, for its fixtures are shared.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 
-.PHONY: help setup demo test test-all check format bench model oracles docs
+.PHONY: help setup demo test test-all check format bench stats model oracles docs
 
 help: ## List these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -54,7 +54,7 @@ check: setup ## Style, types, import rules, spelling, file formats
 	git ls-files -z '*.yaml' '*.yml' '*.cff' | xargs -0 $(BIN)/check-yaml
 	$(BIN)/python -m pytest tests/test_project_files.py
 
-format: setup ## Mend what ruff can mend
+format: setup ## Fix what ruff can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
@@ -66,6 +66,9 @@ bench: setup oracles ## Measure each stage beside the reference way
 	$(BIN)/python -m benchmarks training --nnunet $(ORACLES)/bin
 	$(BIN)/mapping simulate $(ORACLES)/cohort --subjects 63 --seed 11
 	$(BIN)/python -m benchmarks quality $(ORACLES)/cohort --nnunet $(ORACLES)/bin
+
+stats: setup ## Count modules, lines, functions and comments
+	$(BIN)/python -m benchmarks.stats
 
 # Healthy brains and lesion masks in MNI space, whole heads to judge by, people who are there under two names.
 BRAINS ?= $(error make model: say BRAINS=folder LESIONS=folder, and HEADS="files" and RESCANS="pairs" if there are any)

@@ -4,9 +4,7 @@ Source: Huo et al. 2022, arXiv:2211.15486. Each public name is imported when it 
 package costs nothing and loads no torch.
 """
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,12 +32,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Image": "image",
+    "Image": "images.image",
     "MappingError": "errors",
     "Segmentation": "inference.segmentation",
-    "postprocess": "postprocess",
+    "postprocess": "rules",
     "rank": "evaluation.ranking",
-    "read_image": "image",
+    "read_image": "images.image",
     "score": "evaluation.score",
     "segment": "pipeline",
     "size_balanced_folds": "dataset.folds",
@@ -56,14 +54,3 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     return __all__
-
-
-class _Package(ModuleType):
-    """This package: importing a module named like a public function (`postprocess`) does not hide the function."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name not in _HOMES or not isinstance(value, ModuleType):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

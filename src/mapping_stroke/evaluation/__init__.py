@@ -1,1 +1,4 @@
-"""How good a mask is: metrics, the sets of them that challenges use, tables of them, and the ranking of teams."""
+"""How good masks are: metrics, the sets of metrics that challenges use, tables, rankings, and fitting of rules.
+
+Imports `dataset` and below, never torch.
+"""

@@ -1,1 +1,4 @@
-"""Other programs' model files, in and out; nothing else in the package knows nnU-Net."""
+"""Files of other programs, in and out: models of nnU-Net v1 and v2, DICOM SEG. Nothing else knows nnU-Net.
+
+Imports `networks` and below.
+"""

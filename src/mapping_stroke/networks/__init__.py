@@ -1,1 +1,4 @@
-"""The networks: what a U-Net is made of, and its weights on disk."""
+"""Networks as data, their weights on disk, and the bundles in which models are shared.
+
+Part of the core. Imports `dataset` and below.
+"""

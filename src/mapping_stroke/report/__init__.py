@@ -1,1 +1,4 @@
-"""What people look at: pictures of scans and lesions, curves, the paper's table, and the page that holds them."""
+"""What people look at: pictures of scans and lesions, curves, tables, and the pages that hold them.
+
+Imports `evaluation`, `space` and below; computes no mask and no score.
+"""

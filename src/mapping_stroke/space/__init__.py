@@ -1,7 +1,6 @@
-"""Native space: a raw T1w scan brought to MNI152 space, and results brought back.
+"""MNI152 space: a raw T1w scan is placed there, and results are brought back.
 
-`placed` and `seen` are what others need: `place_scan` finds a scan's brain and place, `see_scan` what of it a model is
-shown. `brain` finds the brain, by `extraction` with the network of `brain_network`; `search` registers it: rough places
-from few starts (`dataset.template_fit`) that `affine` refines. `quality` and `missing` say whether the result will do,
-`bias` what the scanner added. `shown` keeps faces out of pictures.
+`placement` and `model_input` are what others need: `place_scan` finds the brain of a scan and its place,
+`make_model_input` gives what a model reads. `brain` finds the brain by the network in `brain_network`, `rough_fit`
+and `affine` register it, `intensities` corrects what the scanner added. Imports `inference` and below.
 """

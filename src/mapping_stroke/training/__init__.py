@@ -1,1 +1,4 @@
-"""Training one member: scheme, losses, augmentation, loop."""
+"""Training one member: schemes, augmentation, losses, the loop, schedules and checkpoints.
+
+Part of the core: torch only. Imports `networks` and below.
+"""
