@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from scipy import ndimage
 
 from benchmarks.painted_strokes import Head
-from mapping_stroke.images.image import Image, Mask, turn_axes
+from mapping_stroke.images.image import Image, Mask, reorient
 from mapping_stroke.lesions import bounding_box
 from mapping_stroke.report.style import HUES, legend_below, new_figure, row_label, save_png
 
@@ -49,10 +49,10 @@ def sketch(head: Head, painted: Image, lesion: Mask, brains: Mapping[str, Mask])
     margin_vox = round(MARGIN_MM / min(head.scan.spacing_mm))
     box = bounding_box(_turn(head.space, head), margin_vox)
     white = float(np.quantile(head.scan.voxels[head.space], WHITE_QUANTILE))
-    near = ndimage.distance_transform_edt(~_turn(head.space, head)[box], turn_axes(head.scan).spacing_mm) < MARGIN_MM
-    volumes = [np.clip(turn_axes(scan).voxels[box] / white, 0, 1) * near for scan in (head.scan, painted)]
+    near = ndimage.distance_transform_edt(~_turn(head.space, head)[box], reorient(head.scan).spacing_mm) < MARGIN_MM
+    volumes = [np.clip(reorient(scan).voxels[box] / white, 0, 1) * near for scan in (head.scan, painted)]
     masks = {name: _turn(mask, head)[box] for name, mask in {"lesion": lesion, **brains}.items()}
-    edges_mm = turn_axes(head.scan).spacing_mm
+    edges_mm = reorient(head.scan).spacing_mm
     axial, coronal = (_cut(volumes, masks, decisive[box], axis, edges_mm) for axis in (2, 1))
     return axial, coronal
 
@@ -76,7 +76,7 @@ def draw_sketches(sketches: Mapping[str, Sketch], path: Path) -> None:
 
 
 def _turn(mask: Mask, head: Head) -> Mask:
-    return np.asarray(turn_axes(Image(mask.astype(np.float32), head.scan.affine)).voxels > 0.5)
+    return np.asarray(reorient(Image(mask.astype(np.float32), head.scan.affine)).voxels > 0.5)
 
 
 def _cut(

@@ -19,7 +19,7 @@ from mapping_stroke.images.image import Mask
 from mapping_stroke.inference.engines import choose_device, choose_engine
 from mapping_stroke.inference.segmentation import choose_rule, make_ensemble
 from mapping_stroke.lesions import find_lesions
-from mapping_stroke.models.judge import JudgedScan, find_labelled, read_judged
+from mapping_stroke.models.judge import EvaluationCase, find_labelled, read_evaluation_case
 from mapping_stroke.models.lessons import fine_tuning_config
 from mapping_stroke.networks.bundle import Bundle, open_bundle
 from mapping_stroke.rules import PostprocessConfig, apply_rule, find_rule
@@ -170,7 +170,7 @@ def _judge(
         say(f"Judging {bundle.card.name} with {len(ensemble.members)} members on {ensemble.engine.description}")
         rows = []
         for case in track(cases, "Judging", len(cases)):
-            scan = read_judged(case, ensemble)
+            scan = read_evaluation_case(case, ensemble)
             probability = scan.turn(ensemble.predict(scan.loaded.prepared).probability)
             masks = {name: apply_rule(probability, rule, scan.voxel_volume_mm3) for name, rule in rules.items()}
             rows.append({name: score_mask(mask, scan) for name, mask in masks.items()})
@@ -180,7 +180,7 @@ def _judge(
     return {key: np.array(scores, np.float64) for key, scores in values["scores"].items()}
 
 
-def score_mask(mask: Mask, scan: JudgedScan) -> dict[str, float]:
+def score_mask(mask: Mask, scan: EvaluationCase) -> dict[str, float]:
     """Dice, lesion-wise F1, and the number and volume of marked lesions that touch no true one."""
     scores = score(mask, scan.reference, scan.spacing_mm)
     lesions = find_lesions(mask)

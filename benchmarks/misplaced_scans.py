@@ -9,7 +9,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from mapping_stroke.dataset.grid import ATLAS_GRID, atlas_grid
-from mapping_stroke.images.image import Image, Mask, read_image, turn_axes
+from mapping_stroke.images.image import Image, Mask, read_image, reorient
 from mapping_stroke.images.nifti import Affine, Shape
 from mapping_stroke.simulation.case import draw_any_look, head_grid, simulate_case
 from mapping_stroke.simulation.head import Kind
@@ -96,7 +96,7 @@ def misplace(plan: Plan, rng: np.random.Generator) -> MisplacedScan:
         source, lesions = _simulate(plan.path, plan.kind, plan.load_ml, rng)
     truth = _draw_move(plan.turn_deg, plan.shift_mm, rng)
     grid = _grid_of(source, truth, plan.edges_mm)
-    scan, inside, lesions = (turn_axes(_on_grid(image, truth, grid), plan.axes) for image in (source, inside, lesions))
+    scan, inside, lesions = (reorient(_on_grid(image, truth, grid), plan.axes) for image in (source, inside, lesions))
     return MisplacedScan(plan, scan, inside.voxels > 0.5, lesions.voxels > 0.5, truth, source)
 
 

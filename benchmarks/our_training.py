@@ -9,7 +9,7 @@ from benchmarks.training_task import TrainingJob, read_job
 from mapping_stroke.files import write_json
 from mapping_stroke.processes import listening
 from mapping_stroke.stages.arrays import make_arrays
-from mapping_stroke.stages.member import Plan, Saving, train_member
+from mapping_stroke.stages.member import CheckpointPolicy, Plan, train_member
 from mapping_stroke.training.engine import Engine, Hardware
 
 SAVE_MINUTES = 10.0
@@ -27,7 +27,7 @@ def train_ours(job: TrainingJob) -> None:
     cases = ([arrays[case_id] for case_id in training], [arrays[case_id] for case_id in validation])
     hardware = Hardware(torch.device(job.device), job.precision, job.compiled, grids=task.size.grids)
     with listening() as stop:
-        train_member(folder, plan, cases, Engine.start(hardware), Saving(SAVE_MINUTES, stop), overwrite=False)
+        train_member(folder, plan, cases, Engine.start(hardware), CheckpointPolicy(SAVE_MINUTES, stop), overwrite=False)
     if job.device == "cuda":
         kinds = {"allocated": torch.cuda.max_memory_allocated(), "reserved": torch.cuda.max_memory_reserved()}
         write_json(job.memory_file, kinds)

@@ -24,7 +24,7 @@ from mapping_stroke.simulation.head import Kind
 from mapping_stroke.simulation.sources import find_brains
 from mapping_stroke.space.affine import COARSE, FINE, refine_place
 from mapping_stroke.space.brain import CELL_MM, cut_out, overlap_with_template
-from mapping_stroke.space.model_input import hide_head
+from mapping_stroke.space.model_input import deface
 from mapping_stroke.space.placement import PlacedScan, place_scan
 from mapping_stroke.space.resample import shrink
 from mapping_stroke.space.rough_fit import Quality, displacement_mm, judge
@@ -131,7 +131,7 @@ def bench_registration(native: Path, brains: Path, count: int, picture: Path | N
         raw.append(RawScan(name, scan.spacing_mm, placing, cost))
         say(f"{name}: {placing}")
         if placed:
-            to_draw.append(PlacedRow(name, placed, hide_head(scan, placed)))
+            to_draw.append(PlacedRow(name, placed, deface(scan, placed)))
     if picture and to_draw:
         draw_placements(to_draw, picture)
     del to_draw

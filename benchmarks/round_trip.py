@@ -23,7 +23,7 @@ from mapping_stroke.networks.bundle import Bundle, open_bundle
 from mapping_stroke.rules import PostprocessConfig, apply_rule
 from mapping_stroke.simulation.head import Kind
 from mapping_stroke.simulation.sources import find_brains
-from mapping_stroke.space.model_input import SeenScan
+from mapping_stroke.space.model_input import ModelInput
 from mapping_stroke.space.resample import resample
 from mapping_stroke.space.rough_fit import displacement_mm
 
@@ -100,7 +100,7 @@ class Model:
     ensemble: Ensemble
     rule: PostprocessConfig
 
-    def segment(self, scan: Image, space: str) -> tuple[Segmentation, SeenScan]:
+    def segment(self, scan: Image, space: str) -> tuple[Segmentation, ModelInput]:
         """As `mapping_stroke.pipeline.segment` does it; and what the members were shown."""
         loaded = load_scan(scan, self.ensemble, self.bundle.card, space)
         seen = loaded.seen

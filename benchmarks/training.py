@@ -55,7 +55,7 @@ class TrainingBench:
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingLength:
     """What one way came to, over all repeats.
 
     Attributes:
@@ -85,7 +85,7 @@ class TrainingResult:
         versions: Of nnU-Net and its torch; empty without it.
     """
 
-    courses: Mapping[str, tuple[Course, ...]]
+    courses: Mapping[str, tuple[TrainingLength, ...]]
     steps: Mapping[str, StepFacts]
     versions: str
 
@@ -94,7 +94,7 @@ def bench_training(config: TrainingBench) -> TrainingResult:
     """Train every network in every way, in turns; raises `BenchError` where a command fails."""
     versions = nnunet_versions(config.nnunet) if config.nnunet else ""
     with _workplace(config) as jobs:
-        courses: dict[str, list[Course]] = {}
+        courses: dict[str, list[TrainingLength]] = {}
         for repeat in range(config.repeats):
             for network, job in jobs.items():
                 its = [_train(network, way, job, config, repeat) for way in _ways(config)]
@@ -104,10 +104,12 @@ def bench_training(config: TrainingBench) -> TrainingResult:
         return TrainingResult({network: tuple(its) for network, its in courses.items()}, steps, versions)
 
 
-def join(first: Course, second: Course) -> Course:
+def join(first: TrainingLength, second: TrainingLength) -> TrainingLength:
     """Two trainings of one way as one."""
     largest = {kind: max(first.gpu_bytes[kind], second.gpu_bytes[kind]) for kind in first.gpu_bytes}
-    return Course(first.way, first.epochs_s + second.epochs_s, max(first.peak_bytes, second.peak_bytes), largest)
+    return TrainingLength(
+        first.way, first.epochs_s + second.epochs_s, max(first.peak_bytes, second.peak_bytes), largest
+    )
 
 
 def epoch_seconds(lines: Sequence[Line], pattern: str) -> list[float]:
@@ -149,7 +151,7 @@ def _ways(config: TrainingBench) -> list[Way | None]:
     return [*([None] if config.nnunet else []), *config.chosen.ways]
 
 
-def _train(network: str, way: Way | None, job: TrainingJob, config: TrainingBench, repeat: int) -> Course:
+def _train(network: str, way: Way | None, job: TrainingJob, config: TrainingBench, repeat: int) -> TrainingLength:
     name = way.name if way else NNUNET
     say(f"{network}, {name}")
     home = Path(job.prepared)
@@ -167,13 +169,13 @@ def _train(network: str, way: Way | None, job: TrainingJob, config: TrainingBenc
     return _course(name, job, cost, epoch_seconds(lines, OUR_EPOCH_LINE)[:-1])
 
 
-def _course(name: str, job: TrainingJob, cost: Cost, epochs_s: Sequence[float]) -> Course:
+def _course(name: str, job: TrainingJob, cost: Cost, epochs_s: Sequence[float]) -> TrainingLength:
     """The first epoch has been left out already: nnU-Net tells when an epoch begins, ours when it is over."""
     if len(epochs_s) != job.task.epochs - 2:
         raise BenchError(
             f"{name}: told of {len(epochs_s) + 2} epochs, expected {job.task.epochs}; is it another version?"
         )
-    return Course(name, tuple(epochs_s), cost.peak_bytes, read_object(job.memory_file))
+    return TrainingLength(name, tuple(epochs_s), cost.peak_bytes, read_object(job.memory_file))
 
 
 def _measure_steps(job: TrainingJob) -> StepFacts:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from benchmarks.heading import describe_head
-from benchmarks.training import NNUNET, Course, TrainingBench, TrainingResult
+from benchmarks.training import NNUNET, TrainingBench, TrainingLength, TrainingResult
 from benchmarks.training_steps import StepFacts
 from benchmarks.training_task import TrainingTask
 
@@ -45,7 +45,7 @@ def _task(task: TrainingTask) -> list[str]:
     return [f"Features {features}; {'blocks' if task.network.encoder == 'residual' else 'convolutions'} {depths}."]
 
 
-def _table(courses: Sequence[Course], task: TrainingTask) -> list[str]:
+def _table(courses: Sequence[TrainingLength], task: TrainingTask) -> list[str]:
     reference = next((course for course in courses if course.way == NNUNET), None)
     on_gpu = any(course.gpu_bytes for course in courses)
     head = f"{HEAD} peak GPU memory | reserved | share of nnU-Net's |" if on_gpu else HEAD
@@ -53,7 +53,7 @@ def _table(courses: Sequence[Course], task: TrainingTask) -> list[str]:
     return [head, "|---" * columns + "|", *(_row(course, reference, task) for course in courses)]
 
 
-def _row(course: Course, reference: Course | None, task: TrainingTask) -> str:
+def _row(course: TrainingLength, reference: TrainingLength | None, task: TrainingTask) -> str:
     speed = course.steps_per_s(task.steps)
     times = f"**{speed / reference.steps_per_s(task.steps):.2f}**" if reference else ""
     name = "stock nnU-Net" if course.way == NNUNET else course.way
@@ -72,7 +72,7 @@ def _share(value: float, reference: float) -> str:
     return f"{value / reference:.2f}" if reference else ""
 
 
-def _where_time_goes(facts: StepFacts, courses: Sequence[Course], task: TrainingTask) -> list[str]:
+def _where_time_goes(facts: StepFacts, courses: Sequence[TrainingLength], task: TrainingTask) -> list[str]:
     default = next(course for course in courses if course.way != NNUNET)
     whole_s = 1 / default.steps_per_s(task.steps)
     rest_s = whole_s - facts.step_s

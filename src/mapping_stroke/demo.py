@@ -16,7 +16,7 @@ from mapping_stroke.cohort.settings import SegmentConfig
 from mapping_stroke.console import aligned, counted, say, track
 from mapping_stroke.dataset.grid import ATLAS_GRID
 from mapping_stroke.errors import CaseError
-from mapping_stroke.files import read_csv, tell_missing
+from mapping_stroke.files import describe_missing, read_csv
 from mapping_stroke.images.formats import IMAGE_SUFFIXES, image_suffix
 from mapping_stroke.images.image import read_image, write_image
 from mapping_stroke.inference.engines import choose_device
@@ -32,7 +32,7 @@ from mapping_stroke.simulation.painting import draw_appearance
 from mapping_stroke.simulation.person import draw_ageing, draw_deformation
 from mapping_stroke.simulation.scanner import draw_scanner, store
 from mapping_stroke.simulation.sources import read_template
-from mapping_stroke.space.model_input import hide_head
+from mapping_stroke.space.model_input import deface
 from mapping_stroke.stages.evaluate import read_mask
 
 GRID = ATLAS_GRID
@@ -164,9 +164,9 @@ def show_model(
     rows = [_look_at(out, name, scan) for name, scan in named.items() if name not in failed]
     if rows:
         draw_overview(rows[:SHOWN_SCANS], out / "demo.png")
-        _tell_lesions(rows)
-    _tell_files(out, rows)
-    _tell_next(model)
+        _report_lesions(rows)
+    _report_files(out, rows)
+    _report_next(model)
     return failed
 
 
@@ -178,7 +178,7 @@ def _require_images(scans: Sequence[Path]) -> None:
     """Refuse at once what could only fail later."""
     for scan in scans:
         if not scan.exists():
-            raise CaseError(f"{scan}: {tell_missing(scan)}")
+            raise CaseError(f"{scan}: {describe_missing(scan)}")
         if not scan.is_dir() and image_suffix(scan) is None:
             raise CaseError(f"{scan}: not an image file name; expected one of {', '.join(IMAGE_SUFFIXES)}")
 
@@ -196,7 +196,7 @@ def _look_at(out: Path, name: str, scan: Path) -> FoundScan:
         tuple(_lesion(row) for row in read_csv(files.path(LESIONS_SUFFIX), delimiter="\t")),
         truth,
     )
-    return look_at(name, hide_head(read_image(scan)), findings, NOTE if simulated else NOTE_OF_OTHERS)
+    return look_at(name, deface(read_image(scan)), findings, NOTE if simulated else NOTE_OF_OTHERS)
 
 
 def _lesion(row: dict[str, str]) -> LesionRow:
@@ -204,7 +204,7 @@ def _lesion(row: dict[str, str]) -> LesionRow:
     return LesionRow(lesion=int(values.pop("lesion")), **values)
 
 
-def _tell_lesions(rows: Sequence[FoundScan]) -> None:
+def _report_lesions(rows: Sequence[FoundScan]) -> None:
     say("\nLesions found:")
     for line in aligned([HEADER, *(line for row in rows for line in _lines(row))]):
         say(f"  {line}")
@@ -232,7 +232,7 @@ def _lines(row: FoundScan) -> list[tuple[str, ...]]:
     return [(row.name if number == 0 else "", *line) for number, line in enumerate(cells)]
 
 
-def _tell_files(out: Path, rows: Sequence[FoundScan]) -> None:
+def _report_files(out: Path, rows: Sequence[FoundScan]) -> None:
     say("")
     if rows:
         few = "" if len(rows) <= SHOWN_SCANS else f" (it shows {SHOWN_SCANS} of {counted(len(rows), 'scan')})"
@@ -241,7 +241,7 @@ def _tell_files(out: Path, rows: Sequence[FoundScan]) -> None:
     say(f"The simulated scans:        {out / 'scans'}")
 
 
-def _tell_next(model: str) -> None:
+def _report_next(model: str) -> None:
     """What to type next, as it works in this shell."""
     command = "mapping" if shutil.which("mapping") else shlex.quote(sys.argv[0])
     chosen = "" if model == DEFAULT_MODEL else f" --model {shlex.quote(model)}"

@@ -90,7 +90,7 @@ def leads_nowhere(path: Path) -> bool:
     return False
 
 
-def tell_missing(path: Path) -> str:
+def describe_missing(path: Path) -> str:
     """What to say of a file that is not there, and what to do."""
     if leads_nowhere(path):
         return f"is a link to a file that is not here; {GET_CONTENT}"

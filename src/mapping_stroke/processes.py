@@ -219,7 +219,7 @@ def run_in_jobs(tasks: Sequence[Callable[[], T]], jobs: int, stop: StopRequest) 
             ) from error
         finally:
             if running:
-                _tell_jobs()
+                _report_jobs()
     return answers
 
 
@@ -228,7 +228,7 @@ def threads_of(jobs: int) -> int:
     return max((os.cpu_count() or 1) // jobs, 1)
 
 
-def _tell_jobs() -> None:
+def _report_jobs() -> None:
     """Ask every job to save and end."""
     for job in multiprocessing.active_children():
         job.terminate()

@@ -11,8 +11,8 @@ from benchmarks.commands import BenchError, Cost, Line
 from benchmarks.nnunet_training import EPOCH_LINE
 from benchmarks.training import (
     OUR_EPOCH_LINE,
-    Course,
     TrainingBench,
+    TrainingLength,
     TrainingResult,
     bench_training,
     epoch_seconds,
@@ -38,8 +38,11 @@ def test_an_epoch_lasts_from_one_line_to_the_next() -> None:
 
 
 def test_repeats_of_one_way_are_joined_by_their_largest_peaks() -> None:
-    first, second = Course("a", (1.0,), 5.0, {"allocated": 1.0}), Course("a", (3.0,), 4.0, {"allocated": 2.0})
-    assert join(first, second) == Course("a", (1.0, 3.0), 5.0, {"allocated": 2.0})
+    first, second = (
+        TrainingLength("a", (1.0,), 5.0, {"allocated": 1.0}),
+        TrainingLength("a", (3.0,), 4.0, {"allocated": 2.0}),
+    )
+    assert join(first, second) == TrainingLength("a", (1.0, 3.0), 5.0, {"allocated": 2.0})
     assert join(first, second).steps_per_s(10) == 5.0
 
 
@@ -103,7 +106,7 @@ def test_a_training_without_epochs_in_its_middle_is_refused() -> None:
 
 
 def test_ratios_shares_and_the_floor_are_told() -> None:
-    courses = (Course("nnunet", (6.0, 6.0), 2e9, {}), Course("ours, as it comes", (2.0, 1.0), 1e9, {}))
+    courses = (TrainingLength("nnunet", (6.0, 6.0), 2e9, {}), TrainingLength("ours, as it comes", (2.0, 1.0), 1e9, {}))
     result = TrainingResult({"plain U-Net": courses}, {"plain U-Net": FACTS}, "nnU-Net: nnunetv2 2")
     text = describe_training(result, TrainingBench(setting=SMALL), "python -m benchmarks training --repeats 1")
     assert "Command: `python -m benchmarks training --repeats 1`." in text
@@ -118,7 +121,10 @@ def test_ratios_shares_and_the_floor_are_told() -> None:
 
 def test_memory_of_a_gpu_gets_columns_of_its_own() -> None:
     gpu = {"allocated": 8e9, "reserved": 9e9}
-    courses = (Course("nnunet", (6.0,), 2e9, gpu), Course("ours", (2.0,), 1e9, {"allocated": 4e9, "reserved": 5e9}))
+    courses = (
+        TrainingLength("nnunet", (6.0,), 2e9, gpu),
+        TrainingLength("ours", (2.0,), 1e9, {"allocated": 4e9, "reserved": 5e9}),
+    )
     result = TrainingResult({"plain U-Net": courses}, {"plain U-Net": FACTS}, "")
     text = describe_training(result, TrainingBench(device="cuda", setting=SMALL), "command")
     assert "| peak GPU memory | reserved | share of nnU-Net's |" in text
@@ -140,7 +146,7 @@ def test_every_setting_trains_both_networks_on_patches_that_fit() -> None:
 def test_the_command_prints_and_writes_the_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    courses = (Course("ours, as it comes", (2.0,), 1e9, {}),)
+    courses = (TrainingLength("ours, as it comes", (2.0,), 1e9, {}),)
     result = TrainingResult({"plain U-Net": courses}, {"plain U-Net": FACTS}, "")
     monkeypatch.setattr(training, "bench_training", lambda config: result)
     assert cli.main(["bench", "training", "-o", str(tmp_path / "result.md")]) == 0

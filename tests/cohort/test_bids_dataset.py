@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mapping_stroke.cohort.bids import citation, link
-from mapping_stroke.cohort.loop import tell_start
+from mapping_stroke.cohort.loop import report_start
 from mapping_stroke.cohort.settings import SegmentConfig, choose_method
 from small_models import member_card, write_model
 
@@ -44,5 +44,5 @@ def test_methods_and_progress_tell_how_patches_are_mirrored(
     model = write_model(tmp_path / "m.mapping", *cards).path
     method = choose_method(model, SegmentConfig(preset="paper", device="cpu"))
     assert f"in overlapping tiles{told and f', each over {told}'}; their" in citation(method)
-    tell_start(1, 1, method)
+    report_start(1, 1, method)
     assert f"rule mapping{told and f', {told} each'})" in capsys.readouterr().out

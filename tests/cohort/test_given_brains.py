@@ -15,9 +15,9 @@ from mapping_stroke.cohort.inputs import find_given, find_scans, read_brain
 from mapping_stroke.dataset.layouts import find_cases
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import CaseError, ConfigError, MappingError
-from mapping_stroke.images.image import Image, Mask, read_image, turn_axes, write_image
+from mapping_stroke.images.image import Image, Mask, read_image, reorient, write_image
 from mapping_stroke.networks.bundle import write_bundle
-from mapping_stroke.space.model_input import see_scan
+from mapping_stroke.space.model_input import make_model_input
 from mapping_stroke.stages.evaluate import pair_folders
 from moved_heads import brain_of, move, moved_scan
 from small_models import dark_weights, member_card, model_card
@@ -63,7 +63,7 @@ def stamp(path: Path) -> dict[str, Any]:
 
 
 def with_values(mask: Mask, head: Image, axes: str = "LAS") -> Image:
-    return turn_axes(Image(mask.astype(np.float32), head.affine), axes)
+    return reorient(Image(mask.astype(np.float32), head.affine), axes)
 
 
 def save(path: Path, mask: Mask, head: Image, axes: str = "LAS") -> Path:
@@ -107,7 +107,7 @@ def test_a_model_for_brains_sees_what_lies_within_also_of_a_stripped_scan(brain:
     smaller = brain & (np.indices(brain.shape)[0] > 30)
     for stripped in (False, True):
         scan = moved_scan(THERE, stripped=stripped, axes="LAS")
-        seen = see_scan(scan, model_card(shows="brain"), "mni", smaller)
+        seen = make_model_input(scan, model_card(shows="brain"), "mni", smaller)
         assert seen.placed is not None
         assert seen.placed.brain.source == "given"
         np.testing.assert_array_equal(seen.image.voxels, np.where(smaller, scan.voxels, 0))
@@ -117,7 +117,7 @@ def test_a_model_that_sees_scans_as_they_are_refuses_it(
     head: Image, brain: Mask, scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ConfigError, match="so it would change nothing; leave --brain out"):
-        see_scan(head, model_card(), "auto", brain)
+        make_model_input(head, model_card(), "auto", brain)
     write_bundle(tmp_path / "plain.mapping", model_card(member_card("default", 0, **GIVEN)), dark_weights)
     mask = save(tmp_path / "mask.nii.gz", brain, head)
     assert segment(tmp_path / "plain.mapping", tmp_path / "out", scan, "--brain", mask) == 2

@@ -25,7 +25,7 @@ from mapping_stroke.cohort.bids_group import review_reasons
 from mapping_stroke.cohort.inputs import find_scans
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import CaseError
-from mapping_stroke.images.image import Image, orientation_names, read_image, restore_axes, turn_axes, write_image
+from mapping_stroke.images.image import Image, orientation_names, read_image, reorient, restore_axes, write_image
 from mapping_stroke.inference import cost as memory
 from mapping_stroke.rules import RULES
 from phantoms import AFFINE, phantom
@@ -165,10 +165,10 @@ def test_a_reoriented_copy_gives_the_reoriented_result(model: Path, tmp_path: Pa
     image = Image(phantom(0)[0], turn @ AFFINE)
     (tmp_path / "scans").mkdir()
     for codes in orientation_names():
-        copy = turn_axes(image, codes)
+        copy = reorient(image, codes)
         write_image(tmp_path / "scans" / f"{codes}.nii", copy.voxels, copy.affine)
     assert segment(model, tmp_path / "out", tmp_path / "scans", "--no-picture", "--probability", "float32") == 0
-    reference, out = turn_axes(image, "RAS"), tmp_path / "out"
+    reference, out = reorient(image, "RAS"), tmp_path / "out"
     for what in ("mask", "probability", "uncertainty"):
         expected = read_image(out / f"RAS_{what}.nii.gz")
         np.testing.assert_allclose(expected.affine, reference.affine, atol=1e-5)

@@ -86,11 +86,11 @@ def test_on_a_disk_without_locks_everybody_has_them(tmp_path: Path, monkeypatch:
     without_locks(monkeypatch)
     one, other = SharedFolder(tmp_path), SharedFolder(tmp_path)
     for folder in (one, other):
-        with folder.door():
-            folder.come()
+        with folder.exclusive():
+            folder.join()
         assert not folder.knows_locks
         assert folder.has_others() == (folder is other)
-        assert folder.take("a")
+        assert folder.claim("a")
     assert one.has_others()
     one.leave()
     other.leave()
@@ -118,17 +118,17 @@ def test_a_lock_s_file_may_stay_where_another_process_has_it_open(
 
 def test_a_case_is_in_one_hand_and_free_when_that_is_killed(tmp_path: Path) -> None:
     one, other = SharedFolder(tmp_path), SharedFolder(tmp_path)
-    assert one.take("a")
-    assert not other.take("a")
-    assert other.take("b")
-    one.give_back("a")
-    one.give_back("never taken")
-    assert other.take("a")
+    assert one.claim("a")
+    assert not other.claim("a")
+    assert other.claim("b")
+    one.release("a")
+    one.release("never taken")
+    assert other.claim("a")
     one.leave()
     other.leave()
-    leave_behind(tmp_path, 'folder = SharedFolder(path); folder.come(); folder.take("a")')
+    leave_behind(tmp_path, 'folder = SharedFolder(path); folder.join(); folder.claim("a")')
     assert not one.has_others()
-    assert one.take("a")
+    assert one.claim("a")
     one.leave()
     assert not (tmp_path / SHARING).exists()
 
@@ -161,7 +161,7 @@ def test_a_failure_removes_what_was_begun_unless_others_are_there(tmp_path: Path
         raise CaseError("the only scan is damaged")
 
     def fail_beside_another() -> None:
-        other.come()
+        other.join()
         fail()
 
     for work, stays in ((fail, set()), (fail_beside_another, {"a_mask.nii.gz", "run.json", SHARING})):
@@ -203,9 +203,9 @@ def test_scans_in_other_hands_are_left_to_them(
 ) -> None:
     out = tmp_path / "out"
     other = SharedFolder(out)
-    other.come()
+    other.join()
     for name in ("p0", "p2"):
-        other.take(name)
+        other.claim(name)
     assert segment(model, scans, out) == 0
     assert {name: entry["status"] for name, entry in record(out)["scans"].items()} == {
         "p0": "skipped",
@@ -215,7 +215,7 @@ def test_scans_in_other_hands_are_left_to_them(
     assert record(out)["scans"]["p0"] == {"status": "skipped", "why": "another process has it in hand"}
     assert (record(out)["status"], record(out)["computed"], record(out)["skipped"]) == ("running", 1, 2)
     assert "Other processes have 2 scans in hand (p0, p2); the same command tells what" in capsys.readouterr().out
-    other.give_back("p0")
+    other.release("p0")
     assert segment(model, scans, out) == 0
     other.leave()
     assert segment(model, scans, out) == 0
@@ -230,7 +230,7 @@ def test_what_another_process_does_meanwhile_is_not_done_again(
     assert segment(model, scans, elsewhere) == 0
     real = SharedFolder.take
 
-    def take(self: SharedFolder, name: str) -> bool:
+    def claim(self: SharedFolder, name: str) -> bool:
         if name == "p1":
             for file in elsewhere.glob("p1*"):
                 file.rename(out / file.name)
@@ -238,7 +238,7 @@ def test_what_another_process_does_meanwhile_is_not_done_again(
             Notes(out).note_failure("p2", scans / "p2.nii", "the disk was unplugged")
         return real(self, name)
 
-    monkeypatch.setattr(SharedFolder, "take", take)
+    monkeypatch.setattr(SharedFolder, "claim", claim)
     assert segment(model, scans, out) == 3
     told = record(out)
     assert (told["computed"], told["done"], told["failed"]) == (1, 2, 1)
@@ -256,7 +256,7 @@ def test_on_a_disk_without_locks_others_are_told_of(
     assert segment(model, scans, out) == 0
     assert "knows no file locks" not in capsys.readouterr().err
     other = SharedFolder(out)
-    other.come()
+    other.join()
     assert segment(model, scans, out) == 0
     other.leave()
     assert "this disk knows no file locks" in " ".join(capsys.readouterr().err.split())

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from mapping_stroke.dataset.scan_checks import LEAST_CONTRAST, LEAST_FIT
 from mapping_stroke.dataset.template_fit import fit_at, fit_template, tissue_points
-from mapping_stroke.images.image import Image, orientation_names, read_image, turn_axes
+from mapping_stroke.images.image import Image, orientation_names, read_image, reorient
 from mapping_stroke.images.nifti import Affine
 from template_scans import CONTRASTS, GRID_AFFINE, headed, template_scan
 
@@ -86,7 +86,7 @@ def test_a_brain_of_its_own_size_is_not_in_place() -> None:
 @pytest.mark.parametrize("axes", orientation_names()[::5])
 def test_the_order_of_the_axes_changes_nothing(axes: str) -> None:
     scan = template_scan("T1w")
-    told, known = fit_template(turn_axes(scan, axes)), fit_template(scan)
+    told, known = fit_template(reorient(scan, axes)), fit_template(scan)
     assert told.in_place
     assert (told.fit, told.contrast) == pytest.approx((known.fit, known.contrast), abs=0.03)
 

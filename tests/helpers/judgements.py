@@ -1,7 +1,7 @@
 """Made-up scores of a model of two members, for tests of the pages that tell them."""
 
 from mapping_stroke.evaluation.cohorts import HEALTHY, CohortScores, JudgedCase, Marked, MarkedScan, choose_failures
-from mapping_stroke.report.model_pages import FINAL, Judgement
+from mapping_stroke.report.model_pages import FINAL, Evaluation
 
 LABELS = {"a_fold_0": "a, fold 0", "b_fold_0": "b, fold 0", "ensemble-none": "ensemble, rule none"}
 LABELS |= {"ensemble-mapping": "ensemble, rule mapping"}
@@ -13,7 +13,7 @@ def values(dice: float, hd95_mm: float = 5.0) -> dict[str, float]:
     return {"dice": dice, **others, "hd95_mm": hd95_mm}
 
 
-def judgement(*, healthy: bool = True, loads_ml: tuple[float, ...] = (0.5, 0.8, 30.0)) -> Judgement:
+def judgement(*, healthy: bool = True, loads_ml: tuple[float, ...] = (0.5, 0.8, 30.0)) -> Evaluation:
     dice = {"a_fold_0": 0.2, "b_fold_0": 0.4, "ensemble-none": 0.5, "ensemble-mapping": 0.6}
     cases = tuple(
         JudgedCase(
@@ -29,4 +29,4 @@ def judgement(*, healthy: bool = True, loads_ml: tuple[float, ...] = (0.5, 0.8, 
     scans = [MarkedScan(f"h{i}", HEALTHY, each) for i, each in enumerate(marked)] if healthy else []
     scores = CohortScores(cases, tuple(LABELS))
     failures = choose_failures(scores, scans, FINAL)
-    return Judgement(scores, scans, LABELS, ("a_fold_0", "b_fold_0"), failures, FACTS)
+    return Evaluation(scores, scans, LABELS, ("a_fold_0", "b_fold_0"), failures, FACTS)

@@ -4,7 +4,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from mapping_stroke.images.image import Image, turn_axes
+from mapping_stroke.images.image import Image, reorient
 from mapping_stroke.images.nifti import Affine
 from mapping_stroke.space.resample import resample
 from mapping_stroke.space.template import read_template
@@ -50,7 +50,7 @@ def moved_scan(to_scan: Affine, *, stripped: bool = True, axes: str = "RAS", see
     x, y, z = (int(n) for n in np.ceil(np.ptp(places_mm, axis=1) / EDGE_MM))
     voxels = 500 * resample(still.voxels, np.linalg.inv(to_scan @ still.affine) @ affine, (x, y, z))
     noise = np.random.default_rng(seed).normal(0, 10, voxels.shape).astype(np.float32)
-    return turn_axes(Image(np.where(voxels > 1, np.maximum(voxels + noise, 1), 0).astype(np.float32), affine), axes)
+    return reorient(Image(np.where(voxels > 1, np.maximum(voxels + noise, 1), 0).astype(np.float32), affine), axes)
 
 
 def brain_of(scan: Image, to_scan: Affine) -> Image:

@@ -20,9 +20,9 @@ from mapping_stroke.images.image import (
     image_stem,
     orientation_names,
     read_image,
+    reorient,
     require_same_grid,
     restore_axes,
-    turn_axes,
     write_image,
 )
 
@@ -313,12 +313,12 @@ def require_same_points(image: Image, other: Image) -> None:
 def test_turning_to_ras_axes_moves_no_voxel_and_can_be_undone(codes: str) -> None:
     image = Image(np.random.default_rng(0).random((2, 3, 4), np.float32), oriented(codes))
     assert image.orientation == codes
-    turned = turn_axes(image)
+    turned = reorient(image)
     assert turned.orientation == "RAS"
     assert turned.voxels.flags.c_contiguous
     require_same_points(image, turned)
     np.testing.assert_array_equal(restore_axes(turned.voxels, image), image.voxels)
-    there = turn_axes(turned, codes)
+    there = reorient(turned, codes)
     np.testing.assert_array_equal(there.voxels, image.voxels)
     np.testing.assert_allclose(there.affine, image.affine, atol=1e-12)
 
@@ -335,7 +335,7 @@ def test_an_oblique_grid_is_turned_without_interpolation(
     rotation = np.eye(4)
     rotation[:3, :3] = Rotation.from_euler("xyz", angles).as_matrix()
     image = Image(VOXELS, rotation @ oriented(codes, edges_mm))
-    turned = turn_axes(image, axes)
+    turned = reorient(image, axes)
     assert turned.orientation == axes
     require_same_points(image, turned)
     np.testing.assert_array_equal(restore_axes(turned.voxels, image, axes), image.voxels)

@@ -5,7 +5,7 @@ import pytest
 
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.images.image import Image, orientation_names, turn_axes
+from mapping_stroke.images.image import Image, orientation_names, reorient
 from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.ensemble import Average
 from mapping_stroke.inference.segmentation import (
@@ -58,7 +58,7 @@ def test_lesions_of_one_size_are_listed_from_the_left_however_the_file_is_turned
     reference = Image(mask.astype(np.float32), np.eye(4))
     centres = []
     for axes in orientation_names():
-        turned = turn_axes(reference, axes)
+        turned = reorient(reference, axes)
         maps = Average(turned.voxels, turned.voxels, turned.voxels, 1)
         rows = describe_lesions(turned.voxels > 0, maps, turned)
         centres.append([(round(row.x_mm), round(row.y_mm), round(row.z_mm)) for row in rows])

@@ -18,7 +18,7 @@ from mapping_stroke.networks.bundle import Bundle, open_bundle
 from mapping_stroke.networks.spec import Weights
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.stages.train import TrainConfig
-from mapping_stroke.stages.warm_start import choose_start
+from mapping_stroke.stages.warm_start import choose_warm_start
 from mapping_stroke.training.schemes import SCHEMES, find_scheme
 from phantoms import NANO, write_phantoms
 from small_models import TRAINING, change_json, member_card, write_model
@@ -182,19 +182,19 @@ def test_a_member_begins_as_the_one_of_its_scheme_and_fold(tmp_path: Path) -> No
         ("residual", 4, "residual, fold 0"),
         ("carvemix", 1, "dice-topk10, fold 1"),
     ):
-        assert choose_start(bundle, find_scheme(scheme), fold).member.card.name == expected
+        assert choose_warm_start(bundle, find_scheme(scheme), fold).member.card.name == expected
 
 
 def test_of_members_of_several_sizes_those_of_the_first_are_begun_with(tmp_path: Path) -> None:
     finer = member_card("default", 1, training=TRAINING | {"size": "fine"})
     bundle = write_model(tmp_path / "model", member_card("default", 0), finer)
-    assert choose_start(bundle, find_scheme("default"), 1).member.card.name == "default, fold 0"
+    assert choose_warm_start(bundle, find_scheme("default"), 1).member.card.name == "default, fold 0"
 
 
 def test_a_scheme_that_nothing_fits_is_refused(tmp_path: Path) -> None:
     bundle = of_schemes(tmp_path / "model", ("default", 0), ("mixup", 0))
     with pytest.raises(ConfigError, match=r"no member to begin residual with, .*; it has default, mixup: train th"):
-        choose_start(bundle, find_scheme("residual"), 0)
+        choose_warm_start(bundle, find_scheme("residual"), 0)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import pytest
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.dataset.grid import ATLAS_GRID
 from mapping_stroke.errors import CaseError
-from mapping_stroke.images.image import turn_axes, write_image
+from mapping_stroke.images.image import reorient, write_image
 from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.segmentation import make_ensemble
-from mapping_stroke.models.judge import find_unlabelled, read_judged
+from mapping_stroke.models.judge import find_unlabelled, read_evaluation_case
 from moved_heads import move, moved_scan
 from small_models import write_model
 
@@ -29,10 +29,10 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> FoundCase:
 def test_a_scan_is_judged_on_its_own_grid_wherever_the_model_sees_it(case: FoundCase, tmp_path: Path) -> None:
     bundle = write_model(tmp_path / "m.mapping", space="MNI152")
     ensemble = make_ensemble(bundle, "fast", choose_engine("cpu"))
-    there, here = (read_judged(case, ensemble, card) for card in (bundle.card, None))
+    there, here = (read_evaluation_case(case, ensemble, card) for card in (bundle.card, None))
     assert there.loaded.seen.image.shape == ATLAS_GRID.shape
     np.testing.assert_array_equal(there.reference, here.reference)
-    scan = turn_axes(here.loaded.image).voxels
+    scan = reorient(here.loaded.image).voxels
     np.testing.assert_array_equal(here.turn(here.loaded.image.voxels), scan)
     back = there.turn(there.loaded.seen.image.voxels)
     assert np.corrcoef(back[there.reference], scan[there.reference])[0, 1] > 0.9

@@ -15,7 +15,7 @@ from mapping_stroke.images.image import read_image, write_image
 from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.models import evaluate as model_failures
 from mapping_stroke.models import judge as judging
-from mapping_stroke.models.judge import JudgedScan
+from mapping_stroke.models.judge import EvaluationCase
 from mapping_stroke.networks.cards import BundleCard
 from mapping_stroke.run_folder import MASK_SUFFIX
 from phantoms import AFFINE, phantom, write_phantoms
@@ -119,8 +119,10 @@ def test_what_is_judged_is_not_judged_again(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     predicted: list[str] = []
-    real = judging.read_judged
-    monkeypatch.setattr(judging, "read_judged", lambda case, *how: predicted.append(case.case_id) or real(case, *how))
+    real = judging.read_evaluation_case
+    monkeypatch.setattr(
+        judging, "read_evaluation_case", lambda case, *how: predicted.append(case.case_id) or real(case, *how)
+    )
     assert evaluate(data) == 0
     before = (data / "out" / "evaluation.json").read_bytes()
     assert evaluate(data) == 0
@@ -134,15 +136,15 @@ def test_what_is_judged_is_not_judged_again(
 
 def test_an_interrupted_evaluation_goes_on(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     predicted: list[str] = []
-    real = judging.read_judged
+    real = judging.read_evaluation_case
 
-    def read_two(case: FoundCase, ensemble: Ensemble, card: BundleCard) -> JudgedScan:
+    def read_two(case: FoundCase, ensemble: Ensemble, card: BundleCard) -> EvaluationCase:
         predicted.append(case.case_id)
         if len(predicted) == 3:
             raise KeyboardInterrupt
         return real(case, ensemble, card)
 
-    monkeypatch.setattr(judging, "read_judged", read_two)
+    monkeypatch.setattr(judging, "read_evaluation_case", read_two)
     assert evaluate(data) == 1
     assert evaluate(data) == 0
     assert predicted == ["p0", "p1", "p2", "p2", "h0", "h1"]
@@ -186,10 +188,10 @@ def test_whole_heads_are_told_apart_and_never_shown(data: Path) -> None:
 
 def test_failures_are_drawn_again_only_where_they_are_others(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
-    real = model_failures.read_judged
+    real = model_failures.read_evaluation_case
     monkeypatch.setattr(
         model_failures,
-        "read_judged",
+        "read_evaluation_case",
         lambda case, *how, again: drawn.append(case.case_id) or real(case, *how, again=again),
     )
     assert evaluate(data) == 0

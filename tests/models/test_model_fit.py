@@ -81,7 +81,7 @@ def test_maps_are_kept_for_another_fit(data: Path, monkeypatch: pytest.MonkeyPat
     maps = data / "new-maps"
     assert len(list(maps.glob("*.npz"))) == 6
     (maps / "notes.txt").write_text("mine")
-    monkeypatch.setattr(model_fit, "read_judged", None)
+    monkeypatch.setattr(model_fit, "read_evaluation_case", None)
     assert fit(data, "--overwrite") == 0
     assert [path.name for path in maps.iterdir()] == ["notes.txt"]
 

@@ -8,11 +8,11 @@ import pytest
 from matplotlib.figure import Figure
 from scipy import ndimage
 
-from mapping_stroke.images.image import Image, Mask, turn_axes
+from mapping_stroke.images.image import Image, Mask, reorient
 from mapping_stroke.report.overview import SECTIONS, PlacedRow, Section, draw_placements
 from mapping_stroke.report.slices import HEIGHTS, Cut, choose_cuts, draw_native, turn_to_ras
 from mapping_stroke.space.brain import Brain
-from mapping_stroke.space.model_input import hide_head
+from mapping_stroke.space.model_input import deface
 from mapping_stroke.space.placement import PlacedScan
 from mapping_stroke.space.rough_fit import Quality
 from mapping_stroke.space.template import read_template
@@ -37,7 +37,7 @@ def placed() -> PlacedScan:
 
 
 def drawn(scan: PlacedScan, path: Path, shown: Image | None = None, lesion: Mask | None = None) -> bytes:
-    draw_placements([PlacedRow("scan", scan, shown or hide_head(scan.scan, scan), lesion)], path)
+    draw_placements([PlacedRow("scan", scan, shown or deface(scan.scan, scan), lesion)], path)
     return path.read_bytes()
 
 
@@ -85,7 +85,7 @@ def test_sections_go_through_the_lesions_where_they_are_largest(placed: PlacedSc
 
 def test_the_picture_does_not_depend_on_how_the_scan_is_stored(placed: PlacedScan, tmp_path: Path) -> None:
     marked = Image(placed.brain.mask.astype(np.float32), placed.scan.affine)
-    scan, mask = (turn_axes(image, "PSL") for image in (placed.scan, marked))
+    scan, mask = (reorient(image, "PSL") for image in (placed.scan, marked))
     turned = replace(placed, scan=scan, corrected=scan, brain=replace(placed.brain, mask=mask.voxels > 0))
     rows = [turn_to_ras(each.scan, each.brain.mask, None) for each in (placed, turned)]
     np.testing.assert_array_equal(rows[0].scan.voxels, rows[1].scan.voxels)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mapping_stroke.errors import ConfigError, ResourceError
-from mapping_stroke.images.image import Image, turn_axes
+from mapping_stroke.images.image import Image, reorient
 from mapping_stroke.inference import cost as memory
 from mapping_stroke.inference.openvino_graph import instance_norm
 from mapping_stroke.inference.openvino_import import ops, ov
@@ -48,8 +48,8 @@ def test_masks_are_those_of_deepbet(*, stripped: bool) -> None:
 
 def test_a_mask_does_not_depend_on_how_the_axes_are_stored() -> None:
     scan = moved_scan(move((5, -4, 6), (10, -10, 5)))
-    turned = turn_axes(scan, "PIL")
-    mask = turn_axes(Image(extract_brain(turned).astype(np.float32), turned.affine), "RAS").voxels > 0.5
+    turned = reorient(scan, "PIL")
+    mask = reorient(Image(extract_brain(turned).astype(np.float32), turned.affine), "RAS").voxels > 0.5
     np.testing.assert_array_equal(mask, extract_brain(scan))
 
 

@@ -14,7 +14,7 @@ from mapping_stroke.images.image import Image
 from mapping_stroke.networks.cards import BundleCard
 from mapping_stroke.space import model_input as module
 from mapping_stroke.space.brain import Brain
-from mapping_stroke.space.model_input import see_scan
+from mapping_stroke.space.model_input import make_model_input
 from mapping_stroke.space.placement import PlacedScan, place_scan
 from moved_heads import brain_of, move, moved_scan
 from small_models import model_card
@@ -47,7 +47,7 @@ def card(**changes: object) -> BundleCard:
 
 
 def test_a_model_for_mni152_space_sees_a_scan_there_and_maps_come_back(native: PlacedScan) -> None:
-    seen = see_scan(native.scan, card(space="MNI152"), "auto")
+    seen = make_model_input(native.scan, card(space="MNI152"), "auto")
     assert (seen.image.shape, seen.image.affine.tolist()) == (ATLAS_GRID.shape, ATLAS_GRID.affine.tolist())
     np.testing.assert_array_equal(seen.image.voxels, native.on_atlas().voxels)
     assert seen.registered is seen.placed is not None
@@ -58,20 +58,20 @@ def test_a_model_for_mni152_space_sees_a_scan_there_and_maps_come_back(native: P
 
 @pytest.mark.parametrize("space", ["unknown", "native"])
 def test_a_model_for_another_space_sees_scans_as_they_are_unless_told_otherwise(native: PlacedScan, space: str) -> None:
-    seen = see_scan(native.scan, card(space=space), "auto")
+    seen = make_model_input(native.scan, card(space=space), "auto")
     assert seen.image is native.scan
     assert seen.placed is None
     assert seen.bring_back(native.scan.voxels) is native.scan.voxels
-    assert see_scan(native.scan, card(space=space), "native").image.shape == ATLAS_GRID.shape
+    assert make_model_input(native.scan, card(space=space), "native").image.shape == ATLAS_GRID.shape
 
 
 def test_a_scan_that_is_said_to_lie_in_mni152_space_is_not_touched(native: PlacedScan) -> None:
-    assert see_scan(native.scan, card(space="MNI152"), "mni").image is native.scan
+    assert make_model_input(native.scan, card(space="MNI152"), "mni").image is native.scan
 
 
 def test_a_scan_in_mni152_space_is_seen_as_it_is() -> None:
     scan = head_at(THERE)
-    seen = see_scan(scan, card(space="MNI152"), "auto")
+    seen = make_model_input(scan, card(space="MNI152"), "auto")
     assert seen.image is scan
     assert seen.placed is not None
     assert seen.placed.left_alone
@@ -81,7 +81,7 @@ def test_a_scan_in_mni152_space_is_seen_as_it_is() -> None:
 @pytest.mark.parametrize("stripped", [True, False])
 def test_a_model_for_brains_sees_no_head(stripped: bool) -> None:
     scan = moved_scan(THERE, stripped=stripped)
-    seen = see_scan(scan, card(space="MNI152", shows="brain"), "auto")
+    seen = make_model_input(scan, card(space="MNI152", shows="brain"), "auto")
     inside, near = brain_of(scan, THERE).voxels > 0.9, brain_of(scan, THERE).voxels > 0
     assert (seen.image.voxels[inside] == scan.voxels[inside]).mean() > 0.98
     outside = (seen.image.voxels[~near] != 0).mean()
@@ -101,11 +101,11 @@ def lowered(scan: Image) -> Image:
 def test_a_stripped_scan_is_seen_without_its_background_whatever_that_is(change: Callable[[Image], Image]) -> None:
     scan = moved_scan(THERE, stripped=True)
     changed = change(scan)
-    seen = see_scan(changed, card(space="MNI152", shows="brain"), "mni").image
+    seen = make_model_input(changed, card(space="MNI152", shows="brain"), "mni").image
     read, right = (prepare_scan(image, PreprocessSpec()).voxels for image in (seen, scan))
     assert read.shape == right.shape
     assert (np.abs(read - right) < 0.01).mean() > 0.999  # but for values of 0 at the brain's edge
-    assert see_scan(changed, card(space="MNI152", shows="head"), "mni").image is changed
+    assert make_model_input(changed, card(space="MNI152", shows="head"), "mni").image is changed
 
 
 def test_a_registered_one_too(native: PlacedScan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_a_registered_one_too(native: PlacedScan, monkeypatch: pytest.MonkeyPatc
         to_mni=np.eye(4),
     )
     monkeypatch.setattr(module, "place_scan", lambda *_: placed)
-    seen = see_scan(scan, card(space="MNI152", shows="brain"), "native")
+    seen = make_model_input(scan, card(space="MNI152", shows="brain"), "native")
     assert seen.on_atlas
     assert seen.placed is placed
     assert seen.image.voxels[0, 0, 0] == seen.image.voxels[:, :, -1].max() == 0 < placed.on_atlas().voxels[0, 0, 0]
@@ -127,11 +127,11 @@ def test_a_registered_one_too(native: PlacedScan, monkeypatch: pytest.MonkeyPatc
 
 def test_in_its_own_space_too(native: PlacedScan) -> None:
     wanted = np.where(native.brain.mask, native.scan.voxels, 0)
-    np.testing.assert_array_equal(see_scan(native.scan, card(shows="brain"), "auto").image.voxels, wanted)
-    there = see_scan(native.scan, card(shows="brain"), "native").image.voxels
+    np.testing.assert_array_equal(make_model_input(native.scan, card(shows="brain"), "auto").image.voxels, wanted)
+    there = make_model_input(native.scan, card(shows="brain"), "native").image.voxels
     np.testing.assert_array_equal(there, native.on_atlas(brain_only=True).voxels)
 
 
 def test_an_unknown_space_is_refused(native: PlacedScan) -> None:
     with pytest.raises(ConfigError, match="expected one of auto, native, mni"):
-        see_scan(native.scan, card(), "talairach")
+        make_model_input(native.scan, card(), "talairach")

@@ -8,7 +8,7 @@ import pytest
 from mapping_stroke.errors import FileError
 from mapping_stroke.files import sha256
 from mapping_stroke.stages import prepare as contents
-from mapping_stroke.stages.prepare import mark_contents
+from mapping_stroke.stages.prepare import content_hashes
 
 
 @pytest.fixture
@@ -21,30 +21,30 @@ def files(tmp_path: Path) -> dict[str, list[Path]]:
 
 
 def test_other_bytes_of_the_same_size_are_another_mark(tmp_path: Path, files: dict[str, list[Path]]) -> None:
-    before = mark_contents(tmp_path / "ledger.json", files)
+    before = content_hashes(tmp_path / "ledger.json", files)
     files["b"][1].write_text("B_mask.nii")
     os.utime(files["b"][1], (0, 0))
     os.utime(files["a"][0], (0, 0))
-    after = mark_contents(tmp_path / "ledger.json", files)
+    after = content_hashes(tmp_path / "ledger.json", files)
     assert after["a"] == before["a"]
     assert after["b"] != before["b"]
-    assert mark_contents(tmp_path / "another.json", files) == after
+    assert content_hashes(tmp_path / "another.json", files) == after
 
 
 def test_an_unchanged_file_is_not_read_again(
     tmp_path: Path, files: dict[str, list[Path]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = mark_contents(tmp_path / "ledger.json", files)
+    before = content_hashes(tmp_path / "ledger.json", files)
     monkeypatch.setattr(contents, "sha256", None)
-    assert mark_contents(tmp_path / "ledger.json", files) == before
+    assert content_hashes(tmp_path / "ledger.json", files) == before
 
 
 def test_a_damaged_ledger_is_made_anew(tmp_path: Path, files: dict[str, list[Path]]) -> None:
-    before = mark_contents(tmp_path / "ledger.json", files)
+    before = content_hashes(tmp_path / "ledger.json", files)
     whole = (tmp_path / "ledger.json").read_bytes()
     for damaged in (b"\xff[", b"[]", whole.replace(b'"sha256"', b'"sha1"')):
         (tmp_path / "ledger.json").write_bytes(damaged)
-        assert mark_contents(tmp_path / "ledger.json", files) == before
+        assert content_hashes(tmp_path / "ledger.json", files) == before
 
 
 @pytest.fixture
@@ -56,41 +56,41 @@ def header(tmp_path: Path) -> Path:
 
 def test_the_voxels_of_a_header_count_too(tmp_path: Path, header: Path) -> None:
     voxels = header.with_suffix(".raw")
-    before = mark_contents(tmp_path / "ledger.json", {"a": [header]})
+    before = content_hashes(tmp_path / "ledger.json", {"a": [header]})
     voxels.write_bytes(b"12")
-    assert mark_contents(tmp_path / "ledger.json", {"a": [header]}) != before
+    assert content_hashes(tmp_path / "ledger.json", {"a": [header]}) != before
 
 
 def test_a_missing_file_is_refused_unless_it_is_known(tmp_path: Path, files: dict[str, list[Path]]) -> None:
     with pytest.raises(FileError, match=r"none\.nii: cannot be read"):
-        mark_contents(tmp_path / "ledger.json", {"a": [tmp_path / "none.nii"]})
-    before = mark_contents(tmp_path / "ledger.json", files)
+        content_hashes(tmp_path / "ledger.json", {"a": [tmp_path / "none.nii"]})
+    before = content_hashes(tmp_path / "ledger.json", files)
     files["a"][0].unlink()
-    assert mark_contents(tmp_path / "ledger.json", files) == before
+    assert content_hashes(tmp_path / "ledger.json", files) == before
 
 
 @pytest.mark.parametrize("gone", [[".mhd"], [".raw"], [".mhd", ".raw"]])
 def test_a_known_header_keeps_its_mark_whichever_of_its_files_is_gone(
     tmp_path: Path, header: Path, gone: list[str]
 ) -> None:
-    before = mark_contents(tmp_path / "ledger.json", {"a": [header]})
+    before = content_hashes(tmp_path / "ledger.json", {"a": [header]})
     for suffix in gone:
         header.with_suffix(suffix).unlink()
-    assert mark_contents(tmp_path / "ledger.json", {"a": [header]}) == before
+    assert content_hashes(tmp_path / "ledger.json", {"a": [header]}) == before
 
 
 def test_a_header_that_names_other_voxels_is_another_mark_though_the_old_ones_are_gone(
     tmp_path: Path, header: Path
 ) -> None:
-    before = mark_contents(tmp_path / "ledger.json", {"a": [header]})
+    before = content_hashes(tmp_path / "ledger.json", {"a": [header]})
     header.with_suffix(".raw").rename(tmp_path / "other.raw")
     header.write_text("ElementDataFile = other.raw\n")
-    assert mark_contents(tmp_path / "ledger.json", {"a": [header]}) != before
+    assert content_hashes(tmp_path / "ledger.json", {"a": [header]}) != before
 
 
 def test_a_missing_header_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"none\.mhd: cannot be read \(No such file or directory\); check the path"):
-        mark_contents(tmp_path / "ledger.json", {"a": [tmp_path / "none.mhd"]})
+        content_hashes(tmp_path / "ledger.json", {"a": [tmp_path / "none.mhd"]})
 
 
 def test_what_another_process_wrote_meanwhile_stays(
@@ -100,15 +100,15 @@ def test_what_another_process_wrote_meanwhile_stays(
 
     def sha256_late(path: Path) -> str:
         monkeypatch.setattr(contents, "sha256", sha256)
-        mark_contents(ledger, {"b": files["b"]})
+        content_hashes(ledger, {"b": files["b"]})
         return sha256(path)
 
     monkeypatch.setattr(contents, "sha256", sha256_late)
-    mark_contents(ledger, {"a": files["a"][:1]})
+    content_hashes(ledger, {"a": files["a"][:1]})
     monkeypatch.setattr(contents, "sha256", None)
-    assert mark_contents(ledger, {"a": files["a"][:1], "b": files["b"]}).keys() == {"a", "b"}
+    assert content_hashes(ledger, {"a": files["a"][:1], "b": files["b"]}).keys() == {"a", "b"}
 
 
 def test_no_cases_have_no_marks(tmp_path: Path) -> None:
-    assert mark_contents(tmp_path / "ledger.json", {}) == {}
+    assert content_hashes(tmp_path / "ledger.json", {}) == {}
     assert not (tmp_path / "ledger.json").exists()

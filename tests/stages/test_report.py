@@ -215,7 +215,7 @@ def test_a_case_that_cannot_be_drawn_stops_nothing(run: RunFolder, monkeypatch: 
     def fail(scan: object) -> None:
         raise ValueError("no head")
 
-    monkeypatch.setattr(report_pictures, "hide_head", fail)
+    monkeypatch.setattr(report_pictures, "deface", fail)
     report_run(run)
     assert "a: cannot be shown: ValueError: no head" in text_of(section(page_of(run), "failures"))
 

@@ -19,9 +19,9 @@ from mapping_stroke.cohort.bids_derivative import (
     sidecar,
 )
 from mapping_stroke.cohort.bids_group import NO_SCAN, OUTDATED, GroupRow, write_group
-from mapping_stroke.cohort.bids_scans import Choice, find_bids_scans, tell_without
+from mapping_stroke.cohort.bids_scans import Choice, find_bids_scans, report_without
 from mapping_stroke.cohort.inputs import find_given
-from mapping_stroke.cohort.loop import segment_cohort, tell_mirrorings
+from mapping_stroke.cohort.loop import describe_mirrorings, segment_cohort
 from mapping_stroke.cohort.scan import WriteMore
 from mapping_stroke.cohort.settings import Cohort, Method, SegmentConfig
 from mapping_stroke.console import counted, say, warn
@@ -101,7 +101,7 @@ def citation(method: Method) -> str:
     versions = ", ".join(f"{package} {environment[package]}" for package in packages)
     registers = method.config.space == "native" or card.space == "MNI152"
     space = method.config.space if registers else "mni"
-    mirrored = tell_mirrorings(ensemble)
+    mirrored = describe_mirrorings(ensemble)
     told = {
         "version": version("mapping-stroke"),
         "model": card.name,
@@ -217,7 +217,7 @@ def segment_participants(
         MappingError: There is no such data set, scan or model, or the folder holds something else.
     """
     scans = find_bids_scans(bids_dir, choice)
-    tell_without(scans.without)
+    report_without(scans.without)
     if not scans.cases and choice.participants and not choice.shard:
         raise CaseError(f"{bids_dir}: has no T1w scan of these participants; see above why, and name others")
     if not scans.cases:
@@ -235,7 +235,7 @@ def segment_participants(
     return segment_cohort(cohort, model, config, overwrite=overwrite)
 
 
-def tell_group(
+def report_group(
     bids_dir: Path, output: Path, choice: Choice, atlas: Path | None = None, labels: Path | None = None
 ) -> list[GroupRow]:
     """Write the group's table and page, and say how many scans should be looked at; see `write_group`."""
@@ -245,7 +245,7 @@ def tell_group(
     of_scans = [row for row in rows if row.values["status"] != NO_SCAN]
     flagged = sum(bool(row.reasons) for row in of_scans)
     say(f"{counted(len(of_scans), 'scan')}, {flagged} to be looked at first")
-    tell_without(scans.without)
+    report_without(scans.without)
     missing = sum(row.values["status"] == "missing" for row in rows)
     if missing:
         warn(f"{counted(missing, 'scan')} of {bids_dir} not segmented yet; run `participant` for them")

@@ -72,7 +72,7 @@ def _why(folder: Path, images: Sequence[Path], there: Set[str]) -> str:
     return f"{told}; try `mapping segment` on the UNIT1" if "UNIT1" in kinds else told
 
 
-def tell_without(without: Mapping[str, str]) -> None:
+def report_without(without: Mapping[str, str]) -> None:
     """Tell of each participant without a T1w scan why there is none, of many the first."""
     for label, why in list(without.items())[:NAMED]:
         warn(f"sub-{label}: {why}")

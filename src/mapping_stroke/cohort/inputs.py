@@ -11,10 +11,10 @@ from mapping_stroke.console import counted, say
 from mapping_stroke.dataset.layouts import find_cases
 from mapping_stroke.dataset.names import Patterns, without_brain_masks
 from mapping_stroke.errors import CaseError, ImageError
-from mapping_stroke.files import given_name, is_folder, leads_nowhere, tell_missing
+from mapping_stroke.files import describe_missing, given_name, is_folder, leads_nowhere
 from mapping_stroke.images.dicom_series import dicom_files, is_dicom, lost_files
 from mapping_stroke.images.formats import IMAGE_SUFFIXES, image_suffix
-from mapping_stroke.images.image import Image, Mask, image_stem, read_image, require_same_grid, turn_axes
+from mapping_stroke.images.image import Image, Mask, image_stem, read_image, reorient, require_same_grid
 from mapping_stroke.run_folder import BRAIN_SUFFIX, MASK_SUFFIX, OWNER_FILE
 from mapping_stroke.space.brain import VOLUME_ML, Brain
 
@@ -96,7 +96,7 @@ def _scans_in(folder: Path, series: str) -> list[Path]:
     there = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     images = [path for path in there if image_suffix(path)]
     files = [path for path in without_brain_masks(images) if not path.name.endswith(MAP_SUFFIXES)]
-    _tell_passed(folder, images)
+    _report_passed(folder, images)
     if (series or not files) and (_any_dicom(folder) or (lost_files(folder) and not _looks_like_bids(there))):
         return [folder]
     if series:
@@ -107,7 +107,7 @@ def _scans_in(folder: Path, series: str) -> list[Path]:
     return files
 
 
-def _tell_passed(folder: Path, images: Sequence[Path]) -> None:
+def _report_passed(folder: Path, images: Sequence[Path]) -> None:
     """Tell of images that may be no brain masks of ours: no lesion mask of the same scan lies beside them."""
     ours = {path.with_name(path.name.removesuffix(MASK_SUFFIX) + BRAIN_SUFFIX) for path in images}
     passed = sorted(set(images) - set(without_brain_masks(images)) - ours)
@@ -140,7 +140,7 @@ def read_brain(brain: Image | Path | str, scan: Image) -> Mask:
     """
     image = brain if isinstance(brain, Image) else _read(Path(brain))
     told = "the given image" if isinstance(brain, Image) else str(brain)
-    turned = turn_axes(image, scan.orientation)
+    turned = reorient(image, scan.orientation)
     remedy = "resample the mask onto the scan with nearest neighbour, or outline the brain on this scan"
     require_same_grid(turned, scan, (f"{told}: the brain mask", "its scan"), remedy)
     _require_mask(turned, told)
@@ -155,7 +155,7 @@ def read_brain(brain: Image | Path | str, scan: Image) -> Mask:
 
 def _read(path: Path) -> Image:
     if leads_nowhere(path) or not path.exists():
-        raise CaseError(f"{path}: {tell_missing(path)}")
+        raise CaseError(f"{path}: {describe_missing(path)}")
     return read_image(path)
 
 
@@ -208,9 +208,9 @@ def find_given(
                 f"{brains}: holds no brain mask of any scan, expected {naming(without[0], BRAIN_SUFFIX)} and the like; "
                 "name the masks so, or leave --brain out"
             )
-        _tell_without(brains, without, len(scans))
+        _report_without(brains, without, len(scans))
     elif leads_nowhere(brains) or not brains.exists():
-        raise CaseError(f"{brains}: {tell_missing(brains)}")
+        raise CaseError(f"{brains}: {describe_missing(brains)}")
     elif len(scans) > 1:
         raise CaseError(
             f"{brains}: is the mask of one brain, and {len(scans)} scans are given; name a folder that holds one for "
@@ -239,7 +239,7 @@ def _mask_of(folder: Path, output: str) -> Path | None:
     return there[0] if there else None
 
 
-def _tell_without(folder: Path, without: Sequence[str], scans: int) -> None:
+def _report_without(folder: Path, without: Sequence[str], scans: int) -> None:
     if without:
         named = ", ".join(without[:NAMED]) + (f" and {len(without) - NAMED} more" if len(without) > NAMED else "")
         say(f"{folder}: holds no mask of {len(without)} of {counted(scans, 'scan')} ({named}), whose brains are found")

@@ -39,7 +39,7 @@ NAMED = 10
 """Of more scans that others have in hand, the rest is counted."""
 
 
-def tell_start(todo: int, scans: int, method: Method) -> None:
+def report_start(todo: int, scans: int, method: Method) -> None:
     """Say how many scans are segmented, and how."""
     finished = scans - todo
     if finished:
@@ -47,18 +47,18 @@ def tell_start(todo: int, scans: int, method: Method) -> None:
     if todo:
         ensemble, config = method.ensemble, method.config
         used = f"{len(ensemble.members)} of {counted(len(method.bundle.card.members), 'member')}"
-        mirrored = tell_mirrorings(ensemble)
+        mirrored = describe_mirrorings(ensemble)
         how = f"preset {config.preset}, rule {config.rule}" + (f", {mirrored} each" if mirrored else "")
         say(f"Segmenting {counted(todo, 'scan')} with {used} ({how}) on {ensemble.engine.description}")
 
 
-def tell_mirrorings(ensemble: Ensemble) -> str:
+def describe_mirrorings(ensemble: Ensemble) -> str:
     """Over how many mirrorings of each patch the members average, as `8 mirrorings`; empty where none mirrors."""
     fewest, most = ensemble.mirrorings
     return f"{'up to ' if fewest < most else ''}{most} mirrorings" if most > 1 else ""
 
 
-def tell_time(ensemble: Ensemble, loaded: LoadedScan, todo: int) -> None:
+def report_time(ensemble: Ensemble, loaded: LoadedScan, todo: int) -> None:
     """Say how long the work will take on this machine, where that is worth a word."""
     if ensemble.flop(loaded.prepared) < LONG_FLOP:
         return
@@ -68,7 +68,9 @@ def tell_time(ensemble: Ensemble, loaded: LoadedScan, todo: int) -> None:
     say(f"This takes about {duration(seconds)}{in_all}")
 
 
-def tell_end(output: Path, record: RunRecord, todo: Sequence[str], failed: Sequence[str], left: Sequence[str]) -> None:
+def report_end(
+    output: Path, record: RunRecord, todo: Sequence[str], failed: Sequence[str], left: Sequence[str]
+) -> None:
     """Say what became of the scans that were to be done: how many this process did, which failed, which others have."""
     done, took = record.computed, record.seconds
     each = f" ({duration(took / done)} each)" if done > 1 else ""
@@ -139,10 +141,10 @@ def _begin(run: ScanRun, name: str) -> None:
     if name in run.cohort.refused:
         raise CaseError(run.cohort.refused[name])
     run.files(name).require_short_names()
-    if run.files(name).any_there() and _is_there(run.cohort.scans[name]) and run.folder.take(name):
+    if run.files(name).any_there() and _is_there(run.cohort.scans[name]) and run.folder.claim(name):
         if not run.is_finished(name):
             run.files(name).remove()
-        run.folder.give_back(name)
+        run.folder.release(name)
 
 
 def _take_each(run: ScanRun, todo: Sequence[str]) -> Iterator[str]:
@@ -151,13 +153,13 @@ def _take_each(run: ScanRun, todo: Sequence[str]) -> Iterator[str]:
     for _ in range(2):
         left = []
         for name in waiting:
-            taken = _attempt(run, name, partial(run.folder.take, name))
+            taken = _attempt(run, name, partial(run.folder.claim, name))
             if taken is None:
                 continue
             if not taken:
                 left.append(name)
             elif run.record.failed_meanwhile(name) or run.is_finished(name):
-                run.folder.give_back(name)
+                run.folder.release(name)
             else:
                 yield name
         waiting = left
@@ -183,7 +185,7 @@ def segment_all(run: ScanRun, todo: Sequence[str]) -> None:
             if loaded is None:
                 continue
             if not time_is_told:
-                tell_time(run.method.ensemble, loaded, len(todo) - index)
+                report_time(run.method.ensemble, loaded, len(todo) - index)
                 time_is_told = True
             found = _segment_one(run, name, loaded, partial(_show_share, show, name, todo.index(name)))
             if found is not None:
@@ -243,7 +245,7 @@ def _note_written(run: ScanRun, name: str, written: Callable[[], Stamp]) -> None
     if stamp is None:
         return
     run.record.finish(name, computed=True)
-    run.folder.give_back(name)
+    run.folder.release(name)
     run.record.write("running")
     placed = ", registered to MNI152" if stamp["registration"] else ""
     say(f"{name}: {counted(stamp['lesions'], 'lesion')}, {stamp['load_ml']:.2f} mL{placed}")
@@ -259,7 +261,7 @@ def _attempt(run: ScanRun, name: str, work: Callable[[], T]) -> T | None:
             raise
         why = describe_failure(error, scan)
         run.record.fail(name, scan, why)
-        run.folder.give_back(name)
+        run.folder.release(name)
         if run.raise_alone:
             raise CaseError(f"{scan}: {why}") from error
         run.record.write("running")
@@ -353,7 +355,7 @@ def segment_cohort(
         todo = pass_over_finished(run)
         if not folder.knows_locks and folder.has_others():
             warn(f"{output}: {WITHOUT_LOCKS}")
-        tell_start(len(todo), len(cohort.scans), method)
+        report_start(len(todo), len(cohort.scans), method)
         status = "stopped"
         try:
             segment_all(run, todo)
@@ -370,7 +372,7 @@ def segment_cohort(
         raise no_room
     failed = [name for name in record.names("failed") if name in todo]
     if todo:
-        tell_end(output, record, todo, failed, left)
+        report_end(output, record, todo, failed, left)
     return failed
 
 

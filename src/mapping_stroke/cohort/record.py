@@ -151,7 +151,7 @@ class RunRecord:
             status: `running`; at the end `done` or `stopped`, which is `running` as long as others are at work.
             left: Scans that other processes have in hand.
         """
-        with self._folder.door():
+        with self._folder.exclusive():
             if status != "running" and self._folder.has_others():
                 status = "running"
             scans = self.scans()

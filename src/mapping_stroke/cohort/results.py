@@ -26,7 +26,7 @@ from mapping_stroke.images.image import Mask, write_image
 from mapping_stroke.inference.segmentation import LesionRow, Segmentation, lesion_table
 from mapping_stroke.run_folder import BRAIN_SUFFIX, MASK_SUFFIX, PROBABILITY_SUFFIX
 from mapping_stroke.space.affine import itk_text
-from mapping_stroke.space.model_input import SeenScan, hide_head
+from mapping_stroke.space.model_input import ModelInput, deface
 
 Storage = Literal["uint8", "float32"]
 
@@ -151,7 +151,7 @@ class ScanFiles:
         """Further files, of which only the stamp knows."""
         return [self.folder / path for path in stamp.get("files", ())]
 
-    def write(self, seen: SeenScan, found: Segmentation) -> None:
+    def write(self, seen: ModelInput, found: Segmentation) -> None:
         """Write all but the stamp and what is DICOM; an older stamp goes first."""
         self.path(STAMP_SUFFIX).unlink(missing_ok=True)
         image = seen.scan
@@ -168,12 +168,12 @@ class ScanFiles:
         if self.picture:
             self._draw(seen, found)
 
-    def _draw(self, seen: SeenScan, found: Segmentation) -> None:
+    def _draw(self, seen: ModelInput, found: Segmentation) -> None:
         """The lesions; and, if they are known, the brain and its place, to see whether those are right."""
         from mapping_stroke.report.overview import PlacedRow, draw_placements
         from mapping_stroke.report.pictures import draw_segmentation
 
-        shown = hide_head(seen.scan, seen.placed)
+        shown = deface(seen.scan, seen.placed)
         draw_segmentation(shown, found.mask, found.probability, found.lesions, self.path(PICTURE_SUFFIX))
         if seen.placed:
             draw_placements([PlacedRow("", seen.placed, shown, found.mask)], self.path(PLACEMENT_SUFFIX))

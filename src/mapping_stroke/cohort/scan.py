@@ -16,7 +16,7 @@ from mapping_stroke.cohort.inputs import read_brain
 from mapping_stroke.cohort.results import ScanFiles, scan_sha256
 from mapping_stroke.dataset.scan_checks import check_scan, doubt_placed_scan, doubt_scan, tame_outliers
 from mapping_stroke.errors import CaseError
-from mapping_stroke.files import tell_missing
+from mapping_stroke.files import describe_missing
 from mapping_stroke.images.dicom_series import DicomSeries
 from mapping_stroke.images.formats import find_source
 from mapping_stroke.images.image import Image, Mask, read_image
@@ -24,7 +24,7 @@ from mapping_stroke.inference.cost import network_bytes, require_memory, scan_by
 from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
 from mapping_stroke.inference.segmentation import Segmentation
 from mapping_stroke.networks.cards import BundleCard
-from mapping_stroke.space.model_input import SeenScan, see_scan
+from mapping_stroke.space.model_input import ModelInput, make_model_input
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class LoadedScan:
         series: The DICOM series that it was read from; None for another origin.
     """
 
-    seen: SeenScan
+    seen: ModelInput
     source: Mapping[str, str]
     warnings: tuple[str, ...]
     prepared: PreparedScan
@@ -73,9 +73,9 @@ def read_scan(
         ensemble: Prepares it.
         card: Of the model, where a scan of another kind than the card says is to be told, and one that lies elsewhere
             is to be placed.
-        space: See `see_scan`.
+        space: See `make_model_input`.
         series: See `find_source`.
-        brain: The user's own mask of its brain; see `see_scan`.
+        brain: The user's own mask of its brain; see `make_model_input`.
 
     Raises:
         MappingError: There is no such file, or it cannot be read, or is no T1w scan of a head, or cannot be placed; or
@@ -83,7 +83,7 @@ def read_scan(
     """
     start = time.perf_counter()
     if not path.exists():
-        raise CaseError(tell_missing(path))
+        raise CaseError(describe_missing(path))
     found = find_source(path, series)
     image = read_image(found)
     source = {"scan": str(path), "sha256": scan_sha256(found)}
@@ -106,7 +106,7 @@ def load_scan(
     start = time.perf_counter()
     tamed = tame_outliers(image)
     warnings = check_scan(tamed, heads=card is not None and card.shows != "unknown")
-    seen = see_scan(tamed, card, space, brain) if card else SeenScan(tamed, tamed)
+    seen = make_model_input(tamed, card, space, brain) if card else ModelInput(tamed, tamed)
     if card:
         warnings += _doubt(seen, card, space)
     placed_at = time.perf_counter()
@@ -115,7 +115,7 @@ def load_scan(
     return LoadedScan(replace(seen, scan=image), {}, tuple(warnings), prepared, seconds)
 
 
-def _doubt(seen: SeenScan, card: BundleCard, space: str) -> list[str]:
+def _doubt(seen: ModelInput, card: BundleCard, space: str) -> list[str]:
     """What speaks against a scan as it was placed, or against its kind and place if nobody has placed it."""
     t1w, placed = card.contrast == "T1w", seen.placed
     if placed is None or space == "mni":

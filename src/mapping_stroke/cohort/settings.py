@@ -31,7 +31,7 @@ class SegmentConfig:
     """Of probability and uncertainty: `uint8` in steps of 1/255 and 0.5/255, or `float32`."""
     picture: bool = True
     space: str = "auto"
-    """See `see_scan`."""
+    """See `make_model_input`."""
     series: str = ""
     """Which DICOM series of a folder is meant; see `choose_series`."""
     dicom_seg: bool = False

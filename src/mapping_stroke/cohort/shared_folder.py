@@ -36,7 +36,7 @@ class SharedFolder:
         return self._process is None or self._process.known
 
     @contextmanager
-    def door(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Keep the others from coming, going and writing."""
         lock = wait_for_lock(self._folder / DOOR, DOOR_WAIT_S)
         try:
@@ -45,7 +45,7 @@ class SharedFolder:
             if lock:
                 lock.release()
 
-    def come(self) -> None:
+    def join(self) -> None:
         """Begin to work here; called in the door."""
         while self._process is None:
             self._process = try_lock(self._folder / f"{uuid.uuid4().hex}{PROCESS_SUFFIX}")
@@ -57,14 +57,14 @@ class SharedFolder:
         held = [_is_held(path) for path in there]  # all of them, not up to the first: it removes what is stale
         return any(held)
 
-    def take(self, name: str) -> bool:
+    def claim(self, name: str) -> bool:
         """Take a case in hand; False where another process has it."""
         lock = try_lock(self._folder / f"{short_name(name)}{CLAIM_SUFFIX}")
         if lock:
             self._claims[name] = lock
         return lock is not None
 
-    def give_back(self, name: str) -> None:
+    def release(self, name: str) -> None:
         """Let go of a case; nothing happens where it is not in hand."""
         lock = self._claims.pop(name, None)
         if lock:
@@ -73,7 +73,7 @@ class SharedFolder:
     def leave(self) -> None:
         """Let go of everything."""
         for name in tuple(self._claims):
-            self.give_back(name)
+            self.release(name)
         if self._process:
             self._process.release()
             self._process = None
@@ -102,7 +102,7 @@ def shared(
         try:
             yield folder
         except MappingError:
-            with folder.door():
+            with folder.exclusive():
                 if not was_ours and not folder.has_others():
                     withdraw(path, contents)
             raise
@@ -117,14 +117,14 @@ def _begin(
     folder: SharedFolder, path: Path, identity: Mapping[str, object], contents: Sequence[str], *, overwrite: bool
 ) -> bool:
     """Claim a folder and come there; whether it was ours before."""
-    with folder.door():
+    with folder.exclusive():
         was_ours = is_run_folder(path)
         if was_ours and not holds_work(path, identity) and folder.has_others():
             raise RunFolderError(
                 f"{path}: another process is at work there; wait until it has finished, or give another output folder"
             )
         claim_folder(path, identity, contents, overwrite=overwrite)
-        folder.come()
+        folder.join()
     return was_ours
 
 

@@ -244,10 +244,10 @@ class Evaluate:
     def run(self) -> int:
         """Judge every scan; one that fails does not stop the others."""
         from mapping_stroke.models.evaluate import EvaluateConfig, evaluate_model
-        from mapping_stroke.models.judge import JudgedData
+        from mapping_stroke.models.judge import EvaluationData
 
         config = EvaluateConfig(self.preset, self.device)
-        data = JudgedData(self.cohort, self.healthy, self.heads, self.hard)
+        data = EvaluationData(self.cohort, self.healthy, self.heads, self.hard)
         failed = evaluate_model(self.model, data, self.output, config, overwrite=self.overwrite)
         return 3 if failed else 0
 
@@ -279,10 +279,13 @@ class Fit:
         """Fit, show the table and write the model."""
         from mapping_stroke.models.evaluate import EvaluateConfig
         from mapping_stroke.models.fit import fit_model
-        from mapping_stroke.models.judge import JudgedData
+        from mapping_stroke.models.judge import EvaluationData
 
         config = EvaluateConfig(self.preset, self.device)
-        data, flags = JudgedData(self.cohort, self.healthy), {"keep_maps": self.keep_maps, "overwrite": self.overwrite}
+        data, flags = (
+            EvaluationData(self.cohort, self.healthy),
+            {"keep_maps": self.keep_maps, "overwrite": self.overwrite},
+        )
         failed = fit_model(self.model, data, self.output, config, **flags)
         return 3 if failed else 0
 

@@ -130,7 +130,7 @@ class Bids:
 
     def run(self) -> int:
         """Segment, or write the table; a scan that fails does not stop the others."""
-        from mapping_stroke.cohort.bids import segment_participants, tell_group
+        from mapping_stroke.cohort.bids import report_group, segment_participants
         from mapping_stroke.cohort.bids_group import PAGE, TABLE
         from mapping_stroke.cohort.bids_scans import Choice
         from mapping_stroke.console import name_files
@@ -140,7 +140,7 @@ class Bids:
         if (self.atlas is None) != (self.atlas_labels is None):
             raise ConfigError("--atlas and --atlas-labels belong together; give both, or neither")
         if self.level == "group":
-            rows = tell_group(self.bids_dir, self.out, choice, self.atlas, self.atlas_labels)
+            rows = report_group(self.bids_dir, self.out, choice, self.atlas, self.atlas_labels)
             name_files("Table", self.out / TABLE)
             name_files("Page to look at", self.out / PAGE)
             return 3 if any(row.unread for row in rows) else 0

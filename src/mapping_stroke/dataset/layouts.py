@@ -213,7 +213,7 @@ def list_images(root: Path) -> list[Path]:
         if real in seen or (folder != root and holds_results(folder)):
             continue
         seen.add(real)
-        _, folders, files = next(os.walk(folder, onerror=_tell_unread), ("", [], []))
+        _, folders, files = next(os.walk(folder, onerror=_report_unread), ("", [], []))
         for name in folders:
             inside = folder / name
             if name[0] != ".":
@@ -237,7 +237,7 @@ def _is_link(path: Path) -> bool:
         return False
 
 
-def _tell_unread(error: OSError) -> None:
+def _report_unread(error: OSError) -> None:
     warn(f"{error.filename}: cannot be looked into ({error.strerror}); check its permissions and the disk")
 
 

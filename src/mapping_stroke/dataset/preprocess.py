@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float32
 from scipy import ndimage
 
 from mapping_stroke.errors import ConfigError, ImageError
-from mapping_stroke.images.image import Image, Mask, Voxels, orientation_names, restore_axes, restore_box, turn_axes
+from mapping_stroke.images.image import Image, Mask, Voxels, orientation_names, reorient, restore_axes, restore_box
 from mapping_stroke.images.nifti import Shape
 from mapping_stroke.lesions import FACE_CONNECTED, bounding_box
 
@@ -139,7 +139,7 @@ def prepare_for_each(scan: Image, specs: Iterable[PreprocessSpec]) -> dict[Prepr
 
 
 def _score(scan: Image, spec: PreprocessSpec) -> _Scored:
-    turned = turn_axes(scan, spec.orientation)
+    turned = reorient(scan, spec.orientation)
     nonzero = turned.voxels != 0
     if not nonzero.any():
         raise ImageError("the scan is zero everywhere, expected a brain; check the conversion that wrote it")
@@ -166,7 +166,7 @@ def _lay(scored: _Scored, scan: Image, spec: PreprocessSpec) -> Prepared:
 
 def prepare_mask(mask: Image, prepared: Prepared) -> Mask:
     """Bring a reference mask (above 0 = lesion) on the scan's grid to the network grid of that prepared scan."""
-    turned = turn_axes(mask, prepared.spec.orientation)
+    turned = reorient(mask, prepared.spec.orientation)
     cropped = np.pad((turned.voxels[prepared.box] > 0).astype(np.float32), prepared.margin)
     x, y, z = prepared.voxels.shape
     return np.asarray(_resize(cropped, (x, y, z)) >= 0.5)

@@ -157,12 +157,12 @@ def choose_series(place: Path, wanted: str = "") -> DicomSeries:
             _require_no_map(series)
     except ImageError as error:
         if lost:
-            raise LostContentError(f"{place}: {error}; {_tell_lost(lost)}") from error
+            raise LostContentError(f"{place}: {error}; {_describe_lost(lost)}") from error
         raise ImageError(f"{place}: {error}") from error
     beside = {(file.parent, file.suffix) for file in series.files}
     missed = [file for file in lost if (file.parent, file.suffix) in beside]
     if missed or (lost and not wanted and not looks_t1w(series)):
-        raise LostContentError(f"{place}: series {series.title} may not be all of it; {_tell_lost(missed or lost)}")
+        raise LostContentError(f"{place}: series {series.title} may not be all of it; {_describe_lost(missed or lost)}")
     return series
 
 
@@ -266,7 +266,7 @@ def _require_no_map(series: DicomSeries) -> None:
         )
 
 
-def _tell_lost(lost: Sequence[Path]) -> str:
+def _describe_lost(lost: Sequence[Path]) -> str:
     lead = "link in it leads to a file that is" if len(lost) == 1 else "links in it lead to files that are"
     return f"{len(lost)} {lead} not here ({lost[0].name}): {GET_CONTENT}, or else delete what leads nowhere"
 

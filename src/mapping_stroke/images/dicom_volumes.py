@@ -29,7 +29,7 @@ def call_slices(slices: Sequence[Slice]) -> str:
     return ", ".join(told) + more
 
 
-def tell_strangers(slices: Sequence[Slice], strange: Int[np.ndarray, " strange"], how: str) -> str:
+def describe_strangers(slices: Sequence[Slice], strange: Int[np.ndarray, " strange"], how: str) -> str:
     """What to say of the few slices that do not lie as the others do."""
     named = call_slices([slices[int(index)] for index in strange])
     one = len(strange) == 1
@@ -181,7 +181,7 @@ def _even_step(slices: Sequence[Slice], heights_mm: Float64[np.ndarray, " slices
         return step_mm
     strange = off_the_steps(heights_mm, usual_mm, tolerance_mm)
     if len(strange):
-        raise ImageError(f"{tell_strangers(slices, strange, 'off the even steps of')}; {REMEDY}")
+        raise ImageError(f"{describe_strangers(slices, strange, 'off the even steps of')}; {REMEDY}")
     counts = np.rint(steps_mm / usual_mm)
     if np.abs(steps_mm - counts * usual_mm).max() <= tolerance_mm and counts.max() > 1:
         raise ImageError(f"{_gaps(slices, counts)}; {REMEDY}")
@@ -212,7 +212,7 @@ def _require_straight(slices: Sequence[Slice], positions_mm: Float64[np.ndarray,
         return
     strange = off_the_line(positions_mm, tolerance_mm)
     if len(strange):
-        raise ImageError(f"{tell_strangers(slices, strange, 'aside of')}; {REMEDY}")
+        raise ImageError(f"{describe_strangers(slices, strange, 'aside of')}; {REMEDY}")
     raise ImageError(
         f"its slices are displaced sideways by up to {farthest_mm:.1f} mm, as by a tilted gantry, expected a "
         f"straight stack; resample it onto an upright grid: {REMEDY}"

@@ -13,7 +13,7 @@ import numpy as np
 
 from mapping_stroke.environment import available_bytes
 from mapping_stroke.errors import FileError, ImageError
-from mapping_stroke.files import tell_missing
+from mapping_stroke.files import describe_missing
 from mapping_stroke.images.dicom_choice import choose_series, read_series
 from mapping_stroke.images.dicom_series import DicomSeries, is_dicom
 from mapping_stroke.images.dicom_volumes import LPS_TO_RAS
@@ -142,7 +142,7 @@ def _read_file(path: Path) -> Stored:
     if path.is_dir():
         raise ImageError("is a folder, expected an image file; if a program has unpacked it so, name the file in it")
     if not path.is_file():
-        raise ImageError(tell_missing(path))
+        raise ImageError(describe_missing(path))
     return _read_sitk(path) if suffix in SITK_SUFFIXES else _read_nibabel(path)
 
 

@@ -155,7 +155,7 @@ def orientation_names() -> list[str]:
     return ["".join(ends) for order in permutations(pairs) for ends in product(*order)]
 
 
-def turn_axes(image: Image, axes: str = "RAS") -> Image:
+def reorient(image: Image, axes: str = "RAS") -> Image:
     """The same volume with its axes pointing to the nearest directions of `axes`: no interpolation."""
     import nibabel as nib
 
@@ -169,7 +169,7 @@ def turn_axes(image: Image, axes: str = "RAS") -> Image:
 def restore_axes(
     voxels: Shaped[np.ndarray, "x y z"], target: Image, axes: str = "RAS"
 ) -> Shaped[np.ndarray, "x2 y2 z2"]:
-    """Undo `turn_axes`: bring an array whose axes point to `axes` back to the axis order (and shape) of `target`."""
+    """Undo `reorient`: bring an array whose axes point to `axes` back to the axis order (and shape) of `target`."""
     import nibabel as nib
 
     turn = nib.orientations.ornt_transform(

@@ -9,7 +9,7 @@ from jaxtyping import Float32, Float64, Int64, UInt16
 from scipy import ndimage
 
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.images.image import Image, Mask, Probability, restore_axes, turn_axes
+from mapping_stroke.images.image import Image, Mask, Probability, reorient, restore_axes
 from mapping_stroke.images.nifti import Affine
 from mapping_stroke.inference.engines import Engine
 from mapping_stroke.inference.ensemble import Average, Ensemble, Map, PreparedScan
@@ -127,7 +127,7 @@ def segment_scan(
     mean = mean.on(bring_back) if bring_back else mean
     predicted_at = time.perf_counter()
     # on RAS axes, so that ties are decided alike however the file orders its voxels
-    probability = turn_axes(Image(mean.probability, scan.affine)).voxels
+    probability = reorient(Image(mean.probability, scan.affine)).voxels
     mask = restore_axes(apply_rule(probability, rule, scan.voxel_volume_mm3), scan)
     lesions = describe_lesions(mask, mean, scan)
     seconds = {"predict": predicted_at - start, "postprocess": time.perf_counter() - predicted_at}

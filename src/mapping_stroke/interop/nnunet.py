@@ -20,10 +20,10 @@ from mapping_stroke.networks.nnunet_results import (
     PLANS_V1,
     PLANS_V2,
     choose_result,
+    describe_import,
     is_result,
     results_below,
     results_zipped,
-    tell_import,
 )
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError)
@@ -48,7 +48,7 @@ def unpacked(source: Path, beside: Path) -> Iterator[Path]:
         return
     result = choose_result(results)
     if result is None:
-        raise BundleError(tell_import(source))
+        raise BundleError(describe_import(source))
     beside.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".", dir=beside.absolute()) as place:
         root = Path(place) if result.name else Path(place) / source.stem  # the files lie in no folder of their own
@@ -123,6 +123,6 @@ def find_result(path: Path) -> Path:
     chosen = choose_result(results_below(path)) if path.is_dir() else None
     if chosen is None:
         raise BundleError(
-            tell_import(path) or f"{path}: has neither plans.json nor plans.pkl, expected nnU-Net's result folder"
+            describe_import(path) or f"{path}: has neither plans.json nor plans.pkl, expected nnU-Net's result folder"
         )
     return chosen

@@ -24,25 +24,25 @@ from mapping_stroke.evaluation.cohorts import (
 )
 from mapping_stroke.evaluation.profiles import ATLAS2022
 from mapping_stroke.files import given_name, read_object, remove, write_csv, write_json, write_text
-from mapping_stroke.images.image import turn_axes
+from mapping_stroke.images.image import reorient
 from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.segmentation import choose_rule, find_preset, make_ensemble
 from mapping_stroke.models.judge import (
     PART_NOUNS,
     Entry,
-    Judge,
-    JudgedData,
+    EvaluationData,
+    Evaluator,
     Part,
     attempt,
     find_labelled,
     find_unlabelled,
-    read_judged,
+    read_evaluation_case,
 )
 from mapping_stroke.networks.bundle import open_bundle
-from mapping_stroke.report.model_pages import FINAL, Judgement, evaluation_page, evaluation_values
+from mapping_stroke.report.model_pages import FINAL, Evaluation, evaluation_page, evaluation_values
 from mapping_stroke.rules import apply_rule
 from mapping_stroke.run_folder import claimed
-from mapping_stroke.space.model_input import hide_head
+from mapping_stroke.space.model_input import deface
 
 if TYPE_CHECKING:
     from mapping_stroke.report.pictures import FailureRow
@@ -51,7 +51,7 @@ FAILURES_PICTURE = "failures.jpg"
 
 
 def picture_failures(
-    failures: Sequence[Failure], scans: Mapping[Part, Sequence[FoundCase]], judge: Judge, path: Path
+    failures: Sequence[Failure], scans: Mapping[Part, Sequence[FoundCase]], judge: Evaluator, path: Path
 ) -> None:
     """Draw each failure under the rule `mapping`; one whose scan cannot be read is told and left out.
 
@@ -77,17 +77,17 @@ def picture_failures(
         remove(path)
 
 
-def _segment(number: int, failure: Failure, case: FoundCase, judge: Judge, memory: MemoryCheck) -> "FailureRow":
+def _segment(number: int, failure: Failure, case: FoundCase, judge: Evaluator, memory: MemoryCheck) -> "FailureRow":
     """Only slices are kept."""
     from mapping_stroke.report.pictures import failure_sentence, show_failure
 
-    scan = read_judged(case, judge.ensemble, judge.card, again=True)
+    scan = read_evaluation_case(case, judge.ensemble, judge.card, again=True)
     memory.require(scan.loaded)
     probability = scan.turn(judge.ensemble.predict(scan.loaded.prepared).probability)
     mask = apply_rule(probability, judge.rules["mapping"], scan.voxel_volume_mm3)
     text = f"{number}. {failure_sentence(failure)}"
-    shown = hide_head(scan.loaded.image, scan.loaded.seen.placed)
-    return show_failure(text, turn_axes(shown), scan.reference, (mask, probability), failure.look)
+    shown = deface(scan.loaded.image, scan.loaded.seen.placed)
+    return show_failure(text, reorient(shown), scan.reference, (mask, probability), failure.look)
 
 
 RULE_NAMES = ("none", "paper", "challenge", "mapping")
@@ -113,7 +113,7 @@ class EvaluateConfig:
 
 def evaluate_model(
     model: str | Path,
-    data: JudgedData,
+    data: EvaluationData,
     output: Path,
     config: EvaluateConfig,
     *,
@@ -149,7 +149,7 @@ def evaluate_model(
     identity = {"kind": "evaluate-model", "model_sha256": bundle.sha256, **settings}
     with claimed(output, identity, CONTENTS, overwrite=overwrite):
         rules = {rule: choose_rule(bundle, rule) for rule in RULE_NAMES}
-        judge = Judge(ensemble, bundle.card, rules, output / LEDGER_FILE)
+        judge = Evaluator(ensemble, bundle.card, rules, output / LEDGER_FILE)
         used = f"{counted(len(ensemble.members), 'member')} on {ensemble.engine.description}"
         counts = [counted(len(found), PART_NOUNS[part]) for part, found in scans.items()]
         say(f"Judging {', '.join(counts)} with {used}")
@@ -171,7 +171,9 @@ def evaluate_model(
     return failed
 
 
-def _judgement(judge: Judge, entries: Mapping[Part, Mapping[str, Entry]], facts: Mapping[str, object]) -> Judgement:
+def _judgement(
+    judge: Evaluator, entries: Mapping[Part, Mapping[str, Entry]], facts: Mapping[str, object]
+) -> Evaluation:
     """The values behind all that is written; raises `CaseError` where no case could be judged."""
     if not entries["labelled"]:
         raise CaseError("none of the labelled cases could be judged; mend those that are named above")
@@ -188,7 +190,7 @@ def _judgement(judge: Judge, entries: Mapping[Part, Mapping[str, Entry]], facts:
     hard = tuple(scan for scan in others if scan.group == HARD)
     scores = CohortScores(cases, tuple(judge.methods))
     failures = choose_failures(scores, healthy, FINAL)
-    return Judgement(scores, healthy, judge.methods, tuple(judge.members), failures, facts, hard)
+    return Evaluation(scores, healthy, judge.methods, tuple(judge.members), failures, facts, hard)
 
 
 def _marked(entry: Entry) -> dict[str, Marked]:
@@ -202,7 +204,7 @@ def _defined(scores: Mapping[str, Mapping[str, float | None]]) -> dict[str, dict
     }
 
 
-def _write(output: Path, judgement: Judgement, scans: Scans, judge: Judge) -> None:
+def _write(output: Path, judgement: Evaluation, scans: Scans, judge: Evaluator) -> None:
     from mapping_stroke.report.curves import draw_evaluation
 
     values = evaluation_values(judgement)
@@ -222,7 +224,7 @@ def _pictures(output: Path) -> list[str]:
     return [FAILURES_PICTURE] if (output / FAILURES_PICTURE).is_file() else []
 
 
-def _score_rows(judgement: Judgement) -> Iterator[dict[str, object]]:
+def _score_rows(judgement: Evaluation) -> Iterator[dict[str, object]]:
     for case in judgement.scores.cases:
         for method in judgement.labels:
             scores = {metric: "" if math.isnan(value) else value for metric, value in case.scores[method].items()}
@@ -233,7 +235,7 @@ def _score_rows(judgement: Judgement) -> Iterator[dict[str, object]]:
             }
 
 
-def _healthy_rows(judgement: Judgement) -> Iterator[dict[str, object]]:
+def _healthy_rows(judgement: Evaluation) -> Iterator[dict[str, object]]:
     for scan in (*judgement.healthy, *judgement.hard):
         for method in judgement.labels:
             yield {"method": method, "group": scan.group, "scan": scan.name, **asdict(scan.marked[method])}

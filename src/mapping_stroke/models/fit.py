@@ -17,14 +17,14 @@ from mapping_stroke.inference.segmentation import choose_rule, make_ensemble
 from mapping_stroke.models.evaluate import EvaluateConfig
 from mapping_stroke.models.judge import (
     MAPS_FORMAT,
-    JudgedData,
+    EvaluationData,
     RuleScores,
     StoredMap,
     attempt,
     find_labelled,
     find_unlabelled,
     mark_case,
-    read_judged,
+    read_evaluation_case,
 )
 from mapping_stroke.models.labels import describe_rule
 from mapping_stroke.models.pack import write_with_progress
@@ -41,7 +41,7 @@ BEFORE, AFTER = "mapping, before", "mapping, fitted"
 
 def fit_model(
     model: str | Path,
-    data: JudgedData,
+    data: EvaluationData,
     target: Path,
     config: EvaluateConfig,
     *,
@@ -123,7 +123,7 @@ def _predict_one(
 ) -> Path:
     path = maps / f"{fingerprint([*how, mark_case(case)])}.npz"
     if not path.is_file():
-        scan = read_judged(case, ensemble, card)
+        scan = read_evaluation_case(case, ensemble, card)
         memory.require(scan.loaded)
         probability = scan.turn(ensemble.predict(scan.loaded.prepared).probability)
         reference = None if case.mask is None else scan.reference

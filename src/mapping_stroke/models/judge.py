@@ -23,7 +23,7 @@ from mapping_stroke.evaluation.profiles import ATLAS2022
 from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME, Row, as_applied
 from mapping_stroke.evaluation.score import score
 from mapping_stroke.files import fingerprint, read_object, write_json, written_whole
-from mapping_stroke.images.image import Image, Mask, Probability, image_stem, require_same_grid, turn_axes
+from mapping_stroke.images.image import Image, Mask, Probability, image_stem, reorient, require_same_grid
 from mapping_stroke.inference.ensemble import Ensemble, predict_each
 from mapping_stroke.lesions import bounding_box
 from mapping_stroke.networks.cards import BundleCard
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class JudgedData:
+class EvaluationData:
     """What a model is judged on.
 
     Attributes:
@@ -51,7 +51,7 @@ class JudgedData:
 
 
 @dataclass(frozen=True, eq=False)
-class JudgedScan:
+class EvaluationCase:
     """A scan that is ready for its members, and its truth.
 
     Attributes:
@@ -71,7 +71,7 @@ class JudgedScan:
 
     def turn(self, probability: Float32[np.ndarray, "a b c"]) -> Probability:
         """A map on the grid that the members saw, on the scan's own with its axes turned to RAS, as rules take it."""
-        return turn_axes(Image(self.loaded.seen.bring_back(probability), self.loaded.image.affine)).voxels
+        return reorient(Image(self.loaded.seen.bring_back(probability), self.loaded.image.affine)).voxels
 
 
 def find_labelled(cohort: Path) -> tuple[list[FoundCase], list[str]]:
@@ -124,9 +124,9 @@ def mark_case(case: FoundCase) -> str:
     return fingerprint([scan_sha256(file) for file in files])
 
 
-def read_judged(
+def read_evaluation_case(
     case: FoundCase, ensemble: Ensemble, card: BundleCard | None = None, *, again: bool = False
-) -> JudgedScan:
+) -> EvaluationCase:
     """Read, check and prepare a scan, and read its mask where it has one; warnings about the scan are told.
 
     Args:
@@ -146,8 +146,8 @@ def read_judged(
         lesions, mask = read_mask(case.mask)
         names = (f"{case.mask}: the mask", f"its scan {case.scan}")
         require_same_grid(mask, loaded.image, names, "resample the mask onto the scan with nearest neighbour")
-    turned = turn_axes(Image(lesions.astype(np.float32), loaded.image.affine))
-    return JudgedScan(loaded, turned.voxels > 0, turned.spacing_mm)
+    turned = reorient(Image(lesions.astype(np.float32), loaded.image.affine))
+    return EvaluationCase(loaded, turned.voxels > 0, turned.spacing_mm)
 
 
 def attempt(case: FoundCase, work: Callable[[], T], *, alone: bool) -> T | None:
@@ -276,7 +276,7 @@ Entry = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Judge:
+class Evaluator:
     """What judges one scan after another.
 
     Attributes:
@@ -336,11 +336,11 @@ class Judge:
         return judged, [case.case_id for case in found if case.case_id not in judged]
 
     def _judge_one(self, part: Part, case: FoundCase, memory: MemoryCheck, advance: Callable[[float], None]) -> Entry:
-        scan = read_judged(case, self.ensemble, self.card)
+        scan = read_evaluation_case(case, self.ensemble, self.card)
         memory.require(scan.loaded)
         return _judge_masks(scan, self._masks(scan, advance), labelled=part == "labelled")
 
-    def _masks(self, scan: JudgedScan, advance: Callable[[float], None]) -> Iterator[tuple[str, Mask]]:
+    def _masks(self, scan: EvaluationCase, advance: Callable[[float], None]) -> Iterator[tuple[str, Mask]]:
         """Every method's mask on RAS axes, one at a time."""
         names = iter(self.members)
         for member, probability in predict_each(self.ensemble, scan.loaded.prepared, advance):
@@ -357,7 +357,7 @@ def _is_known(known: Mapping[str, Entry], name: str, marks: Mapping[str, str | N
     return name in known and known[name].get("mark") == marks[name] and "marked" in known[name]
 
 
-def _judge_masks(scan: JudgedScan, masks: Iterator[tuple[str, Mask]], *, labelled: bool) -> Entry:
+def _judge_masks(scan: EvaluationCase, masks: Iterator[tuple[str, Mask]], *, labelled: bool) -> Entry:
     """What is kept of a scan: what each method marks falsely; of a labelled one the load and the scores, too."""
     scores, marked = {}, {}
     for method, mask in masks:

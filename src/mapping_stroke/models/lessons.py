@@ -15,7 +15,7 @@ from mapping_stroke.networks.growth import can_grow
 from mapping_stroke.networks.spec import NetworkSpec
 from mapping_stroke.simulation.bank import DEFAULT_MIX, FINER_MIX, PLACED_MIX, Mix
 from mapping_stroke.stages.train import TrainConfig
-from mapping_stroke.stages.warm_start import Start, choose_start
+from mapping_stroke.stages.warm_start import WarmStart, choose_warm_start
 from mapping_stroke.training.schemes import EXTRA_SCHEMES, SCHEMES, SIZES, Size, find_scheme, find_size
 
 FOLD = 0
@@ -70,7 +70,7 @@ class LaterCases:
 
 def go_on_with(
     model: str, size: Size, people: Sequence[Sequence[str]] | None, schemes: Sequence[str] = ()
-) -> dict[str, Start]:
+) -> dict[str, WarmStart]:
     """By scheme, the members of a model with which the members of another one begin.
 
     Args:
@@ -87,7 +87,7 @@ def go_on_with(
     """
     bundle = open_bundle(model)
     wanted = [scheme for scheme in SCHEMES if not schemes or scheme.name in schemes]
-    starts = {scheme.name: choose_start(bundle, scheme, FOLD) for scheme in wanted}
+    starts = {scheme.name: choose_warm_start(bundle, scheme, FOLD) for scheme in wanted}
     now = {name for person in people or () for name in person}
     for scheme in wanted:
         start = starts[scheme.name] = _grown(starts[scheme.name], size.network(scheme), size)
@@ -101,7 +101,7 @@ def go_on_with(
     return starts
 
 
-def _grown(start: Start, network: NetworkSpec, size: Size) -> Start:
+def _grown(start: WarmStart, network: NetworkSpec, size: Size) -> WarmStart:
     """The start of a member of that network: as it is, or grown; raises `ConfigError` where it is neither."""
     card = start.member.card
     if (card.network, card.patch) == (network, size.patch):

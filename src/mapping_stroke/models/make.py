@@ -13,7 +13,7 @@ from mapping_stroke.errors import ConfigError
 from mapping_stroke.inference.engines import choose_device
 from mapping_stroke.models.evaluate import EvaluateConfig, evaluate_model
 from mapping_stroke.models.fit import fit_model
-from mapping_stroke.models.judge import JudgedData
+from mapping_stroke.models.judge import EvaluationData
 from mapping_stroke.models.labels import ModelLabels
 from mapping_stroke.models.lessons import FOLD, ModelConfig
 from mapping_stroke.models.pack import Selection, pack_model
@@ -94,11 +94,11 @@ def make_model(
     selection = Selection(config.schemes, half=True, spread=coarse, beside=config.model if config.beside else "")
     pack_model(run.path, unfitted, _complete(labels), selection, overwrite=True)
     how = EvaluateConfig(device=config.device)
-    fitting = JudgedData(validation.cohort, validation.healthy)
+    fitting = EvaluationData(validation.cohort, validation.healthy)
     fit_model(unfitted, fitting, fitted, how, keep_maps=True, overwrite=True)
     stop.check()
     say("\n[evaluate]")
-    judging = JudgedData(test.cohort, test.healthy, held_out.heads)
+    judging = EvaluationData(test.cohort, test.healthy, held_out.heads)
     return evaluate_model(fitted, judging, run.path / EVALUATION, how, overwrite=True)
 
 

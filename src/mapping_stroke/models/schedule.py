@@ -14,10 +14,10 @@ from mapping_stroke.files import remove
 from mapping_stroke.models.case_ring import Ring, RingSupply, producing
 from mapping_stroke.networks.member_folder import has_member, write_member
 from mapping_stroke.processes import locked
-from mapping_stroke.stages.member import Plan, Saving, card_of, require_same_recipe
+from mapping_stroke.stages.member import CheckpointPolicy, Plan, card_of, require_same_recipe
 from mapping_stroke.stages.progress import (
     PROGRESS_FILE,
-    Course,
+    TrainingLength,
     draw_curves,
     seconds_left,
     signed,
@@ -99,7 +99,7 @@ def state_name(plan: Plan) -> str:
     return f"{plan.size.name}-{plan.scheme.name}{SUFFIX}"
 
 
-def train_by_schedule(folder: Path, plan: Plan, cases: LongCases, engine: Engine, saving: Saving) -> None:
+def train_by_schedule(folder: Path, plan: Plan, cases: LongCases, engine: Engine, saving: CheckpointPolicy) -> None:
     """Train a member as its schedule says, from where it was left; nothing is done where it is trained already.
 
     Args:
@@ -129,7 +129,7 @@ def train_by_schedule(folder: Path, plan: Plan, cases: LongCases, engine: Engine
         name_files("State", saving.pieces or folder / state_name(plan))
 
 
-def _train_under_lock(folder: Path, plan: Plan, cases: LongCases, engine: Engine, saving: Saving) -> None:
+def _train_under_lock(folder: Path, plan: Plan, cases: LongCases, engine: Engine, saving: CheckpointPolicy) -> None:
     if plan.schedule is None:
         raise TrainingError(f"{plan.name}: has no schedule to be trained on")
     weights = None if plan.start is None else plan.start.read_weights()
@@ -137,7 +137,7 @@ def _train_under_lock(folder: Path, plan: Plan, cases: LongCases, engine: Engine
     state = start_training(plan.scheme, plan.size, seed, engine.fabric.device, weights)
     long = _Long(folder, plan, plan.schedule, state, start_position(state.network), saving.pieces)
     task = Task(plan.scheme, plan.size, plan.schedule, saving.session)
-    course = Course(plan.name, plan.schedule.periods, task.steps_of(0))
+    course = TrainingLength(plan.name, plan.schedule.periods, task.steps_of(0))
 
     with signed(folder, course, state) as sign_running:
         _resume(long, cases.state)
@@ -209,7 +209,7 @@ def _supplied(source: Ring | PoolPlan | CaseSource, position: Position) -> Itera
         yield Endless(source)
 
 
-def _keep(events: Iterable[Step | Epoch], long: _Long, saving: Saving) -> None:
+def _keep(events: Iterable[Step | Epoch], long: _Long, saving: CheckpointPolicy) -> None:
     """Follow a training to its end, keeping its state as often as is asked for."""
     saved = time.monotonic()
     with saving.stop.held():
@@ -223,7 +223,7 @@ def _keep(events: Iterable[Step | Epoch], long: _Long, saving: Saving) -> None:
                 saving.stop.end()
 
 
-def _line(course: Course, epoch: Epoch, long: _Long) -> str:
+def _line(course: TrainingLength, epoch: Epoch, long: _Long) -> str:
     left_s = seconds_left(course, long.state) if course.steps else None
     left = f", {duration(left_s)} left, until {clock(left_s)}" if left_s else ""
     speed = long.plan.size.batch * epoch.steps_per_second

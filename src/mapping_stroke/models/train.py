@@ -26,9 +26,9 @@ from mapping_stroke.run_folder import RunFolder, claim_folder
 from mapping_stroke.simulation.bank import SimulationBank, load_bank, write_bank
 from mapping_stroke.simulation.cohort import Sources
 from mapping_stroke.simulation.held_out import KeptCases, keep_cases
-from mapping_stroke.stages.member import Plan, Saving, train_member
+from mapping_stroke.stages.member import CheckpointPolicy, Plan, train_member
 from mapping_stroke.stages.progress import deadline
-from mapping_stroke.stages.warm_start import Start, choose_start
+from mapping_stroke.stages.warm_start import WarmStart, choose_warm_start
 from mapping_stroke.training.engine import Engine, Hardware
 from mapping_stroke.training.pseudo_labels import best_scheme, make_pseudo_label
 from mapping_stroke.training.schedule import Schedule, Session, plan_schedule
@@ -102,7 +102,7 @@ def train_scheme(run: RunFolder, sources: Sources, config: ModelConfig, name: st
     plan = Plan(
         scheme, size, FOLD, config.seed, (), (), pseudo=pseudo, simulation=origin, start=start, start_share=share
     )
-    saving = Saving(config.save_minutes, stop)
+    saving = CheckpointPolicy(config.save_minutes, stop)
     train_member(run.member(name, FOLD), plan, (source, validation), engine, saving, overwrite=False)
 
 
@@ -124,7 +124,7 @@ def train_for_days(run: RunFolder, sources: Sources, config: ModelConfig, name: 
     origin = _origin(sources)  # how many cases are kept may differ on another machine
     plan = Plan(scheme, size, FOLD, config.seed, (), (), simulation=origin, start=start, schedule=schedule)
     cases = LongCases(_long_source(run, sources, config, device), validation, config.state)
-    saving = Saving(config.save_minutes, stop, session, run.path / PIECES if session else None)
+    saving = CheckpointPolicy(config.save_minutes, stop, session, run.path / PIECES if session else None)
     train_by_schedule(run.member(name, FOLD), plan, cases, engine, saving)
 
 
@@ -152,7 +152,7 @@ def _session(config: ModelConfig) -> Session | None:
     return Session(60 * config.minutes, deadline(60 * config.minutes)) if config.minutes else None
 
 
-def _start(run: RunFolder, sources: Sources, scheme: Scheme, config: ModelConfig) -> tuple[Start | None, Size]:
+def _start(run: RunFolder, sources: Sources, scheme: Scheme, config: ModelConfig) -> tuple[WarmStart | None, Size]:
     """What a member begins with, None for fresh weights, and its size with the length and rate of its training."""
     size = find_size(config.size)
     rate = config.lesson.rate * size.learning_rate
@@ -165,7 +165,7 @@ def _start(run: RunFolder, sources: Sources, scheme: Scheme, config: ModelConfig
     trunk = next(name for name in early if find_scheme(name).encoder == scheme.encoder)
     fewer = max(round(BRANCH_EPOCHS * size.epochs_of(scheme)), 1)
     shorter = replace(size, epochs=fewer, learning_rate=BRANCH_RATE * size.learning_rate)
-    return choose_start(open_bundle(run.member(trunk, FOLD)), scheme, FOLD), shorter
+    return choose_warm_start(open_bundle(run.member(trunk, FOLD)), scheme, FOLD), shorter
 
 
 def _train_as_job(run: RunFolder, sources: Sources, config: ModelConfig, name: str) -> None:
@@ -210,18 +210,18 @@ def _draw_many(source: SimulationBank, count: int, seed: Sequence[int], what: st
     return [source.draw(np.random.default_rng([*seed, index])) for index in track(range(count), what, count)]
 
 
-def _makers(run: RunFolder, sources: Sources, config: ModelConfig) -> dict[str, Start]:
+def _makers(run: RunFolder, sources: Sources, config: ModelConfig) -> dict[str, WarmStart]:
     """By scheme, the members that may make pseudo-labels."""
     if config.model:
         there = {member.card.scheme for member in open_bundle(config.model).card.members}
         makers = [scheme.name for scheme in SCHEMES if not scheme.pseudo_labels and scheme.name in there]
         return go_on_with(config.model, find_size(config.size), sources.people, makers)
     made = [open_bundle(run.member(name, FOLD)) for name in config.rounds[0]]
-    return {bundle.card.members[0].card.scheme: Start(bundle, bundle.card.members[0]) for bundle in made}
+    return {bundle.card.members[0].card.scheme: WarmStart(bundle, bundle.card.members[0]) for bundle in made}
 
 
 def _pseudo_cases(
-    makers: Mapping[str, Start], bank: SimulationBank, config: ModelConfig, device: torch.device
+    makers: Mapping[str, WarmStart], bank: SimulationBank, config: ModelConfig, device: torch.device
 ) -> tuple[list[CaseArrays], dict[str, Any]]:
     """Simulated scans with the masks of the best of these members, and where these come from."""
     dice = {name: float(one.member.card.training["validation_dice"]) for name, one in makers.items()}

@@ -19,7 +19,7 @@ from mapping_stroke.files import remove, require_space, written_whole
 from mapping_stroke.networks.archive import SUFFIX, add_entry, has_entry, read_entry
 from mapping_stroke.networks.cards import BundleCard, BundleMember, MemberCard, weights_path
 from mapping_stroke.networks.member_folder import WEIGHTS_FILE, find_members, has_member, read_card
-from mapping_stroke.networks.nnunet_results import tell_import
+from mapping_stroke.networks.nnunet_results import describe_import
 from mapping_stroke.networks.spec import Weights, count_parameters
 from mapping_stroke.networks.typed_json import plain_json
 from mapping_stroke.networks.weights import find_problems, most_bytes, weights_from_bytes, weights_to_bytes
@@ -140,7 +140,7 @@ def open_bundle(model: str | Path) -> Bundle:
     path = _find_model(model)
     if not is_packed(path):
         return Bundle(path, _card_of_members(path))
-    if path.is_file() and not has_entry(path, BUNDLE_FILE) and (of_nnunet := tell_import(path)):
+    if path.is_file() and not has_entry(path, BUNDLE_FILE) and (of_nnunet := describe_import(path)):
         raise BundleError(of_nnunet)
     text = read_entry(path, BUNDLE_FILE, LARGEST_CARD_BYTES)
     try:
@@ -246,7 +246,7 @@ def _card_of_members(folder: Path) -> BundleCard:
         members.append(BundleMember(card, place, weights_sha256))
     if not members:
         raise BundleError(
-            tell_import(folder)
+            describe_import(folder)
             or f"{folder}: holds no trained member; name a {SUFFIX} file, a model folder, or a run folder in which "
             "`mapping train` has finished"
         )

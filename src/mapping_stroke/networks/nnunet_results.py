@@ -57,7 +57,7 @@ def choose_result(results: Sequence[Place]) -> Place | None:
     return next((among[0] for among in (results, usable, finest) if len(among) == 1), None)
 
 
-def tell_import(path: Path) -> str:
+def describe_import(path: Path) -> str:
     """Refuse what is nnU-Net's with the command that makes a model of it; empty where it is not nnU-Net's."""
     zipped = results_zipped(path)
     within = choose_result(zipped)

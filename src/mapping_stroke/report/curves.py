@@ -14,7 +14,7 @@ from mapping_stroke.errors import CaseError
 from mapping_stroke.evaluation.cohorts import BESIDE, DISJOINT_GROUPS, CohortScores, MarkedScan, volumes_ml
 from mapping_stroke.evaluation.tables import order_methods
 from mapping_stroke.files import read_csv
-from mapping_stroke.report.model_pages import FINAL, Judgement
+from mapping_stroke.report.model_pages import FINAL, Evaluation
 from mapping_stroke.report.style import (
     HUES,
     INK,
@@ -161,7 +161,7 @@ SMALLEST_ML = 0.01
 """Smaller false volumes, 0 too, are drawn here."""
 
 
-def draw_evaluation(judgement: Judgement, path: Path) -> None:
+def draw_evaluation(judgement: Evaluation, path: Path) -> None:
     """Draw the ensemble with the model's own rule; it says so where there is nothing to draw.
 
     Args:
@@ -199,7 +199,7 @@ def _draw_cases(axes: Axes, scores: CohortScores) -> None:
     side_note(axes, f"rule mapping, {seen.sum()} cases; bars: means, 95 % intervals")
 
 
-def _draw_without(axes: Axes, judgement: Judgement, scans: Sequence[MarkedScan]) -> None:
+def _draw_without(axes: Axes, judgement: Evaluation, scans: Sequence[MarkedScan]) -> None:
     """One line of dots for each method of the ensemble, its median as a stroke."""
     methods = [method for method in judgement.labels if method not in judgement.members]
     if not scans:

@@ -35,7 +35,7 @@ from mapping_stroke.report.style import (
     short_id,
     side_note,
 )
-from mapping_stroke.space.model_input import hide_head
+from mapping_stroke.space.model_input import deface
 
 QUANTILES = (0.95, 0.8, 0.6, 0.45)
 """Of the Dice: two easy cases and two ordinary ones."""
@@ -201,7 +201,7 @@ def _read_example(case: Case) -> Example:
         require_same_grid(mask, scan, (f"{case.case_id}: mask", "its scan"), "run `mapping prepare` again")
     except MappingError as error:
         return Example(title, problem=type(error).__name__)
-    scan = hide_head(scan)
+    scan = deface(scan)
     viewer = view(scan)
     lesion = viewer.turn(mask.voxels > 0)
     index = busiest_slice(lesion)

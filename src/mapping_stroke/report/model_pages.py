@@ -43,7 +43,7 @@ LISTED, ALL_LISTED = 5, 60
 
 
 @dataclass(frozen=True, eq=False)
-class Judgement:
+class Evaluation:
     """What a model did on cases and scans.
 
     Attributes:
@@ -73,7 +73,7 @@ class Judgement:
         return groups
 
 
-def evaluation_values(judgement: Judgement) -> dict[str, object]:
+def evaluation_values(judgement: Evaluation) -> dict[str, object]:
     """All numbers as plain values: facts, method to metric to range of loads, what is marked falsely, and failures."""
     scores = judgement.scores
     methods = {
@@ -105,7 +105,7 @@ def evaluation_values(judgement: Judgement) -> dict[str, object]:
     return values
 
 
-def evaluation_page(judgement: Judgement, failures_picture: str = "") -> str:
+def evaluation_page(judgement: Evaluation, failures_picture: str = "") -> str:
     """The page in Markdown.
 
     Args:
@@ -142,7 +142,7 @@ def _held(scores: CohortScores, groups: Sequence[LoadGroup]) -> list[LoadGroup]:
     return [group for group in groups if group.holds(scores.loads_ml).any()]
 
 
-def _by_method(judgement: Judgement, group: LoadGroup) -> list[str]:
+def _by_method(judgement: Evaluation, group: LoadGroup) -> list[str]:
     rows = []
     for method, label in judgement.labels.items():
         found = [(metric.key, judgement.scores.estimate(method, metric.key, group)) for metric in ATLAS2022.metrics]
@@ -152,7 +152,7 @@ def _by_method(judgement: Judgement, group: LoadGroup) -> list[str]:
     return [f"### Load: {group.label} (n = {cases})", markdown_table(heads, rows)]
 
 
-def _by_load(judgement: Judgement, metric: Metric) -> list[str]:
+def _by_load(judgement: Evaluation, metric: Metric) -> list[str]:
     scores = judgement.scores
     best = scores.best(judgement.members)
     methods = {best: f"best member ({judgement.labels[best]})"}
@@ -164,13 +164,13 @@ def _by_load(judgement: Judgement, metric: Metric) -> list[str]:
     return [f"### {metric_head(metric)}", markdown_table(["Load", "Cases", *methods.values()], rows)]
 
 
-def _gains(judgement: Judgement) -> dict[str, dict[str, object]]:
+def _gains(judgement: Evaluation) -> dict[str, dict[str, object]]:
     """The plain ensemble less its best member on each metric, paired."""
     best = judgement.scores.best(judgement.members)
     return {metric.key: asdict(judgement.scores.difference(PLAIN, best, metric.key)) for metric in ATLAS2022.metrics}
 
 
-def _gain_words(judgement: Judgement) -> str:
+def _gain_words(judgement: Evaluation) -> str:
     best = judgement.scores.best(judgement.members)
     gain = judgement.scores.difference(PLAIN, best, "dice")
     return (
@@ -179,7 +179,7 @@ def _gain_words(judgement: Judgement) -> str:
     )
 
 
-def _false_parts(judgement: Judgement, group: str, scans: Sequence[MarkedScan]) -> list[str]:
+def _false_parts(judgement: Evaluation, group: str, scans: Sequence[MarkedScan]) -> list[str]:
     rows = []
     for method, label in judgement.labels.items():
         found = count_false_positives(scans, method)
@@ -197,7 +197,7 @@ def _false_parts(judgement: Judgement, group: str, scans: Sequence[MarkedScan]) 
     ]
 
 
-def _failure_parts(judgement: Judgement, failures_picture: str) -> list[str]:
+def _failure_parts(judgement: Evaluation, failures_picture: str) -> list[str]:
     if not judgement.failures:
         return ["None: no case has a lesion, and nothing is marked."]
     told = [f"{number}. {failure_sentence(failure)}" for number, failure in enumerate(judgement.failures, start=1)]

@@ -246,7 +246,7 @@ class PlacedRow:
     Attributes:
         name: What to call it; may be empty.
         placed: Its brain and place.
-        shown: The scan as its file has it, its face hidden: see `hide_head`.
+        shown: The scan as its file has it, its face hidden: see `deface`.
         lesion: Its lesions, on its grid; None if none are known.
     """
 

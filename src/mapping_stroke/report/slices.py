@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from mapping_stroke.errors import GeometryError
-from mapping_stroke.images.image import Image, Mask, turn_axes
+from mapping_stroke.images.image import Image, Mask, reorient
 from mapping_stroke.lesions import bounding_box
 from mapping_stroke.report.style import DARK, PALE
 
@@ -270,7 +270,7 @@ def turn_to_ras(scan: Image, brain: Mask, lesion: Mask | None) -> TurnedScan:
     orientation = nib.orientations.io_orientation(scan.affine)
     marked = np.zeros_like(brain) if lesion is None else lesion
     inside, found = (np.asarray(nib.orientations.apply_orientation(mask, orientation)) for mask in (brain, marked))
-    return TurnedScan(turn_axes(scan), inside, found)
+    return TurnedScan(reorient(scan), inside, found)
 
 
 def choose_cuts(turned: TurnedScan) -> list[Cut]:

@@ -15,7 +15,7 @@ from jaxtyping import Float32, Shaped
 from scipy import ndimage
 
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.images.image import Image, Mask, Voxels, restore_axes, turn_axes
+from mapping_stroke.images.image import Image, Mask, Voxels, reorient, restore_axes
 from mapping_stroke.images.nifti import Shape
 from mapping_stroke.inference.cost import require_memory
 from mapping_stroke.inference.openvino_graph import instance_norm
@@ -208,7 +208,7 @@ def extract_brain(scan: Image) -> Mask:
     Source: `BrainExtraction` of deepbet 1.0.2, threshold 0.5, without dilation.
     Departs: volumes in which the head is very small are cropped to it first.
     """
-    voxels = turn_axes(scan).voxels
+    voxels = reorient(scan).voxels
     mask = np.zeros(voxels.shape, np.bool_)
     box = _field_of_view(voxels)
     mask[box] = _extract_upright(voxels[box])

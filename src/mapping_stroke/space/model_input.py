@@ -23,7 +23,7 @@ LEAST_HEAD_ML = 200.0
 """What shows less than this is no head: a part of a brain, say."""
 
 
-def hide_head(scan: Image, placed: PlacedScan | None = None) -> Image:
+def deface(scan: Image, placed: PlacedScan | None = None) -> Image:
     """The scan with its lowest value wherever there is no brain; the scan itself if it shows a brain alone, or less.
 
     Args:
@@ -66,7 +66,7 @@ def _resembles_a_brain(scan: Image, brain: Brain) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class SeenScan:
+class ModelInput:
     """A scan as a model's members read it.
 
     Attributes:
@@ -93,7 +93,7 @@ class SeenScan:
         return self.placed.from_atlas(values)
 
 
-def see_scan(scan: Image, card: BundleCard, space: str, brain: Mask | None = None) -> SeenScan:
+def make_model_input(scan: Image, card: BundleCard, space: str, brain: Mask | None = None) -> ModelInput:
     """A scan as a model should see it.
 
     Args:
@@ -113,12 +113,12 @@ def see_scan(scan: Image, card: BundleCard, space: str, brain: Mask | None = Non
         require_use_of_brain(card, space)
     registered = _is_registered(card, space)
     if not registered and card.shows != "brain":
-        return SeenScan(scan, scan)
+        return ModelInput(scan, scan)
     placed = place_scan(scan, space, brain)
     if registered and not placed.left_alone:
         corrected = _brain_alone(placed.corrected, placed) if card.shows == "brain" else placed.corrected
-        return SeenScan(scan, replace(placed, corrected=corrected).on_atlas(), placed, on_atlas=True)
-    return SeenScan(scan, _brain_alone(scan, placed) if card.shows == "brain" else scan, placed)
+        return ModelInput(scan, replace(placed, corrected=corrected).on_atlas(), placed, on_atlas=True)
+    return ModelInput(scan, _brain_alone(scan, placed) if card.shows == "brain" else scan, placed)
 
 
 def make_ready(card: BundleCard, space: str) -> None:

@@ -14,7 +14,7 @@ from mapping_stroke.errors import ImageError
 from mapping_stroke.files import fingerprint
 from mapping_stroke.images.image import read_image
 from mapping_stroke.run_folder import RunFolder
-from mapping_stroke.stages.prepare import CONTENTS_FILE, READERS, mark_contents
+from mapping_stroke.stages.prepare import CONTENTS_FILE, READERS, content_hashes
 
 ARRAYS_FORMAT = 3
 """Until 2, voxels that were touched counted wholly in means; until 3, outlying intensities were kept."""
@@ -33,7 +33,7 @@ def mark_way(spec: PreprocessSpec) -> dict[str, object]:
 
 
 def labelled_contents(run: RunFolder, cases: Sequence[Case]) -> str:
-    """One short mark of what the scans and masks of all labelled cases hold; raises as `mark_contents` does."""
+    """One short mark of what the scans and masks of all labelled cases hold; raises as `content_hashes` does."""
     return fingerprint(_marks_of(run.arrays, _labelled(cases)))
 
 
@@ -81,7 +81,7 @@ def _labelled(cases: Sequence[Case]) -> list[LabelledScan]:
 
 
 def _marks_of(folder: Path, cases: Sequence[LabelledScan]) -> dict[str, str]:
-    return mark_contents(folder / CONTENTS_FILE, {case_id: (scan, mask) for case_id, scan, mask in cases})
+    return content_hashes(folder / CONTENTS_FILE, {case_id: (scan, mask) for case_id, scan, mask in cases})
 
 
 def _make_case(folder: Path, case: LabelledScan, mark: str, spec: PreprocessSpec) -> None:

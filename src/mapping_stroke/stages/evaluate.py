@@ -43,7 +43,7 @@ from mapping_stroke.files import (
     write_json,
 )
 from mapping_stroke.images.formats import IMAGE_SUFFIXES, image_suffix
-from mapping_stroke.images.image import Image, Mask, Voxels, image_stem, read_image, require_same_grid, turn_axes
+from mapping_stroke.images.image import Image, Mask, Voxels, image_stem, read_image, reorient, require_same_grid
 from mapping_stroke.report.tables import format_text, make_table
 from mapping_stroke.run_folder import ENSEMBLE, FINAL, MASK_SUFFIX, PROBABILITY_SUFFIX, RunFolder, write_section
 
@@ -180,7 +180,7 @@ def _score(comparison: Comparison, read_reference: Callable[[Path], tuple[Mask, 
 def _lay_on(reference: Image, image: Image, names: tuple[str, str], remedy: str) -> Voxels:
     """Voxels of an image in the order of its reference's, whichever way its own axes point; the grids must agree."""
     if image.orientation != reference.orientation:
-        image = turn_axes(image, reference.orientation)
+        image = reorient(image, reference.orientation)
     require_same_grid(image, reference, names, remedy)
     return image.voxels
 

@@ -64,11 +64,11 @@ def folds_run(
         f"{len(loads)} labelled cases in {sizes.size} folds ({kind}) of {sizes.min()} to {sizes.max()} cases; "
         f"each {group_by} in one fold"
     )
-    _tell_balance(run, largest_fold_distance(loads, assignment), largest_fold_distance(loads, chance))
+    _report_balance(run, largest_fold_distance(loads, assignment), largest_fold_distance(loads, chance))
     return 0
 
 
-def _tell_balance(run: RunFolder, distance: float, random_distance: float) -> None:
+def _report_balance(run: RunFolder, distance: float, random_distance: float) -> None:
     say(
         f"largest Kolmogorov-Smirnov distance between a fold's loads and the rest: {distance:.4f} "
         f"(a random split: {random_distance:.4f})"

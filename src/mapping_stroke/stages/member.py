@@ -19,8 +19,8 @@ from mapping_stroke.networks.member_folder import has_member, write_member
 from mapping_stroke.networks.unet import unet_weights
 from mapping_stroke.networks.weights import blend_weights
 from mapping_stroke.processes import StopRequest, locked
-from mapping_stroke.stages.progress import PROGRESS_FILE, Course, draw_curves, signed, watched, write_epochs
-from mapping_stroke.stages.warm_start import Start
+from mapping_stroke.stages.progress import PROGRESS_FILE, TrainingLength, draw_curves, signed, watched, write_epochs
+from mapping_stroke.stages.warm_start import WarmStart
 from mapping_stroke.training.batches import bring_to
 from mapping_stroke.training.checkpoint import bring_in_step, remove_checkpoints, resume_from, write_checkpoint
 from mapping_stroke.training.engine import Engine, Hardware, any_of, first_does
@@ -48,7 +48,7 @@ class Plan:
     """Provenance of the pseudo-labels; empty without."""
     simulation: dict[str, Any] = field(default_factory=dict)
     """What cases are simulated from as they are drawn; empty where they are there."""
-    start: Start | None = None
+    start: WarmStart | None = None
     """What the member begins with; None for fresh weights."""
     start_share: float = 0.0
     """How much of the weights that it began with a trained member keeps; see `blend_weights`."""
@@ -88,7 +88,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Saving:
+class CheckpointPolicy:
     """When a training is kept, and when it ends early."""
 
     minutes: float
@@ -100,7 +100,9 @@ class Saving:
     """Folder for all that has to be taken elsewhere, in files of less than 15 MB; None for none."""
 
 
-def train_member(folder: Path, plan: Plan, arrays: Arrays, engine: Engine, saving: Saving, *, overwrite: bool) -> None:
+def train_member(
+    folder: Path, plan: Plan, arrays: Arrays, engine: Engine, saving: CheckpointPolicy, *, overwrite: bool
+) -> None:
     """Train a member, from where it was left; nothing is done where it is trained already.
 
     Several processes call this together; the first of them reads, locks, writes and prints for all.
@@ -135,13 +137,13 @@ def train_member(folder: Path, plan: Plan, arrays: Arrays, engine: Engine, savin
             (folder / PROGRESS_FILE).unlink(missing_ok=True)
 
 
-def _train_under_lock(folder: Path, plan: Plan, arrays: Arrays, engine: Engine, saving: Saving) -> None:
+def _train_under_lock(folder: Path, plan: Plan, arrays: Arrays, engine: Engine, saving: CheckpointPolicy) -> None:
     hardware, fabric = engine.hardware, engine.fabric
     seed = (plan.seed, seed_number(plan.scheme), plan.fold)
     weights = None if plan.start is None else plan.start.read_weights()
     state = start_training(plan.scheme, plan.size, seed, fabric.device, weights)
     steps = plan.size.steps_per_epoch + (plan.size.validation_steps if arrays[1] else 0)
-    course = Course(plan.name, plan.size.epochs_of(plan.scheme), steps)
+    course = TrainingLength(plan.name, plan.size.epochs_of(plan.scheme), steps)
 
     with signed(folder, course, state, writes=fabric.is_global_zero) as sign_running:
         first_does(lambda: _resume(folder, plan, state), fabric)
@@ -175,7 +177,7 @@ def _keep(
     folder: Path,
     state: TrainingState,
     recipe: str,
-    saving: Saving,
+    saving: CheckpointPolicy,
     fabric: lightning_fabric.Fabric,
 ) -> None:
     """Follow a training to its end, keeping its state as often as is asked for, in all processes at the same steps."""

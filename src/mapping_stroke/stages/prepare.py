@@ -152,13 +152,13 @@ def _summarise(run: RunFolder, cases: Sequence[Case], found: int) -> None:
     left_out = f" ({found - len(cases)} left out)" if found > len(cases) else ""
     say(f"{len(cases)} cases{left_out}: {len(labelled)} with a mask, {len(cases) - len(labelled)} without")
     if labelled:
-        _tell_loads(labelled)
+        _report_loads(labelled)
     else:
         warn("no case has a mask, so nothing can be trained or scored; if there are masks, name them with --masks")
     name_files("written", *sorted(path for path in run.cases_csv.parent.iterdir() if path.suffix in (".csv", ".png")))
 
 
-def _tell_loads(labelled: Sequence[Case]) -> None:
+def _report_loads(labelled: Sequence[Case]) -> None:
     loads_ml = np.array([case.load_ml for case in labelled], np.float64)
     low, quarter, median, three_quarters, high = np.quantile(loads_ml, [0, 0.25, 0.5, 0.75, 1])
     say(
@@ -209,7 +209,7 @@ READERS = 2
 """Threads that read scans; most of that time is outside Python's lock."""
 
 
-def mark_contents(ledger: Path, files: Mapping[str, Sequence[Path]]) -> dict[str, str]:
+def content_hashes(ledger: Path, files: Mapping[str, Sequence[Path]]) -> dict[str, str]:
     """A short mark of what the files of each case hold: other bytes give another, new times or places do not.
 
     Args:

@@ -102,7 +102,7 @@ RECENT_EPOCHS = 10
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingLength:
     """How long a training is.
 
     Attributes:
@@ -119,7 +119,7 @@ class Course:
 def watched(
     events: Iterable[Step | Epoch],
     folder: Path,
-    course: Course,
+    course: TrainingLength,
     state: TrainingState,
     line: Callable[[Epoch], str] | None = None,
 ) -> Iterator[Step | Epoch]:
@@ -148,7 +148,9 @@ def watched(
 
 
 @contextmanager
-def signed(folder: Path, course: Course, state: TrainingState, *, writes: bool = True) -> Iterator[Callable[[], None]]:
+def signed(
+    folder: Path, course: TrainingLength, state: TrainingState, *, writes: bool = True
+) -> Iterator[Callable[[], None]]:
     """Yield a function that signs that a training runs; if it is stopped or fails within, that is signed.
 
     Args:
@@ -172,13 +174,13 @@ def signed(folder: Path, course: Course, state: TrainingState, *, writes: bool =
         raise
 
 
-def progress_of(course: Course, state: TrainingState, said: State, why: str = "") -> Progress:
+def progress_of(course: TrainingLength, state: TrainingState, said: State, why: str = "") -> Progress:
     """A sign of life of a training that stands there."""
     left_s = seconds_left(course, state)
     return Progress(said, len(state.epochs), course.epochs, state.so_far.steps_done, course.steps, left_s, why)
 
 
-def seconds_left(course: Course, state: TrainingState) -> float | None:
+def seconds_left(course: TrainingLength, state: TrainingState) -> float | None:
     """How long the rest of a training will take, by its latest epochs, else by the steps so far; None before those."""
     so_far, recent = state.so_far, state.epochs[-RECENT_EPOCHS:]
     if recent:
@@ -203,7 +205,7 @@ def draw_curves(folder: Path, name: str, epochs: Sequence[Epoch]) -> None:
     draw_member_curves(Epochs(**courses), folder / CURVES_FILE, name)
 
 
-def _epoch_line(course: Course, epoch: Epoch, state: TrainingState) -> str:
+def _epoch_line(course: TrainingLength, epoch: Epoch, state: TrainingState) -> str:
     speed, device = f"{epoch.steps_per_second:.3g} steps/s", next(state.network.parameters()).device
     if device.type == "cuda":
         speed += f", at most {torch.cuda.max_memory_allocated(device) / 1e9:.1f} GB of GPU memory"

@@ -22,7 +22,7 @@ from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.networks.member_folder import has_member, read_card
 from mapping_stroke.run_folder import MASK_SUFFIX, RunFolder
 from mapping_stroke.stages.arrays import make_arrays, mark_way
-from mapping_stroke.stages.prepare import CONTENTS_FILE, mark_contents
+from mapping_stroke.stages.prepare import CONTENTS_FILE, content_hashes
 from mapping_stroke.training.pseudo_labels import best_scheme, leave_out, make_pseudo_label
 from mapping_stroke.training.schemes import SCHEMES
 
@@ -58,7 +58,7 @@ def label_unlabelled(
         FileError: A scan cannot be read.
     """
     unlabelled = _unlabelled_of_others(cases, folds, fold)
-    marks = mark_contents(run.arrays / CONTENTS_FILE, {case.case_id: (case.scan,) for case in unlabelled})
+    marks = content_hashes(run.arrays / CONTENTS_FILE, {case.case_id: (case.scan,) for case in unlabelled})
     scans = fingerprint(marks)
     made_before = _labels_made_before(run, unlabelled, scans, fold)
     if made_before:

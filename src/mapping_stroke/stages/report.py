@@ -33,7 +33,7 @@ from mapping_stroke.report.pictures import Comparison, compare, draw_comparisons
 from mapping_stroke.report.style import load_words, method_label, short_id
 from mapping_stroke.report.tables import format_markdown, format_text, make_table, table_rows
 from mapping_stroke.run_folder import MASK_SUFFIX, RunFolder, read_sections
-from mapping_stroke.space.model_input import hide_head
+from mapping_stroke.space.model_input import deface
 
 DESCRIPTION_FILE = "dataset_description.json"
 LEVELS_UP = 7
@@ -289,7 +289,7 @@ def _read_comparison(run: RunFolder, case: Case, dice: Mapping[str, float]) -> C
             require_same_grid(mask, scan, (f"the mask of {method}", "its scan"), "run `mapping postprocess` again")
             predictions[method] = mask.voxels > 0
     title = f"{short_id(case.case_id)}\n{load_words(case.load_ml or 0)}"
-    return compare(title, hide_head(scan), reference.voxels > 0, predictions, dice)
+    return compare(title, deface(scan), reference.voxels > 0, predictions, dice)
 
 
 def _draw_curves(run: RunFolder, problems: list[str]) -> Pictures:

@@ -20,9 +20,9 @@ from mapping_stroke.processes import StopRequest, listening, run_in_jobs, thread
 from mapping_stroke.run_folder import RunFolder, write_section
 from mapping_stroke.stages.arrays import arrays_of, arrays_run, labelled_contents
 from mapping_stroke.stages.distributed import check_all, together
-from mapping_stroke.stages.member import Plan, Saving, train_member
+from mapping_stroke.stages.member import CheckpointPolicy, Plan, train_member
 from mapping_stroke.stages.pseudo_labels import choose_labels, label_unlabelled, pseudo_arrays
-from mapping_stroke.stages.warm_start import Start, choose_start
+from mapping_stroke.stages.warm_start import WarmStart, choose_warm_start
 from mapping_stroke.training.engine import Engine, Hardware, first_does
 from mapping_stroke.training.schemes import SCHEMES, Scheme, Size, find_scheme, find_size
 
@@ -138,7 +138,7 @@ class _Member:
     scheme: Scheme
     fold: int
     size: Size
-    start: Start | None
+    start: WarmStart | None
 
 
 def train_run(run: RunFolder, config: TrainConfig, stop: StopRequest, *, overwrite: bool = False) -> Trained:
@@ -169,7 +169,7 @@ def train_run(run: RunFolder, config: TrainConfig, stop: StopRequest, *, overwri
             data = labelled_contents(run, cases)  # before the arrays: what changes from here on is noticed next time
             arrays = {spec: arrays_of(run, cases, spec) for spec in _specs_of(members)}
         cohort = _Cohort(run, cases, folds, data, arrays)
-        saving, trained = Saving(config.save_minutes, stop), Trained()
+        saving, trained = CheckpointPolicy(config.save_minutes, stop), Trained()
         for number, member in enumerate(members, start=1):
             check_all(stop, engine.fabric)
             where = f"size {config.size}, on {hardware.description}"
@@ -179,7 +179,7 @@ def train_run(run: RunFolder, config: TrainConfig, stop: StopRequest, *, overwri
 
 
 def _train_one(
-    cohort: _Cohort, member: _Member, config: TrainConfig, engine: Engine, saving: Saving, *, overwrite: bool
+    cohort: _Cohort, member: _Member, config: TrainConfig, engine: Engine, saving: CheckpointPolicy, *, overwrite: bool
 ) -> Trained:
     name = f"{member.scheme.name}, fold {member.fold}"
     folder = cohort.run.member(member.scheme.name, member.fold)
@@ -225,7 +225,7 @@ def _list_members(config: TrainConfig, folds: Sequence[int]) -> list[_Member]:
     model, size = open_bundle(config.model) if config.model else None, config.wanted_size
     members = []
     for scheme, fold in ((scheme, fold) for scheme in schemes for fold in folds):
-        start = None if model is None else choose_start(model, scheme, fold)
+        start = None if model is None else choose_warm_start(model, scheme, fold)
         members.append(_Member(scheme, fold, size if start is None else start.fit(size), start))
     return members
 

@@ -15,7 +15,7 @@ GROWTH_SEED = 7
 
 
 @dataclass(frozen=True, eq=False)
-class Start:
+class WarmStart:
     """A trained member of a model, whose weights another one begins with."""
 
     model: Bundle
@@ -54,7 +54,7 @@ class Start:
         return weights if self.grown is None else grow_weights(weights, card.network, self.grown, GROWTH_SEED)
 
 
-def choose_start(model: Bundle, scheme: Scheme, fold: int) -> Start:
+def choose_warm_start(model: Bundle, scheme: Scheme, fold: int) -> WarmStart:
     """The member of a model that a new one begins with.
 
     It is the one of the same scheme, else the first one with the same kind of network. Of several folds it is the same
@@ -90,4 +90,4 @@ def choose_start(model: Bundle, scheme: Scheme, fold: int) -> Start:
             member.card.fold != fold,
         ),
     )
-    return Start(model, chosen)
+    return WarmStart(model, chosen)
