@@ -1,4 +1,4 @@
-"""Counts of a source tree: modules, lines, functions, comments. `make stats`, or `python -m benchmarks.stats FOLDER...`."""
+"""Counts of a source tree: modules, lines, functions, comments. Run by `make stats`."""
 
 import ast
 import statistics
