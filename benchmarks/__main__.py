@@ -350,5 +350,7 @@ def _finish(text: str, output: Path | None) -> int:
     return 0
 
 
+BENCHMARKS = Program("python -m benchmarks", "Measure a stage beside the reference way.", STAGES)
+
 if __name__ == "__main__":
-    sys.exit(main(program=Program("python -m benchmarks", "Measure a stage beside the reference way.", STAGES)))
+    sys.exit(main(program=BENCHMARKS))

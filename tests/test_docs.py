@@ -8,6 +8,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from benchmarks.__main__ import BENCHMARKS
 from mapping_stroke import cli
 from mapping_stroke.training.schemes import CONTAINER_SCHEMES, SCHEMES, SIZES
 
@@ -80,11 +81,11 @@ def described_calls() -> dict[str, type]:
     """Every command, and every action of a command that has several, by what one types."""
     calls: dict[str, type] = {}
     for command in cli.COMMANDS:
-        name, hints = cli.command_name(command), get_type_hints(command)
+        name, hints = f"mapping {cli.command_name(command)}", get_type_hints(command)
         calls |= {f"{name} {cli.command_name(action)}": action for action in get_args(hints.get("action"))}
         if "action" not in hints:
             calls[name] = command
-    return calls
+    return calls | {f"{BENCHMARKS.name} {cli.command_name(stage)}": stage for stage in BENCHMARKS.commands or ()}
 
 
 def argument_names(command: type) -> set[str]:
@@ -98,7 +99,7 @@ def argument_names(command: type) -> set[str]:
 @pytest.mark.parametrize(("call", "command"), described_calls().items(), ids=described_calls())
 def test_the_reference_names_every_argument_and_no_other(call: str, command: type) -> None:
     text = (ROOT / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
-    section = re.split(r"^##", text.partition(f"## `mapping {call}`\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+    section = re.split(r"^##", text.partition(f"## `{call}`\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
     rows = set(re.findall(r"^\| (`--[a-z-]+`|[A-Z_]+)", section, re.MULTILINE))
     options = {f"`--{name.rstrip('_').replace('_', '-')}`" for name in argument_names(command)}
     positional = {name.upper() for name in argument_names(command)}

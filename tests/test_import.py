@@ -37,7 +37,7 @@ def test_what_segments_with_openvino_loads_no_torch() -> None:
 def test_the_core_imports_where_no_reader_is_installed() -> None:
     core = (
         "lesions",
-        "postprocess",
+        "rules",
         "networks.bundle",
         "training.loop",
         "training.checkpoint",
