@@ -11,8 +11,8 @@ import numpy as np
 
 from mapping_stroke.cohort.inputs import find_scans
 from mapping_stroke.cohort.loop import segment_scans
-from mapping_stroke.cohort.results import LESIONS_SUFFIX, ScanFiles
-from mapping_stroke.cohort.settings import SegmentConfig
+from mapping_stroke.cohort.results import LESIONS_SUFFIX, FlatLayout, ScanFiles
+from mapping_stroke.cohort.settings import Computation, ScanOptions
 from mapping_stroke.console import aligned, counted, say, track
 from mapping_stroke.dataset.grid import ATLAS_GRID
 from mapping_stroke.errors import CaseError
@@ -160,7 +160,7 @@ def show_model(
     say(f"The model '{card.name}' segments a stroke and a healthy brain{_and_others(len(scans))}.\n{ABOUT}")
     make_demo_scans(out / "scans", overwrite=overwrite)
     segmented = out / "segment"
-    failed = segment_scans(list(named.values()), segmented, model, SegmentConfig(device=device), overwrite=overwrite)
+    failed = segment_scans(list(named.values()), segmented, Computation(model, device=device), overwrite=overwrite)
     rows = [_look_at(out, name, scan) for name, scan in named.items() if name not in failed]
     if rows:
         draw_overview(rows[:SHOWN_SCANS], out / "demo.png")
@@ -185,7 +185,7 @@ def _require_images(scans: Sequence[Path]) -> None:
 
 def _look_at(out: Path, name: str, scan: Path) -> FoundScan:
     """Read back what `segment` wrote for a scan, and the truth of a simulated one."""
-    files = ScanFiles(out / "segment", name, SegmentConfig.storage, SegmentConfig.picture)
+    files = ScanFiles(FlatLayout(out / "segment"), name, ScanOptions())
     simulated = {demo.name: demo for demo in DEMO_SCANS}.get(name)
     truth = None
     if simulated is not None and simulated.parts_mm3:

@@ -15,6 +15,7 @@ import pytest
 from cohort_runs import BROKEN, compare_ways
 from mapping_stroke.cli import main
 from mapping_stroke.cohort.record import Notes
+from mapping_stroke.cohort.results import FlatLayout
 from mapping_stroke.cohort.shared_folder import SharedFolder, shared
 from mapping_stroke.errors import CaseError, RunFolderError
 from mapping_stroke.images.image import write_image
@@ -212,7 +213,7 @@ def test_scans_in_other_hands_are_left_to_them(
         "p1": "done",
         "p2": "skipped",
     }
-    assert record(out)["scans"]["p0"] == {"status": "skipped", "why": "another process has it in hand"}
+    assert record(out)["scans"]["p0"] == {"status": "skipped", "why": "being processed by another process"}
     assert (record(out)["status"], record(out)["computed"], record(out)["skipped"]) == ("running", 1, 2)
     assert "Other processes have 2 scans in hand (p0, p2); the same command tells what" in capsys.readouterr().out
     other.release("p0")
@@ -234,8 +235,8 @@ def test_what_another_process_does_meanwhile_is_not_done_again(
         if name == "p1":
             for file in elsewhere.glob("p1*"):
                 file.rename(out / file.name)
-        if name == "p2" and not Notes(out).failures():
-            Notes(out).note_failure("p2", scans / "p2.nii", "the disk was unplugged")
+        if name == "p2" and not Notes(FlatLayout(out)).failures():
+            Notes(FlatLayout(out)).note_failure("p2", scans / "p2.nii", "the disk was unplugged")
         return real(self, name)
 
     monkeypatch.setattr(SharedFolder, "claim", claim)

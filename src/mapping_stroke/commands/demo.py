@@ -75,7 +75,7 @@ class Demo:
         import torch
 
         from mapping_stroke.cohort.loop import segment_scans
-        from mapping_stroke.cohort.settings import SegmentConfig
+        from mapping_stroke.cohort.settings import Computation
         from mapping_stroke.console import say
         from mapping_stroke.errors import ConfigError
         from mapping_stroke.inference.engines import choose_device
@@ -100,7 +100,8 @@ class Demo:
         page = run_experiment(experiment, overwrite=self.overwrite)
         say("\n[segment] one of the scans without a mask, as a new scan")
         scan = sorted((cohort / "Testing").rglob("*_T1w.nii.gz"))[0]
-        segment_scans([scan], segmented, run_folder, SegmentConfig(device=self.device), overwrite=self.overwrite)
+        computation = Computation(str(run_folder), device=self.device)
+        segment_scans([scan], segmented, computation, overwrite=self.overwrite)
         say(f"\nLook at the report:        {page}")
         say(f"and at the segmented scan: {segmented / scan.name.replace('.nii.gz', '.png')}")
         return 0

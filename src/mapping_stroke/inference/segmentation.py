@@ -1,22 +1,21 @@
 """One scan segmented: predict with every member, average, post-process, describe each lesion."""
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt16
 from scipy import ndimage
 
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.images.image import Image, Mask, Probability, reorient, restore_axes
+from mapping_stroke.images.image import Image, Mask, Probability
 from mapping_stroke.images.nifti import Affine
 from mapping_stroke.inference.engines import Engine
-from mapping_stroke.inference.ensemble import Average, Ensemble, Map, PreparedScan
+from mapping_stroke.inference.ensemble import Average, Ensemble
 from mapping_stroke.inference.sliding_window import ALL_AXES, WindowConfig
 from mapping_stroke.lesions import Lesions, find_lesions
 from mapping_stroke.networks.bundle import Bundle
-from mapping_stroke.rules import PostprocessConfig, apply_rule, find_rule
+from mapping_stroke.rules import PostprocessConfig, find_rule, mark_lesions
 
 
 @dataclass(frozen=True)
@@ -104,34 +103,10 @@ def choose_rule(bundle: Bundle, rule: str) -> PostprocessConfig:
     return own if rule == "mapping" and own is not None else find_rule(rule)
 
 
-def segment_scan(
-    scan: Image,
-    ensemble: Ensemble,
-    rule: PostprocessConfig,
-    prepared: PreparedScan,
-    advance: Callable[[float], None] = lambda share: None,
-    bring_back: Callable[[Map], Map] | None = None,
-) -> Segmentation:
-    """Segment one scan with a trained model.
-
-    Args:
-        scan: T1w scan as its file holds it.
-        ensemble: The model's members on an engine, by `make_ensemble`.
-        rule: Post-processing.
-        prepared: What `ensemble.prepare` made of the scan.
-        advance: Told the share of the prediction that was just done; the shares sum to 1.
-        bring_back: Lays a map on the scan's grid, where `prepared` was made of the scan on another one.
-    """
-    start = time.perf_counter()
-    mean = ensemble.predict(prepared, advance)
-    mean = mean.on(bring_back) if bring_back else mean
-    predicted_at = time.perf_counter()
-    # on RAS axes, so that ties are decided alike however the file orders its voxels
-    probability = reorient(Image(mean.probability, scan.affine)).voxels
-    mask = restore_axes(apply_rule(probability, rule, scan.voxel_volume_mm3), scan)
-    lesions = describe_lesions(mask, mean, scan)
-    seconds = {"predict": predicted_at - start, "postprocess": time.perf_counter() - predicted_at}
-    return Segmentation(mask, mean.probability, mean.uncertainty, lesions, scan.affine, seconds)
+def make_segmentation(scan: Image, mean: Average, rule: PostprocessConfig) -> Segmentation:
+    """Post-process the members' average on a scan's own grid and describe each lesion."""
+    mask = mark_lesions(replace(scan, voxels=mean.probability), rule)
+    return Segmentation(mask, mean.probability, mean.uncertainty, describe_lesions(mask, mean, scan), scan.affine)
 
 
 def find_preset(name: str) -> Preset:

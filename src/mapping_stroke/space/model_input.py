@@ -121,8 +121,8 @@ def make_model_input(scan: Image, card: BundleCard, space: str, brain: Mask | No
     return ModelInput(scan, _brain_alone(scan, placed) if card.shows == "brain" else scan, placed)
 
 
-def make_ready(card: BundleCard, space: str) -> None:
-    """Load what finding brains needs, if they will be looked for: while the first scan is still being read."""
+def load_brain_extraction(card: BundleCard, space: str) -> None:
+    """Load the networks of brain extraction, if scans for this model need it."""
     if _is_registered(card, space) or card.shows == "brain":
         load_networks()
 
