@@ -119,7 +119,7 @@ def test_a_model_for_brains_sees_what_lies_within_also_of_a_stripped_scan(brain:
 def test_a_model_that_sees_scans_as_they_are_refuses_it(
     head: Image, brain: Mask, scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ConfigError, match="so it would change nothing; leave --brain out"):
+    with pytest.raises(ConfigError, match="so the mask would change nothing; leave --brain out"):
         make_model_input(head, model_card(), "auto", brain)
     write_bundle(tmp_path / "plain.mapping", model_card(member_card("default", 0, **GIVEN)), dark_weights)
     mask = save(tmp_path / "mask.nii.gz", brain, head)
@@ -211,7 +211,7 @@ def test_bids_finds_masks_by_the_names_it_gives_them(model: Path, head: Image, b
     sidecar = stamp(out / first.replace(".nii.gz", ".json"))
     assert (sidecar["Type"], sidecar["OutlinedBy"]) == ("Brain", "given")
     assert sidecar["SpatialReference"] == sidecar["Sources"][0]
-    assert "the user gave it" in sidecar["Description"]
+    assert "given by the user" in sidecar["Description"]
     assert (out / "sub-01" / "figures" / "sub-01_desc-placement_T1w.png").is_file()
 
 
@@ -237,7 +237,7 @@ def test_brain_masks_are_no_scans(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert list(find_scans([tmp_path / "out"])) == ["a"]
     assert capsys.readouterr().out == ""
     assert list(find_scans([tmp_path / "corrected"])) == ["b"]
-    assert "passes over 1 image named like brain masks of scans beside them" in capsys.readouterr().out
+    assert "skips 1 image named like brain masks of the scans next to them" in capsys.readouterr().out
     assert list(find_scans([tmp_path / "stripped"])) == ["c_brain", "d_brain"]  # as other programs name stripped scans
     for folder, cases in (("out", ["a"]), ("corrected", ["b"]), ("stripped", ["c_brain", "d_brain"])):
         assert [case.case_id for case in find_cases(tmp_path / folder).cases] == cases

@@ -334,8 +334,8 @@ def test_a_failure_of_the_engine_ends_one_scan_only(
         (["run.nii"], "the name run is taken"),
         (["Run.nii"], "the name Run is taken"),
         (["empty"], "empty: holds no image file itself, expected scans"),
-        (["twice.nii", "twice.mha"], "twice.nii has the same name, capitals aside, and outputs are named after it; "),
-        (["twice.nii", "Twice.mha"], "twice.nii has the same name, capitals aside, and outputs are named after it; "),
+        (["twice.nii", "twice.mha"], "twice.nii has the same name (ignoring case), and outputs are named after it; "),
+        (["twice.nii", "Twice.mha"], "twice.nii has the same name (ignoring case), and outputs are named after it; "),
         ([], "no scan is given, expected one or more"),
     ],
 )
@@ -362,13 +362,13 @@ def test_finished_scans_are_not_computed_again_and_changed_ones_are(
     before = modified(out)
     assert segment(model, out, scans, "--no-picture") == 0
     assert modified(out) == before
-    assert "3 scans of 3 are finished already" in capsys.readouterr().out
+    assert "3 scans of 3 are already finished" in capsys.readouterr().out
     scan_file(scans / "p1.nii", 7)
     (out / "p2_uncertainty.nii.gz").unlink()
     assert segment(model, out, scans, "--no-picture") == 0
     after = modified(out)
     assert {name.split("_")[0].split(".")[0] for name in after if after[name] != before[name]} == {"p1", "p2"}
-    assert "1 scan of 3 is finished already\nSegmenting 2 scans with" in capsys.readouterr().out
+    assert "1 scan of 3 is already finished\nSegmenting 2 scans with" in capsys.readouterr().out
     assert set(record(out)["scans"]) == {"p0", "p1", "p2"}
 
 
@@ -610,7 +610,7 @@ def test_a_long_run_tells_how_long_it_will_take(
     assert segment(model, tmp_path / "one", scans[0], "--no-picture") == 0
     assert "This takes about 1 min 40 s\n" in capsys.readouterr().out
     assert segment(model, tmp_path / "three", *scans, "--no-picture") == 0
-    assert "This takes about 1 min 40 s a scan, 5 min 00 s in all\n" in capsys.readouterr().out
+    assert "This takes about 1 min 40 s per scan, 5 min 00 s in total\n" in capsys.readouterr().out
 
 
 def test_presets_say_what_they_compute(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

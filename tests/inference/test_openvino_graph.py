@@ -95,5 +95,5 @@ def test_a_patch_that_does_not_suit_the_network_is_refused() -> None:
 
 
 def test_an_unknown_precision_is_refused() -> None:
-    with pytest.raises(ConfigError, match="bfloat16 or float32"):
+    with pytest.raises(ConfigError, match="bfloat16 and float32"):
         OpenVinoEngine("float16")

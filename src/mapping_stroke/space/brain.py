@@ -1,4 +1,4 @@
-"""The brain of a scan on its own grid: network, user's mask, or template; cavities given back, missing tissue found."""
+"""The brain of a scan on its own grid, by network, user's mask or template; missing cavities and tissue."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -20,25 +20,25 @@ Region = Bool[np.ndarray, "a b c"]  # on the template's grid
 BrainSource = Literal["network", "shown", "template", "given"]
 
 CELL_MM = 2.0
-"""Scans are averaged to about this voxel size first: the template's."""
+"""Scans are first averaged to about this voxel size, the template's."""
 SURE_MM, FARTHEST_MM = 2.0, 4.0
-"""By the template: deeper in its brain is brain; farther outside is not."""
+"""Depth in the template's brain beyond which voxels are brain, and distance beyond which they are not."""
 SHELL_MM = (10.0, 20.0)
-"""Distance outside the brain at which a whole head shows scalp, and a stripped one nothing."""
+"""Distance outside the brain at which a whole head shows scalp and a skull-stripped one nothing."""
 STRIPPED_SHARE = 0.25
-"""A stripped scan shows less of that shell: poorly stripped ones show some."""
+"""A skull-stripped scan shows less than this fraction of that shell; poorly stripped ones show some."""
 WHITE_QUANTILE = 0.8
-"""In the brain this quantile of the intensities is white matter."""
+"""This quantile of the intensities in the brain is white matter."""
 CENTRE_MM = 10.0
-"""This deep in the template's brain there is brain in any scan."""
+"""This deep in the template's brain, any scan shows brain."""
 SHOWN, TISSUE, FAT = 0.05, 0.45, 1.25
-"""Relative to white matter: more than nothing; grey matter and more; brighter than brain."""
+"""Relative to white matter: above background; grey matter and brighter; brighter than brain."""
 CLOSING_MM = 8.0
-"""Gaps narrower than twice this are closed: sulci, fissures, and the cavities of strokes."""
+"""Gaps narrower than twice this are closed: sulci, fissures and stroke cavities."""
 VOLUME_ML = (500.0, 2500.0)
-"""Of an intracranial space; what the network finds beyond is no brain, or in a header with a wrong voxel size."""
+"""Range of intracranial volumes; outside it, the result is no brain or the header has a wrong voxel size."""
 MARGIN_MM = 8.0
-"""Around the brain, of what registration reads."""
+"""Margin around the brain that registration reads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +47,8 @@ class Brain:
 
     Attributes:
         mask: The brain, on the scan's grid.
-        stripped: Whether the scan shows next to nothing around it.
-        source: What says so: the network; what a stripped scan shows; the template; or the user.
+        stripped: Whether the scan shows almost nothing around it.
+        source: The network, the non-zero voxels of a skull-stripped scan, the template, or the user.
     """
 
     mask: Mask
@@ -56,28 +56,28 @@ class Brain:
     source: BrainSource
 
     def volume_ml(self, scan: Image) -> float:
-        """Its volume, given the scan that it is of."""
+        """Volume, given its scan."""
         return int(self.mask.sum()) * scan.voxel_volume_mm3 / 1000
 
     def is_plausible(self, scan: Image) -> bool:
-        """Whether its volume is that of a brain."""
+        """Whether its volume is plausible for a brain."""
         return VOLUME_ML[0] <= self.volume_ml(scan) <= VOLUME_ML[1]
 
     def to_json(self, scan: Image) -> dict[str, object]:
-        """What is worth keeping beside the results, as plain JSON values, given the scan that it is of."""
+        """Facts to keep with the results, as plain JSON values, given its scan."""
         return {"source": self.source, "volume_ml": round(self.volume_ml(scan), 1)}
 
 
 def find_brain(scan: Image, given: Mask | None = None) -> Brain:
-    """The brain of a scan whose place is not known.
+    """Find the brain of a scan with unknown placement.
 
     Args:
-        scan: A T1w scan, its black at 0.
-        given: The user's own mask on its grid; otherwise the network outlines the brain.
+        scan: A T1w scan, its background at 0.
+        given: The user's own mask on its grid; None for brain extraction by the network.
 
     Returns:
-        The given mask, the network's, or, if the scan shows next to nothing around the network's, what it shows with
-        gaps closed; an empty mask if the network recognises no brain.
+        The given mask or the network's. If the scan shows almost nothing around the network's, its non-zero voxels with
+        gaps closed. An empty mask if the network recognises no brain.
     """
     mask = extract_brain(scan) if given is None else given
     source: BrainSource = "network" if given is None else "given"
@@ -90,11 +90,11 @@ def find_brain(scan: Image, given: Mask | None = None) -> Brain:
 
 
 def find_turned_brain(scan: Image, place: Affine) -> Brain:
-    """The network's brain in a scan that is first turned upright.
+    """Find the brain by the network in a scan that is first rotated upright.
 
     Args:
-        scan: A T1w scan, its black at 0, of a head that lies far from upright in it.
-        place: Where the template lies, roughly: its millimetres to the scan's.
+        scan: A T1w scan of a head that is far from upright, its background at 0.
+        place: Rough place of the template, its millimetres to the scan's.
     """
     turn, _ = polar(place[:3, :3])
     corners_vox = np.array(list(np.ndindex(2, 2, 2))) * (np.array(scan.shape) - 1)
@@ -119,7 +119,7 @@ def cut_out(scan: Image, brain: Mask) -> Image:
 
 
 def find_brain_by_template(scan: Image, place: Affine) -> Brain:
-    """The brain of a head where the template lies: the template's brain, corrected by what the scan shows at its edge.
+    """The brain of a head derived from the registered template, corrected by the scan at its edge.
 
     Args:
         scan: A T1w scan.
@@ -140,7 +140,7 @@ def find_brain_by_template(scan: Image, place: Affine) -> Brain:
 
 
 def overlap_with_template(scan: Image, brain: Mask, place: Affine) -> float:
-    """Dice of a scan's brain and the template's within the scan's field of view, in [0, 1]."""
+    """Dice of the scan's and the template's brain within the scan's field of view, in [0, 1]."""
     here, there = brain_on_template(scan, brain, place), view_on_template(scan, place) & (depth_in_template_mm() > 0)
     total = int(here.sum()) + int(there.sum())
     return 2 * int((here & there).sum()) / total if total else 0.0
@@ -165,7 +165,7 @@ def view_on_template(scan: Image, place: Affine) -> Region:
 
 @cache
 def depth_in_template_mm() -> Float32[np.ndarray, "a b c"]:
-    """Distance inside the surface of the template's brain; below 0 outside."""
+    """Depth below the surface of the template's brain; negative outside."""
     template = read_template()
     inside = template.brain > 0.5
     depth, height = (ndimage.distance_transform_edt(part, sampling=template.spacing_mm) for part in (inside, ~inside))
@@ -184,7 +184,7 @@ def _shows_nothing_around(scan: Image, brain: Mask) -> bool:
 
 
 def _shown(scan: Image, brain: Mask) -> Mask:
-    """The whole of what a stripped scan shows, with narrow gaps and holes closed."""
+    """All non-zero voxels of a skull-stripped scan, with narrow gaps and holes closed."""
     white = float(np.quantile(scan.voxels[brain], WHITE_QUANTILE))
     shown = scan.voxels > SHOWN * white
     small = shrink(replace(scan, voxels=shown.astype(np.float32)), CELL_MM)
@@ -200,7 +200,7 @@ def _on_template(scan: Image, values: Float32[np.ndarray, "x y z"], place: Affin
 
 
 def _tissue(relative: Float32[np.ndarray, "a b c"], depth_mm: Float32[np.ndarray, "a b c"]) -> Region:
-    """Grey and white matter that hang together, cut off from what touches them by a bridge of one voxel."""
+    """Connected grey and white matter, separated from tissue that touches it by a bridge of one voxel."""
     tissue = (relative > TISSUE) & (relative < FAT) & (depth_mm > -FARTHEST_MM)
     thin = ndimage.binary_erosion(tissue, FACE_CONNECTED)
     labels, count = ndimage.label(thin, FACE_CONNECTED)
@@ -211,22 +211,22 @@ def _tissue(relative: Float32[np.ndarray, "a b c"], depth_mm: Float32[np.ndarray
 
 
 DEEP_MM, AROUND_MM = 4.0, 8.0
-"""Depth in the template's brain at which a cavity is believed; within this of one, what is alike belongs to it."""
+"""Depth in the template's brain from which a cavity is accepted; similar voxels this near belong to it."""
 DARK = 0.6
-"""Of white matter's intensity: cavities are darker."""
+"""Cavities are darker than this fraction of white matter."""
 MIRROR: Affine = np.diag([-1.0, 1.0, 1.0, 1.0])
-"""Left and right of MNI152 space exchanged."""
+"""Swaps left and right in MNI152 space."""
 
 
 def complete_brain(scan: Image, brain: Brain, place: Affine) -> Brain:
-    """The network's brain with the cavities that it left out, now that its place is known; another one as it is.
+    """Add the cavities that the network left out of the brain, once the place is known; other brains stay as they are.
 
-    The network's outline may pass below a cavity at the surface. What is dark, deep in the template's brain, and has
-    brain at its mirror image on the other side, is a cavity; it comes back with what is alike and near. Bone that
-    reaches as deep, such as the petrous part, does so on both sides.
+    The network's outline may pass below a cavity at the surface. A region is a cavity if it is dark, deep in the
+    template's brain, and has brain at its mirror image; it is added with similar voxels nearby. Bone at that depth,
+    such as the petrous part, lies on both sides.
 
     Args:
-        scan: The scan, its black at 0.
+        scan: The scan, its background at 0.
         brain: Its brain.
         place: Template's millimetres to the scan's.
     """
@@ -259,13 +259,13 @@ def _cells(length_mm: float) -> int:
 
 
 DEPTH_MM = 6.0
-"""Below the surface of the template's brain: brains differ from it by less, after an affine registration."""
+"""Depth below the surface of the template's brain; after affine registration, brains differ from it by less."""
 LEAST_ML = 10.0
-"""Of one missing region, in the scan's own volume, from which it is told."""
+"""A missing region of at least this volume, in the scan's space, is reported."""
 
 
 def missing_ml(scan: Image, brain: Mask, place: Affine) -> tuple[float, float]:
-    """The volume that a scan lacks of the template's brain, more than `DEPTH_MM` below its surface.
+    """The volume of the template's brain, deeper than `DEPTH_MM` below its surface, that a scan lacks.
 
     Args:
         scan: A scan.
@@ -273,7 +273,7 @@ def missing_ml(scan: Image, brain: Mask, place: Affine) -> tuple[float, float]:
         place: Template's millimetres to the scan's.
 
     Returns:
-        Millilitres of the largest region within the field of view that is not in the brain, and of what lies beyond
+        Millilitres of the largest region within the field of view that is not in the brain, and of all tissue outside
         the field of view; 0 if nothing is missing.
     """
     expected = depth_in_template_mm() > DEPTH_MM
@@ -286,17 +286,17 @@ def missing_ml(scan: Image, brain: Mask, place: Affine) -> tuple[float, float]:
 
 
 def missing_tissue(scan: Image, brain: Mask, place: Affine) -> list[str]:
-    """What to tell of missing tissue, a line each; empty if the brain is whole."""
+    """Warnings about missing tissue, a line each; empty if the brain is complete."""
     cut_ml, unseen_ml = missing_ml(scan, brain, place)
-    told = []
+    warnings = []
     if cut_ml >= LEAST_ML:
-        told.append(
+        warnings.append(
             f"about {cut_ml:.0f} mL of tissue that the template has in one place are missing from the brain: if brain "
-            "extraction cut a lesion off, nothing of it is found; look at the brain's outline, or give a whole scan"
+            "extraction removed a lesion, it cannot be found; check the brain's outline, or pass an unstripped scan"
         )
     if unseen_ml >= LEAST_ML:
-        told.append(
-            f"about {unseen_ml:.0f} mL of the brain lie beyond its field of view: lesions there are not found, and "
-            "volumes are those of a part"
+        warnings.append(
+            f"about {unseen_ml:.0f} mL of the brain lie outside its field of view: lesions there are not found, and "
+            "volumes cover only a part"
         )
-    return told
+    return warnings
