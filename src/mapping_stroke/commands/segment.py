@@ -19,7 +19,7 @@ class Segment:
     output: Annotated[Path, arg(aliases=["-o"])]
     """Output folder; files are named after the scans. Rerun the same command to resume."""
     computation: Computation = field(default_factory=Computation)
-    options: ScanOptions = field(default_factory=ScanOptions)
+    scan: ScanOptions = field(default_factory=ScanOptions)
     scans: Annotated[str | None, arg(metavar="PATTERN")] = None
     """Segment only the images of this name in the given folders and their subfolders, such as '*/T1.nii.gz'; the part
     that `*` stands for names the outputs, as for the cases of `mapping prepare`."""
@@ -32,7 +32,7 @@ class Segment:
         from mapping_stroke.console import name_files
 
         failed = segment_scans(
-            self.paths, self.output, self.computation, self.options, pattern=self.scans, overwrite=self.overwrite
+            self.paths, self.output, self.computation, self.scan, pattern=self.scans, overwrite=self.overwrite
         )
         name_files("Masks, probabilities, lesion tables and run.json", self.output)
         return 3 if failed else 0

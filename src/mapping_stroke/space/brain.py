@@ -31,7 +31,7 @@ WHITE_QUANTILE = 0.8
 """This quantile of the intensities in the brain is white matter."""
 CENTRE_MM = 10.0
 """This deep in the template's brain, any scan shows brain."""
-SHOWN, TISSUE, FAT = 0.05, 0.45, 1.25
+SIGNAL, TISSUE, FAT = 0.05, 0.45, 1.25
 """Relative to white matter: above background; grey matter and brighter; brighter than brain."""
 CLOSING_MM = 8.0
 """Gaps narrower than twice this are closed: sulci, fissures and stroke cavities."""
@@ -83,13 +83,13 @@ def find_brain(scan: Image, given: Mask | None = None) -> Brain:
     source: BrainSource = "network" if given is None else "given"
     if not mask.any():
         return Brain(mask, stripped=False, source=source)
-    stripped = _shows_nothing_around(scan, mask)
+    stripped = _is_stripped(scan, mask)
     if stripped and given is None:
-        return Brain(_shown(scan, mask), stripped=True, source="shown")
+        return Brain(_voxels_with_signal(scan, mask), stripped=True, source="shown")
     return Brain(mask, stripped, source)
 
 
-def find_turned_brain(scan: Image, place: Affine) -> Brain:
+def find_brain_upright(scan: Image, place: Affine) -> Brain:
     """Find the brain by the network in a scan that is first rotated upright.
 
     Args:
@@ -130,10 +130,10 @@ def find_brain_by_template(scan: Image, place: Affine) -> Brain:
     in_view = view_on_template(scan, place)
     centre = values[(depth_mm > CENTRE_MM) & in_view]
     white = float(np.quantile(centre, WHITE_QUANTILE)) if centre.size else 0.0
-    seen = depth_mm > 0
+    tissue = depth_mm > 0
     if white > 0:
-        seen = close_gaps(_tissue(values / white, depth_mm), CLOSING_MM, (template.spacing_mm,) * 3)
-    region = fill_holes((seen & (depth_mm > -FARTHEST_MM)) | ((depth_mm > SURE_MM) & in_view))
+        tissue = close_gaps(_tissue(values / white, depth_mm), CLOSING_MM, (template.spacing_mm,) * 3)
+    region = fill_holes((tissue & (depth_mm > -FARTHEST_MM)) | ((depth_mm > SURE_MM) & in_view))
     to_template = np.linalg.inv(place @ template.affine) @ scan.affine
     mask = resample(region.astype(np.float32), to_template, scan.shape) > 0.5
     return Brain(mask, stripped=False, source="template")
@@ -172,7 +172,7 @@ def depth_in_template_mm() -> Float32[np.ndarray, "a b c"]:
     return (depth - height).astype(np.float32)
 
 
-def _shows_nothing_around(scan: Image, brain: Mask) -> bool:
+def _is_stripped(scan: Image, brain: Mask) -> bool:
     small = shrink(scan, CELL_MM)
     inside = shrink(replace(scan, voxels=brain.astype(np.float32)), CELL_MM).voxels > 0.5
     if not inside.any():
@@ -180,17 +180,17 @@ def _shows_nothing_around(scan: Image, brain: Mask) -> bool:
     away_mm = ndimage.distance_transform_edt(~inside, sampling=small.spacing_mm)
     shell = (away_mm > SHELL_MM[0]) & (away_mm < SHELL_MM[1])
     white = float(np.quantile(small.voxels[inside], WHITE_QUANTILE))
-    return bool((small.voxels[shell] > SHOWN * white).mean() < STRIPPED_SHARE) if shell.any() else False
+    return bool((small.voxels[shell] > SIGNAL * white).mean() < STRIPPED_SHARE) if shell.any() else False
 
 
-def _shown(scan: Image, brain: Mask) -> Mask:
+def _voxels_with_signal(scan: Image, brain: Mask) -> Mask:
     """All non-zero voxels of a skull-stripped scan, with narrow gaps and holes closed."""
     white = float(np.quantile(scan.voxels[brain], WHITE_QUANTILE))
-    shown = scan.voxels > SHOWN * white
-    small = shrink(replace(scan, voxels=shown.astype(np.float32)), CELL_MM)
+    signal = scan.voxels > SIGNAL * white
+    small = shrink(replace(scan, voxels=signal.astype(np.float32)), CELL_MM)
     closed = close_gaps(small.voxels > 0.5, CLOSING_MM, small.spacing_mm)
     to_small = np.linalg.inv(small.affine) @ scan.affine
-    return fill_holes(shown | (resample(closed.astype(np.float32), to_small, scan.shape) > 0.5))
+    return fill_holes(signal | (resample(closed.astype(np.float32), to_small, scan.shape) > 0.5))
 
 
 def _on_template(scan: Image, values: Float32[np.ndarray, "x y z"], place: Affine) -> Float32[np.ndarray, "a b c"]:

@@ -23,7 +23,7 @@ from mapping_stroke.space.brain import (
     cut_out,
     find_brain,
     find_brain_by_template,
-    find_turned_brain,
+    find_brain_upright,
     missing_tissue,
     overlap_with_template,
 )
@@ -35,7 +35,7 @@ SPACES = ("auto", "native", "mni")
 LEAST_OVERLAPS = {"network": 0.90, "shown": 0.80}
 """Dice of the scan's and the template's brain, by the brain's source; below it the whole head is also registered. 15
 heads had at least 0.96, 17 skull-stripped scans at least 0.93; one whose stroke of 223 mL was removed had 0.84."""
-MOST_TURNED_DEG = 20.0
+MOST_ROTATED_DEG = 20.0
 """The network was trained on upright heads; a head rotated farther is presented to it upright."""
 REMEDY = "check its outline, or pass your own mask with --brain"
 
@@ -161,7 +161,7 @@ def _place(scan: Image, lifted: Image, given: Mask | None, space: str) -> Placed
         return placed
     try:
         by_template = _place_head(scan, lifted, space)
-        if by_template.turn_deg > MOST_TURNED_DEG:
+        if by_template.turn_deg > MOST_ROTATED_DEG:
             upright = _place_upright(scan, lifted, by_template, space)
             if upright is not by_template and upright.quality.overlap >= LEAST_OVERLAPS["network"]:
                 return upright
@@ -187,7 +187,7 @@ def _place_found(scan: Image, lifted: Image, brain: Brain, space: str) -> tuple[
         return None, f"its brain has {brain.volume_ml(scan):.0f} mL"
     try:
         placed = _place_brain(scan, lifted, brain, space)
-        if brain.source == "network" and placed.turn_deg > MOST_TURNED_DEG:
+        if brain.source == "network" and placed.turn_deg > MOST_ROTATED_DEG:
             placed = max(placed, _place_upright(scan, lifted, placed, space), key=lambda one: one.quality.overlap)
     except RegistrationError:
         return None, "its brain does not fit the template"
@@ -198,7 +198,7 @@ def _place_found(scan: Image, lifted: Image, brain: Brain, space: str) -> tuple[
 
 def _place_upright(scan: Image, lifted: Image, placed: PlacedScan, space: str) -> PlacedScan:
     """The scan placed by the brain that the network finds in the upright head; unchanged if it finds none."""
-    upright = find_turned_brain(lifted, np.linalg.inv(placed.to_mni))
+    upright = find_brain_upright(lifted, np.linalg.inv(placed.to_mni))
     return _place_brain(scan, lifted, upright, space) if upright.is_plausible(scan) else placed
 
 
