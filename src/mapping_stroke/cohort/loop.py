@@ -140,7 +140,6 @@ def segment_cohort(
     if cohort.brains:
         require_use_of_brain(segmenter.bundle.card, computation.space)
     ours = (*contents(layout), *layout.extra_patterns)
-    no_room: MappingError | None = None
     with shared(layout.folder, _identity(cohort, segmenter), ours, overwrite=overwrite) as folder:
         record = RunRecord(layout.folder, Notes(layout), folder, segmenter.facts())
         layout.begin(segmenter)
@@ -149,24 +148,36 @@ def segment_cohort(
         if not folder.knows_locks and folder.has_others():
             warn(f"{layout.folder}: {WITHOUT_LOCKS}")
         report_start(len(todo), len(cohort.scans), segmenter)
-        status = "stopped"
-        try:
-            segment_all(run, todo)
-            status = "done"
-        except MappingError as error:
-            if not record.names("done"):
-                raise
-            no_room = error  # raised below, where finished results are not withdrawn
-        finally:
-            left = record.unsettled(todo) if status == "done" else []
-            with suppress(OSError):  # on a full disk the previous record stays
-                record.write(status, left)
+        left, no_room = _segment_and_record(run, todo)
     if no_room:
         raise no_room
     failed = [name for name in record.names("failed") if name in todo]
     if todo:
         report_end(layout.folder, record, todo, failed, left)
     return failed
+
+
+def _segment_and_record(run: CohortRun, todo: Sequence[str]) -> tuple[list[str], MappingError | None]:
+    """Segment all scans, and write the record whatever happens.
+
+    Returns:
+        Scans that other processes are working on, and the error that ended the run early, if any scan is finished: it
+        must be raised outside `shared`, which would otherwise withdraw the finished results.
+    """
+    status, left = "stopped", list[str]()
+    ended: MappingError | None = None
+    try:
+        segment_all(run, todo)
+        status = "done"
+    except MappingError as error:
+        if not run.record.names("done"):
+            raise
+        ended = error
+    finally:
+        left = run.record.unsettled(todo) if status == "done" else []
+        with suppress(OSError):  # on a full disk the previous record stays
+            run.record.write(status, left)
+    return left, ended
 
 
 def _identity(cohort: Cohort, segmenter: Segmenter) -> dict[str, object]:

@@ -25,6 +25,7 @@ def network_bytes(spec: NetworkSpec, patch: Shape, batch: int, value_bytes: int)
     """Memory of one network for a batch of patches: activations and weights."""
     activations = LIVE_MAPS * max(spec.features[0], 1) * math.prod(spec.shapes(patch)[0]) * batch * value_bytes
     largest = max(spec.features)
+    # at most: float32, 27 weights per pair of channels, two convolutions per stage as wide as the widest
     return activations + 4 * 27 * 2 * largest * largest * spec.stages
 
 

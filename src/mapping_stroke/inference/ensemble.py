@@ -68,6 +68,7 @@ class RunningAverage:
             return
         if self._of == "logit":
             self._logits += (values - self._logits) / self.members
+        # float32 sums of squares would cancel where members agree; Welford's update does not
         difference = probability - self._mean
         self._mean += difference / self.members
         self._squares += difference * (probability - self._mean)

@@ -137,7 +137,9 @@ def predict_map(
     whole = np.zeros(tiling.padded, np.float32)
     whole[tiling.inside] = voxels
     padded = network.put(whole)
+    # sums and weights stay on the device: only the finished map is copied back
     total, weight = network.put(np.zeros_like(whole)), network.put(np.zeros_like(whole))
+    # a single patch needs no blending
     importance = network.put(
         importance_map(tiling.patch) if len(tiling.boxes) > 1 else np.ones(tiling.patch, np.float32)
     )

@@ -77,6 +77,7 @@ def refine_place(scan: Image, place: Affine, level: Level) -> tuple[Affine, floa
     fixed = _as_sitk(_blurred(template.t1, level.blur_mm, (template.spacing_mm,) * 3), (template.spacing_mm,) * 3)
     moving = _as_sitk(_blurred(scan.voxels, level.blur_mm, scan.spacing_mm), scan.spacing_mm)
     to_fixed = np.diag([template.spacing_mm] * 3 + [1.0]) @ np.linalg.inv(template.affine)
+    # rotation and scale about the centre of the template, so that they hardly shift the brain
     centre = np.array(template.t1.shape) * template.spacing_mm / 2
     transform = _as_transform(to_moving @ place @ np.linalg.inv(to_fixed), centre)
     method = _set_up(level, template.spacing_mm)
@@ -124,6 +125,7 @@ def _as_sitk(voxels: np.ndarray, spacing_mm: Sequence[float]) -> Any:
 
 
 def _around_brain(brain: Float32[np.ndarray, "x y z"], spacing_mm: float) -> Any:
+    # the dark rim makes the edge of the brain part of the metric
     near = ndimage.binary_dilation(brain > 0.5, iterations=AROUND_BRAIN_VOX)
     return _as_sitk(near.astype(np.uint8), (spacing_mm,) * 3)
 

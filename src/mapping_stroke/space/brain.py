@@ -98,6 +98,7 @@ def find_brain_upright(scan: Image, place: Affine) -> Brain:
     """
     turn, _ = polar(place[:3, :3])
     corners_vox = np.array(list(np.ndindex(2, 2, 2))) * (np.array(scan.shape) - 1)
+    # the upright grid must hold the whole rotated field of view
     corners_mm = (corners_vox @ scan.affine[:3, :3].T + scan.affine[:3, 3]) @ turn  # along the head's own axes
     edge_mm = min(max(scan.spacing_mm), CELL_MM)
     affine: Affine = np.eye(4)
@@ -133,6 +134,7 @@ def find_brain_by_template(scan: Image, place: Affine) -> Brain:
     tissue = depth_mm > 0
     if white > 0:
         tissue = close_gaps(_tissue(values / white, depth_mm), CLOSING_MM, (template.spacing_mm,) * 3)
+    # the scan decides near the surface of the template's brain, the template decides deep inside
     region = fill_holes((tissue & (depth_mm > -FARTHEST_MM)) | ((depth_mm > SURE_MM) & in_view))
     to_template = np.linalg.inv(place @ template.affine) @ scan.affine
     mask = resample(region.astype(np.float32), to_template, scan.shape) > 0.5
@@ -178,6 +180,7 @@ def _is_stripped(scan: Image, brain: Mask) -> bool:
     if not inside.any():
         return False
     away_mm = ndimage.distance_transform_edt(~inside, sampling=small.spacing_mm)
+    # beyond the skull's thickness: scalp in a whole head, nothing in a skull-stripped scan
     shell = (away_mm > SHELL_MM[0]) & (away_mm < SHELL_MM[1])
     white = float(np.quantile(small.voxels[inside], WHITE_QUANTILE))
     return bool((small.voxels[shell] > SIGNAL * white).mean() < STRIPPED_SHARE) if shell.any() else False
@@ -202,7 +205,7 @@ def _on_template(scan: Image, values: Float32[np.ndarray, "x y z"], place: Affin
 def _tissue(relative: Float32[np.ndarray, "a b c"], depth_mm: Float32[np.ndarray, "a b c"]) -> Region:
     """Connected grey and white matter, separated from tissue that touches it by a bridge of one voxel."""
     tissue = (relative > TISSUE) & (relative < FAT) & (depth_mm > -FARTHEST_MM)
-    thin = ndimage.binary_erosion(tissue, FACE_CONNECTED)
+    thin = ndimage.binary_erosion(tissue, FACE_CONNECTED)  # breaks thin bridges to dura and scalp
     labels, count = ndimage.label(thin, FACE_CONNECTED)
     if count == 0:
         return thin
@@ -234,6 +237,7 @@ def complete_brain(scan: Image, brain: Brain, place: Affine) -> Brain:
         return brain
     template, depth_mm = read_template(), depth_in_template_mm()
     here = brain_on_template(scan, brain.mask, place).astype(np.float32)
+    # the template is nearly symmetric, so the intact hemisphere shows where brain should be
     opposite = resample(here, np.linalg.inv(template.affine) @ MIRROR @ template.affine, depth_mm.shape)
     candidates = bounding_box((opposite > 0.5) & (here == 0) & (depth_mm > DEEP_MM), _cells(AROUND_MM))
     to_scan = np.linalg.inv(scan.affine) @ place @ template.affine
@@ -245,6 +249,7 @@ def complete_brain(scan: Image, brain: Brain, place: Affine) -> Brain:
     to_template[:3, 3] += to_template[:3, :3] @ [edge.start for edge in box]
     white = float(np.quantile(scan.voxels[brain.mask], WHITE_QUANTILE))
     absent = ~known & (values > 0) & (values < DARK * white) & (resample(opposite, to_template, known.shape) > 0.5)
+    # only a deep voxel starts a cavity: near the surface, dark voxels are CSF outside the brain
     deep = absent & (resample(depth_mm, to_template, known.shape) > DEEP_MM)
     if not deep.any():
         return brain

@@ -139,6 +139,7 @@ def search(small: Image, overlap_at: Callable[[Affine], float]) -> Registration:
         for coarse_place, _ in sorted(refined, key=itemgetter(1), reverse=True):
             similarity = fit_at(small, coarse_place)
             place = coarse_place
+            # the fine level is slow, and cannot rescue a start in the wrong basin
             if similarity >= WORTH_REFINING * LEAST_SIMILARITY:
                 place, _ = refine_place(small, coarse_place, FINE)
                 similarity = fit_at(small, place)
