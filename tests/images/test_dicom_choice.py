@@ -216,7 +216,7 @@ def test_series_of_several_people_are_told_apart_by_uid_and_asked_for_one_by_one
 @pytest.mark.parametrize(
     ("tags", "message"),
     [
-        ({"Modality": "CT"}, r"series 4 't1' \(.*, CT\) has modality CT, expected MR; give the folder of the T1w scan"),
+        ({"Modality": "CT"}, r"series 4 't1' \(.*, CT\) has modality CT, expected MR; pass the folder of the T1w scan"),
         ({"SamplesPerPixel": 3}, r"series 4 't1' .* holds colours, expected one number per voxel"),
     ],
 )

@@ -87,7 +87,7 @@ def test_a_series_whose_content_was_dropped_is_refused_with_the_remedy(tmp_path:
         read_image(tmp_path)
     assert str(refusal.value) == (
         f"{tmp_path}: holds no readable DICOM image; 3 links in it lead to files that are not here "
-        "(IM0.dcm): if this is a DataLad data set, run `datalad get` on it, or else delete what leads nowhere"
+        "(IM0.dcm): if this is a DataLad data set, run `datalad get` on it, or delete the broken links"
     )
 
 

@@ -67,5 +67,7 @@ def test_a_real_tilt_is_refused(degrees: float) -> None:
 
 
 def test_a_crooked_line_is_refused() -> None:
-    with pytest.raises(ImageError, match=r"^90 lies aside of its other 199 slices: the position in its header is"):
+    with pytest.raises(
+        ImageError, match=r"^90 lies beside the line of its other 199 slices: the position in its header is"
+    ):
         stack_slices(slices_on(np.eye(4), 6, lambda k: np.array([0.5 * (k == 90), 0.0, 0.0])))

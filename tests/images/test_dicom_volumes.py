@@ -97,7 +97,7 @@ def test_series_that_nothing_tells_apart_but_how_they_lie_are_listed(tmp_path: P
     nameless = {"SeriesNumber": None, "SeriesDescription": "", "ProtocolName": "", "SeriesInstanceUID": ""}
     add(tmp_path, **nameless)
     add(tmp_path / "other", OTHER, CORONAL, **nameless)
-    with pytest.raises(ImageError, match=r"2 series could be meant, and none is called a T1w scan: none:1 '' \(20"):
+    with pytest.raises(ImageError, match=r"2 series could be meant, and none is named like a T1w scan: none:1 '' \(20"):
         read_image(tmp_path)
     require_clean(read_image(tmp_path, series="none:1"))
 

@@ -433,7 +433,7 @@ def test_an_itk_file_that_does_not_place_its_voxels_says_so(tmp_path: Path, name
     assert image.orientation == axes
     unsized, told = image.warnings
     assert "does not give the voxel size along each axis: 1 mm is assumed" in unsized
-    assert "taken to point left, posterior and superior, so left and right are a guess" in told
+    assert "assumed to point left, posterior and superior, so left and right are a guess" in told
 
 
 NRRD = """NRRD0004
@@ -493,7 +493,7 @@ def test_a_freesurfer_volume_that_does_not_place_its_voxels_says_so(tmp_path: Pa
     assert image.orientation == "LIA"
     unsized, told = image.warnings
     assert "does not give the voxel size" in unsized
-    assert "taken to point left, inferior and anterior" in told
+    assert "assumed to point left, inferior and anterior" in told
 
 
 @pytest.mark.parametrize(("suffix", "wrong"), [(".nii", ".nii.gz"), (".nii.gz", ".nii"), (".mgh", ".mgz")])
