@@ -361,7 +361,7 @@ def test_results_of_scans_that_were_replaced_or_are_gone_are_marked(
         in rows[NAMES[1]]["review_reasons"]
     )
     assert "its scan is no longer in the data set" in rows[NAMES[2]]["review_reasons"]
-    assert f"{SCANS[1]}.nii.gz: its scan was replaced" in told
+    assert f"{SCANS[1]}.nii.gz: its scan has been replaced" in told
     assert f"{NAMES[2]}.nii.gz: its scan is no longer" in told
     (data / f"{SCANS[1]}.nii.gz").write_bytes((raw / f"{SCANS[1]}.nii.gz").read_bytes())
     (data / f"{SCANS[2]}.nii.gz").symlink_to("../dropped")  # only its content is gone

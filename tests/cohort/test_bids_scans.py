@@ -146,7 +146,7 @@ def test_scans_that_bidsignore_names_are_passed_over(data: Path, capsys: pytest.
     assert f"skips 2 T1w scans named in its .bidsignore, such as {SCANS[2]}.nii.gz" in capsys.readouterr().out
     assert find_bids_scans(data, Choice()).without == {}
     ignoring(data, "sub-*")
-    with pytest.raises(CaseError, match=r"holds no scan named .*_T1w that .bidsignore leaves"):
+    with pytest.raises(CaseError, match=r"holds no scan named .*_T1w that is not in its .bidsignore"):
         find_bids_scans(data, Choice())
 
 

@@ -188,7 +188,7 @@ def test_being_stopped_says_that_every_scan_is_segmented_anew(
 ) -> None:
     challenge.add("a.mha")
 
-    def be_stopped(_: object) -> None:
+    def be_stopped(*_: object) -> None:
         handler = signal.getsignal(signal.SIGTERM)  # called, not sent: that crashes where OpenVINO has computed
         assert callable(handler)
         handler(signal.SIGTERM, None)

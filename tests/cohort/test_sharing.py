@@ -244,7 +244,7 @@ def test_what_another_process_does_meanwhile_is_not_done_again(
     told = record(out)
     assert (told["computed"], told["done"], told["failed"]) == (1, 2, 1)
     assert told["scans"]["p2"]["error"] == "the disk was unplugged"
-    assert "1 scan was done by other processes meanwhile" in capsys.readouterr().out
+    assert "1 scan was done by other processes in the meantime" in capsys.readouterr().out
     assert segment(model, scans, out) == 0  # a failure of before is tried again
     assert record(out)["failed"] == 0
 

@@ -171,7 +171,7 @@ def find_bids_scans(bids_dir: Path, choice: Choice) -> BidsScans:
         say(f"{bids_dir}: skips {count} named in its {IGNORE}, such as {min(skipped)}")
     found, _ = find_bids(bids_dir, used, USUAL)
     if not found:
-        left = f" outside its {IGNORE}" if skipped else ""
+        left = f" that is not in its {IGNORE}" if skipped else ""
         raise CaseError(f"{bids_dir}: holds no scan named sub-LABEL[_ses-LABEL]..._T1w{left}; is it a BIDS data set?")
     cases, people, visits = _own(bids_dir, found), choice.people, choice.visits
     own = [case.scan.relative_to(bids_dir) for case in cases]
