@@ -14,7 +14,7 @@ from mapping_stroke.images.image import image_stem, read_image
 from mapping_stroke.simulation.lesions import RealMask
 from mapping_stroke.simulation.sources import find_masks, read_mask
 from mapping_stroke.space.brain import find_brain
-from mapping_stroke.space.intensities import above_black
+from mapping_stroke.space.intensities import shift_background
 
 SURFACE_LOADS_ML, DEEP_LOADS_ML = (6.0, 300.0), (6.0, 120.0)
 """Of the masks in MNI152 space, from the least to the most; most heads are smaller. Deep ones are not larger."""
@@ -55,7 +55,7 @@ def find_heads(paths: Sequence[Path]) -> list[Path]:
             raise CaseError(f"{path}: no such file or folder; give T1w scans of whole heads")
     heads = []
     for file in files:
-        brain = find_brain(above_black(read_image(file)))
+        brain = find_brain(shift_background(read_image(file)))
         if brain.mask.any() and not brain.stripped:
             heads.append(file)
         else:

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
+from mapping_stroke.cohort.segmenter import make_segmenter
+from mapping_stroke.cohort.settings import Computation
 from mapping_stroke.console import say, track
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.dataset.sources import Part
@@ -16,8 +18,8 @@ from mapping_stroke.evaluation.cohorts import Estimate, estimate_mean
 from mapping_stroke.evaluation.score import score
 from mapping_stroke.files import read_object, write_json
 from mapping_stroke.images.image import Mask
-from mapping_stroke.inference.engines import choose_device, choose_engine
-from mapping_stroke.inference.segmentation import choose_rule, make_ensemble
+from mapping_stroke.inference.engines import choose_device
+from mapping_stroke.inference.segmentation import choose_rule
 from mapping_stroke.lesions import find_lesions
 from mapping_stroke.models.judge import EvaluationCase, find_labelled, read_evaluation_case
 from mapping_stroke.models.lessons import fine_tuning_config
@@ -166,12 +168,14 @@ def _judge(
     by = {"model": bundle.sha256, "cases": [case.case_id for case in cases]}
     values = read_object(kept)
     if values.get("by") != by:
-        ensemble = make_ensemble(bundle, "balanced", choose_engine(device))
+        as_stored = replace(bundle, card=replace(bundle.card, space="unknown", shows="unknown"))  # no registration
+        segmenter = make_segmenter(Computation(device=device), as_stored)
+        ensemble = segmenter.ensemble
         say(f"Judging {bundle.card.name} with {len(ensemble.members)} members on {ensemble.engine.description}")
         rows = []
         for case in track(cases, "Judging", len(cases)):
-            scan = read_evaluation_case(case, ensemble)
-            probability = scan.turn(ensemble.predict(scan.loaded.prepared).probability)
+            scan = read_evaluation_case(case, segmenter)
+            probability = scan.turn(segmenter.predict(scan.loaded).probability)
             masks = {name: apply_rule(probability, rule, scan.voxel_volume_mm3) for name, rule in rules.items()}
             rows.append({name: score_mask(mask, scan) for name, mask in masks.items()})
         table = {f"{rule}/{metric}": [row[rule][metric] for row in rows] for rule in rules for metric in METRICS}

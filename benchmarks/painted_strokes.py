@@ -13,7 +13,7 @@ from mapping_stroke.lesions import FACE_CONNECTED, bounding_box
 from mapping_stroke.simulation.lesions import RealMask
 from mapping_stroke.space.brain import CELL_MM, FAT, TISSUE, WHITE_QUANTILE, depth_in_template_mm
 from mapping_stroke.space.brain_network import close_gaps, fill_holes, largest_region
-from mapping_stroke.space.intensities import above_black
+from mapping_stroke.space.intensities import shift_background
 from mapping_stroke.space.placement import PlacedScan
 from mapping_stroke.space.resample import resample, shrink
 from mapping_stroke.space.template import read_template
@@ -88,7 +88,7 @@ class Head:
 
 def make_head(name: str, placed: PlacedScan, reference: Mask | None) -> Head:
     """A head with its intracranial space: the reference without its sulci, otherwise what `find_space` finds."""
-    scan = above_black(placed.scan)
+    scan = shift_background(placed.scan)
     if reference is None:
         return Head(name, placed, scan, find_space(placed), reference)
     return Head(name, placed, scan, close_gaps(reference, CLOSING_MM, scan.spacing_mm), reference)

@@ -27,7 +27,7 @@ from mapping_stroke.space.brain import CELL_MM, cut_out, overlap_with_template
 from mapping_stroke.space.model_input import deface
 from mapping_stroke.space.placement import PlacedScan, place_scan
 from mapping_stroke.space.resample import shrink
-from mapping_stroke.space.rough_fit import Quality, displacement_mm, judge
+from mapping_stroke.space.rough_fit import Quality, displacement_mm, rate
 
 SUCCESS_MM = 3.0
 """Mean displacement of the brain: two programs register one brain so differently, and training moves it further."""
@@ -202,7 +202,7 @@ def wrong_qualities(placed: PlacedScan, seed: int) -> Iterator[Quality]:
     small, place = cut_out(placed.corrected, placed.brain.mask), np.linalg.inv(placed.to_mni)
     for shift_mm, turn_deg in WRONG:
         wrong = place @ _off(shift_mm, turn_deg, rng)
-        yield judge(wrong, fit_at(small, wrong), overlap_with_template(placed.scan, placed.brain.mask, wrong))
+        yield rate(wrong, fit_at(small, wrong), overlap_with_template(placed.scan, placed.brain.mask, wrong))
 
 
 @cache

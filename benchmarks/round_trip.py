@@ -1,7 +1,7 @@
 """Whether a scan in its own space is segmented as its copy in MNI152 space is: simulated strokes in real brains."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,21 +9,17 @@ import numpy as np
 
 from benchmarks.misplaced_scans import MisplacedScan, Plan, misplace
 from benchmarks.registration import EDGES_MM
-from mapping_stroke.cohort.scan import load_scan
+from mapping_stroke.cohort.segmenter import Segmenter, make_segmenter
+from mapping_stroke.cohort.settings import Computation
 from mapping_stroke.console import say
 from mapping_stroke.dataset.sources import parts_of_people
 from mapping_stroke.errors import ConfigError, RegistrationError
 from mapping_stroke.evaluation.metrics import dice
-from mapping_stroke.images.image import Image, Mask, Voxels, orientation_names, read_image, write_image
+from mapping_stroke.images.image import Image, orientation_names, read_image, write_image
 from mapping_stroke.images.nifti import Affine
-from mapping_stroke.inference.engines import choose_engine
-from mapping_stroke.inference.ensemble import Ensemble
-from mapping_stroke.inference.segmentation import Segmentation, choose_rule, make_ensemble, segment_scan
-from mapping_stroke.networks.bundle import Bundle, open_bundle
-from mapping_stroke.rules import PostprocessConfig, apply_rule
+from mapping_stroke.rules import mark_lesions
 from mapping_stroke.simulation.head import Kind
 from mapping_stroke.simulation.sources import find_brains
-from mapping_stroke.space.model_input import ModelInput
 from mapping_stroke.space.resample import resample
 from mapping_stroke.space.rough_fit import displacement_mm
 
@@ -92,37 +88,16 @@ class RoundTrip:
         return self.true_ml > LEAST_ML and not self.failure
 
 
-@dataclass(frozen=True, eq=False)
-class Model:
-    """A model that is ready to segment scan after scan."""
-
-    bundle: Bundle
-    ensemble: Ensemble
-    rule: PostprocessConfig
-
-    def segment(self, scan: Image, space: str) -> tuple[Segmentation, ModelInput]:
-        """As `mapping_stroke.pipeline.segment` does it; and what the members were shown."""
-        loaded = load_scan(scan, self.ensemble, self.bundle.card, space)
-        seen = loaded.seen
-        return segment_scan(scan, self.ensemble, self.rule, loaded.prepared, bring_back=seen.bring_back), seen
-
-    def cut(self, probability: Voxels, grid: Image) -> Mask:
-        """The mask of a map on a grid."""
-        return apply_rule(probability, self.rule, grid.voxel_volume_mm3)
-
-
 def bench_round_trip(bench: RoundTripBench) -> tuple[RoundTrip, ...]:
     """Make scans one after the other and segment each in both spaces.
 
     Raises:
         MappingError: There are no brains of people that no training saw, or no such model or device.
     """
-    bundle = open_bundle(bench.model)
-    ensemble = make_ensemble(bundle, "balanced", choose_engine(bench.device))
-    model = Model(bundle, ensemble, choose_rule(bundle, "mapping"))
+    segmenter = make_segmenter(Computation(bench.model, device=bench.device))
     rng, done = np.random.default_rng(SEED), []
     for plan in plan_round_trips(held_out_brains(bench), bench.cases, rng):
-        done.append(travel(misplace(plan, rng), model))
+        done.append(travel(misplace(plan, rng), segmenter))
         say(f"{len(done)} of {bench.cases}: {done[-1]}")
     return tuple(done)
 
@@ -154,28 +129,31 @@ def plan_round_trips(paths: Sequence[Path], count: int, rng: np.random.Generator
     ]
 
 
-def travel(made: MisplacedScan, model: Model) -> RoundTrip:
+def travel(made: MisplacedScan, segmenter: Segmenter) -> RoundTrip:
     """Segment one scan in its own space, and its copies in MNI152 space."""
     scan, voxel_ml = made.scan, made.scan.voxel_volume_mm3 / 1000
     true_ml, nan = float(made.lesions.sum()) * voxel_ml, float("nan")
+    native_space, mni_space = (
+        replace(segmenter, computation=replace(segmenter.computation, space=space)) for space in ("native", "mni")
+    )
     try:
-        native, seen = model.segment(scan, "native")
+        loaded = native_space.load(scan)
     except RegistrationError as error:
         return RoundTrip(made.plan, true_ml, nan, nan, {}, {}, {}, str(error))
-    placed = seen.placed
+    native, placed = native_space.segment(loaded), loaded.model_input.placed
     assert placed is not None, "whoever asks for native space gets a place"
     copies: dict[str, tuple[Image, Affine]] = {
-        "own": (_through_a_file(seen.image), placed.to_mni),
+        "own": (_through_a_file(loaded.model_input.image), placed.to_mni),
         "true": (made.unmoved, np.linalg.inv(made.truth)),
     }
     maps, masks, truths = {}, {}, {"native": dice(native.mask, made.lesions)}
     for name, (copy, to_mni) in copies.items():
-        found, _ = model.segment(copy, "mni")
+        found = mni_space.segment(mni_space.load(copy))
         to_copy = np.linalg.inv(copy.affine) @ to_mni @ scan.affine
         probability, mask = (
             resample(values, to_copy, scan.shape) for values in (found.probability, found.mask.astype(np.float32))
         )
-        maps[name] = dice(native.mask, model.cut(probability, scan))
+        maps[name] = dice(native.mask, mark_lesions(replace(scan, voxels=probability), segmenter.rule))
         masks[name], truths[name] = dice(native.mask, mask > 0.5), dice(mask > 0.5, made.lesions)
     error_mm = displacement_mm(np.linalg.inv(placed.to_mni), made.truth)
     return RoundTrip(made.plan, true_ml, float(native.mask.sum()) * voxel_ml, error_mm, maps, masks, truths)

@@ -76,7 +76,7 @@ def test_the_next_demo_goes_on_with_scans_of_ones_own(
     write_image(mine, phantom(0)[0], AFFINE)
     assert show(out, model, "--scan", mine) == 0
     told = lines(capsys)
-    assert "2 scans of 3 are finished already" in told
+    assert "2 scans of 3 are already finished" in told
     assert any(line.startswith("a person 1 ") for line in told)
     assert imread(out / "demo.png").shape[0] > imread(first / "demo.png").shape[0]
     assert (out / "segment" / "a person_mask.nii.gz").is_file()

@@ -1,4 +1,4 @@
-"""What a person sees while it runs: lines, progress with time left, and the files that were written."""
+"""Messages to the user: lines, progress with the time left, and names of written files."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ out = Console(soft_wrap=True, highlight=False)
 err = Console(soft_wrap=True, highlight=False, stderr=True)
 
 SECONDS_BETWEEN_LINES = 10.0
-"""How often progress is told where the output is a log file, not a terminal."""
+"""Interval between progress lines if the output is a log file, not a terminal."""
 
 
 def say(text: str) -> None:
@@ -33,25 +33,25 @@ def say(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """Print one line that the user should not miss, on standard error."""
+    """Print a warning on standard error."""
     err.print(f"warning: {text}", markup=False, style="yellow")
 
 
 def be_quiet() -> None:
-    """Print nothing more from here on, in a process of which there are several that would say the same."""
+    """Print nothing from now on, in all but one of several processes that would print the same."""
     out.quiet = err.quiet = True
 
 
-def name_files(what: str, *paths: Path) -> None:
-    """End a piece of work by naming what it wrote."""
+def name_files(title: str, *paths: Path) -> None:
+    """Name the files that were written."""
     for path in paths:
-        say(f"{what}: {path}")
+        say(f"{title}: {path}")
 
 
 def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
     """Yield the items, showing how many are done and how long the rest will take.
 
-    On a terminal a bar moves; in a log a plain line is written every `SECONDS_BETWEEN_LINES`.
+    A terminal shows a bar; a log gets a plain line every `SECONDS_BETWEEN_LINES`.
     """
     if out.is_terminal:
         yield from _track_on_terminal(items, what, total)
@@ -61,9 +61,9 @@ def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
 
 @contextmanager
 def progress(what: str, total: float) -> Iterator[Callable[[float, str], None]]:
-    """Yield a function that shows how much of `total` is done, a fraction too, and of what, with the time left.
+    """Yield a function that shows how much of `total` is done, also fractions, the current item, and the time left.
 
-    On a terminal a bar moves; in a log a plain line is written every `SECONDS_BETWEEN_LINES`.
+    A terminal shows a bar; a log gets a plain line every `SECONDS_BETWEEN_LINES`.
     """
     if out.is_terminal:
         columns = (
@@ -78,7 +78,7 @@ def progress(what: str, total: float) -> Iterator[Callable[[float, str], None]]:
         return
     start = last = time.monotonic()
 
-    def tell(done: float, name: str) -> None:
+    def report(done: float, name: str) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last >= SECONDS_BETWEEN_LINES and 0 < done < total:
@@ -86,22 +86,22 @@ def progress(what: str, total: float) -> Iterator[Callable[[float, str], None]]:
             say(f"{what} {name}: {done / total:.0%}, about {left} left")
             last = now
 
-    yield tell
+    yield report
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of a table as lines whose columns stand below one another; every row has as many cells."""
+    """Rows of a table as lines with aligned columns; all rows have the same number of cells."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def counted(number: int, noun: str) -> str:
-    """A number and what it counts, such as `1 scan` or `3 scans`."""
+    """A number with its noun, such as `1 scan` or `3 scans`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:
-    """A length of time in words a person reads at a glance, such as `42 s`, `3 min 05 s` or `2 h 10 min`."""
+    """A length of time for people, such as `42 s`, `3 min 05 s` or `2 h 10 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -112,7 +112,7 @@ def duration(seconds: float) -> str:
 
 
 def clock(seconds: float, now: datetime | None = None) -> str:
-    """The time of day in so many seconds, such as `14:05`, with the day where that is not today."""
+    """The time of day after some seconds, such as `14:05`, with the date unless it is today."""
     now = now or datetime.now()
     then = now + timedelta(seconds=seconds)
     return f"{then:%H:%M}" if then.date() == now.date() else f"{then:%a %d %b %H:%M}"

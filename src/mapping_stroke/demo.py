@@ -1,4 +1,4 @@
-"""`mapping demo`: a trained model on two simulated scans, and on scans of the user's own."""
+"""`mapping demo`: a trained model on two simulated scans and on the user's own scans."""
 
 import shlex
 import shutil
@@ -11,8 +11,8 @@ import numpy as np
 
 from mapping_stroke.cohort.inputs import find_scans
 from mapping_stroke.cohort.loop import segment_scans
-from mapping_stroke.cohort.results import LESIONS_SUFFIX, ScanFiles
-from mapping_stroke.cohort.settings import SegmentConfig
+from mapping_stroke.cohort.results import LESIONS_SUFFIX, FlatLayout, ScanFiles
+from mapping_stroke.cohort.settings import Computation, ScanOptions
 from mapping_stroke.console import aligned, counted, say, track
 from mapping_stroke.dataset.grid import ATLAS_GRID
 from mapping_stroke.errors import CaseError
@@ -36,19 +36,19 @@ from mapping_stroke.space.model_input import deface
 from mapping_stroke.stages.evaluate import read_mask
 
 GRID = ATLAS_GRID
-"""Of the scans; a coarser one in tests."""
+"""Grid of the scans; tests use a coarser one."""
 SCAN_SUFFIX, TRUTH_SUFFIX = ".nii.gz", f"_true{MASK_SUFFIX}"
 
 
 @dataclass(frozen=True)
 class DemoScan:
-    """A simulated, well stripped scan in MNI space; not a patient.
+    """A simulated, cleanly skull-stripped scan in MNI space; not a patient.
 
     Attributes:
         name: Of its file, without suffix.
         parts_mm3: Volume of each of its lesions; none for a healthy brain.
         age: 0 young to 1 old.
-        seed: Decides where the lesions lie, how they look, and everything else.
+        seed: Of everything random: location and appearance of lesions, anatomy and scanner.
     """
 
     name: str
@@ -61,11 +61,11 @@ class DemoScan:
         return folder / f"{self.name}{SCAN_SUFFIX}"
 
     def truth(self, folder: Path) -> Path:
-        """The file of the lesions that were put in; there is none for a healthy brain."""
+        """The file of the true lesions; there is none for a healthy brain."""
         return folder / f"{self.name}{TRUTH_SUFFIX}"
 
-    def is_there(self, folder: Path) -> bool:
-        """Whether its files have been written."""
+    def exists(self, folder: Path) -> bool:
+        """Whether its files exist."""
         return self.scan(folder).is_file() and (not self.parts_mm3 or self.truth(folder).is_file())
 
 
@@ -73,14 +73,14 @@ DEMO_SCANS = (
     DemoScan("simulated-stroke", (20_000.0, 1_500.0), age=0.6, seed=0),
     DemoScan("simulated-healthy", (), age=0.75, seed=4),
 )
-"""A typical stroke, a middle-sized lesion and a small one; and an old brain, which has none."""
+"""A typical stroke with a medium-sized and a small lesion; and an old brain without lesions."""
 
 
 def make_demo_scans(folder: Path, *, overwrite: bool = False) -> None:
-    """Write the scans, and the true lesions beside them, that are not there yet; seconds each.
+    """Write the missing scans and their true lesions, which takes seconds each.
 
     Args:
-        folder: Where to; a repeat finds its scans there.
+        folder: Target; a repeat reuses its scans.
         overwrite: Replace the scans of another version.
 
     Raises:
@@ -95,10 +95,10 @@ def make_demo_scans(folder: Path, *, overwrite: bool = False) -> None:
         "scans": [asdict(scan) for scan in DEMO_SCANS],
     }
     claim_folder(folder, identity, (f"*{SCAN_SUFFIX}",), overwrite=overwrite)
-    missing = [scan for scan in DEMO_SCANS if not scan.is_there(folder)]
+    missing = [scan for scan in DEMO_SCANS if not scan.exists(folder)]
     if not missing:
         return
-    say(f"Simulating {counted(len(missing), 'scan')} (some seconds each)")
+    say(f"Simulating {counted(len(missing), 'scan')} (a few seconds each)")
     brain = read_template(GRID)
     for scan in track(missing, "Simulating", len(missing)):
         _make(scan, brain, folder)
@@ -124,30 +124,30 @@ def _make(scan: DemoScan, brain: Brain, folder: Path) -> None:
 
 DEFAULT_MODEL = "default"
 SHOWN_SCANS = 8
-"""The picture has no more rows."""
+"""Most rows of the picture."""
 LISTED = 12
-"""Lesions of one scan that the table names."""
+"""The table lists this many lesions per scan."""
 HEADER = ("Scan", "Lesion", "Volume (mL)", "Side", "Centre x, y, z (mm)", "Mean P")
 NOTE, NOTE_OF_OTHERS = "simulated, not a patient", "your scan"
-ABOUT = """The stroke and the healthy brain are simulated: they are not patients. They are made from the ICBM template,
-which is among the brains that the bundled model learned from, so scores on them say little about patients.
+ABOUT = """The stroke and the healthy brain are simulated; they are not patients. They are derived from the ICBM
+template, which is among the training brains of the bundled model, so scores on them say little about patients.
 """
 
 
 def show_model(
     out: Path, scans: Sequence[Path], model: str = DEFAULT_MODEL, device: str = "auto", *, overwrite: bool = False
 ) -> list[str]:
-    """Segment a simulated stroke, a simulated healthy brain and given scans; print the lesions, draw them, name files.
+    """Segment a simulated stroke, a simulated healthy brain and given scans; print and draw the lesions.
 
     Args:
-        out: Folder for `scans/`, `segment/` and `demo.png`; a repeat goes on there.
+        out: Folder for `scans/`, `segment/` and `demo.png`; a repeat resumes there.
         scans: Further scans, or folders of them.
         model: See `open_bundle`.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        overwrite: Replace what another version, or another model, left there.
+        overwrite: Replace results of another version or model there.
 
     Returns:
-        The names of scans that failed; `segment/run.json` tells why.
+        The names of scans that failed; `segment/run.json` gives the reasons.
 
     Raises:
         MappingError: There is no such model, device or scan, or a folder holds something else.
@@ -160,7 +160,7 @@ def show_model(
     say(f"The model '{card.name}' segments a stroke and a healthy brain{_and_others(len(scans))}.\n{ABOUT}")
     make_demo_scans(out / "scans", overwrite=overwrite)
     segmented = out / "segment"
-    failed = segment_scans(list(named.values()), segmented, model, SegmentConfig(device=device), overwrite=overwrite)
+    failed = segment_scans(list(named.values()), segmented, Computation(model, device=device), overwrite=overwrite)
     rows = [_look_at(out, name, scan) for name, scan in named.items() if name not in failed]
     if rows:
         draw_overview(rows[:SHOWN_SCANS], out / "demo.png")
@@ -171,11 +171,11 @@ def show_model(
 
 
 def _and_others(given: int) -> str:
-    return f" and what you gave ({counted(given, 'path')})" if given else ""
+    return f" and your own scans ({counted(given, 'path')})" if given else ""
 
 
 def _require_images(scans: Sequence[Path]) -> None:
-    """Refuse at once what could only fail later."""
+    """Refuse paths at once that could only fail later."""
     for scan in scans:
         if not scan.exists():
             raise CaseError(f"{scan}: {describe_missing(scan)}")
@@ -184,8 +184,8 @@ def _require_images(scans: Sequence[Path]) -> None:
 
 
 def _look_at(out: Path, name: str, scan: Path) -> FoundScan:
-    """Read back what `segment` wrote for a scan, and the truth of a simulated one."""
-    files = ScanFiles(out / "segment", name, SegmentConfig.storage, SegmentConfig.picture)
+    """Read the results of `segment` for a scan, and the truth of a simulated one."""
+    files = ScanFiles(FlatLayout(out / "segment"), name, ScanOptions())
     simulated = {demo.name: demo for demo in DEMO_SCANS}.get(name)
     truth = None
     if simulated is not None and simulated.parts_mm3:
@@ -211,7 +211,7 @@ def _report_lesions(rows: Sequence[FoundScan]) -> None:
 
 
 def _lines(row: FoundScan) -> list[tuple[str, ...]]:
-    """What the table says of a scan; its name stands in the first line only."""
+    """The table rows of a scan; only the first line has its name."""
     cells: list[tuple[str, ...]] = [
         (
             str(lesion.lesion),
@@ -242,7 +242,7 @@ def _report_files(out: Path, rows: Sequence[FoundScan]) -> None:
 
 
 def _report_next(model: str) -> None:
-    """What to type next, as it works in this shell."""
+    """Suggest the next command, as it works in this shell."""
     command = "mapping" if shutil.which("mapping") else shlex.quote(sys.argv[0])
     chosen = "" if model == DEFAULT_MODEL else f" --model {shlex.quote(model)}"
     say(f"\nNow segment your own scans: {command} segment your-scan.nii.gz -o results{chosen}")

@@ -1,7 +1,7 @@
-"""The table of contents: MAPPING's stages in order, and the same for one new scan.
+"""The stages of an experiment in order, and the segmentation of one new scan.
 
 simulate (or your own data) -> prepare -> folds -> train -> predict -> postprocess -> evaluate -> report;
-`segment` is predict + postprocess for new scans. Nothing heavy is imported before a stage is called.
+`segment` is predict + postprocess for new scans. Heavy imports wait until a stage is called.
 """
 
 import warnings
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from mapping_stroke.run_folder import RunFolder
 
 if TYPE_CHECKING:
+    from mapping_stroke.cohort.settings import Preset, Space
     from mapping_stroke.images.image import Image
     from mapping_stroke.inference.segmentation import Segmentation
 
@@ -22,13 +23,13 @@ class Experiment:
     """One experiment from a data set to the paper's table.
 
     Attributes:
-        data: The data set, in any layout that `prepare` reads.
-        run: The run folder; a repeat resumes it.
+        data: Data set, in any layout that `prepare` reads.
+        run: Run folder; running the experiment again resumes it.
         folds: Number of folds.
         schemes: Names of the training schemes; empty for all.
-        size: Of networks and training: see `training.schemes.SIZES`.
+        size: Of networks and training, see `training.schemes.SIZES`.
         rule: Post-processing of the column `ensemble-pp`.
-        seed: Decides folds and training.
+        seed: Of folds and training.
         device: `auto`, `cpu`, `cuda`, ...
         jobs: Folds trained at once.
     """
@@ -45,7 +46,7 @@ class Experiment:
 
 
 def run_experiment(experiment: Experiment, *, overwrite: bool = False) -> Path:
-    """Run every stage on one run folder and return the report's page; finished work is not done again."""
+    """Run every stage on one run folder and return the page of the report; finished work is kept."""
     from mapping_stroke.console import say
 
     run = RunFolder(experiment.run)
@@ -56,7 +57,7 @@ def run_experiment(experiment: Experiment, *, overwrite: bool = False) -> Path:
 
 
 def stages(experiment: Experiment, *, overwrite: bool = False) -> dict[str, Callable[[RunFolder], object]]:
-    """The stages of an experiment by name, in order, each a call on the run folder."""
+    """The stages of an experiment by name, in order; each takes the run folder."""
     from mapping_stroke.stages.evaluate import evaluate_run
     from mapping_stroke.stages.folds import folds_run
     from mapping_stroke.stages.postprocess import postprocess_run
@@ -82,9 +83,9 @@ def stages(experiment: Experiment, *, overwrite: bool = False) -> dict[str, Call
 def segment(
     scan: "Image | Path | str",
     model: Path | str = "default",
-    preset: str = "balanced",
+    preset: "Preset" = "balanced",
     device: str = "auto",
-    space: str = "auto",
+    space: "Space" = "auto",
     brain: "Image | Path | str | None" = None,
 ) -> "Segmentation":
     """Segment one T1w scan.
@@ -92,36 +93,31 @@ def segment(
     Args:
         scan: An image, or the path of one (`.nii`, `.nii.gz`, `.mgz`, `.mha`, `.mhd`, `.nrrd`).
         model: A `.mapping` file, a model folder, a run folder, or the name of a model of this installation.
-        preset: `fast` (one member), `balanced` (all members) or `paper` (all members, all mirrorings that
-            their training had).
+        preset: `fast` (one member), `balanced` (all members) or `paper` (all members, each with the mirroring of its
+            training).
         device: `auto`, `cpu`, `cuda` or `mps`.
-        space: `auto`: registered to MNI152 where the model is for that space and the scan lies elsewhere. `native`:
-            registered. `mni`: taken to lie there.
-        brain: Your own mask of the scan's brain, 1 inside and 0 elsewhere, on the scan's grid in any order of its axes:
-            an image, or the path of one. By this the scan is registered, and a model for brains alone sees what lies
-            within. None: the brain is found.
+        space: `auto` registers the scan to MNI152 if the model is for that space and the scan lies elsewhere, `native`
+            registers every scan, and `mni` none.
+        brain: Your own brain mask, 1 inside and 0 elsewhere, on the scan's grid with its axes in any order: an image or
+            a path. It decides the registration, and a model of brains only sees nothing outside it. None for brain
+            extraction.
 
     Returns:
         Mask, probability, uncertainty, lesions and affine, on exactly the scan's own grid.
 
     Raises:
-        MappingError: The scan cannot be read or registered, or holds no brain; there is no such model, preset, device
-            or space; or the mask is none of a brain, lies on another grid, or is of no use to the model.
+        MappingError: The scan cannot be read or registered, or shows no brain; there is no such model, preset, device
+            or space; or the mask does not fit the scan or is of no use to the model.
     """
-    from mapping_stroke.cohort.inputs import read_brain
-    from mapping_stroke.cohort.scan import load_scan
+    from mapping_stroke.cohort.segmenter import make_segmenter
+    from mapping_stroke.cohort.settings import Computation
     from mapping_stroke.images.image import Image, read_image
-    from mapping_stroke.inference.engines import choose_engine
-    from mapping_stroke.inference.segmentation import choose_rule, make_ensemble, segment_scan
     from mapping_stroke.networks.bundle import open_bundle
 
-    bundle = open_bundle(model)
+    segmenter = make_segmenter(Computation(preset=preset, space=space, device=device), open_bundle(model))
     image = scan if isinstance(scan, Image) else read_image(scan)
-    ensemble = make_ensemble(bundle, preset, choose_engine(device))
-    mask = None if brain is None else read_brain(brain, image)
-    loaded = load_scan(image, ensemble, bundle.card, space, mask)
+    loaded = segmenter.load(image, Path(brain) if isinstance(brain, str) else brain)
     for doubt in loaded.warnings:
         warnings.warn(doubt, stacklevel=2)
-    rule, bring_back = choose_rule(bundle, "mapping"), loaded.seen.bring_back
-    found = segment_scan(image, ensemble, rule, loaded.prepared, bring_back=bring_back)
+    found = segmenter.segment(loaded)
     return replace(found, seconds={**loaded.seconds, **found.seconds})

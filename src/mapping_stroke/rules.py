@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from mapping_stroke.errors import ConfigError, ImageError
-from mapping_stroke.images.image import Mask, Probability
+from mapping_stroke.images.image import Image, Mask, Probability, reorient, restore_axes
 from mapping_stroke.lesions import Lesions, bounding_box, find_lesions
 
 ROUNDING = 1e-6
@@ -155,6 +155,15 @@ def apply_rule(probability: Probability, config: PostprocessConfig, voxel_volume
         return np.zeros(probability.shape, np.bool_)
     mask = _mark(probability, config, voxel_volume_mm3)
     return _drop_specks(mask, config.smallest_mm3 / voxel_volume_mm3) if config.smallest_mm3 > 0 else mask
+
+
+def mark_lesions(probability: Image, config: PostprocessConfig) -> Mask:
+    """Apply a rule to a probability map on a scan's own grid, with the axes reoriented to RAS.
+
+    So ties, such as which of two equal lesions is dropped, are decided the same way for any order of the file's axes.
+    """
+    mask = apply_rule(reorient(probability).voxels, config, probability.voxel_volume_mm3)
+    return restore_axes(mask, probability)
 
 
 def _mark(probability: Probability, config: PostprocessConfig, voxel_volume_mm3: float) -> Mask:

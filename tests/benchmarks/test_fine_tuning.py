@@ -15,9 +15,9 @@ from benchmarks.fine_tuning import (
 )
 from benchmarks.fine_tuning_text import describe_fine_tuning
 from mapping_stroke import cli
+from mapping_stroke.cohort.segmenter import make_segmenter
+from mapping_stroke.cohort.settings import Computation
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.inference.engines import choose_engine
-from mapping_stroke.inference.segmentation import make_ensemble
 from mapping_stroke.models.judge import find_labelled, read_evaluation_case
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.simulation import held_out
@@ -92,7 +92,7 @@ def test_the_report_tells_how_it_was_made_and_every_difference(
 def test_a_false_lesion_touches_no_true_one(tmp_path: Path) -> None:
     case = find_labelled(write_phantoms(tmp_path / "data", 1, 0))[0][0]
     bundle = write_seeing_model(tmp_path / "model")
-    scan = read_evaluation_case(case, make_ensemble(bundle, "balanced", choose_engine("cpu")))
+    scan = read_evaluation_case(case, make_segmenter(Computation(device="cpu"), bundle))
     perfect = score_mask(scan.reference, scan)
     assert (perfect["dice"], perfect["false_lesions"], perfect["false_ml"]) == (1.0, 0.0, 0.0)
     with_specks = scan.reference.copy()

@@ -9,7 +9,6 @@ import pytest
 from benchmarks import round_trip
 from benchmarks.misplaced_scans import MisplacedScan, Plan
 from benchmarks.round_trip import (
-    Model,
     RoundTrip,
     RoundTripBench,
     held_out_brains,
@@ -18,14 +17,13 @@ from benchmarks.round_trip import (
 )
 from benchmarks.round_trip_text import describe_round_trips
 from mapping_stroke import cli
-from mapping_stroke.cohort import scan as segment_reading
+from mapping_stroke.cohort import segmenter as segment_reading
+from mapping_stroke.cohort.segmenter import Segmenter, make_segmenter
+from mapping_stroke.cohort.settings import Computation
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import ConfigError, RegistrationError
 from mapping_stroke.images.image import Image
-from mapping_stroke.inference.engines import choose_engine
-from mapping_stroke.inference.segmentation import make_ensemble
-from mapping_stroke.networks.bundle import open_bundle, write_bundle
-from mapping_stroke.rules import find_rule
+from mapping_stroke.networks.bundle import write_bundle
 from mapping_stroke.space import model_input as seen
 from mapping_stroke.space.brain import Brain
 from mapping_stroke.space.placement import PlacedScan
@@ -57,11 +55,11 @@ def made() -> MisplacedScan:
 
 
 @pytest.fixture
-def model(tmp_path: Path) -> Model:
+def model(tmp_path: Path) -> Segmenter:
     """Its patch holds most of a brain, so that the ball is far from the usual there."""
     card = model_card(member_card(preprocess=PreprocessSpec(3.0), patch=(40, 48, 40)))
-    bundle = open_bundle(write_bundle(tmp_path / "model.mapping", card, dark_weights))
-    return Model(bundle, make_ensemble(bundle, "balanced", choose_engine("cpu")), find_rule("none"))
+    path = write_bundle(tmp_path / "model.mapping", card, dark_weights)
+    return make_segmenter(Computation(str(path), rule="none", device="cpu"))
 
 
 def placed_at(scan: Image, place: np.ndarray) -> PlacedScan:
@@ -71,7 +69,7 @@ def placed_at(scan: Image, place: np.ndarray) -> PlacedScan:
 
 
 def test_where_the_place_is_right_all_masks_agree(
-    made: MisplacedScan, model: Model, monkeypatch: pytest.MonkeyPatch
+    made: MisplacedScan, model: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(seen, "place_scan", lambda scan, *_: placed_at(scan, TRUTH))
     monkeypatch.setattr(segment_reading, "tame_outliers", lambda image: image)  # the ball is darker than any tissue
@@ -85,7 +83,7 @@ def test_where_the_place_is_right_all_masks_agree(
 
 
 def test_a_wrong_place_is_told_by_the_true_copy_alone(
-    made: MisplacedScan, model: Model, monkeypatch: pytest.MonkeyPatch
+    made: MisplacedScan, model: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     aside = TRUTH @ move((0, 0, 0), (0, 0, 40), size=1)
     near_the_edge = replace(placed_at(made.scan, aside))
@@ -93,7 +91,9 @@ def test_a_wrong_place_is_told_by_the_true_copy_alone(
     assert travel(made, model).error_mm == pytest.approx(37.2)
 
 
-def test_a_scan_that_is_not_placed_is_told(made: MisplacedScan, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scan_that_is_not_placed_is_told(
+    made: MisplacedScan, model: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object) -> PlacedScan:
         raise RegistrationError("could not be registered")
 

@@ -122,7 +122,7 @@ def test_the_derivative_says_what_it_is_made_of_and_by(out: Path) -> None:
     assert told["DatasetLinks"] == {"raw": "../.."}
     assert told["License"] == "CC0"
     text = (out / "CITATION.md").read_text()
-    for part in ('the model\n"small"', "an ensemble of 2 networks (default)", "not registered: they", "CC0-1.0", "Doe"):
+    for part in ('the model\n"small"', "an ensemble of 2 networks (default)", "not registered.", "CC0-1.0", "Doe"):
         assert part in text
     assert "Huo J" in text
     assert "{" not in text
@@ -312,11 +312,11 @@ def test_too_long_names_ignored_scans_and_participants_without_one_are_told_and_
         told = capsys.readouterr()
         for line in (
             f"warning: {raw / LONG}.nii.gz: its name is too long: its results would have names of up to ",
-            "warning: sub-05: no T1w scan: sub-05 holds other images only (UNIT1)",
-            "warning: sub-06: no T1w scan: named in participants.tsv only",
+            "warning: sub-05: no T1w scan: sub-05 holds only other images (UNIT1)",
+            "warning: sub-06: no T1w scan: listed in participants.tsv",
         ):
             assert line in told.err
-        assert "passes over 2 T1w scans that its .bidsignore names" in told.out
+        assert "skips 2 T1w scans named in its .bidsignore" in told.out
     scans = json.loads((out / "run.json").read_text())["record"]["scans"]
     long = LONG.rsplit("/", 1)[-1]
     assert {name: scan["status"] for name, scan in scans.items()} == {NAMES[0]: "done", long: "failed"}
@@ -340,8 +340,8 @@ def test_a_chosen_participant_without_a_scan_is_told(
 ) -> None:
     assert participant(uneven[0], tmp_path / "out", model, "--participant-label", "05") == 2
     told = capsys.readouterr().err
-    assert "sub-05: no T1w scan: sub-05 holds other images only (UNIT1)" in told
-    assert "has no T1w scan of these participants; see above why, and name others" in told
+    assert "sub-05: no T1w scan: sub-05 holds only other images (UNIT1)" in told
+    assert "has no T1w scan of these participants, for the reasons above; name other participants" in told
     assert not (tmp_path / "out").exists()
 
 
@@ -357,11 +357,11 @@ def test_results_of_scans_that_were_replaced_or_are_gone_are_marked(
     assert [rows[name]["status"] for name in NAMES] == ["done", "outdated", "outdated", "failed"]
     assert [rows[name]["review"] for name in NAMES[1:3]] == ["yes", "yes"]
     assert (
-        "its scan was replaced since it was segmented: the numbers are of the old one"
+        "its scan has been replaced since it was segmented: the numbers belong to the old one"
         in rows[NAMES[1]]["review_reasons"]
     )
     assert "its scan is no longer in the data set" in rows[NAMES[2]]["review_reasons"]
-    assert f"{SCANS[1]}.nii.gz: its scan was replaced" in told
+    assert f"{SCANS[1]}.nii.gz: its scan has been replaced" in told
     assert f"{NAMES[2]}.nii.gz: its scan is no longer" in told
     (data / f"{SCANS[1]}.nii.gz").write_bytes((raw / f"{SCANS[1]}.nii.gz").read_bytes())
     (data / f"{SCANS[2]}.nii.gz").symlink_to("../dropped")  # only its content is gone

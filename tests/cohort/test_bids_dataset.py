@@ -7,7 +7,8 @@ import pytest
 
 from mapping_stroke.cohort.bids import citation, link
 from mapping_stroke.cohort.loop import report_start
-from mapping_stroke.cohort.settings import SegmentConfig, choose_method
+from mapping_stroke.cohort.segmenter import make_segmenter
+from mapping_stroke.cohort.settings import Computation
 from small_models import member_card, write_model
 
 
@@ -42,7 +43,7 @@ def test_methods_and_progress_tell_how_patches_are_mirrored(
 ) -> None:
     cards = [member_card(fold=fold, mirror_axes=axes) for fold, axes in enumerate(mirror_axes)]
     model = write_model(tmp_path / "m.mapping", *cards).path
-    method = choose_method(model, SegmentConfig(preset="paper", device="cpu"))
-    assert f"in overlapping tiles{told and f', each over {told}'}; their" in citation(method)
-    report_start(1, 1, method)
+    segmenter = make_segmenter(Computation(str(model), preset="paper", device="cpu"))
+    assert f"in overlapping tiles{told and f', each over {told}'}; their" in citation(segmenter)
+    report_start(1, 1, segmenter)
     assert f"rule mapping{told and f', {told} each'})" in capsys.readouterr().out

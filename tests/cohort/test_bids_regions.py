@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from bids_data import write_atlas
-from mapping_stroke.cohort.bids_derivative import ELSEWHERE, hemisphere_ml, lesion_points, read_atlas
+from mapping_stroke.cohort.bids_derivative import hemisphere_ml, lesion_points
+from mapping_stroke.cohort.bids_group import ELSEWHERE, read_atlas
 from mapping_stroke.errors import CaseError, ImageError
 from mapping_stroke.images.image import write_image
 
@@ -44,8 +45,8 @@ def test_other_names_of_columns_and_commas_are_understood(tmp_path: Path) -> Non
     ("text", "complaint"),
     [
         ("index\tcolour\n1\tred\n", "has the columns index, colour, expected one of numbers"),
-        ("index\tname\none\tback\n", "a row has no whole number or no name"),
-        ("index\tname\n1\n", "a row has no whole number or no name"),
+        ("index\tname\none\tback\n", "a row lacks a whole number or a name"),
+        ("index\tname\n1\n", "a row lacks a whole number or a name"),
         ("", "has the columns none"),
     ],
 )
@@ -61,5 +62,5 @@ def test_an_atlas_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CaseError, match="no such file; name the table"):
         read_atlas(image, tmp_path / "missing.tsv")
     write_image(image, np.full((3, 3, 3), 0.5, np.float32), np.eye(4))
-    with pytest.raises(ImageError, match="expected an atlas of labels"):
+    with pytest.raises(ImageError, match="expected a label atlas"):
         read_atlas(image, table)

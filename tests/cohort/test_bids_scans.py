@@ -52,9 +52,9 @@ def test_shares_hold_every_scan_once(data: Path) -> None:
 @pytest.mark.parametrize(
     ("choice", "complaint"),
     [
-        (Choice(participants=("9", "sub-01")), r"no participant 9 with a T1w scan \(there are 01, 02, 03\)"),
-        (Choice(sessions=("baseline",)), r"no session baseline with a T1w scan \(there are 1, 2\)"),
-        (Choice(participants=("01",), sessions=("1",)), r"no session 1 with a T1w scan \(there are none\)"),
+        (Choice(participants=("9", "sub-01")), r"no participant 9 with a T1w scan \(only 01, 02, 03\)"),
+        (Choice(sessions=("baseline",)), r"no session baseline with a T1w scan \(only 1, 2\)"),
+        (Choice(participants=("01",), sessions=("1",)), r"no session 1 with a T1w scan \(only none\)"),
     ],
 )
 def test_unknown_labels_are_refused_with_the_known_ones(data: Path, choice: Choice, complaint: str) -> None:
@@ -92,7 +92,7 @@ def test_scans_outside_of_the_participants_folders_are_passed_over(
     assert not capsys.readouterr().err
     others = ("fmriprep/sub-01/anat/sub-01_desc-preproc_T1w.nii.gz", "old/sub-09/anat/sub-09_T1w.nii.gz")
     assert scans_of(data, *others) == before
-    assert f"passes over 2 T1w scans outside of its sub-*, such as {others[0]}" in capsys.readouterr().err
+    assert f"skips 2 T1w scans outside its sub-* folders, such as {others[0]}" in capsys.readouterr().err
 
 
 def test_scans_of_centres_are_taken_where_there_are_no_others(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_scans_of_centres_are_taken_where_there_are_no_others(tmp_path: Path) ->
     [
         ("sub-01_desc-brain_T1w.nii.gz", "sub-01_T1w.nii.gz", ""),
         ("sub-01_space-orig_T1w.nii", "sub-01_T1w.nii.gz", ""),
-        ("sub-01_T1w.nii", "sub-01_T1w.nii.gz", "sub-01_T1w.nii.gz: lies there in other formats, too; takes this file"),
+        ("sub-01_T1w.nii", "sub-01_T1w.nii.gz", "sub-01_T1w.nii.gz: exists in several formats; reads this file"),
     ],
 )
 def test_of_scans_with_one_name_the_raw_and_packed_one_is_taken(
@@ -130,7 +130,7 @@ def test_scans_of_one_name_are_told_and_stop_no_other(more: tuple[str, ...], nam
     assert len(set(NAMES) - set(found)) <= 1
     assert list(unclear) == [name]
     assert name in found
-    assert unclear[name].startswith("2 scans would have results of one name, capitals aside (")
+    assert unclear[name].startswith("2 scans would have the same output name, ignoring case (")
     assert all(path in unclear[name] for path in more)
 
 
@@ -143,10 +143,10 @@ def test_scans_that_bidsignore_names_are_passed_over(data: Path, capsys: pytest.
     ignoring(data, "*_acq-mprage_*", "sub-03/")
     found, _ = scans_of(data, "sub-09/anat/sub-09_T1w.nii.gz")
     assert tuple(found) == (*NAMES[:2], "sub-09_T1w")
-    assert f"passes over 2 T1w scans that its .bidsignore names, such as {SCANS[2]}.nii.gz" in capsys.readouterr().out
+    assert f"skips 2 T1w scans named in its .bidsignore, such as {SCANS[2]}.nii.gz" in capsys.readouterr().out
     assert find_bids_scans(data, Choice()).without == {}
     ignoring(data, "sub-*")
-    with pytest.raises(CaseError, match=r"holds no scan named .*_T1w that .bidsignore leaves"):
+    with pytest.raises(CaseError, match=r"holds no scan named .*_T1w that is not in its .bidsignore"):
         find_bids_scans(data, Choice())
 
 
@@ -163,10 +163,10 @@ def lacking(data: Path) -> Path:
 
 
 WITHOUT = {
-    "4": "no T1w scan: sub-4 holds other images only (T2w, UNIT1); try `mapping segment` on the UNIT1",
-    "5": "no T1w scan: sub-5 holds other images only (T1w)",
+    "4": "no T1w scan: sub-4 holds only other images (T2w, UNIT1); try `mapping segment` on the UNIT1",
+    "5": "no T1w scan: sub-5 holds only other images (T1w)",
     "6": "no T1w scan: sub-6 holds no image",
-    "7": "no T1w scan: named in participants.tsv only, there is no folder sub-7",
+    "7": "no T1w scan: listed in participants.tsv, but there is no folder sub-7",
 }
 
 
@@ -187,7 +187,7 @@ def test_participants_without_a_scan_are_known_with_the_reason(choice: Choice, l
 
 def test_participants_of_a_centre_without_a_scan_are_known(tmp_path: Path) -> None:
     assert scans_of(tmp_path, "C/sub-1/anat/sub-1_T1w.nii.gz", "C/sub-2/anat/sub-2_T2w.nii.gz", "D/sub-3/sub-3_T2w.nii")
-    assert find_bids_scans(tmp_path, Choice()).without == {"2": "no T1w scan: C/sub-2 holds other images only (T2w)"}
+    assert find_bids_scans(tmp_path, Choice()).without == {"2": "no T1w scan: C/sub-2 holds only other images (T2w)"}
 
 
 @pytest.mark.parametrize(

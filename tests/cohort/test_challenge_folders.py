@@ -47,7 +47,7 @@ def test_scans_are_the_files_of_the_two_formats(tmp_path: Path) -> None:
 
 
 def test_no_scan_is_an_error_that_tells_what_is_there(tmp_path: Path) -> None:
-    with pytest.raises(CaseError, match="missing: no such folder, expected the scans there"):
+    with pytest.raises(CaseError, match="missing: no such folder, expected scans in it"):
         ChallengeFolders(tmp_path / "missing", tmp_path).find_scans()
     with pytest.raises(CaseError, match=r"holds nothing, expected scans \(.mha or .nii.gz\)"):
         ChallengeFolders(tmp_path, tmp_path).find_scans()

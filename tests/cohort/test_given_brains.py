@@ -10,8 +10,11 @@ import pytest
 
 import mapping_stroke as ms
 from mapping_stroke.cli import main
+from mapping_stroke.cohort.bids import BidsLayout
 from mapping_stroke.cohort.bids_derivative import bids_output
-from mapping_stroke.cohort.inputs import find_given, find_scans, read_brain
+from mapping_stroke.cohort.inputs import find_given, find_scans
+from mapping_stroke.cohort.results import FlatLayout
+from mapping_stroke.cohort.segmenter import read_brain
 from mapping_stroke.dataset.layouts import find_cases
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import CaseError, ConfigError, MappingError
@@ -116,7 +119,7 @@ def test_a_model_for_brains_sees_what_lies_within_also_of_a_stripped_scan(brain:
 def test_a_model_that_sees_scans_as_they_are_refuses_it(
     head: Image, brain: Mask, scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(ConfigError, match="so it would change nothing; leave --brain out"):
+    with pytest.raises(ConfigError, match="so the mask would change nothing; leave --brain out"):
         make_model_input(head, model_card(), "auto", brain)
     write_bundle(tmp_path / "plain.mapping", model_card(member_card("default", 0, **GIVEN)), dark_weights)
     mask = save(tmp_path / "mask.nii.gz", brain, head)
@@ -166,7 +169,7 @@ def test_a_folder_holds_the_masks_of_several_scans(
     write_image(masks / "c_brain.nii.gz", np.ones((20, 20, 20), np.bool_), head.affine)
     assert segment(model, out, scans, "--brain", masks) == 3
     screen = capsys.readouterr()
-    assert f"{masks}: holds no mask of 1 of 3 scans (b), whose brains are found" in screen.out
+    assert f"{masks}: holds no mask for 1 of 3 scans (b); brain extraction is used for them" in screen.out
     assert f"{scans / 'c.nii.gz'}: {masks / 'c_brain.nii.gz'}: the brain mask has shape" in screen.err
     assert stamp(out / "a.json")["brain"]["source"] == "given"
     assert stamp(out / "b.json")["brain"]["source"] != "given"
@@ -176,19 +179,19 @@ def test_a_folder_holds_the_masks_of_several_scans(
 def test_masks_that_cannot_be_meant_are_refused(scan: Path, head: Image, brain: Mask, tmp_path: Path) -> None:
     masks, out, two = tmp_path / "masks", tmp_path / "out", {"a": scan, "b": scan}
     save(masks / "x_brain.nii.gz", brain, head)
-    with pytest.raises(CaseError, match=r"holds no brain mask of any scan, expected a_brain\.nii\.gz and the like"):
-        find_given(masks, two, out)
-    assert find_given(masks, two, out, perhaps_none=True) == {}
-    with pytest.raises(CaseError, match="is the mask of one brain, and 2 scans are given"):
-        find_given(masks / "x_brain.nii.gz", two, out)
+    with pytest.raises(CaseError, match=r"holds no brain mask of any scan, expected names such as a_brain\.nii\.gz"):
+        find_given(masks, two, FlatLayout(out))
+    assert find_given(masks, two, FlatLayout(out), perhaps_none=True) == {}
+    with pytest.raises(CaseError, match="is the mask of one brain, but 2 scans are given"):
+        find_given(masks / "x_brain.nii.gz", two, FlatLayout(out))
     with pytest.raises(CaseError, match="no such file"):
-        find_given(tmp_path / "nowhere", two, out)
+        find_given(tmp_path / "nowhere", two, FlatLayout(out))
     save(masks / "a_brain.nii", brain, head)
     save(masks / "a_brain.nii.gz", brain, head)
     with pytest.raises(CaseError, match="is a mask of the same brain"):
-        find_given(masks, two, out)
-    with pytest.raises(CaseError, match="is an output itself"):
-        find_given(masks, {"x": scan}, masks)
+        find_given(masks, two, FlatLayout(out))
+    with pytest.raises(CaseError, match="is an output, which is removed"):
+        find_given(masks, {"x": scan}, FlatLayout(masks))
 
 
 def test_bids_finds_masks_by_the_names_it_gives_them(model: Path, head: Image, brain: Mask, tmp_path: Path) -> None:
@@ -201,14 +204,14 @@ def test_bids_finds_masks_by_the_names_it_gives_them(model: Path, head: Image, b
     assert first == "sub-01/anat/sub-01_space-orig_desc-brain_mask.nii.gz"
     here = save(masks / first, brain, head)
     beside = save(masks / Path(second).name, brain, head)
-    assert list(find_given(masks, scans, out, bids_output).values()) == [here, beside]
+    assert list(find_given(masks, scans, BidsLayout(out, raw)).values()) == [here, beside]
     options = ["--model", str(model), "--device", "cpu", "--space", "mni", "--brain", str(masks)]
     assert main(["bids", str(raw), str(out), "participant", "--participant-label", "01", *options]) == 0
     np.testing.assert_array_equal(read_image(out / first).voxels > 0, brain)
     sidecar = stamp(out / first.replace(".nii.gz", ".json"))
     assert (sidecar["Type"], sidecar["OutlinedBy"]) == ("Brain", "given")
     assert sidecar["SpatialReference"] == sidecar["Sources"][0]
-    assert "the user gave it" in sidecar["Description"]
+    assert "given by the user" in sidecar["Description"]
     assert (out / "sub-01" / "figures" / "sub-01_desc-placement_T1w.png").is_file()
 
 
@@ -234,7 +237,7 @@ def test_brain_masks_are_no_scans(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert list(find_scans([tmp_path / "out"])) == ["a"]
     assert capsys.readouterr().out == ""
     assert list(find_scans([tmp_path / "corrected"])) == ["b"]
-    assert "passes over 1 image named like brain masks of scans beside them" in capsys.readouterr().out
+    assert "skips 1 image named like brain masks of the scans next to them" in capsys.readouterr().out
     assert list(find_scans([tmp_path / "stripped"])) == ["c_brain", "d_brain"]  # as other programs name stripped scans
     for folder, cases in (("out", ["a"]), ("corrected", ["b"]), ("stripped", ["c_brain", "d_brain"])):
         assert [case.case_id for case in find_cases(tmp_path / folder).cases] == cases

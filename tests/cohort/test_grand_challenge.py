@@ -119,7 +119,7 @@ def test_whatever_goes_wrong_there_is_a_mask(
         raise TypeError("never thought of")
 
     challenge.add("a.mha")
-    monkeypatch.setattr(module, "segment_scan", fail)
+    monkeypatch.setattr(module.Segmenter, "segment", fail)
     assert main(challenge.arguments("atlas2022", model)) == 0
     assert not read_image(challenge.masks / "a.mha").voxels.any()
     assert "TypeError: never thought of; its mask is empty" in capsys.readouterr().err
@@ -133,7 +133,7 @@ def test_all_of_several_scans_that_fail_are_status_3(
 
     for name in ("a.mha", "b.nii.gz"):
         challenge.add(name)
-    monkeypatch.setattr(module, "segment_scan", fail)
+    monkeypatch.setattr(module.Segmenter, "segment", fail)
     assert main(challenge.arguments("atlas2022", model)) == 3
     for name in ("a.mha", "b.nii.gz"):
         assert not read_image(challenge.masks / name).voxels.any()
@@ -188,17 +188,15 @@ def test_being_stopped_says_that_every_scan_is_segmented_anew(
 ) -> None:
     challenge.add("a.mha")
 
-    def be_stopped(_: object) -> None:
+    def be_stopped(*_: object) -> None:
         handler = signal.getsignal(signal.SIGTERM)  # called, not sent: that crashes where OpenVINO has computed
         assert callable(handler)
         handler(signal.SIGTERM, None)
 
-    monkeypatch.setattr(module, "ready_model", be_stopped)
+    monkeypatch.setattr(module, "ready_segmenter", be_stopped)
     assert main(challenge.arguments("atlas2022", "nowhere")) == 75
     told = capsys.readouterr().err
-    assert told.startswith(
-        "mapping: stopped by SIGTERM, and what was finished is kept; run the same command again, which"
-    )
+    assert told.startswith("mapping: stopped by SIGTERM, and what was finished is kept; rerun this command, which")
     assert told.endswith("segments every scan anew\n")
 
 

@@ -19,14 +19,13 @@ import SimpleITK as sitk  # noqa: N813 - the name its users know
 from mapping_stroke import files, pipeline
 from mapping_stroke.cli import main
 from mapping_stroke.cohort import loop as module
-from mapping_stroke.cohort import loop as segment_telling
-from mapping_stroke.cohort import scan as segment_reading
 from mapping_stroke.cohort.bids_group import review_reasons
 from mapping_stroke.cohort.inputs import find_scans
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import CaseError
 from mapping_stroke.images.image import Image, orientation_names, read_image, reorient, restore_axes, write_image
 from mapping_stroke.inference import cost as memory
+from mapping_stroke.inference.ensemble import Average
 from mapping_stroke.rules import RULES
 from phantoms import AFFINE, phantom
 from small_models import member_card, write_model
@@ -135,6 +134,28 @@ def write_format(path: Path, voxels: np.ndarray, affine: np.ndarray) -> None:
         image.SetDirection((lps[:3, :3] / edges).ravel().tolist())
         image.SetOrigin(lps[:3, 3].tolist())
         sitk.WriteImage(image, str(path))
+
+
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "SAR"])
+def test_a_tie_is_decided_alike_here_and_in_the_stage(
+    axes: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of five equal lesions the rule `challenge` drops one: on RAS axes the first, whatever axes the file has."""
+    probability = np.zeros(phantom(0)[0].shape, np.float32)
+    for corner in range(5):
+        probability[4 + 3 * corner, 20 - 3 * corner, 5 + 2 * corner] = 0.9
+    scan = reorient(Image(phantom(0)[0], AFFINE), axes)
+    write_image(tmp_path / "p0.nii", scan.voxels, scan)
+    there = reorient(Image(probability, AFFINE), axes).voxels
+    mean = Average(there, np.zeros_like(there), np.zeros_like(there), 1)
+    monkeypatch.setattr(module.Segmenter, "predict", lambda *_: mean)
+    options = ["--no-picture", "--probability", "float32", "--rule", "challenge"]
+    assert segment(model, tmp_path / "out", tmp_path / "p0.nii", *options) == 0
+    assert main(["postprocess", str(tmp_path / "out"), "-o", str(tmp_path / "masks"), "--rule", "challenge"]) == 0
+    here, stage = (read_image(tmp_path / folder / "p0_mask.nii.gz") for folder in ("out", "masks"))
+    np.testing.assert_array_equal(here.voxels, stage.voxels)
+    assert reorient(here).voxels.sum() == 4
+    assert not reorient(here).voxels[4, 20, 5]
 
 
 def test_every_format_gives_the_same_result_on_the_same_grid(model: Path, tmp_path: Path) -> None:
@@ -291,18 +312,17 @@ def test_a_failure_of_the_engine_ends_one_scan_only(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scans = [scan_file(tmp_path / f"p{number}.nii", number) for number in range(2)]
-    real = module.segment_scan
     errors = iter([RuntimeError("out of GPU memory\nTried to allocate"), MemoryError()])
 
     def fail(*arguments: object) -> object:
         raise next(errors)
 
-    monkeypatch.setattr(module, "segment_scan", fail)
+    monkeypatch.setattr(module.Segmenter, "segment", fail)
     assert segment(model, tmp_path / "out", *scans, "--no-picture") == 3
     told = record(tmp_path / "out")["scans"]
     assert told["p0"]["error"] == "RuntimeError: out of GPU memory Tried to allocate"
     assert told["p1"]["error"] == "MemoryError: out of memory; close other programs"
-    monkeypatch.setattr(module, "segment_scan", real)
+    monkeypatch.undo()
     assert segment(model, tmp_path / "out", *scans, "--no-picture") == 0
 
 
@@ -314,8 +334,8 @@ def test_a_failure_of_the_engine_ends_one_scan_only(
         (["run.nii"], "the name run is taken"),
         (["Run.nii"], "the name Run is taken"),
         (["empty"], "empty: holds no image file itself, expected scans"),
-        (["twice.nii", "twice.mha"], "twice.nii has the same name, capitals aside, and outputs are named after it; "),
-        (["twice.nii", "Twice.mha"], "twice.nii has the same name, capitals aside, and outputs are named after it; "),
+        (["twice.nii", "twice.mha"], "twice.nii has the same name (ignoring case), and outputs are named after it; "),
+        (["twice.nii", "Twice.mha"], "twice.nii has the same name (ignoring case), and outputs are named after it; "),
         ([], "no scan is given, expected one or more"),
     ],
 )
@@ -342,13 +362,13 @@ def test_finished_scans_are_not_computed_again_and_changed_ones_are(
     before = modified(out)
     assert segment(model, out, scans, "--no-picture") == 0
     assert modified(out) == before
-    assert "3 scans of 3 are finished already" in capsys.readouterr().out
+    assert "3 scans of 3 are already finished" in capsys.readouterr().out
     scan_file(scans / "p1.nii", 7)
     (out / "p2_uncertainty.nii.gz").unlink()
     assert segment(model, out, scans, "--no-picture") == 0
     after = modified(out)
     assert {name.split("_")[0].split(".")[0] for name in after if after[name] != before[name]} == {"p1", "p2"}
-    assert "1 scan of 3 is finished already\nSegmenting 2 scans with" in capsys.readouterr().out
+    assert "1 scan of 3 is already finished\nSegmenting 2 scans with" in capsys.readouterr().out
     assert set(record(out)["scans"]) == {"p0", "p1", "p2"}
 
 
@@ -430,17 +450,17 @@ def test_a_killed_run_goes_on_where_it_was(model: Path, tmp_path: Path) -> None:
         from pathlib import Path
         from mapping_stroke.cohort.loop import segment_scans
         from mapping_stroke.cohort.results import ScanFiles
-        from mapping_stroke.cohort.settings import SegmentConfig
-        real, calls = ScanFiles.write, []
+        from mapping_stroke.cohort.settings import Computation, ScanOptions
+        real, calls = ScanFiles._write_maps, []
         def write(self, image, found):
             calls.append(1)
             if len(calls) == 3:
                 real(self, image, found)  # all but the stamp
                 os.kill(os.getpid(), signal.SIGKILL)
             real(self, image, found)
-        ScanFiles.write = write
-        config = SegmentConfig(device="cpu", picture=False)
-        segment_scans([Path({str(scans)!r})], Path({str(out)!r}), Path({str(model)!r}), config)
+        ScanFiles._write_maps = write
+        computation = Computation({str(model)!r}, device="cpu")
+        segment_scans([Path({str(scans)!r})], Path({str(out)!r}), computation, ScanOptions(no_picture=True))
         """
     )
     process = subprocess.run([sys.executable, "-c", killed_at_the_third], check=False, capture_output=True)
@@ -459,10 +479,10 @@ def test_a_killed_run_goes_on_where_it_was(model: Path, tmp_path: Path) -> None:
 def test_an_interrupted_run_says_so(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scans = [scan_file(tmp_path / f"p{number}.nii", number) for number in range(3)]
 
-    def interrupt(*arguments: object) -> None:
+    def interrupt(*arguments: object) -> object:
         if (tmp_path / "out" / "p0.json").exists():
             raise KeyboardInterrupt
-        real(*arguments)
+        return real(*arguments)
 
     real = module.ScanFiles.write
     monkeypatch.setattr(module.ScanFiles, "write", interrupt)
@@ -569,7 +589,7 @@ def test_one_scan_is_read_ahead_and_no_more() -> None:
             raise CaseError("b is damaged")
         return name.upper()
 
-    coming = segment_reading.read_ahead(remember, ["a", "b", "c", "d"])
+    coming = module.read_ahead(remember, ["a", "b", "c", "d"])
     name, load = next(coming)
     assert (name, load()) == ("a", "A")
     name, load = next(coming)
@@ -578,19 +598,19 @@ def test_one_scan_is_read_ahead_and_no_more() -> None:
     assert set(read) <= {"a", "b", "c"}
     assert [(name, load()) for name, load in coming] == [("c", "C"), ("d", "D")]
     assert read == ["a", "b", "c", "d"]
-    assert list(segment_reading.read_ahead(remember, [])) == []
+    assert list(module.read_ahead(remember, [])) == []
 
 
 def test_a_long_run_tells_how_long_it_will_take(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(segment_telling, "LONG_FLOP", 0)
-    monkeypatch.setattr(segment_telling, "estimate_seconds", lambda *_: 100.0)
+    monkeypatch.setattr(module, "LONG_FLOP", 0)
+    monkeypatch.setattr(module, "estimate_seconds", lambda *_: 100.0)
     scans = [scan_file(tmp_path / f"p{number}.nii", number) for number in range(3)]
     assert segment(model, tmp_path / "one", scans[0], "--no-picture") == 0
     assert "This takes about 1 min 40 s\n" in capsys.readouterr().out
     assert segment(model, tmp_path / "three", *scans, "--no-picture") == 0
-    assert "This takes about 1 min 40 s a scan, 5 min 00 s in all\n" in capsys.readouterr().out
+    assert "This takes about 1 min 40 s per scan, 5 min 00 s in total\n" in capsys.readouterr().out
 
 
 def test_presets_say_what_they_compute(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,7 +54,7 @@ def test_a_series_gives_what_the_same_volume_gives(
     voxels = write_scan(tmp_path / "p0" / "DICOM")
     write_image(tmp_path / "same.nii.gz", voxels.astype(np.float32), PLACED)
     assert segment(model, tmp_path / "out", tmp_path / "p0", tmp_path / "same.nii.gz", "--no-picture") == 0
-    assert f"{tmp_path / 'p0'}: takes series 4 't1_mprage_sag' (" in capsys.readouterr().out
+    assert f"{tmp_path / 'p0'}: reads series 4 't1_mprage_sag' (" in capsys.readouterr().out
     for kind in ("mask", "probability", "uncertainty"):
         dicom, nifti = (read_image(tmp_path / "out" / f"{name}_{kind}.nii.gz") for name in ("p0", "same"))
         np.testing.assert_array_equal(dicom.voxels, nifti.voxels)
@@ -103,7 +103,7 @@ def test_a_mask_cannot_be_dicom_where_the_scan_is_not_or_highdicom_lacks(
 ) -> None:
     if missing == "DICOM":
         write_image(tmp_path / "p0.nii.gz", phantom(0)[0], PLACED)
-        said = "p0.nii.gz: is no DICOM, which --dicom-seg refers to"
+        said = "p0.nii.gz: is not DICOM, which --dicom-seg needs"
     else:
         write_scan(tmp_path / "p0")
         monkeypatch.setattr(dicom_seg, "find_spec", lambda name: None)
@@ -151,7 +151,7 @@ def test_a_series_that_dicom_seg_cannot_refer_to_stops_no_other(model: Path, tmp
         assert segment(model, out, *scans, "--no-picture", "--dicom-seg") == 3
         record = json.loads((out / "run.json").read_text())["record"]
         assert (record["status"], record["done"], record["failed"]) == ("done", 2, 1)
-        assert "its headers do not suffice for a DICOM SEG" in record["scans"]["p1"]["error"]
+        assert "its headers are insufficient for a DICOM SEG" in record["scans"]["p1"]["error"]
         assert names(out) == {f"{name}{suffix}" for name in ("p0", "p2") for suffix in WITH_DICOM}
     assert segment(model, out, *scans, "--no-picture") == 0
 
@@ -167,8 +167,8 @@ def test_folders_stand_for_their_images_or_for_their_dicom_series(
     (tmp_path / "neither" / "notes.txt").write_text("no image")
     for given, series, said in (
         ("neither", "", "holds no image file"),
-        ("neither", "4", "holds no DICOM file of which --series 4 could be"),
-        ("both/scan.nii.gz", "4", "--series 4 chooses in DICOM folders, and none is given"),
+        ("neither", "4", "holds no DICOM file, so no --series 4"),
+        ("both/scan.nii.gz", "4", "--series 4 selects from DICOM folders, but none is given"),
     ):
         choice = ["--series", series] if series else []
         assert main(["segment", str(tmp_path / given), "-o", str(tmp_path / "out"), *choice]) == 2

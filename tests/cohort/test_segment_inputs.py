@@ -81,4 +81,4 @@ def test_a_pattern_that_finds_no_scan_or_two_of_a_name_is_refused(
 def test_a_pattern_without_a_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scan = touch(tmp_path, "scan.nii") / "scan.nii"
     told = refusal(capsys, tmp_path / "out", scan, "--scans", "*.nii")
-    assert "--scans '*.nii' chooses in folders, and none is given" in told
+    assert "--scans '*.nii' selects images in folders, but no folder is given" in told

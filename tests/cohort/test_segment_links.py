@@ -84,7 +84,7 @@ def test_what_was_left_out_is_told_on_the_screen_and_in_the_result(
     shutil.copytree(tmp_path / "p0", tmp_path / "p0" / "again")
     assert segment(one_member, tmp_path / "out", tmp_path / "p0") == 0
     warnings = json.loads((tmp_path / "out" / "p0.json").read_text())["warnings"]
-    copied = [line for line in warnings if "hold slices that others hold" in line]
+    copied = [line for line in warnings if "are copies of slices in others" in line]
     assert len(copied) == 1
     assert copied[0] in " ".join(capsys.readouterr().err.split())
 

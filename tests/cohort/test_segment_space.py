@@ -127,7 +127,7 @@ def test_what_cannot_be_registered_fails_and_the_others_go_on(output: Path) -> N
         "c_noise": "failed",
     }
     assert "could not be registered to MNI152" in scans["c_noise"]["error"]
-    assert "say --space mni" in scans["c_noise"]["error"]
+    assert "use --space mni" in scans["c_noise"]["error"]
     assert not list(output.glob("c_noise*"))
 
 

@@ -15,6 +15,7 @@ import pytest
 from cohort_runs import BROKEN, compare_ways
 from mapping_stroke.cli import main
 from mapping_stroke.cohort.record import Notes
+from mapping_stroke.cohort.results import FlatLayout
 from mapping_stroke.cohort.shared_folder import SharedFolder, shared
 from mapping_stroke.errors import CaseError, RunFolderError
 from mapping_stroke.images.image import write_image
@@ -141,7 +142,7 @@ def test_work_that_others_are_at_is_joined_but_not_replaced(tmp_path: Path) -> N
             assert first.has_others()
         assert not first.has_others()
         with (
-            pytest.raises(RunFolderError, match="another process is at work there; wait until it has finished"),
+            pytest.raises(RunFolderError, match="another process is working there; wait until it has finished"),
             shared(out, {**IDENTITY, "model_sha256": "b"}, ("*_mask.nii.gz",), overwrite=True),
         ):
             pass
@@ -212,9 +213,9 @@ def test_scans_in_other_hands_are_left_to_them(
         "p1": "done",
         "p2": "skipped",
     }
-    assert record(out)["scans"]["p0"] == {"status": "skipped", "why": "another process has it in hand"}
+    assert record(out)["scans"]["p0"] == {"status": "skipped", "why": "being processed by another process"}
     assert (record(out)["status"], record(out)["computed"], record(out)["skipped"]) == ("running", 1, 2)
-    assert "Other processes have 2 scans in hand (p0, p2); the same command tells what" in capsys.readouterr().out
+    assert "2 scans are being processed elsewhere (p0, p2); rerun this command to see" in capsys.readouterr().out
     other.release("p0")
     assert segment(model, scans, out) == 0
     other.leave()
@@ -228,14 +229,14 @@ def test_what_another_process_does_meanwhile_is_not_done_again(
 ) -> None:
     out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
     assert segment(model, scans, elsewhere) == 0
-    real = SharedFolder.take
+    real = SharedFolder.claim
 
     def claim(self: SharedFolder, name: str) -> bool:
         if name == "p1":
             for file in elsewhere.glob("p1*"):
                 file.rename(out / file.name)
-        if name == "p2" and not Notes(out).failures():
-            Notes(out).note_failure("p2", scans / "p2.nii", "the disk was unplugged")
+        if name == "p2" and not Notes(FlatLayout(out)).failures():
+            Notes(FlatLayout(out)).note_failure("p2", scans / "p2.nii", "the disk was unplugged")
         return real(self, name)
 
     monkeypatch.setattr(SharedFolder, "claim", claim)
@@ -243,7 +244,7 @@ def test_what_another_process_does_meanwhile_is_not_done_again(
     told = record(out)
     assert (told["computed"], told["done"], told["failed"]) == (1, 2, 1)
     assert told["scans"]["p2"]["error"] == "the disk was unplugged"
-    assert "1 scan was done by other processes meanwhile" in capsys.readouterr().out
+    assert "1 scan was done by other processes in the meantime" in capsys.readouterr().out
     assert segment(model, scans, out) == 0  # a failure of before is tried again
     assert record(out)["failed"] == 0
 
@@ -254,12 +255,12 @@ def test_on_a_disk_without_locks_others_are_told_of(
     without_locks(monkeypatch)
     out = tmp_path / "out"
     assert segment(model, scans, out) == 0
-    assert "knows no file locks" not in capsys.readouterr().err
+    assert "has no file locks" not in capsys.readouterr().err
     other = SharedFolder(out)
     other.join()
     assert segment(model, scans, out) == 0
     other.leave()
-    assert "this disk knows no file locks" in " ".join(capsys.readouterr().err.split())
+    assert "this disk has no file locks" in " ".join(capsys.readouterr().err.split())
     assert record(out)["done"] == 3
 
 

@@ -19,14 +19,14 @@ HAS_DEFAULT = "default" in {path.stem for path in bundled_models()}
     [
         (["--device", "nonsense"], "no device 'nonsense'"),
         (["--model", "nowhere"], "nowhere: no such model"),
-        (["--folds", "3"], "for the experiment; add --experiment"),
-        (["--seed", "1"], "for the experiment; add --experiment"),
-        (["--experiment", "--scan", "a.nii.gz"], "not for the experiment"),
-        (["--experiment", "--model", "mine"], "not for the experiment"),
+        (["--folds", "3"], "need --experiment; add it"),
+        (["--seed", "1"], "need --experiment; add it"),
+        (["--experiment", "--scan", "a.nii.gz"], "do not apply to the experiment"),
+        (["--experiment", "--model", "mine"], "do not apply to the experiment"),
         (["--experiment", "--device", "nonsense"], "no device 'nonsense'"),
-        (["--experiment", "--folds", "1"], "expected 2 or more folds"),
-        (["--experiment", "--subjects", "3", "--folds", "4"], "a subject for each at least"),
-        (["--experiment", "--unlabelled", "0"], "1 or more unlabelled scans"),
+        (["--experiment", "--folds", "1"], "expected at least 2 folds"),
+        (["--experiment", "--subjects", "3", "--folds", "4"], "one subject for each"),
+        (["--experiment", "--unlabelled", "0"], "1 unlabelled scan for self-training"),
     ],
 )
 def test_what_cannot_end_well_is_not_begun(

@@ -115,7 +115,7 @@ def test_nan_around_a_mask_is_a_warning(found: FoundCase) -> None:
     write_any(mask_of(found), voxels)
     problem, case = the_problem(found), check_case(found).case
     assert (problem.severity, problem.file) == ("warning", mask_of(found))
-    assert problem.found == "NaN around what it shows (20.0% of the voxels) is read as 0"
+    assert problem.found == "NaN outside the field of view (20.0% of the voxels) is read as 0"
     assert case is not None
     assert case.load_vox == 3
 

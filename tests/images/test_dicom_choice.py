@@ -59,7 +59,7 @@ def test_a_derived_or_a_thick_t1w_scan_is_taken_where_there_is_no_better_one(tmp
 def test_a_nameless_series_is_taken_where_it_is_the_only_volume_and_that_is_told(tmp_path: Path) -> None:
     add(tmp_path, None, "")
     assert read_image(tmp_path).warnings == (
-        "the name of its DICOM series does not say that it is a T1w scan: look whether it is",
+        "the name of its DICOM series does not indicate a T1w scan: check that it is one",
     )
 
 
@@ -76,7 +76,7 @@ def test_several_that_could_be_meant_are_listed_with_the_remedy(tmp_path: Path) 
 
 
 PLAIN, NORMALISED = ["ORIGINAL", "PRIMARY", "M", "ND"], ["ORIGINAL", "PRIMARY", "M", "ND", "NORM"]
-TAKEN = "of the DICOM series that are called like it, it is taken because it"
+TAKEN = "of several DICOM series with this name, it was chosen because it"
 OTHER = "choose another with --series NUMBER"
 
 
@@ -165,7 +165,7 @@ def test_a_lone_map_is_refused_and_told_where_it_is_asked_for(tmp_path: Path, ki
     with pytest.raises(ImageError, match=rf"series 4 'mp2rage_sag' .* has the image type {kind}, .*--series 4$"):
         choose_series(tmp_path)
     assert read_image(tmp_path, series="4").warnings == (
-        f"the image type of its DICOM series, {kind}, says that it is no plain scan: look whether it is",
+        f"the image type of its DICOM series, {kind}, indicates that it is not a plain scan: check that it is one",
     )
 
 
@@ -182,7 +182,7 @@ def test_a_lone_map_is_refused_and_told_where_it_is_asked_for(tmp_path: Path, ki
 )
 def test_contrast_medium_is_told(tmp_path: Path, name: str, agent: str | None, where: str) -> None:
     add(tmp_path, 4, name, ContrastBolusAgent=agent)
-    told = f"its {where} says contrast medium: enhancing tissue may be marked or missed"
+    told = f"its {where} indicates contrast medium: enhancing tissue may be marked or missed"
     assert read_image(tmp_path).warnings == ((told,) if where else ())
 
 
@@ -209,15 +209,15 @@ def test_a_wrong_number_lists_what_there_is(tmp_path: Path) -> None:
 def test_series_of_several_people_are_told_apart_by_uid_and_asked_for_one_by_one(tmp_path: Path) -> None:
     for study in ("1.2.3", "1.2.4"):
         add(tmp_path, 4, "t1_mprage", StudyInstanceUID=study)
-    with pytest.raises(ImageError, match=r"UID 1.2.*UID 1.2.*several studies: give a folder each"):
+    with pytest.raises(ImageError, match=r"UID 1.2.*UID 1.2.*several studies: use a folder for each"):
         choose_series(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("tags", "message"),
     [
-        ({"Modality": "CT"}, r"series 4 't1' \(.*, CT\) has modality CT, expected MR; give the folder of the T1w scan"),
-        ({"SamplesPerPixel": 3}, r"series 4 't1' .* holds colours, expected one number a voxel"),
+        ({"Modality": "CT"}, r"series 4 't1' \(.*, CT\) has modality CT, expected MR; pass the folder of the T1w scan"),
+        ({"SamplesPerPixel": 3}, r"series 4 't1' .* holds colours, expected one number per voxel"),
     ],
 )
 def test_what_is_no_mr_scan_is_refused_even_if_it_is_asked_for(tmp_path: Path, tags: dict, message: str) -> None:
@@ -233,5 +233,5 @@ def test_what_is_no_mr_scan_is_refused_even_if_it_is_asked_for(tmp_path: Path, t
 
 def test_a_folder_without_dicom_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(ImageError, match="holds no DICOM image that can be read"):
+    with pytest.raises(ImageError, match="holds no readable DICOM image"):
         read_image(tmp_path)

@@ -86,8 +86,8 @@ def test_a_series_whose_content_was_dropped_is_refused_with_the_remedy(tmp_path:
     with pytest.raises(LostContentError) as refusal:
         read_image(tmp_path)
     assert str(refusal.value) == (
-        f"{tmp_path}: holds no DICOM image that can be read; 3 links in it lead to files that are not here "
-        "(IM0.dcm): if this is a DataLad data set, run `datalad get` on it, or else delete what leads nowhere"
+        f"{tmp_path}: holds no readable DICOM image; 3 links in it lead to files that are not here "
+        "(IM0.dcm): if this is a DataLad data set, run `datalad get` on it, or delete the broken links"
     )
 
 
@@ -96,7 +96,7 @@ def test_a_series_of_which_some_content_was_dropped_is_no_shorter_one(tmp_path: 
     for file in files[6:]:
         file.unlink()
         link(file, "../.git/annex/objects/k0")
-    with pytest.raises(LostContentError, match=r"may not be all of it; 3 links in it lead .*`datalad get`"):
+    with pytest.raises(LostContentError, match=r"may be incomplete; 3 links in it lead .*`datalad get`"):
         read_image(tmp_path)
 
 

@@ -24,8 +24,8 @@ PLACED = np.diag([0.9, 1.1, 1.3, 1.0])
 CORONAL = PLACED @ np.array([[1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 UID, STUDY = generate_uid(), generate_uid()
 GUESSED = (
-    "its DICOM images have no SeriesInstanceUID, or one each: those with one series number and name are taken for one "
-    "series"
+    "its DICOM images have no SeriesInstanceUID, or a different one each: those with the same series number and name "
+    "count as one series"
 )
 ONE_LEFT_OUT = "1 image of its DICOM series is left out: of another kind or place than its other slices"
 Change = Callable[[int, Dataset], None]
@@ -97,7 +97,7 @@ def test_series_that_nothing_tells_apart_but_how_they_lie_are_listed(tmp_path: P
     nameless = {"SeriesNumber": None, "SeriesDescription": "", "ProtocolName": "", "SeriesInstanceUID": ""}
     add(tmp_path, **nameless)
     add(tmp_path / "other", OTHER, CORONAL, **nameless)
-    with pytest.raises(ImageError, match=r"2 series could be meant, and none is called a T1w scan: none:1 '' \(20"):
+    with pytest.raises(ImageError, match=r"2 series could be meant, and none is named like a T1w scan: none:1 '' \(20"):
         read_image(tmp_path)
     require_clean(read_image(tmp_path, series="none:1"))
 
@@ -112,7 +112,7 @@ def test_two_series_that_nothing_tells_apart_are_not_mixed(tmp_path: Path, shift
     require_clean(read_image(tmp_path, series="4:1"))
     for file in (tmp_path / "b").iterdir():
         file.rename(tmp_path / "a" / f"other-{file.name}")
-    with pytest.raises(ImageError, match=r"several of them have one number.*each series in a folder of their own"):
+    with pytest.raises(ImageError, match=r"several have the same number.*each series into a folder of their own"):
         read_image(tmp_path / "a")
 
 
@@ -181,7 +181,7 @@ def test_odd_and_even_slices_are_no_volumes_though_two_images_are_one_too_many(t
         files = add(tmp_path, change=lambda k, data, all_=changes: [change(k, data) for change in all_])
         for k in (6, 9):
             add_image(tmp_path, files[k], f"{k}.dcm", PixelData=pydicom.dcmread(files[0]).PixelData)
-        with pytest.raises(ImageError, match=r"several slices at one place that differ|several of them have one"):
+        with pytest.raises(ImageError, match=r"several different slices at one place|several have the same"):
             read_image(tmp_path)
 
 
@@ -197,7 +197,7 @@ def test_images_that_were_sent_twice_are_read_once(
         add_image(tmp_path / folder, file, f"{number}.dcm", **tags)
     image = read_image(tmp_path)
     require_clean(image)
-    copies = f"{count} of its DICOM files hold slices that others hold, too: one of each is read"
+    copies = f"{count} of its DICOM files are copies of slices in others: one of each is read"
     assert image.warnings == ((copies, GUESSED) if change else (copies,))
 
 
@@ -207,7 +207,7 @@ def test_a_series_that_was_sent_again_under_another_uid_is_read_once(tmp_path: P
     add(tmp_path / "b", SeriesInstanceUID=generate_uid())
     image = read_image(tmp_path, series=wanted)
     require_clean(image)
-    assert image.warnings == (f"{COUNT} of its DICOM files hold slices that others hold, too: one of each is read",)
+    assert image.warnings == (f"{COUNT} of its DICOM files are copies of slices in others: one of each is read",)
     shutil.rmtree(tmp_path / "b")
     add(tmp_path / "b", OTHER, SeriesInstanceUID=generate_uid())
     with pytest.raises(ImageError, match="2 series "):
@@ -228,14 +228,14 @@ def test_a_whole_file_that_was_sent_twice_is_read_once(tmp_path: Path) -> None:
         write_enhanced(tmp_path / name, VOXELS, PLACED, SeriesInstanceUID=UID)
     image = read_image(tmp_path)
     require_clean(image)
-    assert image.warnings == ("1 of its DICOM files hold slices that others hold, too: one of each is read",)
+    assert image.warnings == ("1 of its DICOM files are copies of slices in others: one of each is read",)
 
 
 def test_images_of_one_place_that_differ_are_no_copies(tmp_path: Path) -> None:
     add(tmp_path / "a")
     for file in add(tmp_path / "b", OTHER):
         file.rename(tmp_path / "a" / f"other-{file.name}")
-    with pytest.raises(ImageError, match=r"several slices at one place that differ, such as IM0000.dcm, other-IM0000"):
+    with pytest.raises(ImageError, match=r"several different slices at one place, such as IM0000.dcm, other-IM0000"):
         read_image(tmp_path / "a")
 
 
@@ -265,7 +265,7 @@ def test_a_file_that_was_cut_in_its_header_is_told(tmp_path: Path, kept_bytes: i
     for file, refused in ((files[5], True), (files[-1], False)):
         content = file.read_bytes()
         file.write_bytes(content[:kept_bytes])
-        damaged = rf"1 DICOM file beside its slices is damaged \({file.name}\): look whether slices are missing"
+        damaged = rf"1 DICOM file next to its slices is damaged \({file.name}\): check whether slices are missing"
         if refused:
             with pytest.raises(ImageError, match=rf"1 of 20 slices is missing, .*; {damaged}"):
                 read_image(tmp_path)

@@ -184,7 +184,7 @@ def test_a_packed_file_is_checked_to_its_end(tmp_path: Path, suffix: str) -> Non
 )
 def test_voxels_that_are_no_real_numbers_are_refused(tmp_path: Path, voxels: np.ndarray, what: str) -> None:
     nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "scan.nii.gz")
-    with pytest.raises(ImageError, match=f"scan.nii.gz: holds {what}, expected one real number a voxel"):
+    with pytest.raises(ImageError, match=f"scan.nii.gz: holds {what}, expected one real number per voxel"):
         read_image(tmp_path / "scan.nii.gz")
 
 
@@ -208,7 +208,7 @@ def test_nan_beyond_the_field_of_view_is_read_as_0_and_told(tmp_path: Path) -> N
     write_image(tmp_path / "scan.nii.gz", voxels, OBLIQUE)
     image = read_image(tmp_path / "scan.nii.gz")
     np.testing.assert_array_equal(image.voxels, np.nan_to_num(voxels))
-    assert image.warnings == ("NaN around what it shows (27.5% of the voxels) is read as 0",)
+    assert image.warnings == ("NaN outside the field of view (27.5% of the voxels) is read as 0",)
 
 
 @pytest.mark.parametrize(("bad", "told_vox"), [(np.nan, 17), (np.inf, 1)])
@@ -287,7 +287,7 @@ def test_a_volume_of_several_channels_is_refused(tmp_path: Path) -> None:
     sitk.WriteImage(
         sitk.GetImageFromArray(np.zeros((4, 4, 4, 3), np.float32), isVector=True), str(tmp_path / "rgb.nrrd")
     )
-    with pytest.raises(ImageError, match=r"rgb.nrrd: holds 3 numbers a voxel .*, expected one; save"):
+    with pytest.raises(ImageError, match=r"rgb.nrrd: holds 3 numbers per voxel .*, expected one; save"):
         read_image(tmp_path / "rgb.nrrd")
 
 
@@ -432,8 +432,8 @@ def test_an_itk_file_that_does_not_place_its_voxels_says_so(tmp_path: Path, name
     image = read_image(tmp_path / name)
     assert image.orientation == axes
     unsized, told = image.warnings
-    assert "does not give the voxel size along each axis: 1 mm is taken instead" in unsized
-    assert "taken to point left, posterior and superior, so left and right are a guess" in told
+    assert "does not give the voxel size along each axis: 1 mm is assumed" in unsized
+    assert "assumed to point left, posterior and superior, so left and right are a guess" in told
 
 
 NRRD = """NRRD0004
@@ -493,7 +493,7 @@ def test_a_freesurfer_volume_that_does_not_place_its_voxels_says_so(tmp_path: Pa
     assert image.orientation == "LIA"
     unsized, told = image.warnings
     assert "does not give the voxel size" in unsized
-    assert "taken to point left, inferior and anterior" in told
+    assert "assumed to point left, inferior and anterior" in told
 
 
 @pytest.mark.parametrize(("suffix", "wrong"), [(".nii", ".nii.gz"), (".nii.gz", ".nii"), (".mgh", ".mgz")])
@@ -515,7 +515,7 @@ def test_a_header_that_asks_for_more_than_the_memory_is_refused_before_reading(t
         "NDims = 3\nDimSize = 30000 30000 30000\nElementType = MET_SHORT\nElementDataFile = LOCAL\n"
     )
     for name in ("scan.nii", "scan.mha"):
-        with pytest.raises(ImageError, match=rf"{name}: has 30000x30000x30000 voxels, which take .* GB to read where"):
+        with pytest.raises(ImageError, match=rf"{name}: has 30000x30000x30000 voxels, which need .* GB to read, but"):
             read_image(tmp_path / name)
 
 
@@ -552,7 +552,7 @@ def test_a_map_that_leaves_its_steps_is_refused(tmp_path: Path, voxels: np.ndarr
 
 
 def test_a_result_must_lie_on_the_grid_of_its_scan(tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="lies on the grid"):
+    with pytest.raises(AssertionError, match="must lie on the grid"):
         write_image(tmp_path / "mask.nii", VOXELS[1:], Image(VOXELS, OBLIQUE))
 
 
@@ -565,7 +565,7 @@ def test_a_file_that_unpacks_to_far_more_than_its_header_says_is_refused_early(t
     assert path.stat().st_size < 2e6
     tracemalloc.start()
     try:
-        with pytest.raises(ImageError, match=r"holds more than 64 MB where its header says 0.0 MB of voxels"):
+        with pytest.raises(ImageError, match=r"holds more than 64 MB, but its header describes 0.0 MB of voxels"):
             read_image(path)
         assert tracemalloc.get_traced_memory()[1] < 2.5e8
     finally:

@@ -115,7 +115,7 @@ def test_a_scan_whose_header_gives_no_size_is_refused(
 def test_negative_edges_count_as_lengths_and_are_told(tmp_path: Path, qform: np.ndarray | None) -> None:
     image = read_image(set_pixdim(write(tmp_path / "scan.nii", None, qform), -2, 1.5, -1))
     assert image.spacing_mm == pytest.approx((2, 1.5, 1))
-    assert image.warnings[0] == "the header gives voxels of -2 x 1.5 x -1 mm (pixdim); 2 x 1.5 x 1 mm is taken"
+    assert image.warnings[0] == "the header gives voxels of -2 x 1.5 x -1 mm (pixdim); 2 x 1.5 x 1 mm is assumed"
 
 
 def test_placements_with_voxels_of_two_sizes_are_told_with_both(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_header_without_placement_is_guessed_as_nibabel_guesses(tmp_path: Path
     assert image.orientation == "LAS"
     assert image.spacing_mm == (1, 1, 1)
     assert image.warnings == (
-        "the header does not place the voxels: the axes are taken to point left, anterior and superior, so left and "
+        "the header does not place the voxels: the axes are assumed to point left, anterior and superior, so left and "
         "right are a guess",
     )
 

@@ -35,7 +35,7 @@ def test_torch_on_the_processor_computes_in_float32_unless_told_otherwise() -> N
     [
         (("cpu", "abacus"), "no engine 'abacus'; expected one of auto, openvino, torch"),
         (("cpu", "torch", "float8"), "no precision 'float8'; expected one of auto, float32, bfloat16, float16"),
-        (("cpu", "openvino", "float16"), "bfloat16 or float32"),
+        (("cpu", "openvino", "float16"), "bfloat16 and float32"),
         (("cuda", "openvino"), "use --engine torch"),
     ],
 )

@@ -90,10 +90,10 @@ def test_memory_that_was_given_back_is_taken_again() -> None:
 def test_a_patch_that_does_not_suit_the_network_is_refused() -> None:
     spec = SPECS["plain"]
     network = OpenVinoEngine("float32").load(spec, lambda: some_weights(spec))
-    with pytest.raises(ConfigError, match="no multiple"):
+    with pytest.raises(ConfigError, match="not a multiple"):
         network.logits([np.zeros((6, 8, 8), np.float32)])
 
 
 def test_an_unknown_precision_is_refused() -> None:
-    with pytest.raises(ConfigError, match="bfloat16 or float32"):
+    with pytest.raises(ConfigError, match="bfloat16 and float32"):
         OpenVinoEngine("float16")

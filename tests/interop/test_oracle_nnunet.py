@@ -15,7 +15,7 @@ from scipy import ndimage
 from mapping_stroke.dataset.preprocess import PreprocessSpec, prepare_scan
 from mapping_stroke.images.image import Image, read_image, write_image
 from mapping_stroke.inference.engines import choose_engine
-from mapping_stroke.inference.segmentation import Segmentation, make_ensemble, segment_scan
+from mapping_stroke.inference.segmentation import Segmentation, make_ensemble, make_segmentation
 from mapping_stroke.interop.nnunet import read_nnunet
 from mapping_stroke.interop.nnunet_common import ImportedModel
 from mapping_stroke.interop.nnunet_export import write_nnunet_v2
@@ -81,7 +81,7 @@ def segment(model: ImportedModel, scan: Image, folder: Path) -> Segmentation:
     card = BundleCard("oracle", members, model.average)
     path = write_bundle(folder, card, lambda member: model.weights(int(member.weights[1:])))
     ensemble = make_ensemble(open_bundle(path), "balanced", choose_engine("cpu", "torch", "float32"))
-    return segment_scan(scan, ensemble, find_rule("none"), ensemble.prepare(scan))
+    return make_segmentation(scan, ensemble.predict(ensemble.prepare(scan)), find_rule("none"))
 
 
 def require_same_network(model: ImportedModel, real: dict[str, np.ndarray]) -> None:

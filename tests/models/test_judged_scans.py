@@ -1,14 +1,15 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mapping_stroke.cohort.segmenter import make_segmenter
+from mapping_stroke.cohort.settings import Computation
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.dataset.grid import ATLAS_GRID
 from mapping_stroke.errors import CaseError
 from mapping_stroke.images.image import reorient, write_image
-from mapping_stroke.inference.engines import choose_engine
-from mapping_stroke.inference.segmentation import make_ensemble
 from mapping_stroke.models.judge import find_unlabelled, read_evaluation_case
 from moved_heads import move, moved_scan
 from small_models import write_model
@@ -28,13 +29,14 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> FoundCase:
 
 def test_a_scan_is_judged_on_its_own_grid_wherever_the_model_sees_it(case: FoundCase, tmp_path: Path) -> None:
     bundle = write_model(tmp_path / "m.mapping", space="MNI152")
-    ensemble = make_ensemble(bundle, "fast", choose_engine("cpu"))
-    there, here = (read_evaluation_case(case, ensemble, card) for card in (bundle.card, None))
-    assert there.loaded.seen.image.shape == ATLAS_GRID.shape
+    as_stored = replace(bundle, card=replace(bundle.card, space="unknown"))
+    computation = Computation(preset="fast", device="cpu")
+    there, here = (read_evaluation_case(case, make_segmenter(computation, each)) for each in (bundle, as_stored))
+    assert there.loaded.model_input.image.shape == ATLAS_GRID.shape
     np.testing.assert_array_equal(there.reference, here.reference)
     scan = reorient(here.loaded.image).voxels
     np.testing.assert_array_equal(here.turn(here.loaded.image.voxels), scan)
-    back = there.turn(there.loaded.seen.image.voxels)
+    back = there.turn(there.loaded.model_input.bring_back(there.loaded.model_input.image.voxels))
     assert np.corrcoef(back[there.reference], scan[there.reference])[0, 1] > 0.9
 
 

@@ -215,7 +215,7 @@ def test_tissue_that_was_cut_off_is_told_with_its_volume() -> None:
 def test_a_brain_beyond_the_field_of_view_is_told() -> None:
     scan = moved_scan(FAR)
     part = Image(np.ascontiguousarray(scan.voxels[:, :, : scan.shape[2] // 2]), scan.affine)
-    assert any("mL of the brain lie beyond its field of view" in line for line in place_scan(part).warnings)
+    assert any("mL of the brain lie outside its field of view" in line for line in place_scan(part).warnings)
 
 
 def test_an_unknown_space_is_refused() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mapping_stroke.space.rough_fit import LEAST_OVERLAP, LEAST_SIMILARITY, Quality, judge
+from mapping_stroke.space.rough_fit import LEAST_OVERLAP, LEAST_SIMILARITY, Quality, rate
 from moved_heads import move
 
 GOOD = Quality(similarity=0.4, overlap=0.95, size=(0.9, 0.95, 0.88), shear_deg=3.0)
@@ -18,12 +18,12 @@ def test_a_good_place_has_nothing_against_it() -> None:
 
 
 def test_size_and_shear_are_read_from_the_place() -> None:
-    turned = judge(move((30, -10, 20), (50, 0, -10), size=0.9), 0.4, 0.9)
+    turned = rate(move((30, -10, 20), (50, 0, -10), size=0.9), 0.4, 0.9)
     assert turned.size == pytest.approx((0.9, 0.9, 0.9))
     assert turned.shear_deg == pytest.approx(0, abs=1e-5)
     sheared = np.eye(4)
     sheared[0, 1] = 1
-    assert judge(sheared, 0.4, 0.9).shear_deg == pytest.approx(45)
+    assert rate(sheared, 0.4, 0.9).shear_deg == pytest.approx(45)
 
 
 @pytest.mark.parametrize(

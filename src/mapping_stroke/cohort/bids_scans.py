@@ -1,4 +1,4 @@
-"""Which scans of a BIDS data set are meant, and participants without one."""
+"""Choose the T1w scans of a BIDS data set, and find participants without one."""
 
 import os
 import re
@@ -23,26 +23,26 @@ from mapping_stroke.errors import CaseError, ConfigError
 from mapping_stroke.images.formats import image_suffix
 from mapping_stroke.images.image import image_stem
 
-NAMED = 10
-"""Of more, the rest is counted."""
+LISTED = 10
+"""A message names this many, and counts the rest."""
 
 
 def without_scan(
-    bids_dir: Path, images: Sequence[Path], scans: Sequence[Path], passed: Sequence[Path], ignored: BidsIgnore
+    bids_dir: Path, images: Sequence[Path], scans: Sequence[Path], skipped: Sequence[Path], ignored: BidsIgnore
 ) -> dict[str, str]:
     """Participants without a T1w scan: those that have a folder, or a row in `participants.tsv`, and no scan.
 
     Args:
         bids_dir: Data set.
-        images: Its image files but those that are ignored, relative to it.
-        scans: Its T1w scans that are used, relative to it; at least one.
-        passed: Those that are ignored: who has one is not told.
-        ignored: What `.bidsignore` names: participants whose folder it names are not told.
+        images: Its image files that are not ignored, relative to it.
+        scans: Its T1w scans in use, relative to it; at least one.
+        skipped: Its ignored T1w scans; participants who have one are not reported.
+        ignored: The `.bidsignore`; participants whose folder it names are not reported.
 
     Returns:
-        Why there is none, by label, in their order; empty if everyone has a scan.
+        The reason for each, by label, in order; empty if everyone has a scan.
     """
-    having = {label for scan in (*scans, *passed) for label in _labels(scan)}
+    having = {label for scan in (*scans, *skipped) for label in _labels(scan)}
     found: dict[str, str] = {}
     for around in sorted({folder_of_people(scan) for scan in scans}):
         _, folders, _ = next(os.walk(bids_dir / around), ("", [], []))
@@ -50,34 +50,34 @@ def without_scan(
         for label in sorted((there | read_people(bids_dir / around / PARTICIPANTS).keys()) - having):
             folder = around / f"sub-{label}"
             if not ignored.names_folder(folder):
-                found[label] = f"no T1w scan: {_why(folder, images, there)}"
+                found[label] = f"no T1w scan: {_reason(folder, images, there)}"
     return dict(sorted(found.items()))
 
 
 def _labels(scan: Path) -> Set[str]:
-    """Whose a scan is, by its name and by its folder, which may differ."""
+    """The participants a scan may belong to, by its name and by its folder."""
     name = parse_bids_name(image_stem(scan))
     folders = {part.removeprefix("sub-") for part in scan.parts[:-1] if part.startswith("sub-")}
     return folders | ({name.entities["sub"]} if name else set())
 
 
-def _why(folder: Path, images: Sequence[Path], there: Set[str]) -> str:
+def _reason(folder: Path, images: Sequence[Path], there: Set[str]) -> str:
     if folder.name.removeprefix("sub-") not in there:
-        return f"named in {PARTICIPANTS} only, there is no folder {folder.as_posix()}"
+        return f"listed in {PARTICIPANTS}, but there is no folder {folder.as_posix()}"
     inside = [image for image in images if image.is_relative_to(folder) and not set(image.parts) & set(NO_SCANS_IN)]
     if not inside:
         return f"{folder.as_posix()} holds no image"
     kinds = sorted({name.suffix for image in inside if (name := parse_bids_name(image_stem(image)))})
-    told = f"{folder.as_posix()} holds other images only ({', '.join(kinds[:NAMED]) or inside[0].name})"
-    return f"{told}; try `mapping segment` on the UNIT1" if "UNIT1" in kinds else told
+    reason = f"{folder.as_posix()} holds only other images ({', '.join(kinds[:LISTED]) or inside[0].name})"
+    return f"{reason}; try `mapping segment` on the UNIT1" if "UNIT1" in kinds else reason
 
 
 def report_without(without: Mapping[str, str]) -> None:
-    """Tell of each participant without a T1w scan why there is none, of many the first."""
-    for label, why in list(without.items())[:NAMED]:
+    """Report participants without a T1w scan with the reasons; of many only the first."""
+    for label, why in list(without.items())[:LISTED]:
         warn(f"sub-{label}: {why}")
-    if len(without) > NAMED:
-        warn(f"{len(without) - NAMED} more participants have no T1w scan; `group` has a row for each")
+    if len(without) > LISTED:
+        warn(f"{len(without) - LISTED} more participants have no T1w scan; `group` has a row for each")
 
 
 _SHARD = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})")
@@ -85,7 +85,7 @@ _SHARD = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})")
 
 @dataclass(frozen=True)
 class Choice:
-    """Part of a data set.
+    """Selection from a data set.
 
     Attributes:
         participants: Labels with or without `sub-`; empty for all.
@@ -114,7 +114,7 @@ class Choice:
 
     @property
     def share(self) -> slice:
-        """Which of all things in order are in the share."""
+        """The slice that selects the share from any ordered list."""
         if not self.shard:
             return slice(None)
         number, count = map(int, self.shard.split("/"))
@@ -126,22 +126,22 @@ class BidsScans:
     """The chosen scans.
 
     Attributes:
-        cases: By the name of their results, in the order of their names.
-        unclear: Why it cannot be told which of several scans is meant, by that name; the case is the first of them.
-        without: Why there is no T1w scan of a participant who is meant, by label, in their order.
-        there: Names of the results of all scans that are in the data set, also of those not chosen, in small letters.
-        choice: How they were chosen.
+        cases: By the name of their outputs, in order.
+        unclear: Reasons why one of several scans cannot be chosen, by that name; the case is the first of them.
+        without: Reasons why a chosen participant has no T1w scan, by label, in order.
+        existing: Output names of all scans in the data set, chosen or not, in lower case.
+        choice: The selection they result from.
     """
 
     cases: dict[str, FoundCase]
     unclear: dict[str, str]
     without: dict[str, str]
-    there: Set[str]
+    existing: Set[str]
     choice: Choice
 
     def gone(self, names: Iterable[str]) -> list[str]:
-        """Of the names of results those that would be chosen and whose scan is in the data set no more, in order."""
-        return sorted(name for name in names if name.casefold() not in self.there and self._chooses(name))[
+        """The output names that the choice includes but whose scan is no longer in the data set, in order."""
+        return sorted(name for name in names if name.casefold() not in self.existing and self._chooses(name))[
             self.choice.share
         ]
 
@@ -152,11 +152,11 @@ class BidsScans:
 
 
 def find_bids_scans(bids_dir: Path, choice: Choice) -> BidsScans:
-    """The T1w scans of a data set: those in its own `sub-*`, and only where there is none, those in other folders.
+    """The T1w scans in the `sub-*` folders of a data set; if there are none, those in other folders.
 
-    Of scans with the same entities, what was made of a scan (`desc`, `space`, ...) is left out where the scan is there.
-    Those that `.bidsignore` names are left out. Every share of the same scans has every N-th, so that shares are alike;
-    a share of few scans may be empty. So may be the choice of a participant without a scan.
+    A derived scan (`desc`, `space`, ...) is left out if the scan with the same entities exists, and so are scans named
+    in `.bidsignore`. A share takes every N-th scan, so that shares are alike; a share of few scans may be empty, and so
+    may be the choice of a participant without a scan.
 
     Raises:
         CaseError: There is no such data set, scan, participant or session, or the `.bidsignore` cannot be used.
@@ -165,63 +165,63 @@ def find_bids_scans(bids_dir: Path, choice: Choice) -> BidsScans:
         raise CaseError(f"{bids_dir}: no such folder; name the folder of a BIDS data set")
     ignored, images = BidsIgnore(bids_dir), list_images(bids_dir)
     used = [image for image in images if not ignored.names(image)]
-    passed = [image for image in set(images) - set(used) if _scan_name(image)]
-    if passed:
-        told = f"passes over {counted(len(passed), 'T1w scan')} that its {IGNORE} names, such as {min(passed)}"
-        say(f"{bids_dir}: {told}")
+    skipped = [image for image in set(images) - set(used) if _scan_name(image)]
+    if skipped:
+        count = counted(len(skipped), "T1w scan")
+        say(f"{bids_dir}: skips {count} named in its {IGNORE}, such as {min(skipped)}")
     found, _ = find_bids(bids_dir, used, USUAL)
     if not found:
-        left = f" that {IGNORE} leaves" if passed else ""
+        left = f" that is not in its {IGNORE}" if skipped else ""
         raise CaseError(f"{bids_dir}: holds no scan named sub-LABEL[_ses-LABEL]..._T1w{left}; is it a BIDS data set?")
     cases, people, visits = _own(bids_dir, found), choice.people, choice.visits
     own = [case.scan.relative_to(bids_dir) for case in cases]
-    without = without_scan(bids_dir, used, own, passed, ignored)
+    without = without_scan(bids_dir, used, own, skipped, ignored)
     _require_labels(people, {case.subject for case in cases} | without.keys(), "participant", bids_dir)
     chosen = [case for case in cases if not people or case.subject in people]
     _require_labels(visits, {case.session for case in chosen}, "session", bids_dir)
     chosen = [case for case in chosen if not visits or case.session in visits]
-    there = {name.casefold() for image in images if (name := _scan_name(image))}
+    existing = {name.casefold() for image in images if (name := _scan_name(image))}
     asked = {label: why for label, why in without.items() if not people or label in people}
-    return _in_share(bids_dir, chosen, asked, there, choice)
+    return _in_share(bids_dir, chosen, asked, existing, choice)
 
 
 def _in_share(
-    bids_dir: Path, chosen: Sequence[FoundCase], without: dict[str, str], there: Set[str], choice: Choice
+    bids_dir: Path, chosen: Sequence[FoundCase], without: dict[str, str], existing: Set[str], choice: Choice
 ) -> BidsScans:
-    """Of the chosen scans and of the chosen participants without a scan those in one's share."""
+    """The part of the chosen scans, and of the chosen participants without one, in the share."""
     alike: dict[str, list[FoundCase]] = {}
     for case in sorted(chosen, key=lambda case: (case.case_id, str(case.scan))):
-        alike.setdefault(case.case_id.casefold(), []).append(case)  # capitals do not tell files apart on every disk
+        alike.setdefault(case.case_id.casefold(), []).append(case)  # not every disk tells names apart by case
     meant = [_meant(each) for each in list(alike.values())[choice.share]]
     named = {_name(each[0]): each[0] for each in meant}
     unclear = {_name(each[0]): _unclear(bids_dir, each) for each in meant if len(each) > 1}
-    return BidsScans(named, unclear, dict(list(without.items())[choice.share]), there, choice)
+    return BidsScans(named, unclear, dict(list(without.items())[choice.share]), existing, choice)
 
 
 def _scan_name(image: Path) -> str:
-    """What the results of a T1w scan are called, given its path in a data set; empty if it is another image."""
+    """The name of a T1w scan's outputs, given its path in the data set; empty for any other image."""
     name = parse_bids_name(image_stem(image))
     return f"{name.case_id}_T1w" if name and name.is_scan and not set(image.parts) & set(NO_SCANS_IN) else ""
 
 
 def _own(bids_dir: Path, cases: Sequence[FoundCase]) -> Sequence[FoundCase]:
-    """Those in folders of the data set's own participants; all where there are none, as in a data set of centres."""
+    """Scans in `sub-*` folders of the data set itself; all scans if there are none, as in a data set of centres."""
     inside = [case.scan.relative_to(bids_dir) for case in cases]
     own = [case for case, path in zip(cases, inside, strict=True) if path.parts[0].startswith("sub-")]
     others = [path for path in inside if not path.parts[0].startswith("sub-")]
     if own and others:
-        warn(f"{bids_dir}: passes over {counted(len(others), 'T1w scan')} outside of its sub-*, such as {others[0]}")
+        warn(f"{bids_dir}: skips {counted(len(others), 'T1w scan')} outside its sub-* folders, such as {others[0]}")
     return own or cases
 
 
 def _meant(alike: Sequence[FoundCase]) -> Sequence[FoundCase]:
-    """Of scans whose results would have one name, the one that is meant; several where that cannot be told."""
+    """The scan to use out of several with the same output name; several if that is unclear."""
     raw = [case for case in alike if image_stem(case.scan) == _name(case)] or alike
     packed = [case for case in raw if image_suffix(case.scan) == ".nii.gz"]
     stems = {case.scan.with_name(image_stem(case.scan)) for case in raw}
     if len(raw) == 1 or len(packed) != 1 or len(stems) > 1:
         return raw
-    warn(f"{packed[0].scan}: lies there in other formats, too; takes this file")
+    warn(f"{packed[0].scan}: exists in several formats; reads this file")
     return packed
 
 
@@ -230,15 +230,15 @@ def _name(case: FoundCase) -> str:
 
 
 def _unclear(bids_dir: Path, cases: Sequence[FoundCase]) -> str:
-    told = ", ".join(case.scan.relative_to(bids_dir).as_posix() for case in cases[:NAMED])
-    return f"{len(cases)} scans would have results of one name, capitals aside ({told}); move or rename all but one"
+    names = ", ".join(case.scan.relative_to(bids_dir).as_posix() for case in cases[:LISTED])
+    return f"{len(cases)} scans would have the same output name, ignoring case ({names}); move or rename all but one"
 
 
-def _require_labels(asked: Set[str], known: Set[str], what: str, where: Path) -> None:
-    there = sorted(known - {""})
+def _require_labels(asked: Set[str], known: Set[str], kind: str, bids_dir: Path) -> None:
+    existing = sorted(known - {""})
     missing = sorted(asked - known)
     if missing:
-        named = ", ".join(there[:NAMED]) + (f" and {len(there) - NAMED} more" if len(there) > NAMED else "")
+        names = ", ".join(existing[:LISTED]) + (f" and {len(existing) - LISTED} more" if len(existing) > LISTED else "")
         raise CaseError(
-            f"{where}: no {what} {', '.join(missing)} with a T1w scan (there are {named or 'none'}); correct the label"
+            f"{bids_dir}: no {kind} {', '.join(missing)} with a T1w scan (only {names or 'none'}); correct the label"
         )

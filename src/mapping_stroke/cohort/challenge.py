@@ -1,4 +1,4 @@
-"""Scans from grand-challenge.org: every scan gets a mask, an empty one if segmenting it fails."""
+"""`mapping grand-challenge`: every scan of a folder gets a mask, an empty one if segmenting it fails."""
 
 import math
 import time
@@ -11,31 +11,31 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from mapping_stroke.cohort.challenge_server import Invocations, Reply
-from mapping_stroke.cohort.scan import MemoryCheck, read_scan
-from mapping_stroke.cohort.settings import Method, SegmentConfig, choose_method
+from mapping_stroke.cohort.segmenter import Segmenter, make_segmenter
+from mapping_stroke.cohort.settings import Computation
 from mapping_stroke.console import counted, duration, say, warn
 from mapping_stroke.environment import available_bytes
 from mapping_stroke.errors import BundleError, CaseError, GeometryError, ImageError, Stopped, describe_failure
 from mapping_stroke.files import list_files, written_whole
 from mapping_stroke.images.formats import image_suffix, read_nifti_placement
 from mapping_stroke.images.nifti import Placement, Shape, write_placement
-from mapping_stroke.inference.segmentation import Segmentation, segment_scan
+from mapping_stroke.inference.segmentation import Segmentation
 from mapping_stroke.networks.archive import SUFFIX
-from mapping_stroke.networks.bundle import BUNDLE_FILE
+from mapping_stroke.networks.bundle import BUNDLE_FILE, open_bundle
 from mapping_stroke.processes import listening
 
 SUFFIXES = (".mha", ".nii.gz")
-"""Of scans and of what is written; the platform itself hands out and takes `.mha`."""
+"""Of scans and results; the platform itself uses `.mha`."""
 
 
 @dataclass(frozen=True)
 class ChallengeFolders:
-    """Where a challenge puts scans and looks for results, which are named as the scans are.
+    """Folders in which a challenge provides scans and expects results of the same names.
 
     Attributes:
-        scans: Holds the scans; only read.
-        masks: Takes a mask for each, uint8, 1 inside a lesion.
-        probabilities: Takes P(lesion) for each, float32 in [0, 1]; None where the challenge wants none.
+        scans: The scans; only read.
+        masks: For masks: uint8, 1 inside a lesion.
+        probabilities: For P(lesion): float32 in [0, 1]; None if the challenge wants none.
     """
 
     scans: Path
@@ -43,9 +43,9 @@ class ChallengeFolders:
     probabilities: Path | None = None
 
     def find_scans(self) -> list[Path]:
-        """The scans, sorted; raises `CaseError` where there is none."""
+        """The scans, sorted; raises `CaseError` if there is none."""
         if not self.scans.is_dir():
-            raise CaseError(f"{self.scans}: no such folder, expected the scans there; mount them, or name their folder")
+            raise CaseError(f"{self.scans}: no such folder, expected scans in it; mount them, or name their folder")
         files = list_files(self.scans, "*")
         scans = [file for file in files if image_suffix(file) in SUFFIXES]
         if not scans:
@@ -66,7 +66,7 @@ class MetaGrid:
 
 @dataclass(frozen=True, eq=False)
 class NiftiGrid:
-    """The grid of a NIfTI file: its first three axes, and how the header places them."""
+    """The grid of a NIfTI file: its first three axes, and their placement by the header."""
 
     shape: Shape
     placement: Placement
@@ -76,10 +76,10 @@ Grid = MetaGrid | NiftiGrid
 
 
 def read_grid(scan: Path) -> Grid:
-    """The grid of a scan by its header alone, so that a scan whose voxels are damaged has one, too.
+    """Read the grid of a scan from its header only, so that a scan with damaged voxels also has one.
 
     Raises:
-        ImageError: The header is damaged, or tells of fewer than three axes or of more voxels than memory holds.
+        ImageError: The header is damaged, or describes fewer than three axes or more voxels than memory holds.
     """
     try:
         grid = _read_meta_grid(scan) if image_suffix(scan) == ".mha" else _read_nifti_grid(scan)
@@ -88,19 +88,19 @@ def read_grid(scan: Path) -> Grid:
         raise ImageError(f"{scan}: its header cannot be read ({reason}); export the scan again") from error
     if not 0 < math.prod(grid.shape) < available_bytes():
         shape = " x ".join(map(str, grid.shape))
-        raise ImageError(f"{scan}: its header tells of {shape} voxels, expected a volume; export the scan again")
+        raise ImageError(f"{scan}: its header describes {shape} voxels, expected a volume; export the scan again")
     return grid
 
 
 def write_on_grid(path: Path, voxels: UInt8[np.ndarray, "x y z"] | Float32[np.ndarray, "x y z"], grid: Grid) -> None:
-    """Write a volume, compressed, whole or not at all, in the format of the path's suffix, which is the grid's.
+    """Write a compressed volume, completely or not at all, in the format of the path's suffix.
 
     Args:
-        path: Target, `.mha` for a `MetaGrid`, `.nii.gz` for a `NiftiGrid`; its folder is made where it is missing.
+        path: Target, `.mha` for a `MetaGrid`, `.nii.gz` for a `NiftiGrid`; its folder is created if missing.
         voxels: In the order of the scan's own file.
-        grid: Of that scan; the same numbers are written again, so that every program lays the two over one another.
+        grid: Of that scan; its numbers are copied exactly, so that every program overlays the two.
     """
-    assert voxels.shape == grid.shape, "only what lies on the grid can be written on it"
+    assert voxels.shape == grid.shape, "the voxels must lie on the grid"
     with written_whole(path) as partial:
         if isinstance(grid, MetaGrid):
             _write_meta(partial, voxels, grid)
@@ -109,12 +109,12 @@ def write_on_grid(path: Path, voxels: UInt8[np.ndarray, "x y z"] | Float32[np.nd
 
 
 def find_weights(folder: Path) -> Path | None:
-    """The model that was uploaded beside the container, in a folder that is there and empty where none was.
+    """The model uploaded next to the container; None if the folder is missing or empty.
 
-    Looked for in the folder and one level down, since an archive of a model may hold it in a folder of its own.
+    The folder and its subfolders are searched, since an archive may hold the model in a folder of its own.
 
     Raises:
-        BundleError: There are several; which one was meant?
+        BundleError: There are several.
     """
     if not folder.is_dir() or not any(not entry.name.startswith(".") for entry in folder.iterdir()):
         return None
@@ -124,7 +124,7 @@ def find_weights(folder: Path) -> Path | None:
     if len(models) > 1:
         names = ", ".join(str(model.relative_to(folder)) for model in models)
         raise BundleError(f"{folder}: holds several models ({names}), expected one; upload one of them")
-    return models[0] if models else folder  # which opens as a folder of members, or says that it holds no model
+    return models[0] if models else folder  # to be opened as a folder of members, or refused as holding no model
 
 
 def _read_meta_grid(scan: Path) -> MetaGrid:
@@ -164,47 +164,24 @@ def _write_nifti(path: Path, voxels: np.ndarray, grid: NiftiGrid) -> None:
 
 
 def _spatial(shape: Sequence[int]) -> Shape:
-    """The first three edges; raises `ValueError` where there are fewer."""
+    """The first three edges; raises `ValueError` if there are fewer."""
     x, y, z = (int(edge) for edge in shape[:3])
     return x, y, z
 
 
-AGAIN = "run the same command again, which segments every scan anew"
-"""What a scan's mask was made with is not written beside it, so that none can be taken for finished."""
-
-
-@dataclass(frozen=True)
-class ModelChoice:
-    """Which model a container uses, and how.
-
-    Attributes:
-        name: See `open_bundle`; used where `weights` holds none.
-        weights: Where a model lies that was uploaded beside the container.
-        config: Preset, rule, device, engine and precision; what is written is the challenge's affair.
-    """
-
-    name: str
-    weights: Path
-    config: SegmentConfig
-
-
-@dataclass(frozen=True, eq=False)
-class ReadyModel:
-    """A model whose weights were checked and whose first network waits."""
-
-    method: Method
-    memory: MemoryCheck
+AGAIN = "rerun this command, which segments every scan anew"
+"""The settings behind a mask are not written next to it, so that no mask can count as finished."""
 
 
 @dataclass(frozen=True)
 class CaseOutcome:
-    """What became of one scan.
+    """The outcome of one scan.
 
     Attributes:
         scan: Name of its file.
-        lesions: How many its mask holds.
-        error: Why the scan was not segmented, and its mask is empty; empty where it was.
-        lost: Why there is no mask at all, not even an empty one; empty where there is one.
+        lesions: Number of lesions in its mask.
+        error: Reason why the scan was not segmented and its mask is empty; empty if it was.
+        lost: Reason why there is no mask at all, not even an empty one; empty if there is one.
     """
 
     scan: str
@@ -213,40 +190,52 @@ class CaseOutcome:
     lost: str = ""
 
 
-def ready_model(choice: ModelChoice) -> ReadyModel:
-    """Open the model, check the weights of every member, and make the first one ready.
+def ready_segmenter(computation: Computation, weights: Path) -> Segmenter:
+    """Open the model, check the weights of every member, and load the first one.
 
-    What is wrong with a model would spoil every case, so it ends the work here, before the first one.
+    A damaged model would spoil every case, so it ends the work here, before the first one.
+
+    Args:
+        computation: Model and how it is applied.
+        weights: Folder of an uploaded model, which is used instead if there is one.
 
     Raises:
         MappingError: There is no such model, device or engine, or weights are damaged.
     """
-    method = choose_method(find_weights(choice.weights) or choice.name, choice.config)
-    bundle, ensemble = method.bundle, method.ensemble
+    segmenter = make_segmenter(computation, open_bundle(find_weights(weights) or computation.model))
+    bundle, ensemble = segmenter.bundle, segmenter.ensemble
     for problem in (found for member in ensemble.members for found in bundle.find_problems(member)):
         raise BundleError(problem)
-    ensemble.warm_up()
+    segmenter.warm_up(brain_extraction=False)
     say(f"{bundle.path}: {counted(len(ensemble.members), 'member')} on {ensemble.engine.description}")
-    return ReadyModel(method, MemoryCheck(ensemble))
+    return segmenter
 
 
-def segment_challenge(folders: ChallengeFolders, choice: ModelChoice) -> list[CaseOutcome]:
-    """Segment every scan of a folder, in order, and return what became of each.
+def segment_challenge(folders: ChallengeFolders, computation: Computation, weights: Path) -> list[CaseOutcome]:
+    """Segment every scan of a folder, in order, and return the outcome of each.
 
     Raises:
-        MappingError: There is no scan, or the model cannot be used; nothing is written then.
+        MappingError: There is no scan, or the model cannot be used; nothing is written in this case.
         Stopped: A signal asked to stop.
     """
     with listening(AGAIN):
         folders.find_scans()  # before the model is loaded
-        return _segment_folder(folders, ready_model(choice))
+        return _segment_folder(folders, ready_segmenter(computation, weights))
 
 
-def serve_challenge(folders: ChallengeFolders, choice: ModelChoice, host: str, port: int) -> None:
-    """Serve `GET /health` and `POST /invoke` until a signal asks to stop; an invocation segments what the folder holds.
+def serve_challenge(
+    folders: ChallengeFolders, computation: Computation, weights: Path, address: tuple[str, int]
+) -> None:
+    """Serve `GET /health` and `POST /invoke` until a signal asks to stop; an invocation segments the folder's scans.
 
-    `/invoke` is answered with 201 where every scan has a mask, perhaps an empty one, and with 500 where one has none,
-    or where there is no scan; `/health` with 200 once the model is ready, with 503 before.
+    `/invoke` is answered with 201 if every scan has a mask, perhaps an empty one, and with 500 if a scan has none or
+    there is no scan; `/health` with 200 once the model is ready, with 503 before.
+
+    Args:
+        folders: Scans and results.
+        computation: Model and how it is applied.
+        weights: See `ready_segmenter`.
+        address: Host and port to listen on.
 
     Raises:
         MappingError: The model cannot be used.
@@ -254,11 +243,11 @@ def serve_challenge(folders: ChallengeFolders, choice: ModelChoice, host: str, p
     """
     with listening() as request:
         try:
-            with Invocations(host, port) as invocations:
+            with Invocations(*address) as invocations:
                 say(f"Listening on port {invocations.port}")
-                model = ready_model(choice)
+                segmenter = ready_segmenter(computation, weights)
                 say("Ready")
-                invocations.work_off(lambda: _reply(_segment_folder(folders, model)))
+                invocations.work_off(lambda: _reply(_segment_folder(folders, segmenter)))
         except Stopped:
             say(f"Stopped by {request.by}")
 
@@ -269,18 +258,21 @@ def _reply(outcomes: list[CaseOutcome]) -> Reply:
     return Reply(HTTPStatus.INTERNAL_SERVER_ERROR if lost else HTTPStatus.CREATED, {"cases": cases})
 
 
-def _segment_folder(folders: ChallengeFolders, model: ReadyModel) -> list[CaseOutcome]:
-    return [_segment_case(scan, folders, model) for scan in folders.find_scans()]
+def _segment_folder(folders: ChallengeFolders, segmenter: Segmenter) -> list[CaseOutcome]:
+    return [_segment_case(scan, folders, segmenter) for scan in folders.find_scans()]
 
 
-def _segment_case(scan: Path, folders: ChallengeFolders, model: ReadyModel) -> CaseOutcome:
-    """Segment one scan and write its results, empty ones where it cannot be segmented; tell both in the log."""
+def _segment_case(scan: Path, folders: ChallengeFolders, segmenter: Segmenter) -> CaseOutcome:
+    """Segment one scan and write its results, or empty ones if it cannot be segmented; log the outcome."""
     start = time.perf_counter()
     found: Segmentation | None = None
     error = lost = ""
     try:
-        found = _find_lesions(scan, model)
-    except Exception as failure:  # noqa: BLE001 - whatever goes wrong, the scan must have a mask
+        loaded = segmenter.load(scan)
+        for line in loaded.warnings:
+            warn(f"{scan}: {line}")
+        found = segmenter.segment(loaded)
+    except Exception as failure:  # noqa: BLE001 - the scan must have a mask, whatever goes wrong
         error = describe_failure(failure, scan)
         warn(f"{scan}: {error}; its mask is empty")
     try:
@@ -289,23 +281,13 @@ def _segment_case(scan: Path, folders: ChallengeFolders, model: ReadyModel) -> C
         lost = describe_failure(failure, scan)
         warn(f"{scan}: {lost}; it has no mask")
     lesions = len(found.lesions) if found and not lost else 0
-    told = "FAILED, no mask" if lost else "FAILED, an empty mask" if error else counted(lesions, "lesion")
-    say(f"{scan.name}: {told} ({duration(time.perf_counter() - start)})")
+    outcome = "FAILED, no mask" if lost else "FAILED, an empty mask" if error else counted(lesions, "lesion")
+    say(f"{scan.name}: {outcome} ({duration(time.perf_counter() - start)})")
     return CaseOutcome(scan.name, lesions, error, lost)
 
 
-def _find_lesions(scan: Path, model: ReadyModel) -> Segmentation:
-    method = model.method
-    loaded = read_scan(scan, method.ensemble, method.bundle.card, method.config.space)
-    for line in loaded.warnings:
-        warn(f"{scan}: {line}")
-    model.memory.require(loaded)
-    bring_back = loaded.seen.bring_back
-    return segment_scan(loaded.image, method.ensemble, method.rule, loaded.prepared, bring_back=bring_back)
-
-
 def _write(scan: Path, found: Segmentation | None, folders: ChallengeFolders) -> None:
-    """Write the mask last, so that where there is one, all is there."""
+    """Write the mask last, so that a scan with a mask has all its results."""
     grid = read_grid(scan)
     mask = np.zeros(grid.shape, np.uint8) if found is None else found.mask.astype(np.uint8)
     if mask.shape != grid.shape:

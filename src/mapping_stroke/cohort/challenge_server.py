@@ -1,7 +1,7 @@
 """The HTTP side of a grand-challenge.org service: `GET /health` and `POST /invoke`, one invocation at a time.
 
-Threads answer; what is invoked runs in the thread that calls `Invocations.work_off`, the main one of a program, so that
-a signal ends it between two steps and nothing is left computing.
+Threads answer requests. Invocations run in the thread that calls `Invocations.work_off`, the main thread of a program,
+so that a signal ends them and nothing is left computing.
 """
 
 import json
@@ -20,26 +20,26 @@ from urllib.parse import urlsplit
 from mapping_stroke.console import warn
 
 LARGEST_BODY_BYTES = 1_000_000
-"""The platform sends none; more than this is not read."""
+"""The platform sends no body; more than this is not read."""
 SECONDS_BETWEEN_LOOKS = 0.5
 REPLY_SECONDS = 2.0
-"""What a service that ends waits for its last answer to be sent."""
+"""A service that ends waits this long for its last answer to be sent."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer: its status, and values as JSON for whoever looks; the platform reads the status alone."""
+    """An answer: the status, which is all the platform reads, and JSON values for people."""
 
     status: HTTPStatus
     values: Mapping[str, object]
 
 
 class Invocations:
-    """A service that listens from its birth on, and is ready once its invocations are worked off.
+    """A service that listens once it is constructed, and is ready once `work_off` is called.
 
     Args:
-        host: Address to listen on; `0.0.0.0` for all of this machine's.
-        port: 0 for any that is free.
+        host: Address to listen on; `0.0.0.0` for all addresses of this machine.
+        port: 0 for any free one.
 
     Raises:
         OSError: The port is taken.
@@ -51,7 +51,7 @@ class Invocations:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port it listens on."""
         return int(self._server.server_address[1])
 
     def __enter__(self) -> "Invocations":
@@ -66,9 +66,9 @@ class Invocations:
         self._server.server_close()
 
     def work_off(self, invoke: Callable[[], Reply]) -> None:
-        """Be healthy, and call `invoke` for every `POST /invoke`, until `stop` or until this thread is interrupted.
+        """Report health and call `invoke` for every `POST /invoke`, until `stop` is called or the thread interrupted.
 
-        An error that `invoke` raises is answered with status 500, and the next invocation is waited for.
+        An error raised by `invoke` is answered with status 500, and the service waits for the next invocation.
         """
         self._server.ready.set()
         while (call := self._next_call()) is not None:
@@ -83,13 +83,13 @@ class Invocations:
                 raise
 
     def _next_call(self) -> "Future[Reply] | None":
-        """Wait for one; awake now and then, because a signal that comes just before a wait does not end it."""
+        """Wait for one, waking up regularly, because a signal that comes just before a wait does not end it."""
         while True:
             with suppress(Empty):
                 return self._server.calls.get(timeout=SECONDS_BETWEEN_LOOKS)
 
     def stop(self) -> None:
-        """Let `work_off` return once what was invoked before is done."""
+        """Let `work_off` return once earlier invocations are done."""
         self._server.calls.put(None)
 
 
@@ -104,7 +104,7 @@ class _Server(ThreadingHTTPServer):
         self.calls: SimpleQueue[Future[Reply] | None] = SimpleQueue()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """One line, where a client goes away before its answer, say."""
+        """Report in one line, for example if a client disconnects before its answer."""
         warn(f"a request of {client_address[0]} ended with {type(sys.exception()).__name__}")
 
 
@@ -112,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 60  # of one read or write, in seconds
 
     def do_GET(self) -> None:
-        """Healthy or not yet."""
+        """Report whether the service is ready."""
         if self._path() != "/health":
             self._answer(Reply(HTTPStatus.NOT_FOUND, {"error": "expected GET /health or POST /invoke"}))
         elif self._service().ready.is_set():
@@ -121,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(_LOADING)
 
     def do_POST(self) -> None:
-        """Hand the call on, wait for it, answer."""
+        """Queue the call, wait for it, answer."""
         self._drain()
         service = self._service()
         if self._path() != "/invoke":
@@ -139,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(reply)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
-        """Nothing: being asked for its health every second is no news, and invocations tell of themselves."""
+        """Log nothing: health checks come every second, and invocations log their own lines."""
 
     def _service(self) -> _Server:
         return cast(_Server, self.server)
@@ -148,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
         return urlsplit(self.path).path.rstrip("/")
 
     def _drain(self) -> None:
-        """Read the body, of which nothing is asked: closing a connection with unread bytes would lose the answer."""
+        """Read and ignore the body: closing a connection with unread bytes would lose the answer."""
         with suppress(ValueError):
             self.rfile.read(min(int(self.headers.get("Content-Length") or 0), LARGEST_BODY_BYTES))
 

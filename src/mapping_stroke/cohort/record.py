@@ -1,4 +1,4 @@
-"""The outcome of every scan of an output folder, in its `run.json`, built from one note per scan."""
+"""The outcome of every scan in an output folder, kept in `run.json` and built from one note per scan."""
 
 import glob
 import sys
@@ -15,8 +15,7 @@ from mapping_stroke.cohort.results import (
     STAMP_SUFFIX,
     SUFFIXES,
     TRANSFORM_SUFFIX,
-    Naming,
-    flat_names,
+    OutputLayout,
 )
 from mapping_stroke.cohort.shared_folder import SharedFolder
 from mapping_stroke.environment import describe_environment, peak_memory_bytes
@@ -24,21 +23,16 @@ from mapping_stroke.files import list_files, read_object, short_name, write_json
 from mapping_stroke.run_folder import BRAIN_SUFFIX, OWNER_FILE, SHARING, write_record
 
 FAILURE_SUFFIX = ".failed.json"
-"""Of the note on a scan that failed, in the hidden folder."""
+"""Of the note about a failed scan, in the hidden folder."""
 
 
 class Notes:
-    """What is known of the scans of an output folder, from their files, whichever process wrote them.
+    """Everything known about the scans of an output folder, read from their files, whichever process wrote them."""
 
-    Args:
-        folder: Output folder.
-        naming: What the files are called.
-    """
-
-    def __init__(self, folder: Path, naming: Naming = flat_names) -> None:
-        self._folder, self._stamps = folder, naming("*", STAMP_SUFFIX)
+    def __init__(self, layout: OutputLayout) -> None:
+        self._folder, self._stamps = layout.folder, layout.relative("*", STAMP_SUFFIX)
         self._read: dict[Path, tuple[object, dict[str, Any]]] = {}
-        """Of which state of a file, what was read."""
+        """State of each file when it was read, and its content."""
 
     def stamps(self) -> dict[str, dict[str, Any]]:
         """The stamp of every finished scan, by name."""
@@ -46,18 +40,18 @@ class Notes:
         return {name: stamp for name, stamp in found.items() if "source" in stamp}
 
     def failures(self) -> dict[str, dict[str, Any]]:
-        """Where a scan failed last and why (`scan`, `error`, `when`), by name."""
+        """The last failure of each scan (`scan`, `error`, `when`), by name."""
         found = self._read_all(f"{SHARING}/*{FAILURE_SUFFIX}", FAILURE_SUFFIX)
-        named = {str(entry.get("name", name)): entry for name, entry in found.items()}  # a long name is cut in a file's
+        named = {str(entry.get("name", name)): entry for name, entry in found.items()}  # file names may be shortened
         return {name: {key: entry[key] for key in entry if key != "name"} for name, entry in named.items()}
 
     def note_failure(self, name: str, scan: Path, error: str) -> None:
-        """Keep why a scan failed."""
+        """Keep the reason why a scan failed."""
         when = datetime.now(UTC).isoformat()
         write_json(self._failure(name), {"name": name, "scan": str(scan), "error": error, "when": when})
 
     def forget_failure(self, name: str) -> None:
-        """The scan did not fail after all, or is looked at anew."""
+        """Remove the note about a failure: the scan is finished now."""
         self._failure(name).unlink(missing_ok=True)
 
     def _failure(self, name: str) -> Path:
@@ -80,53 +74,56 @@ class Notes:
         return value
 
 
-def contents(folder: Path, naming: Naming = flat_names) -> tuple[str, ...]:
-    """Name patterns of what runs have left in an output folder; pictures and stamps only of scans they finished."""
-    names = [glob.escape(name) for name in Notes(folder, naming).stamps()]
-    finished = (naming(name, suffix) for name in names for suffix in SUFFIXES)
+def contents(layout: OutputLayout) -> tuple[str, ...]:
+    """Name patterns of the files that runs have left in an output folder.
+
+    Pictures and stamps have common names, so only those of finished scans are included.
+    """
+    names = [glob.escape(name) for name in Notes(layout).stamps()]
+    finished = (layout.relative(name, suffix) for name in names for suffix in SUFFIXES)
     unmistakable = (*MAP_SUFFIXES, BRAIN_SUFFIX, LESIONS_SUFFIX, TRANSFORM_SUFFIX, PLACEMENT_SUFFIX)
-    begun = (naming("*", suffix) for suffix in unmistakable)
+    begun = (layout.relative("*", suffix) for suffix in unmistakable)
     return (*begun, *finished, f"{SHARING}/*{FAILURE_SUFFIX}", OWNER_FILE)
 
 
-IN_OTHER_HANDS = "another process has it in hand"
+ELSEWHERE = "being processed by another process"
 
 
 class RunRecord:
-    """The record of a claimed output folder, as one process sees and writes it.
+    """The record of a claimed output folder, as seen and written by one process.
 
     Args:
         output: Claimed output folder.
-        notes: On its scans.
+        notes: About its scans.
         folder: Locks on it.
-        facts: What was computed, and with what.
+        facts: Model, engine and settings of the run.
     """
 
     def __init__(self, output: Path, notes: Notes, folder: SharedFolder, facts: Mapping[str, Any]) -> None:
         self.computed = 0
-        """How many scans this process has segmented."""
+        """Number of scans segmented by this process."""
         self._output, self._notes, self._folder, self._facts = output, notes, folder, dict(facts)
         self._earlier = notes.failures()
         self._started, self._start = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
 
     @property
     def seconds(self) -> float:
-        """How long the run has taken so far."""
+        """Duration of the run so far."""
         return time.perf_counter() - self._start
 
     def scans(self) -> dict[str, dict[str, Any]]:
-        """`status` (`done`, `failed`) and all that is known, by name; what failed once and is gone now is left out."""
+        """Status (`done` or `failed`) and all known facts by name; old failures of scans that are gone are left out."""
         failures = {name: entry for name, entry in self._notes.failures().items() if self._counts(name, entry)}
         failed = {name: {"status": "failed", **entry} for name, entry in failures.items()}
         done = {name: {"status": "done", **stamp} for name, stamp in self._notes.stamps().items()}
-        return dict(sorted({**done, **failed}.items()))  # a failure is forgotten where a scan is finished later
+        return dict(sorted({**done, **failed}.items()))  # finishing a scan removes its failure, so a failure is newer
 
     def names(self, status: str) -> list[str]:
-        """The scans of that status."""
+        """The scans with that status."""
         return [name for name, entry in self.scans().items() if entry["status"] == status]
 
     def failed_meanwhile(self, name: str) -> bool:
-        """Whether a scan has failed since this process began, in whichever process."""
+        """Whether a scan has failed since this process began, in any process."""
         failures = self._notes.failures()
         return name in failures and failures[name] != self._earlier.get(name)
 
@@ -135,28 +132,28 @@ class RunRecord:
         self._notes.note_failure(name, scan, error)
 
     def finish(self, name: str, *, computed: bool) -> None:
-        """Note that a scan is finished: if this process has segmented it, or was before."""
+        """Note that a scan is finished; `computed` says whether this process segmented it."""
         self._notes.forget_failure(name)
         self.computed += computed
 
     def unsettled(self, names: Sequence[str]) -> list[str]:
-        """Those of some scans that neither are finished nor have failed since this process began."""
+        """Those scans that are not finished and have not failed since this process began."""
         done = self._notes.stamps()
         return [name for name in names if not self.failed_meanwhile(name) and name not in done]
 
     def write(self, status: str, left: Collection[str] = ()) -> None:
-        """Write all that is known.
+        """Write all known facts.
 
         Args:
-            status: `running`; at the end `done` or `stopped`, which is `running` as long as others are at work.
-            left: Scans that other processes have in hand.
+            status: `running`, or at the end `done` or `stopped`, which stays `running` while others are working.
+            left: Scans that other processes are working on.
         """
         with self._folder.exclusive():
             if status != "running" and self._folder.has_others():
                 status = "running"
             scans = self.scans()
             kept = [entry["status"] for entry in scans.values()]
-            skipped = {name: {"status": "skipped", "why": IN_OTHER_HANDS} for name in left if name not in scans}
+            skipped = {name: {"status": "skipped", "why": ELSEWHERE} for name in left if name not in scans}
             record = {
                 "status": status,
                 "started": self._started,
@@ -173,10 +170,10 @@ class RunRecord:
             write_record(self._output, record)
 
     def _counts(self, name: str, failure: Mapping[str, Any]) -> bool:
-        """Whether a failure is still worth a word: it is new, or the scan is still there."""
+        """Whether a failure is still relevant: it is new, or its scan still exists."""
         if failure != self._earlier.get(name):
             return True
         try:
             return Path(failure["scan"]).exists() if failure.get("scan") else False
-        except OSError:  # it is there, but may not be looked at
+        except OSError:  # it exists, but without permission to look
             return True

@@ -1,13 +1,16 @@
-"""The files that one segmented scan leaves; its stamp is written last, so a scan that has one is finished."""
+"""Files written for one scan: layout of the output folder, names, maps, and the stamp that marks a finished scan."""
 
-import hashlib
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar
 
+from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter, scan_sha256
+from mapping_stroke.cohort.settings import ScanOptions
 from mapping_stroke.console import counted
 from mapping_stroke.errors import FileError, LostContentError, MappingError
 from mapping_stroke.files import (
@@ -15,29 +18,25 @@ from mapping_stroke.files import (
     longest_name_bytes,
     read_object,
     remove_files,
-    sha256,
     write_csv,
     write_json,
     write_text,
 )
-from mapping_stroke.images.dicom_series import DicomSeries
-from mapping_stroke.images.formats import Source, find_source, stored_files
-from mapping_stroke.images.image import Mask, write_image
+from mapping_stroke.images.formats import find_source
+from mapping_stroke.images.image import write_image
 from mapping_stroke.inference.segmentation import LesionRow, Segmentation, lesion_table
 from mapping_stroke.run_folder import BRAIN_SUFFIX, MASK_SUFFIX, PROBABILITY_SUFFIX
 from mapping_stroke.space.affine import itk_text
 from mapping_stroke.space.model_input import ModelInput, deface
-
-Storage = Literal["uint8", "float32"]
 
 UNCERTAINTY_SUFFIX = "_uncertainty.nii.gz"
 MAP_SUFFIXES = (MASK_SUFFIX, PROBABILITY_SUFFIX, UNCERTAINTY_SUFFIX)
 LESIONS_SUFFIX, PICTURE_SUFFIX, STAMP_SUFFIX = "_lesions.tsv", ".png", ".json"
 DICOM_SUFFIX = "_mask.dcm"
 TRANSFORM_SUFFIX = "_to-MNI152.txt"
-"""Of scans that were registered alone."""
+"""Only of registered scans."""
 PLACEMENT_SUFFIX = "_placement.png"
-"""Of scans whose brain and place were found alone; so is `BRAIN_SUFFIX`."""
+"""Only of scans with a known brain and placement, like `BRAIN_SUFFIX`."""
 PICTURE_SUFFIXES = (PICTURE_SUFFIX, PLACEMENT_SUFFIX)
 SUFFIXES = (
     STAMP_SUFFIX,
@@ -48,24 +47,68 @@ SUFFIXES = (
     *PICTURE_SUFFIXES,
     DICOM_SUFFIX,
 )
-"""Of all outputs; the stamp goes first where they are removed."""
-Naming = Callable[[str, str], str]
-"""The path of an output below its folder, given the scan's name and the output's suffix; for the name `*` a pattern of
-the stamps' paths, or of names that nobody else gives to files."""
-WriteDicom = Callable[[Path, DicomSeries, Mask], None]
-"""Writes a mask as DICOM, given the series that it was found in."""
+"""Of all outputs; the stamp comes first because it is removed first."""
 COLUMNS = tuple(LesionRow.__dataclass_fields__)
 PROBABILITY_STEP = 1 / 255
 UNCERTAINTY_STEP = 0.5 / 255
 """A standard deviation of values in [0, 1] is at most 0.5."""
 BYTES = {"uint8": 1, "float32": 4}
 OTHER_BYTES = 5_000_000
-"""More than the table, the pictures and the stamp take."""
+"""Upper limit for the table, the pictures and the stamp together."""
+STEPS = ("read", "place", "prepare", "predict", "postprocess", "write")
+"""Their durations are in the stamp."""
+Stamp = dict[str, Any]
 
 
-def flat_names(name: str, suffix: str) -> str:
-    """All outputs lie side by side, named like their scan."""
-    return f"{name}{suffix}"
+@dataclass(frozen=True)
+class OutputLayout(ABC):
+    """Names of the files in an output folder, and the files written in addition to those of `ScanFiles`.
+
+    Attributes:
+        folder: The output folder.
+        kind: Kind of work recorded in `run.json`, so that no other command resumes it.
+        extra_patterns: Of additional files, which `--overwrite` removes.
+    """
+
+    folder: Path
+    kind: ClassVar[str]
+    extra_patterns: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def relative(self, name: str, suffix: str) -> str:
+        """The path of an output below the folder.
+
+        Args:
+            name: Of the scan; `*` gives a pattern that matches this output of every scan.
+            suffix: Of the output.
+        """
+
+    @abstractmethod
+    def begin(self, segmenter: Segmenter) -> None:
+        """Write files about the whole data set, before the first scan."""
+
+    @abstractmethod
+    def write_extra(self, files: "ScanFiles", loaded: LoadedScan, found: Segmentation, segmenter: Segmenter) -> Stamp:
+        """Write additional files of a scan and return entries for its stamp; `files` lists their paths."""
+
+
+@dataclass(frozen=True)
+class FlatLayout(OutputLayout):
+    """All outputs side by side, each named after its scan."""
+
+    kind: ClassVar[str] = "segment"
+    extra_patterns: ClassVar[tuple[str, ...]] = ()
+
+    def relative(self, name: str, suffix: str) -> str:
+        """Name and suffix."""
+        return f"{name}{suffix}"
+
+    def begin(self, segmenter: Segmenter) -> None:
+        """Nothing: this layout has no files about the whole data set."""
+
+    def write_extra(self, files: "ScanFiles", loaded: LoadedScan, found: Segmentation, segmenter: Segmenter) -> Stamp:
+        """Nothing: this layout has no additional files."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -73,126 +116,138 @@ class ScanFiles:
     """The outputs of one scan.
 
     Attributes:
-        folder: Output folder.
+        layout: Of the output folder.
         name: Of the scan, without suffix.
-        storage: Of probability and uncertainty.
-        picture: Whether there is one.
-        naming: What the files are called.
-        series: Which DICOM series of a folder is meant; see `find_source`.
-        write_dicom: Writes the mask as DICOM, too; None where there is none.
+        options: Files to write, and the DICOM series that is read.
     """
 
-    folder: Path
+    layout: OutputLayout
     name: str
-    storage: Storage
-    picture: bool
-    naming: Naming = flat_names
-    series: str = ""
-    write_dicom: WriteDicom | None = None
+    options: ScanOptions
 
     def path(self, suffix: str) -> Path:
-        """The output of that suffix."""
-        return self.folder / self.naming(self.name, suffix)
+        """The output with that suffix."""
+        return self.layout.folder / self.layout.relative(self.name, suffix)
 
     def needed_bytes(self, shape: Sequence[int]) -> float:
-        """Room for all outputs of a scan of that shape, at most."""
-        return math.prod(shape) * (2 + 2 * BYTES[self.storage]) + OTHER_BYTES
+        """Disk space for all outputs of a scan of that shape, at most."""
+        return math.prod(shape) * (2 + 2 * BYTES[self.options.probability]) + OTHER_BYTES
 
     def is_finished(self, scan: Path, brain: Path | None = None) -> bool:
-        """Whether all outputs of this very scan are there; they stand where only its content was dropped (DataLad).
+        """Whether all outputs of exactly this scan exist; a scan whose content was dropped (DataLad) still counts.
 
         Args:
             scan: The scan.
-            brain: The user's mask of its brain; None if there is none.
+            brain: The user's brain mask, if one is given.
         """
         stamp = read_object(self.path(STAMP_SUFFIX))
         suffixes = self._suffixes(registered=bool(stamp.get("registration")), placed=bool(stamp.get("brain")))
-        source, paths = stamp.get("source"), [*map(self.path, suffixes), *self._more(stamp)]
+        source, paths = stamp.get("source"), [*map(self.path, suffixes), *self._extra_files(stamp)]
         if not isinstance(source, dict):
             return False
         try:
             if not all(path.is_file() for path in paths):
                 return False
-            return is_source(source, scan, self.series) and is_brain_of(source, brain)
-        except (MappingError, OSError):  # something may not be looked at any more: reading or writing it will say so
+            return is_source(source, scan, self.options.series) and is_brain_of(source, brain)
+        except (MappingError, OSError):  # a file became unreadable: reading or writing it will report that
             return False
 
     def _suffixes(self, *, registered: bool, placed: bool) -> list[str]:
-        """Of what a scan leaves beside its stamp."""
-        also = {
-            PICTURE_SUFFIX: self.picture,
+        """Of the outputs that belong to a finished scan besides its stamp."""
+        optional = {
+            PICTURE_SUFFIX: not self.options.no_picture,
             BRAIN_SUFFIX: placed,
             TRANSFORM_SUFFIX: registered,
-            PLACEMENT_SUFFIX: placed and self.picture,
-            DICOM_SUFFIX: self.write_dicom is not None,
+            PLACEMENT_SUFFIX: placed and not self.options.no_picture,
+            DICOM_SUFFIX: self.options.dicom_seg,
         }
-        return [*MAP_SUFFIXES, LESIONS_SUFFIX, *(suffix for suffix, written in also.items() if written)]
+        return [*MAP_SUFFIXES, LESIONS_SUFFIX, *(suffix for suffix, written in optional.items() if written)]
 
     def require_short_names(self) -> None:
-        """Raise `FileError` if the names of the outputs get too long for the disk, before anything is computed."""
+        """Raise `FileError` if an output's name is too long for the disk, before anything is computed."""
         names = [os.fsencode(self.path(suffix).name) for suffix in SUFFIXES]
-        longest, most = max(map(len, names)), longest_name_bytes(self.folder)
-        if longest > most:
+        longest, limit = max(map(len, names)), longest_name_bytes(self.layout.folder)
+        if longest > limit:
             raise FileError(
                 f"its name is too long: its results would have names of up to {longest} bytes, expected at most "
-                f"{most}; give it a name that is at least {counted(longest - most, 'character')} shorter"
+                f"{limit}; give it a name that is at least {counted(longest - limit, 'character')} shorter"
             )
 
-    def any_there(self) -> bool:
-        """Whether there is any output of that name, finished or not."""
+    def any_exists(self) -> bool:
+        """Whether any output of that name exists, finished or not."""
         return any(self.path(suffix).exists() for suffix in SUFFIXES)
 
     def remove(self) -> None:
-        """Remove whatever outputs of that name there are, the stamp first, as `remove_files` does."""
-        more = self._more(read_object(self.path(STAMP_SUFFIX)))
-        remove_files((*map(self.path, SUFFIXES), *more))
+        """Remove all outputs of that name, the stamp first, as `remove_files` does."""
+        extra = self._extra_files(read_object(self.path(STAMP_SUFFIX)))
+        remove_files((*map(self.path, SUFFIXES), *extra))
 
-    def _more(self, stamp: dict[str, Any]) -> list[Path]:
-        """Further files, of which only the stamp knows."""
-        return [self.folder / path for path in stamp.get("files", ())]
+    def _extra_files(self, stamp: Mapping[str, Any]) -> list[Path]:
+        """Additional files of the layout, which only the stamp lists."""
+        return [self.layout.folder / path for path in stamp.get("files", ())]
 
-    def write(self, seen: ModelInput, found: Segmentation) -> None:
-        """Write all but the stamp and what is DICOM; an older stamp goes first."""
+    def write(self, loaded: LoadedScan, found: Segmentation, segmenter: Segmenter) -> Stamp:
+        """Write all files of the scan, the stamp last, and return the stamp."""
+        start = time.perf_counter()
+        self._write_maps(loaded.model_input, found)
+        if self.options.dicom_seg and loaded.series:
+            from mapping_stroke.interop.dicom_seg import write_segmentation
+
+            write_segmentation(self.path(DICOM_SUFFIX), loaded.series, found.mask, segmenter.bundle.card.name)
+        extra = self.layout.write_extra(self, loaded, found, segmenter)
+        seconds = {**found.seconds, **loaded.seconds, "write": time.perf_counter() - start}
+        placed, registered = loaded.model_input.placed, loaded.model_input.registered
+        stamp = {
+            "source": dict(loaded.source),
+            "lesions": len(found.lesions),
+            "load_ml": round(sum(lesion.volume_ml for lesion in found.lesions), 3),
+            "largest_probability": round(float(found.probability.max()), 4),
+            "brain": placed.brain.to_json(placed.scan) if placed else None,
+            "registration": registered.to_json() if registered else None,
+            "warnings": list(loaded.warnings),
+            "seconds": {step: round(seconds[step], 2) for step in STEPS},
+            **extra,
+        }
+        self.write_stamp(stamp)
+        return stamp
+
+    def _write_maps(self, model_input: ModelInput, found: Segmentation) -> None:
+        """Write maps, tables and pictures; an older stamp goes first."""
         self.path(STAMP_SUFFIX).unlink(missing_ok=True)
-        image = seen.scan
-        in_steps = self.storage == "uint8"
+        image, in_steps = model_input.scan, self.options.probability == "uint8"
         mask, probability, uncertainty = map(self.path, MAP_SUFFIXES)
         write_image(mask, found.mask, image)
         write_image(probability, found.probability, image, step=PROBABILITY_STEP if in_steps else None)
         write_image(uncertainty, found.uncertainty, image, step=UNCERTAINTY_STEP if in_steps else None)
         write_csv(self.path(LESIONS_SUFFIX), COLUMNS, lesion_table(found.lesions), delimiter="\t")
-        if seen.placed:
-            write_image(self.path(BRAIN_SUFFIX), seen.placed.brain.mask, image)
-        if seen.registered:
-            write_text(self.path(TRANSFORM_SUFFIX), itk_text(seen.registered.to_mni))
-        if self.picture:
-            self._draw(seen, found)
+        if model_input.placed:
+            write_image(self.path(BRAIN_SUFFIX), model_input.placed.brain.mask, image)
+        if model_input.registered:
+            write_text(self.path(TRANSFORM_SUFFIX), itk_text(model_input.registered.to_mni))
+        if not self.options.no_picture:
+            self._draw(model_input, found)
 
-    def _draw(self, seen: ModelInput, found: Segmentation) -> None:
-        """The lesions; and, if they are known, the brain and its place, to see whether those are right."""
+    def _draw(self, model_input: ModelInput, found: Segmentation) -> None:
+        """Draw the lesions and, if they are known, the brain outline and placement, for quality control."""
         from mapping_stroke.report.overview import PlacedRow, draw_placements
         from mapping_stroke.report.pictures import draw_segmentation
 
-        shown = deface(seen.scan, seen.placed)
-        draw_segmentation(shown, found.mask, found.probability, found.lesions, self.path(PICTURE_SUFFIX))
-        if seen.placed:
-            draw_placements([PlacedRow("", seen.placed, shown, found.mask)], self.path(PLACEMENT_SUFFIX))
+        placed = model_input.placed
+        defaced = deface(model_input.scan, placed)
+        draw_segmentation(defaced, found.mask, found.probability, found.lesions, self.path(PICTURE_SUFFIX))
+        if placed:
+            draw_placements([PlacedRow("", placed, defaced, found.mask)], self.path(PLACEMENT_SUFFIX))
 
-    def write_as_dicom(self, series: DicomSeries | None, mask: Mask) -> None:
-        """Write the mask as DICOM where that is asked for, given the series that the scan was read from."""
-        if self.write_dicom and series:
-            self.write_dicom(self.path(DICOM_SUFFIX), series, mask)
-
-    def write_stamp(self, values: dict[str, Any]) -> None:
-        """Say that the scan is finished, and what was found."""
+    def write_stamp(self, values: Stamp) -> None:
+        """Mark the scan as finished and record the findings."""
         write_json(self.path(STAMP_SUFFIX), values)
 
 
 def is_source(source: Mapping[str, Any], scan: Path, series: str = "") -> bool:
-    """Whether results are of this very scan as it is now; they stand if only its content was dropped (DataLad).
+    """Whether results belong to exactly this scan; if its content was dropped (DataLad), its name decides.
 
     Args:
-        source: Of the results' stamp.
+        source: From the stamp of the results.
         scan: The scan; it need not exist.
         series: See `find_source`.
 
@@ -210,11 +265,11 @@ def is_source(source: Mapping[str, Any], scan: Path, series: str = "") -> bool:
 
 
 def is_brain_of(source: Mapping[str, Any], brain: Path | None) -> bool:
-    """Whether results were made with this very mask of the brain, or with none if none is given.
+    """Whether results were made with exactly this brain mask, or without one if None is given.
 
     Args:
-        source: Of the results' stamp.
-        brain: The user's mask; if only its content was dropped (DataLad), its name decides.
+        source: From the stamp of the results.
+        brain: The user's mask; if its content was dropped (DataLad), its name decides.
 
     Raises:
         MappingError: It cannot be read.
@@ -223,9 +278,3 @@ def is_brain_of(source: Mapping[str, Any], brain: Path | None) -> bool:
     if brain is not None and leads_nowhere(brain):
         return bool(Path(source.get("brain", "")).name == brain.name)
     return bool(source.get("brain_sha256") == (scan_sha256(brain) if brain else None))
-
-
-def scan_sha256(scan: Source) -> str:
-    """SHA-256 of the file of a scan, or another image, in hexadecimal; of all their hashes if it lies in several."""
-    hashes = [sha256(file) for file in stored_files(scan)]
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()

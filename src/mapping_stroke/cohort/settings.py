@@ -1,106 +1,65 @@
-"""Which scans are segmented into one folder, and how: settings, the model and rule they choose, names of results."""
+"""Settings of `mapping segment`, `mapping bids` and `mapping grand-challenge`: the groups of options they share."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal, get_args
 
-from mapping_stroke.cohort.results import Naming, Storage, flat_names
-from mapping_stroke.cohort.scan import WriteMore
-from mapping_stroke.inference.engines import choose_engine
-from mapping_stroke.inference.ensemble import Ensemble
-from mapping_stroke.inference.segmentation import choose_rule, find_preset, make_ensemble
-from mapping_stroke.networks.bundle import Bundle, open_bundle
-from mapping_stroke.rules import PostprocessConfig, find_rule
-from mapping_stroke.space.placement import require_space_name
+from mapping_stroke.errors import ConfigError
 
-UNDECISIVE = ("device", "engine", "series", "dicom_seg", "brain")
-"""Settings with which the same folder goes on."""
+Preset = Literal["fast", "balanced", "paper"]
+Rule = Literal["mapping", "challenge", "paper", "none"]
+Space = Literal["auto", "native", "mni"]
+Engine = Literal["auto", "openvino", "torch"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Storage = Literal["uint8", "float32"]
+NAMES = {"preset": Preset, "rule": Rule, "space": Space, "engine": Engine, "precision": Precision}
 
 
 @dataclass(frozen=True)
-class SegmentConfig:
-    """How `mapping segment` segments."""
+class Computation:
+    """The model and how it is applied."""
 
-    preset: str = "balanced"
-    rule: str = "mapping"
+    model: str = "default"
+    """A `.mapping` file, a model folder, a run folder in which `mapping train` has finished, or the name of a model
+    that came with the installation. Weights of nnU-Net become a model by `mapping models import`."""
+    preset: Preset = "balanced"
+    """`fast`: one member, on a single brain-sized window if the model supports it. `balanced`: all members. `paper`:
+    all members, each with the mirroring (TTA) that it was trained with, 8 passes for the paper's."""
+    rule: Rule = "mapping"
+    """Post-processing. `challenge` marks something in every scan."""
+    space: Space = "auto"
+    """`auto`: if the model was made for MNI152 space, scans that do not lie there are registered, and the results are
+    brought back to the scan's own grid; other models read scans as they are. `native`: every scan is registered.
+    `mni`: none is."""
     device: str = "auto"
-    engine: str = "auto"
-    precision: str = "auto"
-    storage: Storage = "uint8"
-    """Of probability and uncertainty: `uint8` in steps of 1/255 and 0.5/255, or `float32`."""
-    picture: bool = True
-    space: str = "auto"
-    """See `make_model_input`."""
-    series: str = ""
-    """Which DICOM series of a folder is meant; see `choose_series`."""
-    dicom_seg: bool = False
-    """Whether masks are written as DICOM, too; then every scan must be DICOM."""
-    brain: Path | None = None
-    """The user's own mask of a scan's brain, or a folder of such masks; see `find_given`."""
+    """`auto`, `cpu`, `cuda` or `mps`."""
+    engine: Engine = "auto"
+    """Runs the networks; `auto` is OpenVINO on x86 processors and torch everywhere else."""
+    precision: Precision = "auto"
+    """Of the convolutions; `auto` takes the fastest that the processor or GPU supports well."""
 
     def __post_init__(self) -> None:
-        find_preset(self.preset)
-        find_rule(self.rule)
-        require_space_name(self.space)
+        for name, known in NAMES.items():
+            if getattr(self, name) not in get_args(known):
+                raise ConfigError(f"no {name} {getattr(self, name)!r}; expected one of {', '.join(get_args(known))}")
 
 
-@dataclass(frozen=True, eq=False)
-class Method:
-    """How the scans of one run are segmented: a model, its members that are used on an engine, rule and settings."""
+@dataclass(frozen=True)
+class ScanOptions:
+    """How scans are read and what is written for each."""
 
-    bundle: Bundle
-    ensemble: Ensemble
-    rule: PostprocessConfig
-    config: SegmentConfig
-
-    def identity(self) -> dict[str, Any]:
-        """What decides the outputs: the precision does, the device and engine that compute in it do not.
-
-        Nor does the choice of a series or of a brain mask: like the choice of a file, it decides what is segmented.
-        """
-        settings = {name: value for name, value in asdict(self.config).items() if name not in UNDECISIVE}
-        settings["precision"] = self.ensemble.engine.precision
-        return {"model_sha256": self.bundle.sha256, "settings": settings}
-
-    def facts(self) -> dict[str, Any]:
-        """What `run.json` tells of it."""
-        card = self.bundle.card
-        return {
-            "model": {"name": card.name, "path": str(self.bundle.path), "licence": card.licence},
-            "members": [member.card.name for member in self.ensemble.members],
-            "engine": self.ensemble.engine.description,
-            "postprocess": asdict(self.rule),
-        }
-
-
-def choose_method(model: str | Path, config: SegmentConfig) -> Method:
-    """Open a model and make ready what settings ask for; raises `MappingError` where there is no such thing."""
-    bundle = open_bundle(model)
-    engine = choose_engine(config.device, config.engine, config.precision)
-    return Method(bundle, make_ensemble(bundle, config.preset, engine), choose_rule(bundle, config.rule), config)
-
-
-@dataclass(frozen=True, eq=False)
-class Cohort:
-    """Scans whose results go into one folder.
-
-    Attributes:
-        scans: Their files, by name; the names also in `run.json`.
-        output: The folder.
-        naming: What the results are called.
-        kind: What `run.json` calls the work, so that no other command goes on with it.
-        others: Patterns of further files that are written into the folder.
-        begin: Told how the scans are segmented before the first one is; returns what writes further files of each.
-        refused: Why scans fail without being read, by name; what was found in them before is left alone.
-        brains: The user's own masks of their brains, by name; the brains of the others are found.
-    """
-
-    scans: Mapping[str, Path]
-    output: Path
-    naming: Naming = flat_names
-    kind: str = "segment"
-    others: tuple[str, ...] = ()
-    begin: Callable[[Method], WriteMore] | None = None
-    refused: Mapping[str, str] = field(default_factory=dict)
-    brains: Mapping[str, Path] = field(default_factory=dict)
+    brain: Path | None = None
+    """Your own brain mask (0 and 1, on the scan's grid, axes in any order), used instead of brain extraction. For
+    several scans: a folder of masks named as this command names them, NAME_brain.nii.gz or another image suffix, for
+    some or all scans. The mask decides the registration, and a model of brains only sees nothing outside it. It is
+    refused if the model needs neither registration nor brain extraction."""
+    series: str = ""
+    """Number, UID or description of the DICOM series to read from a folder; if left out, the one that looks like a
+    three-dimensional T1w scan."""
+    dicom_seg: bool = False
+    """Also write each mask as DICOM SEG. It repeats the patient's name, identifier and date of birth from the scan, as
+    the standard requires; no other output does."""
+    probability: Storage = "uint8"
+    """How probability and uncertainty are stored: in 255 steps, or exactly and four times as large."""
+    no_picture: bool = False
+    """Draw no pictures."""

@@ -1,4 +1,4 @@
-"""An output folder that several processes fill at once: who is at work in it, and which case each has in hand."""
+"""Locks for an output folder that several processes fill at once: active processes and claimed cases."""
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,17 +12,16 @@ from mapping_stroke.run_folder import SHARING, claim_folder, holds_work, is_run_
 
 DOOR = "door"
 DOOR_WAIT_S = 60.0
-"""Far longer than anybody stays in it; after that it is passed all the same."""
+"""Far longer than any process holds this lock; after that, it is ignored."""
 PROCESS_SUFFIX, CLAIM_SUFFIX = ".process", ".claim"
 
 
 class SharedFolder:
     """The locks of one process on an output folder, in its hidden folder `SHARING`.
 
-    A process has the lock `*.process` as long as it works there, `NAME.claim` while it has a case in hand, and `door`
-    for the moment in which it comes, goes, or writes what all of them write. The system frees the locks of a killed
-    process. Where system or disk know no locks, nobody sees the others: cases are computed by all of them, with equal
-    results.
+    A process holds the lock `*.process` while it works there, `NAME.claim` while it processes a case, and `door` for
+    the moment in which it joins, leaves, or writes a common file. The system frees the locks of a killed process. If
+    system or disk have no locks, processes cannot see each other: all of them compute every case, with equal results.
     """
 
     def __init__(self, output: Path) -> None:
@@ -32,12 +31,12 @@ class SharedFolder:
 
     @property
     def knows_locks(self) -> bool:
-        """Whether the others can be seen."""
+        """Whether other processes can be detected."""
         return self._process is None or self._process.known
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Keep the others from coming, going and writing."""
+        """Keep other processes from joining, leaving and writing common files."""
         lock = wait_for_lock(self._folder / DOOR, DOOR_WAIT_S)
         try:
             yield
@@ -46,40 +45,40 @@ class SharedFolder:
                 lock.release()
 
     def join(self) -> None:
-        """Begin to work here; called in the door."""
+        """Register this process; called within `exclusive`."""
         while self._process is None:
             self._process = try_lock(self._folder / f"{uuid.uuid4().hex}{PROCESS_SUFFIX}")
 
     def has_others(self) -> bool:
-        """Whether another process works here; called in the door. Locks that killed ones have left are removed."""
+        """Whether another process works here; called within `exclusive`. Locks of killed processes are removed."""
         own = self._process.path.name if self._process else ""
         there = [path for path in self._folder.glob(f"*{PROCESS_SUFFIX}") if path.name != own]
-        held = [_is_held(path) for path in there]  # all of them, not up to the first: it removes what is stale
+        held = [_is_held(path) for path in there]  # a list, since checking also removes stale locks
         return any(held)
 
     def claim(self, name: str) -> bool:
-        """Take a case in hand; False where another process has it."""
+        """Claim a case; False if another process has it."""
         lock = try_lock(self._folder / f"{short_name(name)}{CLAIM_SUFFIX}")
         if lock:
             self._claims[name] = lock
         return lock is not None
 
     def release(self, name: str) -> None:
-        """Let go of a case; nothing happens where it is not in hand."""
+        """Release a case; does nothing if it is not claimed."""
         lock = self._claims.pop(name, None)
         if lock:
             lock.release()
 
     def leave(self) -> None:
-        """Let go of everything."""
+        """Release all claims and unregister this process."""
         for name in tuple(self._claims):
             self.release(name)
         if self._process:
             self._process.release()
             self._process = None
         for path in self._folder.glob(f"*{CLAIM_SUFFIX}"):
-            _is_held(path)  # if not, a killed process has left it: it is removed
-        with suppress(OSError):  # it is not empty, or others have removed it
+            _is_held(path)  # removes it if a killed process has left it
+        with suppress(OSError):  # not empty, or removed by another process
             self._folder.rmdir()
 
 
@@ -89,11 +88,11 @@ def shared(
 ) -> Iterator[SharedFolder]:
     """`claim_folder` for work that several processes may share.
 
-    What another identity wrote is replaced only where nobody is at work there. Where a `MappingError` ends the work in
-    a folder that was not ours before, nothing stays, unless others are at work there.
+    Results of another identity are only replaced if no other process works there. If a `MappingError` ends the work in
+    a folder that was not ours before, nothing stays, unless other processes work there.
 
     Raises:
-        RunFolderError: See `claim_folder`; or others are at work in what should be replaced.
+        RunFolderError: See `claim_folder`; or other processes work in a folder that should be replaced.
     """
     require_claimable(path, identity, overwrite=overwrite)  # before anything is written
     was_there, folder = path.exists(), SharedFolder(path)
@@ -116,12 +115,12 @@ def shared(
 def _begin(
     folder: SharedFolder, path: Path, identity: Mapping[str, object], contents: Sequence[str], *, overwrite: bool
 ) -> bool:
-    """Claim a folder and come there; whether it was ours before."""
+    """Claim a folder and join it; returns whether it was ours before."""
     with folder.exclusive():
         was_ours = is_run_folder(path)
         if was_ours and not holds_work(path, identity) and folder.has_others():
             raise RunFolderError(
-                f"{path}: another process is at work there; wait until it has finished, or give another output folder"
+                f"{path}: another process is working there; wait until it has finished, or use another output folder"
             )
         claim_folder(path, identity, contents, overwrite=overwrite)
         folder.join()
@@ -129,7 +128,7 @@ def _begin(
 
 
 def _is_held(path: Path) -> bool:
-    """Whether another process has a lock; the file of a killed one is removed. True where that cannot be told."""
+    """Whether another process holds a lock, or this is unknown; the file of a killed process is removed."""
     try:
         lock = try_lock(path)
     except OSError:

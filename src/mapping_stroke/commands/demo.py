@@ -10,35 +10,35 @@ from tyro.conf import Positional
 
 @dataclass(frozen=True)
 class FirstContact:
-    """What is segmented, and by whom; not with `--experiment`."""
+    """Scans to segment and the model; not with `--experiment`."""
 
     scan: tuple[Path, ...] = ()
-    """Scans of your own to segment, too: files, or folders of them."""
+    """Your own scans to segment as well: files, or folders of them."""
     model: str = "default"
-    """What segments: a `.mapping` file, a model folder, a run folder, or the name of a bundled model."""
+    """A `.mapping` file, a model folder, a run folder, or the name of a bundled model."""
 
 
 @dataclass(frozen=True)
 class SmallExperiment:
-    """How large the experiment is; only with `--experiment`."""
+    """Size of the experiment; only with `--experiment`."""
 
     subjects: int = 20
     """Training cases."""
     unlabelled: int = 4
     """Scans without masks, for self-training."""
     folds: int = 2
-    """Each case is scored by networks that never saw its fold."""
+    """Number of folds; each case is scored by networks that never saw its fold."""
     seed: int = 0
-    """Decides cohort, folds and training."""
+    """Seed of cohort, folds and training."""
 
 
 @dataclass(frozen=True)
 class Demo:
     """See it work: the bundled model segments a simulated stroke and a simulated healthy brain, in about a minute.
 
-    Prints the lesions, draws them, and names the files. With `--experiment`, the whole pipeline instead: strokes are
-    simulated, the four schemes trained on two folds at the tiny size, averaged, post-processed, scored and reported,
-    in minutes. Neither needs data or a GPU.
+    Prints and draws the lesions, and names the files. With `--experiment`, runs the whole pipeline instead: simulates
+    strokes, trains the four schemes on two folds at the tiny size, averages, post-processes, scores and reports, in
+    minutes. Neither needs data or a GPU.
     """
 
     out: Positional[Path] = Path("demo")
@@ -50,16 +50,16 @@ class Demo:
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
     overwrite: bool = False
-    """Remove what a demo of other settings left there."""
+    """Replace results of a demo with other settings there."""
 
     def run(self) -> int:
-        """Show the model, or run the experiment; refuse options of the one with the other."""
+        """Show the model or run the experiment; refuse options that belong to the other."""
         from mapping_stroke.errors import ConfigError
 
         if self.experiment and self.first_contact != FirstContact():
-            raise ConfigError("--scan and --model are not for the experiment, which trains its own; leave them out")
+            raise ConfigError("--scan and --model do not apply to the experiment, which trains a model; omit them")
         if not self.experiment and self.small_experiment != SmallExperiment():
-            raise ConfigError("--subjects, --unlabelled, --folds and --seed are for the experiment; add --experiment")
+            raise ConfigError("--subjects, --unlabelled, --folds and --seed need --experiment; add it or omit them")
         return self._run_experiment() if self.experiment else self._show_model()
 
     def _show_model(self) -> int:
@@ -71,11 +71,11 @@ class Demo:
         return 3 if failed else 0
 
     def _run_experiment(self) -> int:
-        """Simulate, run every stage, segment one new scan, name what to look at."""
+        """Simulate, run every stage, segment one new scan, and name the results to look at."""
         import torch
 
         from mapping_stroke.cohort.loop import segment_scans
-        from mapping_stroke.cohort.settings import SegmentConfig
+        from mapping_stroke.cohort.settings import Computation
         from mapping_stroke.console import say
         from mapping_stroke.errors import ConfigError
         from mapping_stroke.inference.engines import choose_device
@@ -87,20 +87,21 @@ class Demo:
         subjects, unlabelled, folds = small.subjects, small.unlabelled, small.folds
         if not 2 <= folds <= subjects or unlabelled < 1:
             raise ConfigError(
-                f"--subjects {subjects} --folds {folds} --unlabelled {unlabelled}: expected 2 or more "
-                "folds, a subject for each at least, and 1 or more unlabelled scans for self-training"
+                f"--subjects {subjects} --folds {folds} --unlabelled {unlabelled}: expected at least 2 "
+                "folds, one subject for each, and 1 unlabelled scan for self-training"
             )
-        torch.set_num_threads(1)  # the networks are so small that more threads would only wait for one another
+        torch.set_num_threads(1)  # with such small networks, more threads would only wait for one another
         cohort, run_folder, segmented = self.out / "cohort", self.out / "run", self.out / "new-scan"
         say(f"Experiment in {self.out}: {subjects} simulated strokes, four schemes on {folds} folds, tiny networks.")
-        say("About 6 minutes on 2 cores. Interrupt it at any time; the same command goes on.\n\n[simulate]")
+        say("About 6 minutes on 2 cores. Interrupt it at any time; rerun the command to resume.\n\n[simulate]")
         request = Request(subjects, small.seed, unlabelled)
         simulate_cohort(cohort, request, find_sources(None, None), overwrite=self.overwrite)
         experiment = Experiment(cohort, run_folder, folds, size="tiny", seed=small.seed, device=self.device, jobs=2)
         page = run_experiment(experiment, overwrite=self.overwrite)
         say("\n[segment] one of the scans without a mask, as a new scan")
         scan = sorted((cohort / "Testing").rglob("*_T1w.nii.gz"))[0]
-        segment_scans([scan], segmented, run_folder, SegmentConfig(device=self.device), overwrite=self.overwrite)
+        computation = Computation(str(run_folder), device=self.device)
+        segment_scans([scan], segmented, computation, overwrite=self.overwrite)
         say(f"\nLook at the report:        {page}")
         say(f"and at the segmented scan: {segmented / scan.name.replace('.nii.gz', '.png')}")
         return 0
@@ -108,34 +109,34 @@ class Demo:
 
 @dataclass(frozen=True)
 class Simulate:
-    """Write a cohort of simulated strokes in the layout of ATLAS R2.0, to try things on without patient data.
+    """Write a cohort of simulated strokes in the layout of ATLAS R2.0, for trials without patient data.
 
-    The first subjects of a larger cohort are those of a smaller one of the same seed: run it again with more to add.
+    A smaller cohort with the same seed has the first subjects of a larger one: rerun with more subjects to add some.
     """
 
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """Folder to write: Training/ with masks; Testing/ without, its true masks in Testing_reference/."""
+    """Folder to write: Training/ with masks; Testing/ without, with its true masks in Testing_reference/."""
     subjects: int
     """Training cases."""
     seed: int
-    """Number that decides everything."""
+    """Seed of the whole cohort."""
     lesions: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Folder of real lesion masks in MNI space, on any grid; without it lesions are drawn."""
+    """Folder of real lesion masks in MNI space, on any grid; without it, lesions are generated."""
     brains: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Folder of real healthy *_T1w.nii.gz: skull-stripped in MNI space, perhaps with *_tissues.nii.gz (1 CSF, 2 grey,
-    3 white), or as they come from the scanner, which are then placed and stripped; without it the ICBM152 template is
-    used. Scans whose names agree up to the first _ are of one person."""
+    """Folder of real healthy *_T1w.nii.gz: skull-stripped in MNI space, optionally with *_tissues.nii.gz (1 CSF, 2
+    grey, 3 white); or raw, which are then registered and skull-stripped. Without it, the ICBM152 template is used.
+    Scans whose names agree up to the first _ belong to one person."""
     rescans: Annotated[tuple[str, ...], tyro.conf.arg(metavar="A=B")] = ()
-    """People who are in --brains under two names, such as 1003=1023: all their cases become one subject."""
+    """People with two names in --brains, such as 1003=1023: all their cases become one subject."""
     unlabelled: int = 0
-    """Scans without masks in Testing/, of other people than the training cases."""
+    """Scans without masks in Testing/, of people who are not in the training cases."""
     licence: str = ""
     """Origin and licence of --brains and --lesions, for dataset_description.json."""
     overwrite: bool = False
-    """Remove what another run has left in OUT."""
+    """Replace results of another run in OUT."""
 
     def run(self) -> int:
-        """Simulate what is not there yet."""
+        """Simulate the missing cases."""
         from mapping_stroke.simulation.cohort import Request, find_sources, simulate_cohort
 
         sources = find_sources(self.lesions, self.brains, self.rescans, self.licence)
@@ -146,7 +147,7 @@ class Simulate:
 
 @dataclass(frozen=True)
 class Info:
-    """Show versions, devices and where this installation lies, for bug reports."""
+    """Show versions, devices and the path of this installation, for bug reports."""
 
     def run(self) -> int:
         """Print one line per fact."""

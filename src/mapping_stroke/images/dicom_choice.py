@@ -1,4 +1,4 @@
-"""Which series of a folder is the T1w scan, and its voxels."""
+"""Choose the T1w series of a folder and read its voxels."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -18,15 +18,15 @@ from mapping_stroke.images.nifti import Affine
 T1W = re.compile(
     r"t1|mp-?_?rage|mp2-?_?rage|spgr|bravo|tfl|3d[ _-]?tfe|turbo[ _-]?flash|(^|[^a-z])mpr([^a-z]|$)", re.IGNORECASE
 )
-"""In a name that a scanner's user gave to a T1w scan."""
+"""Matches names that users give to T1w scans."""
 NO_T1W = re.compile(
     r"t1[ _-]?(map|rho)|mp2-?_?rage.*t1[ _-]?images|b1[ _-]?map|inv-?_?[12](\W|_|$)|localizer|scout|survey"
     r"|(^|[^a-z])loc([^a-z]|$)|mask|^(?!.*t1).*(t2|flair|swi|dwi|tof)",
     re.IGNORECASE,
 )
-"""In a name that has it, but belongs to something else."""
+"""Matches names that also match `T1W` but belong to something else."""
 NO_SCAN = re.compile(r"LOCALIZER|PROJECTION IMAGE|MIP|MIN IP|P|(.*[ _])?MAP|MOSAIC|SUBTRACT(ION)?")
-"""Image types of what is no scan of a head."""
+"""Image types of images that are not plain scans."""
 
 _MEDIUM = r"(contrast|kontrast|gad[ao]|inje[ck]t|(gad|gd|km|mdc|inj|con)(?![a-z])|c(?![a-z0-9]))"
 MEDIUM = re.compile(
@@ -36,41 +36,41 @@ MEDIUM = re.compile(
     r"|(?<![a-z])post(?![a-z0-9])(?![\W_]*(op|stroke|surg|treat|tx|ther|train|rehab|interv|tms|proc|test|mort|nat|rt))",
     re.IGNORECASE,
 )
-"""In the name of a scan after contrast medium."""
+"""Matches names of scans with contrast medium."""
 NO_MEDIUM = re.compile(
     r"(?<![a-z])(pre|before|without|w[/ _]*w?/?o|no|non|not|ohne|o\.|vor|sans|avant|senza|sin|sem"
     r"|high|hi|low|phase|multi|tissue|image)[\W_]*((and|und|et)[\W_]*)?((with|w/?|post|mit|after)[\W_]*)?" + _MEDIUM,
     re.IGNORECASE,
 )
-"""In a name that has such a word, but says that there is none, or only later in the study; or means the picture."""
+"""Matches names that mention contrast but mean none, one given later in the study, or image contrast."""
 
 
 def looks_t1w(series: DicomSeries) -> bool:
-    """Whether a series is called what scanners' users call T1w scans."""
+    """Whether a series has a name typical of T1w scans."""
     names = [name for name in series.facts.names if name]
     return any(T1W.search(name) for name in names) and not any(NO_T1W.search(name) for name in names)
 
 
 def no_scan_type(series: DicomSeries) -> str:
-    """The image type that says that a series is no scan, such as `T1 MAP`; empty where none does."""
+    """The image type that marks a series as not a plain scan, such as `T1 MAP`; empty if there is none."""
     return next((kind for kind in series.slices[0].image_type if NO_SCAN.fullmatch(kind)), "")
 
 
 def names_medium(name: str) -> bool:
-    """Whether a name says that contrast medium was given before the scan."""
+    """Whether a name indicates a scan after contrast medium."""
     return MEDIUM.search(NO_MEDIUM.sub(" ", name)) is not None
 
 
 def has_medium(series: DicomSeries) -> bool:
-    """Whether a series' names, or its header, say that contrast medium was given before the scan."""
+    """Whether the names or the header of a series indicate a scan after contrast medium."""
     return series.facts.medium or any(names_medium(name) for name in series.facts.names)
 
 
 def read_series(series: DicomSeries) -> tuple[Float32[np.ndarray, "x y z"], Affine, tuple[str, ...]]:
-    """Read a series: voxels (column, row, slice) scaled as the header says, the affine to RAS, and warnings.
+    """Read a series: voxels (column, row, slice) scaled by the header, the affine to RAS, and warnings.
 
     Raises:
-        ImageError: Its slices do not stack, or a file is damaged or of a kind that is not read.
+        ImageError: Its slices do not stack, or a file is damaged or of an unsupported kind.
     """
     slices, affine = series.stacked()
     _require_one_scaling(slices)
@@ -86,71 +86,71 @@ def read_series(series: DicomSeries) -> tuple[Float32[np.ndarray, "x y z"], Affi
 def _warnings(series: DicomSeries) -> tuple[str, ...]:
     warnings = []
     if series.copies:
-        warnings.append(f"{series.copies} of its DICOM files hold slices that others hold, too: one of each is read")
+        warnings.append(f"{series.copies} of its DICOM files are copies of slices in others: one of each is read")
     warnings += series.left_aside()
     if not looks_t1w(series):
-        warnings.append("the name of its DICOM series does not say that it is a T1w scan: look whether it is")
+        warnings.append("the name of its DICOM series does not indicate a T1w scan: check that it is one")
     if series.preferred:
         warnings.append(
-            f"of the DICOM series that are called like it, it is taken because it {series.preferred}; choose another "
+            f"of several DICOM series with this name, it was chosen because it {series.preferred}; choose another "
             "with --series NUMBER"
         )
     if kind := no_scan_type(series):
         warnings.append(
-            f"the image type of its DICOM series, {kind}, says that it is no plain scan: look whether it is"
+            f"the image type of its DICOM series, {kind}, indicates that it is not a plain scan: check that it is one"
         )
     if has_medium(series):
-        where = "name" if any(map(names_medium, series.facts.names)) else "header"
-        warnings.append(f"its {where} says contrast medium: enhancing tissue may be marked or missed")
+        origin = "name" if any(map(names_medium, series.facts.names)) else "header"
+        warnings.append(f"its {origin} indicates contrast medium: enhancing tissue may be marked or missed")
     return tuple(warnings)
 
 
 def _require_one_scaling(slices: Sequence[Slice]) -> None:
-    """Raise where frames of one file are scaled differently: GDCM scales all of them like the first."""
+    """Raise if frames of one file are scaled differently, because GDCM scales all of them like the first."""
     if slices[0].file == slices[-1].file and len({slice_.scaling for slice_ in slices}) > 1:
         raise ImageError(
-            "its frames have different rescale slopes, which are not read; convert it with dcm2niix and give the NIfTI "
-            "file"
+            "its frames have different rescale slopes, which is not supported; convert it with dcm2niix and pass the "
+            "NIfTI file"
         )
 
 
 VARIANT = re.compile(r"([ _-]+(nd|norm|rms|mean))+$")
-"""At the end of a name, in small letters, that the scanner gave to a variant of the series that it is called after."""
+"""Lower-case endings of names that scanners give to variants of a series."""
 Criteria = Mapping[str, Callable[[DicomSeries], bool]]
 SOUND: Criteria = {
     "is a scan, not a map or a phase image": lambda series: _is_scan(series),
     "makes a stack": lambda series: series.edges_mm() is not None,
     "is whole, not a single echo or volume of a series": lambda series: series.part == 0,
 }
-"""What speaks for one of several variants of a series, first things first."""
+"""Reasons to prefer one of several variants of a series, the strongest first."""
 CORRECTED: Criteria = {
     "is normalised (NORM)": lambda series: "NORM" in series.slices[0].image_type,
     "is corrected for distortion (not called ND)": lambda series: not re.search(r"[ _-]nd$", _name(series)),
 }
-"""What else does, among original images."""
+"""Further reasons, among original images."""
 FINE_SLICES, FINE_MM = 40, 3.0
-"""A scan with at least so many slices no farther apart is a three-dimensional one."""
+"""A scan with at least this many slices, no farther apart, is three-dimensional."""
 LISTED = 12
-"""Of more series than this, an error lists the first."""
+"""An error lists this many series."""
 
 
 def choose_series(place: Path, wanted: str = "") -> DicomSeries:
-    """The series of a folder that is to be read.
+    """The series of a folder to read.
 
     Args:
-        place: A folder, which is searched below, too; or a file with several frames.
+        place: A folder, searched with its subfolders; or a file with several frames.
         wanted: Number, UID or description of the series; empty for the one that looks like a T1w scan.
 
     Raises:
-        ImageError: There is no such series, or none or several could be meant; they are listed.
-        LostContentError: Likewise, or slices of it may lack, and links lead to files that are not here. At an end of a
-            stack nothing else shows such a loss.
+        ImageError: There is no such series, or it is unclear which one is meant; they are listed.
+        LostContentError: Likewise, or slices of it may be missing, and there are broken links. At the end of a stack
+            nothing else reveals such a loss.
     """
     found, lost = find_series(place), lost_files(place) if place.is_dir() else []
     try:
         if not found:
             remedy = "" if lost else "; check the folder, or copy it again"
-            raise ImageError(f"holds no DICOM image that can be read{remedy}")
+            raise ImageError(f"holds no readable DICOM image{remedy}")
         series = _named(found, wanted) if wanted else _likely(found)
         _require_scan(series)
         if not wanted:
@@ -159,10 +159,10 @@ def choose_series(place: Path, wanted: str = "") -> DicomSeries:
         if lost:
             raise LostContentError(f"{place}: {error}; {_describe_lost(lost)}") from error
         raise ImageError(f"{place}: {error}") from error
-    beside = {(file.parent, file.suffix) for file in series.files}
-    missed = [file for file in lost if (file.parent, file.suffix) in beside]
+    kinds = {(file.parent, file.suffix) for file in series.files}
+    missed = [file for file in lost if (file.parent, file.suffix) in kinds]
     if missed or (lost and not wanted and not looks_t1w(series)):
-        raise LostContentError(f"{place}: series {series.title} may not be all of it; {_describe_lost(missed or lost)}")
+        raise LostContentError(f"{place}: series {series.title} may be incomplete; {_describe_lost(missed or lost)}")
     return series
 
 
@@ -183,7 +183,7 @@ def _is_called(series: DicomSeries, wanted: str) -> bool:
 
 
 def _likely(found: Sequence[DicomSeries]) -> DicomSeries:
-    """The only series that looks most like a three-dimensional T1w scan, or the only volume there is."""
+    """The only series that best resembles a three-dimensional T1w scan, or the only volume."""
     volumes = [series for series in found if _is_scan(series)]
     named = [series for series in volumes if looks_t1w(series)]
     fine = _narrow([series for series in named if _is_fine(series)], SOUND)
@@ -195,20 +195,20 @@ def _likely(found: Sequence[DicomSeries]) -> DicomSeries:
     if len(candidates) == 1:
         return candidates[0]
     if candidates:
-        what = "look like a T1w scan" if named else "could be meant, and none is called a T1w scan"
-        raise ImageError(f"{len(candidates)} series {what}: {_list(candidates)}; {_remedy(candidates)}")
+        why = "look like a T1w scan" if named else "could be meant, and none is named like a T1w scan"
+        raise ImageError(f"{len(candidates)} series {why}: {_list(candidates)}; {_remedy(candidates)}")
     if len(found) == 1:
         return found[0]
     raise ImageError(
-        f"none of its series is an MR volume of {FEWEST_SLICES} slices or more; it holds {_list(found)}; give "
+        f"none of its series is an MR volume of at least {FEWEST_SLICES} slices; it holds {_list(found)}; pass "
         "the folder of the T1w scan"
     )
 
 
 def _narrow(candidates: Sequence[DicomSeries], criteria: Criteria) -> list[DicomSeries]:
-    """The candidates of one study, of those with one name only the best: by each criterion that any of them meets.
+    """The candidates of one study, of those with the same name only the best by each criterion that any of them meets.
 
-    Names count without what the scanner adds to variants. A scan before contrast medium never gives way to one after.
+    Names are compared without the endings of variants. A scan before contrast medium is never replaced by one after.
     """
     if len({series.facts.study for series in candidates}) > 1:
         return list(candidates)
@@ -231,7 +231,7 @@ def _best(group: list[DicomSeries], criteria: Criteria) -> list[DicomSeries]:
 
 
 def _name(series: DicomSeries) -> str:
-    """Description, or else protocol, in small letters."""
+    """Description, or else protocol, in lower case."""
     return next((name for name in series.facts.names if name), "").casefold()
 
 
@@ -247,32 +247,32 @@ def _is_fine(series: DicomSeries) -> bool:
 
 
 def _require_scan(series: DicomSeries) -> None:
-    """Raise for what no wish can turn into an MR scan."""
-    remedy = "give the folder of the T1w scan, or its --series"
+    """Raise for a series that cannot be an MR scan."""
+    remedy = "pass the folder of the T1w scan, or its --series"
     if series.facts.modality != "MR":
         raise ImageError(f"series {series.title} has modality {series.facts.modality}, expected MR; {remedy}")
     if series.facts.samples != 1:
-        raise ImageError(f"series {series.title} holds colours, expected one number a voxel; {remedy}")
+        raise ImageError(f"series {series.title} holds colours, expected one number per voxel; {remedy}")
     if len(series.slices) < 2:
         raise ImageError(f"series {series.title} is a single slice, expected a volume; {remedy}")
 
 
 def _require_no_map(series: DicomSeries) -> None:
-    """Raise for a map, a phase image or the like that nobody has asked for."""
+    """Raise for a map, a phase image or the like that was not requested explicitly."""
     if kind := no_scan_type(series):
         raise ImageError(
-            f"series {series.title} has the image type {kind}, expected a scan; give the folder of the T1w scan, or "
-            f"take it all the same with --series {series.number}"
+            f"series {series.title} has the image type {kind}, expected a scan; pass the folder of the T1w scan, or "
+            f"choose this series anyway with --series {series.number}"
         )
 
 
 def _describe_lost(lost: Sequence[Path]) -> str:
-    lead = "link in it leads to a file that is" if len(lost) == 1 else "links in it lead to files that are"
-    return f"{len(lost)} {lead} not here ({lost[0].name}): {GET_CONTENT}, or else delete what leads nowhere"
+    links = "link in it leads to a file that is" if len(lost) == 1 else "links in it lead to files that are"
+    return f"{len(lost)} {links} not here ({lost[0].name}): {GET_CONTENT}, or delete the broken links"
 
 
 def _list(found: Sequence[DicomSeries]) -> str:
-    """The series by title; with UIDs where numbers are not enough to tell them apart."""
+    """The series by title, with UIDs if numbers do not distinguish them."""
     numbers = [series.number for series in found]
     titles = [
         f"{series.title[:-1]}, UID {series.facts.uid or NO_NUMBER})"
@@ -286,6 +286,6 @@ def _list(found: Sequence[DicomSeries]) -> str:
 
 def _remedy(found: Sequence[DicomSeries]) -> str:
     if len({series.facts.study for series in found}) > 1:
-        return "they belong to several studies: give a folder each, or choose one with --series NUMBER (or UID)"
+        return "they belong to several studies: use a folder for each, or choose one with --series NUMBER (or UID)"
     numbers = {series.number for series in found}
     return f"choose one with --series {'NUMBER' if len(numbers) == len(found) else 'UID'}"

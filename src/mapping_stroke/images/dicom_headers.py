@@ -1,4 +1,4 @@
-"""DICOM headers and pixels: one value a slice, nothing about the person."""
+"""DICOM headers and pixels: the facts about each slice, without any about the person."""
 
 import hashlib
 import math
@@ -26,27 +26,27 @@ SLICE_TAGS = (
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 NO_AGENT = re.compile(r"\W*((no|none|non|nil|n/?a|ohne|without|0)(contrast|agent|medium|\W)*)?", re.IGNORECASE)
-"""What is typed for a contrast agent where there was none."""
+"""Entries for "no contrast agent"."""
 SCALING_TAGS = ("RescaleSlope", "RescaleIntercept")
 TRAITS = (
     *("image type", "series number", "name", "echo time", "inversion time", "repetition time", "flip angle"),
     *("time point", "acquisition", "folder"),
 )
-"""What tells several volumes of one series apart, in the order in which they are tried."""
+"""Differences between volumes of one series, in the order in which they are tried."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What all slices of a series have in common.
+    """Facts shared by all slices of a series.
 
     Attributes:
-        uid: Of the series, the same in all its files and in no others; empty where the header does not say.
-        study: The UID of the study.
-        number: Of the series in its study; None where the header does not say.
+        uid: Of the series, the same in all its files and in no others; empty if missing.
+        study: UID of the study.
+        number: Of the series in its study; None if missing.
         modality: Such as `MR`.
-        names: Description and protocol, as the scanner's user typed them.
+        names: Description and protocol, as typed at the scanner.
         rows, columns: Voxels of a slice.
-        samples: Numbers a voxel; 3 for colours.
+        samples: Numbers per voxel; 3 for colours.
         medium: Whether a contrast agent is named.
     """
 
@@ -66,17 +66,17 @@ class Slice:
     """One slice: a file, or a frame of a file.
 
     Attributes:
-        file: Where it is.
-        frame: Which one of the file's.
+        file: Its file.
+        frame: Its index in the file.
         uid: Of the image in the file.
         facts: Of its series.
-        position_mm: Of its first voxel: left, posterior, superior; None where the header does not say.
-        axes: Unit vectors along a row and down a column; None likewise.
-        spacing_mm: Between rows and between columns; None likewise.
+        position_mm: Of its first voxel: left, posterior, superior; None if missing.
+        axes: Unit vectors along a row and down a column; None if missing.
+        spacing_mm: Between rows and between columns; None if missing.
         scaling: Slope and intercept of its values.
         image_type: Such as `("ORIGINAL", "PRIMARY", "M")`.
         traits: Value of each of `TRAITS`, as text.
-        number: Of the image in its series; None where the header does not say.
+        number: Of the image in its series; None if missing.
     """
 
     file: Path
@@ -93,15 +93,15 @@ class Slice:
 
 
 def read_slices(file: Path) -> list[Slice]:
-    """The slices of a DICOM file; none where it holds no image, as a report does.
+    """The slices of a DICOM file; none if it holds no image, like a report.
 
     Raises:
-        ImageError: It is damaged, as one that was cut off: it cannot be told whether it held an image.
+        ImageError: It is damaged, for example truncated, so that it may have held an image.
     """
     import pydicom
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of values that break the standard: those that count are checked here
+        warnings.simplefilter("ignore")  # about values that break the standard: the relevant ones are checked here
         try:
             data = pydicom.dcmread(
                 file, stop_before_pixels=True, force=True, specific_tags=[*FACT_TAGS, *SLICE_TAGS, *SCALING_TAGS]
@@ -116,7 +116,7 @@ def read_slices(file: Path) -> list[Slice]:
 
 
 def _says_image(data: Any) -> bool:
-    """Whether a data set calls itself an image, or says nothing at all."""
+    """Whether a data set claims to be an image, or is empty."""
     kinds = [data.get("SOPClassUID"), data.file_meta.get("MediaStorageSOPClassUID")]
     return any(kind and "Image Storage" in kind.name for kind in kinds) or not (len(data) or len(data.file_meta))
 
@@ -138,7 +138,7 @@ def _slices(file: Path, data: Any) -> list[Slice]:
     )
     frames = data.get("PerFrameFunctionalGroupsSequence")
     if not frames:
-        levels = [[data]] * min(int(data.get("NumberOfFrames") or 1), 2)  # all at one place, which two tell as well
+        levels = [[data]] * min(int(data.get("NumberOfFrames") or 1), 2)  # all at one place: two show that
     else:
         shared = list(data.get("SharedFunctionalGroupsSequence") or [])
         levels = [[frame, *shared, data] for frame in frames]
@@ -146,7 +146,7 @@ def _slices(file: Path, data: Any) -> list[Slice]:
 
 
 def _slice(file: Path, index: int, facts: Facts, data: Any, levels: Sequence[Any]) -> Slice:
-    """One slice of a file; `levels` is where to look for what may differ between frames, first things first."""
+    """One slice of a file; `levels` are searched in order for values that may differ between frames."""
 
     def find(group: str, tag: str) -> Any:
         for level in levels:
@@ -196,30 +196,30 @@ def _whole(data: Any, tag: str) -> int | None:
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
-    """So many finite numbers; None for anything else."""
+    """A tuple of `count` finite numbers; None for anything else."""
     try:
         numbers = tuple(map(float, value)) if value is not None and not isinstance(value, str) else ()
-    except ValueError:  # text, which pydicom gives as it is
+    except ValueError:  # text, which pydicom passes on
         return None
     return numbers if len(numbers) == count and all(map(math.isfinite, numbers)) else None
 
 
 def _line(value: Any) -> str:
-    """Text that a person typed, on one line that can be printed."""
+    """Text typed by a person, on one printable line."""
     text = "" if value is None else str(value)
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 ITK_PLACE = re.compile(r"\w+\(0x[0-9a-f]+\): ")
-"""What an error of ITK begins with: a class and an address that is another each time."""
+"""The start of an ITK error: a class and an address that differs each time."""
 Frames = Float32[np.ndarray, "frames rows columns"]
 
 
 def read_frames(file: Path) -> Frames:
-    """All frames of a file, scaled as its header says.
+    """All frames of a file, scaled by its header.
 
     Raises:
-        ImageError: It is damaged or of a kind that is not read.
+        ImageError: It is damaged or of an unsupported kind.
     """
     import SimpleITK as sitk  # noqa: N813 - the name its users know
 
@@ -238,7 +238,7 @@ def read_frames(file: Path) -> Frames:
 
 
 def hash_pixels(slices: Sequence[Slice]) -> list[str]:
-    """A hash of the scaled pixels of each slice, which must be sorted by file; empty where they cannot be read."""
+    """A hash of the scaled pixels of each slice, sorted by file; empty if they cannot be read."""
     hashes: list[str] = []
     for file, frames in groupby(slices, lambda slice_: slice_.file):
         wanted = [slice_.frame for slice_ in frames]

@@ -1,4 +1,4 @@
-"""The series that a folder of DICOM files holds: volumes of slices that belong together."""
+"""Find the series in a folder of DICOM files: volumes of slices that belong together."""
 
 import os
 from collections import Counter
@@ -17,15 +17,15 @@ from mapping_stroke.images.nifti import Affine
 
 PREAMBLE_BYTES = 128
 MAGIC = b"DICM"
-"""Behind the preamble of every DICOM file."""
+"""Follows the preamble of every DICOM file."""
 BARE_SUFFIXES = (".dcm", ".ima")
-"""Files called so are opened even without `MAGIC`: old programs leave it out."""
+"""Files with these suffixes are opened even without `MAGIC`, which old programs leave out."""
 DIRECTORY = "DICOMDIR"
-"""The name of a file that lists the others and holds no image."""
+"""Name of an index file, which holds no image."""
 
 
 def is_dicom(file: Path) -> bool:
-    """Whether a file's first bytes, or its name, say that it is DICOM."""
+    """Whether a file is DICOM by its first bytes or its name."""
     try:
         with file.open("rb") as opened:
             magic = opened.read(PREAMBLE_BYTES + len(MAGIC))[PREAMBLE_BYTES:] == MAGIC
@@ -35,10 +35,10 @@ def is_dicom(file: Path) -> bool:
 
 
 def dicom_files(folder: Path) -> Iterator[Path]:
-    """The DICOM files of a folder and of those below it; hidden ones are passed over.
+    """The DICOM files of a folder and its subfolders, except hidden ones.
 
-    Links are followed, but for those that lead to a folder around the given one. Every file is given once, by its own
-    path rather than by a link.
+    Links are followed unless they lead to a parent of the given folder. Every file is given once, by its own path
+    rather than by a link.
     """
     given: set[tuple[int, int]] = set()
     for file in _files_below(folder):
@@ -51,9 +51,9 @@ def dicom_files(folder: Path) -> Iterator[Path]:
 
 
 def lost_files(folder: Path) -> list[Path]:
-    """Links in a folder, or below it, that lead to files that are not here and are named as DICOM files are.
+    """Broken links in a folder or its subfolders that are named like DICOM files.
 
-    Names of DICOM files have a suffix of `BARE_SUFFIXES`, or a number and no suffix of letters (`IM0001`, `1.2.840.7`).
+    Such names have a suffix of `BARE_SUFFIXES`, or a number and no suffix of letters (`IM0001`, `1.2.840.7`).
     """
     return [file for file in _files_below(folder) if _may_be_dicom(file.name) and leads_nowhere(file)]
 
@@ -64,7 +64,7 @@ def _may_be_dicom(name: str) -> bool:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """All that is no folder in a folder and below it: what is there itself first, then what links lead to."""
+    """All files of a folder and its subfolders: its own files first, then those behind links."""
     entered = {key for parent in Path(os.path.realpath(folder)).parents if (key := _identity(parent))}
     waiting = [(False, folder)]
     while waiting:
@@ -82,7 +82,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a file or folder from all others, whatever path leads there; None where it cannot be reached."""
+    """Device and inode of a file or folder, equal for all paths to it; None if it cannot be reached."""
     try:
         state = path.stat()
     except OSError:
@@ -91,7 +91,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 NO_NUMBER = "none"
-"""What a series is called that has neither number nor UID."""
+"""Name of a series with neither number nor UID."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,13 +101,13 @@ class DicomSeries:
     Attributes:
         place: Folder in which it was found, or its only file.
         slices: Sorted by file and frame; at least one.
-        part: Which volume of its series, from 1; 0 where the series holds no other.
-        trait: What sets it apart from the others of its series, such as `echo time 3.4`; empty where there are none.
-        copies: How many further files hold slices of it once more.
-        left_out: How many images of its series belong to no volume.
-        damaged: Files beside its own that cannot be read.
-        guessed: Whether its images do not say by a UID that they are of one series.
-        preferred: Why it was chosen among others that are called alike; empty where there was no such choice.
+        part: Number of the volume in its series, from 1; 0 if it is the only one.
+        trait: Difference from the other volumes of its series, such as `echo time 3.4`; empty if it is the only one.
+        copies: Number of further files with copies of its slices.
+        left_out: Number of images of its series that belong to no volume.
+        damaged: Unreadable files next to its own.
+        guessed: Whether its images share no UID that makes them one series.
+        preferred: Reason why it was chosen among series of the same name; empty if there was no choice.
     """
 
     place: Path
@@ -122,18 +122,18 @@ class DicomSeries:
 
     @property
     def facts(self) -> Facts:
-        """What its slices have in common."""
+        """Facts shared by its slices."""
         return self.slices[0].facts
 
     @property
     def files(self) -> list[Path]:
-        """The files it lies in, in the order of their slices' UIDs: a copy elsewhere has the same order."""
+        """Its files in the order of their slices' UIDs, which is the same for a copy elsewhere."""
         keys = {slice_.file: (slice_.uid, slice_.position_mm or ()) for slice_ in self.slices}
         return sorted(keys, key=lambda file: keys[file])
 
     @property
     def number(self) -> str:
-        """Of the series, and of the volume in it: `4`, `4:2`; without a number the UID, or else `none`."""
+        """Number of the series, and of the volume in it: `4`, `4:2`; without one the UID, or else `none`."""
         number = (self.facts.uid or NO_NUMBER) if self.facts.number is None else str(self.facts.number)
         return f"{number}:{self.part}" if self.part else number
 
@@ -141,15 +141,19 @@ class DicomSeries:
     def title(self) -> str:
         """For lists: number, description, slices and voxels, such as `4 't1_mprage' (176 slices of 1 x 1 x 1 mm)`."""
         name = next((name for name in self.facts.names if name), "")
-        what = f"{len(self.slices)} slice{'s' * (len(self.slices) > 1)}"
+        size = f"{len(self.slices)} slice{'s' * (len(self.slices) > 1)}"
         edges_mm = self.edges_mm()
         if edges_mm:
-            what += f" of {' x '.join(f'{edge:.3g}' for edge in edges_mm)} mm"
-        also = [what, *([self.trait] if self.trait else []), *([self.facts.modality] * (self.facts.modality != "MR"))]
-        return f"{self.number} '{name}' ({', '.join(also)})"
+            size += f" of {' x '.join(f'{edge:.3g}' for edge in edges_mm)} mm"
+        details = [
+            size,
+            *([self.trait] if self.trait else []),
+            *([self.facts.modality] * (self.facts.modality != "MR")),
+        ]
+        return f"{self.number} '{name}' ({', '.join(details)})"
 
     def edges_mm(self) -> tuple[float, float, float] | None:
-        """Edges of a voxel; None where its slices do not stack."""
+        """Edges of a voxel; None if its slices do not stack."""
         try:
             _, affine = self.stacked()
         except ImageError:
@@ -161,8 +165,8 @@ class DicomSeries:
         """Its slices in the order of the volume's third axis, and the affine; raises as `stack_slices` does."""
         if self.guessed and numbers_repeat(self.slices):
             raise ImageError(
-                "its images do not say of which series they are (SeriesInstanceUID), and several of them have one "
-                "number (InstanceNumber): give the images of each series in a folder of their own"
+                "its images do not state their series (SeriesInstanceUID), and several have the same number "
+                "(InstanceNumber): put the images of each series into a folder of their own"
             )
         try:
             return stack_slices(self.slices)
@@ -170,29 +174,29 @@ class DicomSeries:
             raise ImageError("; ".join([str(error), *self.left_aside()])) from error
 
     def left_aside(self) -> list[str]:
-        """What was not read of it, and what is guessed, a line each."""
-        told = []
+        """Images that were not read, and guesses, a line each."""
+        lines = []
         if self.guessed:
-            told.append(
-                "its DICOM images have no SeriesInstanceUID, or one each: those with one series number and name are "
-                "taken for one series"
+            lines.append(
+                "its DICOM images have no SeriesInstanceUID, or a different one each: those with the same series "
+                "number and name count as one series"
             )
         if self.left_out:
-            what = "image of its DICOM series is" if self.left_out == 1 else "images of its DICOM series are"
-            told.append(f"{self.left_out} {what} left out: of another kind or place than its other slices")
+            images = "image of its DICOM series is" if self.left_out == 1 else "images of its DICOM series are"
+            lines.append(f"{self.left_out} {images} left out: of another kind or place than its other slices")
         if self.damaged:
-            what = "file beside its slices is" if len(self.damaged) == 1 else "files beside its slices are"
-            told.append(
-                f"{len(self.damaged)} DICOM {what} damaged ({self.damaged[0].name}): look whether slices are missing"
+            files = "file next to its slices is" if len(self.damaged) == 1 else "files next to its slices are"
+            lines.append(
+                f"{len(self.damaged)} DICOM {files} damaged ({self.damaged[0].name}): check whether slices are missing"
             )
-        return told
+        return lines
 
     def __str__(self) -> str:
         return f"{self.place} (series {self.number})"
 
 
 def find_series(place: Path) -> list[DicomSeries]:
-    """All series of a folder and of those below it, or of one file, by number; empty where there is no DICOM image."""
+    """All series of a folder and its subfolders, or of one file, by number; empty if there is no DICOM image."""
     files: Iterable[Path] = dicom_files(place) if place.is_dir() else [place]
     slices: list[Slice] = []
     damaged: list[Path] = []
@@ -210,7 +214,7 @@ def _order(series: DicomSeries) -> tuple[int, str, int]:
 
 
 def once_each(found: Sequence[DicomSeries]) -> list[DicomSeries]:
-    """Of series that say the same and are equal image by image, as one sent again under another UID, the first."""
+    """The series without repeats: of those with equal facts and images, as one sent twice under two UIDs, the first."""
     alike: dict[object, list[DicomSeries]] = {}
     for series in found:
         alike.setdefault((replace(series.facts, uid=""), series.trait, _places(series)), []).append(series)
@@ -254,7 +258,7 @@ def _series(place: Path, slices: Sequence[Slice], damaged: Sequence[Path]) -> It
 
 
 def _groups(slices: Sequence[Slice]) -> list[list[Slice]]:
-    """Slices by series: by its UID; without one, or where each has one of its own, by what else they say of it."""
+    """Slices by series UID; if they have none, or each has its own, by the other facts about the series."""
     by_uid: dict[str, list[Slice]] = {}
     for slice_ in slices:
         by_uid.setdefault(slice_.facts.uid, []).append(slice_)
@@ -265,11 +269,11 @@ def _groups(slices: Sequence[Slice]) -> list[list[Slice]]:
     pools: dict[object, list[Slice]] = {}
     for slice_ in strays:
         facts = slice_.facts
-        study = facts.study if studies[facts.study] > 1 else ""  # some programs give every image a study of its own
+        study = facts.study if studies[facts.study] > 1 else ""  # some programs give every image its own study
         pools.setdefault((study, facts.number, facts.modality, facts.names), []).append(slice_)
     return [*by_uid.values(), *pools.values()]
 
 
 def _is_single(slices: Sequence[Slice]) -> bool:
-    """Whether slices are one image, or copies of it."""
+    """Whether slices are one image or copies of it."""
     return len({(slice_.position_mm, slice_.frame) for slice_ in slices}) == 1 and slices[0].frame == 0

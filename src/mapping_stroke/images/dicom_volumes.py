@@ -1,4 +1,4 @@
-"""From the slices of a DICOM series to its volumes, and their grid."""
+"""Split the slices of a DICOM series into volumes, and find the grid of each."""
 
 import os
 from collections.abc import Sequence
@@ -14,23 +14,25 @@ from mapping_stroke.images.dicom_headers import TRAITS, Slice, hash_pixels
 from mapping_stroke.images.nifti import SAME_PLACE_VOX, Affine, voxel_edges_mm
 
 Heights = Float64[np.ndarray, " slices"]
-NAMED = 3
-"""Of more slices than this, the first are named."""
+LISTED = 3
+"""An error names this many slices, and counts the rest."""
 FEW = 10
-"""One slice of so many may be out of place, or one at all: of more it cannot be told which ones are right."""
+"""At most one slice in so many, or a single one, may be misplaced; with more it is unclear which ones are right."""
 FAR_SLICES = 20
-"""Few slices behind a gap of more steps than this do not belong to the others."""
+"""A few slices beyond a gap of more steps than this do not belong to the others."""
 
 
 def call_slices(slices: Sequence[Slice]) -> str:
-    """Names for an error: of files, or of frames where a file has several."""
-    told = [f"frame {each.frame + 1} of {each.file.name}" if each.frame else each.file.name for each in slices[:NAMED]]
-    more = f" and {len(slices) - NAMED} more" if len(slices) > NAMED else ""
-    return ", ".join(told) + more
+    """Names for an error: files, or frames if a file has several."""
+    names = [
+        f"frame {each.frame + 1} of {each.file.name}" if each.frame else each.file.name for each in slices[:LISTED]
+    ]
+    more = f" and {len(slices) - LISTED} more" if len(slices) > LISTED else ""
+    return ", ".join(names) + more
 
 
 def describe_strangers(slices: Sequence[Slice], strange: Int[np.ndarray, " strange"], how: str) -> str:
-    """What to say of the few slices that do not lie as the others do."""
+    """The error about a few slices that do not lie like the others."""
     named = call_slices([slices[int(index)] for index in strange])
     one = len(strange) == 1
     return (
@@ -41,7 +43,7 @@ def describe_strangers(slices: Sequence[Slice], strange: Int[np.ndarray, " stran
 
 
 def off_the_steps(heights_mm: Heights, usual_mm: float, tolerance_mm: float) -> Int[np.ndarray, " strange"]:
-    """The few of ordered slices that lie between the even steps of the others or far from them; empty if many do."""
+    """The few ordered slices that lie between the even steps of the others or far from them; empty if many do."""
     steps = (heights_mm[:, np.newaxis] - heights_mm) / usual_mm
     fits = np.abs(steps - np.rint(steps)) * usual_mm <= tolerance_mm
     on = fits[fits.sum(axis=1).argmax()]
@@ -52,7 +54,7 @@ def off_the_steps(heights_mm: Heights, usual_mm: float, tolerance_mm: float) -> 
 
 
 def off_the_line(positions_mm: Float64[np.ndarray, "slices 3"], tolerance_mm: float) -> Int[np.ndarray, " strange"]:
-    """The few of ordered, evenly spaced slices that lie aside of a line through the others; empty if many do."""
+    """The few ordered, evenly spaced slices that lie beside a line through the others; empty if many do."""
     steps = np.arange(len(positions_mm))[:, np.newaxis]
     step_mm = np.median(np.diff(positions_mm, axis=0), axis=0)
     starts_mm = positions_mm - steps * step_mm
@@ -67,12 +69,12 @@ def _if_few(strange: Int[np.ndarray, " strange"], count: int) -> Int[np.ndarray,
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """World axes of DICOM and ITK point left and posterior, ours right and anterior."""
 SAME_AXES = 2e-3
-"""Unit vectors that differ by less count as one; 0.1 degrees."""
+"""Unit vectors that differ by less count as equal; 0.1 degrees."""
 ROUNDED_AXES = 2 * SAME_AXES
-"""The normal of slices whose axes are rounded may differ by less from the line of their positions."""
+"""With rounded axes, the normal of the slices may differ by less from the line of their positions."""
 SAME_PLANE_MM = 0.01
-"""Slices closer than this lie at one place."""
-REMEDY = "export the series again, whole, or convert it with dcm2niix and give the NIfTI file"
+"""Slices closer than this lie at the same place."""
+REMEDY = "export the complete series again, or convert it with dcm2niix and pass the NIfTI file"
 
 
 def stack_slices(slices: Sequence[Slice]) -> tuple[list[Slice], Affine]:
@@ -82,11 +84,11 @@ def stack_slices(slices: Sequence[Slice]) -> tuple[list[Slice], Affine]:
         The slices along the third axis, and the affine: column, row and slice to RAS millimetres.
 
     Raises:
-        ImageError: Slices do not say where they lie, are not parallel, lie at one place, or are not evenly spaced, as
-            where some are missing; or they are displaced sideways, as by a tilted gantry.
+        ImageError: Slices lack a position, are not parallel, lie at the same place, are not evenly spaced (some may be
+            missing), or are displaced sideways (tilted gantry).
 
-    Axes are often rounded, positions are exact: where slices are displaced sideways by no more than rounding explains,
-    the axes are turned onto the line of the positions, upright as before.
+    Axes are often rounded while positions are exact: if rounding explains the sideways displacement of the slices, the
+    axes are rotated onto the line of the positions and stay orthogonal.
     """
     row, column, normal = _axes(slices)
     positions_mm = np.array([slice_.position_mm for slice_ in slices], dtype=np.float64)
@@ -109,7 +111,7 @@ def stack_slices(slices: Sequence[Slice]) -> tuple[list[Slice], Affine]:
 
 
 def lies_with(slice_: Slice, other: Slice) -> bool:
-    """Whether two slices can belong to one volume: of one size, with parallel axes and alike spacing."""
+    """Whether two slices can belong to one volume: equal size, parallel axes, equal spacing."""
     if (slice_.facts.rows, slice_.facts.columns) != (other.facts.rows, other.facts.columns):
         return False
     pairs = ((slice_.axes, other.axes, SAME_AXES), (slice_.spacing_mm, other.spacing_mm, SAME_PLANE_MM))
@@ -120,7 +122,7 @@ def lies_with(slice_: Slice, other: Slice) -> bool:
 
 
 def place_along_normal(slice_: Slice) -> float:
-    """How far a slice lies along its own normal, in whole `SAME_PLANE_MM`; 0 where it does not say."""
+    """Position of a slice along its own normal, in whole `SAME_PLANE_MM`; 0 if it has none."""
     if slice_.position_mm is None or slice_.axes is None:
         return 0.0
     normal = np.cross(slice_.axes[:3], slice_.axes[3:])
@@ -132,21 +134,23 @@ def _axes(slices: Sequence[Slice]) -> tuple[Float64[np.ndarray, "3"], ...]:
     lost = [each for each in slices if each.position_mm is None or each.axes is None or each.spacing_mm is None]
     if lost:
         raise ImageError(
-            f"{len(lost)} of its {len(slices)} slices ({call_slices(lost)}) do{'es' * (len(lost) == 1)} not say where "
-            f"{'it lies' if len(lost) == 1 else 'they lie'}, expected position, orientation and spacing in numbers; "
+            f"{len(lost)} of its {len(slices)} slices ({call_slices(lost)}) do{'es' * (len(lost) == 1)} not state "
+            f"{'its' if len(lost) == 1 else 'their'} place, expected position, orientation and spacing in numbers; "
             f"{REMEDY}"
         )
     axes = np.array([slice_.axes for slice_ in slices], dtype=np.float64)
     row, column = axes[0, :3], axes[0, 3:]
     if not (abs(np.linalg.norm([row, column], axis=1) - 1).max() < SAME_AXES and abs(row @ column) < SAME_AXES):
-        raise ImageError(f"its slices' axes are not upright unit vectors ({_told(axes[0])}); {REMEDY}")
+        raise ImageError(f"its slices' axes are not orthogonal unit vectors ({_format(axes[0])}); {REMEDY}")
     if np.abs(axes - axes[0]).max() > SAME_AXES:
         raise ImageError(f"its slices are not parallel; {REMEDY}")
-    return _upright(row, np.cross(row, column))
+    return _orthogonal(row, np.cross(row, column))
 
 
-def _upright(row: Float64[np.ndarray, "3"], normal: Float64[np.ndarray, "3"]) -> tuple[Float64[np.ndarray, "3"], ...]:
-    """Unit vectors at right angles: along a normal, across it nearly as rows run, and down columns."""
+def _orthogonal(
+    row: Float64[np.ndarray, "3"], normal: Float64[np.ndarray, "3"]
+) -> tuple[Float64[np.ndarray, "3"], ...]:
+    """Orthogonal unit vectors: nearly along the rows, down the columns, and along the normal."""
     normal = normal / np.linalg.norm(normal)
     row = row - (row @ normal) * normal
     row = row / np.linalg.norm(row)
@@ -156,14 +160,14 @@ def _upright(row: Float64[np.ndarray, "3"], normal: Float64[np.ndarray, "3"]) ->
 def _along_positions(
     row: Float64[np.ndarray, "3"], normal: Float64[np.ndarray, "3"], positions_mm: Float64[np.ndarray, "slices 3"]
 ) -> tuple[Float64[np.ndarray, "3"], ...]:
-    """The axes turned onto the line from the first slice to the last, if that is no farther than rounding explains."""
+    """The axes rotated onto the line from the first slice to the last, if rounding explains the difference."""
     line = positions_mm[-1] - positions_mm[0]
     line = line / np.linalg.norm(line)
-    return _upright(row, line if np.linalg.norm(line - normal) < ROUNDED_AXES else normal)
+    return _orthogonal(row, line if np.linalg.norm(line - normal) < ROUNDED_AXES else normal)
 
 
 def _even_step(slices: Sequence[Slice], heights_mm: Float64[np.ndarray, " slices"]) -> float:
-    """The distance of ordered slices; they lie within `SAME_PLACE_VOX` of an even spacing."""
+    """The distance between ordered slices, which must lie within `SAME_PLACE_VOX` of an even spacing."""
     if len(heights_mm) < 2:
         raise ImageError(f"has 1 slice, expected a volume; {REMEDY}")
     steps_mm = np.diff(heights_mm)
@@ -171,8 +175,8 @@ def _even_step(slices: Sequence[Slice], heights_mm: Float64[np.ndarray, " slices
     if steps_mm.min() < SAME_PLANE_MM:
         first = int(steps_mm.argmin())
         raise ImageError(
-            f"has several slices at one place that differ, such as {call_slices(slices[first : first + 2])}: a header "
-            "tells a wrong position, or they are several echoes, time points or channels; give one of them: "
+            f"has several different slices at one place, such as {call_slices(slices[first : first + 2])}: a "
+            "header has a wrong position, or they are several echoes, time points or channels; pass one of them: "
             f"{REMEDY}"
         )
     tolerance_mm = SAME_PLACE_VOX * usual_mm
@@ -191,7 +195,7 @@ def _even_step(slices: Sequence[Slice], heights_mm: Float64[np.ndarray, " slices
 
 
 def _gaps(slices: Sequence[Slice], counts: Float64[np.ndarray, " gaps"]) -> str:
-    """How many of ordered slices are missing, and where, given how many steps each lies from the one before."""
+    """The number and place of missing slices, given the steps from each slice to the next."""
     missing = int((counts - 1).sum())
     gaps = np.flatnonzero(counts > 1)
     between = " and ".join(call_slices([slices[gaps[0] + side]]) for side in (0, 1))
@@ -200,35 +204,35 @@ def _gaps(slices: Sequence[Slice], counts: Float64[np.ndarray, " gaps"]) -> str:
 
 
 def _aside_mm(positions_mm: Float64[np.ndarray, "slices 3"], affine: Affine) -> float:
-    """How far a slice lies from where the affine places it, at most."""
+    """The largest distance of a slice from its place by the affine."""
     steps = np.arange(len(positions_mm))[:, np.newaxis]
     return float(np.linalg.norm(positions_mm - (affine[:3, 3] + steps * affine[:3, 2]), axis=1).max())
 
 
 def _require_straight(slices: Sequence[Slice], positions_mm: Float64[np.ndarray, "slices 3"], affine: Affine) -> None:
-    """Raise where slices are displaced sideways from the first one's normal."""
+    """Raise if slices are displaced sideways from the normal of the first one."""
     farthest_mm, tolerance_mm = _aside_mm(positions_mm, affine), SAME_PLACE_VOX * min(voxel_edges_mm(affine))
     if farthest_mm <= tolerance_mm:
         return
     strange = off_the_line(positions_mm, tolerance_mm)
     if len(strange):
-        raise ImageError(f"{describe_strangers(slices, strange, 'aside of')}; {REMEDY}")
+        raise ImageError(f"{describe_strangers(slices, strange, 'beside the line of')}; {REMEDY}")
     raise ImageError(
-        f"its slices are displaced sideways by up to {farthest_mm:.1f} mm, as by a tilted gantry, expected a "
-        f"straight stack; resample it onto an upright grid: {REMEDY}"
+        f"its slices are displaced sideways by up to {farthest_mm:.1f} mm (tilted gantry?), expected a "
+        f"straight stack; resample it onto an orthogonal grid: {REMEDY}"
     )
 
 
-def _told(numbers: Sequence[float] | np.ndarray) -> str:
+def _format(numbers: Sequence[float] | np.ndarray) -> str:
     return " ".join(f"{number:.3g}" for number in numbers)
 
 
 FEWEST_SLICES = 8
-"""Fewer are no volume."""
+"""Fewer slices are not a volume."""
 SHARED_PLACES = 1.5
-"""Volumes of one series have fewer places than so many times their slices: halves of one volume have twice as many."""
+"""Volumes of one series share places: fewer than so many times their slices; halves of a volume have twice as many."""
 IMAGE_TYPE, FOLDER = "image type", "folder"
-"""Of `TRAITS`: marks what was computed of a scan, and where a file lies."""
+"""Of `TRAITS`: the first marks images derived from a scan, the second the folder of a file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,8 +241,8 @@ class Volume:
 
     Attributes:
         slices: Sorted by file and frame; at least one.
-        trait: What sets it apart from the others of its series; empty where there are none.
-        copies: How many further files hold slices of it once more.
+        trait: Difference from the other volumes of its series; empty if it is the only one.
+        copies: Number of further files with copies of its slices.
     """
 
     slices: tuple[Slice, ...]
@@ -247,21 +251,21 @@ class Volume:
 
 
 def find_volumes(slices: Sequence[Slice], *, guessed: bool = False) -> tuple[list[Volume], int]:
-    """The volumes of one series, and how many of its images are left out because they belong to none.
+    """The volumes of one series, and the number of its images that belong to none.
 
     Args:
         slices: Of one series.
-        guessed: Whether it is only a guess that they are of one series.
+        guessed: Whether it is only a guess that they form one series.
 
-    Of images that are there more than once, one is kept. Few images that do not fit a volume, such as a key image or a
-    secondary capture, are left out if there is a volume beside them; if there is none, every group is given.
+    Of repeated images, one is kept. A few images that do not fit a volume, such as a key image or a secondary capture,
+    are left out if there is a volume; if there is none, every group is given.
     """
     kept, twins = _without_copies(slices)
     parts: list[tuple[str, list[Slice]]] = []
     for group in _alike(kept):
         once, also = _without_equals(group)
         twins += also
-        parts += _apart(once, TRAITS, guessed=guessed)
+        parts += _split(once, TRAITS, guessed=guessed)
     large = [part for part in parts if len(part[1]) >= FEWEST_SLICES]
     left_out = sum(len(part) for _, part in parts) - sum(len(part) for _, part in large) if large else 0
     several = len(large or parts) > 1
@@ -271,13 +275,13 @@ def find_volumes(slices: Sequence[Slice], *, guessed: bool = False) -> tuple[lis
 
 
 def numbers_repeat(slices: Sequence[Slice]) -> bool:
-    """Whether images have the number of another, as those of several series have; not where all have the same."""
+    """Whether some images share a number, which indicates several series; not if all have the same number."""
     numbers = [(slice_.number, slice_.frame) for slice_ in slices if slice_.number is not None]
     return len(set(numbers)) < len(numbers) and len({number for number, _ in numbers}) > 1
 
 
 Twins = list[tuple[Slice, Slice]]
-"""A slice that is kept, and one that is not since it is the same."""
+"""Pairs of a kept slice and a dropped copy of it."""
 
 
 def _copies(kept: Sequence[Slice], twins: Twins) -> int:
@@ -286,7 +290,7 @@ def _copies(kept: Sequence[Slice], twins: Twins) -> int:
 
 
 def _without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], Twins]:
-    """One of those that have one UID, the longest, since a copy may have been cut off; sorted by file and frame."""
+    """One slice per UID, from the largest file since a copy may be truncated; sorted by file and frame."""
     groups: dict[object, list[Slice]] = {}
     for slice_ in slices:
         traits = [slice_.traits[trait] for trait in TRAITS if trait != FOLDER]
@@ -306,7 +310,7 @@ def _file_and_frame(slice_: Slice) -> tuple[str, int]:
 
 
 def _alike(slices: Sequence[Slice]) -> list[list[Slice]]:
-    """Groups of slices that can be stacked upon one another."""
+    """Groups of slices that can be stacked."""
     groups: list[list[Slice]] = []
     for slice_ in slices:
         group = next((group for group in groups if lies_with(slice_, group[0])), None)
@@ -318,20 +322,20 @@ def _alike(slices: Sequence[Slice]) -> list[list[Slice]]:
 
 
 def _without_equals(slices: list[Slice]) -> tuple[list[Slice], Twins]:
-    """One of those that have another UID but the same place, traits and pixels, as images that were sent twice have.
+    """The slices without repeats that differ only in their UID, as in images that were sent twice.
 
-    One that cannot be read counts as equal to one that can.
+    An unreadable slice counts as equal to a readable one at the same place with the same traits.
     """
     suspects = sorted((slice_ for slice_ in slices if slice_.position_mm is not None), key=_place_and_traits)
     groups = [[*group] for _, group in groupby(suspects, _place_and_traits)]
     groups = [group for group in groups if len({each.file for each in group}) > 1 and group[0].facts.modality == "MR"]
     doubted = sorted((slice_ for group in groups for slice_ in group), key=_file_and_frame)
-    hashes = {(slice_.file, slice_.frame): told for slice_, told in zip(doubted, hash_pixels(doubted), strict=True)}
+    hashes = {(slice_.file, slice_.frame): pixels for slice_, pixels in zip(doubted, hash_pixels(doubted), strict=True)}
     twins: Twins = []
     for group in groups:
         first: dict[str, Slice] = {}
-        told = [(hashes[slice_.file, slice_.frame], slice_) for slice_ in sorted(group, key=_file_and_frame)]
-        for pixels, slice_ in sorted(told, key=lambda each: not each[0]):  # what cannot be read comes last
+        hashed = [(hashes[slice_.file, slice_.frame], slice_) for slice_ in sorted(group, key=_file_and_frame)]
+        for pixels, slice_ in sorted(hashed, key=lambda each: not each[0]):  # unreadable ones come last
             kept = first.setdefault(pixels, slice_) if pixels else next(iter(first.values()), slice_)
             if kept is not slice_:
                 twins.append((kept, slice_))
@@ -345,38 +349,38 @@ def _place_and_traits(slice_: Slice) -> tuple[object, ...]:
     return (*place, *(slice_.traits[trait] for trait in TRAITS if trait != FOLDER))
 
 
-def _apart(
+def _split(
     slices: list[Slice], traits: Sequence[str], name: str = "", *, guessed: bool
 ) -> list[tuple[str, list[Slice]]]:
-    """Slices told apart if they make no volume together: by the first traits that do it, until none repeats."""
+    """Split slices that form no volume together by the first traits that separate them, until none repeats."""
     repeats = _repeats(slices, guessed=guessed)
     if not repeats and _stacks(slices):
         return [(name, slices)]
     for index, trait in enumerate(traits):
         if not repeats and trait != IMAGE_TYPE:
-            continue  # any other may split a volume with a gap into two that have none
+            continue  # any other may split a volume with a gap into two without one
         parts: dict[str, list[Slice]] = {}
         for slice_ in slices:
             parts.setdefault(slice_.traits[trait], []).append(slice_)
-        if _tells_apart([*parts.values()], trait, repeats=repeats, guessed=guessed):
+        if _separates([*parts.values()], trait, repeats=repeats, guessed=guessed):
             return [
                 found
                 for value, part in parts.items()
-                for found in _apart(part, traits[index + 1 :], _named(name, trait, value), guessed=guessed)
+                for found in _split(part, traits[index + 1 :], _named(name, trait, value), guessed=guessed)
             ]
     return [(name, slices)]
 
 
 def _named(name: str, trait: str, value: str) -> str:
-    told = f"{trait} {Path(value).name if trait == FOLDER else value}"
-    return f"{name}, {told}" if name else told
+    added = f"{trait} {Path(value).name if trait == FOLDER else value}"
+    return f"{name}, {added}" if name else added
 
 
-def _tells_apart(parts: Sequence[list[Slice]], trait: str, *, repeats: bool, guessed: bool) -> bool:
-    """Whether a trait splits slices into volumes, or into a volume and what is no part of it.
+def _separates(parts: Sequence[list[Slice]], trait: str, *, repeats: bool, guessed: bool) -> bool:
+    """Whether a trait splits slices into volumes, or into a volume and other images.
 
-    Volumes are parts of one size at the same places; and folders, if it is only a guess that they hold one series. What
-    is no part of a volume lies at its places only, or is computed, or is too little for a volume.
+    Volumes are parts of equal size at the same places; or folders, if it is only a guess that they hold one series.
+    Other images lie only at places of the volume, or are derived, or are too few for a volume.
     """
     count = sum(map(len, parts))
     if len(parts) == 1 or len(parts) == count:
@@ -393,15 +397,15 @@ def _tells_apart(parts: Sequence[list[Slice]], trait: str, *, repeats: bool, gue
     if everywhere == set(map(place_along_normal, main)):
         return True
     few = count - len(main) < FEWEST_SLICES
-    return trait == IMAGE_TYPE and (few or all(_is_computed(part) and not _is_computed(main) for part in others))
+    return trait == IMAGE_TYPE and (few or all(_is_derived(part) and not _is_derived(main) for part in others))
 
 
-def _is_computed(slices: Sequence[Slice]) -> bool:
+def _is_derived(slices: Sequence[Slice]) -> bool:
     return "DERIVED" in slices[0].image_type
 
 
 def _repeats(slices: Sequence[Slice], *, guessed: bool) -> bool:
-    """Whether several slices lie at one place, or say by their numbers that they are of several series."""
+    """Whether several slices lie at the same place, or their numbers indicate several series."""
     return len(set(map(place_along_normal, slices))) < len(slices) or (guessed and numbers_repeat(slices))
 
 

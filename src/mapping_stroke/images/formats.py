@@ -1,4 +1,4 @@
-"""The file formats that images are read from: voxels, affine, and what a user should know about the file."""
+"""Read image files: voxels, affine, and warnings about the file."""
 
 import gzip
 import math
@@ -23,20 +23,20 @@ NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh")
 SITK_SUFFIXES = (".mha", ".mhd", ".nrrd")
 IMAGE_SUFFIXES = NIBABEL_SUFFIXES + SITK_SUFFIXES
 Source = Path | DicomSeries
-"""What an image is read from: an image file, or a DICOM series, which is several."""
+"""An image file, or a DICOM series of several files."""
 
 HEADER_BYTES = {"Nifti1Image": 348, "Nifti2Image": 540, "MGHImage": 90}
-"""How long the header at the start of a file is, by nibabel's class."""
+"""Length of the header at the start of a file, by nibabel's class."""
 GZIP = b"\x1f\x8b"
-"""How what was compressed begins."""
+"""First bytes of compressed files."""
 CORONAL = np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
-"""What FreeSurfer takes for an MGH file that does not say where its axes point: left, inferior, anterior, by 1 mm."""
+"""FreeSurfer's default for an MGH file without orientation: left, inferior, anterior, 1 mm."""
 OTHER_BYTES = 64_000_000
-"""Far more than header, extensions and what programs append take beside the voxels."""
+"""Far more than header, extensions and appended data need in addition to the voxels."""
 GOOD_RAS_BYTES = slice(28, 30)
-"""Of an MGH file: 0 where it does not say where its axes point."""
+"""Of an MGH file: 0 if it has no orientation."""
 META_HEADER_BYTES = 8192
-"""Far more than the text at the start of an .mha file, whose order of lines is free."""
+"""Far more than the text at the start of an .mha file, whose lines come in any order."""
 META_SIZES = re.compile(rb"^Element(?:Spacing|Size) *=", re.MULTILINE)
 """Of an .mha or .mhd file: the edges of a voxel."""
 NRRD_SIZES = re.compile(rb"^(?:spacings|space directions): *(.+)$", re.MULTILINE)
@@ -44,20 +44,20 @@ NRRD_SIZES = re.compile(rb"^(?:spacings|space directions): *(.+)$", re.MULTILINE
 NRRD_SIZE = re.compile(rb"\([^)]*\)|[-+.\d]\S*")
 """One of them; an axis may have `nan` or `none` instead."""
 NRRD_SPACE = re.compile(rb"^space:", re.MULTILINE)
-"""Of an .nrrd file: where the axes point."""
+"""Of an .nrrd file: the directions of the axes."""
 VOXEL_FILE = re.compile(rb"^ElementDataFile *= *(.+?)\s*$", re.MULTILINE)
-"""Of an .mhd file: the file beside it that holds the voxels."""
+"""Of an .mhd file: the file with the voxels."""
 
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """What an image file holds.
+    """Content of an image file.
 
     Attributes:
-        voxels: float32, with as many axes as the file has, but for those of length 1 behind the third.
+        voxels: float32, with all axes of the file except those of length 1 after the third.
         affine: Voxel index to RAS millimetres.
-        placement: The fields of a NIfTI header behind the affine; None for other formats.
-        warnings: What a user should know, a line each.
+        placement: Fields of a NIfTI header behind the affine; None for other formats.
+        warnings: For the user, a line each.
     """
 
     voxels: np.ndarray
@@ -67,28 +67,28 @@ class Stored:
 
 
 def image_suffix(path: Path) -> str | None:
-    """The image suffix of a file name (`.nii.gz` counts as one), None where it is no image."""
+    """The image suffix of a file name (`.nii.gz` counts as one); None for any other name."""
     return next((suffix for suffix in IMAGE_SUFFIXES if path.name.lower().endswith(suffix)), None)
 
 
 def find_source(path: Path, series: str = "") -> Source:
-    """What a path stands for: a folder, or a DICOM file with several frames, for the DICOM series in it.
+    """The source of an image: the path itself, or the DICOM series in a folder or multi-frame file.
 
     Args:
         path: An image file or a folder; it need not exist.
         series: See `choose_series`.
 
     Raises:
-        ImageError: There is no such series in it, or none or several could be meant.
+        ImageError: There is no such series, or it is unclear which one is meant.
     """
     in_dicom = image_suffix(path) is None and (path.is_dir() or is_dicom(path))
     return choose_series(path, series) if in_dicom else path
 
 
 def stored_files(source: Source) -> list[Path]:
-    """The files of an image: its own, those of a series, and for an `.mhd` header the one that it names for the voxels.
+    """The files of an image: its own, those of a series, and for an `.mhd` header also the file with the voxels.
 
-    Those of a series come in an order that does not depend on their names.
+    The order of a series does not depend on file names.
 
     Raises:
         FileError: An `.mhd` header cannot be read; other files are not opened.
@@ -108,10 +108,10 @@ def stored_files(source: Source) -> list[Path]:
 
 
 def read_stored(source: Source) -> Stored:
-    """Read an image; axes of length 1 behind the third are dropped.
+    """Read an image; axes of length 1 after the third are dropped.
 
     Raises:
-        ImageError: The file is missing or damaged, does not hold one real number a voxel, or does not fit into memory.
+        ImageError: The file is missing or damaged, does not hold one real number per voxel, or exceeds free memory.
     """
     try:
         if isinstance(source, DicomSeries):
@@ -125,10 +125,10 @@ def read_stored(source: Source) -> Stored:
 
 
 def read_nifti_placement(path: Path) -> tuple[tuple[int, ...], Placement]:
-    """The shape of a NIfTI file and what its header says about places; its voxels are not read, and may be damaged.
+    """Shape and placement from a NIfTI header; the voxels are not read, so they may be damaged.
 
     Raises:
-        Exception: Anything, where the header is damaged or the file holds something else.
+        Exception: Of any kind, if the header is damaged or the file holds something else.
     """
     start = _read_start(path)
     header = _parse(start)[1]
@@ -140,7 +140,7 @@ def _read_file(path: Path) -> Stored:
     if suffix is None:
         raise ImageError(f"not an image file name; expected one of {', '.join(IMAGE_SUFFIXES)}, or a DICOM folder")
     if path.is_dir():
-        raise ImageError("is a folder, expected an image file; if a program has unpacked it so, name the file in it")
+        raise ImageError("is a folder, expected an image file; if an archive was extracted here, pass the file inside")
     if not path.is_file():
         raise ImageError(describe_missing(path))
     return _read_sitk(path) if suffix in SITK_SUFFIXES else _read_nibabel(path)
@@ -157,20 +157,20 @@ def _read_nibabel(path: Path) -> Stored:
     kind, header = _parse(start)
     stored = header.get_data_dtype()
     if stored.kind not in "fiub":
-        what = "colours" if stored.names else "complex numbers"
-        raise ImageError(f"holds {what}, expected one real number a voxel; save the magnitude or one channel")
+        values = "colours" if stored.names else "complex numbers"
+        raise ImageError(f"holds {values}, expected one real number per voxel; save the magnitude or one channel")
     _require_memory([int(edge) for edge in header.get_data_shape()], stored.itemsize)
     voxel_bytes = math.prod(int(edge) for edge in header.get_data_shape()) * stored.itemsize
     limit = voxel_bytes + min(int(header.get_data_offset()), OTHER_BYTES) + OTHER_BYTES
     with _open_unpacked(path) as file:
-        whole = file.read(limit + 1)  # to its end, which tells a damaged or cut file
+        whole = file.read(limit + 1)  # to its end, which reveals a damaged or truncated file
     if len(whole) > limit:
         raise ImageError(
-            f"holds more than {limit / 1e6:.0f} MB where its header says {voxel_bytes / 1e6:.1f} MB of voxels; copy or "
-            "download the file again"
+            f"holds more than {limit / 1e6:.0f} MB, but its header describes {voxel_bytes / 1e6:.1f} MB of voxels; "
+            "copy or download the file again"
         )
     image = kind.from_bytes(whole)
-    with np.errstate(over="ignore"):  # beyond float32 is infinity, which is refused
+    with np.errstate(over="ignore"):  # overflow becomes infinity, which is refused
         voxels = _spatial_axes(image.get_fdata(dtype=np.float32, caching="unchanged"))
     freesurfer = kind.__name__ == "MGHImage"
     if voxels.ndim == 3 and not freesurfer:
@@ -178,14 +178,14 @@ def _read_nibabel(path: Path) -> Stored:
         affine, warnings = place_voxels(image.header, pixdim_mm, voxels.shape)
         return Stored(voxels, affine, copy_placement(image.header, pixdim_mm), warnings)
     if voxels.ndim == 3 and not any(start[GOOD_RAS_BYTES]):
-        affine = CORONAL.copy()  # nibabel's has two axes the wrong way round
+        affine = CORONAL.copy()  # nibabel's default has two axes reversed
         affine[:3, 3] = affine[:3, :3] @ voxels.shape / -2
         return Stored(voxels, affine, None, (UNSIZED, UNPLACED.format("left, inferior and anterior")))
     return Stored(voxels, np.asarray(image.affine, dtype=np.float64))
 
 
 def _open_unpacked(path: Path) -> BufferedReader | gzip.GzipFile:
-    """A file's bytes, unpacked where they are compressed, whatever its name says: downloads unpack and pack."""
+    """Open a file, decompressed if its content is compressed; after downloads the name may be wrong."""
     with path.open("rb") as file:
         packed = file.read(len(GZIP)) == GZIP
     return gzip.open(path) if packed else path.open("rb")
@@ -197,20 +197,20 @@ def _read_start(path: Path) -> bytes:
 
 
 def _parse(start: bytes) -> tuple[Any, Any]:
-    """The class of nibabel for a file that starts so, and its header."""
+    """Nibabel's class for a file with this start, and its header."""
     kind = _kind(start)
     return kind, kind.header_class(start[: HEADER_BYTES[kind.__name__]])
 
 
 def _stored_edges_mm(start: bytes) -> Edges:
-    """The edges of a voxel as a NIfTI file gives them, before nibabel mends them."""
+    """The edges of a voxel as stored in a NIfTI file, before nibabel corrects them."""
     kind = _kind(start)
     header = kind.header_class(start[: HEADER_BYTES[kind.__name__]], check=False)
     return np.asarray(header["pixdim"][1:4], dtype=np.float64)
 
 
 def _kind(start: bytes) -> Any:
-    """The class of nibabel for a file that starts so: its first number tells NIfTI-1, NIfTI-2 and MGH apart."""
+    """Nibabel's class for a file with this start; the first number distinguishes NIfTI-1, NIfTI-2 and MGH."""
     import nibabel as nib
 
     first = {int.from_bytes(start[:4], order) for order in ("little", "big")} if start else set()
@@ -237,7 +237,7 @@ def _read_sitk(path: Path) -> Stored:
         )
     if reader.GetNumberOfComponents() > 1:
         raise ImageError(
-            f"holds {reader.GetNumberOfComponents()} numbers a voxel (colours, vectors or complex numbers), "
+            f"holds {reader.GetNumberOfComponents()} numbers per voxel (colours, vectors or complex numbers), "
             "expected one; save the magnitude or one channel"
         )
     _require_memory(reader.GetSize(), 8)
@@ -254,7 +254,7 @@ def _read_sitk(path: Path) -> Stored:
 
 
 def _itk_warnings(path: Path) -> tuple[str, ...]:
-    """What an ITK file does not say; ITK itself does not tell, it takes 1 mm and left, posterior, superior."""
+    """Warn about missing voxel sizes and directions, for which ITK silently takes 1 mm and LPS."""
     with path.open("rb") as file:
         start = file.read(META_HEADER_BYTES)
     if path.suffix.lower() == ".nrrd":
@@ -269,18 +269,18 @@ def _itk_warnings(path: Path) -> tuple[str, ...]:
 
 
 def _spatial_axes(voxels: np.ndarray) -> np.ndarray:
-    """The voxels without the axes of length 1 that stand behind the third."""
+    """The voxels without axes of length 1 after the third."""
     while voxels.ndim > 3 and voxels.shape[-1] == 1:
         voxels = voxels[..., 0]
     return voxels
 
 
 def _require_memory(shape: Sequence[int], stored_bytes: int) -> None:
-    """Raise where reading a volume would take more memory than is free, as damaged headers ask for."""
+    """Raise if reading a volume would take more memory than is free; damaged headers can cause that."""
     needed_gb = math.prod(shape) * (2 * stored_bytes + 4) / 1e9
     free_gb = available_bytes() / 1e9
     if needed_gb > free_gb:
         raise ImageError(
-            f"has {'x'.join(map(str, shape))} voxels, which take {needed_gb:.1f} GB to read where {free_gb:.1f} GB are "
+            f"has {'x'.join(map(str, shape))} voxels, which need {needed_gb:.1f} GB to read, but {free_gb:.1f} GB are "
             "free; crop or resample it, or close other programs"
         )

@@ -28,7 +28,7 @@ Mask = Bool[np.ndarray, "x y z"]  # True inside a lesion
 Numbers = UInt8[np.ndarray, "x y z"] | UInt16[np.ndarray, "x y z"]  # of labels, 0 outside
 
 ROUNDING = 1e-4
-"""By this share a mean may lie above the largest of what it is of."""
+"""A mean may exceed the largest of its values by this fraction."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +38,8 @@ class Image:
     Attributes:
         voxels: Array (x, y, z), float32, all finite.
         affine: Maps voxel indices to RAS millimetres.
-        placement: What the NIfTI header said that it was read from; None for another origin.
-        warnings: What a user should know about the file it was read from, a line each.
+        placement: Of the NIfTI header that it was read from; None for another origin.
+        warnings: For the user about the file it was read from, a line each.
     """
 
     voxels: Voxels
@@ -52,7 +52,7 @@ class Image:
             raise ImageError(f"an image has 3 axes, got {self.voxels.ndim} (shape {self.voxels.shape})")
         if not np.isfinite(self.voxels).all():
             bad_vox = int((~np.isfinite(self.voxels)).sum())
-            raise ImageError(f"holds {bad_vox} NaN or infinite voxels, expected numbers; replace them, by 0 say")
+            raise ImageError(f"holds {bad_vox} NaN or infinite voxels, expected numbers; replace them, e.g. by 0")
         if not np.isfinite(self.affine).all() or abs(np.linalg.det(self.affine[:3, :3])) < 1e-9:
             raise ImageError("the affine is singular, so voxels have no size; repair the header's sform or qform")
 
@@ -74,7 +74,7 @@ class Image:
 
     @property
     def orientation(self) -> str:
-        """Where the axes point, nearest anatomical directions, such as `RAS`."""
+        """The nearest anatomical directions of the axes, such as `RAS`."""
         import nibabel as nib
 
         return "".join(nib.orientations.aff2axcodes(self.affine))
@@ -89,22 +89,22 @@ def image_stem(path: Path) -> str:
 def read_image(path: Path | str | DicomSeries, *, series: str = "") -> Image:
     """Read a scan, probability map or mask.
 
-    Intensities are scaled as the header says (`scl_slope`, `scl_inter`); axes of length 1 behind the third are dropped.
-    A NIfTI header places voxels by its sform where its code is above 0, else by its qform where that code is, else by
-    the voxels' edges alone; what speaks against the chosen one, `warnings` tells. NaN around what the file shows, as
-    programs write it beyond the field of view, becomes 0, and `warnings` tells that, too.
+    Intensities are scaled by the header (`scl_slope`, `scl_inter`); axes of length 1 after the third are dropped. A
+    NIfTI header places voxels by its sform if its code is above 0, else by its qform if that code is above 0, else only
+    by the voxel edges; `warnings` reports any disagreement. NaN connected to the border, which programs write outside
+    the field of view, becomes 0, which `warnings` also reports.
 
     Args:
-        path: `.nii`, `.nii.gz`, `.mgz`, `.mgh`, `.mha`, `.mhd` or `.nrrd`; or a folder that holds, itself or below, a
-            DICOM series; or such a series.
-        series: Which one of a folder, by number, UID or description; empty for the one that looks like a T1w scan.
+        path: `.nii`, `.nii.gz`, `.mgz`, `.mgh`, `.mha`, `.mhd` or `.nrrd`; or a folder with a DICOM
+            series, also in a subfolder; or such a series.
+        series: Number, UID or description of the series in a folder; empty for the one that looks like a T1w scan.
 
     Returns:
         The image in the file's own voxel order; of a DICOM series: along the row, down the column, slice by slice.
 
     Raises:
-        ImageError: The file is missing, unreadable, truncated, not three-dimensional, or holds infinity, or NaN within
-            what it shows; or a folder holds no DICOM series that can be meant, or several.
+        ImageError: The file is missing, unreadable, truncated or not three-dimensional, or holds infinity, or NaN
+            inside the volume; or it is unclear which DICOM series of a folder is meant.
     """
     source = path if isinstance(path, DicomSeries) else find_source(Path(path), series)
     stored = read_stored(source)
@@ -113,9 +113,9 @@ def read_image(path: Path | str | DicomSeries, *, series: str = "") -> Image:
             f"{source}: has {stored.voxels.ndim} dimensions (shape {'x'.join(map(str, stored.voxels.shape))}), "
             "expected 3; extract one volume from it and pass that"
         )
-    voxels, told = _without_nan_around(stored.voxels)
+    voxels, warnings = _without_nan_around(stored.voxels)
     try:
-        return Image(np.ascontiguousarray(voxels), stored.affine, stored.placement, (*stored.warnings, *told))
+        return Image(np.ascontiguousarray(voxels), stored.affine, stored.placement, (*stored.warnings, *warnings))
     except ImageError as error:
         raise ImageError(f"{source}: {error}") from error
 
@@ -123,19 +123,19 @@ def read_image(path: Path | str | DicomSeries, *, series: str = "") -> Image:
 def write_image(
     path: Path, voxels: Voxels | Mask | Numbers, grid: Affine | Image, *, step: float | None = None
 ) -> None:
-    """Write a volume as NIfTI, whole or not at all; a mask becomes uint8 with values 0 and 1.
+    """Write a volume as NIfTI, completely or not at all; a mask becomes uint8 with values 0 and 1.
 
     Args:
-        path: Target, `.nii` or `.nii.gz`; its folder is made where it is missing.
+        path: Target, `.nii` or `.nii.gz`; its folder is created if missing.
         voxels: float32 (scans, probabilities), uint8 or uint16 (labels) or bool (masks).
-        grid: The image whose grid this is: a NIfTI header's sform, qform and codes are repeated as they were, so that
-            every program lays the two over one another. Or an affine, voxel index to RAS millimetres.
-        step: Store float32 voxels, which must lie in 0 to 255 steps, as uint8 times this step (`scl_slope`): a quarter
-            of the bytes, and exact to half a step.
+        grid: An image with the same grid: sform, qform and codes of a NIfTI header are copied exactly, so that every
+            program overlays the two. Or an affine, voxel index to RAS millimetres.
+        step: Store float32 voxels, from 0 to 255 steps, as uint8 times this step (`scl_slope`): a quarter of the bytes,
+            exact to half a step.
     """
     import nibabel as nib
 
-    assert not isinstance(grid, Image) or voxels.shape == grid.shape, "only what lies on the grid can be written on it"
+    assert not isinstance(grid, Image) or voxels.shape == grid.shape, "the voxels must lie on the grid"
     affine, placement = (grid.affine, grid.placement) if isinstance(grid, Image) else (grid, None)
     stored = voxels.astype(np.uint8) if voxels.dtype == bool else voxels
     if step is not None:
@@ -150,13 +150,13 @@ def write_image(
 
 
 def orientation_names() -> list[str]:
-    """The 48 ways in which three axes can point, such as `RAS` (right, anterior, superior)."""
+    """The 48 possible orientations of three axes, such as `RAS` (right, anterior, superior)."""
     pairs = ("RL", "AP", "SI")
     return ["".join(ends) for order in permutations(pairs) for ends in product(*order)]
 
 
 def reorient(image: Image, axes: str = "RAS") -> Image:
-    """The same volume with its axes pointing to the nearest directions of `axes`: no interpolation."""
+    """The same volume with its axes permuted and flipped to the nearest directions of `axes`, without interpolation."""
     import nibabel as nib
 
     turn = nib.orientations.ornt_transform(
@@ -169,7 +169,7 @@ def reorient(image: Image, axes: str = "RAS") -> Image:
 def restore_axes(
     voxels: Shaped[np.ndarray, "x y z"], target: Image, axes: str = "RAS"
 ) -> Shaped[np.ndarray, "x2 y2 z2"]:
-    """Undo `reorient`: bring an array whose axes point to `axes` back to the axis order (and shape) of `target`."""
+    """Undo `reorient`: bring an array with orientation `axes` back to the axis order (and shape) of `target`."""
     import nibabel as nib
 
     turn = nib.orientations.ornt_transform(
@@ -179,7 +179,7 @@ def restore_axes(
 
 
 def restore_box(box: tuple[slice, slice, slice], shape: Shape, target: Image, axes: str = "RAS") -> tuple[slice, ...]:
-    """The same for a box in a volume of a shape."""
+    """Undo `reorient` for a box in a volume of that shape."""
     import nibabel as nib
 
     turn = nib.orientations.ornt_transform(
@@ -193,13 +193,13 @@ def restore_box(box: tuple[slice, slice, slice], shape: Shape, target: Image, ax
 
 
 def require_same_grid(image: Image, other: Image, names: tuple[str, str], remedy: str) -> None:
-    """Raise `GeometryError` unless both images have one shape and their voxels lie within a tenth of a voxel.
+    """Raise `GeometryError` unless both images have the same shape and place every voxel within a tenth of a voxel.
 
     Args:
         image: The image that is checked.
         other: The image it must agree with.
-        names: What to call the two in the message, such as `("case 12: mask", "its scan")`.
-        remedy: What the user should do about it.
+        names: Names of the two in the message, such as `("case 12: mask", "its scan")`.
+        remedy: Advice to the user.
     """
     if image.shape != other.shape:
         raise GeometryError(f"{names[0]} has shape {image.shape}, {names[1]} has {other.shape}; {remedy}")
@@ -209,16 +209,16 @@ def require_same_grid(image: Image, other: Image, names: tuple[str, str], remedy
 
 
 def _without_nan_around(voxels: Voxels) -> tuple[Voxels, tuple[str, ...]]:
-    """The voxels with 0 for NaN where all of it hangs together with the border, and what to tell of that."""
+    """The voxels with 0 for NaN if all NaN is connected to the border, and a warning about it."""
     nan = np.isnan(voxels)
     if not nan.any() or nan.all() or (nan & ndimage.binary_fill_holes(~nan)).any():
         return voxels, ()
-    told = f"NaN around what it shows ({nan.mean():.1%} of the voxels) is read as 0"
-    return np.where(nan, np.float32(0), voxels), (told,)
+    warning = f"NaN outside the field of view ({nan.mean():.1%} of the voxels) is read as 0"
+    return np.where(nan, np.float32(0), voxels), (warning,)
 
 
 def _count_steps(path: Path, voxels: np.ndarray, step: float) -> tuple[UInt8[np.ndarray, "x y z"], float]:
-    """Voxels as whole numbers of steps, and the step as NIfTI stores it: so that no value grows beyond the largest."""
+    """Voxels as whole numbers of steps, and the step rounded down to float32, so that no value exceeds the largest."""
     low, high = float(voxels.min()), float(voxels.max())
     if not (low >= 0 and high <= 255 * step * (1 + ROUNDING)):
         raise ImageError(f"{path}: holds {low:g} to {high:g}, expected 0 to {255 * step:g}; write it without steps")

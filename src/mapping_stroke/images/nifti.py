@@ -1,7 +1,7 @@
-"""Where a NIfTI header places its voxels: one rule for reading, and the same placement for what is written beside it.
+"""Placement of voxels by a NIfTI header: one rule for reading, and the same placement for the results.
 
-The rule, which is nibabel's, FSL's and SPM's: the sform where its code is above 0, else the qform where its code is
-above 0, else the bare voxel edges. A second placement or size that says something else is told, never mixed in.
+The rule of nibabel, FSL and SPM: the sform if its code is above 0, else the qform if its code is above 0, else the
+voxel edges only. A second placement or size that disagrees is reported and never mixed in.
 """
 
 from dataclasses import dataclass
@@ -17,25 +17,25 @@ Edges = Float64[np.ndarray, "3"]  # of a voxel, along each axis
 Shape = tuple[int, int, int]  # voxels along each axis
 
 SAME_PLACE_VOX = 0.1
-"""Placements that differ by less, in voxels, count as one."""
+"""Placements that differ by less, in voxels, count as equal."""
 SAME_EDGE = 0.01
-"""Edges of a voxel that differ by a smaller share count as one."""
+"""Voxel edges that differ by a smaller fraction count as equal."""
 SHEAR_VOX = 0.001
-"""A qform is written where it places every voxel as the affine does, to this share of a voxel: it cannot shear."""
-UNPLACED = "the header does not place the voxels: the axes are taken to point {}, so left and right are a guess"
-"""Told where a file of any format holds no placement."""
-UNSIZED = "the header does not give the voxel size along each axis: 1 mm is taken instead, so volumes are a guess"
-"""Told where a format has a size for files that give none."""
+"""A qform, which cannot shear, is only written if it agrees with the affine to this fraction of a voxel."""
+UNPLACED = "the header does not place the voxels: the axes are assumed to point {}, so left and right are a guess"
+"""Warning about a file of any format without placement."""
+UNSIZED = "the header does not give the voxel size along each axis: 1 mm is assumed, so volumes are a guess"
+"""Warning about a file without voxel sizes."""
 FIELDS = (
     *("qform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
     *("sform_code", "srow_x", "srow_y", "srow_z"),
 )
-"""Of a NIfTI header: all that places voxels, beside `pixdim`."""
+"""All fields of a NIfTI header that place voxels, except `pixdim`."""
 
 
 @dataclass(frozen=True, eq=False)
 class Placement:
-    """What a NIfTI header says about the place of its voxels, field by field, to be said again by the results.
+    """Fields of a NIfTI header that place its voxels, to be copied to the results.
 
     Attributes:
         fields: Value of each of `FIELDS`.
@@ -50,15 +50,15 @@ def place_voxels(header: Any, pixdim_mm: Edges, shape: Shape) -> tuple[Affine, t
     """Apply the rule to a NIfTI header.
 
     Args:
-        header: nibabel's, which has mended `pixdim` and has refused a damaged qform that stands alone.
-        pixdim_mm: The edges of a voxel as the file gives them: nibabel turns 0 into 1 without a word.
+        header: nibabel's, which has corrected `pixdim` and refused a damaged qform without an sform.
+        pixdim_mm: The voxel edges as stored in the file; nibabel silently turns 0 into 1.
         shape: Voxels along each axis.
 
     Returns:
-        The affine, and what a user should know about it, a line each.
+        The affine, and warnings about it, a line each.
 
     Raises:
-        ImageError: There is no sform, and an edge of a voxel is 0 or no number.
+        ImageError: There is no sform, and a voxel edge is 0 or not a number.
     """
     sform, (qform, complaint) = _sform(header), _qform(header)
     if sform is not None:
@@ -66,8 +66,8 @@ def place_voxels(header: Any, pixdim_mm: Edges, shape: Shape) -> tuple[Affine, t
         return sform, (*_other_size(sform, pixdim_mm), *places)
     if not _are_lengths(np.abs(pixdim_mm)).all():
         raise ImageError(
-            f"the header gives voxels of {_told(pixdim_mm)} mm (pixdim) and no sform, expected edges above 0 mm; write "
-            "the true voxel size into the header, or convert the scan again"
+            f"the header gives voxels of {_format(pixdim_mm)} mm (pixdim) and no sform, expected edges above 0 mm; "
+            "write the true voxel size into the header, or convert the scan again"
         )
     warnings = [] if (pixdim_mm > 0).all() else [_negative(pixdim_mm)]
     if qform is not None:
@@ -77,7 +77,7 @@ def place_voxels(header: Any, pixdim_mm: Edges, shape: Shape) -> tuple[Affine, t
 
 
 def copy_placement(header: Any, pixdim_mm: Edges) -> Placement:
-    """What a NIfTI header says about the place of its voxels; an edge that is no length becomes the sform's.
+    """Copy the placement fields of a NIfTI header; an invalid voxel edge is replaced by the sform's.
 
     Args:
         header: See `place_voxels`.
@@ -90,9 +90,9 @@ def copy_placement(header: Any, pixdim_mm: Edges) -> Placement:
 
 
 def write_placement(header: Any, grid: Affine | Placement) -> None:
-    """Place the voxels of a NIfTI header (nibabel's): as another header did, or by an affine in millimetres.
+    """Place the voxels of a NIfTI header (nibabel's) like another header, or by an affine in millimetres.
 
-    An affine becomes sform and qform; one that shears, which no qform can, becomes the sform alone.
+    An affine becomes sform and qform; one that shears, which no qform can, becomes only the sform.
     """
     if isinstance(grid, Placement):
         for name, value in grid.fields.items():
@@ -107,7 +107,7 @@ def write_placement(header: Any, grid: Affine | Placement) -> None:
 
 
 def largest_shift_mm(affine: Affine, other: Affine, shape: Shape) -> float:
-    """How far apart two affines place the same voxel of a grid, at most."""
+    """The largest distance between the places of a voxel under two affines."""
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) - 1)
     corners_1 = np.c_[corners, np.ones(8)].T
     return float(np.linalg.norm((affine - other) @ corners_1, axis=0).max())
@@ -124,7 +124,7 @@ def _sform(header: Any) -> Affine | None:
 
 
 def _qform(header: Any) -> tuple[Affine | None, str]:
-    """The qform where there is one, and what is wrong with it; a quaternion longer than 1 is no rotation."""
+    """The qform, if there is one, and the problem with it; a quaternion longer than 1 is no rotation."""
     if int(header["qform_code"]) <= 0:
         return None, ""
     try:
@@ -134,18 +134,18 @@ def _qform(header: Any) -> tuple[Affine | None, str]:
 
 
 def _other_size(sform: Affine, pixdim_mm: Edges) -> list[str]:
-    """Edges of a voxel that differ from the sform's, by more than rounding; their sign says nothing."""
+    """Report voxel edges that differ from the sform's by more than rounding; their sign is ignored."""
     edges_mm = voxel_edges_mm(sform)
     if np.allclose(np.abs(pixdim_mm), edges_mm, rtol=SAME_EDGE, atol=0):
         return []
     return [
-        f"the header gives voxels of {_told(pixdim_mm)} mm (pixdim) and of {_told(edges_mm)} mm (sform); "
+        f"the header gives voxels of {_format(pixdim_mm)} mm (pixdim) and of {_format(edges_mm)} mm (sform); "
         "the sform is used"
     ]
 
 
 def _other_place(sform: Affine, qform: Affine | None, shape: Shape) -> list[str]:
-    """A qform that places voxels elsewhere than the sform."""
+    """Report a qform that disagrees with the sform."""
     if qform is None:
         return []
     shift_mm = largest_shift_mm(qform, sform, shape)
@@ -159,12 +159,12 @@ def _other_place(sform: Affine, qform: Affine | None, shape: Shape) -> list[str]
 
 
 def _negative(pixdim_mm: Edges) -> str:
-    return f"the header gives voxels of {_told(pixdim_mm)} mm (pixdim); {_told(np.abs(pixdim_mm))} mm is taken"
+    return f"the header gives voxels of {_format(pixdim_mm)} mm (pixdim); {_format(np.abs(pixdim_mm))} mm is assumed"
 
 
 def _are_lengths(edges_mm: Edges) -> Bool[np.ndarray, "3"]:
     return np.asarray(np.isfinite(edges_mm) & (edges_mm > 0))
 
 
-def _told(edges_mm: Any) -> str:
+def _format(edges_mm: Any) -> str:
     return " x ".join(f"{edge:.3g}" for edge in edges_mm)

@@ -14,17 +14,18 @@ from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
 from mapping_stroke.networks.spec import NetworkSpec, Weights, parameter_shapes
 
 LIVE_MAPS = 3.5
-"""How many feature maps of the finest stage are alive at once: its skip, two of its convolutions, and scratch."""
+"""Feature maps of the finest stage in memory at once: its skip, two of its convolutions, and scratch."""
 SCAN_MAPS = 17
-"""How many float32 volumes of the scan's size are alive at once: the scan, sums and maps; besides, one scan that is
-read ahead and one that is being written."""
+"""float32 volumes of the scan's size in memory at once: the scan, sums and maps, the scan read ahead, and the one being
+written."""
 GIGABYTE = 1e9
 
 
 def network_bytes(spec: NetworkSpec, patch: Shape, batch: int, value_bytes: int) -> float:
-    """Memory that one network needs for a batch of patches: activations and weights."""
+    """Memory of one network for a batch of patches: activations and weights."""
     activations = LIVE_MAPS * max(spec.features[0], 1) * math.prod(spec.shapes(patch)[0]) * batch * value_bytes
     largest = max(spec.features)
+    # at most: float32, 27 weights per pair of channels, two convolutions per stage as wide as the widest
     return activations + 4 * 27 * 2 * largest * largest * spec.stages
 
 
@@ -33,12 +34,12 @@ def scan_bytes(shapes: Iterable[tuple[int, ...]]) -> float:
     return SCAN_MAPS * 4 * max(map(math.prod, shapes), default=0)
 
 
-def require_memory(needed_bytes: float, what: str, remedy: str) -> None:
-    """Raise `ResourceError` if the machine, or the limit of a container or job, leaves less memory than that."""
+def require_memory(needed_bytes: float, task: str, remedy: str) -> None:
+    """Raise `ResourceError` if the machine, container or job has less free memory than that."""
     available = available_bytes()
     if needed_bytes > available:
         raise ResourceError(
-            f"{what} needs about {needed_bytes / GIGABYTE:.1f} GB of memory and this machine (or job) has "
+            f"{task} needs about {needed_bytes / GIGABYTE:.1f} GB of memory and this machine (or job) has "
             f"{available / GIGABYTE:.1f} GB left; {remedy}"
         )
 
@@ -47,21 +48,21 @@ PROBE = NetworkSpec("plain", (32, 64), (2, 2))
 PROBE_PATCH: Shape = (32, 32, 32)
 LONGEST_S = 1.0
 LOAD_S = 0.5
-"""About what reading and compiling a full-size network takes."""
+"""Approximate time to read and compile a full-size network."""
 
 
 def made_up_weights(spec: NetworkSpec) -> Weights:
-    """Weights that mean nothing: enough to measure the speed of a network."""
+    """Random weights, to measure the speed of a network."""
     rng = np.random.default_rng(0)
     return {name: 0.05 * rng.standard_normal(shape, dtype=np.float32) for name, shape in parameter_shapes(spec).items()}
 
 
 def measure_flop_per_s(engine: Engine) -> float:
-    """Floating-point operations per second of a small U-Net, the best of three tries; takes about a second at most."""
+    """Floating-point operations per second of a small U-Net, the best of three runs; takes about a second at most."""
     network = engine.load(PROBE, lambda: made_up_weights(PROBE))
     patch = network.put(np.random.default_rng(0).standard_normal(PROBE_PATCH, dtype=np.float32))
     seconds: list[float] = []
-    while len(seconds) < 3 and sum(seconds) < LONGEST_S:  # the first time compiles
+    while len(seconds) < 3 and sum(seconds) < LONGEST_S:  # the first run compiles
         start = time.perf_counter()
         network.get(network.logits([patch])[0])
         seconds.append(time.perf_counter() - start)
@@ -69,5 +70,5 @@ def measure_flop_per_s(engine: Engine) -> float:
 
 
 def estimate_seconds(ensemble: Ensemble, prepared: PreparedScan, flop_per_s: float) -> float:
-    """About how long `ensemble.predict` will take for a prepared scan, with loading its networks."""
+    """Estimated duration of `ensemble.predict` for a prepared scan, including loading its networks."""
     return ensemble.flop(prepared) / flop_per_s + LOAD_S * len(ensemble.members)

@@ -1,4 +1,4 @@
-"""The engines that compute networks, and the devices that torch has here."""
+"""Choose the engine that runs the networks, and the torch device."""
 
 import platform
 from collections.abc import Callable
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 def choose_device(name: str) -> "torch.device":
-    """The torch device of a name; `auto` takes a CUDA GPU where there is one, else Apple's MPS, else the processor.
+    """The torch device with that name; `auto` is a CUDA GPU if there is one, else Apple's MPS, else the processor.
 
     Raises:
-        ConfigError: There is no device of this name here.
+        ConfigError: There is no such device here.
     """
     import torch
 
-    there = [f"cuda:{index}" for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)]
-    there = [*(["cuda", *there] if there else []), *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
-    if name not in (*there, "auto"):
-        raise ConfigError(f"no device {name!r} on this machine; expected auto or one of {', '.join(there)}")
-    return torch.device(there[0] if name == "auto" else name)
+    found = [f"cuda:{index}" for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)]
+    found = [*(["cuda", *found] if found else []), *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+    if name not in (*found, "auto"):
+        raise ConfigError(f"no device {name!r} on this machine; expected auto or one of {', '.join(found)}")
+    return torch.device(found[0] if name == "auto" else name)
 
 
 ENGINES = ("auto", "openvino", "torch")
@@ -36,13 +36,13 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 @runtime_checkable
 class LoadedNetwork(TileNetwork, Protocol):
-    """A network that can also be made ready early, and give memory back between scans."""
+    """A network that can also be compiled early, and release memory between scans."""
 
     def warm_up(self, patch: Shape, batch: int) -> None:
-        """Make ready for so many patches of this shape at once."""
+        """Prepare for batches of this many patches of this shape."""
 
     def release(self) -> None:
-        """Give back the memory of activations until the next patch."""
+        """Release the memory of activations until the next patch."""
 
 
 @runtime_checkable
@@ -52,8 +52,8 @@ class Engine(Protocol):
     Attributes:
         precision: Of the convolutions.
         value_bytes: Bytes of one stored activation.
-        on_gpu: Whether activations lie in a GPU's own memory.
-        description: What computes, in a few words.
+        on_gpu: Whether activations are in a GPU's own memory.
+        description: Device and software, in a few words.
     """
 
     precision: str
@@ -62,30 +62,30 @@ class Engine(Protocol):
 
     @property
     def description(self) -> str:
-        """What computes, in a few words."""
+        """Device and software, in a few words."""
 
     def load(self, spec: NetworkSpec, read_weights: Callable[[], Weights]) -> LoadedNetwork:
-        """Make a network ready."""
+        """Load a network."""
 
 
 def choose_engine(device: str = "auto", engine: str = "auto", precision: str = "auto") -> Engine:
     """The engine for a device.
 
     Args:
-        device: `auto` takes a CUDA GPU where there is one, else Apple's MPS, else the processor; or `cpu`, `cuda`,
-            `cuda:1`, `mps`.
-        engine: `auto` takes OpenVINO on x86 processors, torch everywhere else.
-        precision: Of the convolutions; `auto` takes bfloat16 where the processor or GPU computes in it.
+        device: `auto` for a CUDA GPU if there is one, else Apple's MPS, else the processor; or `cpu`, `cuda`, `cuda:1`,
+            `mps`.
+        engine: `auto` for OpenVINO on x86 processors, torch everywhere else.
+        precision: Of the convolutions; `auto` for bfloat16 if the processor or GPU supports it.
 
     Raises:
         ConfigError: There is no such device, engine or precision here.
     """
-    for what, name, known in (("engine", engine, ENGINES), ("precision", precision, PRECISIONS)):
+    for kind, name, known in (("engine", engine, ENGINES), ("precision", precision, PRECISIONS)):
         if name not in known:
-            raise ConfigError(f"no {what} {name!r}; expected one of {', '.join(known)}")
+            raise ConfigError(f"no {kind} {name!r}; expected one of {', '.join(known)}")
     on_processor = device == "cpu" or (device == "auto" and not _has_gpu())
     if engine == "openvino" and not on_processor:
-        raise ConfigError(f"OpenVINO computes on the processor here, got device {device}; use --engine torch")
+        raise ConfigError(f"OpenVINO runs only on the processor, got device {device}; use --engine torch")
     if on_processor and (engine == "openvino" or (engine == "auto" and _openvino_suits())):
         if find_spec("openvino") is None:
             raise ConfigError("OpenVINO is not installed; run `pip install openvino`, or use --engine torch")
@@ -102,7 +102,7 @@ def _openvino_suits() -> bool:
 
 
 def _has_gpu() -> bool:
-    """Whether torch would find a GPU; without loading torch where none can be (it takes seconds)."""
+    """Whether torch would find a GPU; torch, which takes seconds to load, is only imported if there may be one."""
     if not may_have_gpu():
         return False
     import torch

@@ -1,4 +1,4 @@
-"""A model's members on one engine, their running mean, and the maps of single members."""
+"""The members of a model on one engine: their average, and the maps of single members."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,18 +19,18 @@ from mapping_stroke.networks.spec import count_parameters
 Map = Float32[np.ndarray, "x y z"]
 Plane = Float32[np.ndarray, "y z"]
 PreparedScan = Mapping[PreprocessSpec, Prepared]
-"""A scan as the members read it: once for each preprocessing."""
+"""A scan after each different preprocessing of the members."""
 
 
 @dataclass(frozen=True, eq=False)
 class Average:
-    """What the members say together.
+    """The average of the members.
 
     Attributes:
         probability: Mean P(lesion), in [0, 1]; or P of the mean logit.
         uncertainty: Standard deviation of P(lesion) over the members (divisor n), in [0, 0.5]; 0 for one member.
         agreement: Share of the members with P(lesion) > 0.5, in [0, 1].
-        members: How many were averaged.
+        members: Number of averaged members.
     """
 
     probability: Probability
@@ -39,16 +39,16 @@ class Average:
     members: int
 
     def on(self, lay: Callable[[Map], Map]) -> "Average":
-        """The same with every map laid on another grid."""
+        """The same with every map resampled by a function."""
         return Average(lay(self.probability), lay(self.uncertainty), lay(self.agreement), self.members)
 
 
 class RunningAverage:
-    """Mean, spread and votes of maps on one grid, taken one at a time: memory does not grow with their number.
+    """Running mean, spread and votes of maps on one grid, so that memory does not grow with their number.
 
     Args:
-        of: `probability`: the maps are P(lesion), and so is their mean, the paper's way. `logit`: they are logits, and
-            the mean is taken of these, as nnU-Net v2 does.
+        of: `probability`: the maps are P(lesion) and so is their mean, as in the paper. `logit`: the maps are logits,
+            which are averaged as in nnU-Net v2.
     """
 
     def __init__(self, of: Averaging = "probability") -> None:
@@ -58,7 +58,7 @@ class RunningAverage:
         self._logits, self._mean, self._squares, self._votes = empty, empty, empty, empty
 
     def add(self, values: Map) -> None:
-        """Take one more member's map (Welford's running mean and sum of squares)."""
+        """Add one member's map (Welford's running mean and sum of squares)."""
         probability = np.asarray(expit(values)) if self._of == "logit" else values
         self.members += 1
         if self.members == 1:
@@ -68,13 +68,14 @@ class RunningAverage:
             return
         if self._of == "logit":
             self._logits += (values - self._logits) / self.members
+        # float32 sums of squares would cancel where members agree; Welford's update does not
         difference = probability - self._mean
         self._mean += difference / self.members
         self._squares += difference * (probability - self._mean)
         self._votes += probability > np.float32(0.5)
 
     def result(self, lay: Callable[[Map], Map] = lambda values: values) -> Average:
-        """What has been averaged so far, each map laid on another grid if a function is given that does so.
+        """The average so far, with each map resampled by a function if one is given.
 
         Raises:
             BundleError: There is no map yet.
@@ -90,7 +91,7 @@ def average_groups(groups: Mapping[PreprocessSpec, RunningAverage], prepared: Pr
     """The average over groups of members on the scan's own grid; 0 outside the brain's box.
 
     Args:
-        groups: What was averaged of the members that read the same grid.
+        groups: Running average of the members that read the same grid.
         prepared: The scan on these grids.
     """
     inside = join([running.result(prepared[spec].restore_inside) for spec, running in groups.items()])
@@ -98,16 +99,16 @@ def average_groups(groups: Mapping[PreprocessSpec, RunningAverage], prepared: Pr
 
 
 def join(averages: Sequence[Average]) -> Average:
-    """The average over groups of members, each group averaged on the same grid.
+    """The average over groups of members, with all maps on the same grid.
 
-    The variance of all is the mean of the groups' variances and of their means' squared distances.
+    The total variance is the mean of the groups' variances plus that of the squared deviations of their means.
     """
     if len(averages) == 1:
         return averages[0]
     members = sum(each.members for each in averages)
     shares = [np.float32(each.members / members) for each in averages]
     probability, uncertainty, agreement = (np.empty_like(averages[0].probability) for _ in range(3))
-    for x in range(len(probability)):  # plane by plane: what is computed in between stays in the processor's cache
+    for x in range(len(probability)):  # plane by plane, so that intermediate values stay in the processor's cache
         mean = probability[x] = _weighted(shares, [each.probability[x] for each in averages])
         variances = [each.uncertainty[x] ** 2 + (each.probability[x] - mean) ** 2 for each in averages]
         uncertainty[x] = np.sqrt(_weighted(shares, variances))
@@ -123,10 +124,10 @@ def _weighted(shares: Sequence[np.float32], planes: Sequence[Plane]) -> Plane:
 
 
 LOADED_BYTES = 256 * 2**20
-"""Weights that stay loaded from scan to scan; what is above is read again for each scan, so that memory does not grow
-with the number of members."""
+"""Weights up to this size stay loaded from scan to scan; the rest is read again for each scan, so that memory does not
+grow with the number of members."""
 USUAL_BRAIN_MM = (150.0, 184.0, 156.0)
-"""Of the box around a brain in MNI152 space, along x, y and z."""
+"""Usual size of the box around a brain in MNI152 space, along x, y and z."""
 
 
 class Ensemble:
@@ -134,10 +135,9 @@ class Ensemble:
 
     Args:
         bundle: The model.
-        engine: Where its networks are computed.
-        window: How a scan is covered; what is averaged is the bundle's affair. No member mirrors patches along an axis
-            along which its training did not.
-        members: Those used; None for all.
+        engine: Computes its networks.
+        window: How a scan is covered. A member only mirrors patches along the axes of its training.
+        members: The members to use; None for all.
     """
 
     def __init__(
@@ -151,14 +151,14 @@ class Ensemble:
         self._loaded_bytes = 0
 
     def prepare(self, scan: Image) -> PreparedScan:
-        """A scan as the members read it; raises `ImageError` where there is no brain to see."""
-        specs = dict.fromkeys(member.card.preprocess for member in self.members)  # in order: so are sums of floats
+        """Preprocess a scan for each member; raises `ImageError` if it shows no brain."""
+        specs = dict.fromkeys(member.card.preprocess for member in self.members)  # in order: it decides sums
         return prepare_for_each(scan, specs)
 
     def warm_up(self) -> None:
-        """Make the members ready that stay loaded, while the first scan is still being read and placed.
+        """Load the members that stay loaded, while the first scan is still being read and placed.
 
-        Those that cover it in patches are made ready for as many as a brain of the usual size takes.
+        Members that cover a scan in patches are compiled for the batch size of a brain of the usual size.
 
         Raises:
             BundleError: The weights of a member cannot be read.
@@ -185,7 +185,7 @@ class Ensemble:
 
     @property
     def mirrorings(self) -> tuple[int, int]:
-        """Of each patch: by the member that mirrors least, and by the one that mirrors most."""
+        """Fewest and most mirrored versions of a patch over the members."""
         counts = [len(self.window_of(member).mirrorings) for member in self.members]
         return min(counts), max(counts)
 
@@ -207,8 +207,8 @@ class Ensemble:
         """The members' average on the scan's own grid.
 
         Args:
-            prepared: What `prepare` made of a scan.
-            advance: Told the share of the work that was just done; the shares sum to 1.
+            prepared: A scan, by `prepare`.
+            advance: Receives the share of the work done by each step; the shares sum to 1.
         """
         means = {spec: RunningAverage(self.window.average) for spec in prepared}
         for member in self.members:
@@ -229,7 +229,7 @@ class Ensemble:
         return values
 
     def _load(self, member: BundleMember) -> LoadedNetwork:
-        """The member's network; kept as long as there is room for its weights."""
+        """The member's network, kept if its weights fit into `LOADED_BYTES`."""
         if member.weights in self._loaded:
             return self._loaded[member.weights]
         network = self.engine.load(member.card.network, lambda: self._bundle.read_weights(member))
@@ -245,12 +245,12 @@ def predict_each(
 ) -> Iterator[tuple[BundleMember | None, Probability]]:
     """Yield every member with its P(lesion) on the scan's own grid, then None with that of `ensemble.predict`.
 
-    One member's map is held at a time, beside the running mean.
+    Only one member's map is held at a time, in addition to the running mean.
 
     Args:
         ensemble: The members on an engine.
-        prepared: What `ensemble.prepare` made of a scan.
-        advance: Told the share of the work that was just done; the shares sum to 1.
+        prepared: A scan, by `ensemble.prepare`.
+        advance: Receives the share of the work done by each step; the shares sum to 1.
     """
     means = {spec: RunningAverage(ensemble.window.average) for spec in prepared}
     for member in ensemble.members:

@@ -1,4 +1,4 @@
-"""Networks on an x86 processor by OpenVINO, in bfloat16 where the chip computes in it."""
+"""Networks on an x86 processor by OpenVINO, in bfloat16 if the chip supports it."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ class OpenVinoEngine:
     """Loads networks for the CPU plugin of OpenVINO.
 
     Attributes:
-        precision: `bfloat16` or `float32`, of the convolutions; what goes in and comes out is float32.
+        precision: `bfloat16` or `float32`, of the convolutions; inputs and outputs are float32.
         value_bytes: Bytes of one stored activation.
         on_gpu: False.
     """
@@ -32,11 +32,9 @@ class OpenVinoEngine:
         has_bfloat16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = ("bfloat16" if has_bfloat16 else "float32") if precision == "auto" else precision
         if self.precision == "bfloat16" and not has_bfloat16:
-            raise ConfigError("this processor does not compute in bfloat16; use --precision float32")
+            raise ConfigError("this processor does not support bfloat16; use --precision float32")
         if self.precision not in ("bfloat16", "float32"):
-            raise ConfigError(
-                f"OpenVINO computes in bfloat16 or float32, got {self.precision}; use --precision float32"
-            )
+            raise ConfigError(f"OpenVINO supports bfloat16 and float32, got {self.precision}; use --precision float32")
         self.value_bytes = 2 if self.precision == "bfloat16" else 4
         self._settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bfloat16" else "f32",
@@ -45,20 +43,20 @@ class OpenVinoEngine:
 
     @property
     def description(self) -> str:
-        """What computes, in a few words."""
+        """Device and software, in a few words."""
         return f"the CPU (OpenVINO, {self.precision})"
 
     def load(self, spec: NetworkSpec, read_weights: Callable[[], Weights]) -> "OpenVinoNetwork":
-        """Make a network ready; its weights are read when the shape of its patches is known."""
+        """Load a network; its weights are read when the shape of its patches is known."""
         return OpenVinoNetwork(spec, read_weights, self.compile)
 
     def compile(self, model: ov.Model) -> Any:
-        """Make a graph ready, with this engine's precision."""
+        """Compile a graph with this engine's precision."""
         return self._core.compile_model(model, "CPU", self._settings)
 
 
 class OpenVinoNetwork:
-    """A network that is compiled for the last shape of patches it was given. See `TileNetwork`."""
+    """A network compiled for the latest shape of patches. See `TileNetwork`."""
 
     batch_vox = BATCH_VOX
 
@@ -72,7 +70,7 @@ class OpenVinoNetwork:
         self._request: Any = None
 
     def put(self, voxels: Voxels) -> Voxels:
-        """The same array: the scan is where the network is."""
+        """The same array, since the network runs on the processor."""
         return voxels
 
     def get(self, voxels: Voxels) -> Voxels:
@@ -97,18 +95,18 @@ class OpenVinoNetwork:
         return list(logits[: len(patches), 0])
 
     def warm_up(self, patch: Shape, batch: int) -> None:
-        """Read the weights and compile, for so many patches of this shape at once."""
+        """Read the weights and compile for batches of this many patches of this shape."""
         self._require(patch, batch)
 
     def release(self) -> None:
-        """Give back the memory of activations until the next patch."""
+        """Release the memory of activations until the next patch."""
         if self._model is not None:
             self._request = None
             self._model.release_memory()
 
     def _require(self, shape: Shape, batch: int) -> None:
         if shape != self._shape or not self._batch - 1 <= batch <= self._batch:
-            self._request = self._model = None  # the old one goes before the new one comes
+            self._request = self._model = None  # free the old one before the new one is compiled
             self._model = self._compile(build_graph(self._spec, self._read_weights(), shape, batch))
             self._shape, self._batch = shape, batch
         if self._request is None:

@@ -1,8 +1,8 @@
-"""A network of ours as an OpenVINO graph, built from its specification and weights: no torch, no tracing.
+"""Build a network as an OpenVINO graph from its specification and weights, without torch or tracing.
 
-It computes the logit of P(lesion) (lesion logit minus background logit, one channel), and leaves out what cannot change
-it: the biases before an InstanceNorm, the outputs of deep supervision, and the copy that joins a decoder's two inputs
-(the convolution of joined channels is the sum of two convolutions).
+It computes the logit of P(lesion) (lesion logit minus background logit, one channel). Parts that cannot change the
+result are left out: biases before an InstanceNorm, outputs of deep supervision, and the concatenation of a decoder's
+two inputs (the convolution of concatenated channels is the sum of two convolutions).
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ from mapping_stroke.networks.spec import NetworkSpec, Weights
 EPSILON = 1e-5
 SLOPE = 0.01
 MEAN_WINDOW_VOX = 16
-"""Edge of the blocks over which means of channels are taken first."""
+"""Edge of the blocks over which means of channels are computed first."""
 Node = Any
 """OpenVINO's nodes are untyped."""
 
@@ -27,18 +27,18 @@ def build_graph(spec: NetworkSpec, weights: Weights, patch: Shape, batch: int) -
 
     Args:
         spec: The network.
-        weights: Its parameters, all of them; the graph copies what it needs.
+        weights: All of its parameters; the graph copies those it needs.
         patch: Edges of a patch, multiples of `spec.window_steps`.
-        batch: Patches at once.
+        batch: Number of patches at once.
 
     Returns:
         A model from (batch, 1, x, y, z) z-scores to (batch, 1, x, y, z) logits, float32.
 
     Raises:
-        ConfigError: The patch is no multiple of `spec.window_steps`.
+        ConfigError: The patch is not a multiple of `spec.window_steps`.
     """
     if any(edge % step for edge, step in zip(patch, spec.window_steps, strict=True)):
-        raise ConfigError(f"patch {patch} is no multiple of {spec.window_steps}, as this network needs")
+        raise ConfigError(f"patch {patch} is not a multiple of {spec.window_steps}, which this network requires")
     voxels = ops.parameter([batch, 1, *patch], np.float32)
     encode = _encode_residual if spec.encoder == "residual" else _encode_plain
     cubes = voxels if spec.unshuffle == 1 else ops.space_to_depth(voxels, "depth_first", spec.unshuffle)
@@ -98,7 +98,7 @@ def _residual_block(spec: NetworkSpec, weights: Weights, name: str, features: No
 
 
 def _decode(spec: NetworkSpec, weights: Weights, skips: list[Node], shapes: list[Shape]) -> Node:
-    """Features at the finest resolution; what doubling makes larger than a stage's grid is cut."""
+    """Features at the finest resolution; upsampled features larger than a stage's grid are cropped."""
     features = skips[-1]
     for level, stage in enumerate(reversed(range(spec.stages - 1))):
         stride = list(spec.stage_strides[stage + 1])
@@ -131,7 +131,7 @@ def _cut(features: Node, shape: Shape) -> Node:
 
 
 def _convolve(weights: Weights, name: str, features: Node, stride: Shape = (1, 1, 1)) -> Node:
-    """Convolution without its bias: an InstanceNorm follows, which takes the mean away."""
+    """Convolution without its bias, which the following InstanceNorm would remove."""
     return _convolve_by(weights[f"{name}.weight"], features, stride)
 
 
@@ -141,7 +141,7 @@ def _convolve_by(kernel: np.ndarray, features: Node, stride: Shape = (1, 1, 1)) 
 
 
 def _same(kernel: Shape, stride: Shape) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Strides, padding before and behind, dilations of a convolution that keeps the grid but for its stride."""
+    """Strides, padding before and after, and dilations of a convolution that keeps the grid except for its stride."""
     padding = [edge // 2 for edge in kernel]
     return list(stride), padding, padding, [1, 1, 1]
 
@@ -154,8 +154,8 @@ def _normalise(weights: Weights, name: str, features: Node) -> Node:
 def instance_norm(features: Node) -> Node:
     """Features of shape (batch, channels, x, y, z) with mean 0 and variance 1 in each channel, for static shapes.
 
-    OpenVINO's own operation sums each channel in one float32 per thread: its result depends on the number of threads,
-    and over millions of voxels it loses three digits. Means of means lose none, and are the same on any processor.
+    OpenVINO's own operation sums each channel in one float32 per thread: its result depends on the number of threads
+    and loses three digits over millions of voxels. Means of means lose none and are the same on any processor.
     """
     centred = ops.subtract(features, _channel_means(features))
     variance = _channel_means(ops.multiply(centred, centred))

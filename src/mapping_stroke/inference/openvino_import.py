@@ -1,14 +1,14 @@
-"""OpenVINO without its telemetry; the only place that imports it.
+"""Import OpenVINO without its telemetry; no other module imports it.
 
-Imported as it stands, it tells its makers so over the network and keeps a number for the user in the home folder.
-Nothing may leave a machine on which patients' scans lie: here it finds no telemetry package, and a stub stands in.
+A plain import reports itself to the vendor over the network and keeps an identifier for the user in the home folder.
+Nothing may leave a machine with patients' scans, so the telemetry package is hidden and OpenVINO uses its stub.
 """
 
 import sys
 
 TELEMETRY = "openvino_telemetry"
 _before = sys.modules.get(TELEMETRY)
-sys.modules[TELEMETRY] = None  # type: ignore[assignment] # how Python is told that a module cannot be imported
+sys.modules[TELEMETRY] = None  # type: ignore[assignment] # marks the module as not importable
 
 import openvino as ov  # noqa: E402
 from openvino import opset13 as ops  # noqa: E402

@@ -1,36 +1,35 @@
-"""One scan segmented: predict with every member, average, post-process, describe each lesion."""
+"""From the members' average of a scan to its lesions: post-process, describe each lesion; presets and rules."""
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt16
 from scipy import ndimage
 
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.images.image import Image, Mask, Probability, reorient, restore_axes
+from mapping_stroke.images.image import Image, Mask, Probability
 from mapping_stroke.images.nifti import Affine
 from mapping_stroke.inference.engines import Engine
-from mapping_stroke.inference.ensemble import Average, Ensemble, Map, PreparedScan
+from mapping_stroke.inference.ensemble import Average, Ensemble
 from mapping_stroke.inference.sliding_window import ALL_AXES, WindowConfig
 from mapping_stroke.lesions import Lesions, find_lesions
 from mapping_stroke.networks.bundle import Bundle
-from mapping_stroke.rules import PostprocessConfig, apply_rule, find_rule
+from mapping_stroke.rules import PostprocessConfig, find_rule, mark_lesions
 
 
 @dataclass(frozen=True)
 class Preset:
-    """How much is computed for one scan."""
+    """Amount of computation per scan."""
 
     name: str
     all_members: bool
-    """Else the first alone."""
+    """Otherwise only the first."""
     mirror: bool
-    """Average over the mirrorings that each member was trained with: all 8 for the paper's."""
+    """Average over the mirrorings that each member was trained with: all 8 for the paper's (TTA)."""
     fast_cover: bool
-    """Cover the scan as the model says for its fastest use: in one window as large as the brain, where the model bears
-    it. Else in overlapping tiles."""
+    """Cover the scan in the fastest way that the model supports, such as a single brain-sized window; otherwise in
+    overlapping tiles."""
 
 
 PRESETS = {
@@ -52,8 +51,8 @@ class LesionRow:
         volume_ml: Volume in millilitres.
         x_mm, y_mm, z_mm: Centre of mass, RAS millimetres.
         max_probability, mean_probability: Of P(lesion) inside, in [0, 1].
-        mean_uncertainty: Mean spread of the members inside, in [0, 0.5].
-        agreement: Share of the members that see it: with P(lesion) > 0.5, mean over its voxels, in [0, 1].
+        mean_uncertainty: Mean standard deviation of the members inside, in [0, 0.5].
+        agreement: Share of the members with P(lesion) > 0.5, mean over its voxels, in [0, 1].
     """
 
     lesion: int
@@ -69,16 +68,16 @@ class LesionRow:
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """What is found in one scan, on exactly the scan's own grid.
+    """The result for one scan, on exactly the scan's own grid.
 
     Attributes:
         mask: True inside a lesion.
         probability: Mean P(lesion) over the members, in [0, 1].
         uncertainty: Standard deviation of P(lesion) over the members, in [0, 0.5].
-        lesions: One row per lesion, largest first; empty where there is none.
+        lesions: One row per lesion, largest first; empty if there is none.
         affine: Voxel index to RAS millimetres.
-        seconds: How long each step took: `predict` and `postprocess`; by `pipeline.segment` before them also `place`
-            (to check the scan and find where it lies) and `prepare`. Reading is not counted.
+        seconds: Duration of each step: `predict` and `postprocess`; from `pipeline.segment` also `place` (checking and
+            placing the scan) and `prepare` before them. Reading is not included.
     """
 
     mask: Mask
@@ -99,50 +98,26 @@ def make_ensemble(bundle: Bundle, preset: str, engine: Engine) -> Ensemble:
 
 
 def choose_rule(bundle: Bundle, rule: str) -> PostprocessConfig:
-    """The rule of a name; for `mapping` the thresholds that the model brings, if it brings any."""
+    """The rule with that name; for `mapping` the model's own thresholds, if it has any."""
     own = bundle.card.postprocess
     return own if rule == "mapping" and own is not None else find_rule(rule)
 
 
-def segment_scan(
-    scan: Image,
-    ensemble: Ensemble,
-    rule: PostprocessConfig,
-    prepared: PreparedScan,
-    advance: Callable[[float], None] = lambda share: None,
-    bring_back: Callable[[Map], Map] | None = None,
-) -> Segmentation:
-    """Segment one scan with a trained model.
-
-    Args:
-        scan: T1w scan as its file holds it.
-        ensemble: The model's members on an engine, by `make_ensemble`.
-        rule: Post-processing.
-        prepared: What `ensemble.prepare` made of the scan.
-        advance: Told the share of the prediction that was just done; the shares sum to 1.
-        bring_back: Lays a map on the scan's grid, where `prepared` was made of the scan on another one.
-    """
-    start = time.perf_counter()
-    mean = ensemble.predict(prepared, advance)
-    mean = mean.on(bring_back) if bring_back else mean
-    predicted_at = time.perf_counter()
-    # on RAS axes, so that ties are decided alike however the file orders its voxels
-    probability = reorient(Image(mean.probability, scan.affine)).voxels
-    mask = restore_axes(apply_rule(probability, rule, scan.voxel_volume_mm3), scan)
-    lesions = describe_lesions(mask, mean, scan)
-    seconds = {"predict": predicted_at - start, "postprocess": time.perf_counter() - predicted_at}
-    return Segmentation(mask, mean.probability, mean.uncertainty, lesions, scan.affine, seconds)
+def make_segmentation(scan: Image, mean: Average, rule: PostprocessConfig) -> Segmentation:
+    """Post-process the members' average on a scan's own grid and describe each lesion."""
+    mask = mark_lesions(replace(scan, voxels=mean.probability), rule)
+    return Segmentation(mask, mean.probability, mean.uncertainty, describe_lesions(mask, mean, scan), scan.affine)
 
 
 def find_preset(name: str) -> Preset:
-    """The preset of a name; raises `ConfigError` that lists the known ones."""
+    """The preset with that name; raises `ConfigError`, with the known names, for another."""
     if name not in PRESETS:
         raise ConfigError(f"no preset {name!r}; expected one of {', '.join(PRESETS)}")
     return PRESETS[name]
 
 
 def describe_lesions(mask: Mask, mean: Average, scan: Image) -> tuple[LesionRow, ...]:
-    """Volume, place and confidence of every lesion (face-connected), largest first; empty for an empty mask."""
+    """Volume, location and confidence of every lesion (face-connected), largest first; empty for an empty mask."""
     found = find_lesions(mask)
     if found.count == 0:
         return ()
@@ -190,7 +165,7 @@ def _rank(found: Lesions, affine: Affine) -> tuple[Float64[np.ndarray, "n 3"], I
 
 
 def lesion_table(lesions: Sequence[LesionRow]) -> list[dict[str, object]]:
-    """The rows as plain values, rounded as `lesions.tsv` shows them."""
+    """The rows as plain values, rounded as in `lesions.tsv`."""
     return [
         {name: value if isinstance(value, int) else round(value, 3) for name, value in asdict(lesion).items()}
         for lesion in lesions

@@ -1,4 +1,4 @@
-"""One map of a whole scan from overlapping patches, weighted towards each patch's centre; or from one large window."""
+"""Predict a whole scan from overlapping patches, weighted towards their centres, or from one large window."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -20,38 +20,38 @@ Box = tuple[slice, slice, slice]
 
 ALL_AXES = (0, 1, 2)
 NO_LESION_LOGIT = -30.0
-"""The logit where no patch was computed, P = 1e-13."""
+"""Logit of voxels without any computed patch, P = 1e-13."""
 
 
 @dataclass(frozen=True)
 class WindowConfig:
-    """How a scan is covered. Source: nnU-Net's predictor."""
+    """How patches cover a scan. Source: nnU-Net's predictor."""
 
     step: float = 0.5
-    """Distance between neighbouring patches, as a share of the patch's edge; the last patch ends with the scan."""
+    """Distance between neighbouring patches as a fraction of the patch's edge; the last patch ends with the scan."""
     mirror: tuple[int, ...] = ()
     """Average over all mirrorings of each patch along these axes: with all three, over 8."""
     average: Averaging = "probability"
-    """What is averaged over overlapping patches and mirrorings: P(lesion), or its logit as nnU-Net v2 does."""
+    """Quantity averaged over overlapping patches and mirrorings: P(lesion), or its logit as in nnU-Net v2."""
     cover: Cover = "tiles"
     """`tiles`: patches of the size the network was trained with. `window`: one patch as large as the brain."""
 
     def __post_init__(self) -> None:
         if not 0 < self.step <= 1:
-            raise ConfigError(f"step is {self.step}, expected a share of the patch above 0 and up to 1")
+            raise ConfigError(f"step is {self.step}, expected a fraction of the patch above 0 and up to 1")
 
     @property
     def mirrorings(self) -> tuple[tuple[int, ...], ...]:
-        """The axes that each of them turns around; the first is the patch as it is."""
+        """The axes flipped by each mirroring; the first is the unchanged patch."""
         return tuple(chain.from_iterable(combinations(self.mirror, count) for count in range(len(self.mirror) + 1)))
 
 
 @runtime_checkable
 class TileNetwork(Protocol[A]):
-    """A loaded network on some device, whose arrays have type A and index like numpy's."""
+    """A loaded network on a device whose arrays have type A and are indexed like numpy's."""
 
     batch_vox: int
-    """Small patches are computed together up to this many voxels: one by one they would leave the device idle."""
+    """Small patches are computed together up to this many voxels; one by one they would leave the device idle."""
 
     def put(self, voxels: Voxels) -> A:
         """Bring a scan to the device."""
@@ -71,13 +71,13 @@ class TileNetwork(Protocol[A]):
 
 @dataclass(frozen=True, eq=False)
 class Tiling:
-    """Where the patches of a scan lie.
+    """The patches of a scan.
 
     Attributes:
         patch: Edges of a patch.
-        padded: Shape of the scan with zeros around it, at least one patch large.
-        inside: Where in there the scan lies.
-        boxes: The patches that hold brain.
+        padded: Shape of the zero-padded scan, at least one patch.
+        inside: The box of the scan in it.
+        boxes: The patches that contain brain.
     """
 
     patch: Shape
@@ -87,12 +87,12 @@ class Tiling:
 
 
 def plan_tiling(voxels: Voxels, patch: Shape, window_steps: Shape, config: WindowConfig) -> Tiling:
-    """Choose the patches of a prepared scan; those without brain (0 everywhere) are left out.
+    """Choose the patches of a prepared scan; patches without brain (0 everywhere) are left out.
 
     Args:
         voxels: Prepared scan, 0 outside the brain.
-        patch: Patch that the network was trained with.
-        window_steps: Edges of a window are multiples of these, and no smaller than half a patch.
+        patch: Training patch of the network.
+        window_steps: Edges of a window are multiples of these, and at least half a patch.
         config: Step and cover.
     """
     if config.cover == "window":
@@ -107,7 +107,7 @@ def plan_tiling(voxels: Voxels, patch: Shape, window_steps: Shape, config: Windo
 
 
 def window_shape(shape: Sequence[int], patch: Shape, steps: Shape) -> Shape:
-    """The smallest window that covers a shape, suits a network and is at least half as large as its patch."""
+    """The smallest window that covers a shape, suits a network and is at least half its patch."""
     x, y, z = (
         math.ceil(max(edge, half / 2) / step) * step for edge, half, step in zip(shape, patch, steps, strict=True)
     )
@@ -124,20 +124,22 @@ def predict_map(
     """One network's map of a prepared scan.
 
     Args:
-        network: What computes a patch.
+        network: Computes patches.
         voxels: Prepared scan, 0 outside the brain.
         tiling: Of this scan, by `plan_tiling`.
-        config: Mirroring and what is averaged.
-        advance: Told the share of the work that was just done; the shares sum to 1.
+        config: Mirroring and the averaged quantity.
+        advance: Receives the share of the work done by each step; the shares sum to 1.
 
     Returns:
-        P(lesion) in [0, 1], or its logit, on the grid of `voxels`. Where every patch that covers a voxel holds no
-        brain, and so everywhere for a scan without brain, P is 0 (the logit `NO_LESION_LOGIT`).
+        P(lesion) in [0, 1], or its logit, on the grid of `voxels`. P is 0 (the logit `NO_LESION_LOGIT`) in voxels that
+        are only covered by patches without brain, so everywhere in a scan without brain.
     """
     whole = np.zeros(tiling.padded, np.float32)
     whole[tiling.inside] = voxels
     padded = network.put(whole)
+    # sums and weights stay on the device: only the finished map is copied back
     total, weight = network.put(np.zeros_like(whole)), network.put(np.zeros_like(whole))
+    # a single patch needs no blending
     importance = network.put(
         importance_map(tiling.patch) if len(tiling.boxes) > 1 else np.ones(tiling.patch, np.float32)
     )
@@ -153,7 +155,7 @@ def predict_map(
 
 
 def _predict_tiles(network: TileNetwork[A], tiles: Sequence[A], config: WindowConfig) -> list[Any]:
-    """What is averaged, for some patches, over all mirrorings."""
+    """The mean over all mirrorings of each patch."""
     totals: list[Any] = []
     for flipped in config.mirrorings:
         logits = network.logits([network.flip(tile, flipped) for tile in tiles])
@@ -167,9 +169,9 @@ def _averaged(network: TileNetwork[A], logit: A, config: WindowConfig) -> A:
 
 
 def tile_groups(boxes: Sequence[Box], patch: Shape, batch_vox: int) -> Iterator[Sequence[Box]]:
-    """Groups of patches that are computed together: of nearly one size, the first as large as any.
+    """Batches of patches of nearly equal size, the first as large as any.
 
-    So a network is compiled for that size once. No group has more voxels than `batch_vox` unless it is a single patch.
+    So a network is compiled only once. No batch has more voxels than `batch_vox` unless it is a single patch.
     """
     largest = max(batch_vox // math.prod(patch), 1)
     count = math.ceil(len(boxes) / largest)
@@ -178,7 +180,7 @@ def tile_groups(boxes: Sequence[Box], patch: Shape, batch_vox: int) -> Iterator[
 
 
 def tile_boxes(shape: tuple[int, ...], patch: Shape, step: float) -> Iterator[Box]:
-    """Evenly spread boxes of the patch's size that cover the whole shape, at most `step` of the patch apart."""
+    """Evenly spaced boxes of the patch's size that cover the whole shape, at most `step` of the patch apart."""
     starts = []
     for edge, length in zip(shape, patch, strict=True):
         count = int(np.ceil((edge - length) / (length * step))) + 1

@@ -12,7 +12,7 @@ from mapping_stroke.networks.spec import NetworkSpec, Weights
 from mapping_stroke.networks.unet import load_unet
 
 BATCH_VOX = {"cuda": 4 * 128**3}
-"""A GPU has room for more, and works better with more."""
+"""A GPU has memory for larger batches, and is more efficient with them."""
 SMALL_BATCH_VOX = 128**3
 CPU = torch.device("cpu")
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -22,9 +22,9 @@ class TorchEngine:
     """Loads networks onto a torch device.
 
     Attributes:
-        precision: Of the convolutions; what goes in and comes out is float32.
+        precision: Of the convolutions; inputs and outputs are float32.
         value_bytes: Bytes of one stored activation.
-        on_gpu: Whether activations lie in a GPU's own memory.
+        on_gpu: Whether activations are in a GPU's own memory.
     """
 
     def __init__(self, device: torch.device, precision: str = "auto") -> None:
@@ -35,11 +35,11 @@ class TorchEngine:
 
     @property
     def description(self) -> str:
-        """What computes, in a few words."""
+        """Device and software, in a few words."""
         return f"{self._device} (torch, {self.precision})"
 
     def load(self, spec: NetworkSpec, read_weights: Callable[[], Weights]) -> "TorchNetwork":
-        """Make a network ready."""
+        """Load a network."""
         network = load_unet(spec, read_weights()).to(self._device)
         return TorchNetwork(network, self._device, PRECISIONS[self.precision])
 
@@ -81,10 +81,10 @@ class TorchNetwork:
             return list((logits[:, 1].float() - logits[:, 0].float()).unbind())
 
     def warm_up(self, patch: Shape, batch: int) -> None:
-        """Nothing to do: torch compiles nothing here."""
+        """Nothing to do, since torch compiles nothing here."""
 
     def release(self) -> None:
-        """Nothing to give back: torch's allocator shares its memory among networks."""
+        """Nothing to release, since torch's allocator shares its memory among networks."""
 
 
 def _fastest_precision(device: torch.device) -> str:

@@ -1,6 +1,6 @@
-"""A mask as DICOM Segmentation (SEG): one segment, which refers to the slices of the series that it was found in.
+"""Write a mask as DICOM Segmentation (SEG): one segment that refers to the slices of its source series.
 
-By the standard a SEG belongs to the patient and the study of its source: it repeats name, identifier, date of birth.
+The standard assigns a SEG to the patient and study of its source, so it repeats name, identifier and date of birth.
 Source of the codes: DICOM PS3.16, context groups 7150, 7159, 7162.
 """
 
@@ -25,30 +25,30 @@ IDENTITY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
     *("StudyID", "StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName"),
 )
-"""What a SEG must repeat of its source, but may leave empty."""
+"""Attributes that a SEG must repeat from its source, but that may be empty."""
 SERIES_NUMBERS = 1000
-"""Added to the number of the source, so that the SEG stands behind it and beside no other series."""
+"""Added to the number of the source, so that the SEG follows it and no other series has its number."""
 TEXT_LENGTH = 64
-"""Of a long string (LO)."""
+"""Limit of a long string (LO)."""
 
 
 def require_highdicom() -> None:
-    """Raise `ConfigError`, with the remedy, where the package that writes SEG is not installed."""
+    """Raise `ConfigError`, with the remedy, if the package that writes SEG is not installed."""
     if find_spec("highdicom") is None:
         raise ConfigError("writing DICOM SEG needs highdicom; install it: pip install 'mapping-stroke[dicom]'")
 
 
 def write_segmentation(path: Path, series: DicomSeries, mask: Mask, model: str) -> None:
-    """Write a mask as DICOM SEG, whole or not at all; also where it is empty.
+    """Write a mask as DICOM SEG, completely or not at all; an empty mask is also written.
 
     Args:
         path: Target, `.dcm`.
-        series: What the mask was found in.
-        mask: On the grid of the series as `read_image` gives it.
-        model: Name of the model, told as part of the algorithm's.
+        series: Source of the mask.
+        mask: On the grid of the series as `read_image` returns it.
+        model: Name of the model, recorded as part of the algorithm's name.
 
     Raises:
-        ImageError: The source's headers lack what a SEG must repeat.
+        ImageError: The source's headers lack attributes that a SEG must repeat.
     """
     slices, _ = series.stacked()
     assert mask.shape == (series.facts.columns, series.facts.rows, len(slices)), "the mask lies on the series' grid"
@@ -56,7 +56,7 @@ def write_segmentation(path: Path, series: DicomSeries, mask: Mask, model: str) 
         segmentation = _segmentation(slices, series, mask, model)
     except (AttributeError, KeyError, ValueError, TypeError) as error:
         raise ImageError(
-            f"{series}: its headers do not suffice for a DICOM SEG ({error}); do without --dicom-seg"
+            f"{series}: its headers are insufficient for a DICOM SEG ({error}); leave --dicom-seg out"
         ) from error
     with written_whole(path) as partial:
         segmentation.save_as(partial)
@@ -96,12 +96,12 @@ def _segmentation(slices: list[Slice], series: DicomSeries, mask: Mask, model: s
         content_label="STROKE_LESION",
         content_description="Stroke lesions, found automatically; for research",
         series_description=f"{MAKER} stroke lesions",
-        omit_empty_frames=False,  # with gaps, readers that take frames for a stack would misplace them
+        omit_empty_frames=False,  # with gaps, readers that stack frames would misplace them
     )
 
 
 def _sources(slices: list[Slice], mask: Mask) -> tuple[list[Any], UInt8[np.ndarray, "planes rows columns"]]:
-    """The data sets of the source without pixels, and the planes of the mask in their order."""
+    """The source's data sets without pixels, and the planes of the mask in the same order."""
     planes = np.ascontiguousarray(mask.T, dtype=np.uint8)
     if slices[0].file != slices[-1].file:
         return [_read(slice_.file) for slice_ in slices], planes
@@ -112,10 +112,10 @@ def _sources(slices: list[Slice], mask: Mask) -> tuple[list[Any], UInt8[np.ndarr
 
 
 def _read(file: Path) -> Any:
-    """A data set in which nothing of `IDENTITY` is missing: it is empty then."""
+    """A data set in which missing attributes of `IDENTITY` are empty."""
     import pydicom
 
-    data = pydicom.dcmread(file, stop_before_pixels=True, force=True)  # as `read_slices` does: the preamble may lack
+    data = pydicom.dcmread(file, stop_before_pixels=True, force=True)  # as in `read_slices`: perhaps no preamble
     for name in IDENTITY:
         if name not in data:
             setattr(data, name, "")

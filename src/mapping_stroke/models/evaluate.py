@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mapping_stroke.cohort.scan import MemoryCheck
+from mapping_stroke.cohort.segmenter import make_segmenter
+from mapping_stroke.cohort.settings import Computation, Preset
 from mapping_stroke.console import counted, name_files, progress, say, warn
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.errors import CaseError
@@ -25,8 +26,7 @@ from mapping_stroke.evaluation.cohorts import (
 from mapping_stroke.evaluation.profiles import ATLAS2022
 from mapping_stroke.files import given_name, read_object, remove, write_csv, write_json, write_text
 from mapping_stroke.images.image import reorient
-from mapping_stroke.inference.engines import choose_engine
-from mapping_stroke.inference.segmentation import choose_rule, find_preset, make_ensemble
+from mapping_stroke.inference.segmentation import choose_rule, find_preset
 from mapping_stroke.models.judge import (
     PART_NOUNS,
     Entry,
@@ -64,11 +64,11 @@ def picture_failures(
     from mapping_stroke.report.pictures import draw_failures
 
     cases = {(part, case.case_id): case for part, found in scans.items() for case in found}
-    memory, rows = MemoryCheck(judge.ensemble), []
+    rows = []
     with progress("Drawing failures:", len(failures)) as show:
         for number, failure in enumerate(failures, start=1):
             case = cases["healthy" if failure.group == HEALTHY else "labelled", failure.name]
-            row = attempt(case, partial(_segment, number, failure, case, judge, memory), alone=False)
+            row = attempt(case, partial(_segment, number, failure, case, judge), alone=False)
             rows += [] if row is None else [row]
             show(number, failure.name)
     if rows:
@@ -77,16 +77,15 @@ def picture_failures(
         remove(path)
 
 
-def _segment(number: int, failure: Failure, case: FoundCase, judge: Evaluator, memory: MemoryCheck) -> "FailureRow":
+def _segment(number: int, failure: Failure, case: FoundCase, judge: Evaluator) -> "FailureRow":
     """Only slices are kept."""
     from mapping_stroke.report.pictures import failure_sentence, show_failure
 
-    scan = read_evaluation_case(case, judge.ensemble, judge.card, again=True)
-    memory.require(scan.loaded)
-    probability = scan.turn(judge.ensemble.predict(scan.loaded.prepared).probability)
+    scan = read_evaluation_case(case, judge.segmenter, again=True)
+    probability = scan.turn(judge.segmenter.predict(scan.loaded).probability)
     mask = apply_rule(probability, judge.rules["mapping"], scan.voxel_volume_mm3)
     text = f"{number}. {failure_sentence(failure)}"
-    shown = deface(scan.loaded.image, scan.loaded.seen.placed)
+    shown = deface(scan.loaded.image, scan.loaded.model_input.placed)
     return show_failure(text, reorient(shown), scan.reference, (mask, probability), failure.look)
 
 
@@ -104,7 +103,7 @@ HEALTHY_COLUMNS = ("method", "group", "scan", "volume_mm3", "lesions")
 class EvaluateConfig:
     """How the members are computed."""
 
-    preset: str = "balanced"
+    preset: Preset = "balanced"
     device: str = "auto"
 
     def __post_init__(self) -> None:
@@ -141,7 +140,8 @@ def evaluate_model(
     cases, failed = find_labelled(data.cohort)
     others: dict[Part, tuple[Path, ...]] = {"healthy": data.healthy, "heads": data.heads, "hard": data.hard}
     scans: Scans = {"labelled": cases, **{part: find_unlabelled(given) for part, given in others.items()}}
-    ensemble = make_ensemble(bundle, config.preset, choose_engine(config.device))
+    segmenter = make_segmenter(Computation(preset=config.preset, device=config.device), bundle)
+    ensemble = segmenter.ensemble
     settings = {
         **{"preset": config.preset, "precision": ensemble.engine.precision, "space": "auto"},
         "cohort": str(data.cohort.resolve()),
@@ -149,7 +149,7 @@ def evaluate_model(
     identity = {"kind": "evaluate-model", "model_sha256": bundle.sha256, **settings}
     with claimed(output, identity, CONTENTS, overwrite=overwrite):
         rules = {rule: choose_rule(bundle, rule) for rule in RULE_NAMES}
-        judge = Evaluator(ensemble, bundle.card, rules, output / LEDGER_FILE)
+        judge = Evaluator(segmenter, rules, output / LEDGER_FILE)
         used = f"{counted(len(ensemble.members), 'member')} on {ensemble.engine.description}"
         counts = [counted(len(found), PART_NOUNS[part]) for part, found in scans.items()]
         say(f"Judging {', '.join(counts)} with {used}")

@@ -5,15 +5,14 @@ from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
-from mapping_stroke.cohort.scan import MemoryCheck
+from mapping_stroke.cohort.segmenter import Segmenter, make_segmenter
+from mapping_stroke.cohort.settings import Computation
 from mapping_stroke.console import counted, name_files, progress, say, warn
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.errors import CaseError
 from mapping_stroke.evaluation.rule_fit import Fit, Judged, Row, count_searches, fit_rule, start_rule
 from mapping_stroke.files import fingerprint, given_name, write_json, write_text
-from mapping_stroke.inference.engines import choose_engine
-from mapping_stroke.inference.ensemble import Ensemble
-from mapping_stroke.inference.segmentation import choose_rule, make_ensemble
+from mapping_stroke.inference.segmentation import choose_rule
 from mapping_stroke.models.evaluate import EvaluateConfig
 from mapping_stroke.models.judge import (
     MAPS_FORMAT,
@@ -29,7 +28,6 @@ from mapping_stroke.models.judge import (
 from mapping_stroke.models.labels import describe_rule
 from mapping_stroke.models.pack import write_with_progress
 from mapping_stroke.networks.bundle import Bundle, open_bundle, require_free
-from mapping_stroke.networks.cards import BundleCard
 from mapping_stroke.report.tables import RuleRow, RuleTable, rule_page, rule_text, rule_values
 from mapping_stroke.rules import find_rule
 from mapping_stroke.run_folder import OWNER_FILE, claim_folder
@@ -73,10 +71,10 @@ def fit_model(
     bundle = open_bundle(model)
     cases, failed = find_labelled(data.cohort)
     found = [*cases, *find_unlabelled(data.healthy)]
-    ensemble = make_ensemble(bundle, config.preset, choose_engine(config.device))
+    segmenter = make_segmenter(Computation(preset=config.preset, device=config.device), bundle)
     maps = target.with_name(f"{target.stem}-maps")
     claim_folder(maps, {"kind": "fit-maps"})
-    files, its_failed = _predict_all(bundle, ensemble, config, found, maps)
+    files, its_failed = _predict_all(segmenter, found, maps)
     labelled = {case.case_id: case.subject or case.case_id for case in cases if _key(case) in files}
     if len(set(labelled.values())) < 2:
         raise CaseError(
@@ -97,18 +95,16 @@ def _key(case: FoundCase) -> str:
     return case.case_id if case.mask is not None else f"healthy/{case.case_id}"
 
 
-def _predict_all(
-    bundle: Bundle, ensemble: Ensemble, config: EvaluateConfig, found: Sequence[FoundCase], maps: Path
-) -> tuple[dict[str, Path], list[str]]:
+def _predict_all(segmenter: Segmenter, found: Sequence[FoundCase], maps: Path) -> tuple[dict[str, Path], list[str]]:
     """Keep the ensemble's map of every scan; those that are there already are not computed again."""
+    bundle, engine = segmenter.bundle, segmenter.ensemble.engine
     networks = replace(bundle, card=replace(bundle.card, postprocess=None)).sha256
-    how = [MAPS_FORMAT, networks, config.preset, ensemble.engine.precision, "auto"]
-    memory = MemoryCheck(ensemble)
+    how = [MAPS_FORMAT, networks, segmenter.computation.preset, engine.precision, "auto"]
     files, failed = {}, []
-    say(f"Predicting {counted(len(found), 'scan')} on {ensemble.engine.description}")
+    say(f"Predicting {counted(len(found), 'scan')} on {engine.description}")
     with progress("Predicting", len(found)) as show:
         for index, case in enumerate(found):
-            work = partial(_predict_one, case, ensemble, bundle.card, memory, how, maps)
+            work = partial(_predict_one, case, segmenter, how, maps)
             path = attempt(case, work, alone=len(found) == 1)
             if path is None:
                 failed.append(case.case_id)
@@ -118,14 +114,11 @@ def _predict_all(
     return files, failed
 
 
-def _predict_one(
-    case: FoundCase, ensemble: Ensemble, card: BundleCard, memory: MemoryCheck, how: Sequence[object], maps: Path
-) -> Path:
+def _predict_one(case: FoundCase, segmenter: Segmenter, how: Sequence[object], maps: Path) -> Path:
     path = maps / f"{fingerprint([*how, mark_case(case)])}.npz"
     if not path.is_file():
-        scan = read_evaluation_case(case, ensemble, card)
-        memory.require(scan.loaded)
-        probability = scan.turn(ensemble.predict(scan.loaded.prepared).probability)
+        scan = read_evaluation_case(case, segmenter)
+        probability = scan.turn(segmenter.predict(scan.loaded).probability)
         reference = None if case.mask is None else scan.reference
         StoredMap(probability, reference, scan.spacing_mm, scan.voxel_volume_mm3).write(path)
     return path

@@ -11,8 +11,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from jaxtyping import Float32
 
-from mapping_stroke.cohort.results import scan_sha256
-from mapping_stroke.cohort.scan import LoadedScan, MemoryCheck, read_scan
+from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter, scan_sha256
 from mapping_stroke.console import counted, progress, say, warn
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.dataset.checks import check_names
@@ -24,9 +23,7 @@ from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME, Row, as_applied
 from mapping_stroke.evaluation.score import score
 from mapping_stroke.files import fingerprint, read_object, write_json, written_whole
 from mapping_stroke.images.image import Image, Mask, Probability, image_stem, reorient, require_same_grid
-from mapping_stroke.inference.ensemble import Ensemble, predict_each
 from mapping_stroke.lesions import bounding_box
-from mapping_stroke.networks.cards import BundleCard
 from mapping_stroke.rules import CHALLENGE, PostprocessConfig, apply_rule, find_rule
 from mapping_stroke.stages.evaluate import read_mask
 
@@ -70,8 +67,8 @@ class EvaluationCase:
         return self.loaded.image.voxel_volume_mm3
 
     def turn(self, probability: Float32[np.ndarray, "a b c"]) -> Probability:
-        """A map on the grid that the members saw, on the scan's own with its axes turned to RAS, as rules take it."""
-        return reorient(Image(self.loaded.seen.bring_back(probability), self.loaded.image.affine)).voxels
+        """A map on the scan's own grid with its axes reoriented to RAS, on which rules are applied."""
+        return reorient(Image(probability, self.loaded.image.affine)).voxels
 
 
 def find_labelled(cohort: Path) -> tuple[list[FoundCase], list[str]]:
@@ -124,21 +121,18 @@ def mark_case(case: FoundCase) -> str:
     return fingerprint([scan_sha256(file) for file in files])
 
 
-def read_evaluation_case(
-    case: FoundCase, ensemble: Ensemble, card: BundleCard | None = None, *, again: bool = False
-) -> EvaluationCase:
+def read_evaluation_case(case: FoundCase, segmenter: Segmenter, *, again: bool = False) -> EvaluationCase:
     """Read, check and prepare a scan, and read its mask where it has one; warnings about the scan are told.
 
     Args:
         case: The scan.
-        ensemble: What prepares it.
-        card: Of the model, where the scan is to be placed for it as `mapping segment` does.
+        segmenter: Loads the scan as `mapping segment` does.
         again: Warnings have been told.
 
     Raises:
         MappingError: A file cannot be read or used, or scan and mask lie on different grids.
     """
-    loaded = read_scan(case.scan, ensemble, card)
+    loaded = segmenter.load(case.scan)
     for line in () if again else loaded.warnings:
         warn(f"{case.scan}: {line}")
     lesions = np.zeros(loaded.image.shape, np.bool_)
@@ -280,21 +274,19 @@ class Evaluator:
     """What judges one scan after another.
 
     Attributes:
-        ensemble: The members on an engine.
-        card: Of the model.
+        segmenter: The model on an engine.
         rules: What the ensemble is post-processed with, by name; members get P > 0.5.
         ledger: File that keeps what is known of every scan.
     """
 
-    ensemble: Ensemble
-    card: BundleCard
+    segmenter: Segmenter
     rules: Mapping[str, PostprocessConfig]
     ledger: Path
 
     @property
     def members(self) -> dict[str, str]:
         """Key of the method to what it is called, for every member."""
-        cards = [member.card for member in self.ensemble.members]
+        cards = [member.card for member in self.segmenter.ensemble.members]
         return {f"{card.scheme}_fold_{card.fold}": card.name for card in cards}
 
     @property
@@ -317,7 +309,6 @@ class Evaluator:
         """
         ledger = {each: read_object(self.ledger).get(each, {}) for each in PARTS}
         known, alone = ledger[part], part == "labelled" and len(found) == 1
-        memory = MemoryCheck(self.ensemble)
         marks = {case.case_id: attempt(case, partial(mark_case, case), alone=alone) for case in found}
         todo = [case for case in found if not _is_known(known, case.case_id, marks)]
         if len(todo) < len(found):
@@ -328,22 +319,21 @@ class Evaluator:
                 if marks[case.case_id] is None:
                     continue  # its files cannot be read, as has been told
                 advance = _summed(partial(_show_share, show, index, case.case_id))
-                entry = attempt(case, partial(self._judge_one, part, case, memory, advance), alone=alone)
+                entry = attempt(case, partial(self._judge_one, part, case, advance), alone=alone)
                 if entry is not None:
                     known[case.case_id] = {"mark": marks[case.case_id], **entry}
                     write_json(self.ledger, ledger)
         judged = {case.case_id: known[case.case_id] for case in found if case.case_id in known}
         return judged, [case.case_id for case in found if case.case_id not in judged]
 
-    def _judge_one(self, part: Part, case: FoundCase, memory: MemoryCheck, advance: Callable[[float], None]) -> Entry:
-        scan = read_evaluation_case(case, self.ensemble, self.card)
-        memory.require(scan.loaded)
+    def _judge_one(self, part: Part, case: FoundCase, advance: Callable[[float], None]) -> Entry:
+        scan = read_evaluation_case(case, self.segmenter)
         return _judge_masks(scan, self._masks(scan, advance), labelled=part == "labelled")
 
     def _masks(self, scan: EvaluationCase, advance: Callable[[float], None]) -> Iterator[tuple[str, Mask]]:
         """Every method's mask on RAS axes, one at a time."""
         names = iter(self.members)
-        for member, probability in predict_each(self.ensemble, scan.loaded.prepared, advance):
+        for member, probability in self.segmenter.predict_each(scan.loaded, advance):
             turned = scan.turn(probability)
             if member is not None:
                 yield next(names), apply_rule(turned, find_rule("none"), scan.voxel_volume_mm3)

@@ -1,4 +1,4 @@
-"""Affine registration of a scan to the template from a place nearby, on one thread, and its transform as a file."""
+"""Affine registration of a scan to the template from a nearby start, on one thread; the transform as an ITK file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,34 +17,34 @@ WORK_UNITS = 1
 
 
 def use_one_thread() -> None:
-    """Let filters that start from now on, and those that they start themselves, compute on one thread.
+    """Let SimpleITK filters, and those that they call, compute on one thread from now on.
 
-    SimpleITK keeps this number for the whole process; it stays, since scans are placed by several threads of ours.
+    SimpleITK keeps this number for the whole process; it stays, since several of our threads place scans.
     """
     SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(WORK_UNITS)
 
 
 BINS = 32
-"""Of intensities, in the joint histogram."""
+"""Number of intensity bins in the joint histogram."""
 AROUND_BRAIN_VOX = 2
-"""Voxels of the template around its brain count, too: there is fluid, bone or nothing, in every scan something dark."""
+"""Voxels around the template's brain also count: they hold fluid, bone or nothing, which is dark in every scan."""
 SAMPLING_SEED = 1
-"""Of the points that are compared; SimpleITK takes 0 for the clock."""
+"""Of the sampled points; for SimpleITK, 0 means the clock."""
 RELAXATION = 0.7
-"""A step after a turn, relative to the one before."""
+"""Length of a step after a change of direction, relative to the one before."""
 
 
 @dataclass(frozen=True)
 class Level:
-    """How finely a registration looks.
+    """Resolution level of a registration.
 
     Attributes:
-        shrink: Voxels of the template along each edge of the cells that are compared.
-        blur_mm: Both volumes are smoothed by a Gaussian of this standard deviation.
-        share: Of the cells in and around the brain are compared.
-        steps: At most so many.
-        step_mm: Length of the first one; it shrinks whenever the direction turns.
-        last_mm: A step shorter than this ends it: long ones end it far from the best place of a narrow valley.
+        shrink: Template voxels along each edge of the compared cells.
+        blur_mm: Standard deviation of the Gaussian that smooths both volumes.
+        share: Fraction of the cells in and around the brain that are compared.
+        steps: Most iterations.
+        step_mm: Length of the first step; it shrinks whenever the direction changes.
+        last_mm: A shorter step ends the search; a large value would end it far from the optimum of a narrow valley.
     """
 
     shrink: int
@@ -60,16 +60,16 @@ FINE = Level(shrink=1, blur_mm=1.0, share=0.15, steps=80, step_mm=0.5, last_mm=0
 
 
 def refine_place(scan: Image, place: Affine, level: Level) -> tuple[Affine, float]:
-    """Move, turn, scale and shear the template until it shares most information with a scan.
+    """Translate, rotate, scale and shear the template to maximise its mutual information with a scan.
 
     Args:
-        scan: A scan, whose voxels should be about as large as the template's: finer ones only take time.
-        place: Where to begin, template's millimetres to the scan's: to about 15 mm and 20 degrees.
-        level: How finely.
+        scan: A scan with voxels about as large as the template's; finer ones only take time.
+        place: Start, template's millimetres to the scan's, within about 15 mm and 20 degrees.
+        level: Resolution level.
 
     Returns:
-        The place it leads to, and the mutual information there (0 or more, in nats). Where the template has left the
-        scan, the place it began with and 0.
+        The final place, and the mutual information there (0 or more, in nats). If the template has left the scan, the
+        start and 0.
     """
     use_one_thread()
     template = read_template()
@@ -77,6 +77,7 @@ def refine_place(scan: Image, place: Affine, level: Level) -> tuple[Affine, floa
     fixed = _as_sitk(_blurred(template.t1, level.blur_mm, (template.spacing_mm,) * 3), (template.spacing_mm,) * 3)
     moving = _as_sitk(_blurred(scan.voxels, level.blur_mm, scan.spacing_mm), scan.spacing_mm)
     to_fixed = np.diag([template.spacing_mm] * 3 + [1.0]) @ np.linalg.inv(template.affine)
+    # rotation and scale about the centre of the template, so that they hardly shift the brain
     centre = np.array(template.t1.shape) * template.spacing_mm / 2
     transform = _as_transform(to_moving @ place @ np.linalg.inv(to_fixed), centre)
     method = _set_up(level, template.spacing_mm)
@@ -117,19 +118,20 @@ def _blurred(
 
 
 def _as_sitk(voxels: np.ndarray, spacing_mm: Sequence[float]) -> Any:
-    """An image whose first voxel lies at 0 and whose axes are the world's: affines are kept beside it."""
+    """An image with its first voxel at 0 and the world's axes; affines are kept separately."""
     image = SimpleITK.GetImageFromArray(voxels.transpose(2, 1, 0))
     image.SetSpacing(tuple(map(float, spacing_mm)))
     return image
 
 
 def _around_brain(brain: Float32[np.ndarray, "x y z"], spacing_mm: float) -> Any:
+    # the dark rim makes the edge of the brain part of the metric
     near = ndimage.binary_dilation(brain > 0.5, iterations=AROUND_BRAIN_VOX)
     return _as_sitk(near.astype(np.uint8), (spacing_mm,) * 3)
 
 
 def _as_transform(affine: Affine, centre: Float64[np.ndarray, " 3"]) -> Any:
-    """The same map with its matrix about a centre, so that turns and sizes change little else."""
+    """The same map with its matrix about a centre, so that rotation and scale hardly change the translation."""
     transform = SimpleITK.AffineTransform(3)
     transform.SetCenter(centre.tolist())
     transform.SetMatrix(affine[:3, :3].ravel().tolist())
@@ -150,11 +152,11 @@ TO_LPS: Affine = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def itk_text(to_mni: Affine) -> str:
-    """An affine transform as ITK writes it.
+    """An affine transform in ITK's text format.
 
-    ITK's transforms carry points of the image that is wanted to the image that is there: this one carries points of
-    MNI152 space to the scan, so that a program that is given the scan, the template as reference and this file
-    resamples the scan onto the template (`antsApplyTransforms -i scan -r template -t file`).
+    ITK's transforms map points of the reference image to the moving image: this one maps points of MNI152 space to the
+    scan, so that a program with the scan, the template as reference and this file resamples the scan onto the
+    template (`antsApplyTransforms -i scan -r template -t file`).
 
     Args:
         to_mni: The scan's millimetres to those of MNI152, RAS.

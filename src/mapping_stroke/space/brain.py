@@ -1,4 +1,4 @@
-"""The brain of a scan on its own grid: network, user's mask, or template; cavities given back, missing tissue found."""
+"""The brain of a scan on its own grid, by network, user's mask or template; missing cavities and tissue."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -20,25 +20,25 @@ Region = Bool[np.ndarray, "a b c"]  # on the template's grid
 BrainSource = Literal["network", "shown", "template", "given"]
 
 CELL_MM = 2.0
-"""Scans are averaged to about this voxel size first: the template's."""
+"""Scans are first averaged to about this voxel size, the template's."""
 SURE_MM, FARTHEST_MM = 2.0, 4.0
-"""By the template: deeper in its brain is brain; farther outside is not."""
+"""Depth in the template's brain beyond which voxels are brain, and distance beyond which they are not."""
 SHELL_MM = (10.0, 20.0)
-"""Distance outside the brain at which a whole head shows scalp, and a stripped one nothing."""
+"""Distance outside the brain at which a whole head shows scalp and a skull-stripped one nothing."""
 STRIPPED_SHARE = 0.25
-"""A stripped scan shows less of that shell: poorly stripped ones show some."""
+"""A skull-stripped scan shows less than this fraction of that shell; poorly stripped ones show some."""
 WHITE_QUANTILE = 0.8
-"""In the brain this quantile of the intensities is white matter."""
+"""This quantile of the intensities in the brain is white matter."""
 CENTRE_MM = 10.0
-"""This deep in the template's brain there is brain in any scan."""
-SHOWN, TISSUE, FAT = 0.05, 0.45, 1.25
-"""Relative to white matter: more than nothing; grey matter and more; brighter than brain."""
+"""This deep in the template's brain, any scan shows brain."""
+SIGNAL, TISSUE, FAT = 0.05, 0.45, 1.25
+"""Relative to white matter: above background; grey matter and brighter; brighter than brain."""
 CLOSING_MM = 8.0
-"""Gaps narrower than twice this are closed: sulci, fissures, and the cavities of strokes."""
+"""Gaps narrower than twice this are closed: sulci, fissures and stroke cavities."""
 VOLUME_ML = (500.0, 2500.0)
-"""Of an intracranial space; what the network finds beyond is no brain, or in a header with a wrong voxel size."""
+"""Range of intracranial volumes; outside it, the result is no brain or the header has a wrong voxel size."""
 MARGIN_MM = 8.0
-"""Around the brain, of what registration reads."""
+"""Margin around the brain that registration reads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +47,8 @@ class Brain:
 
     Attributes:
         mask: The brain, on the scan's grid.
-        stripped: Whether the scan shows next to nothing around it.
-        source: What says so: the network; what a stripped scan shows; the template; or the user.
+        stripped: Whether the scan shows almost nothing around it.
+        source: The network, the non-zero voxels of a skull-stripped scan, the template, or the user.
     """
 
     mask: Mask
@@ -56,48 +56,49 @@ class Brain:
     source: BrainSource
 
     def volume_ml(self, scan: Image) -> float:
-        """Its volume, given the scan that it is of."""
+        """Volume, given its scan."""
         return int(self.mask.sum()) * scan.voxel_volume_mm3 / 1000
 
     def is_plausible(self, scan: Image) -> bool:
-        """Whether its volume is that of a brain."""
+        """Whether its volume is plausible for a brain."""
         return VOLUME_ML[0] <= self.volume_ml(scan) <= VOLUME_ML[1]
 
     def to_json(self, scan: Image) -> dict[str, object]:
-        """What is worth keeping beside the results, as plain JSON values, given the scan that it is of."""
+        """Facts to keep with the results, as plain JSON values, given its scan."""
         return {"source": self.source, "volume_ml": round(self.volume_ml(scan), 1)}
 
 
 def find_brain(scan: Image, given: Mask | None = None) -> Brain:
-    """The brain of a scan whose place is not known.
+    """Find the brain of a scan with unknown placement.
 
     Args:
-        scan: A T1w scan, its black at 0.
-        given: The user's own mask on its grid; otherwise the network outlines the brain.
+        scan: A T1w scan, its background at 0.
+        given: The user's own mask on its grid; None for brain extraction by the network.
 
     Returns:
-        The given mask, the network's, or, if the scan shows next to nothing around the network's, what it shows with
-        gaps closed; an empty mask if the network recognises no brain.
+        The given mask or the network's. If the scan shows almost nothing around the network's, its non-zero voxels with
+        gaps closed. An empty mask if the network recognises no brain.
     """
     mask = extract_brain(scan) if given is None else given
     source: BrainSource = "network" if given is None else "given"
     if not mask.any():
         return Brain(mask, stripped=False, source=source)
-    stripped = _shows_nothing_around(scan, mask)
+    stripped = _is_stripped(scan, mask)
     if stripped and given is None:
-        return Brain(_shown(scan, mask), stripped=True, source="shown")
+        return Brain(_voxels_with_signal(scan, mask), stripped=True, source="shown")
     return Brain(mask, stripped, source)
 
 
-def find_turned_brain(scan: Image, place: Affine) -> Brain:
-    """The network's brain in a scan that is first turned upright.
+def find_brain_upright(scan: Image, place: Affine) -> Brain:
+    """Find the brain by the network in a scan that is first rotated upright.
 
     Args:
-        scan: A T1w scan, its black at 0, of a head that lies far from upright in it.
-        place: Where the template lies, roughly: its millimetres to the scan's.
+        scan: A T1w scan of a head that is far from upright, its background at 0.
+        place: Rough place of the template, its millimetres to the scan's.
     """
     turn, _ = polar(place[:3, :3])
     corners_vox = np.array(list(np.ndindex(2, 2, 2))) * (np.array(scan.shape) - 1)
+    # the upright grid must hold the whole rotated field of view
     corners_mm = (corners_vox @ scan.affine[:3, :3].T + scan.affine[:3, 3]) @ turn  # along the head's own axes
     edge_mm = min(max(scan.spacing_mm), CELL_MM)
     affine: Affine = np.eye(4)
@@ -119,7 +120,7 @@ def cut_out(scan: Image, brain: Mask) -> Image:
 
 
 def find_brain_by_template(scan: Image, place: Affine) -> Brain:
-    """The brain of a head where the template lies: the template's brain, corrected by what the scan shows at its edge.
+    """The brain of a head derived from the registered template, corrected by the scan at its edge.
 
     Args:
         scan: A T1w scan.
@@ -130,17 +131,18 @@ def find_brain_by_template(scan: Image, place: Affine) -> Brain:
     in_view = view_on_template(scan, place)
     centre = values[(depth_mm > CENTRE_MM) & in_view]
     white = float(np.quantile(centre, WHITE_QUANTILE)) if centre.size else 0.0
-    seen = depth_mm > 0
+    tissue = depth_mm > 0
     if white > 0:
-        seen = close_gaps(_tissue(values / white, depth_mm), CLOSING_MM, (template.spacing_mm,) * 3)
-    region = fill_holes((seen & (depth_mm > -FARTHEST_MM)) | ((depth_mm > SURE_MM) & in_view))
+        tissue = close_gaps(_tissue(values / white, depth_mm), CLOSING_MM, (template.spacing_mm,) * 3)
+    # the scan decides near the surface of the template's brain, the template decides deep inside
+    region = fill_holes((tissue & (depth_mm > -FARTHEST_MM)) | ((depth_mm > SURE_MM) & in_view))
     to_template = np.linalg.inv(place @ template.affine) @ scan.affine
     mask = resample(region.astype(np.float32), to_template, scan.shape) > 0.5
     return Brain(mask, stripped=False, source="template")
 
 
 def overlap_with_template(scan: Image, brain: Mask, place: Affine) -> float:
-    """Dice of a scan's brain and the template's within the scan's field of view, in [0, 1]."""
+    """Dice of the scan's and the template's brain within the scan's field of view, in [0, 1]."""
     here, there = brain_on_template(scan, brain, place), view_on_template(scan, place) & (depth_in_template_mm() > 0)
     total = int(here.sum()) + int(there.sum())
     return 2 * int((here & there).sum()) / total if total else 0.0
@@ -165,32 +167,33 @@ def view_on_template(scan: Image, place: Affine) -> Region:
 
 @cache
 def depth_in_template_mm() -> Float32[np.ndarray, "a b c"]:
-    """Distance inside the surface of the template's brain; below 0 outside."""
+    """Depth below the surface of the template's brain; negative outside."""
     template = read_template()
     inside = template.brain > 0.5
     depth, height = (ndimage.distance_transform_edt(part, sampling=template.spacing_mm) for part in (inside, ~inside))
     return (depth - height).astype(np.float32)
 
 
-def _shows_nothing_around(scan: Image, brain: Mask) -> bool:
+def _is_stripped(scan: Image, brain: Mask) -> bool:
     small = shrink(scan, CELL_MM)
     inside = shrink(replace(scan, voxels=brain.astype(np.float32)), CELL_MM).voxels > 0.5
     if not inside.any():
         return False
     away_mm = ndimage.distance_transform_edt(~inside, sampling=small.spacing_mm)
+    # beyond the skull's thickness: scalp in a whole head, nothing in a skull-stripped scan
     shell = (away_mm > SHELL_MM[0]) & (away_mm < SHELL_MM[1])
     white = float(np.quantile(small.voxels[inside], WHITE_QUANTILE))
-    return bool((small.voxels[shell] > SHOWN * white).mean() < STRIPPED_SHARE) if shell.any() else False
+    return bool((small.voxels[shell] > SIGNAL * white).mean() < STRIPPED_SHARE) if shell.any() else False
 
 
-def _shown(scan: Image, brain: Mask) -> Mask:
-    """The whole of what a stripped scan shows, with narrow gaps and holes closed."""
+def _voxels_with_signal(scan: Image, brain: Mask) -> Mask:
+    """All non-zero voxels of a skull-stripped scan, with narrow gaps and holes closed."""
     white = float(np.quantile(scan.voxels[brain], WHITE_QUANTILE))
-    shown = scan.voxels > SHOWN * white
-    small = shrink(replace(scan, voxels=shown.astype(np.float32)), CELL_MM)
+    signal = scan.voxels > SIGNAL * white
+    small = shrink(replace(scan, voxels=signal.astype(np.float32)), CELL_MM)
     closed = close_gaps(small.voxels > 0.5, CLOSING_MM, small.spacing_mm)
     to_small = np.linalg.inv(small.affine) @ scan.affine
-    return fill_holes(shown | (resample(closed.astype(np.float32), to_small, scan.shape) > 0.5))
+    return fill_holes(signal | (resample(closed.astype(np.float32), to_small, scan.shape) > 0.5))
 
 
 def _on_template(scan: Image, values: Float32[np.ndarray, "x y z"], place: Affine) -> Float32[np.ndarray, "a b c"]:
@@ -200,9 +203,9 @@ def _on_template(scan: Image, values: Float32[np.ndarray, "x y z"], place: Affin
 
 
 def _tissue(relative: Float32[np.ndarray, "a b c"], depth_mm: Float32[np.ndarray, "a b c"]) -> Region:
-    """Grey and white matter that hang together, cut off from what touches them by a bridge of one voxel."""
+    """Connected grey and white matter, separated from tissue that touches it by a bridge of one voxel."""
     tissue = (relative > TISSUE) & (relative < FAT) & (depth_mm > -FARTHEST_MM)
-    thin = ndimage.binary_erosion(tissue, FACE_CONNECTED)
+    thin = ndimage.binary_erosion(tissue, FACE_CONNECTED)  # breaks thin bridges to dura and scalp
     labels, count = ndimage.label(thin, FACE_CONNECTED)
     if count == 0:
         return thin
@@ -211,22 +214,22 @@ def _tissue(relative: Float32[np.ndarray, "a b c"], depth_mm: Float32[np.ndarray
 
 
 DEEP_MM, AROUND_MM = 4.0, 8.0
-"""Depth in the template's brain at which a cavity is believed; within this of one, what is alike belongs to it."""
+"""Depth in the template's brain from which a cavity is accepted; similar voxels this near belong to it."""
 DARK = 0.6
-"""Of white matter's intensity: cavities are darker."""
+"""Cavities are darker than this fraction of white matter."""
 MIRROR: Affine = np.diag([-1.0, 1.0, 1.0, 1.0])
-"""Left and right of MNI152 space exchanged."""
+"""Swaps left and right in MNI152 space."""
 
 
 def complete_brain(scan: Image, brain: Brain, place: Affine) -> Brain:
-    """The network's brain with the cavities that it left out, now that its place is known; another one as it is.
+    """Add the cavities that the network left out of the brain, once the place is known; other brains stay as they are.
 
-    The network's outline may pass below a cavity at the surface. What is dark, deep in the template's brain, and has
-    brain at its mirror image on the other side, is a cavity; it comes back with what is alike and near. Bone that
-    reaches as deep, such as the petrous part, does so on both sides.
+    The network's outline may pass below a cavity at the surface. A region is a cavity if it is dark, deep in the
+    template's brain, and has brain at its mirror image; it is added with similar voxels nearby. Bone at that depth,
+    such as the petrous part, lies on both sides.
 
     Args:
-        scan: The scan, its black at 0.
+        scan: The scan, its background at 0.
         brain: Its brain.
         place: Template's millimetres to the scan's.
     """
@@ -234,6 +237,7 @@ def complete_brain(scan: Image, brain: Brain, place: Affine) -> Brain:
         return brain
     template, depth_mm = read_template(), depth_in_template_mm()
     here = brain_on_template(scan, brain.mask, place).astype(np.float32)
+    # the template is nearly symmetric, so the intact hemisphere shows where brain should be
     opposite = resample(here, np.linalg.inv(template.affine) @ MIRROR @ template.affine, depth_mm.shape)
     candidates = bounding_box((opposite > 0.5) & (here == 0) & (depth_mm > DEEP_MM), _cells(AROUND_MM))
     to_scan = np.linalg.inv(scan.affine) @ place @ template.affine
@@ -245,6 +249,7 @@ def complete_brain(scan: Image, brain: Brain, place: Affine) -> Brain:
     to_template[:3, 3] += to_template[:3, :3] @ [edge.start for edge in box]
     white = float(np.quantile(scan.voxels[brain.mask], WHITE_QUANTILE))
     absent = ~known & (values > 0) & (values < DARK * white) & (resample(opposite, to_template, known.shape) > 0.5)
+    # only a deep voxel starts a cavity: near the surface, dark voxels are CSF outside the brain
     deep = absent & (resample(depth_mm, to_template, known.shape) > DEEP_MM)
     if not deep.any():
         return brain
@@ -259,13 +264,13 @@ def _cells(length_mm: float) -> int:
 
 
 DEPTH_MM = 6.0
-"""Below the surface of the template's brain: brains differ from it by less, after an affine registration."""
+"""Depth below the surface of the template's brain; after affine registration, brains differ from it by less."""
 LEAST_ML = 10.0
-"""Of one missing region, in the scan's own volume, from which it is told."""
+"""A missing region of at least this volume, in the scan's space, is reported."""
 
 
 def missing_ml(scan: Image, brain: Mask, place: Affine) -> tuple[float, float]:
-    """The volume that a scan lacks of the template's brain, more than `DEPTH_MM` below its surface.
+    """The volume of the template's brain, deeper than `DEPTH_MM` below its surface, that a scan lacks.
 
     Args:
         scan: A scan.
@@ -273,7 +278,7 @@ def missing_ml(scan: Image, brain: Mask, place: Affine) -> tuple[float, float]:
         place: Template's millimetres to the scan's.
 
     Returns:
-        Millilitres of the largest region within the field of view that is not in the brain, and of what lies beyond
+        Millilitres of the largest region within the field of view that is not in the brain, and of all tissue outside
         the field of view; 0 if nothing is missing.
     """
     expected = depth_in_template_mm() > DEPTH_MM
@@ -286,17 +291,17 @@ def missing_ml(scan: Image, brain: Mask, place: Affine) -> tuple[float, float]:
 
 
 def missing_tissue(scan: Image, brain: Mask, place: Affine) -> list[str]:
-    """What to tell of missing tissue, a line each; empty if the brain is whole."""
+    """Warnings about missing tissue, a line each; empty if the brain is complete."""
     cut_ml, unseen_ml = missing_ml(scan, brain, place)
-    told = []
+    warnings = []
     if cut_ml >= LEAST_ML:
-        told.append(
+        warnings.append(
             f"about {cut_ml:.0f} mL of tissue that the template has in one place are missing from the brain: if brain "
-            "extraction cut a lesion off, nothing of it is found; look at the brain's outline, or give a whole scan"
+            "extraction removed a lesion, it cannot be found; check the brain's outline, or pass an unstripped scan"
         )
     if unseen_ml >= LEAST_ML:
-        told.append(
-            f"about {unseen_ml:.0f} mL of the brain lie beyond its field of view: lesions there are not found, and "
-            "volumes are those of a part"
+        warnings.append(
+            f"about {unseen_ml:.0f} mL of the brain lie outside its field of view: lesions there are not found, and "
+            "volumes cover only a part"
         )
-    return told
+    return warnings

@@ -1,4 +1,4 @@
-"""Brain extraction by the networks of deepbet, rebuilt as OpenVINO graphs."""
+"""Brain extraction with the networks of deepbet, rebuilt as OpenVINO graphs."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -29,40 +29,40 @@ Cube = Float32[np.ndarray, "n n n"]
 
 NetworkName = Literal["box", "brain"]
 EDGES_VOX: dict[NetworkName, int] = {"box": 128, "brain": 256}
-"""Each network reads a cube with that many voxels along an edge."""
+"""Edge of the cube that each network reads."""
 _FILES: dict[NetworkName, tuple[str, str]] = {
     "box": ("data/models/bbox_model.pt", "39a7b2b5f799faa1391ea97bfcdc0b9299f20d84f2316a4ff8918dc4685e40aa"),
     "brain": ("data/models/model.pt", "de8ee7c69654d0dd3935dc4a5d84571d8ecf4637a6bfc01df399c4c2bc86e0fd"),
 }
 NEEDED_BYTES: dict[NetworkName, float] = {"box": 0.06e9, "brain": 0.45e9}
-"""Of memory, while it computes."""
+"""Memory of each network during computation."""
 _FEATURES = (16, 32, 64, 128)
 _LOADING = Lock()
-"""One thread compiles a network, the others wait for it."""
+"""One thread compiles a network while the others wait."""
 
 
 def find_weights(name: NetworkName) -> Path:
     """The file of a network in the installed wheel.
 
     Raises:
-        ConfigError: deepbet is not installed, or is another version than the one these graphs were written for.
+        ConfigError: deepbet is not installed, or in another version than the one these graphs were written for.
     """
     file, expected_sha256 = _FILES[name]
-    remedy = "run `pip install deepbet==1.0.2`, or give each scan's own brain mask with --brain"
+    remedy = "run `pip install deepbet==1.0.2`, or pass your own brain mask of each scan with --brain"
     try:
         path = Path(str(distribution("deepbet").locate_file(file)))
         found_sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     except (PackageNotFoundError, OSError) as error:
         raise ConfigError(f"brain extraction needs the package deepbet, which is not installed; {remedy}") from error
     if found_sha256 != expected_sha256:
-        raise ConfigError(f"{path}: is not the file of deepbet 1.0.2 that brain extraction was checked with; {remedy}")
+        raise ConfigError(f"{path}: is not the file of deepbet 1.0.2 that was validated here; {remedy}")
     return path
 
 
 def load_network(name: NetworkName) -> Any:
-    """A network, compiled once per process, from a cube (1, 1, n, n, n) to the logit of P(brain) of the same shape.
+    """Load a network, once per process, from a cube (1, 1, n, n, n) to the logit of P(brain) of the same shape.
 
-    Convolutions are computed in float32 on any processor, so that masks are the same everywhere.
+    Convolutions use float32 on any processor, so that masks are the same everywhere.
 
     Raises:
         ConfigError: See `find_weights`.
@@ -79,29 +79,29 @@ def _compile(name: NetworkName) -> Any:
 
 
 def load_networks() -> None:
-    """Compile both, while something else is waited for; nothing happens if they are not installed."""
-    with suppress(ConfigError):  # the first scan that needs them says so
+    """Compile both networks ahead of time; does nothing if they are not installed."""
+    with suppress(ConfigError):  # the first scan that needs them reports it
         for name in get_args(NetworkName):
             load_network(name)
 
 
 def brain_logits(name: NetworkName, cube: Cube) -> Cube:
-    """The logit of P(brain) for each voxel of a cube whose intensities are as in training: see `extraction`.
+    """The logit of P(brain) for each voxel of a cube with intensities normalised as in training.
 
     Raises:
         ResourceError: There is too little memory.
     """
     network = load_network(name)
-    remedy = "close other programs, or give each scan's own brain mask with --brain"
+    remedy = "close other programs, or pass your own brain mask of each scan with --brain"
     require_memory(NEEDED_BYTES[name], "brain extraction", remedy)
     (logits,) = network([cube[None, None]]).values()
     logits = np.array(logits[0, 0])
-    network.release_memory()  # of activations: segmentation needs it next
+    network.release_memory()  # activations: segmentation needs the memory next
     return logits
 
 
 def build_graph(weights_file: Path, edge_vox: int) -> ov.Model:
-    """The LinkNet of a file for cubes of one edge.
+    """Build the LinkNet of a file for cubes of one edge length.
 
     Raises:
         ConfigError: The file is damaged.
@@ -140,7 +140,7 @@ def _link_net(weights: Weights, edge_vox: int) -> ov.Model:
         features = ops.add(_activate(_convolve(weights, inner, before // 4, after, kernel=1)), skips.pop())
     half = first // 2
     features = _activate(_transposed(weights, features, first, half))
-    next(weights)  # a bias; the normalisation behind it takes it away
+    next(weights)  # a bias, which the following normalisation removes
     features = _activate(_convolve(weights, features, half, half))
     next(weights)
     kernel, bias = next(weights).reshape(half, 2, 2, 2, 2), next(weights)
@@ -165,7 +165,7 @@ def _convolve(weights: Weights, features: Node, before: int, after: int, kernel:
 
 
 def _transposed(weights: Weights, features: Node, before: int, after: int, stride: int = 2) -> Node:
-    """A transposed convolution of three voxels that multiplies the grid by its stride."""
+    """A transposed 3-voxel convolution that enlarges the grid by its stride."""
     values = ops.constant(next(weights).reshape(before, after, 3, 3, 3))
     return ops.convolution_backprop_data(
         features, values, [stride] * 3, None, [1] * 3, [1] * 3, [1] * 3, output_padding=[stride - 1] * 3
@@ -177,24 +177,24 @@ def _activate(features: Node) -> Node:
 
 
 WINDOW_QUANTILES = (0.005, 0.995)
-"""Intensities are cut off beyond these quantiles of the whole scan."""
+"""Intensities are clipped at these quantiles of the whole scan."""
 TRAINED_MEAN, TRAINED_STD = 0.449, 0.226
-"""Of the intensities that the networks were trained with."""
+"""Mean and standard deviation of the training intensities."""
 BOX_MARGIN = 0.1
-"""Of the found brain's extent, on either side."""
+"""Fraction of the brain's extent, on either side."""
 LEAST_SHOWN = 0.02
-"""A slice belongs to the brain's box if at least this share of it is brain."""
+"""A slice belongs to the brain's box if at least this fraction of it is brain."""
 
 BRIGHT_QUANTILE, SHOWN, EVERY = 0.998, 0.1, 2
-"""A head is brighter than a share of this quantile, which is read from every second voxel along each axis."""
+"""A head is brighter than a fraction of this quantile, taken over every second voxel along each axis."""
 LEAST_FILLED, HEAD_MARGIN_VOX = 0.12, 10
-"""The first network overlooks brains in volumes of which the box around the head fills less: they are cropped."""
+"""The first network misses brains if the box around the head fills less of the volume: such volumes are cropped."""
 
 Box = tuple[slice, slice, slice]
 
 
 def extract_brain(scan: Image) -> Mask:
-    """Outline the intracranial space: brain, outer CSF and whatever a stroke has left of them.
+    """Outline the intracranial space: brain and outer CSF, including stroke cavities.
 
     Args:
         scan: A T1w scan of a head or a stripped brain, in any orientation, with any voxel size.
@@ -216,7 +216,7 @@ def extract_brain(scan: Image) -> Mask:
 
 
 def _field_of_view(voxels: Voxels) -> Box:
-    """The whole volume, or, if a head fills little of it, the box that holds the head."""
+    """The whole volume; if the head fills little of it, the box around the head."""
     head = voxels > SHOWN * float(np.quantile(voxels[::EVERY, ::EVERY, ::EVERY], BRIGHT_QUANTILE))
     filled_vox = np.prod([edge.stop - edge.start for edge in bounding_box(head)])
     if 0 < filled_vox < LEAST_FILLED * voxels.size:
@@ -240,7 +240,7 @@ def _extract_upright(voxels: Voxels) -> Mask:
 
 
 def _is_brain(name: NetworkName, cube: Voxels, low: float, high: float) -> Mask:
-    """Where a network sees brain, given the intensities that become black and white."""
+    """The voxels that a network classifies as brain, given the intensities of black and white."""
     values = cube - np.float32(low)
     values /= np.float32(high - low)
     np.clip(values, 0, 1, out=values)
@@ -257,11 +257,11 @@ def _brain_box(small: Mask, shape: Sequence[int]) -> Box | None:
     largest = largest_region(small)
     edges = []
     for axis, full in enumerate(shape):
-        shown = np.flatnonzero(largest.mean(axis=tuple({0, 1, 2} - {axis})) > LEAST_SHOWN)
-        if shown.size == 0:
+        slices = np.flatnonzero(largest.mean(axis=tuple({0, 1, 2} - {axis})) > LEAST_SHOWN)
+        if slices.size == 0:
             return None
         scale = full / largest.shape[axis]
-        centre, size = scale * (shown[-1] + 1 + shown[0]) / 2, scale * (shown[-1] + 1 - shown[0])
+        centre, size = scale * (slices[-1] + 1 + slices[0]) / 2, scale * (slices[-1] + 1 - slices[0])
         half = np.rint((1 + 2 * BOX_MARGIN) * size) / 2
         edges.append(slice(max(0, int(np.rint(centre) - half)), min(full, int(np.rint(centre) + half))))
     x, y, z = edges
@@ -269,21 +269,21 @@ def _brain_box(small: Mask, shape: Sequence[int]) -> Box | None:
 
 
 def _resize(values: Shaped[np.ndarray, "x y z"], shape: Shape) -> Shaped[np.ndarray, "a b c"]:
-    """A volume on another grid over the same field of view: of each new voxel, the old one at its centre."""
-    for axis in sorted(range(3), key=lambda axis: shape[axis] / values.shape[axis]):  # what shrinks most comes first
+    """A volume on another grid over the same field of view, by nearest neighbour."""
+    for axis in sorted(range(3), key=lambda axis: shape[axis] / values.shape[axis]):  # first the one that shrinks most
         old, new = values.shape[axis], shape[axis]
         values = values.take(((np.arange(new) + 0.5) * old / new).astype(np.intp), axis)
     return values
 
 
 def largest_region(mask: Mask) -> Mask:
-    """The largest region of a mask whose voxels share corners; an empty mask for an empty one."""
+    """The largest 26-connected region of a mask; an empty mask for an empty one."""
     labels, count = ndimage.label(mask, FULLY_CONNECTED)
     return np.asarray(labels == np.bincount(labels[mask]).argmax()) if count else mask
 
 
 def fill_holes(mask: Mask) -> Mask:
-    """The mask and all that it encloses."""
+    """The mask with all enclosed voxels."""
     box = bounding_box(mask)
     outside, _ = ndimage.label(np.pad(~mask[box], 1, constant_values=True))
     filled = mask.copy()

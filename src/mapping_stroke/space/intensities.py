@@ -1,4 +1,4 @@
-"""Intensities of a raw scan made usable: bias field, background below 0, noise of full brightness around the head."""
+"""Correct the intensities of a raw scan: bias field, background below 0, full-brightness noise around the head."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,24 +14,24 @@ from mapping_stroke.space.affine import WORK_UNITS, use_one_thread
 from mapping_stroke.space.resample import resample, shrink
 
 CELL_MM = 6.0
-"""The field is smooth: it is found on voxels of about this edge."""
+"""The field is smooth, so it is estimated on voxels of about this edge."""
 ITERATIONS = (40, 40, 30)
-"""At most, with splines ever finer."""
+"""Most iterations for each, ever finer, spline level."""
 FEWEST_VOX = 1000
-"""Of the shrunken brain, with intensities above 0: fewer tell no field. A scan of z-scores has no bias of this kind."""
+"""Fewest positive voxels of the shrunken brain for an estimate. A scan of z-scores has no multiplicative bias."""
 MOST_BELOW_ZERO = 0.05
-"""Share of the brain."""
+"""Fraction of the brain."""
 
 
 def find_bias(scan: Image, brain: Mask) -> Image | None:
-    """Find the smooth factor by which intensities are too high, 1 on average over the brain.
+    """Estimate the smooth factor by which intensities are too high, 1 on average over the brain.
 
     Args:
         scan: A T1w scan.
-        brain: Its brain, on its grid: intensities of the brain alone tell the field.
+        brain: Its brain, on its grid; only intensities in the brain are used.
 
     Returns:
-        The field on a coarse grid, or None where intensities below 0, or a brain of a few voxels, tell none.
+        The field on a coarse grid; None if the brain is too small or has many intensities below 0.
     """
     use_one_thread()
     coarse = shrink(scan, CELL_MM)
@@ -45,18 +45,18 @@ def find_bias(scan: Image, brain: Mask) -> Image | None:
     corrector.SetMaximumNumberOfIterations(ITERATIONS)
     corrector.Execute(image, _as_sitk(bright.astype(np.uint8)))
     log_field = SimpleITK.GetArrayFromImage(corrector.GetLogBiasFieldAsImage(image)).transpose(2, 1, 0)
-    log_field -= log_field[bright].mean()  # first: N4's own fields lie far to one side of 0
-    low, high = log_field[bright].min(), log_field[bright].max()  # beyond the brain splines may go anywhere
+    log_field -= log_field[bright].mean()  # before exp: N4's log fields are far from centred
+    low, high = log_field[bright].min(), log_field[bright].max()  # splines are unbounded outside the brain
     field = np.exp(np.clip(log_field, low, high))
     return Image(np.ascontiguousarray(field, dtype=np.float32), coarse.affine)
 
 
 def divide_bias(scan: Image, field: Image | None) -> Image:
-    """The scan without its bias; the scan itself where there is no field."""
+    """The scan without its bias; unchanged if there is no field."""
     if field is None:
         return scan
     to_field: Affine = np.linalg.inv(field.affine) @ scan.affine
-    to_field[:3, :3] = np.diag(np.diag(to_field))[:3, :3]  # the field's axes are the scan's, but for rounding
+    to_field[:3, :3] = np.diag(np.diag(to_field))[:3, :3]  # the axes of field and scan differ only by rounding
     factors = resample(field.voxels, to_field, scan.shape, repeat_border=True)
     return Image(scan.voxels / factors, scan.affine, scan.placement)
 
@@ -66,23 +66,23 @@ def _as_sitk(voxels: Voxels | UInt8[np.ndarray, "x y z"]) -> Any:
 
 
 LEAST_BELOW_ZERO = 0.01
-"""Share of what a scan shows; less is ringing of an interpolation."""
+"""Fraction of the non-background voxels; less is ringing from interpolation."""
 BLACK_QUANTILE = 0.001
-"""Of what a scan shows: black, whatever a few voxels hold."""
+"""This quantile of the non-background voxels is black, robust to a few outliers."""
 FAINTEST = 1e-3
-"""Of the range from black to the brightest: darker voxels get this, so that they are no background."""
+"""Fraction of the range from black to the brightest; darker voxels get this, so that they do not become background."""
 
 
 def find_surroundings(voxels: Voxels) -> Bool[np.ndarray, "x y z"]:
-    """What lies around what a stripped scan shows: the value of the first corner, as far as it reaches the border."""
+    """The background of a skull-stripped scan: the first corner's value, where it is connected to the border."""
     return np.asarray(~ndimage.binary_fill_holes(voxels != voxels[0, 0, 0]))
 
 
-def above_black(scan: Image) -> Image:
-    """The scan with its black at 0, and its background, too; the scan itself where nothing, or little, is below 0.
+def shift_background(scan: Image) -> Image:
+    """The scan with background and black at 0; unchanged if few or no values are below 0.
 
-    Background is 0 before, or what the first corner holds; but where all values are whole numbers, a 0 within what the
-    scan shows is a value like any other.
+    Background voxels are 0 or have the first corner's value; but if all values are whole numbers, a 0 enclosed by other
+    values counts as tissue.
     """
     voxels = scan.voxels
     if float(voxels.min()) >= 0:
@@ -90,33 +90,33 @@ def above_black(scan: Image) -> Image:
     background = (voxels == 0) | (voxels == voxels[0, 0, 0])
     if not (voxels % 1).any():
         background &= (voxels != 0) | ~ndimage.binary_fill_holes(voxels != 0)
-    shown = voxels[~background]
-    if shown.size == 0 or (shown < 0).mean() < LEAST_BELOW_ZERO:
+    tissue = voxels[~background]
+    if tissue.size == 0 or (tissue < 0).mean() < LEAST_BELOW_ZERO:
         return scan
-    black = np.quantile(shown, BLACK_QUANTILE)
-    lifted = np.maximum(voxels - black, FAINTEST * (shown.max() - black))
+    black = np.quantile(tissue, BLACK_QUANTILE)
+    lifted = np.maximum(voxels - black, FAINTEST * (tissue.max() - black))
     return Image(np.where(background, 0, lifted).astype(np.float32), scan.affine, scan.placement)
 
 
 RANGE_QUANTILES = (0.02, 0.98)
-"""Of all voxels: black and white, relative to which noise is measured."""
+"""Quantiles of all voxels that count as black and white; noise is relative to this range."""
 EVERY = 2
-"""Quantiles are read from every second voxel along each axis."""
+"""Quantiles are taken over every second voxel along each axis."""
 SHELL_VOX = 5
-"""Thickness of the layer at the volume's border that is looked at."""
+"""Thickness of the examined layer at the volume's border."""
 NOISY = 0.2
-"""Standard deviation among neighbours, of the range from black to white: even noise has 0.29, and real scans that show
-air at their border have 0.01 or less there in the median."""
+"""Standard deviation among neighbours as a fraction of the range from black to white: uniform noise has 0.29, and real
+scans with air at their border have a median of at most 0.01 there."""
 BLOCK_VOX, SMOOTH_VOX = 3, 5
-"""The standard deviation is of blocks of three voxels, and averaged over five."""
-NOISE_TOLD = (
+"""The standard deviation is computed over blocks of three voxels and averaged over five."""
+NOISE_WARNING = (
     "noise as bright as the brain fills the air around the head, as in an MP2RAGE UNI image: everything outside the "
-    "brain is left out; look at the brain's outline"
+    "brain is left out; check the brain's outline"
 )
 
 
 def silence_air(scan: Image) -> Image:
-    """The scan with 0 for bright noise that reaches the volume's border; the scan itself if there is none."""
+    """The scan with 0 for bright noise connected to the volume's border; unchanged if there is none."""
     low, high = np.quantile(scan.voxels[::EVERY, ::EVERY, ::EVERY], RANGE_QUANTILES)
     if not low < high:
         return scan
@@ -145,7 +145,7 @@ def _spread(values: Voxels) -> Voxels:
 
 
 def _reaching_border(region: Mask) -> Mask:
-    """Those parts of a region that reach the border of the volume."""
+    """The parts of a region that reach the border of the volume."""
     labels, count = ndimage.label(region)
     reaching = np.zeros(count + 1, np.bool_)
     for axis in range(3):

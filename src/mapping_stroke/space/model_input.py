@@ -1,4 +1,4 @@
-"""What a model is given of a scan, and what pictures may show of it (defacing)."""
+"""The image that a model reads of a scan, and defacing for pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,22 +18,22 @@ from mapping_stroke.space.intensities import find_surroundings
 from mapping_stroke.space.placement import PlacedScan, place_scan, require_space_name
 
 AROUND_MM = 2.0
-"""Of what is around the brain, so that its edge is seen."""
+"""Margin around the brain, so that its edge is visible."""
 LEAST_HEAD_ML = 200.0
-"""What shows less than this is no head: a part of a brain, say."""
+"""A volume of non-background voxels below this is no head, perhaps a part of a brain."""
 
 
 def deface(scan: Image, placed: PlacedScan | None = None) -> Image:
-    """The scan with its lowest value wherever there is no brain; the scan itself if it shows a brain alone, or less.
+    """The scan with its lowest value outside the brain; unchanged if it shows only a brain or less.
 
     Args:
         scan: A scan of any kind.
-        placed: Its brain and place, if they are known; otherwise its brain is looked for. A scan in which no plausible
-            brain is found is hidden altogether: what is not known to be a brain might be a face.
+        placed: Its brain and place, if known; otherwise its brain is extracted. A scan without a plausible brain is
+            blanked completely, because it might show a face.
     """
     background = scan.voxels[0, 0, 0]
-    shown_vox = np.count_nonzero((scan.voxels != 0) & (scan.voxels != background))
-    if shown_vox * scan.voxel_volume_mm3 < 1000 * LEAST_HEAD_ML:
+    head_vox = np.count_nonzero((scan.voxels != 0) & (scan.voxels != background))
+    if head_vox * scan.voxel_volume_mm3 < 1000 * LEAST_HEAD_ML:
         return scan
     if placed and not placed.quality.complaints():
         brain = placed.brain
@@ -48,7 +48,7 @@ def deface(scan: Image, placed: PlacedScan | None = None) -> Image:
 
 
 def _ball(radius_mm: float, spacing_mm: Sequence[float]) -> Mask:
-    """A ball in voxels: nothing but its centre along axes whose voxels are larger than its radius."""
+    """A ball in voxels; one voxel thick along axes with voxels larger than its radius."""
     reach = [int(radius_mm // edge) for edge in spacing_mm]
     away_mm = np.meshgrid(
         *(edge * np.arange(-n, n + 1) for n, edge in zip(reach, spacing_mm, strict=True)), indexing="ij"
@@ -57,7 +57,7 @@ def _ball(radius_mm: float, spacing_mm: Sequence[float]) -> Mask:
 
 
 def _resembles_a_brain(scan: Image, brain: Brain) -> bool:
-    """Whether the template fits a brain somewhere, at least roughly."""
+    """Whether the template fits a brain at some place, at least roughly."""
     if not brain.is_plausible(scan):
         return False
     small, upright = cut_out(scan, brain.mask), np.eye(4)
@@ -67,13 +67,13 @@ def _resembles_a_brain(scan: Image, brain: Brain) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class ModelInput:
-    """A scan as a model's members read it.
+    """A scan, and the image that a model's members read of it.
 
     Attributes:
-        scan: As its file holds it.
-        image: What the members read.
-        placed: Where the scan lies in MNI152 space; None where nobody asked.
-        on_atlas: Whether `image` lies on the ATLAS grid; otherwise it lies on the scan's own.
+        scan: As stored in its file.
+        image: The image that the members read.
+        placed: The scan's place in MNI152 space; None if it was not needed.
+        on_atlas: Whether `image` is on the ATLAS grid; otherwise it is on the scan's own.
     """
 
     scan: Image
@@ -83,7 +83,7 @@ class ModelInput:
 
     @property
     def registered(self) -> PlacedScan | None:
-        """Where the scan lies, if it was registered; None where it was left alone."""
+        """The scan's place if it was registered; None if it was left alone."""
         return None if self.placed is None or self.placed.left_alone else self.placed
 
     def bring_back(self, values: Float32[np.ndarray, "a b c"]) -> Float32[np.ndarray, "x y z"]:
@@ -94,19 +94,19 @@ class ModelInput:
 
 
 def make_model_input(scan: Image, card: BundleCard, space: str, brain: Mask | None = None) -> ModelInput:
-    """A scan as a model should see it.
+    """Make the image that a model reads.
 
     Args:
         scan: A T1w scan with any orientation and voxel size.
-        card: Of the model. One for MNI152 space sees scans there; one for brains alone sees no head.
-        space: `auto`: a model for MNI152 space sees scans that do not lie there registered, other models see every scan
-            as it is. `native`: every scan is registered, whatever the model is for. `mni`: none is.
-        brain: The user's own mask of its brain, on its grid: by this it is registered, and a model for brains alone
-            sees what lies within.
+        card: Of the model: whether it reads scans in MNI152 space, and whole heads or only brains.
+        space: `auto` registers scans for a model in MNI152 space unless they already lie there; other models read every
+            scan as it is. `native` registers every scan for any model, `mni` none.
+        brain: The user's own brain mask, on its grid: it decides the registration, and a model of brains only sees
+            nothing outside it.
 
     Raises:
         RegistrationError: Nothing that was found from any start is good enough.
-        ConfigError: There is no such space, or a brain is given for which the model has no use.
+        ConfigError: There is no such space, or the model has no use for a given brain.
     """
     require_space_name(space)
     if brain is not None:
@@ -116,36 +116,36 @@ def make_model_input(scan: Image, card: BundleCard, space: str, brain: Mask | No
         return ModelInput(scan, scan)
     placed = place_scan(scan, space, brain)
     if registered and not placed.left_alone:
-        corrected = _brain_alone(placed.corrected, placed) if card.shows == "brain" else placed.corrected
+        corrected = _brain_only(placed.corrected, placed) if card.shows == "brain" else placed.corrected
         return ModelInput(scan, replace(placed, corrected=corrected).on_atlas(), placed, on_atlas=True)
-    return ModelInput(scan, _brain_alone(scan, placed) if card.shows == "brain" else scan, placed)
+    return ModelInput(scan, _brain_only(scan, placed) if card.shows == "brain" else scan, placed)
 
 
-def make_ready(card: BundleCard, space: str) -> None:
-    """Load what finding brains needs, if they will be looked for: while the first scan is still being read."""
+def load_brain_extraction(card: BundleCard, space: str) -> None:
+    """Load the networks of brain extraction, if scans for this model need it."""
     if _is_registered(card, space) or card.shows == "brain":
         load_networks()
 
 
 def require_use_of_brain(card: BundleCard, space: str) -> None:
-    """Raise `ConfigError` if no scan's brain is looked for, so that a mask of it would change nothing."""
+    """Raise `ConfigError` if the model needs no brain, so that a brain mask would change nothing."""
     if not _is_registered(card, space) and card.shows != "brain":
         raise ConfigError(
-            f"a brain mask is given, but this model is shown scans as they are (its card: space {card.space}, shows "
-            f"{card.shows}; --space {space}), so it would change nothing; leave --brain out, or, if the model was "
-            "trained on brains alone or in MNI152 space, pack it with --shows brain or --space MNI152"
+            f"a brain mask is given, but this model reads scans as they are (its card: space {card.space}, shows "
+            f"{card.shows}; --space {space}), so the mask would change nothing; leave --brain out, or, if the model "
+            "was trained on brains only or in MNI152 space, pack it with --shows brain or --space MNI152"
         )
 
 
 def _is_registered(card: BundleCard, space: str) -> bool:
-    """Whether scans that do not lie in MNI152 space yet are registered for a model."""
+    """Whether scans outside MNI152 space are registered for a model."""
     return space == "native" or (space == "auto" and card.space == "MNI152")
 
 
-def _brain_alone(image: Image, placed: PlacedScan) -> Image:
-    """An image on the grid of a placed scan with 0 around its brain; itself where the scan has it so already.
+def _brain_only(image: Image, placed: PlacedScan) -> Image:
+    """An image on the grid of a placed scan, with 0 around its brain; unchanged if the scan already has that.
 
-    The user's own mask is the brain, whatever else a stripped scan shows.
+    The user's own mask counts as the brain even if a skull-stripped scan shows more.
     """
     if placed.brain.source == "given" or not placed.brain.stripped:
         brain = placed.brain.mask

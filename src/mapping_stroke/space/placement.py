@@ -1,4 +1,4 @@
-"""A raw T1w scan brought to MNI152 space, and what was found there brought back to the scan's own grid."""
+"""Bring a raw T1w scan to MNI152 space, and maps back to the scan's own grid."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,35 +23,35 @@ from mapping_stroke.space.brain import (
     cut_out,
     find_brain,
     find_brain_by_template,
-    find_turned_brain,
+    find_brain_upright,
     missing_tissue,
     overlap_with_template,
 )
-from mapping_stroke.space.intensities import NOISE_TOLD, above_black, divide_bias, find_bias, silence_air
+from mapping_stroke.space.intensities import NOISE_WARNING, divide_bias, find_bias, shift_background, silence_air
 from mapping_stroke.space.resample import resample, shrink
-from mapping_stroke.space.rough_fit import Quality, Registration, judge, search, stays_there
+from mapping_stroke.space.rough_fit import Quality, Registration, rate, search, stays_there
 
 SPACES = ("auto", "native", "mni")
 LEAST_OVERLAPS = {"network": 0.90, "shown": 0.80}
-"""Of the brain and the template's, by the brain's source; below it the whole head is registered, too. 15 heads had 0.96
-and more, 17 stripped scans 0.93 and more; a stripped scan from which a stroke of 223 mL was cut out has 0.84."""
-MOST_TURNED_DEG = 20.0
-"""The network was trained on upright heads: one that turns out to lie farther off is shown to it upright."""
-REMEDY = "look at its outline, or give a mask of your own with --brain"
+"""Dice of the scan's and the template's brain, by the brain's source; below it the whole head is also registered. 15
+heads had at least 0.96, 17 skull-stripped scans at least 0.93; one whose stroke of 223 mL was removed had 0.84."""
+MOST_ROTATED_DEG = 20.0
+"""The network was trained on upright heads; a head rotated farther is presented to it upright."""
+REMEDY = "check its outline, or pass your own mask with --brain"
 
 
 @dataclass(frozen=True, eq=False)
 class PlacedScan:
-    """A scan, its brain, and where it lies in MNI152 space.
+    """A scan, its brain, and its place in MNI152 space.
 
     Attributes:
-        scan: As its file holds it.
-        corrected: The same without its bias field, its black at 0; `scan` itself if it was left alone.
+        scan: As stored in its file.
+        corrected: The scan without bias field, its background at 0; `scan` itself if it was left alone.
         brain: Its brain, on its own grid.
         to_mni: The scan's millimetres to those of MNI152, RAS.
-        quality: How well the template fits.
-        left_alone: Whether it lay in MNI152 space already: `to_mni` is the identity then.
-        starts: Rough places that were refined until one would do; 0 if it was left alone.
+        quality: Of the fit to the template.
+        left_alone: Whether it already lies in MNI152 space, so that `to_mni` is the identity.
+        starts: Number of rough places refined until one was accepted; 0 if it was left alone.
         warnings: Doubts about its brain, a line each.
     """
 
@@ -65,13 +65,13 @@ class PlacedScan:
     warnings: tuple[str, ...] = ()
 
     def on_atlas(self, grid: Grid = ATLAS_GRID, *, brain_only: bool = False) -> Image:
-        """The corrected scan in MNI152 space, by one linear interpolation; what it does not show is 0.
+        """The corrected scan in MNI152 space, by one linear interpolation; 0 outside its field of view.
 
         Voxels much finer than the grid's are averaged first.
 
         Args:
-            grid: That of ATLAS R2.0 (197x233x189, 1 mm), or another one in MNI152 space, such as a network's own.
-            brain_only: Whether everything but the brain becomes 0.
+            grid: Of ATLAS R2.0 (197x233x189, 1 mm), or another one in MNI152 space, such as a network's own.
+            brain_only: Whether everything outside the brain becomes 0.
         """
         voxels = (
             np.where(self.brain.mask, self.corrected.voxels, np.float32(0)) if brain_only else self.corrected.voxels
@@ -83,13 +83,13 @@ class PlacedScan:
         return Image(resample(source.voxels, np.linalg.inv(source.affine) @ grid.affine, grid.shape), grid.affine)
 
     def from_atlas(self, values: Float32[np.ndarray, "a b c"], grid: Grid = ATLAS_GRID) -> Float32[np.ndarray, "x y z"]:
-        """A map in MNI152 space on the scan's own grid, by one linear interpolation; 0 beyond the map.
+        """A map in MNI152 space, resampled to the scan's own grid by one linear interpolation; 0 outside the map.
 
         No value leaves the range of `values` and 0.
 
         Args:
             values: The map.
-            grid: Where it lies, as for `on_atlas`.
+            grid: Of the map, as for `on_atlas`.
         """
         own = Image(self.scan.voxels, self.to_mni @ self.scan.affine)
         if _is_grid(own, grid):
@@ -98,7 +98,7 @@ class PlacedScan:
 
     @property
     def turn_deg(self) -> float:
-        """By how much the head is turned against the axes of its own grid."""
+        """The rotation of the head relative to the axes of its own grid."""
         to_grid = np.linalg.inv(self.scan.affine[:3, :3] / self.scan.spacing_mm) @ np.linalg.inv(self.to_mni)[:3, :3]
         turn, _ = polar(to_grid)
         nearest = np.zeros((3, 3))
@@ -107,11 +107,11 @@ class PlacedScan:
         return float(np.degrees(np.arccos(np.clip((np.trace(nearest.T @ turn) - 1) / 2, -1, 1))))
 
     def cut_out(self) -> Image:
-        """The scan's brain in voxels of about the template's size, 0 around it."""
+        """The scan's brain in voxels of about the template's size, with 0 around it."""
         return cut_out(self.corrected, self.brain.mask)
 
     def to_json(self) -> dict[str, object]:
-        """What is worth keeping beside the results, as plain JSON values."""
+        """Facts to keep with the results, as plain JSON values."""
         return {
             "to_mni": self.to_mni.tolist(),
             "quality": asdict(self.quality),
@@ -122,7 +122,7 @@ class PlacedScan:
 
 
 def require_space_name(space: str) -> None:
-    """Raise `ConfigError` that lists the known ones unless there is such a space."""
+    """Raise `ConfigError`, with the known names, for an unknown space."""
     if space not in SPACES:
         raise ConfigError(f"no space {space!r}; expected one of {', '.join(SPACES)}")
 
@@ -130,25 +130,25 @@ def require_space_name(space: str) -> None:
 def place_scan(scan: Image, space: str = "auto", brain: Mask | None = None) -> PlacedScan:
     """Find a scan's brain, its place in MNI152 space, and its bias field.
 
-    The brain is found first, and registered without the rest of the head. Only if the network's brain is implausible
-    is the whole head registered and its brain found by the template, which `warnings` tells.
+    The brain is extracted first and registered without the rest of the head. Only if the network's brain is implausible
+    is the whole head registered and its brain derived from the template, which `warnings` reports.
 
     Args:
         scan: A T1w scan with any orientation and voxel size: a whole head, defaced or not, or a stripped brain.
-        space: `native`: it is registered. `mni`: it lies in MNI152 space, and is left alone. `auto`: it is left alone
-            if it lies there, to 3 mm on average over the brain, on a grid that is not oblique, and registered
+        space: `native` registers it, and `mni` leaves it alone because it lies in MNI152 space. `auto` leaves it alone
+            if it lies there, within 3 mm on average over the brain and on a grid that is not oblique, and registers it
             otherwise.
         brain: The user's own mask of its brain, on its grid.
 
     Raises:
-        RegistrationError: Nothing that was found from any start is good enough.
+        RegistrationError: No start leads to an acceptable place.
         ConfigError: There is no such space, or the network is not installed.
     """
     require_space_name(space)
-    lifted = above_black(scan)
+    lifted = shift_background(scan)
     quiet = silence_air(lifted)
     placed = _place(scan, quiet, brain, space)
-    return placed if quiet is lifted else replace(placed, warnings=(NOISE_TOLD, *placed.warnings))
+    return placed if quiet is lifted else replace(placed, warnings=(NOISE_WARNING, *placed.warnings))
 
 
 def _place(scan: Image, lifted: Image, given: Mask | None, space: str) -> PlacedScan:
@@ -161,7 +161,7 @@ def _place(scan: Image, lifted: Image, given: Mask | None, space: str) -> Placed
         return placed
     try:
         by_template = _place_head(scan, lifted, space)
-        if by_template.turn_deg > MOST_TURNED_DEG:
+        if by_template.turn_deg > MOST_ROTATED_DEG:
             upright = _place_upright(scan, lifted, by_template, space)
             if upright is not by_template and upright.quality.overlap >= LEAST_OVERLAPS["network"]:
                 return upright
@@ -171,8 +171,8 @@ def _place(scan: Image, lifted: Image, given: Mask | None, space: str) -> Placed
         return _doubted(placed, doubt)
     if placed and by_template.quality.similarity < placed.quality.similarity:
         return _doubted(placed, doubt)
-    told = f"brain extraction by the network failed ({doubt}), so the brain was found by the template: {REMEDY}"
-    return replace(by_template, warnings=(told, *by_template.warnings))
+    warning = f"brain extraction by the network failed ({doubt}), so the brain was derived from the template: {REMEDY}"
+    return replace(by_template, warnings=(warning, *by_template.warnings))
 
 
 def _doubted(placed: PlacedScan, doubt: str) -> PlacedScan:
@@ -180,14 +180,14 @@ def _doubted(placed: PlacedScan, doubt: str) -> PlacedScan:
 
 
 def _place_found(scan: Image, lifted: Image, brain: Brain, space: str) -> tuple[PlacedScan | None, str]:
-    """The scan placed by the brain that was found, if that is possible, and what speaks against it, if anything."""
+    """The scan placed by its extracted brain, if possible, and the doubt about it, if any."""
     if not brain.mask.any():
         return None, "it recognised no brain"
     if not brain.is_plausible(scan):
         return None, f"its brain has {brain.volume_ml(scan):.0f} mL"
     try:
         placed = _place_brain(scan, lifted, brain, space)
-        if brain.source == "network" and placed.turn_deg > MOST_TURNED_DEG:
+        if brain.source == "network" and placed.turn_deg > MOST_ROTATED_DEG:
             placed = max(placed, _place_upright(scan, lifted, placed, space), key=lambda one: one.quality.overlap)
     except RegistrationError:
         return None, "its brain does not fit the template"
@@ -197,13 +197,13 @@ def _place_found(scan: Image, lifted: Image, brain: Brain, space: str) -> tuple[
 
 
 def _place_upright(scan: Image, lifted: Image, placed: PlacedScan, space: str) -> PlacedScan:
-    """The scan placed by the brain that the network finds if it is shown the head upright, if it finds one."""
-    upright = find_turned_brain(lifted, np.linalg.inv(placed.to_mni))
+    """The scan placed by the brain that the network finds in the upright head; unchanged if it finds none."""
+    upright = find_brain_upright(lifted, np.linalg.inv(placed.to_mni))
     return _place_brain(scan, lifted, upright, space) if upright.is_plausible(scan) else placed
 
 
 def _place_brain(scan: Image, lifted: Image, brain: Brain, space: str) -> PlacedScan:
-    """Register a brain that is known; its bias field is found meanwhile."""
+    """Register a known brain, and estimate its bias field in the meantime."""
     small, overlap_at = cut_out(lifted, brain.mask), partial(overlap_with_template, scan, brain.mask)
     if space == "mni" or (space == "auto" and _lies_there(scan, small)):
         there = _stay(small, overlap_at)
@@ -216,7 +216,7 @@ def _place_brain(scan: Image, lifted: Image, brain: Brain, space: str) -> Placed
 
 
 def _place_head(scan: Image, lifted: Image, space: str) -> PlacedScan:
-    """Register a whole head, and find its brain by the template."""
+    """Register a whole head, and derive its brain from the template."""
     small = shrink(lifted, CELL_MM)
 
     def overlap_at(place: Affine) -> float:
@@ -230,9 +230,9 @@ def _place_head(scan: Image, lifted: Image, space: str) -> PlacedScan:
 
 
 def _stay(small: Image, overlap_at: Callable[[Affine], float]) -> Registration:
-    """The place of a scan that lies in MNI152 space."""
+    """The registration of a scan that already lies in MNI152 space."""
     there: Affine = np.eye(4)
-    return Registration(there, judge(there, fit_at(small, there), overlap_at(there)), 0)
+    return Registration(there, rate(there, fit_at(small, there), overlap_at(there)), 0)
 
 
 def _finish(scan: Image, corrected: Image, brain: Brain, registration: Registration) -> PlacedScan:
@@ -249,12 +249,12 @@ def _finish(scan: Image, corrected: Image, brain: Brain, registration: Registrat
 
 
 def _with_signal(scan: Image, brain: Brain) -> Mask:
-    """The brain without what the template alone takes for brain in a scan that holds nothing there."""
+    """The brain without zero voxels that are brain only by the template."""
     return brain.mask & (scan.voxels != 0) if brain.source == "template" else brain.mask
 
 
 def _lies_there(scan: Image, small: Image) -> bool:
-    """Quickly seen of most scans that do not; half a second for the others, unless their grid is that of ATLAS R2.0."""
+    """Fast for most scans that do not; half a second for the others, unless they have the grid of ATLAS R2.0."""
     if grid_turn_deg(scan) > OBLIQUE_DEG or not lies_in_place(small):
         return False
     return _is_grid(scan, ATLAS_GRID) or stays_there(small)

@@ -10,11 +10,11 @@ from mapping_stroke.dataset.template_fit import TEMPLATE_LICENCE, TissuePoints
 from mapping_stroke.space.template import Template
 
 POINTS_CELL_MM, EVERY = 4, 2
-"""Shares of the tissues are means over cells of this edge, kept for every second cell along each axis."""
+"""Tissue fractions are means over cells of this edge, kept for every second cell along each axis."""
 
 
 def find_tissue_points() -> TissuePoints:
-    """The same points, computed from the template inside nilearn."""
+    """Compute the tissue points from the template inside nilearn."""
     from nilearn import datasets
 
     templates = [
@@ -35,14 +35,14 @@ def find_tissue_points() -> TissuePoints:
 
 
 def write_tissue_points(path: Path) -> None:
-    """Write the points as they are packaged, in steps of 1/255, with the template's notice."""
+    """Write the points in the packaged form, in steps of 1/255, with the template's licence."""
     points = find_tissue_points()
     grey, white = (np.rint(255 * share).astype(np.uint8) for share in (points.grey, points.white))
     np.savez_compressed(path, places_mm=points.places_mm, grey=grey, white=white, licence=np.array(TEMPLATE_LICENCE))
 
 
 def cell_means(volume: Float32[np.ndarray, "x y z"], cell: int) -> Float32[np.ndarray, "a b c"]:
-    """Means over cells of so many voxels along each axis; beyond the volume there is 0."""
+    """Means over cells with that many voxels along each axis; the volume is padded with 0."""
     padded = np.pad(volume, [(0, -length % cell) for length in volume.shape])
     a, b, c = (length // cell for length in padded.shape)
     means: np.ndarray = padded.reshape(a, cell, b, cell, c, cell).mean(axis=(1, 3, 5))
@@ -54,11 +54,11 @@ if __name__ == "__main__":
 
 
 TEMPLATE_CELL_MM = 2
-"""Registration needs no finer voxels: 1 mm changes where a scan is put by some tenths of a millimetre."""
+"""Registration needs no finer voxels: with 1 mm, the place of a scan changes by some tenths of a millimetre."""
 
 
 def find_template() -> Template:
-    """The same template, computed from the images inside nilearn."""
+    """Compute the template from the images inside nilearn."""
     from nilearn import datasets
 
     t1 = datasets.load_mni152_template(resolution=1)
@@ -70,7 +70,7 @@ def find_template() -> Template:
 
 
 def write_template(path: Path) -> None:
-    """Write the template as it is packaged, in steps of 1/255, with its notice."""
+    """Write the template in the packaged form, in steps of 1/255, with its licence."""
     template = find_template()
     t1, brain = (np.rint(255 * values).astype(np.uint8) for values in (template.t1, template.brain))
     np.savez_compressed(path, t1=t1, brain=brain, affine=template.affine, licence=np.array(TEMPLATE_LICENCE))

@@ -1,4 +1,4 @@
-"""Volumes on other grids: shrunken by whole voxels, or laid through an affine by one linear interpolation."""
+"""Volumes on other grids: averaged over blocks of voxels, or resampled by one linear interpolation."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -15,15 +15,15 @@ from mapping_stroke.images.nifti import Affine, Shape
 from mapping_stroke.lesions import bounding_box
 
 SLAB_VOX = 16
-"""Volumes are laid slab by slab, this thick along their first axis, on all cores; the values do not depend on it."""
+"""Volumes are resampled in slabs of this thickness along the first axis, on all cores; values do not depend on it."""
 
 Box = tuple[slice, slice, slice]
 
 
 def shrink(scan: Image, cell_mm: float) -> Image:
-    """Average over blocks of voxels of about this edge; what fills no block at the far ends is left out.
+    """Average over blocks of about this edge; incomplete blocks at the far ends are left out.
 
-    A scan whose voxels are that large along an axis keeps them.
+    Along an axis with voxels of that size or larger, nothing changes.
     """
     factors = [max(min(round(cell_mm / edge), n), 1) for edge, n in zip(scan.spacing_mm, scan.shape, strict=True)]
     if factors == [1, 1, 1]:
@@ -37,35 +37,35 @@ def shrink(scan: Image, cell_mm: float) -> Image:
 def resample(
     values: Float32[np.ndarray, "x y z"], to_values: Affine, shape: Shape, *, repeat_border: bool = False
 ) -> Float32[np.ndarray, "a b c"]:
-    """Lay a volume on another grid by linear interpolation; no value leaves its range.
+    """Resample a volume onto another grid by linear interpolation; no value leaves its range.
 
     Args:
         values: The volume.
         to_values: Index on the new grid to index in `values`.
         shape: Of the new grid.
-        repeat_border: Beyond the volume its outermost voxels go on; otherwise there is 0.
+        repeat_border: Extend the outermost voxels beyond the volume, instead of 0.
     """
     mode: Literal["nearest", "constant"] = "nearest" if repeat_border else "constant"
-    laid = np.zeros(shape, np.float32)
+    resampled = np.zeros(shape, np.float32)
     x, y, z = _whole(shape)
-    if not repeat_border:  # farther than a voxel from all that is not 0, there is 0
+    if not repeat_border:  # more than a voxel away from all non-zero voxels, the result is 0
         x, y, z = box_on_grid(bounding_box(values != 0, margin_vox=1), np.linalg.inv(to_values), shape)
     matrix, start = to_values[:3, :3], to_values[:3, 3]
     if not (matrix - np.diag(np.diag(matrix))).any():
-        matrix = np.diag(matrix)  # which SciPy knows to compute faster
+        matrix = np.diag(matrix)  # which SciPy computes faster
 
     def fill(first: int) -> None:
-        slab = laid[first : min(first + SLAB_VOX, x.stop), y, z]
+        slab = resampled[first : min(first + SLAB_VOX, x.stop), y, z]
         at = start + to_values[:3, :3] @ [first, y.start, z.start]
         ndimage.affine_transform(values, matrix, at, slab.shape, output=slab, order=1, mode=mode)
 
     with ThreadPoolExecutor(os.cpu_count()) as workers:
         list(workers.map(fill, range(x.start, x.stop, SLAB_VOX)))
-    return laid
+    return resampled
 
 
 def box_on_grid(box: Box, to_grid: Affine, shape: Shape) -> Box:
-    """The smallest box on another grid that holds a box; empty for an empty one.
+    """The smallest box on another grid that contains a box; empty for an empty one.
 
     Args:
         box: On a first grid.

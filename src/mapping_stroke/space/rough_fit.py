@@ -1,4 +1,4 @@
-"""The place of a brain in MNI152 space: few rough starts, the best refined, and how good the fit is."""
+"""Register a brain to MNI152 space: a few rough starts, the best of them refined, and the quality of the fit."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,21 +18,21 @@ from mapping_stroke.space.template import read_template
 LEAST_SIMILARITY = 0.15
 LEAST_OVERLAP = 0.60
 SMALLEST_SIZE, LARGEST_SIZE = 0.70, 1.25
-"""Limits, measured in `benchmarks/results/registration.md`: see decision 46."""
+"""Limits, measured in `benchmarks/results/registration.md`; see decision 46."""
 SHEAR_DEG = 15.0
-"""The axes of the template stay this near to right angles."""
+"""The template's axes stay within this angle of orthogonal."""
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What speaks for a registration.
+    """Quality of a registration.
 
     Attributes:
-        similarity: Share of the variation of intensities that the template's tissues explain, in the whole brain or on
-            that side where it is larger, in [0, 1].
+        similarity: Share of the intensity variance explained by the template's tissues, in the whole brain or in the
+            hemisphere with the larger share, in [0, 1].
         overlap: Dice of the template's brain and the brain found in the scan, in [0, 1].
         size: Extent of the scan's brain along the template's axes (right, anterior, superior), template as 1.
-        shear_deg: How far the template's axes are from right angles in the scan.
+        shear_deg: Largest deviation of the template's axes from orthogonal in the scan.
     """
 
     similarity: float
@@ -41,7 +41,7 @@ class Quality:
     shear_deg: float
 
     def lines(self) -> list[str]:
-        """The figures as a person reads them, a line each."""
+        """The values for people, a line each."""
         sizes = " x ".join(f"{size:.2f}" for size in self.size)
         return [
             f"similarity {self.similarity:.2f}",
@@ -51,7 +51,7 @@ class Quality:
         ]
 
     def complaints(self) -> list[str]:
-        """What is beyond its limit, a phrase each; empty where the registration will do."""
+        """Values beyond their limits, a phrase each; empty if the registration is acceptable."""
         found = []
         if not self.similarity >= LEAST_SIMILARITY:
             found.append(f"similarity {self.similarity:.2f} is below {LEAST_SIMILARITY}")
@@ -65,8 +65,8 @@ class Quality:
         return found
 
 
-def judge(place: Affine, similarity: float, overlap: float) -> Quality:
-    """The quality of a place (template's millimetres to the scan's), whose size and shear are read from it."""
+def rate(place: Affine, similarity: float, overlap: float) -> Quality:
+    """The quality of a place (template's millimetres to the scan's), with size and shear derived from it."""
     size = np.linalg.norm(place[:3, :3], axis=0)
     axes = place[:3, :3] / size
     cosines = np.abs((axes.T @ axes)[np.triu_indices(3, 1)])
@@ -75,30 +75,29 @@ def judge(place: Affine, similarity: float, overlap: float) -> Quality:
 
 
 TURN_DEG, TWICE_DEG, FAR_DEG = 30.0, 25.0, 75.0
-"""Starts: about one axis, about two axes, and about one axis far."""
+"""Rotations of the starts: about one axis, about two axes, and far about one axis."""
 MOST_REFINED = 3
-"""Of the rough places of a wave of starts; of the first wave only the best."""
+"""Number of rough places that are refined per wave of starts; only the best of the first wave."""
 STAYS_MM = 3.0
-"""A scan that another program has put into MNI152 space lies nearer than this to where the template fits it best, mean
-over the brain: eight real ones 1.4 to 1.7 mm."""
+"""A scan registered to MNI152 by another program is closer than this to the template's best fit, mean over the brain;
+eight real ones were 1.4 to 1.7 mm away."""
 APART_MM = 8.0
-"""Rough places nearer to each other, on average over the brain's box, are one."""
+"""Rough places closer together than this, on average over the brain's box, count as one."""
 SURE_SIMILARITY = 0.33
-"""A place with more is taken at once; if one that will do has less, the next wave may know a better one. Fifteen
-real scans had 0.35 to 0.54 at their place; a simulated head that was placed 10 mm off had 0.29, and 0.52 where it
-lies."""
+"""A place with more is accepted at once; with less, the next wave may find a better one. Fifteen real scans had 0.35 to
+0.54 at their correct place; a simulated head had 0.29 when placed 10 mm off and 0.52 at its correct place."""
 WORTH_REFINING = 0.5
-"""Of the least similarity: a place that has less after the coarse refinement is not the brain's."""
+"""Fraction of the least similarity; a place with less after the coarse refinement is not refined further."""
 
 
 @dataclass(frozen=True, eq=False)
 class Registration:
-    """A place, and how good it is.
+    """A place and its quality.
 
     Attributes:
         place: Template's millimetres to the scan's.
-        quality: How well it fits.
-        starts: Rough places that were refined until this one would do; 0 if nothing was looked for.
+        quality: Of the fit.
+        starts: Number of rough places refined until this one was accepted; 0 without a search.
     """
 
     place: Affine
@@ -107,7 +106,7 @@ class Registration:
 
 
 def waves() -> Iterator[Sequence[Turn]]:
-    """Turns of the head to begin with, the likely ones first."""
+    """Rotations of the head to start from, the likely ones first."""
     yield [UPRIGHT]
     yield _turns_about_one(TURN_DEG)
     pairs = [
@@ -120,14 +119,14 @@ def waves() -> Iterator[Sequence[Turn]]:
 
 
 def search(small: Image, overlap_at: Callable[[Affine], float]) -> Registration:
-    """Register a scan that may lie anywhere; the same place each time, on any number of threads.
+    """Register a scan that may lie anywhere; the result is deterministic on any number of threads.
 
     Args:
         small: A brain cut out of a scan, or a whole head, with voxels of about the template's size.
-        overlap_at: Dice of the scan's brain and the template's at a place.
+        overlap_at: Dice of the scan's and the template's brain at a place.
 
     Raises:
-        RegistrationError: Nothing that was found from any start is good enough.
+        RegistrationError: No start leads to an acceptable place.
     """
     starts = 0
     best: Registration | None = None
@@ -140,24 +139,25 @@ def search(small: Image, overlap_at: Callable[[Affine], float]) -> Registration:
         for coarse_place, _ in sorted(refined, key=itemgetter(1), reverse=True):
             similarity = fit_at(small, coarse_place)
             place = coarse_place
+            # the fine level is slow, and cannot rescue a start in the wrong basin
             if similarity >= WORTH_REFINING * LEAST_SIMILARITY:
                 place, _ = refine_place(small, coarse_place, FINE)
                 similarity = fit_at(small, place)
-            found = Registration(place, judge(place, similarity, overlap_at(place)), starts)
+            found = Registration(place, rate(place, similarity, overlap_at(place)), starts)
             if found.quality.complaints():
                 best = _better(best, found)
                 continue
             good = _better(good, found)
             if found.quality.similarity >= SURE_SIMILARITY:
                 return found
-        if good and good.starts < starts:  # a whole wave has not known a better one
+        if good and good.starts < starts:  # a whole wave has found nothing better
             return good
     if good:
         return good
     why = "; ".join(best.quality.complaints()) if best else "the template fits nowhere"
     raise RegistrationError(
-        f"could not be registered to MNI152 from {starts} starts ({why}): look whether it is a T1w scan of a whole "
-        "brain with the right header; if it lies in MNI152 space already, say --space mni"
+        f"could not be registered to MNI152 from {starts} starts ({why}): check that it is a T1w scan of a whole "
+        "brain with a correct header; if it already lies in MNI152 space, use --space mni"
     )
 
 
@@ -166,20 +166,20 @@ def _better(one: Registration | None, other: Registration) -> Registration:
 
 
 def stays_there(small: Image) -> bool:
-    """Whether the template fits a scan nowhere nearby better than where its header puts it, in MNI152 space."""
+    """Whether no place nearby fits the template better than the one in the scan's header, in MNI152 space."""
     there: Affine = np.eye(4)
     place, information = refine_place(small, there, FINE)
     return information > 0 and displacement_mm(place, there) < STAYS_MM
 
 
 def displacement_mm(place: Affine, other: Affine) -> float:
-    """How far apart two places put the brain, mean over it, in the scan's millimetres."""
+    """Mean distance between the brain at two places, in the scan's millimetres."""
     points = np.c_[tissue_points().places_mm, np.ones(len(tissue_points().places_mm))].T
     return float(np.linalg.norm(((place - other) @ points)[:3], axis=0).mean())
 
 
 def distinct(places: Sequence[Affine]) -> list[Affine]:
-    """The places without those that are nearly one that comes before."""
+    """The places without those that nearly repeat an earlier one."""
     template = read_template()
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(template.t1.shape) - 1)
     corners_mm = template.affine @ np.c_[corners, np.ones(8)].T

@@ -1,4 +1,4 @@
-"""The MNI152NLin2009aSym template that scans are registered to, packaged at 2 mm: its brain, and where that is.
+"""The brain of the MNI152NLin2009aSym template, to which scans are registered, packaged at 2 mm.
 
 `mapping_stroke.space.rebuild` makes it from the images inside nilearn, which take seconds to load.
 """
@@ -32,7 +32,7 @@ class Template:
 
     @property
     def spacing_mm(self) -> float:
-        """Edge of a voxel, the same along each axis."""
+        """Edge of a voxel, equal along all axes."""
         return float(self.affine[0, 0])
 
 

@@ -1,14 +1,14 @@
 """Masks of a run: every method's probability maps through a rule, each map once."""
 
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from mapping_stroke.console import name_files, track, warn
 from mapping_stroke.errors import SCAN_FAILURES, CaseError, RunFolderError, describe_failure, stops_all
 from mapping_stroke.files import list_files, read_object, sha256, write_json
 from mapping_stroke.images.image import read_image, write_image
-from mapping_stroke.rules import find_rule, postprocess
+from mapping_stroke.rules import check_probability, find_rule, mark_lesions
 from mapping_stroke.run_folder import ENSEMBLE, FINAL, MASK_SUFFIX, PROBABILITY_SUFFIX, RunFolder, write_section
 
 SETTINGS_FILE = "settings.json"
@@ -116,4 +116,5 @@ def find_maps(folder: Path) -> dict[str, Path]:
 
 def _postprocess_file(source: Path, mask: Path, rule: str) -> None:
     image = read_image(source)
-    write_image(mask, postprocess(image.voxels, rule, image.voxel_volume_mm3), image)
+    probability = replace(image, voxels=check_probability(image.voxels))
+    write_image(mask, mark_lesions(probability, find_rule(rule)), image)
