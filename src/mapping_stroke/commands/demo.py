@@ -97,13 +97,15 @@ class Demo:
         request = Request(subjects, small.seed, unlabelled)
         simulate_cohort(cohort, request, find_sources(None, None), overwrite=self.overwrite)
         experiment = Experiment(cohort, run_folder, folds, size="tiny", seed=small.seed, device=self.device, jobs=2)
-        page = run_experiment(experiment, overwrite=self.overwrite)
+        result = run_experiment(experiment, overwrite=self.overwrite)
         say("\n[segment] one of the scans without a mask, as a new scan")
         scan = sorted((cohort / "Testing").rglob("*_T1w.nii.gz"))[0]
-        segment_scans([scan], segmented, run_folder, SegmentConfig(device=self.device), overwrite=self.overwrite)
-        say(f"\nLook at the report:        {page}")
+        unsegmented = segment_scans(
+            [scan], segmented, run_folder, SegmentConfig(device=self.device), overwrite=self.overwrite
+        )
+        say(f"\nLook at the report:        {result.outputs[0]}")
         say(f"and at the segmented scan: {segmented / scan.name.replace('.nii.gz', '.png')}")
-        return 0
+        return 3 if unsegmented else result.status
 
 
 @dataclass(frozen=True)

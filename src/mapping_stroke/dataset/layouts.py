@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from pathlib import Path
-from typing import Literal
 
 from pathspec import GitIgnoreSpec
 
@@ -18,6 +17,7 @@ from mapping_stroke.dataset.names import USUAL, BidsName, Patterns, belongs, fin
 from mapping_stroke.errors import CaseError, ConfigError, RunFolderError
 from mapping_stroke.images.formats import image_suffix
 from mapping_stroke.images.image import image_stem
+from mapping_stroke.names import LayoutName
 from mapping_stroke.run_folder import RESULTS_KEY, is_run_folder, read_identity
 
 NO_SCANS_IN = ("derivatives", "sourcedata", "code")
@@ -239,9 +239,6 @@ def _is_link(path: Path) -> bool:
 
 def _report_unread(error: OSError) -> None:
     warn(f"{error.filename}: cannot be looked into ({error.strerror}); check its permissions and the disk")
-
-
-LayoutName = Literal["auto", "atlas", "bids", "plain"]
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mapping_stroke.errors import ScoreError
+from mapping_stroke.names import PAPER_SCHEMES
 from mapping_stroke.run_folder import ENSEMBLE, FINAL
 
-FIRST_METHODS = ("default", "dice-topk10", "residual", "self-training")
-"""The schemes of the paper, in the order of its tables; other schemes follow by name."""
 LAST_METHODS = (ENSEMBLE, FINAL)
 
 SCORE_COLUMNS = ("method", "case_id", "fold", "load_vox")
@@ -65,8 +64,8 @@ class Summary:
 def order_methods(methods: Iterable[str]) -> list[str]:
     """Sort methods as tables show them: the paper's schemes, other schemes by name, the ensembles; each once."""
     found = set(methods)
-    others = sorted(found - {*FIRST_METHODS, *LAST_METHODS})
-    return [method for method in (*FIRST_METHODS, *others, *LAST_METHODS) if method in found]
+    others = sorted(found - {*PAPER_SCHEMES, *LAST_METHODS})
+    return [method for method in (*PAPER_SCHEMES, *others, *LAST_METHODS) if method in found]
 
 
 def summarise(scores: Sequence[CaseScore], metrics: Sequence[str]) -> list[Summary]:

@@ -1,13 +1,13 @@
 """Preprocessed arrays of a run's cases, made once and kept for every member."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from mapping_stroke.console import name_files, track
+from mapping_stroke.console import track
 from mapping_stroke.dataset.arrays import CaseArrays, has_arrays, read_all_arrays, write_arrays
-from mapping_stroke.dataset.cases import Case, read_cases
+from mapping_stroke.dataset.cases import Case
 from mapping_stroke.dataset.preprocess import PreprocessSpec, prepare_mask, prepare_scan
 from mapping_stroke.dataset.scan_checks import tame_outliers
 from mapping_stroke.errors import ImageError
@@ -35,26 +35,6 @@ def mark_way(spec: PreprocessSpec) -> dict[str, object]:
 def labelled_contents(run: RunFolder, cases: Sequence[Case]) -> str:
     """One short mark of what the scans and masks of all labelled cases hold; raises as `content_hashes` does."""
     return fingerprint(_marks_of(run.arrays, _labelled(cases)))
-
-
-def arrays_run(run: RunFolder, specs: Iterable[PreprocessSpec]) -> Path:
-    """Prepare the arrays that members read, and train nothing: the first of several jobs.
-
-    Args:
-        run: After `prepare`.
-        specs: Every way in which they read a scan.
-
-    Returns:
-        Folder of the arrays.
-
-    Raises:
-        RunFolderError: `prepare` has not run.
-    """
-    cases = read_cases(run.require(run.cases_csv, "prepare DATA -o"))
-    for spec in specs:
-        arrays_of(run, cases, spec)
-    name_files("Arrays", run.arrays)
-    return run.arrays
 
 
 def make_arrays(folder: Path, cases: Sequence[LabelledScan], spec: PreprocessSpec) -> dict[str, CaseArrays]:

@@ -6,17 +6,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mapping_stroke.console import name_files, say, track, warn
+from mapping_stroke.console import name_files, say, warn
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.folds import read_folds
 from mapping_stroke.errors import (
-    SCAN_FAILURES,
     CaseError,
     ImageError,
     MappingError,
     RunFolderError,
     ScoreError,
-    describe_failure,
 )
 from mapping_stroke.evaluation.profiles import Profile, find_profile
 from mapping_stroke.evaluation.score import score
@@ -46,6 +44,7 @@ from mapping_stroke.images.formats import IMAGE_SUFFIXES, image_suffix
 from mapping_stroke.images.image import Image, Mask, Voxels, image_stem, read_image, reorient, require_same_grid
 from mapping_stroke.report.tables import format_text, make_table
 from mapping_stroke.run_folder import ENSEMBLE, FINAL, MASK_SUFFIX, PROBABILITY_SUFFIX, RunFolder, write_section
+from mapping_stroke.work import StageResult, for_each_case
 
 SCORES_FILE = "scores.csv"
 SUMMARY_FILE = "summary.csv"
@@ -86,7 +85,7 @@ class Comparison:
         return fingerprint([SCORING, profile.name, self.method, self.case_id, self.fold, *hashes])
 
 
-def score_files(comparisons: Sequence[Comparison], output: Path, profile: Profile) -> list[str]:
+def score_files(comparisons: Sequence[Comparison], output: Path, profile: Profile) -> StageResult:
     """Score masks and write `scores.csv` and `summary.csv`.
 
     Args:
@@ -95,29 +94,26 @@ def score_files(comparisons: Sequence[Comparison], output: Path, profile: Profil
         profile: Which metrics.
 
     Returns:
-        What failed, as `method/case`; it is told, and left out of the tables.
+        The tables; failures are named `method/case`, reported, and left out of the tables.
 
     Raises:
-        MappingError: There is one comparison only, and it failed.
+        CaseError: There is only one comparison, and it failed.
     """
     known = _read_ledger(output / LEDGER_FILE)
     scored: dict[str, CaseScore] = {}
-    failed = []
     read_reference = lru_cache(maxsize=1)(_read_reference)
+
+    def compare(comparison: Comparison) -> None:
+        mark = comparison.fingerprint(profile)
+        scored[mark] = known.get(mark) or _score(comparison, read_reference, profile)
+
+    named = {f"{one.method}/{one.case_id}": one for one in sorted(comparisons, key=_by_case)}
     try:
-        for comparison in track(sorted(comparisons, key=_by_case), "Scoring", len(comparisons)):
-            try:
-                mark = comparison.fingerprint(profile)
-                scored[mark] = known.get(mark) or _score(comparison, read_reference, profile)
-            except SCAN_FAILURES as error:
-                if len(comparisons) == 1:
-                    raise
-                failed.append(f"{comparison.method}/{comparison.case_id}")
-                warn(f"{failed[-1]}: {describe_failure(error)}")
+        failed = for_each_case(named, "Scoring", lambda comparison, _: compare(comparison))
     finally:
         write_json(output / LEDGER_FILE, {mark: score_row(score) for mark, score in scored.items()})
     write_tables(list(scored.values()), output, profile)
-    return failed
+    return StageResult((output / SCORES_FILE, output / SUMMARY_FILE), failed)
 
 
 def write_tables(scores: Sequence[CaseScore], output: Path, profile: Profile) -> None:
@@ -189,7 +185,7 @@ BIDS_BRAIN = "_desc-brain_mask.nii.gz"
 """How the names of brain masks of BIDS derivatives end, which are no masks of lesions."""
 
 
-def evaluate_run(run: RunFolder, profile: str = "atlas2022") -> list[str]:
+def evaluate_run(run: RunFolder, profile: str = "atlas2022") -> StageResult:
     """Score every method's masks of the labelled cases of a run, and summarise them.
 
     Cases without a mask (their fold has no trained member, say) are left out, and their number is told.
@@ -199,7 +195,7 @@ def evaluate_run(run: RunFolder, profile: str = "atlas2022") -> list[str]:
         profile: Name of a scoring profile.
 
     Returns:
-        What failed, as `method/case`; empty if all went well.
+        The tables; failures are named `method/case`.
 
     Raises:
         ConfigError: Unknown profile.
@@ -222,7 +218,7 @@ def evaluate_run(run: RunFolder, profile: str = "atlas2022") -> list[str]:
     return score_files(comparisons, run.scores_csv.parent, chosen)
 
 
-def evaluate_folder(masks: Path, references: Path, output: Path, profile: str = "atlas2022") -> list[str]:
+def evaluate_folder(masks: Path, references: Path, output: Path, profile: str = "atlas2022") -> StageResult:
     """Score every `<case>_mask.nii.gz` of a folder, and summarise.
 
     Args:
@@ -232,7 +228,7 @@ def evaluate_folder(masks: Path, references: Path, output: Path, profile: str = 
         profile: Name of a scoring profile.
 
     Returns:
-        What failed, as `method/case`; empty if all went well.
+        The tables; failures are named `method/case`.
 
     Raises:
         CaseError: There is no mask, or a mask has no reference or several.

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,38 +10,25 @@ import numpy as np
 from mapping_stroke.console import err, name_files, say, track, warn
 from mapping_stroke.dataset.cases import Case, read_cases, write_cases
 from mapping_stroke.dataset.checks import Problem, check_cases, check_names, read_problems, write_problems
-from mapping_stroke.dataset.layouts import Findings, LayoutName, find_cases
+from mapping_stroke.dataset.layouts import Findings, find_cases
 from mapping_stroke.dataset.names import Patterns
 from mapping_stroke.errors import CaseError, MappingError, RunFolderError
 from mapping_stroke.files import file_state, fingerprint, read_object, sha256, write_json, write_text
 from mapping_stroke.images.formats import stored_files
 from mapping_stroke.run_folder import RUN_CONTENTS, RunFolder, claim_folder, require_claimable
+from mapping_stroke.stages.settings import PrepareConfig
+from mapping_stroke.work import StageResult
 
 ALIKE_SHOWN = 5
 """Warnings of one kind that are shown; the rest are counted."""
 
 
-@dataclass(frozen=True)
-class Naming:
-    """How the files of the data set are found.
-
-    Attributes:
-        layout: `auto` finds out.
-        scans: Name pattern of the scans in a plain folder; None takes the usual names.
-        masks: Name pattern of the masks in a plain folder, with `{id}`; None takes the usual names.
-    """
-
-    layout: LayoutName = "auto"
-    scans: str | None = None
-    masks: str | None = None
-
-
-AS_USUAL = Naming()
+AS_USUAL = PrepareConfig()
 
 
 def prepare_run(
-    data: Path, run: RunFolder, naming: Naming = AS_USUAL, *, exclude_bad: bool = False, overwrite: bool = False
-) -> int:
+    data: Path, run: RunFolder, config: PrepareConfig = AS_USUAL, *, overwrite: bool = False
+) -> StageResult:
     """Find and check the cases of a data set, and write `cases.csv`, `problems.csv` and two figures.
 
     Nothing is written where a case has an error (unless it may be left out) or the run folder is taken. Files that
@@ -51,27 +37,26 @@ def prepare_run(
     Args:
         data: Folder of the data set.
         run: Where to write; made where it is missing.
-        naming: Layout and name patterns.
-        exclude_bad: Leave cases with errors out and go on.
+        config: Layout, name patterns, and whether cases with errors are left out.
         overwrite: Remove another run that the folder holds.
 
     Returns:
-        Exit status: 0 where all cases are used, 3 where some were left out.
+        The table of cases; cases that were left out have failed.
 
     Raises:
         CaseError: No scan is found, cases have errors, or none is left.
         RunFolderError: The folder holds something else, or would hold the data.
     """
     data = data.resolve()
-    findings = find_cases(data, naming.layout, Patterns(naming.scans, naming.masks))
-    identity = _identify(run, data, naming, findings, overwrite=overwrite)
+    findings = find_cases(data, config.layout, Patterns(config.scans, config.masks))
+    identity = _identify(run, data, config, findings, overwrite=overwrite)
     say(f"{len(findings.cases)} scans found, layout {findings.layout.name} ({findings.layout.title})")
     stamp = _stamp(identity, findings)
     before = _checked_before(run, stamp)
     cases, problems = before or _check(findings)
-    bad = {problem.case_id for problem in problems if problem.severity == "error"}
-    if bad and not exclude_bad:
-        raise CaseError(_refusal(findings, problems, bad))
+    bad = {problem.case_id: problem.line for problem in problems if problem.severity == "error"}
+    if bad and not config.exclude_bad:
+        raise CaseError(_refusal(findings, problems, len(bad)))
     _show(problems)
     if not cases:
         raise CaseError(f"{data}: none of the {len(findings.cases)} cases can be used; repair them")
@@ -79,10 +64,12 @@ def prepare_run(
     if before is None:
         _write(run, cases, problems, stamp)
     _summarise(run, cases, len(findings.cases))
-    return 3 if bad else 0
+    return StageResult((run.cases_csv,), bad)
 
 
-def _identify(run: RunFolder, data: Path, naming: Naming, findings: Findings, *, overwrite: bool) -> dict[str, object]:
+def _identify(
+    run: RunFolder, data: Path, config: PrepareConfig, findings: Findings, *, overwrite: bool
+) -> dict[str, object]:
     """What the run is made from; raises `RunFolderError` where its folder cannot be claimed for that."""
     if data.is_relative_to(run.path.resolve()):
         raise RunFolderError(f"{run.path}: would hold the data {data}; give another output folder")
@@ -90,8 +77,8 @@ def _identify(run: RunFolder, data: Path, naming: Naming, findings: Findings, *,
         "kind": "experiment",
         "data": str(data),
         "layout": findings.layout.name,
-        "scans": naming.scans,
-        "masks": naming.masks,
+        "scans": config.scans,
+        "masks": config.masks,
     }
     require_claimable(run.path, identity, overwrite=overwrite)
     return identity
@@ -108,14 +95,14 @@ def _check(findings: Findings) -> tuple[list[Case], list[Problem]]:
     return [its.case for its in checked if its.case and its.case.case_id not in bad], problems
 
 
-def _refusal(findings: Findings, problems: Sequence[Problem], bad: set[str]) -> str:
+def _refusal(findings: Findings, problems: Sequence[Problem], bad: int) -> str:
     """One line: the problem if there is one only, else their number, after listing them."""
     if len(problems) == 1:
         return f"{problems[0].line}; or leave the case out with --exclude-bad"
     _show(problems)
-    have = "case has" if len(bad) == 1 else "cases have"
+    have = "case has" if bad == 1 else "cases have"
     return (
-        f"{len(bad)} of {len(findings.cases)} {have} problems (listed above); repair them, "
+        f"{bad} of {len(findings.cases)} {have} problems (listed above); repair them, "
         "or leave them out with --exclude-bad"
     )
 

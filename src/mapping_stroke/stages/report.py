@@ -14,9 +14,10 @@ from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.checks import read_problems
 from mapping_stroke.dataset.folds import largest_fold_distance
 from mapping_stroke.errors import SCAN_FAILURES, CaseError, FoldsError, MappingError, ScoreError, describe_failure
-from mapping_stroke.evaluation.tables import FIRST_METHODS, CaseScore, order_methods, read_score_row, summarise
+from mapping_stroke.evaluation.tables import CaseScore, order_methods, read_score_row, summarise
 from mapping_stroke.files import given_name, read_csv, read_json, read_object, write_csv, write_text
 from mapping_stroke.images.image import read_image, require_same_grid
+from mapping_stroke.names import PAPER_SCHEMES
 from mapping_stroke.networks.member_folder import CARD_FILE
 from mapping_stroke.report.curves import Epochs, draw_learning_curves, read_epochs
 from mapping_stroke.report.distributions import (
@@ -34,6 +35,7 @@ from mapping_stroke.report.style import load_words, method_label, short_id
 from mapping_stroke.report.tables import format_markdown, format_text, make_table, table_rows
 from mapping_stroke.run_folder import MASK_SUFFIX, RunFolder, read_sections
 from mapping_stroke.space.model_input import deface
+from mapping_stroke.work import StageResult
 
 DESCRIPTION_FILE = "dataset_description.json"
 LEVELS_UP = 7
@@ -200,7 +202,7 @@ def _member_words(run: RunFolder, training: Mapping[str, Any]) -> str:
     schemes = order_methods(scheme for scheme, _ in members)
     names = ", ".join(map(method_label, schemes))
     size = f", size {training['size']}" if "size" in training else ""
-    extra = ", ".join(method_label(scheme) for scheme in schemes if scheme not in FIRST_METHODS)
+    extra = ", ".join(method_label(scheme) for scheme in schemes if scheme not in PAPER_SCHEMES)
     beyond = f"; the ensemble holds what the paper's does not: {extra}" if extra else ""
     return f"{len(members)} members ({names}){size}{beyond}"
 
@@ -315,7 +317,7 @@ def _find_earlier(run: RunFolder) -> Pictures:
     return found
 
 
-def report_run(run: RunFolder) -> Path:
+def report_run(run: RunFolder) -> StageResult:
     """Write the page of a run, its pictures and its Table 1 (also as CSV and Markdown), and show the table.
 
     What a run does not hold (curves, pseudo-labels, pictures of the data) is left out with a note; what cannot be read
@@ -343,7 +345,7 @@ def report_run(run: RunFolder) -> Path:
     write_text(run.report_html, render_page(about, results, pictures))
     say(format_text(results.table))
     name_files("Report", run.report_html)
-    return run.report_html
+    return StageResult((run.report_html,))
 
 
 def make_results(scores: Sequence[CaseScore], cases: Sequence[Case]) -> Results:
