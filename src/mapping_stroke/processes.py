@@ -15,8 +15,6 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, NoReturn, TypeVar
 
-import torch
-
 from mapping_stroke.console import say
 from mapping_stroke.errors import Stopped, TrainingError
 
@@ -236,6 +234,8 @@ def _report_jobs() -> None:
 
 def begin_job(threads: int) -> None:
     """Make a new process a job: so many threads, deaf to Ctrl-C, and it ends with its parent."""
+    import torch
+
     torch.set_num_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # between two members; Ctrl-C reaches the parent too, which tells
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -68,7 +68,21 @@ class Demo:
         failed = show_model(
             self.out, self.first_contact.scan, self.first_contact.model, self.device, overwrite=self.overwrite
         )
+        self._name_next_command()
         return 3 if failed else 0
+
+    def _name_next_command(self) -> None:
+        """Show the next command as it works in this shell."""
+        import shlex
+        import shutil
+        import sys
+
+        from mapping_stroke.console import say
+
+        command = "mapping" if shutil.which("mapping") else shlex.quote(sys.argv[0])
+        model = self.first_contact.model
+        chosen = "" if model == FirstContact.model else f" --model {shlex.quote(model)}"
+        say(f"\nNow segment your own scans: {command} segment your-scan.nii.gz -o results{chosen}")
 
     def _run_experiment(self) -> int:
         """Simulate, run every stage, segment one new scan, name what to look at."""

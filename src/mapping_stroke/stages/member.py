@@ -55,10 +55,9 @@ class Plan:
     schedule: Schedule | None = None
     """What is done at which patch of a long training; None for one that is counted in epochs."""
     data: str = ""
-    """Mark of what the files of the cases hold; empty where that is not watched, as of simulated cases.
+    """Hash of the contents of the cases' files; empty if they are not watched, such as simulated cases.
 
-    It is no part of the recipe, but compared beside it: members that were begun before there were marks have the same
-    recipe and go on."""
+    It is compared next to the recipe, of which it is no part."""
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -199,9 +198,7 @@ def require_same_recipe(folder: Path, plan: Plan, *, overwrite: bool) -> None:
     data = {"data": plan.data} if plan.data else {}
     if marker.is_file():
         before = read_object(marker)
-        if before.get("recipe") == plan.recipe and before.get("data", plan.data) == plan.data:
-            if data and "data" not in before:  # begun by an earlier version: changes are noticed from now on
-                write_json(marker, before | data)
+        if before.get("recipe") == plan.recipe and before.get("data", "") == plan.data:
             return
         if not overwrite:
             raise RunFolderError(

@@ -27,8 +27,6 @@ from mapping_stroke.training.pseudo_labels import best_scheme, leave_out, make_p
 from mapping_stroke.training.schemes import SCHEMES
 
 PROVENANCE_FILE = "provenance.json"
-SCANS_FILE = "scans.json"
-"""The mark of what the scans held, beside a provenance of an earlier version, which has none."""
 NAMED = 5
 """Scans named in one line."""
 
@@ -77,7 +75,6 @@ def label_unlabelled(
         "confidence": _label_all(run.pseudo_labels(fold), unlabelled, member, device),
     }
     write_json(run.pseudo_labels(fold) / PROVENANCE_FILE, provenance)
-    (run.pseudo_labels(fold) / SCANS_FILE).unlink(missing_ok=True)
     return provenance
 
 
@@ -133,17 +130,12 @@ def _labels_made_before(run: RunFolder, unlabelled: Sequence[Case], scans: str, 
     """The provenance of labels that are complete, of these scans, by a maker not trained anew since; else None."""
     folder = run.pseudo_labels(fold)
     provenance = read_object(folder / PROVENANCE_FILE)
-    if not {"scheme", "weights_sha256", "confidence"} <= provenance.keys():
+    if not {"scheme", "weights_sha256", "scans", "confidence"} <= provenance.keys():
         return None
     maker = run.member(provenance["scheme"], fold)
     stands = has_member(maker) and read_card(maker)[1] == provenance["weights_sha256"]
     complete = provenance["confidence"].keys() == {case.case_id for case in unlabelled}
-    if not (stands and complete):
-        return None
-    mark = (read_object(folder / SCANS_FILE) | provenance).get("scans")
-    if mark is None:  # of an earlier version: its provenance, a part of recipes, stays; changes are noticed from now on
-        write_json(folder / SCANS_FILE, {"scans": scans})
-    return provenance if mark in (None, scans) else None
+    return provenance if stands and complete and provenance["scans"] == scans else None
 
 
 def pseudo_arrays(
