@@ -118,7 +118,7 @@ def test_what_is_trained_is_kept_and_another_start_is_refused(
     command = ["train", str(run), "--schemes", "default", "--folds", "0", *TRAIN, "--from"]
     assert main([*command, str(model)]) == 0
     assert main([*command, str(model)]) == 0
-    assert "default, fold 0: trained already" in capsys.readouterr().out
+    assert "default, fold 0: already trained" in capsys.readouterr().out
     assert main([*command, str(run)]) == 2
     assert "holds a member trained with other settings or cases" in capsys.readouterr().err
     same = pack_model(model, tmp_path / "other-name.mapping", ModelLabels(name="another name"))

@@ -264,7 +264,7 @@ def test_a_mask_holds_one_positive_value(values: tuple[float, float], tmp_path: 
 @pytest.mark.parametrize("values", [(0, 1, 2), (0, 0.4, 0.9), (-1, 0, 1)])
 def test_labels_and_probabilities_are_no_mask(values: tuple[float, ...], tmp_path: Path) -> None:
     write_image(tmp_path / "labels.nii.gz", np.resize(np.float32(values), SHAPE), AFFINE)
-    with pytest.raises(ImageError, match="is no mask, it holds more than two values"):
+    with pytest.raises(ImageError, match="is not a mask, it has more than two values"):
         read_mask(tmp_path / "labels.nii.gz")
 
 

@@ -150,7 +150,7 @@ def test_labels_below_the_floor_are_left_out(
     assert provenance["confidence"] == confidence
     assert {path: path.stat().st_mtime_ns for path in labels.glob("*.nii.gz")} == before  # labelled once, chosen twice
     assert main([*train, str(floor)]) == 0
-    assert "trained already" in capsys.readouterr().out
+    assert "already trained" in capsys.readouterr().out
     assert main(train[:-1]) == 2
     assert "holds a member trained with other settings" in capsys.readouterr().err
 

@@ -84,7 +84,7 @@ def test_a_corrected_mask_is_refused_and_with_overwrite_trained_on(
     assert train(run, "--overwrite") == 0
     assert left in loads
     assert train(run) == 0
-    assert "trained already" in capsys.readouterr().out
+    assert "already trained" in capsys.readouterr().out
 
 
 def test_touched_files_and_lost_arrays_do_not_train_anew(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,7 +94,7 @@ def test_touched_files_and_lost_arrays_do_not_train_anew(run: RunFolder, capsys:
         path.rmdir() if path.is_dir() else path.unlink()
     prepare(run)
     assert train(run) == 0
-    assert "trained already" in capsys.readouterr().out
+    assert "already trained" in capsys.readouterr().out
 
 
 def test_the_mark_is_no_part_of_the_recipe() -> None:

@@ -110,7 +110,7 @@ def test_a_repeated_stage_makes_nothing_anew(run: RunFolder, capsys: pytest.Capt
     assert main(["predict", str(run.path)]) == 0
     after = modified(run.path / "train") | modified(run.path / "predict")
     assert after == before
-    assert "trained already" in capsys.readouterr().out
+    assert "already trained" in capsys.readouterr().out
 
 
 def test_other_settings_do_not_overwrite_members(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,8 +39,8 @@ class FoundCase:
     Attributes:
         case_id: Names the case everywhere, also in file names, such as `sub-r001s001_ses-1`.
         subject: The person, without the prefix `sub-`.
-        session: Without the prefix `ses-`; empty where the layout has none.
-        site: Cohort or centre; empty where unknown.
+        session: Without the prefix `ses-`; empty if the layout has none.
+        site: Cohort or centre; empty if unknown.
         scan: T1w file.
         mask: Reference mask; None for an unlabelled scan.
     """
@@ -65,8 +65,8 @@ class Case:
     Attributes:
         case_id: Names the case everywhere.
         subject: The person; all scans of a person belong in one fold.
-        session: Empty where unknown.
-        site: Cohort or centre; empty where unknown.
+        session: Empty if unknown.
+        site: Cohort or centre; empty if unknown.
         split: `training` for a labelled scan, `testing` for an unlabelled one.
         scan: T1w file, absolute.
         mask: Reference mask, absolute, to be read as `voxels > 0`; None for an unlabelled scan, as are the next three.

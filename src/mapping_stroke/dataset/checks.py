@@ -30,10 +30,10 @@ class Problem:
 
     Attributes:
         severity: A case with an `error` cannot be used; with a `warning` it can.
-        case_id: Empty where a file belongs to no case.
+        case_id: Empty if a file belongs to no case.
         file: The file to look at.
         found: What is there.
-        expected: What should be there; empty where `found` says it.
+        expected: What should be there; empty if `found` says it.
         remedy: What to do.
     """
 
@@ -60,7 +60,7 @@ def problem_from(error: MappingError, case_id: str, file: Path) -> Problem:
 
 
 def write_problems(path: Path, problems: Sequence[Problem]) -> None:
-    """Write `problems.csv`, one row per problem; no rows where all is well."""
+    """Write `problems.csv`, one row per problem; no rows if all is well."""
     write_csv(path, COLUMNS, ({name: getattr(problem, name) for name in COLUMNS} for problem in problems))
 
 

@@ -393,7 +393,7 @@ def _number_groups(
 
 
 def _read_rows(path: Path, case_ids: Collection[str]) -> list[tuple[str, str | None, str]]:
-    """Name, case id (None where unknown) and fold of every line."""
+    """Name, case id (None if unknown) and fold of every line."""
     try:
         rows = read_csv(path)
     except (OSError, ValueError) as error:

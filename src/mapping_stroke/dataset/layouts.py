@@ -158,7 +158,7 @@ def folder_of_people(path: Path) -> Path:
 
 
 class _Sites:
-    """The centre of each scan: from `participants.tsv`, else the folder around `sub-*`; empty where unknown."""
+    """The centre of each scan: from `participants.tsv`, else the folder around `sub-*`; empty if unknown."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
@@ -177,7 +177,7 @@ class _Sites:
 
 
 def _read_sites(path: Path) -> Mapping[str, str]:
-    """The centre of every person that a `participants.tsv` gives one for; empty where there is no such table."""
+    """The centre of every person that a `participants.tsv` gives one for; empty if there is no such table."""
     people = read_people(path)
     columns = next(iter(people.values()), {})
     column = next((name for name in SITE_COLUMNS if name in columns), None)
@@ -199,10 +199,10 @@ def read_people(path: Path) -> dict[str, dict[str, str]]:
 def list_images(root: Path) -> list[Path]:
     """Paths of all image files below a folder, relative to it, sorted.
 
-    Hidden files and folders are passed over, and so are folders of our own results below the given one: what a model
+    Hidden files and folders are skipped, and so are folders of our own results below the given one: what a model
     marked there is no reference. Links to folders are followed, each folder once: a folder is known by its own path
     rather than by a link, and where scans are used rather than in `NO_SCANS_IN`. A folder that the system cannot look
-    into is told and passed over.
+    into is told and skipped.
     """
     images: list[Path] = []
     seen: set[Path] = set()

@@ -47,7 +47,7 @@ class BidsName:
 
     @property
     def medium(self) -> str:
-        """The contrast medium that was given before the scan, such as `gadolinium`; empty where none is named."""
+        """The contrast medium that was given before the scan, such as `gadolinium`; empty if none is named."""
         return self.entities.get("ce", "")
 
     @property
@@ -59,7 +59,7 @@ class BidsName:
 
 
 def parse_bids_name(stem: str) -> BidsName | None:
-    """Take a file name without its image suffix apart; None where it does not start with `sub-`."""
+    """Take a file name without its image suffix apart; None if it does not start with `sub-`."""
     *parts, suffix = stem.split("_")
     pairs = [part.partition("-") for part in parts]
     entities = {key: value for key, dash, value in pairs if dash}

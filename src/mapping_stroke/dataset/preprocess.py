@@ -177,7 +177,7 @@ def _mean_and_spread(values: np.ndarray) -> tuple[float, float]:
 
 
 def _require_head_size(turned: Image, box: tuple[slice, slice, slice]) -> None:
-    """Raise where a wrong spacing in the header would ask for a network grid larger than any memory."""
+    """Raise if a wrong spacing in the header would ask for a network grid larger than any memory."""
     extent_mm = [(edge.stop - edge.start) * spacing for edge, spacing in zip(box, turned.spacing_mm, strict=True)]
     if max(extent_mm) > LARGEST_EXTENT_MM:
         raise ImageError(

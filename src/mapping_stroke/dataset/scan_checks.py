@@ -29,7 +29,7 @@ def tame_outliers(image: Image) -> Image:
         image: A scan of any kind, in any unit.
 
     Returns:
-        The image, all other voxels bit for bit as they were; the very same object where nothing is outlying, or where
+        The image, all other voxels bit for bit as they were; the very same object if nothing is outlying, or where
         more than 1 % of what is shown would be.
     """
     voxels, outlying = image.voxels, np.zeros(image.shape, np.bool_)
@@ -41,7 +41,7 @@ def tame_outliers(image: Image) -> Image:
 
 
 def _find(voxels: Voxels) -> Bool[np.ndarray, "x y z"]:
-    """The voxels beyond the limits; none where they are too many."""
+    """The voxels beyond the limits; none if they are too many."""
     shown = _find_shown(voxels)
     values = voxels[shown]
     none = np.zeros_like(shown)
@@ -223,7 +223,7 @@ def check_scan(scan: Image, *, heads: bool = False) -> list[str]:
 
 
 def one_value(voxels: Voxels) -> str:
-    """What to say of a volume without contrast, such as `all voxels are 0`; empty where there is contrast."""
+    """What to say of a volume without contrast, such as `all voxels are 0`; empty if there is contrast."""
     nonzero = voxels != 0
     low = float(voxels.min(where=nonzero, initial=np.inf))
     high = float(voxels.max(where=nonzero, initial=-np.inf))
@@ -278,7 +278,7 @@ def _require_intensities(voxels: Voxels, inside: Bool[np.ndarray, "x y z"]) -> N
 
 
 def _share_alike(voxels: Voxels, inside: Bool[np.ndarray, "x y z"], axis: int) -> float:
-    """Of the neighbours along an axis that are both inside, how many have the same value; 0 where there are none."""
+    """Of the neighbours along an axis that are both inside, how many have the same value; 0 if there are none."""
     ahead, behind = ((slice(None),) * axis + (part,) for part in (slice(1, None), slice(None, -1)))
     both = inside[ahead] & inside[behind]
     alike = (voxels[ahead] == voxels[behind]) & both

@@ -77,11 +77,11 @@ class TemplateFit:
 
     Attributes:
         fit: Share of the variation of intensities that the tissues explain, times the share of the brain that the scan
-            shows, in [0, 1]; 0 where it shows too little.
+            shows, in [0, 1]; 0 if it shows too little.
         in_place: Whether it fits best where the scan's affine says: the scan lies in MNI152 space, to about 6 mm, 10
             degrees and 7 % of size.
         contrast: White matter minus grey matter in ranks within the brain, the smaller one of all the brain and of its
-            brighter half; above 0 where white matter is brighter. 0 where `fit` is.
+            brighter half; above 0 if white matter is brighter. 0 if `fit` is.
     """
 
     fit: float
@@ -132,8 +132,8 @@ def find_places(scan: Image, turns: Sequence[Turn]) -> list[tuple[Affine, float]
         turns: Rotations by which the head may be turned, roughly.
 
     Returns:
-        For each guess (two for each turn, fewer where the scan is small) the place it leads to, template's millimetres
-        to the scan's, and how well the template fits there, in (0, 1]; best first, empty where it fits nowhere.
+        For each guess (two for each turn, fewer if the scan is small) the place it leads to, template's millimetres
+        to the scan's, and how well the template fits there, in (0, 1]; best first, empty if it fits nowhere.
     """
     coarse = _coarsen(scan)
     starts = [start for turn in turns for start in _starts(coarse, turn)]
@@ -292,7 +292,7 @@ def _coarsen(scan: Image) -> _Coarse:
 
 
 def block_means(voxels: Float32[np.ndarray, "x y z"], factors: Sequence[int]) -> Float32[np.ndarray, "a b c"]:
-    """Means over blocks of so many voxels along each axis, which `voxels` must be a multiple of."""
+    """Means over blocks of this many voxels along each axis, which `voxels` must be a multiple of."""
     for axis, factor in enumerate(factors):
         shape = [*voxels.shape[:axis], voxels.shape[axis] // factor, factor, *voxels.shape[axis + 1 :]]
         voxels = voxels.reshape(shape).mean(axis=axis + 1)

@@ -23,7 +23,7 @@ class Estimate:
     """A mean over cases.
 
     Attributes:
-        mean: Over the cases where the value is defined; NaN where it is nowhere.
+        mean: Over the cases where the value is defined; NaN if it is nowhere.
         std: Standard deviation over the same cases, with n - 1; NaN for fewer than two of them.
         low, high: Ends of the 95 % interval of the mean; NaN for fewer than two defined cases.
         cases: How many there are, defined or not.
@@ -184,7 +184,7 @@ class JudgedCase:
         case_id: Its name.
         load_vox: Lesion voxels of the reference.
         load_ml: Their volume.
-        scores: Method to metric to value, NaN where undefined; the same methods and metrics for every case.
+        scores: Method to metric to value, NaN if undefined; the same methods and metrics for every case.
         marked: Method to what it marks outside the lesions.
     """
 
@@ -225,7 +225,7 @@ class CohortScores:
         )
 
     def values(self, method: str, metric: str) -> Float64[np.ndarray, " n"]:
-        """One metric of a method, case by case; NaN where it is undefined."""
+        """One metric of a method, case by case; NaN if it is undefined."""
         return np.array([case.scores[method][metric] for case in self.cases], np.float64)
 
     def estimate(self, method: str, metric: str, group: LoadGroup = ALL_LOADS) -> Estimate:

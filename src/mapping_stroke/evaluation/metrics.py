@@ -26,7 +26,7 @@ def dice(prediction: Mask, reference: Mask) -> float:
 def volume_difference_vox(prediction: Mask, reference: Mask) -> float:
     """Absolute difference of the numbers of lesion voxels, 0 or more; 0 when both masks are empty.
 
-    Departs: the organisers' code returns 0 where a case is scored by itself; this is what its batch path returns.
+    Departs: the organisers' code returns 0 if a case is scored by itself; this is what its batch path returns.
     """
     return float(abs(np.count_nonzero(prediction) - np.count_nonzero(reference)))
 

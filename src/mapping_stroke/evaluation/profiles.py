@@ -23,7 +23,7 @@ class Pair:
         reference: The mask it is compared with.
         spacing_mm: Length of a voxel's edge along each axis.
         connectivity: Which neighbours belong to one lesion.
-        probability: The map that the prediction was made from; None where there is none.
+        probability: The map that the prediction was made from; None if there is none.
     """
 
     prediction: Mask

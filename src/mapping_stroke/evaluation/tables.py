@@ -28,7 +28,7 @@ class CaseScore:
         case_id: The case.
         fold: Fold whose validation set holds the case; None outside cross-validation.
         load_vox: Lesion voxels of the reference.
-        values: Metric key -> value, NaN where undefined.
+        values: Metric key -> value, NaN if undefined.
     """
 
     method: str
@@ -46,7 +46,7 @@ class Summary:
         method: As in `CaseScore`.
         fold: Number of the fold, or `all`.
         metric: Key of the metric.
-        mean: Over the cases where the metric is defined; NaN where it is nowhere defined.
+        mean: Over the cases where the metric is defined; NaN if it is defined nowhere.
         std: Standard deviation over the same cases, with n - 1; NaN for fewer than two of them.
         cases: Cases scored, whether defined or not.
         undefined: Cases left out of mean and standard deviation, because the metric is undefined (NaN) there.

@@ -71,7 +71,7 @@ class Findings:
         mask: What is marked.
         probability: P(lesion).
         lesions: The lesions of the mask, largest first.
-        truth: The true lesions; None where they are not known.
+        truth: The true lesions; None if they are not known.
     """
 
     mask: Mask
@@ -92,10 +92,10 @@ class FoundScan:
         grey: Its anatomy.
         found: What is marked in it.
         likely: P(lesion) in it.
-        truth: The true lesions in it; None where they are not known.
+        truth: The true lesions in it; None if they are not known.
         lesions: All that were found in the scan, largest first.
-        true_ml: Volume of all true lesions; None where they are not known.
-        dice: Of the whole scan; None where the truth is not known.
+        true_ml: Volume of all true lesions; None if they are not known.
+        dice: Of the whole scan; None if the truth is not known.
     """
 
     name: str
@@ -125,7 +125,7 @@ class FoundScan:
 
 
 def look_at(name: str, scan: Image, findings: Findings, note: str = "") -> FoundScan:
-    """Take the axial slice in which most is truly lesion, or else marked; the middle one where nothing is.
+    """Take the axial slice in which most is truly lesion, or else marked; the middle one if nothing is.
 
     Raises:
         GeometryError: A mask or the map has another shape than the scan.

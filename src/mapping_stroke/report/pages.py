@@ -91,7 +91,7 @@ class About:
 
     Attributes:
         name: Of the run.
-        simulated: Whether the data set says that it is simulated; None where it does not say.
+        simulated: Whether the data set says that it is simulated; None if it does not say.
         facts: Name and value.
         provenance: Of the pseudo-labels.
         failures: What went wrong, a line each.
@@ -171,7 +171,7 @@ class CohortRow:
         status: See the columns of the group's table.
         reasons: Why a person should look at it; empty if nothing speaks for that.
         values: A number for every key of `HEADS`, or None.
-        picture: Path relative to the page; empty where there is none.
+        picture: Path relative to the page; empty if there is none.
     """
 
     scan: str

@@ -94,7 +94,7 @@ class Comparison:
 def compare(
     title: str, scan: Image, reference: Mask, predictions: Mapping[str, Mask], dice: Mapping[str, float]
 ) -> Comparison:
-    """Take the axial slice where the reference lesion is largest (of the first prediction where there is none).
+    """Take the axial slice where the reference lesion is largest (of the first prediction if there is none).
 
     Args:
         title: What to call the case.

@@ -28,9 +28,9 @@ class Cell:
     """Mean and standard deviation of one metric of one method.
 
     Attributes:
-        mean: Over the cases where the metric is defined; NaN where it is nowhere defined or not known.
+        mean: Over the cases where the metric is defined; NaN if it is defined nowhere or not known.
         std: Over the same cases; NaN for fewer than two of them.
-        undefined: Cases that were left out because the metric is undefined there; None where it never is, or where the
+        undefined: Cases that were left out because the metric is undefined there; None if it never is, or where the
             number is not known.
         best: No other method of the table has a better mean; equal ones are all best.
     """
@@ -118,7 +118,7 @@ def make_table(title: str, summaries: Sequence[Summary], fold: str = ALL_FOLDS) 
 
 
 def mark_best(table: Table) -> Table:
-    """The same table with the best mean of every column marked; none where fewer than two methods have one."""
+    """The same table with the best mean of every column marked; none if fewer than two methods have one."""
     columns = [_mark(metric, [row.cells[i] for row in table.rows]) for i, metric in enumerate(table.metrics)]
     rows = (TableRow(row.method, row.cases, tuple(cells[i] for cells in columns)) for i, row in enumerate(table.rows))
     return Table(table.title, table.metrics, tuple(rows))

@@ -1,4 +1,4 @@
-"""Masks of a run: every method's probability maps through a rule, each map once."""
+"""The stage `postprocess`: a rule turns the probability maps of every method into masks, each map once."""
 
 from contextlib import suppress
 from dataclasses import asdict
@@ -13,9 +13,9 @@ from mapping_stroke.run_folder import ENSEMBLE, FINAL, MASK_SUFFIX, PROBABILITY_
 from mapping_stroke.work import StageResult, for_each_case
 
 SETTINGS_FILE = "settings.json"
-"""In a folder of masks: the rule, and the SHA-256 of the map that each mask was made from."""
+"""In a folder of masks: the rule, and the SHA-256 of the map of each mask."""
 CONTENTS = (SETTINGS_FILE, f"*{MASK_SUFFIX}")
-"""What `postprocess_folder` writes."""
+"""Files that `postprocess_folder` writes."""
 
 
 def postprocess_run(run: RunFolder, rule: str = "challenge") -> StageResult:
@@ -55,12 +55,12 @@ def postprocess_run(run: RunFolder, rule: str = "challenge") -> StageResult:
 def postprocess_folder(probabilities: Path, masks: Path, rule: str = "challenge") -> StageResult:
     """Write `<case>_mask.nii.gz` for every `<case>_probability.nii.gz` of a folder.
 
-    A mask that was made from the same map by the same rule is left alone; one whose map is gone is removed. A map that
+    A mask that was made from the same map by the same rule is kept; a mask whose map is gone is removed. A map that
     cannot be used is reported and skipped, unless it is the only one.
 
     Args:
         probabilities: Folder of maps.
-        masks: Folder of masks; made where it is missing.
+        masks: Folder of masks; made if it is missing.
         rule: Name of a rule.
 
     Returns:

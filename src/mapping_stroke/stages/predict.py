@@ -1,4 +1,4 @@
-"""Probability maps of a run: each case by the members that never saw it, each scheme alone and all together."""
+"""The stage `predict`: probability maps of each scheme and of the ensemble, by members that never saw the case."""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,7 +22,7 @@ from mapping_stroke.stages.settings import PredictConfig
 from mapping_stroke.work import ShowShare, StageResult, for_each_case
 
 DECIMALS = 4
-"""Digits of a stored probability: background then packs to almost nothing."""
+"""Decimals of a stored probability, so that background compresses to almost nothing."""
 
 
 AS_USUAL = PredictConfig()
@@ -32,7 +32,7 @@ def predict_run(run: RunFolder, config: PredictConfig = AS_USUAL) -> StageResult
     """Predict every case of a run with each scheme and with the ensemble.
 
     A labelled case is predicted by the members of its own fold, which never saw it; an unlabelled scan by all members.
-    Maps that are there already and were made by the same members from the same scan are not made again.
+    Existing maps of the same members and the same scan are kept.
 
     Returns:
         The folder of the maps; and why cases failed, while all others are done.
@@ -82,7 +82,7 @@ def _predict_case(
     paths = {method: run.probabilities(method) / f"{case.case_id}{PROBABILITY_SUFFIX}" for method in methods}
     if all(path.is_file() for path in (sidecar, *paths.values())) and read_object(sidecar) == provenance:
         return
-    for old in (sidecar, *paths.values()):  # told first: neither a failure nor an interruption leaves an old map
+    for old in (sidecar, *paths.values()):  # so that a failure or interruption leaves no outdated map
         old.unlink(missing_ok=True)
     scan = read_image(case.scan)
     averages = {method: RunningAverage() for method in methods}

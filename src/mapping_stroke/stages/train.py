@@ -1,4 +1,4 @@
-"""The stage `train`: each scheme on each fold, in one process or several, resuming members that were begun."""
+"""The stage `train`: every scheme on every fold, in one or several processes; unfinished members are resumed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.processes import StopRequest, listening, run_in_jobs, threads_of
 from mapping_stroke.run_folder import RunFolder, write_section
 from mapping_stroke.stages.arrays import arrays_of, labelled_contents
-from mapping_stroke.stages.distributed import check_all, together
+from mapping_stroke.stages.distributed import check_all, distributed
 from mapping_stroke.stages.member import CheckpointPolicy, Plan, train_member
 from mapping_stroke.stages.pseudo_labels import choose_labels, label_unlabelled, pseudo_arrays
 from mapping_stroke.stages.settings import TrainConfig
@@ -32,15 +32,15 @@ AS_USUAL = TrainConfig()
 
 @dataclass(frozen=True, eq=False)
 class _Cohort:
-    """What all members of a run are trained on."""
+    """Training data of all members of a run."""
 
     run: RunFolder
     cases: Sequence[Case]
     folds: Mapping[str, int]
     data: str
-    """Mark of what scans and masks hold."""
+    """Hash of the contents of scans and masks."""
     arrays: Mapping[PreprocessSpec, Mapping[str, CaseArrays]]
-    """For every way in which members read a scan."""
+    """Arrays for each preprocessing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +126,7 @@ def _train_members(run: RunFolder, config: TrainConfig, stop: StopRequest, *, ov
     grids = tuple(dict.fromkeys(grid for member in members for grid in member.size.grids))
     hardware = Hardware(device, config.precision, config.compile, config.devices, config.nodes, grids)
     engine = Engine.start(hardware)
-    with together(engine.fabric, stop):
+    with distributed(engine.fabric, stop):
         first_does(lambda: _record(run, config, hardware), engine.fabric)
         with engine.fabric.rank_zero_first():
             data = labelled_contents(run, cases)  # before the arrays, so that later changes are noticed next time
@@ -164,7 +164,7 @@ def _read_cases_and_folds(run: RunFolder) -> tuple[list[Case], dict[str, int]]:
 
 
 def _record(run: RunFolder, config: TrainConfig, hardware: Hardware) -> None:
-    """Write what all members of the run share; schemes and folds do not, and may be trained by several commands."""
+    """Record the settings that all members share. Schemes and folds may be trained by several commands."""
     shared = {"size": config.wanted_size.name, "variant": config.variant, "seed": config.seed, "batch": config.batch}
     shared |= {"from": config.from_ or None, "epochs": config.epochs, "learning_rate": config.learning_rate}
     write_section(run.config_toml, "train", shared)
@@ -173,7 +173,7 @@ def _record(run: RunFolder, config: TrainConfig, hardware: Hardware) -> None:
 
 
 def _list_members(config: TrainConfig, folds: Sequence[int]) -> list[_Member]:
-    """All that is asked for, in the order in which it is trained: schemes with pseudo-labels last."""
+    """All requested members in training order: schemes with pseudo-labels last."""
     model, size = open_bundle(config.from_) if config.from_ else None, config.wanted_size
     members = []
     for scheme, fold in product(config.find_schemes(), folds):
