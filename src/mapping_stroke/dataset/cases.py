@@ -1,4 +1,4 @@
-"""A case: one scan, who it is of, perhaps its reference mask; and the table of the cases that passed the checks."""
+"""A case: one scan of a person, with or without a reference mask; and the table of the checked cases."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class FoundCase:
-    """A case as its data set's layout tells it, before any file is opened.
+    """A case found by the layout of its data set, before any file is opened.
 
     Attributes:
         case_id: Names the case everywhere, also in file names, such as `sub-r001s001_ses-1`.

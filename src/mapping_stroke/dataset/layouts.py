@@ -38,7 +38,7 @@ class _Named:
 def find_bids(data: Path, images: Sequence[Path], patterns: Patterns) -> tuple[list[FoundCase], list[Problem]]:
     """Find T1w scans by their BIDS names and, by entities, the lesion mask of each.
 
-    Scans that `.bidsignore` names are left out, and told. Masks are not: it names them because BIDS has no name for
+    Scans that `.bidsignore` names are left out and counted. Masks it names are used, because BIDS has no names for
     them.
 
     Args:
@@ -47,7 +47,7 @@ def find_bids(data: Path, images: Sequence[Path], patterns: Patterns) -> tuple[l
         patterns: Not used; every finder has the same arguments.
 
     Returns:
-        Cases in the order of their scans' paths, and what is wrong with their names. No case if no name is BIDS.
+        Cases in the order of their scans' paths, and problems of their names. No case if no name is BIDS.
     """
     named = [_Named(path, name) for path in images if (name := parse_bids_name(image_stem(path)))]
     scans = [file for file in named if file.name.is_scan and not set(file.path.parts) & set(NO_SCANS_IN)]
@@ -108,7 +108,7 @@ def _ignored(data: Path, count: int) -> Problem:
 
 
 class BidsIgnore:
-    """What `.bidsignore` names, in the syntax of `.gitignore`: of the data set, and of each centre in it."""
+    """The files named by `.bidsignore` (syntax of `.gitignore`), of the data set and of each centre in it."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
@@ -243,12 +243,12 @@ def _report_unread(error: OSError) -> None:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a folder holds, by the names of its files.
+    """The cases of a folder, found by file names.
 
     Attributes:
         layout: The layout it follows.
         cases: In the order of their scans' paths; ids may still come twice.
-        problems: What the names alone tell, such as two masks for one scan.
+        problems: Problems visible from the names, such as two masks for one scan.
     """
 
     layout: "Layout"
@@ -262,12 +262,12 @@ Finder = Callable[[Path, Sequence[Path], Patterns], tuple[list[FoundCase], list[
 
 @dataclass(frozen=True)
 class Layout:
-    """One way to keep a data set.
+    """One layout of a data set.
 
     Attributes:
         name: As given to `--layout`.
         title: For people.
-        example: A scan's path, to say what was looked for.
+        example: Path of a scan, for messages about the search.
         find: Its finder.
     """
 

@@ -1,4 +1,4 @@
-"""Where a training patch lies, and cutting it out."""
+"""Placing and cutting out training patches."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ def place_on_lesion(
 ) -> Corner:
     """A corner that centres the patch on a random lesion voxel; anywhere if there is no lesion.
 
-    As in nnU-Net the patch is moved up where it would start below the volume, and may reach past its far end.
+    As in nnU-Net the patch is moved up if it would start below the volume, and may reach past its far end.
     """
     if len(lesion_voxels) == 0:
         return place_anywhere(shape, size, rng)

@@ -55,7 +55,7 @@ STEPS = ((12.0, 20.0, 0.87), (6.0, 10.0, 0.93))
 """Millimetres, degrees and scale by which the template is moved, coarse and fine."""
 MOST_STEPS = 10
 MUCH_BETTER = 2.0
-"""Where a guess fits so many times better, the template lies on something else than the brain."""
+"""If a guess fits this many times better, the template does not lie on the brain."""
 BACKGROUND_COLUMNS = 10
 """Of the design: 1, the coordinates, and their products in pairs; grey and white matter come behind them."""
 BRIGHT_HALF = 0.5
@@ -73,7 +73,7 @@ UPRIGHT: Turn = np.eye(3)
 
 @dataclass(frozen=True)
 class TemplateFit:
-    """What comes of laying the template on a scan.
+    """The fit of the template to a scan.
 
     Attributes:
         fit: Share of the variation of intensities that the tissues explain, times the share of the brain that the scan
@@ -81,7 +81,7 @@ class TemplateFit:
         in_place: Whether it fits best where the scan's affine says: the scan lies in MNI152 space, to about 6 mm, 10
             degrees and 7 % of size.
         contrast: White matter minus grey matter in ranks within the brain, the smaller one of all the brain and of its
-            brighter half; above 0 if white matter is brighter. 0 if `fit` is.
+            brighter half; above 0 if white matter is brighter. 0 if `fit` is 0.
     """
 
     fit: float
@@ -112,7 +112,7 @@ def fit_template(scan: Image) -> TemplateFit:
 
 
 def lies_in_place(scan: Image) -> bool:
-    """`TemplateFit.in_place` alone, in a third of the time."""
+    """Only `TemplateFit.in_place`, in a third of the time."""
     coarse = _coarsen(scan)
     return _fits_best_in_place(coarse, _starts(coarse))
 
@@ -264,7 +264,7 @@ def _starts(coarse: _Coarse, turn: Turn = UPRIGHT) -> list[Affine]:
 
 
 def _onto_box(box_mm: Float64[np.ndarray, "2 3"]) -> Affine:
-    """What moves the template's box onto another one."""
+    """The transform that moves the template's box onto another one."""
     own_mm = _template_box()
     size = np.diff(box_mm, axis=0)[0] / np.diff(own_mm, axis=0)[0]
     return _affine(np.diag(size), box_mm.mean(axis=0) - size * own_mm.mean(axis=0))

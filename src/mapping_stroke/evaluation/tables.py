@@ -13,7 +13,7 @@ from mapping_stroke.run_folder import ENSEMBLE, FINAL
 LAST_METHODS = (ENSEMBLE, FINAL)
 
 SCORE_COLUMNS = ("method", "case_id", "fold", "load_vox")
-"""What stands before the metrics in a row of scores."""
+"""Columns before the metrics in a row of scores."""
 SUMMARY_COLUMNS = ("method", "fold", "metric", "mean", "std", "cases", "undefined")
 
 ALL_FOLDS = "all"
@@ -21,7 +21,7 @@ ALL_FOLDS = "all"
 
 @dataclass(frozen=True)
 class CaseScore:
-    """How one method did on one case.
+    """The scores of one method on one case.
 
     Attributes:
         method: Name of the training scheme, `ensemble` or `ensemble-pp`.
@@ -98,7 +98,7 @@ def summary_row(row: Summary) -> dict[str, object]:
 
 
 def read_score_row(row: Mapping[str, str]) -> CaseScore:
-    """What `score_row` wrote, read back from text; raises `ScoreError` that names a column which is missing or bad."""
+    """Read a row of `scores.csv`; raises `ScoreError` naming a missing or invalid column."""
     missing = [column for column in SCORE_COLUMNS if row.get(column) is None]
     if missing:
         raise ScoreError(f"a row of scores has no {', '.join(missing)}; run `mapping evaluate` again")

@@ -30,7 +30,7 @@ from mapping_stroke.report.style import (
 Curve = Float64[np.ndarray, " epochs"]
 
 SMOOTH_FROM = 60
-"""From so many epochs on the curve itself is pale and its running mean is drawn over it."""
+"""From this many epochs on, the curve is pale, with its running mean drawn over it."""
 
 
 @dataclass(frozen=True, eq=False)

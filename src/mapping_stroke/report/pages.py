@@ -25,7 +25,7 @@ PAPER = (
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file and what it shows."""
+    """A PNG file with title and caption."""
 
     png: Path
     title: str
@@ -33,13 +33,13 @@ class Picture:
 
     @property
     def data_uri(self) -> str:
-        """The file itself, to stand inside the page."""
+        """The file contents, to embed in the page."""
         return "data:image/png;base64," + base64.b64encode(self.png.read_bytes()).decode("ascii")
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the pseudo-labels came from that one member was trained with.
+    """Origin of the pseudo-labels of one member.
 
     Attributes:
         member: Scheme that was trained with them.
@@ -87,7 +87,7 @@ class Results:
 
 @dataclass(frozen=True)
 class About:
-    """What was run, and with what; parts that a run lacks are empty.
+    """Data, settings and environment of a run; missing parts are empty.
 
     Attributes:
         name: Of the run.

@@ -1,4 +1,4 @@
-"""How every picture looks, and what methods are called."""
+"""Style of all pictures, and labels of methods."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -110,7 +110,7 @@ def method_label(method: str) -> str:
 
 
 def short_id(case_id: str) -> str:
-    """A case id that fits beside a slice: a long one keeps its ends."""
+    """A case id that fits next to a slice: a long one keeps its ends."""
     return case_id if len(case_id) <= 28 else f"{case_id[:12]}…{case_id[-13:]}"
 
 

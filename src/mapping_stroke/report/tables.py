@@ -20,7 +20,7 @@ from mapping_stroke.networks.typed_json import plain_json
 from mapping_stroke.report.style import method_label
 
 NONE = "n/a"
-"""Stands where a value is not defined."""
+"""Shown for undefined values."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def make_table(title: str, summaries: Sequence[Summary], fold: str = ALL_FOLDS) 
         fold: Number of a fold, or `all`.
 
     Returns:
-        The table; without rows where nothing was summarised for the fold.
+        The table; without rows if nothing was summarised for the fold.
     """
     chosen = {(row.method, row.metric): row for row in summaries if row.fold == fold}
     metrics = find_metrics(dict.fromkeys(metric for _, metric in chosen))
@@ -162,7 +162,7 @@ def format_markdown(table: Table) -> str:
 
 
 def table_rows(table: Table) -> list[dict[str, object]]:
-    """The table as plain values, one row a method, at full precision; what is not defined is None."""
+    """The table as plain values, one row per method, at full precision; undefined values are None."""
     rows = []
     for row in table.rows:
         values: dict[str, object] = {"method": row.method, "cases": row.cases}
@@ -226,7 +226,7 @@ def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def read_paper_tables() -> list[Table]:
     """Table 1 (cross-validation on 655 training cases) and Table 2 (300 public test scans) of the paper, on ATLAS R2.0.
 
-    Where the paper gives no number the cell's mean is NaN.
+    If the paper gives no number, the mean is NaN.
 
     Source: Huo et al. 2022, arXiv:2211.15486, and the table of folds published with the authors' container.
     """
