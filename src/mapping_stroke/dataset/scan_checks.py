@@ -257,8 +257,8 @@ def _require_grid(scan: Image) -> None:
 def _require_head(extent_mm: list[float], scan: Image) -> None:
     if min(extent_mm) < SMALLEST_EXTENT_MM or max(extent_mm) > LARGEST_EXTENT_MM:
         raise ImageError(
-            f"its non-zero voxels span {_lengths(extent_mm)} mm (voxels of {_lengths(scan.spacing_mm)} mm), expected a head "
-            f"({SMALLEST_EXTENT_MM:g} to {LARGEST_EXTENT_MM:g} mm); fix the voxel size in its header"
+            f"its non-zero voxels span {_lengths(extent_mm)} mm (voxels of {_lengths(scan.spacing_mm)} mm), expected a "
+            f"head ({SMALLEST_EXTENT_MM:g} to {LARGEST_EXTENT_MM:g} mm); fix the voxel size in its header"
         )
 
 
