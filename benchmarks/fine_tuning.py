@@ -32,7 +32,8 @@ from mapping_stroke.simulation.cohort import Sources
 from mapping_stroke.simulation.scanner import Scanner
 from mapping_stroke.stages.folds import folds_run
 from mapping_stroke.stages.prepare import prepare_run
-from mapping_stroke.stages.train import TrainConfig, train_side_by_side
+from mapping_stroke.stages.settings import FoldsConfig, TrainConfig
+from mapping_stroke.stages.train import train_run
 
 UNSEEN = Scanner(
     csf=0.46, grey=0.91, bias=0.20, noise=0.08, blur_mm=0.6, bias_knots_mm=70.0, rician=True, slice_axis=2, slice_mm=4.0
@@ -118,8 +119,8 @@ def bench_fine_tuning(bench: FineTuningBench) -> FineTuningResult:
     learn, judge = (_write_cohort(bench, name, device) for name in PARTS)
     run = RunFolder(bench.work / "run")
     prepare_run(learn, run)
-    folds_run(run, FOLDS)
-    train_side_by_side(run, config, bench.jobs)
+    folds_run(run, FoldsConfig(FOLDS))
+    train_run(run, config)
     rules = {name: choose_rule(start, name) if name == "mapping" else find_rule(name) for name in RULES}
     cases, _ = find_labelled(judge)
     before, after = (
@@ -138,14 +139,15 @@ def _identity(bench: FineTuningBench, start: Bundle) -> dict[str, object]:
 
 
 def _config(bench: FineTuningBench) -> TrainConfig:
-    usual = fine_tuning_config(bench.model)
-    return replace(
-        usual,
+    asked = TrainConfig(
+        from_=bench.model,
         folds=tuple(range(bench.folds)),
         device=bench.device,
-        epochs=usual.epochs if bench.epochs is None else bench.epochs,
-        learning_rate=usual.learning_rate if bench.learning_rate is None else bench.learning_rate,
+        epochs=bench.epochs,
+        learning_rate=bench.learning_rate,
+        jobs=bench.jobs,
     )
+    return fine_tuning_config(asked)
 
 
 def _write_cohort(bench: FineTuningBench, name: str, device: torch.device) -> Path:

@@ -77,7 +77,7 @@ def test_what_a_user_can_mend_is_one_line_and_status_2(
         ),
         (OSError(36, "File name too long", "x"), 2, "mapping: x: File name too long; give it a shorter name\n"),
         (OSError(5, "Input/output error", "x"), 1, "mapping: x: Input/output error; check the disk or network drive"),
-        (OSError(28, "No space left on device", "x"), 1, "mapping: x: No space left on device; mend that and run the"),
+        (OSError(28, "No space left on device", "x"), 1, "mapping: x: No space left on device; fix the problem and"),
     ],
 )
 def test_what_the_system_refuses_is_one_line(
@@ -120,7 +120,7 @@ def test_an_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, caps
 
     monkeypatch.setattr(cli, "COMMANDS", (*(command for command in cli.COMMANDS if command.__name__ != "Info"), Info))
     assert cli.main(["info"]) == 1
-    assert "run the same command again" in capsys.readouterr().err
+    assert "rerun the command to resume" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["stdout", "stderr"])

@@ -19,8 +19,7 @@ from mapping_stroke.errors import CaseError, describe_failure, stops_all
         (OSError(), "OSError"),
         (
             OSError(errno.EIO, "Input/output error", "p1.nii"),
-            "OSError: [Errno 5] Input/output error: 'p1.nii'; check the disk or network drive, then run the same "
-            "command again",
+            "OSError: [Errno 5] Input/output error: 'p1.nii'; check the disk or network drive, then rerun the command",
         ),
         (
             OSError(errno.ENAMETOOLONG, "File name too long", "p" * 300),

@@ -130,7 +130,7 @@ def test_a_damaged_marker_is_refused(tmp_path: Path, text: str, complaint: str) 
 
 
 def test_a_folder_without_a_marker_names_the_first_command(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match=r"no run folder .* start with `mapping prepare DATA -o RUN`"):
+    with pytest.raises(RunFolderError, match=r"is not a run folder .* start with `mapping prepare DATA -o RUN`"):
         read_identity(tmp_path)
 
 

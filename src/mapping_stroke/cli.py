@@ -1,4 +1,4 @@
-"""The command `mapping`: parse, call, print, and turn what a user can mend into one line and exit status 2."""
+"""The command `mapping`: parses arguments, runs a command, and prints errors the user can fix as one line."""
 
 import errno
 import io
@@ -31,10 +31,10 @@ from mapping_stroke.errors import PATH_ERRORS, REMEDIES, MappingError, Stopped
 
 @runtime_checkable
 class Command(Protocol):
-    """What every command offers."""
+    """The interface of every command."""
 
     def run(self) -> int:
-        """Do it and return the exit status: 0 done, 3 some cases failed."""
+        """Run the command and return the exit status: 0 done, 3 some cases failed."""
 
 
 COMMANDS: tuple[type[Command], ...] = (
@@ -55,10 +55,10 @@ COMMANDS: tuple[type[Command], ...] = (
     Demo,
     Info,
 )
-"""In the order of the pipeline's stages, then what stands beside them; `mapping --help` lists them so."""
+"""The stages of the pipeline in order, then the other commands; `mapping --help` lists them in this order."""
 
 STOPPED = 75
-"""Exit status of a command that was asked to stop: what it says tells how to go on (sysexits.h: try again)."""
+"""Exit status of a command that was asked to stop; its message says how to resume (sysexits.h: try again)."""
 
 DESCRIPTION = "Find stroke lesions on T1-weighted brain MRI (MAPPING: model average with post-processing)."
 
@@ -79,11 +79,11 @@ MAPPING = Program("mapping", DESCRIPTION)
 def main(arguments: Sequence[str] | None = None, program: Program = MAPPING) -> int:
     """Run one command of a program and return its exit status.
 
-    0 done, 1 failed, 2 wrong usage or input, 3 some cases failed, 75 stopped when asked to, with all saved.
+    0 done, 1 failed, 2 wrong usage or input, 3 some cases failed, 75 stopped on request with all work saved.
     """
-    _open_what_is_closed()
-    _replace_what_cannot_be_shown()
-    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # our warnings name the file, its lines do not
+    _reopen_closed_streams()
+    _replace_unprintable()
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # its messages do not name the file, our warnings do
     try:
         try:
             return _run(arguments, program)
@@ -91,60 +91,60 @@ def main(arguments: Sequence[str] | None = None, program: Program = MAPPING) -> 
             sys.stdout.flush()
     except OSError as error:
         _discard(sys.stdout)
-        if not isinstance(error, BrokenPipeError):  # else whoever read the output, such as `head`, has left
-            _tell(f"the output: {error.strerror or error}; mend that and run the same command again")
+        if not isinstance(error, BrokenPipeError):  # otherwise the reader, such as `head`, has finished
+            _print_error(f"the output: {error.strerror or error}; fix the problem and rerun the command")
         return 1
 
 
 def _run(arguments: Sequence[str] | None, program: Program) -> int:
     commands = COMMANDS if program.commands is None else program.commands
-    command = tyro.extras.subcommand_cli_from_dict(
-        {command_name(command): command for command in commands},
-        prog=program.name,
-        description=program.description,
-        args=arguments,
-        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-    )
     try:
+        command = tyro.extras.subcommand_cli_from_dict(
+            {command_name(command): command for command in commands},
+            prog=program.name,
+            description=program.description,
+            args=arguments,
+            config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        )
         return command.run()
     except MappingError as error:
-        _tell(str(error))
+        _print_error(str(error))
         return 2
     except BrokenPipeError:
         raise
     except OSError as error:
         wrong_path = isinstance(error, PATH_ERRORS) or error.errno == errno.ENAMETOOLONG
-        usual = "check the path and its permissions" if wrong_path else "mend that and run the same command again"
+        usual = "check the path and its permissions" if wrong_path else "fix the problem and rerun the command"
         remedy = REMEDIES.get(error.errno or 0, usual)
-        _tell(f"{error.filename or 'the system'}: {error.strerror or error}; {remedy}")
+        _print_error(f"{error.filename or 'the system'}: {error.strerror or error}; {remedy}")
         return 2 if wrong_path else 1
     except Stopped as stopped:
-        _tell(str(stopped))
+        _print_error(str(stopped))
         return STOPPED
     except KeyboardInterrupt:
-        _tell("interrupted; run the same command again to go on")
+        _print_error("interrupted; rerun the command to resume")
         return 1
 
 
 def command_name(command: type) -> str:
-    """What one types for a command: `GrandChallenge` is `grand-challenge`."""
+    """The name of a command on the command line: `GrandChallenge` is `grand-challenge`."""
     return re.sub(r"(?<!^)(?=[A-Z])", "-", command.__name__).lower()
 
 
-def _replace_what_cannot_be_shown() -> None:
-    """Let a character that the output's encoding lacks, such as an arrow in latin-1, become `?`, not a traceback.
+def _replace_unprintable() -> None:
+    """Print `?` for characters that the output's encoding lacks, such as an arrow in latin-1, instead of failing.
 
-    Where Python has a way for such characters already, as on standard error, it stays: names of files stay legible.
+    If Python already has a replacement, as on standard error, it is kept, so that file names stay legible.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="replace")
 
 
-def _open_what_is_closed() -> None:
-    """Let output go nowhere if the caller has closed it, as `>&-` does.
+def _reopen_closed_streams() -> None:
+    """Discard output if the caller has closed the stream, as `>&-` does.
 
-    Otherwise the next file that is opened takes the stream's number, and gets what a library prints.
+    Otherwise the next file that is opened would take the stream's number and receive the output of libraries.
     """
     for number in range(3):
         try:
@@ -156,12 +156,12 @@ def _open_what_is_closed() -> None:
 
 
 def _discard(stream: TextIO) -> None:
-    """Let what Python still holds for a stream go nowhere: writing it at the end would fail once more."""
+    """Discard the buffered output of a stream: writing it at exit would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _tell(text: str) -> None:
-    """One line, even where a file name or a reader's complaint has several; the status stands if nobody reads it."""
+def _print_error(text: str) -> None:
+    """Print one line, even if a file name or message has several. The exit status does not depend on the reader."""
     try:
         sys.stderr.write(f"mapping: {' '.join(text.splitlines())}\n")
     except OSError:

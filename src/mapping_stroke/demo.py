@@ -1,8 +1,5 @@
 """`mapping demo`: a trained model on two simulated scans and on the user's own scans."""
 
-import shlex
-import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -166,7 +163,6 @@ def show_model(
         draw_overview(rows[:SHOWN_SCANS], out / "demo.png")
         _report_lesions(rows)
     _report_files(out, rows)
-    _report_next(model)
     return failed
 
 
@@ -239,10 +235,3 @@ def _report_files(out: Path, rows: Sequence[FoundScan]) -> None:
         say(f"Look at the picture:        {out / 'demo.png'}{few}")
     say(f"Masks, maps and tables:     {out / 'segment'}")
     say(f"The simulated scans:        {out / 'scans'}")
-
-
-def _report_next(model: str) -> None:
-    """Suggest the next command, as it works in this shell."""
-    command = "mapping" if shutil.which("mapping") else shlex.quote(sys.argv[0])
-    chosen = "" if model == DEFAULT_MODEL else f" --model {shlex.quote(model)}"
-    say(f"\nNow segment your own scans: {command} segment your-scan.nii.gz -o results{chosen}")

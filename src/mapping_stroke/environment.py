@@ -1,4 +1,4 @@
-"""What a result was computed with: versions, machine, device, and how much memory is left."""
+"""The environment of a result: versions, machine, device, and available memory."""
 
 import math
 import os
@@ -25,17 +25,17 @@ PACKAGES = (
     "pydicom",
     "nilearn",
 )
-"""The packages whose versions can move a result."""
+"""Packages whose versions can affect results."""
 
 DEVICE_FILES = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
-"""Of the drivers on Linux: NVIDIA's, AMD's, and Windows' own within its Linux."""
+"""Device files of GPU drivers on Linux: NVIDIA, AMD, and Windows Subsystem for Linux."""
 
 
 def describe_environment(*, gpu: bool = True) -> dict[str, str]:
     """Versions of Python and of `PACKAGES`, the operating system, the processor and the GPUs, as text.
 
     Args:
-        gpu: Name the GPUs; that loads torch, which takes seconds where it is not loaded yet.
+        gpu: Also name the GPUs, which loads torch and may take seconds.
     """
     return {
         "python": platform.python_version(),
@@ -48,7 +48,7 @@ def describe_environment(*, gpu: bool = True) -> dict[str, str]:
 
 
 def peak_memory_bytes() -> int:
-    """The most memory that this process has held so far."""
+    """The peak memory of this process."""
     try:
         import resource
     except ImportError:  # Windows
@@ -60,7 +60,7 @@ def peak_memory_bytes() -> int:
 
 
 def allow_open_files(count: int) -> None:
-    """Let this process keep so many files open, as far as the system lets it; arrays mapped into memory count."""
+    """Raise the limit of open files to `count` if the system allows it; memory-mapped arrays count."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
@@ -88,7 +88,7 @@ def _processor() -> str:
 
 
 def may_have_gpu() -> bool:
-    """Whether it is worth loading torch, which takes seconds, to ask it for a GPU."""
+    """Whether there may be a GPU, so that it is worth loading torch, which takes seconds."""
     if platform.system() == "Linux":
         return any(path.exists() for path in DEVICE_FILES)
     return True
@@ -106,22 +106,22 @@ def _gpu() -> str:
 
 PROC = Path("/proc/self")
 FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
-"""In which a group says how much memory it may use and uses (versions 2 and 1)."""
+"""Files with the memory limit and usage of a control group (versions 2 and 1)."""
 CACHE = re.compile(r"^(?:total_)?inactive_file (\d+)$", re.MULTILINE)
-"""In `memory.stat`: cached files, which count as used and are given up when memory is asked for."""
+"""In `memory.stat`: cached files, which count as used memory but are released on demand."""
 LIMIT_ABOVE = re.compile(r"^hierarchical_memory_limit (\d+)$", re.MULTILINE)
-"""In `memory.stat` of version 1: the lowest limit of all groups above, also of those that a container does not show."""
+"""In `memory.stat` of version 1: the lowest limit of all parent groups, also of those hidden from a container."""
 ESCAPED = re.compile(r"\\([0-7]{3})")
 """In `mountinfo`: a character of a path, such as a space."""
 
 
 @dataclass(frozen=True)
 class Mount:
-    """Where a hierarchy of control groups that counts memory can be seen.
+    """Mount point of a hierarchy of memory control groups.
 
     Attributes:
         version: Of control groups: 1 or 2.
-        root: Group that is seen as `folder`; what lies above it is hidden.
+        root: Group that is mounted at `folder`; its parents are hidden.
         folder: Mount point.
     """
 
@@ -131,17 +131,17 @@ class Mount:
 
 
 USUAL = (Mount(2, "/", Path("/sys/fs/cgroup")), Mount(1, "/", Path("/sys/fs/cgroup/memory")))
-"""Where nothing tells."""
+"""Used if `mountinfo` has no entry."""
 
 
 def available_bytes() -> float:
-    """Memory that this process may still take, in bytes: 0 if a group uses more than it may."""
+    """Memory that is still available to this process, in bytes; 0 if a group exceeds its limit."""
     left = min(map(_left_bytes, _groups()), default=math.inf)
     return max(min(float(psutil.virtual_memory().available), left), 0.0)
 
 
 def _left_bytes(group: Path) -> float:
-    """What one control group leaves; infinite if it has no limit or cannot be seen."""
+    """Memory available within one control group; infinite if it has no limit or is hidden."""
     for limit, used in FILES:
         try:
             stat = (group / "memory.stat").read_text()
@@ -159,7 +159,7 @@ def _groups() -> Iterator[Path]:
     for mount in _mounts():
         group, root = PurePosixPath(own.get(mount.version, "/")), PurePosixPath(mount.root)
         below = group.relative_to(root if group.is_relative_to(root) else "/")
-        if ".." in below.parts:  # outside of what its namespace shows
+        if ".." in below.parts:  # outside its namespace
             below = PurePosixPath()
         folder = mount.folder / below
         yield folder

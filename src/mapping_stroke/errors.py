@@ -1,4 +1,4 @@
-"""What can go wrong that a user can mend: each error says the file, what was found, what was expected, the remedy."""
+"""Errors the user can fix. Each message names the file, what was found, what was expected, and the remedy."""
 
 import errno
 from pathlib import Path
@@ -17,23 +17,23 @@ class FileError(MappingError, ValueError):
 
 
 class ImageError(MappingError):
-    """An image file cannot be read, or its voxels cannot be used."""
+    """An image file cannot be read, or its voxels are unusable."""
 
 
 class LostContentError(ImageError):
-    """Links lead to files that are not here, as if DataLad has dropped their content."""
+    """Links point to files that are missing here, for example because DataLad dropped their content."""
 
 
 class GeometryError(MappingError):
-    """Two arrays that must lie on one grid do not."""
+    """Two arrays are expected on the same grid and are not."""
 
 
 class RegistrationError(MappingError):
-    """A scan could not be brought to the template: what was found instead would mislead."""
+    """A scan could not be registered to the template, so the result would be misleading."""
 
 
 class CaseError(MappingError):
-    """A data set, or a table of its cases, is not what it should be."""
+    """A data set, or a table of its cases, is invalid."""
 
 
 class FoldsError(MappingError):
@@ -45,7 +45,7 @@ class ScoreError(MappingError):
 
 
 class RunFolderError(MappingError):
-    """A run folder holds something else than what is asked for, or lacks what a stage needs."""
+    """A run folder holds other work than requested, or lacks the input of a stage."""
 
 
 class BundleError(MappingError):
@@ -53,48 +53,48 @@ class BundleError(MappingError):
 
 
 class ResourceError(MappingError):
-    """Memory or disk do not suffice; nothing was begun."""
+    """There is not enough memory or disk space. Nothing was started."""
 
 
 class TrainingError(MappingError):
-    """Training cannot start or cannot go on."""
+    """Training cannot start or continue."""
 
 
 class Stopped(KeyboardInterrupt):
-    """The user or the system asked this process to stop; says what is kept and what to do; exit status 75."""
+    """The user or the system asked this process to stop. The message says what is kept, and what to do."""
 
 
 PATH_ERRORS = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
-"""What the system says about one path that the user can mend; any other such error, as of a full disk, is a failure."""
+"""System errors about one path, which the user can fix. Any other system error, such as a full disk, is a failure."""
 
 SCAN_FAILURES = (MappingError, MemoryError, RuntimeError, ValueError, ArithmeticError, LookupError, OSError)
-"""What ends one scan, not the run, unless it `stops_all`; an engine raises `RuntimeError` if a GPU's memory is full."""
+"""Errors that end one scan but not the run, unless they `stops_all`. Full GPU memory is a `RuntimeError`."""
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-"""What the system says of a disk on which nothing more can be written."""
+"""System errors of a disk that cannot be written to."""
 
 REMEDIES = {
     errno.ENAMETOOLONG: "give it a shorter name",
-    errno.EIO: "check the disk or network drive, then run the same command again",
-    errno.ESTALE: "check the network drive, then run the same command again",
+    errno.EIO: "check the disk or network drive, then rerun the command",
+    errno.ESTALE: "check the network drive, then rerun the command",
 }
-"""For errors of the system that do not tell by themselves what to do."""
+"""Remedies for system errors that do not explain themselves."""
 
 
 def stops_all(error: Exception) -> bool:
-    """Whether the next scan would fail likewise: the disk is full, or nobody listens any more."""
+    """Whether the next scan would fail in the same way: the disk is full, or the reader of the output is gone."""
     return isinstance(error, BrokenPipeError) or (isinstance(error, OSError) and error.errno in FULL_DISK)
 
 
 def describe_failure(error: Exception, file: Path | None = None) -> str:
-    """Why a scan failed, in one line, with the kind of the error where it is none of ours.
+    """The reason for a failure in one line. Errors from other libraries are preceded by their type.
 
     Args:
-        error: What was raised.
-        file: What the line will stand behind, and so is left out of it.
+        error: The exception.
+        file: File that the caller puts in front of the line; it is not repeated.
     """
-    told = str(error).removeprefix(f"{file}: ") if file else str(error)
-    why = " ".join(told.split())
+    message = str(error).removeprefix(f"{file}: ") if file else str(error)
+    why = " ".join(message.split())
     if isinstance(error, MappingError):
         return why
     if isinstance(error, MemoryError):

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and are named by what they hold."""
+"""Atomic writing, reading and hashing of files."""
 
 import csv
 import glob
@@ -16,7 +16,7 @@ from typing import Any
 from mapping_stroke.errors import FileError, ResourceError
 
 LONG_NAME_BYTES = 120
-"""Longer names are shortened where only we read them: with prefix and suffix they fit on every disk."""
+"""Longer names of internal files are shortened, so that they fit on every disk with prefix and suffix."""
 PARTIAL = ".partial-"
 """How the name of a file or folder starts that is not whole yet, or never became whole."""
 GET_CONTENT = "if this is a DataLad data set, run `datalad get` on it"
@@ -25,7 +25,7 @@ _REMEDY = "copy it again, or delete it and run the command that wrote it"
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; on success it is renamed to `path`, on failure it is removed.
+    """Yield a temporary name next to `path`; on success it is renamed to `path`, on failure it is removed.
 
     The temporary name starts with `PARTIAL` and keeps the end of the name, so writers that look at its suffix choose
     the right format; it is no longer than a disk takes, however long the name is.
@@ -56,7 +56,7 @@ def require_space(folder: Path, needed_bytes: float) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a whole folder; nothing happens where there is none."""
+    """Remove a file, a link or a whole folder if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -91,37 +91,37 @@ def leads_nowhere(path: Path) -> bool:
 
 
 def describe_missing(path: Path) -> str:
-    """What to say of a file that is not there, and what to do."""
+    """Description of a missing file, and the remedy."""
     if leads_nowhere(path):
         return f"is a link to a file that is not here; {GET_CONTENT}"
     return "no such file; check the path"
 
 
 def given_path(path: Path) -> Path:
-    """An absolute path to what was given, by the links that were given: a pseudonym may be a link to a name.
+    """The absolute path of a given path, without resolving its links: a pseudonym may be a link to a name.
 
-    This holds for the current folder, too, where the shell went into it through a link.
+    This also holds for the current folder if the shell entered it through a link.
     """
-    shell = Path(os.environ.get("PWD", ""))  # noqa: TID251 - says where the user is, as `pwd` does; it is no setting
+    shell = Path(os.environ.get("PWD", ""))  # noqa: TID251 - the current folder, as `pwd` shows it; not a setting
     here = shell if shell.is_absolute() and shell.exists() and shell.samefile(Path.cwd()) else Path.cwd()
     return here / path
 
 
 def given_name(folder: Path) -> str:
-    """The name of a folder as it was given, see `given_path`; that of the current folder for `.`."""
+    """The name of a folder as given, see `given_path`; for `.`, the name of the current folder."""
     return Path(os.path.normpath(given_path(folder))).name
 
 
 def list_files(folder: Path, pattern: str) -> list[Path]:
-    """The files of a folder that fit a name pattern, sorted; hidden ones, and so partial ones, are passed over.
+    """The files of a folder that fit a name pattern, sorted; hidden ones, and so partial ones, are skipped.
 
-    A file that the system cannot look at is among them: see `may_be_file`.
+    Files that the system cannot access are included, see `may_be_file`.
     """
     return sorted(path for path in folder.glob(pattern) if not path.name.startswith(".") and may_be_file(path))
 
 
 def may_be_file(path: Path) -> bool:
-    """Whether there is such a file, or the system cannot look at it: then reading it will say why."""
+    """Whether there is such a file, or the system cannot access it: reading it then reports the reason."""
     try:
         return path.is_file()
     except OSError:
@@ -129,7 +129,7 @@ def may_be_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is such a folder; False if the system cannot look at it: then reading it will say why."""
+    """Whether there is such a folder; False if the system cannot access it: reading it then reports the reason."""
     try:
         return path.is_dir()
     except OSError:
@@ -137,7 +137,7 @@ def is_folder(path: Path) -> bool:
 
 
 def longest_name_bytes(folder: Path) -> int:
-    """How long the name of a file in an existing folder may be; 255 if the system does not tell."""
+    """The longest file name that an existing folder allows; 255 if the system does not know."""
     try:
         return os.pathconf(folder, "PC_NAME_MAX")
     except (AttributeError, OSError, ValueError):  # Windows has no such function
@@ -145,7 +145,7 @@ def longest_name_bytes(folder: Path) -> int:
 
 
 def short_name(name: str) -> str:
-    """A name that leaves room for a suffix on every disk: the given one, or its start and a hash if it is long."""
+    """A name short enough for a suffix on every disk: the given one, or its start and a hash if it is long."""
     if len(os.fsencode(name)) <= LONG_NAME_BYTES:
         return name
     start = os.fsencode(name)[: LONG_NAME_BYTES - 17].decode(errors="ignore")
@@ -164,7 +164,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON value; raises `FileError` where the file is damaged."""
+    """Read a JSON value; raises `FileError` if the file is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -172,7 +172,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object that may be made anew; empty where it is missing or damaged."""
+    """Read a JSON object that can be recreated; empty if it is missing or damaged."""
     try:
         value = read_json(path)
     except (OSError, ValueError):
@@ -189,7 +189,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, ob
 
 
 def read_csv(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
-    """Read a CSV file with a header line as one dict a row, all values text; `FileError` where it is no text."""
+    """Read a CSV file with a header line as one dict a row, all values text; raises `FileError` if it is not text."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return list(csv.DictReader(file, delimiter=delimiter))
@@ -198,7 +198,7 @@ def read_csv(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal; raises `FileError` where they cannot be read."""
+    """SHA-256 of a file's bytes, in hexadecimal; raises `FileError` if they cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -207,7 +207,7 @@ def sha256(path: Path) -> str:
 
 
 def file_state(path: Path) -> list[object]:
-    """Path, size and time of a file, None where it is missing: enough to notice a change without reading it."""
+    """Path, size and time of a file (None if missing): enough to notice a change without reading it."""
     state = path.stat() if path.exists() else None
     return [str(path), state.st_size if state else None, state.st_mtime_ns if state else None]
 
@@ -222,7 +222,7 @@ def _machine() -> str:
 
 
 def _is_running(process: str) -> bool:
-    """Whether a process of this machine, given its number, runs; True where that cannot be told."""
+    """Whether the process of this number runs on this machine; True if unknown."""
     if os.name != "posix" or not process.isdecimal():
         return True
     try:

@@ -1,4 +1,4 @@
-"""A lesion is one connected component of a mask: labelling and measuring them, on the box that holds them."""
+"""Labelling and measuring of lesions, the connected components of a mask, within their bounding box."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ FULLY_CONNECTED = ndimage.generate_binary_structure(3, 3)
 
 @dataclass(frozen=True, eq=False)
 class Lesions:
-    """The lesions of a mask, in the order in which the first voxel of each is met (last axis fastest).
+    """The lesions of a mask, ordered by their first voxel (last axis fastest).
 
     Attributes:
         labels: 1..n inside the lesions, 0 elsewhere; covers only `box`.

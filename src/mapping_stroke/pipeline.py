@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mapping_stroke.names import RuleName, SizeName
 from mapping_stroke.run_folder import RunFolder
+from mapping_stroke.work import StageResult
 
 if TYPE_CHECKING:
     from mapping_stroke.cohort.settings import Preset, Space
@@ -38,41 +40,51 @@ class Experiment:
     run: Path
     folds: int = 5
     schemes: tuple[str, ...] = ()
-    size: str = "full"
-    rule: str = "challenge"
+    size: SizeName = "full"
+    rule: RuleName = "challenge"
     seed: int = 0
     device: str = "auto"
     jobs: int = 1
 
 
-def run_experiment(experiment: Experiment, *, overwrite: bool = False) -> Path:
-    """Run every stage on one run folder and return the page of the report; finished work is kept."""
+def run_experiment(experiment: Experiment, *, overwrite: bool = False) -> StageResult:
+    """Run every stage on one run folder; finished work is not done again.
+
+    Returns:
+        The report's page; and what failed in any stage, named `stage: case`.
+    """
     from mapping_stroke.console import say
 
     run = RunFolder(experiment.run)
+    failed: dict[str, str] = {}
     for name, stage in stages(experiment, overwrite=overwrite).items():
         say(f"\n[{name}]")
-        stage(run)
-    return run.report_html
+        failed |= {f"{name}: {case}": why for case, why in stage(run).failed.items()}
+    return StageResult((run.report_html,), failed)
 
 
-def stages(experiment: Experiment, *, overwrite: bool = False) -> dict[str, Callable[[RunFolder], object]]:
-    """The stages of an experiment by name, in order; each takes the run folder."""
+def stages(experiment: Experiment, *, overwrite: bool = False) -> dict[str, Callable[[RunFolder], StageResult]]:
+    """The stages of an experiment by name, in order, each a call on the run folder."""
     from mapping_stroke.stages.evaluate import evaluate_run
     from mapping_stroke.stages.folds import folds_run
     from mapping_stroke.stages.postprocess import postprocess_run
-    from mapping_stroke.stages.predict import PredictConfig, predict_run
+    from mapping_stroke.stages.predict import predict_run
     from mapping_stroke.stages.prepare import prepare_run
     from mapping_stroke.stages.report import report_run
-    from mapping_stroke.stages.train import TrainConfig, train_side_by_side
-    from mapping_stroke.training.schemes import SCHEMES
+    from mapping_stroke.stages.settings import FoldsConfig, PredictConfig, TrainConfig
+    from mapping_stroke.stages.train import train_run
 
-    schemes = experiment.schemes or tuple(scheme.name for scheme in SCHEMES)
-    training = TrainConfig(schemes, size=experiment.size, seed=experiment.seed, device=experiment.device)
+    training = TrainConfig(
+        schemes=experiment.schemes,
+        size=experiment.size,
+        seed=experiment.seed,
+        device=experiment.device,
+        jobs=experiment.jobs,
+    )
     return {
         "prepare": lambda run: prepare_run(experiment.data, run, overwrite=overwrite),
-        "folds": lambda run: folds_run(run, number=experiment.folds, seed=experiment.seed),
-        "train": lambda run: train_side_by_side(run, training, experiment.jobs),
+        "folds": lambda run: folds_run(run, FoldsConfig(experiment.folds, experiment.seed)),
+        "train": lambda run: train_run(run, training),
         "predict": lambda run: predict_run(run, PredictConfig(device=experiment.device)),
         "postprocess": lambda run: postprocess_run(run, rule=experiment.rule),
         "evaluate": evaluate_run,

@@ -15,24 +15,22 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, NoReturn, TypeVar
 
-import torch
-
 from mapping_stroke.console import say
 from mapping_stroke.errors import Stopped, TrainingError
 
 LONGEST_WAIT_S = 60.0
-"""For a process that was left behind by a killed one, and is just saving what it did."""
+"""Time for an orphaned process to finish saving."""
 BETWEEN_TRIES_S = 0.25
 
 
 @dataclass(frozen=True)
 class Lock:
-    """A lock that this process has.
+    """A lock that this process holds.
 
     Attributes:
-        path: Its file, which goes with it.
+        path: Its file, which is removed with the lock.
         file: Open while it is held.
-        known: Whether system and disk know locks; where they do not, other processes may have the same one.
+        known: Whether the system and the disk support locks. If not, other processes may hold the same one.
     """
 
     path: Path
@@ -40,21 +38,21 @@ class Lock:
     known: bool
 
     def release(self) -> None:
-        """Let others have it."""
+        """Release the lock."""
         if self.known:
-            self.path.unlink(missing_ok=True)  # before it is freed: who comes then finds another file, and locks that
+            self.path.unlink(missing_ok=True)  # before closing: a newcomer then locks a new file
         self.file.close()
         if not self.known:
-            with suppress(OSError):  # a system that removes no open file, and another process has it: it goes with that
+            with suppress(OSError):  # opened by another process, which will remove it
                 self.path.unlink(missing_ok=True)
 
 
 def try_lock(path: Path) -> Lock | None:
-    """The lock of that name, whose folder is made where it is missing; None where another process has it."""
+    """Try to take the lock of this name, creating its folder if needed; None if another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         file = path.open("ab")
-    except FileNotFoundError:  # the folder was just removed by who found it empty
+    except FileNotFoundError:  # another process has just removed the empty folder
         return None
     try:
         import fcntl
@@ -72,34 +70,36 @@ def try_lock(path: Path) -> Lock | None:
         raise
     if ours:
         return Lock(path, file, known=True)
-    file.close()  # its last holder has removed this file
+    file.close()  # the previous holder has removed this file
     return None
 
 
-def wait_for_lock(path: Path, wait_s: float, tell: Callable[[], None] = lambda: None) -> Lock | None:
-    """The same, but try again until so many seconds have passed; `tell` is called once, before the first wait."""
+def wait_for_lock(path: Path, wait_s: float, report: Callable[[], None] = lambda: None) -> Lock | None:
+    """Try for `wait_s` seconds to take the lock. `report` is called once, before the first wait."""
     deadline = time.monotonic() + wait_s
-    told = False
+    reported = False
     while (lock := try_lock(path)) is None:
         if time.monotonic() >= deadline:
             return None
-        if not told:
-            tell()
-            told = True
+        if not reported:
+            report()
+            reported = True
         time.sleep(min(BETWEEN_TRIES_S, wait_s))
     return lock
 
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock of that name while a member is trained; where system or disk know no locks, nothing is held.
+    """Hold the lock of this name while a member is trained; does nothing if locks are not supported.
 
     Raises:
-        TrainingError: Another process held it all the while.
+        TrainingError: Another process kept holding it.
     """
-    lock = wait_for_lock(path, LONGEST_WAIT_S, lambda: say(f"{what}: waiting for another process, which trains it"))
+    lock = wait_for_lock(path, LONGEST_WAIT_S, lambda: say(f"{what}: waiting for another process that trains it"))
     if lock is None:
-        raise TrainingError(f"{what}: another process trains it; wait for that one, or stop it, then rerun")
+        raise TrainingError(
+            f"{what}: another process trains it; wait for it to finish, or stop it, then rerun the command"
+        )
     try:
         yield
     finally:
@@ -107,29 +107,29 @@ def locked(path: Path, what: str) -> Iterator[None]:
 
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
-"""Ctrl-C, what schedulers send before they kill, and what they can be told to send earlier."""
+"""Ctrl-C, the signal that schedulers send before they kill a job, and one they can be asked to send earlier."""
 
-GO_ON = "run the same command again to go on"
+RESUME = "rerun the command to resume"
 
 
 class StopRequest:
     """Whether this process was asked to stop.
 
     Args:
-        remedy: What a stopped user should do.
+        remedy: How the user can resume.
 
     Attributes:
-        by: Name of the signal; empty while nobody asked.
+        by: Name of the signal; empty if no signal was received.
     """
 
-    def __init__(self, remedy: str = GO_ON) -> None:
+    def __init__(self, remedy: str = RESUME) -> None:
         self._remedy = remedy
         self.by = ""
         self._held = False
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Let a request wait until `check`; elsewhere it ends the work at once. A second Ctrl-C never waits."""
+        """Defer a request until `check`; outside, it ends the work at once. A second Ctrl-C is never deferred."""
         before, self._held = self._held, True
         try:
             yield
@@ -142,25 +142,25 @@ class StopRequest:
             self.end()
 
     def end(self) -> NoReturn:
-        """Raise `Stopped`, because this process was asked to stop, or one that it trains with."""
+        """Raise `Stopped`, because this process, or one that it trains with, was asked to stop."""
         by = self.by or "a signal to another process"
-        raise Stopped(f"stopped by {by}, and all that was done is saved; {self._remedy}")
+        raise Stopped(f"stopped by {by}; all work is saved; {self._remedy}")
 
-    def hear(self, number: int, _: FrameType | None) -> None:
-        """Take a signal."""
+    def receive(self, number: int, _: FrameType | None) -> None:
+        """Handle a signal."""
         first, self.by = not self.by, self.by or signal.Signals(number).name
         if (first and not self._held) or (not first and number == signal.SIGINT):
-            raise Stopped(f"stopped by {self.by}, and what was finished is kept; {self._remedy}")
+            raise Stopped(f"stopped by {self.by}; finished work is kept; {self._remedy}")
 
 
 @contextmanager
-def listening(remedy: str = GO_ON) -> Iterator[StopRequest]:
-    """Take the signals that ask to stop; outside the main thread, which alone gets them, nobody ever asks."""
+def listening(remedy: str = RESUME) -> Iterator[StopRequest]:
+    """Handle the signals that ask to stop. Only the main thread receives them; in other threads this does nothing."""
     request = StopRequest(remedy)
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.signal(number, request.hear) for number in SIGNALS}
+    before = {number: signal.signal(number, request.receive) for number in SIGNALS}
     try:
         yield request
     finally:
@@ -170,7 +170,7 @@ def listening(remedy: str = GO_ON) -> Iterator[StopRequest]:
 
 @contextmanager
 def stopping_in(seconds: float) -> Iterator[None]:
-    """Ask this process to stop, as SIGTERM does, unless the block is over after so many seconds."""
+    """Ask this process to stop, as SIGTERM does, if the block takes longer than `seconds`."""
     timer = threading.Timer(max(seconds, 0.0), _thread.interrupt_main, [signal.SIGTERM])
     timer.daemon = True
     timer.start()
@@ -189,16 +189,16 @@ def run_in_jobs(tasks: Sequence[Callable[[], T]], jobs: int, stop: StopRequest) 
     """Call every task in a process of its own, several at once.
 
     Args:
-        tasks: Functions of modules, with their arguments (`functools.partial`); each listens to signals itself.
+        tasks: Module-level functions with their arguments (`functools.partial`); each handles signals itself.
         jobs: Processes at once, 1 or more.
-        stop: Asked twice a second whether to stop; the jobs are then asked too, and waited for.
+        stop: Checked twice a second. If it is set, the jobs are asked to stop, and waited for.
 
     Returns:
-        What the tasks returned, as they were done.
+        The results of the tasks, in the order in which they finished.
 
     Raises:
-        TrainingError: A job was killed. Otherwise what a task raises.
-        Stopped: When asked to.
+        TrainingError: A job was killed. Errors of tasks are passed on.
+        Stopped: A signal asked to stop.
     """
     waiting, answers = list(tasks), list[T]()
     running: set[Future[T]] = set()
@@ -214,35 +214,37 @@ def run_in_jobs(tasks: Sequence[Callable[[], T]], jobs: int, stop: StopRequest) 
         except BrokenProcessPool as error:
             stop.check()
             raise TrainingError(
-                "a job was killed, as systems do when memory runs out; rerun with fewer --jobs, it goes on where "
-                "the last checkpoints stand"
+                "a job was killed, probably because memory ran out; rerun with fewer --jobs to resume from the last "
+                "checkpoints"
             ) from error
         finally:
             if running:
-                _report_jobs()
+                _stop_jobs()
     return answers
 
 
 def threads_of(jobs: int) -> int:
-    """The CPU threads that each of some jobs has."""
+    """The number of CPU threads of each job."""
     return max((os.cpu_count() or 1) // jobs, 1)
 
 
-def _report_jobs() -> None:
-    """Ask every job to save and end."""
+def _stop_jobs() -> None:
+    """Ask every job to save and exit."""
     for job in multiprocessing.active_children():
         job.terminate()
 
 
 def begin_job(threads: int) -> None:
-    """Make a new process a job: so many threads, deaf to Ctrl-C, and it ends with its parent."""
+    """Set up a job's process: limit its threads, ignore Ctrl-C, and exit with the parent."""
+    import torch
+
     torch.set_num_threads(threads)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # between two members; Ctrl-C reaches the parent too, which tells
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent also receives Ctrl-C and stops the jobs
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """When the parent was killed, ask this job to save, then end it: nobody waits for it any more."""
+    """If the parent was killed, ask this job to save and exit: nothing waits for it any longer."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -1,4 +1,4 @@
-"""From probability to mask: rules that treat small and large lesion loads differently.
+"""Rules that turn a probability map into a mask, with thresholds that depend on the lesion load.
 
 Source: Huo et al. 2022, arXiv:2211.15486, section 2.3, and `rename_predictions.py` of the authors' container
 (King-HAW/ATLAS-R2-Docker-Submission), whose results the rule `challenge` reproduces.
@@ -17,7 +17,7 @@ from mapping_stroke.images.image import Image, Mask, Probability, reorient, rest
 from mapping_stroke.lesions import Lesions, bounding_box, find_lesions
 
 ROUNDING = 1e-6
-"""So far outside [0, 1] a mean, a softmax or a scaled integer may end up."""
+"""Means, softmax values and scaled integers may exceed [0, 1] by this much."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,10 @@ class PostprocessConfig:
             them grow into their regions, and for large loads splits and rescues (see `postprocess`).
         small: Thresholds of cases with less load than `small_load` at P > 0.5.
         large: Thresholds of all others.
-        small_load: Where the small loads end.
+        small_load: Upper end of the small loads.
         load_unit: What `small_load` counts: voxels, or mm3 for any grid.
         many_lesions: `grow`, small load: with more cores than this the smallest core is dropped.
-        wide_edge: `grow`: the edge level where nothing lies between `core` and `edge`.
+        wide_edge: `grow`: the edge level if no voxel lies between `core` and `edge`.
         below_peak: `grow`: without any core, all voxels less than this below the maximum are the mask.
         least_peak: A scan whose maximum is not above this gets an empty mask; 0 for no such level.
         smallest_mm3: Lesions of the mask with less volume are dropped; 0 keeps all.
@@ -78,13 +78,13 @@ RULES: Mapping[str, PostprocessConfig] = MappingProxyType(
         "none": PostprocessConfig("drop", small=Thresholds(0.50, 0.50), large=Thresholds(0.50, 0.50)),
     }
 )
-"""`challenge`: what the authors' container does. `paper`: the text of section 2.3. `mapping`: ours for any grid: as
-`challenge` with the load in mm3, but a scan without any voxel at P > 0.5 gets an empty mask; models may bring levels of
-their own for it, fitted out of fold. `none`: P > 0.5."""
+"""`challenge`: the authors' container. `paper`: the text of section 2.3. `mapping`: `challenge` for any grid, with the
+load in mm3; a scan without any voxel at P > 0.5 gets an empty mask, and models may have their own levels for it, fitted
+out of fold. `none`: P > 0.5."""
 
 
 def find_rule(name: str) -> PostprocessConfig:
-    """The rule of this name; raises `ConfigError` that lists the names there are."""
+    """The rule of this name; raises `ConfigError` that lists the known names."""
     if name not in RULES:
         raise ConfigError(f"unknown post-processing rule {name!r}; choose one of {', '.join(RULES)}")
     return RULES[name]
@@ -107,16 +107,16 @@ def postprocess(probability: np.ndarray, rule: str = "challenge", voxel_volume_m
         probability: Mean P(lesion) per voxel (x, y, z), in [0, 1], beyond it by at most 1e-6 of rounding; converted to
             float32. Any memory layout.
         rule: `challenge`, `paper`, `mapping` or `none`, see `RULES`.
-        voxel_volume_mm3: Volume of one voxel; moves the result of `mapping` only.
+        voxel_volume_mm3: Volume of one voxel; only affects `mapping`.
 
     Returns:
-        Mask of the same shape; empty for an array without voxels and where the maximum is at most 0.1.
+        Mask of the same shape; empty if the array has no voxels or its maximum is at most 0.1.
 
     Raises:
         ConfigError: Unknown rule, or a voxel volume that is not above 0.
         ImageError: The map is not three-dimensional, or holds NaN or values outside [0, 1].
 
-    Departs: where the maximum is at most 0.1 the authors' code labels the whole volume; here the mask is empty.
+    Departs: if the maximum is at most 0.1, the authors' code labels the whole volume; here the mask is empty.
     """
     config = find_rule(rule)
     if not 0 < float(voxel_volume_mm3) < np.inf:
@@ -125,7 +125,7 @@ def postprocess(probability: np.ndarray, rule: str = "challenge", voxel_volume_m
 
 
 def check_probability(probability: np.ndarray) -> Probability:
-    """Return the map as float32, in [0, 1]: what lies beyond by no more than `ROUNDING` is clipped.
+    """Return the map as float32 in [0, 1]; values beyond by at most `ROUNDING` are clipped.
 
     Raises:
         ImageError: The map has other than 3 axes, or holds NaN, values farther outside, or no real numbers.
@@ -138,7 +138,9 @@ def check_probability(probability: np.ndarray) -> Probability:
     if probability.size > 0:
         lowest, highest = probability.min(), probability.max()
         if np.isnan(lowest):
-            raise ImageError(f"the probability map holds {np.isnan(probability).sum()} NaN; predict this case again")
+            raise ImageError(
+                f"the probability map holds {np.isnan(probability).sum()} NaN; rerun the prediction of this case"
+            )
         if not -ROUNDING <= lowest <= highest <= 1 + ROUNDING:
             raise ImageError(
                 f"probabilities must lie in [0, 1], found {lowest:.9g} to {highest:.9g}; "
@@ -150,7 +152,7 @@ def check_probability(probability: np.ndarray) -> Probability:
 
 
 def apply_rule(probability: Probability, config: PostprocessConfig, voxel_volume_mm3: float) -> Mask:
-    """Post-process with any levels, not only those of `RULES`; otherwise like `postprocess`, without its checks."""
+    """Post-process with any levels, not only those of `RULES`; like `postprocess`, but without its checks."""
     if probability.max(initial=np.float32(0)) <= np.float32(config.least_peak):
         return np.zeros(probability.shape, np.bool_)
     mask = _mark(probability, config, voxel_volume_mm3)
@@ -167,7 +169,7 @@ def mark_lesions(probability: Image, config: PostprocessConfig) -> Mask:
 
 
 def _mark(probability: Probability, config: PostprocessConfig, voxel_volume_mm3: float) -> Mask:
-    """The mask of the manner and the levels, before small lesions are dropped."""
+    """Apply manner and levels, before small lesions are dropped."""
     mask = np.zeros(probability.shape, np.bool_)
     load = np.count_nonzero(probability > np.float32(0.5)) * (voxel_volume_mm3 if config.load_unit == "mm3" else 1)
     is_small = load < config.small_load
@@ -199,7 +201,7 @@ def _drop_doubtful_regions(probability: Probability, thresholds: Thresholds) -> 
 
 
 def _choose_core(probability: Probability, level: float, many_lesions: int | None) -> Mask:
-    """The voxels above `level`, without the smallest lesion where there are more than `many_lesions` (None: never)."""
+    """The voxels above `level`, without the smallest lesion if there are more than `many_lesions` (None: never)."""
     core = probability > np.float32(level)
     if many_lesions is None:
         return core
@@ -211,7 +213,7 @@ def _choose_core(probability: Probability, level: float, many_lesions: int | Non
 
 
 def _keep_peak(probability: Probability, below_peak: float) -> Mask:
-    """The voxels less than `below_peak` under the maximum; none where the maximum is no higher than that."""
+    """The voxels less than `below_peak` below the maximum; none if the maximum is not above `below_peak`."""
     peak = probability.max(initial=np.float32(0))
     if peak <= np.float32(below_peak):
         return np.zeros(probability.shape, np.bool_)
@@ -227,7 +229,7 @@ def _grow(core: Mask, edge: Mask, *, split: bool) -> Mask:
 
 
 def _regions_of(cores: Lesions, regions: Lesions) -> Int64[np.ndarray, " n"]:
-    """The label of the region that each core lies in; a core lies wholly in one, so any voxel of it tells."""
+    """The label of the region of each core. A core lies entirely in one region, so any of its voxels will do."""
     voxels = np.flatnonzero(cores.labels)
     any_voxel = np.zeros(cores.count + 1, np.int64)
     any_voxel[cores.labels.ravel()[voxels]] = voxels
@@ -238,14 +240,14 @@ def _regions_of(cores: Lesions, regions: Lesions) -> Int64[np.ndarray, " n"]:
 
 
 def _drop_specks(mask: Mask, smallest_vox: float) -> Mask:
-    """The lesions of a mask with at least so many voxels; a share of 1e-6 less counts as rounding of the volume."""
+    """The lesions of a mask with at least this many voxels, allowing for rounding of the volume by 1e-6."""
     lesions = find_lesions(mask)
     keep = np.concatenate([[False], lesions.sizes_vox >= smallest_vox * (1 - 1e-6)])
     return _select(lesions, keep, mask)
 
 
 def _select(lesions: Lesions, keep: Bool[np.ndarray, " n"], mask: Mask) -> Mask:
-    """Of a mask and its lesions, what is True in `keep` (whose place 0 is the background)."""
+    """The lesions of a mask that are True in `keep` (index 0 is the background)."""
     selected = np.zeros(mask.shape, np.bool_)
     selected[mask] = keep[lesions.labels[mask[lesions.box]]]
     return selected

@@ -1,4 +1,4 @@
-"""Where each stage of an experiment writes, whose folder it is, and its settings in `config.toml`."""
+"""The folder of a run: the files of each stage, the claim on the folder, and the settings in `config.toml`."""
 
 import json
 import os
@@ -15,36 +15,36 @@ from mapping_stroke.errors import ConfigError, MappingError, RunFolderError
 from mapping_stroke.files import PARTIAL, read_json, remove, write_json, write_text
 
 OWNER_FILE = "run.json"
-"""Says what a folder of ours holds; written first."""
+"""Marks a folder of this program and identifies its contents; written first."""
 FORMAT_VERSION = 1
 RESULTS_KEY = "kind"
-"""In an identity: the folder holds results. Simulated scans, which are data, have a `command` alone."""
+"""In an identity: the folder holds results. Simulated scans, which are data, only have a `command`."""
 COMMAND_KEYS = (RESULTS_KEY, "command")
-"""What of an identity tells which command's work it is."""
+"""Keys of an identity that name the command."""
 RECORD_KEY = "record"
-"""Beside the identity, what a run did: it decides nothing."""
+"""Next to the identity: a record of the run, which does not affect resuming."""
 SHARING = ".mapping"
-"""The hidden folder of an output folder by which processes share the work."""
+"""Hidden folder in an output folder through which processes share the work."""
 
 ENSEMBLE = "ensemble"
-"""The method whose maps are the mean over all schemes; its masks are P > 0.5."""
+"""The method that averages the maps of all schemes; its masks are P > 0.5."""
 FINAL = "ensemble-pp"
-"""The method whose masks are the pipeline's result: the ensemble with post-processing."""
+"""The method that gives the final masks: the ensemble with post-processing."""
 
 PROBABILITY_SUFFIX = "_probability.nii.gz"
 MASK_SUFFIX = "_mask.nii.gz"
 BRAIN_SUFFIX = "_brain.nii.gz"
-"""Of a mask of the brain: no scan, and no mask of lesions."""
+"""Suffix of a brain mask, which is neither a scan nor a lesion mask."""
 
 
 STAGES = ("prepare", "folds", "train", "predict", "postprocess", "evaluate", "report")
 RUN_CONTENTS = ("config.toml", "environment.json", *STAGES)
-"""What the stages write into a run folder."""
+"""Files and folders that the stages write into a run folder."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one experiment: a subfolder for each stage, named like the stage's command."""
+    """The folder of one experiment, with a subfolder for each stage, named after its command."""
 
     path: Path
 
@@ -111,36 +111,37 @@ class RunFolder:
 
     @property
     def report_html(self) -> Path:
-        """The page to look at."""
+        """The report."""
         return self.path / "report" / "index.html"
 
     def require(self, path: Path, stage: str) -> Path:
-        """Return `path`, or raise `RunFolderError` that names the stage which writes it."""
+        """Return `path`; if it is missing, raise `RunFolderError` naming the stage that writes it."""
         if not path.exists():
             raise RunFolderError(f"{path}: not there yet; run `mapping {stage} {self.path}` first")
         return path
 
 
 def is_run_folder(path: Path) -> bool:
-    """Whether a folder is marked as written by us."""
+    """Whether a folder is marked as written by this program."""
     return (path / OWNER_FILE).is_file()
 
 
 def claim_folder(
     path: Path, identity: Mapping[str, object], contents: Sequence[str] = (), *, overwrite: bool = False
 ) -> None:
-    """Make a folder ours for one piece of work, so that a repeat resumes it and nothing else is overwritten.
+    """Claim a folder for one piece of work, so that a repeat resumes it and nothing else is overwritten.
 
     Args:
-        path: The output folder; made where it is missing.
-        identity: What decides the result (command, inputs, seed, ...), JSON-able. The same identity resumes.
-        contents: Name patterns of the files and folders that such work writes into the folder.
-        overwrite: Remove the `contents` that another run of the same command has left there. Nothing else is ever
-            removed: no other files in that folder, and no folder that is not ours.
+        path: The output folder; made if it is missing.
+        identity: Everything that determines the result (command, inputs, seed, ...), JSON-able. The same identity
+            resumes.
+        contents: Name patterns of the files and folders that this work writes into the folder.
+        overwrite: Remove the `contents` of another run of the same command. Nothing else is ever removed: no other
+            files in that folder, and no folder that this program did not claim.
 
     Raises:
         RunFolderError: The folder holds another run (and `overwrite` is off) or the work of another command, holds
-            files that are not ours, or cannot be written to.
+            foreign files, or is not writable.
     """
     require_claimable(path, identity, overwrite=overwrite)
     if is_run_folder(path):
@@ -151,7 +152,7 @@ def claim_folder(
 
 
 def holds_work(path: Path, identity: Mapping[str, object]) -> bool:
-    """Whether a folder of ours is marked for this very piece of work."""
+    """Whether a claimed folder belongs to this piece of work."""
     return read_identity(path) == _as_written(identity)
 
 
@@ -159,7 +160,7 @@ def holds_work(path: Path, identity: Mapping[str, object]) -> bool:
 def claimed(
     path: Path, identity: Mapping[str, object], contents: Sequence[str] = (), *, overwrite: bool = False
 ) -> Iterator[None]:
-    """`claim_folder` around work that a `MappingError` may end: in a folder that was not ours before, nothing stays."""
+    """`claim_folder` around work. If a `MappingError` ends it, a newly claimed folder is left as it was before."""
     was_there, was_ours = path.exists(), is_run_folder(path)
     claim_folder(path, identity, contents, overwrite=overwrite)
     try:
@@ -173,7 +174,7 @@ def claimed(
 
 
 def withdraw(path: Path, contents: Sequence[str] = ()) -> None:
-    """Undo `claim_folder`: remove the `contents` and our mark."""
+    """Undo `claim_folder`: remove the `contents` and the mark."""
     _remove_contents(path, (*contents, OWNER_FILE))
 
 
@@ -183,18 +184,18 @@ def _remove_contents(path: Path, contents: Sequence[str]) -> None:
 
 
 def write_record(path: Path, record: Mapping[str, object]) -> None:
-    """Keep what a run did beside the identity of its claimed folder."""
+    """Store a record of the run next to the identity of its folder."""
     write_json(path / OWNER_FILE, {**read_identity(path), RECORD_KEY: record})
 
 
 def require_claimable(path: Path, identity: Mapping[str, object], *, overwrite: bool = False) -> None:
-    """Raise what `claim_folder` would raise for the same arguments, before long work; nothing is written or removed."""
+    """Raise the errors of `claim_folder` in advance, before long work. Nothing is written or removed."""
     there = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     if not there.is_dir():
         where = "is a file" if there == path else f"lies below the file {there}"
         raise RunFolderError(f"{path}: {where}, expected a folder; give another output folder")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise RunFolderError(f"{path}: {there} may not be written to; give another output folder")
+        raise RunFolderError(f"{path}: {there} is not writable; give another output folder")
     if is_run_folder(path):
         found, asked = read_identity(path), _as_written(identity)
         if any(found.get(key) != asked.get(key) for key in COMMAND_KEYS):
@@ -206,7 +207,7 @@ def require_claimable(path: Path, identity: Mapping[str, object], *, overwrite: 
                 f"{path}: holds another run (differs in {differs}); give another output folder, or --overwrite"
             )
     elif path.is_dir() and any(_is_foreign(inside.name) for inside in path.iterdir()):
-        if is_run_folder(path):  # another process has just begun the same
+        if is_run_folder(path):  # another process has just started the same work
             return require_claimable(path, identity, overwrite=overwrite)
         raise RunFolderError(f"{path}: holds files that no run of mapping wrote; give an empty or new folder")
 
@@ -221,11 +222,11 @@ def _as_written(identity: Mapping[str, object]) -> dict[str, object]:
 
 
 def read_identity(path: Path) -> dict[str, object]:
-    """What `claim_folder` wrote; raises `RunFolderError` where a folder is no run or its marker is damaged."""
+    """Read the identity of a claimed folder; raises `RunFolderError` if it is missing or damaged."""
     owner = path / OWNER_FILE
     if not owner.is_file():
         raise RunFolderError(
-            f"{path}: no run folder (it has no {OWNER_FILE}); start with `mapping prepare DATA -o RUN`"
+            f"{path}: is not a run folder (it has no {OWNER_FILE}); start with `mapping prepare DATA -o RUN`"
         )
     try:
         identity = read_json(owner)
@@ -237,7 +238,7 @@ def read_identity(path: Path) -> dict[str, object]:
 
 
 def write_section(path: Path, section: str, settings: Mapping[str, object]) -> None:
-    """Write one stage's settings; the other sections stay as they are.
+    """Write the settings of one stage and keep the other sections.
 
     Args:
         path: The run's `config.toml`.
@@ -250,10 +251,10 @@ def write_section(path: Path, section: str, settings: Mapping[str, object]) -> N
 
 
 def read_sections(path: Path) -> dict[str, Any]:
-    """All sections; empty where there is no file yet. Raises `ConfigError` where it is not TOML."""
+    """All sections; empty if there is no file yet. Raises `ConfigError` if it is not TOML."""
     if not path.is_file():
         return {}
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not TOML ({error}); mend or delete it") from error
+        raise ConfigError(f"{path}: is not TOML ({error}); fix or delete it") from error

@@ -14,7 +14,7 @@ from benchmarks.heading import describe_head
 from benchmarks.round_trip import RoundTripBench
 from benchmarks.round_trip_text import describe_round_trips
 from mapping_stroke.simulation.cohort import Sources
-from mapping_stroke.stages.train import TrainConfig
+from mapping_stroke.stages.settings import TrainConfig
 from small_models import write_seeing_model
 
 MACHINE = {"processor": "Abacus", "cores": "7", "gpu": "Beads"}

@@ -544,7 +544,7 @@ def test_a_disk_that_fills_up_while_writing_leaves_nothing_half_written(
 
     monkeypatch.setattr(nib, "save", save)
     assert segment(model, out, *scans, "--no-picture") == 1
-    assert "No space left on device; mend that and run the same command again" in capsys.readouterr().err
+    assert "No space left on device; fix the problem and rerun the command" in capsys.readouterr().err
     assert (record(out)["status"], list(record(out)["scans"])) == ("stopped", ["p0"])
     assert sorted(path.name for path in out.iterdir() if path.name[:2] != "p0") == ["run.json"]
     monkeypatch.undo()

@@ -104,4 +104,4 @@ def test_references_and_output_go_together(root: Path, capsys: pytest.CaptureFix
     assert cli.main(["evaluate", str(root / "masks"), "-o", str(root / "scores")]) == 2
     assert "--references and -o go together" in capsys.readouterr().err
     assert cli.main(["evaluate", str(root / "masks")]) == 2
-    assert "is no run folder; name the reference masks with --references" in capsys.readouterr().err
+    assert "is not a run folder; name the reference masks with --references" in capsys.readouterr().err

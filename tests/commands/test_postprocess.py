@@ -78,4 +78,4 @@ def test_a_folder_without_maps_writes_nothing(tmp_path: Path, capsys: pytest.Cap
 
 def test_a_folder_that_is_no_run_needs_an_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["postprocess", str(tmp_path)]) == 2
-    assert "is no run folder; name a folder for its masks with -o" in capsys.readouterr().err
+    assert "is not a run folder; name a folder for its masks with -o" in capsys.readouterr().err

@@ -127,7 +127,7 @@ def test_a_mask_instead_of_a_scan_is_refused() -> None:
 
 
 def test_a_head_of_metres_is_refused() -> None:
-    with pytest.raises(ImageError, match=r"span 1600 mm, expected a head .at most 600 mm.; mend the spacing"):
+    with pytest.raises(ImageError, match=r"span 1600 mm, expected a head .at most 600 mm.; fix the spacing"):
         prepare_scan(Image(brain().voxels, np.diag([200.0, 200, 200, 1])), PreprocessSpec())
 
 

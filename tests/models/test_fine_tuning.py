@@ -17,7 +17,7 @@ from mapping_stroke.models.pack import pack_model
 from mapping_stroke.networks.bundle import Bundle, open_bundle
 from mapping_stroke.networks.spec import Weights
 from mapping_stroke.run_folder import RunFolder
-from mapping_stroke.stages.train import TrainConfig
+from mapping_stroke.stages.settings import TrainConfig
 from mapping_stroke.stages.warm_start import choose_warm_start
 from mapping_stroke.training.schemes import SCHEMES, find_scheme
 from phantoms import NANO, write_phantoms
@@ -118,7 +118,7 @@ def test_what_is_trained_is_kept_and_another_start_is_refused(
     command = ["train", str(run), "--schemes", "default", "--folds", "0", *TRAIN, "--from"]
     assert main([*command, str(model)]) == 0
     assert main([*command, str(model)]) == 0
-    assert "default, fold 0: trained already" in capsys.readouterr().out
+    assert "default, fold 0: already trained" in capsys.readouterr().out
     assert main([*command, str(run)]) == 2
     assert "holds a member trained with other settings or cases" in capsys.readouterr().err
     same = pack_model(model, tmp_path / "other-name.mapping", ModelLabels(name="another name"))
@@ -137,7 +137,7 @@ def test_a_run_that_was_fine_tuned_is_a_start_too_and_its_licence_goes_on(
 def test_members_keep_the_network_patch_and_preparation_of_the_model(run: Path, tmp_path: Path) -> None:
     spec = PreprocessSpec((3.0, 3.0, 4.0), resampling="cubic", normalise="box")
     write_model(tmp_path / "foreign", member_card("theirs", 3, preprocess=spec, patch=(8, 12, 8), training={}))
-    config = fine_tuning_config(str(tmp_path / "foreign"), "tiny")
+    config = fine_tuning_config(TrainConfig(from_=str(tmp_path / "foreign"), size="tiny"))
     assert (config.schemes, config.size) == (("default",), "tiny")
     assert (
         main(["train", str(run), "--from", str(tmp_path / "foreign"), "--size", "tiny", *TRAIN, "--arrays-only"]) == 0
@@ -149,7 +149,7 @@ def test_members_keep_the_network_patch_and_preparation_of_the_model(run: Path, 
 
 
 def test_a_fine_tuning_is_short_and_gentle(model: Path) -> None:
-    config = fine_tuning_config(str(model))
+    config = fine_tuning_config(TrainConfig(from_=str(model)))
     assert (config.schemes, config.size, config.epochs) == (ALL, "tiny", EPOCHS)
     assert config.wanted_size.learning_rate == pytest.approx(NANO.learning_rate / 30, abs=1e-6)
     assert TrainConfig(size="tiny").wanted_size == NANO
@@ -161,7 +161,7 @@ def test_a_model_of_another_size_is_refused(
     assert main(["train", str(run), "--from", str(model), "--size", "compact"]) == 2
     assert "its members are of size tiny, not compact; leave --size out" in " ".join(capsys.readouterr().err.split())
     foreign = write_model(tmp_path / "foreign", member_card(training={}))
-    assert fine_tuning_config(str(foreign.path)).size == "full"
+    assert fine_tuning_config(TrainConfig(from_=str(foreign.path))).size == "full"
 
 
 def test_a_model_that_is_not_there_is_told(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -264,7 +264,7 @@ def test_a_lost_piece_is_named_and_the_small_state_goes_on(
 
 @pytest.mark.usefixtures("looked_at_clock")
 def test_asked_to_stop_by_the_clock_it_leaves_whole_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch, pytest.raises(Stopped, match="all that was done is saved"):
+    with monkeypatch.context() as patch, pytest.raises(Stopped, match="all work is saved"):
         train_model.train_model(RunFolder(tmp_path), Sources(), CLOCK, stop_after(3, patch))
     told = json.loads((tmp_path / "pieces" / LIST).read_text())
     assert told["patches"] > 0

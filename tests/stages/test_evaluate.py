@@ -46,7 +46,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_a_run_gets_one_row_per_method_and_labelled_case(run: RunFolder) -> None:
-    assert evaluate_run(run) == []
+    assert evaluate_run(run).failed == {}
     rows = read_csv(run.scores_csv)
     methods = ["default", "residual", "ensemble", "ensemble-pp"]
     assert [(row["method"], row["case_id"], row["fold"]) for row in rows] == [
@@ -85,12 +85,12 @@ def test_what_is_scored_is_not_scored_again(run: RunFolder, monkeypatch: pytest.
         raise ImageError("not now")
 
     monkeypatch.setattr(score_files, "_score", count)
-    assert evaluate_run(run) == []
+    assert evaluate_run(run).failed == {}
     assert (scored, run.scores_csv.read_text()) == ([], before)
     write_image(run.masks("default") / "sub-b_mask.nii.gz", reference_mask(), AFFINE)
-    assert evaluate_run(run) == scored == ["default/sub-b"]
+    assert list(evaluate_run(run).failed) == scored == ["default/sub-b"]
     (run.scores_csv.parent / "scored.json").write_text("[]")
-    assert len(evaluate_run(run)) == 8
+    assert len(evaluate_run(run).failed) == 8
 
 
 def test_a_mask_that_cannot_be_scored_stops_no_other(
@@ -104,7 +104,7 @@ def test_a_mask_that_cannot_be_scored_stops_no_other(
         return score(comparison, *more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(score_files, "_score", fail)
-    assert evaluate_run(run) == ["default/sub-a"]
+    assert list(evaluate_run(run).failed) == ["default/sub-a"]
     assert len(read_csv(run.scores_csv)) == 7
     assert "default/sub-a: ValueError: no distance" in capsys.readouterr().err
 
@@ -124,20 +124,20 @@ def test_an_interruption_keeps_what_is_scored(run: RunFolder, monkeypatch: pytes
     assert not run.scores_csv.exists()
     scored.clear()
     monkeypatch.setattr(score_files, "_score", lambda *arguments: scored.append(arguments) or score(*arguments))
-    assert evaluate_run(run) == []
+    assert evaluate_run(run).failed == {}
     assert len(scored) == 6
 
 
 def test_cases_without_a_mask_are_left_out_and_told(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     (run.masks("residual") / "sub-b_mask.nii.gz").unlink()
-    assert evaluate_run(run) == []
+    assert evaluate_run(run).failed == {}
     assert len(read_csv(run.scores_csv)) == 7
     assert "residual: 1 of 2 labelled cases have no mask and are left out" in capsys.readouterr().err
 
 
 def test_a_broken_file_fails_its_case_alone(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     (run.masks("default") / "sub-a_mask.nii.gz").write_bytes(b"")
-    assert evaluate_run(run) == ["default/sub-a"]
+    assert list(evaluate_run(run).failed) == ["default/sub-a"]
     assert len(read_csv(run.scores_csv)) == 7
     assert "warning: default/sub-a: " in capsys.readouterr().err
 
@@ -145,7 +145,7 @@ def test_a_broken_file_fails_its_case_alone(run: RunFolder, capsys: pytest.Captu
 def test_a_mask_on_another_grid_fails_its_case_alone(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     write_image(run.masks("default") / "sub-a_mask.nii.gz", reference_mask(), np.eye(4))
     write_image(run.masks("default") / "sub-b_mask.nii.gz", reference_mask()[1:], AFFINE)
-    assert evaluate_run(run) == ["default/sub-a", "default/sub-b"]
+    assert list(evaluate_run(run).failed) == ["default/sub-a", "default/sub-b"]
     told = capsys.readouterr().err
     assert "mm away from its reference" in told
     assert "resample the mask onto the reference's grid" in told
@@ -158,12 +158,12 @@ def turn(path: Path, axes: str) -> None:
 
 @pytest.mark.parametrize("axes", ["RAS", "LAS", "PIR"])
 def test_masks_and_maps_are_laid_on_the_reference_whichever_way_their_axes_point(run: RunFolder, axes: str) -> None:
-    assert evaluate_run(run, "isles2026") == []
+    assert evaluate_run(run, "isles2026").failed == {}
     before = read_csv(run.scores_csv)
     for stage in (run.masks("default").parent, run.probabilities("default").parent):
         for path in stage.glob("*/sub-*.nii.gz"):
             turn(path, axes)
-    assert evaluate_run(run, "isles2026") == []
+    assert evaluate_run(run, "isles2026").failed == {}
     assert read_csv(run.scores_csv) == before
 
 
@@ -172,12 +172,12 @@ def test_a_map_on_another_grid_fails_its_case_alone(run: RunFolder, capsys: pyte
     there = read_image(maps / "sub-a_probability.nii.gz")
     write_image(maps / "sub-a_probability.nii.gz", there.voxels, AFFINE @ np.diag([-1.0, 1, 1, 1]))
     write_image(maps / "sub-b_probability.nii.gz", there.voxels[1:], AFFINE)
-    assert evaluate_run(run, "isles2026") == ["default/sub-a", "default/sub-b"]
+    assert list(evaluate_run(run, "isles2026").failed) == ["default/sub-a", "default/sub-b"]
     told = " ".join(capsys.readouterr().err.split())
     assert "sub-a_probability.nii.gz: the probability map lies up to" in told
     assert "sub-b_probability.nii.gz: the probability map has shape" in told
     assert "resample the map onto the reference's grid" in told
-    assert evaluate_run(run, "atlas2022") == []
+    assert evaluate_run(run, "atlas2022").failed == {}
 
 
 def test_what_is_doubtful_about_a_reference_is_told(
@@ -188,19 +188,19 @@ def test_what_is_doubtful_about_a_reference_is_told(
     whole = bytearray(gzip.decompress(reference.read_bytes()))
     struct.pack_into("<f", whole, 80, 0.0)
     reference.write_bytes(gzip.compress(whole))
-    assert evaluate_folder(*folders, tmp_path / "out") == []
+    assert evaluate_folder(*folders, tmp_path / "out").failed == {}
     assert "right_mask.nii.gz: the header gives voxels of 0 x " in capsys.readouterr().err
 
 
 def test_isles2026_has_its_own_columns_and_reads_the_maps(run: RunFolder) -> None:
-    assert evaluate_run(run, "isles2026") == []
+    assert evaluate_run(run, "isles2026").failed == {}
     rows = read_csv(run.scores_csv)
     assert tuple(rows[0]) == (*SCORE_COLUMNS, *ISLES2026.keys)
     assert {row["pr_auc"] for row in rows} == {str((1 + 2 / 3) / 2)}
 
 
 def test_a_folder_is_scored_against_a_folder(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    assert evaluate_folder(*folders, tmp_path / "out") == []
+    assert evaluate_folder(*folders, tmp_path / "out").failed == {}
     rows = read_csv(tmp_path / "out" / "scores.csv")
     assert [(row["method"], row["case_id"], row["fold"], row["dice"], row["hd95_mm"]) for row in rows] == [
         ("team", "empty", "", "0.0", ""),
@@ -264,7 +264,7 @@ def test_a_mask_holds_one_positive_value(values: tuple[float, float], tmp_path: 
 @pytest.mark.parametrize("values", [(0, 1, 2), (0, 0.4, 0.9), (-1, 0, 1)])
 def test_labels_and_probabilities_are_no_mask(values: tuple[float, ...], tmp_path: Path) -> None:
     write_image(tmp_path / "labels.nii.gz", np.resize(np.float32(values), SHAPE), AFFINE)
-    with pytest.raises(ImageError, match="is no mask, it holds more than two values"):
+    with pytest.raises(ImageError, match="is not a mask, it has more than two values"):
         read_mask(tmp_path / "labels.nii.gz")
 
 
@@ -273,8 +273,8 @@ def test_a_mask_that_the_system_cannot_look_at_stops_no_other(
 ) -> None:
     masks, references = folders
     fail_to_look_at("right_mask", monkeypatch, errno.EIO)
-    assert evaluate_folder(masks, references, tmp_path / "out") == ["team/right"]
+    assert list(evaluate_folder(masks, references, tmp_path / "out").failed) == ["team/right"]
     assert [row["case_id"] for row in read_csv(tmp_path / "out" / "scores.csv")] == ["empty"]
     fail_to_look_at(f"{LABELLED[0]}_mask", monkeypatch, errno.EIO)
-    assert set(evaluate_run(run)) == {f"{method}/{LABELLED[0]}" for method in (*METHODS, "ensemble-pp")}
+    assert set(evaluate_run(run).failed) == {f"{method}/{LABELLED[0]}" for method in (*METHODS, "ensemble-pp")}
     assert len(read_csv(run.scores_csv)) == 4

@@ -152,7 +152,7 @@ def test_fewer_cases_than_folds_are_refused(tmp_path: Path, capsys: pytest.Captu
 
 def test_folds_need_prepared_cases(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert fold(RunFolder(tmp_path)) == 2
-    assert "no run folder" in refusal(capsys)
+    assert "is not a run folder" in refusal(capsys)
     claim_folder(tmp_path / "run", {"kind": "experiment"})
     assert fold(RunFolder(tmp_path / "run")) == 2
     assert f"run `mapping prepare DATA -o {tmp_path / 'run'}` first" in refusal(capsys)

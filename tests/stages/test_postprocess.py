@@ -35,7 +35,7 @@ def touch_nothing(folder: Path) -> dict[str, int]:
 
 def test_every_method_gets_masks_and_the_ensemble_also_with_the_rule(tmp_path: Path) -> None:
     run = write_predicted_run(tmp_path / "run")
-    assert postprocess_run(run, "challenge") == []
+    assert postprocess_run(run, "challenge").failed == {}
     files = [f"{case_id}_mask.nii.gz" for case_id in (*LABELLED, UNLABELLED)]
     for method in METHODS:
         masks = read_masks(run.masks(method))
@@ -52,7 +52,7 @@ def test_a_run_without_an_ensemble_has_no_final_masks(tmp_path: Path) -> None:
     run = write_predicted_run(tmp_path / "run")
     for path in run.probabilities("ensemble").glob("*.nii.gz"):
         path.unlink()
-    assert postprocess_run(run) == []
+    assert postprocess_run(run).failed == {}
     assert sorted(path.name for path in (run.path / "postprocess").iterdir()) == ["default", "residual"]
 
 
@@ -92,7 +92,7 @@ def test_a_broken_map_is_told_and_the_others_go_on(tmp_path: Path, capsys: pytes
     write_probability(maps, "wild", np.full(SHAPE, 1.5, np.float32))
     broken = write_probability(maps, "broken")
     broken.write_bytes(broken.read_bytes()[:40])
-    assert postprocess_folder(maps, tmp_path / "masks") == ["broken", "wild"]
+    assert list(postprocess_folder(maps, tmp_path / "masks").failed) == ["broken", "wild"]
     assert list(read_masks(tmp_path / "masks")) == ["good_mask.nii.gz"]
     told = capsys.readouterr().err
     assert "broken_probability.nii.gz: cannot be read" in told
@@ -112,7 +112,7 @@ def test_a_map_without_memory_for_it_stops_no_other(
         real(source, mask, rule)
 
     monkeypatch.setattr(module, "_postprocess_file", fail)
-    assert postprocess_folder(tmp_path / "maps", tmp_path / "masks") == ["one"]
+    assert list(postprocess_folder(tmp_path / "maps", tmp_path / "masks").failed) == ["one"]
     assert list(read_masks(tmp_path / "masks")) == ["two_mask.nii.gz"]
     assert "one_probability.nii.gz: MemoryError: out of memory; close" in " ".join(capsys.readouterr().err.split())
     (tmp_path / "maps" / "two_probability.nii.gz").unlink()
@@ -125,7 +125,7 @@ def test_the_old_mask_of_a_map_that_broke_is_removed(tmp_path: Path) -> None:
     write_probability(tmp_path / "maps", "two")
     postprocess_folder(tmp_path / "maps", tmp_path / "masks")
     path.write_bytes(b"no image")
-    assert postprocess_folder(tmp_path / "maps", tmp_path / "masks") == ["one"]
+    assert list(postprocess_folder(tmp_path / "maps", tmp_path / "masks").failed) == ["one"]
     assert list(read_masks(tmp_path / "masks")) == ["two_mask.nii.gz"]
 
 
@@ -133,7 +133,7 @@ def test_a_folder_in_the_place_of_a_mask_stops_no_other(tmp_path: Path, capsys: 
     for case_id in ("one", "two"):
         write_probability(tmp_path / "maps", case_id)
     (tmp_path / "masks" / "one_mask.nii.gz").mkdir(parents=True)
-    assert postprocess_folder(tmp_path / "maps", tmp_path / "masks") == ["one"]
+    assert list(postprocess_folder(tmp_path / "maps", tmp_path / "masks").failed) == ["one"]
     assert (tmp_path / "masks" / "two_mask.nii.gz").is_file()
     assert "one_probability.nii.gz: IsADirectoryError: " in " ".join(capsys.readouterr().err.split())
 
@@ -141,7 +141,7 @@ def test_a_folder_in_the_place_of_a_mask_stops_no_other(tmp_path: Path, capsys: 
 def test_failures_of_a_run_name_method_and_case(tmp_path: Path) -> None:
     run = write_predicted_run(tmp_path / "run")
     (run.probabilities("ensemble") / "sub-a_probability.nii.gz").write_bytes(b"")
-    assert postprocess_run(run) == ["ensemble/sub-a", "ensemble-pp/sub-a"]
+    assert list(postprocess_run(run).failed) == ["ensemble/sub-a", "ensemble-pp/sub-a"]
 
 
 def test_the_mask_lies_where_the_map_lies_and_mapping_counts_mm3(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_map_that_the_system_cannot_look_at_stops_no_other(
     for case_id in ("one", "two"):
         write_probability(tmp_path / "maps", case_id)
     fail_to_look_at("one_probability", monkeypatch, errno.ESTALE)
-    assert postprocess_folder(tmp_path / "maps", tmp_path / "masks") == ["one"]
+    assert list(postprocess_folder(tmp_path / "maps", tmp_path / "masks").failed) == ["one"]
     assert "one_probability.nii.gz: cannot be read ([Errno 116] Stale file handle" in capsys.readouterr().err
     assert list(read_masks(tmp_path / "masks")) == ["two_mask.nii.gz"]
 

@@ -119,7 +119,7 @@ def test_all_problems_are_listed_and_nothing_is_written(
         ["error", "sub-r001s002_ses-1"],
         ["warning", "sub-r001s003_ses-1"],
         ["error", "sub-r002s001_ses-1"],
-        ["mapping", "3 of 5 cases have problems (listed above); repair them, or leave them out with --exclude-bad"],
+        ["mapping", "3 of 5 cases have problems (listed above); fix them, or leave them out with --exclude-bad"],
     ]
     assert all("; " in line for line in told)
     assert not run.path.exists()
@@ -203,7 +203,7 @@ def test_two_scans_of_one_id_are_both_left_out(atlas: Path, run: RunFolder) -> N
 def test_nothing_left_is_refused(tmp_path: Path, run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     truncate(write_scan(tmp_path / "data" / "a_T1w.nii.gz"))
     assert prepare(tmp_path / "data", run, "--exclude-bad") == 2
-    assert errors(capsys)[-1].endswith("none of the 1 cases can be used; repair them")
+    assert errors(capsys)[-1].endswith("none of the 1 cases can be used; fix their problems")
     assert not run.path.exists()
 
 
@@ -220,7 +220,7 @@ def test_warnings_of_one_kind_are_counted(tmp_path: Path, run: RunFolder, capsys
     assert prepare(data, run) == 0
     told = errors(capsys)
     assert len(told) == 6
-    assert told[-1] == "warning: 3 more cases like that (right for a person without lesion, else draw it)"
+    assert told[-1] == "warning: 3 more cases with the same problem (right for a person without lesion, else draw it)"
     assert len(read_problems(run.problems_csv)) == 8
 
 
@@ -231,7 +231,7 @@ def test_unchanged_files_are_not_opened_again(atlas: Path, run: RunFolder, capsy
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*")}
     assert prepare(atlas, run) == 0
     again = capsys.readouterr()
-    assert again.out.splitlines()[1] == "the files are as they were when they were checked last"
+    assert again.out.splitlines()[1] == "the files are unchanged since the last check"
     assert again.err == first.err
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
 

@@ -14,7 +14,6 @@ import pytest
 from mapping_stroke.cli import main
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.errors import TrainingError
-from mapping_stroke.files import write_json
 from mapping_stroke.images.image import read_image, write_image
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.run_folder import RunFolder
@@ -151,7 +150,7 @@ def test_labels_below_the_floor_are_left_out(
     assert provenance["confidence"] == confidence
     assert {path: path.stat().st_mtime_ns for path in labels.glob("*.nii.gz")} == before  # labelled once, chosen twice
     assert main([*train, str(floor)]) == 0
-    assert "trained already" in capsys.readouterr().out
+    assert "already trained" in capsys.readouterr().out
     assert main(train[:-1]) == 2
     assert "holds a member trained with other settings" in capsys.readouterr().err
 
@@ -169,25 +168,6 @@ def test_labels_of_a_scan_that_was_replaced_are_made_anew(
         assert main([*train, "--overwrite"]) == 0
     marks.append(provenance_of(run, fold)["scans"])
     assert marks[0] != marks[1]
-
-
-def test_labels_from_before_scans_had_marks_are_kept_until_a_scan_is_replaced(
-    run: RunFolder, capsys: pytest.CaptureFixture[str]
-) -> None:
-    fold = 1 - fold_of(run, "p0")
-    labels = ["train", str(run.path), *SELF_TRAINING, "--folds", str(fold), "--confidence-floor"]
-    assert main([*labels, "1.0"]) == 2  # labels, and trains nothing
-    path = run.pseudo_labels(fold) / "provenance.json"
-    write_json(path, {key: value for key, value in json.loads(path.read_text()).items() if key != "scans"})
-    before = path.read_bytes()
-    assert main([*labels, "0"]) == 0
-    assert path.read_bytes() == before
-    assert "scans" not in provenance_of(run, fold)
-    with replaced(run, "p5"):
-        assert main([*labels, "0"]) == 2
-    assert "holds a member trained with other settings or cases" in capsys.readouterr().err
-    assert "scans" in json.loads(path.read_text())
-    assert not path.with_name("scans.json").exists()
 
 
 def test_a_fold_whose_people_are_all_that_is_unlabelled_is_refused(

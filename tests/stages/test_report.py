@@ -160,7 +160,8 @@ def test_schemes_that_the_paper_does_not_have_are_named(tmp_path: Path) -> None:
     report_run(run := write_small_run(tmp_path, ["a", "b"], ["default", "carvemix", "mine", "ensemble"]))
     page = page_of(run)
     told = (
-        "6 members (Default, CarveMix, mine), size tiny; the ensemble holds what the paper's does not: CarveMix, mine"
+        "6 members (Default, CarveMix, mine), size tiny; the ensemble includes schemes that the paper does "
+        "not have: CarveMix, mine"
     )
     assert told in text_of(section(page, "run")).replace("&#39;", "'")
     assert [row[0] for row in first_table(section(page, "table-1"))[1:]] == ["Default", "CarveMix", "mine", "Ensemble"]
@@ -242,7 +243,7 @@ def test_a_case_that_lost_its_reference_is_named(run: RunFolder) -> None:
     ]
     run.cases_csv.write_text("\n".join([*rows[:2], lost[2], *rows[3:]]) + "\n")
     report_run(run)
-    assert "b: cannot be shown: it has scores but no reference mask any more" in text_of(page_of(run))
+    assert "b: cannot be shown: it has scores but its reference mask is gone" in text_of(page_of(run))
 
 
 def test_a_damaged_description_and_missing_folds_stop_nothing(run: RunFolder) -> None:

@@ -42,7 +42,7 @@ def test_the_three_forms_may_be_mixed(folder: Path) -> None:
         (
             "bad.csv",
             "leaderboard,team,dice\npublic,a,1\npublic,a,2\n",
-            "team 'a' comes twice on the public leaderboard",
+            "team 'a' occurs twice on the public leaderboard",
         ),
     ],
 )

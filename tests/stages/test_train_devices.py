@@ -124,7 +124,7 @@ def test_a_signal_to_any_of_them_saves_and_ends_all(who: str, run: Path, tmp_pat
         return
     devices = "1" if who == "first" else "2"
     assert start(run, "--devices", devices, steps=300).wait(timeout=300) == 0, told(run)
-    assert any("going on after epoch" in line for line in told(run))
+    assert any("resuming after epoch" in line for line in told(run))
     if who == "first":
         assert start(alone, steps=300).wait(timeout=300) == 0, told(alone)
         assert_same_weights(run, alone)

@@ -109,13 +109,11 @@ def test_a_signal_saves_at_the_next_step_and_leaves_with_status_75(
     assert signal.getsignal(number) == before
     told = capsys.readouterr().err
     assert (
-        told
-        == f"mapping: stopped by {signal.Signals(number).name}, and all that was done is saved; run the same"
-        + (" command again to go on\n")
+        told == f"mapping: stopped by {signal.Signals(number).name}; all work is saved; rerun the command to resume\n"
     )
     assert json.loads((member(run) / "progress.json").read_text())["state"] == "stopped"
     assert train(run, "--folds", "0") == 0
-    assert "going on after epoch 1 and 2 steps" in capsys.readouterr().out
+    assert "resuming after epoch 1 and 2 steps" in capsys.readouterr().out
     assert_same(run, undisturbed)
 
 
@@ -128,7 +126,7 @@ def test_a_signal_before_the_first_step_ends_the_work_at_once(
 
     monkeypatch.setattr("mapping_stroke.stages.arrays.arrays_of", stop)
     assert train(run) == 75
-    assert "stopped by SIGTERM, and what was finished is kept" in capsys.readouterr().err
+    assert "stopped by SIGTERM; finished work is kept" in capsys.readouterr().err
 
 
 def test_a_second_ctrl_c_does_not_wait_for_the_step(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +145,7 @@ def test_killed_in_a_step_it_goes_on_with_the_same_numbers(
     assert main(["status", str(run)]) == 0
     assert "stopped" in capsys.readouterr().out
     assert train(run, "--folds", "0") == 0
-    assert "going on after epoch 1 and 2 steps" in capsys.readouterr().out
+    assert "resuming after epoch 1 and 2 steps" in capsys.readouterr().out
     assert_same(run, undisturbed)
 
 
@@ -206,9 +204,9 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     assert len(warnings) == 1
     assert warnings[0].startswith("warning: default, fold 0: ")
     assert warnings[0].endswith(
-        "checkpoint.pt: is damaged (its SHA-256 does not fit); going on from the checkpoint before it"
+        "checkpoint.pt: is damaged (its SHA-256 does not fit); resuming from the previous checkpoint"
     )
-    assert "going on after epoch 0 and 2 steps" in told.out
+    assert "resuming after epoch 0 and 2 steps" in told.out
     assert_same(run, undisturbed)
 
 
@@ -240,9 +238,9 @@ def test_a_full_disk_is_one_line_and_the_older_checkpoint_is_used(
         assert train(run, "--folds", "0") == 1
     told = capsys.readouterr().err
     assert told.count("\n") == 1
-    assert "checkpoint.pt: No space left on device; mend that and run the same command again" in told
+    assert "checkpoint.pt: No space left on device; fix the problem and rerun the command" in told
     assert train(run, "--folds", "0") == 0
-    assert "going on after epoch 1" in capsys.readouterr().out
+    assert "resuming after epoch 1" in capsys.readouterr().out
     assert_same(run, undisturbed)
 
 

@@ -26,8 +26,14 @@ def test_less_than_one_job_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
     [
         (["--devices", "2", "--jobs", "2"], "--jobs trains each fold on one device; leave out --jobs, or --devices"),
         (["--devices", "2"], "several devices need a command line of their own: call `mapping train ... --devices N`"),
-        (["--devices", "3"], "has no equal shares for 3 processes; give fewer --devices, or --batch 3 (which trains"),
-        (["--nodes", "2", "--batch", "5"], "no equal shares for 2 processes; give fewer --devices, or --batch 6"),
+        (
+            ["--devices", "3"],
+            "split equally between 3 processes; give fewer --devices, or --batch 3 (which trains",
+        ),
+        (
+            ["--nodes", "2", "--batch", "5"],
+            "split equally between 2 processes; give fewer --devices, or --batch 6",
+        ),
         (["--batch", "0"], "got --batch 0, expected 1 or more"),
     ],
 )

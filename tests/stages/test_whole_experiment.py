@@ -14,7 +14,9 @@ from mapping_stroke.errors import MappingError
 from mapping_stroke.images.image import Image, write_image
 from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
 from mapping_stroke.networks import bundle
+from mapping_stroke.pipeline import Experiment, run_experiment
 from mapping_stroke.run_folder import RunFolder, read_sections
+from mapping_stroke.work import StageResult
 from phantoms import AFFINE, SHAPE, write_phantoms
 from small_models import write_seeing_model
 
@@ -108,7 +110,7 @@ def test_a_repeated_stage_makes_nothing_anew(run: RunFolder, capsys: pytest.Capt
     assert main(["predict", str(run.path)]) == 0
     after = modified(run.path / "train") | modified(run.path / "predict")
     assert after == before
-    assert "trained already" in capsys.readouterr().out
+    assert "already trained" in capsys.readouterr().out
 
 
 def test_other_settings_do_not_overwrite_members(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
@@ -195,6 +197,21 @@ def test_a_failure_of_the_engine_stops_no_other_case(
     assert main(["predict", str(copy.path)]) == 3
     assert len(scans) == 2
     assert "p0: RuntimeError: out of GPU memory" in capsys.readouterr().err
+
+
+def test_an_experiment_with_a_failed_case_ends_with_status_3(run: RunFolder, tmp_path: Path) -> None:
+    copy = RunFolder(tmp_path / "run")
+    shutil.copytree(run.path, copy.path)
+    stored = copy.probabilities("ensemble") / "p0_probability.json"
+    experiment = Experiment(run.path.parent / "data", copy.path, 2, size="tiny", device="cpu")
+    assert run_experiment(experiment) == StageResult((copy.report_html,))
+    for masks in copy.path.glob("postprocess/*/p0_mask.nii.gz"):
+        masks.unlink()
+    (copy.probabilities("default") / "p0_probability.nii.gz").write_bytes(b"")
+    assert stored.is_file()
+    result = run_experiment(experiment)
+    assert (list(result.failed), result.status) == (["postprocess: default/p0"], 3)
+    assert copy.report_html.is_file()
 
 
 @pytest.mark.parametrize(

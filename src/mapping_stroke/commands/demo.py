@@ -68,7 +68,21 @@ class Demo:
         failed = show_model(
             self.out, self.first_contact.scan, self.first_contact.model, self.device, overwrite=self.overwrite
         )
+        self._name_next_command()
         return 3 if failed else 0
+
+    def _name_next_command(self) -> None:
+        """Show the next command as it works in this shell."""
+        import shlex
+        import shutil
+        import sys
+
+        from mapping_stroke.console import say
+
+        command = "mapping" if shutil.which("mapping") else shlex.quote(sys.argv[0])
+        model = self.first_contact.model
+        chosen = "" if model == FirstContact.model else f" --model {shlex.quote(model)}"
+        say(f"\nNow segment your own scans: {command} segment your-scan.nii.gz -o results{chosen}")
 
     def _run_experiment(self) -> int:
         """Simulate, run every stage, segment one new scan, and name the results to look at."""
@@ -97,14 +111,14 @@ class Demo:
         request = Request(subjects, small.seed, unlabelled)
         simulate_cohort(cohort, request, find_sources(None, None), overwrite=self.overwrite)
         experiment = Experiment(cohort, run_folder, folds, size="tiny", seed=small.seed, device=self.device, jobs=2)
-        page = run_experiment(experiment, overwrite=self.overwrite)
+        result = run_experiment(experiment, overwrite=self.overwrite)
         say("\n[segment] one of the scans without a mask, as a new scan")
         scan = sorted((cohort / "Testing").rglob("*_T1w.nii.gz"))[0]
         computation = Computation(str(run_folder), device=self.device)
-        segment_scans([scan], segmented, computation, overwrite=self.overwrite)
-        say(f"\nLook at the report:        {page}")
+        unsegmented = segment_scans([scan], segmented, computation, overwrite=self.overwrite)
+        say(f"\nLook at the report:        {result.outputs[0]}")
         say(f"and at the segmented scan: {segmented / scan.name.replace('.nii.gz', '.png')}")
-        return 0
+        return 3 if unsegmented else result.status
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
 """Cases of a data set: finding and checking scans, folds, preprocessing, arrays and patches.
 
-Imports `rules`, `run_folder`, `images` and what lies below them. No networks, no training, no pictures.
+Imports `rules`, `run_folder`, `images` and the layers below. No networks, no training, no pictures.
 """

@@ -16,7 +16,7 @@ from mapping_stroke.images.image import Mask, Voxels
 
 ARRAYS_A_CASE = 3
 UNSURE = 2
-"""In a mask: lesion that nobody could see, which no training counts."""
+"""In a mask: lesion that is not visible, which is ignored in training."""
 OTHER_FILES = 256
 """Open files that the rest of a process may need."""
 
@@ -30,7 +30,7 @@ class CaseArrays:
     Attributes:
         case_id: Which case.
         scan: z-scores (x, y, z), float16; mapped from disk, or resident on a device.
-        mask: 1 inside a lesion, `UNSURE` where it cannot be seen (simulated cases only), uint8, same shape and device.
+        mask: 1 inside a lesion, `UNSURE` if it is not visible (simulated cases only), uint8, same shape and device.
         lesion_voxels: Index (x, y, z) of every voxel that is 1 in the mask; (0, 3) for a case without any.
     """
 
@@ -75,7 +75,7 @@ def read_all_arrays(folder: Path, case_ids: Sequence[str]) -> dict[str, CaseArra
 
 
 def read_arrays(folder: Path, case_id: str) -> CaseArrays:
-    """Map one case into memory; raises `RunFolderError` where it is missing or damaged."""
+    """Map one case into memory; raises `RunFolderError` if it is missing or damaged."""
     try:
         scan, mask, lesion = (
             np.load(folder / f"{case_id}_{name}.npy", mmap_mode="c") for name in ("scan", "mask", "lesion")

@@ -1,4 +1,4 @@
-"""A case: one scan, who it is of, perhaps its reference mask; and the table of the cases that passed the checks."""
+"""A case: one scan of a person, with or without a reference mask; and the table of the checked cases."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -34,13 +34,13 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class FoundCase:
-    """A case as its data set's layout tells it, before any file is opened.
+    """A case found by the layout of its data set, before any file is opened.
 
     Attributes:
         case_id: Names the case everywhere, also in file names, such as `sub-r001s001_ses-1`.
         subject: The person, without the prefix `sub-`.
-        session: Without the prefix `ses-`; empty where the layout has none.
-        site: Cohort or centre; empty where unknown.
+        session: Without the prefix `ses-`; empty if the layout has none.
+        site: Cohort or centre; empty if unknown.
         scan: T1w file.
         mask: Reference mask; None for an unlabelled scan.
     """
@@ -65,8 +65,8 @@ class Case:
     Attributes:
         case_id: Names the case everywhere.
         subject: The person; all scans of a person belong in one fold.
-        session: Empty where unknown.
-        site: Cohort or centre; empty where unknown.
+        session: Empty if unknown.
+        site: Cohort or centre; empty if unknown.
         split: `training` for a labelled scan, `testing` for an unlabelled one.
         scan: T1w file, absolute.
         mask: Reference mask, absolute, to be read as `voxels > 0`; None for an unlabelled scan, as are the next three.

@@ -26,15 +26,15 @@ COLUMNS = ("severity", "case_id", "file", "found", "expected", "remedy")
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with one case.
+    """One problem of one case.
 
     Attributes:
         severity: A case with an `error` cannot be used; with a `warning` it can.
-        case_id: Empty where a file belongs to no case.
+        case_id: Empty if a file belongs to no case.
         file: The file to look at.
-        found: What is there.
-        expected: What should be there; empty where `found` says it.
-        remedy: What to do.
+        found: Description of the problem.
+        expected: The expected state; empty if `found` implies it.
+        remedy: How to fix it.
     """
 
     severity: Severity
@@ -60,7 +60,7 @@ def problem_from(error: MappingError, case_id: str, file: Path) -> Problem:
 
 
 def write_problems(path: Path, problems: Sequence[Problem]) -> None:
-    """Write `problems.csv`, one row per problem; no rows where all is well."""
+    """Write `problems.csv`, one row per problem; no rows if all is well."""
     write_csv(path, COLUMNS, ({name: getattr(problem, name) for name in COLUMNS} for problem in problems))
 
 
@@ -80,14 +80,14 @@ def read_problems(path: Path) -> list[Problem]:
 
 
 SAME_VALUE = 1e-3
-"""Mask values that differ by less than this share count as one: rounding of a stored 0 and 1."""
+"""Mask values that differ by less than this fraction count as equal, to allow for rounding."""
 BRAIN_SHARE = 0.5
 """A mask that covers more of the scan's non-zero voxels than this is hardly a lesion."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What checking a case gave.
+    """The result of checking a case.
 
     Attributes:
         case: None if one of the problems is an error.
@@ -99,9 +99,9 @@ class Checked:
 
 
 def check_names(found: Sequence[FoundCase]) -> list[Problem]:
-    """What is wrong between cases: an id that two scans have, a mask that two scans share; none for a single case.
+    """Problems between cases: two scans with the same id or the same mask; none for a single case.
 
-    Ids that differ in capitals alone are one: they name files, and many disks do not tell these apart.
+    Ids that differ only in capitals count as the same, because many disks do not distinguish such file names.
     """
     by_id: dict[str, list[FoundCase]] = defaultdict(list)
     by_mask: dict[Path, list[FoundCase]] = defaultdict(list)
@@ -183,7 +183,7 @@ def _case(found: FoundCase, scan: Image, lesion: Mask | None) -> Case:
 
 
 def _read(case_id: str, path: Path, problems: list[Problem]) -> Image | None:
-    """The image, or None and one more problem."""
+    """The image, or None and an additional problem."""
     try:
         return read_image(path)
     except MappingError as error:

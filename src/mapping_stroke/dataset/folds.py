@@ -22,7 +22,7 @@ ATTEMPTS = 2000
 PARTNERS = 64
 """Exchanges tried at once for a group."""
 PATIENCE = 150
-"""Groups tried in vain before a search ends; all, where there are fewer."""
+"""Groups tried without success before a search ends; all, if there are fewer."""
 EMPTY_FOLD = 1e3
 """Cost of a fold without cases: more than any other."""
 GROUP_TOO_LARGE, SHARE_TOO_LARGE = 0.04, 0.15
@@ -63,7 +63,7 @@ def largest_distance(loads: CaseLoads, fold_of: CaseGroups, folds: int) -> Float
 def search_folds(loads: CaseLoads, group_of: CaseGroups, folds: int, rng: np.random.Generator) -> GroupFolds:
     """Deal out the groups so that the largest distance and the differences in size are small.
 
-    Groups of one case alone need no search: each block of as many neighbours in load as there are folds is dealt out,
+    Groups of a single case need no search: each block of as many neighbours in load as there are folds is dealt out,
     one to a fold, and no assignment into folds of one size has a smaller distance. Else groups of several cases are
     dealt out at random and improved by moves and exchanges, single cases fill what they leave, and all are improved
     together; the best of several such attempts is improved once more, at finer levels of load.
@@ -207,7 +207,7 @@ def _propose(counts: Counts, fold_of: GroupFolds, group: int, rng: np.random.Gen
 def _costs(
     counts: Counts, below: Float64[np.ndarray, "n levels"], sizes: Float64[np.ndarray, " n"]
 ) -> Float64[np.ndarray, " n"]:
-    """How far folds with these counts are from the rest, in load and in size; what a search makes small."""
+    """How far folds with these counts are from the rest, in load and in size; the search minimises it."""
     total = float(counts.sizes.sum())
     inside = np.clip(sizes, 1, total - 1)[:, None]
     distances = below / inside - (counts.below.sum(axis=0) - below) / (total - inside)
@@ -223,7 +223,7 @@ COLUMNS = ("case_id", "fold")
 AUTHORS_COLUMNS = ("Name", "Fold")
 """Of the authors' `fold_index.csv`: names are those of the scans, without suffix."""
 SHOWN = 3
-"""Cases named in an error; the rest are counted."""
+"""Number of cases named in an error; the rest are counted."""
 
 
 def size_balanced_folds(
@@ -239,7 +239,7 @@ def size_balanced_folds(
 
     Returns:
         Case id to fold, 0..folds-1, in the order of `loads`; no fold is empty. Without groups, the numbers of cases
-        differ by at most one, and where they do not, no assignment has a smaller Kolmogorov-Smirnov distance.
+        differ by at most one; if they are equal, no assignment has a smaller Kolmogorov-Smirnov distance.
 
     Raises:
         FoldsError: Fewer cases or groups than folds, fewer than two folds, a negative load or seed, or a case
@@ -263,9 +263,9 @@ def size_balanced_folds(
 def random_folds(
     case_ids: Iterable[str], folds: int = 5, seed: int = 0, groups: Mapping[str, str] | None = None
 ) -> dict[str, int]:
-    """Split cases into folds at random, with near-equal numbers of cases: what `size_balanced_folds` is compared with.
+    """Split cases into folds at random, with near-equal numbers of cases, for comparison with `size_balanced_folds`.
 
-    Arguments and errors as there; the loads play no part.
+    Same arguments and errors; the loads are not used.
     """
     case_ids, group_of = _number_groups(case_ids, folds, seed, groups)
     fold_of = deal_out(np.bincount(group_of), folds, np.random.default_rng(seed))[group_of]
@@ -393,7 +393,7 @@ def _number_groups(
 
 
 def _read_rows(path: Path, case_ids: Collection[str]) -> list[tuple[str, str | None, str]]:
-    """Name, case id (None where unknown) and fold of every line."""
+    """Name, case id (None if unknown) and fold of every line."""
     try:
         rows = read_csv(path)
     except (OSError, ValueError) as error:

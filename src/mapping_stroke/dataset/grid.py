@@ -52,7 +52,7 @@ class Grid:
 
     def axes_mm(self, device: "torch.device") -> tuple["Tensor", "Tensor", "Tensor"]:
         """Millimetre positions along each axis, shaped to broadcast over a volume."""
-        import torch  # here alone: whoever segments with OpenVINO uses grids, too, and never loads it
+        import torch  # only here: segmenting with OpenVINO also uses grids, without torch
 
         positions = [
             origin + self.spacing_mm * torch.arange(length, dtype=torch.float32, device=device)
@@ -80,7 +80,7 @@ def coarser(grid: Grid, factor: int) -> Grid:
 
 
 def reached(shape: Sequence[int], affine: Affine, grid: Grid) -> Box:
-    """The part of a grid that a volume of this shape and affine reaches; `is_empty` where it reaches none."""
+    """The part of a grid that a volume of this shape and affine reaches; `is_empty` if it reaches none."""
     to_grid = np.linalg.inv(grid.affine) @ affine
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) + 1) - 1  # one voxel beyond: values fade to 0
     places = (to_grid @ np.c_[corners, np.ones(8)].T)[:3]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from pathlib import Path
-from typing import Literal
 
 from pathspec import GitIgnoreSpec
 
@@ -18,6 +17,7 @@ from mapping_stroke.dataset.names import USUAL, BidsName, Patterns, belongs, fin
 from mapping_stroke.errors import CaseError, ConfigError, RunFolderError
 from mapping_stroke.images.formats import image_suffix
 from mapping_stroke.images.image import image_stem
+from mapping_stroke.names import LayoutName
 from mapping_stroke.run_folder import RESULTS_KEY, is_run_folder, read_identity
 
 NO_SCANS_IN = ("derivatives", "sourcedata", "code")
@@ -38,7 +38,7 @@ class _Named:
 def find_bids(data: Path, images: Sequence[Path], patterns: Patterns) -> tuple[list[FoundCase], list[Problem]]:
     """Find T1w scans by their BIDS names and, by entities, the lesion mask of each.
 
-    Scans that `.bidsignore` names are left out, and told. Masks are not: it names them because BIDS has no name for
+    Scans that `.bidsignore` names are left out and counted. Masks it names are used, because BIDS has no names for
     them.
 
     Args:
@@ -47,7 +47,7 @@ def find_bids(data: Path, images: Sequence[Path], patterns: Patterns) -> tuple[l
         patterns: Not used; every finder has the same arguments.
 
     Returns:
-        Cases in the order of their scans' paths, and what is wrong with their names. No case if no name is BIDS.
+        Cases in the order of their scans' paths, and problems of their names. No case if no name is BIDS.
     """
     named = [_Named(path, name) for path in images if (name := parse_bids_name(image_stem(path)))]
     scans = [file for file in named if file.name.is_scan and not set(file.path.parts) & set(NO_SCANS_IN)]
@@ -108,7 +108,7 @@ def _ignored(data: Path, count: int) -> Problem:
 
 
 class BidsIgnore:
-    """What `.bidsignore` names, in the syntax of `.gitignore`: of the data set, and of each centre in it."""
+    """The files named by `.bidsignore` (syntax of `.gitignore`), of the data set and of each centre in it."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
@@ -158,7 +158,7 @@ def folder_of_people(path: Path) -> Path:
 
 
 class _Sites:
-    """The centre of each scan: from `participants.tsv`, else the folder around `sub-*`; empty where unknown."""
+    """The centre of each scan: from `participants.tsv`, else the folder around `sub-*`; empty if unknown."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
@@ -177,7 +177,7 @@ class _Sites:
 
 
 def _read_sites(path: Path) -> Mapping[str, str]:
-    """The centre of every person that a `participants.tsv` gives one for; empty where there is no such table."""
+    """The centre of every person that a `participants.tsv` gives one for; empty if there is no such table."""
     people = read_people(path)
     columns = next(iter(people.values()), {})
     column = next((name for name in SITE_COLUMNS if name in columns), None)
@@ -199,10 +199,10 @@ def read_people(path: Path) -> dict[str, dict[str, str]]:
 def list_images(root: Path) -> list[Path]:
     """Paths of all image files below a folder, relative to it, sorted.
 
-    Hidden files and folders are passed over, and so are folders of our own results below the given one: what a model
+    Hidden files and folders are skipped, and so are folders of our own results below the given one: what a model
     marked there is no reference. Links to folders are followed, each folder once: a folder is known by its own path
     rather than by a link, and where scans are used rather than in `NO_SCANS_IN`. A folder that the system cannot look
-    into is told and passed over.
+    into is told and skipped.
     """
     images: list[Path] = []
     seen: set[Path] = set()
@@ -241,17 +241,14 @@ def _report_unread(error: OSError) -> None:
     warn(f"{error.filename}: cannot be looked into ({error.strerror}); check its permissions and the disk")
 
 
-LayoutName = Literal["auto", "atlas", "bids", "plain"]
-
-
 @dataclass(frozen=True)
 class Findings:
-    """What a folder holds, by the names of its files.
+    """The cases of a folder, found by file names.
 
     Attributes:
         layout: The layout it follows.
         cases: In the order of their scans' paths; ids may still come twice.
-        problems: What the names alone tell, such as two masks for one scan.
+        problems: Problems visible from the names, such as two masks for one scan.
     """
 
     layout: "Layout"
@@ -265,12 +262,12 @@ Finder = Callable[[Path, Sequence[Path], Patterns], tuple[list[FoundCase], list[
 
 @dataclass(frozen=True)
 class Layout:
-    """One way to keep a data set.
+    """One layout of a data set.
 
     Attributes:
         name: As given to `--layout`.
         title: For people.
-        example: A scan's path, to say what was looked for.
+        example: Path of a scan, for messages about the search.
         find: Its finder.
     """
 

@@ -16,7 +16,7 @@ from mapping_stroke.images.image import image_stem
 from mapping_stroke.run_folder import BRAIN_SUFFIX
 
 DERIVED_ENTITIES = ("space", "desc", "res", "den", "label", "seg")
-"""Entities that say what was made of a scan; all others say which scan it is."""
+"""Entities that describe how an image was derived; all others identify the scan."""
 NATIVE_SPACES = ("", "orig", "native", "individual", "scanner", "t1w")
 """Values of `space` that mean the scan's own grid (lower case)."""
 
@@ -37,7 +37,7 @@ class BidsName:
 
     @property
     def case_id(self) -> str:
-        """The entities that say which scan it is, such as `sub-1_ses-2`."""
+        """The entities that identify the scan, such as `sub-1_ses-2`."""
         return "_".join(f"{key}-{value}" for key, value in self.entities.items() if key not in DERIVED_ENTITIES)
 
     @property
@@ -47,7 +47,7 @@ class BidsName:
 
     @property
     def medium(self) -> str:
-        """The contrast medium that was given before the scan, such as `gadolinium`; empty where none is named."""
+        """The contrast medium that was given before the scan, such as `gadolinium`; empty if none is named."""
         return self.entities.get("ce", "")
 
     @property
@@ -59,7 +59,7 @@ class BidsName:
 
 
 def parse_bids_name(stem: str) -> BidsName | None:
-    """Take a file name without its image suffix apart; None where it does not start with `sub-`."""
+    """Take a file name without its image suffix apart; None if it does not start with `sub-`."""
     *parts, suffix = stem.split("_")
     pairs = [part.partition("-") for part in parts]
     entities = {key: value for key, dash, value in pairs if dash}
@@ -95,9 +95,9 @@ def _same(value: str, other: str) -> bool:
 SCAN_ENDINGS = ("_t1w", "_t1")
 """How a scan's name ends (in any case), the likeliest first; cut off, the case id is left."""
 NO_SCAN_WORDS = ("mask", "lesion", "label", "seg", "roi", "probability", "tissues")
-"""An image with one of these words in its name is no scan, where neither a pattern nor an ending tells the scans."""
+"""An image with one of these words in its name is not a scan, unless a pattern or an ending identifies the scans."""
 MASK_FOLDERS = ("lesions", "masks", "labels")
-"""Folders that hold masks and no scans; beside them, masks lie beside their scans."""
+"""Folders of masks without scans; otherwise, masks lie next to their scans."""
 MASK_ENDINGS = (
     "_lesion",
     "_lesion_mask",
@@ -108,7 +108,7 @@ MASK_ENDINGS = (
     "_label",
     "_seg",
 )
-"""What a mask's name adds to its case id or to its scan's name, the likeliest first; in `MASK_FOLDERS` also nothing."""
+"""Endings of mask names after the case id or scan name, the likeliest first; in `MASK_FOLDERS` also none."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,8 @@ class Patterns:
     """How the files of a plain folder are named; None takes the usual names.
 
     Attributes:
-        scans: Such as `*_T1w.nii.gz` or `*/T1.nii.gz`, relative to the data folder (`**/` is any folder). What the
-            wildcards of the file name stand for is the case id; where it has none, the folders that have one.
+        scans: Such as `*_T1w.nii.gz` or `*/T1.nii.gz`, relative to the data folder (`**/` is any folder). The text
+            matched by the wildcards of the file name is the case id; without any, that of the folders with wildcards.
         masks: Such as `{id}_lesion.nii.gz` or `../masks/{id}*.nii`, relative to the scan's folder or the data folder.
             `{id}` is the case id, `{name}` the scan's file name without suffix.
     """
@@ -231,7 +231,7 @@ def _wildcard(piece: str) -> str:
 
 
 def _guess_scans(images: Sequence[Path]) -> list[tuple[Path, str]]:
-    """The usual names: a scan's ending; where no image has one, every image that is not named like a mask."""
+    """The usual names: a scan's ending; if no image has one, every image that is not named like a mask."""
     for ending in SCAN_ENDINGS:
         scans = [image for image in images if image_stem(image).lower().endswith(ending)]
         if scans:
@@ -240,9 +240,9 @@ def _guess_scans(images: Sequence[Path]) -> list[tuple[Path, str]]:
 
 
 def without_brain_masks(images: Sequence[Path]) -> list[Path]:
-    """Images but those named like the brain mask of a scan, or of a lesion mask, that lies beside them.
+    """Images except those named like the brain mask of a scan, or of a lesion mask, next to them.
 
-    Alone, `p01_brain.nii.gz` may be a stripped scan: other programs call those so.
+    On its own, `p01_brain.nii.gz` may be a skull-stripped scan: other programs use this name.
     """
     there = {image.parent / image_stem(image) for image in images}
     ending = image_stem(Path(BRAIN_SUFFIX))
@@ -262,7 +262,7 @@ def _like_a_mask(image: Path) -> bool:
 
 
 def _match_masks(data: Path, scan: Path, case_id: str, pattern: str) -> list[Path]:
-    """The masks that the user's pattern names: beside the scan, else from the data folder on."""
+    """The masks of the user's pattern: relative to the scan, or else to the data folder."""
     filled = _fill(pattern, scan, case_id)
     if Path(filled) == Path(Path(filled).anchor):
         raise ConfigError(f"--masks '{pattern}': expected the name of a file; correct it")

@@ -1,4 +1,4 @@
-"""Where a training patch lies, and cutting it out."""
+"""Placing and cutting out training patches."""
 
 from collections.abc import Sequence
 
@@ -27,9 +27,9 @@ def place_anywhere(shape: Sequence[int], size: Shape, rng: np.random.Generator) 
 def place_on_lesion(
     shape: Sequence[int], size: Shape, lesion_voxels: Int16[np.ndarray, "n 3"], rng: np.random.Generator
 ) -> Corner:
-    """A corner that centres the patch on a random lesion voxel; anywhere where there is no lesion.
+    """A corner that centres the patch on a random lesion voxel; anywhere if there is no lesion.
 
-    As in nnU-Net the patch is moved up where it would start below the volume, and may reach past its far end.
+    As in nnU-Net the patch is moved up if it would start below the volume, and may reach past its far end.
     """
     if len(lesion_voxels) == 0:
         return place_anywhere(shape, size, rng)
@@ -59,7 +59,7 @@ def place_on_any_lesion(
 
 
 def cut_box(volume: Shaped[Tensor, "x y z"], corner: Corner, size: Shape) -> Shaped[Tensor, "x2 y2 z2"]:
-    """The voxels of a box, zero where it reaches past the volume."""
+    """The voxels of a box, zero if it reaches past the volume."""
     starts = [max(low, 0) for low in corner]
     stops = [max(min(low + length, edge), 0) for low, length, edge in zip(corner, size, volume.shape, strict=True)]
     x, y, z = (slice(min(start, stop), stop) for start, stop in zip(starts, stops, strict=True))

@@ -1,4 +1,4 @@
-"""From a scan to what a network reads, and a probability map back to the scan's own grid."""
+"""Preprocessing of a scan for a network, and the way of a probability map back to the scan's grid."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -16,12 +16,12 @@ from mapping_stroke.lesions import FACE_CONNECTED, bounding_box
 Margin = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 LARGEST_EXTENT_MM = 600.0
-"""No head with its neck is longer; a spacing that says so is wrong."""
+"""No head with neck is longer; a larger extent means a wrong spacing."""
 
 
 @dataclass(frozen=True)
 class PreprocessSpec:
-    """How a scan is prepared. Source: nnU-Net (crop to non-zero, z-score, resample)."""
+    """Preprocessing of a scan. Source: nnU-Net (crop to non-zero, z-score, resample)."""
 
     spacing_mm: float | tuple[float, float, float] = 1.0
     """Edges of the network's voxels: one length for cubes, or one along each axis."""
@@ -62,10 +62,10 @@ class PreprocessSpec:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A scan as a network reads it, and what is needed to find the way back.
+    """A preprocessed scan, and the information needed to map results back.
 
     Attributes:
-        voxels: z-scores on the network grid; 0 outside the brain where `spec.normalise` is `brain`.
+        voxels: z-scores on the network grid; 0 outside the brain if `spec.normalise` is `brain`.
         box: The part of the turned scan that holds the brain.
         margin: Voxels of the turned scan that `voxels` covers before and behind the box, along each axis.
         turned_shape: Voxels of the scan along each axis, once its axes point where `spec.orientation` says.
@@ -88,7 +88,7 @@ class Prepared:
         return self.surround(self.restore_inside(values))
 
     def restore_inside(self, values: Float32[np.ndarray, "x y z"]) -> Float32[np.ndarray, "a b c"]:
-        """The part of that which lies in the brain's box: the same one for every `spec`, along the scan's own axes."""
+        """The part of this map in the brain's box: the same one for every `spec`, along the scan's own axes."""
         x, y, z = (before + edge.stop - edge.start + behind for edge, (before, behind) in self._sides)
         resized = _resize(values, (x, y, z), smooth=self.spec.resampling == "linear")
         inside = tuple(slice(before, before + edge.stop - edge.start) for edge, (before, _) in self._sides)
@@ -127,7 +127,7 @@ def prepare_scan(scan: Image, spec: PreprocessSpec) -> Prepared:
 
 
 def prepare_for_each(scan: Image, specs: Iterable[PreprocessSpec]) -> dict[PreprocessSpec, Prepared]:
-    """The same for several specifications; what they have in common is computed once."""
+    """The same for several specifications; common steps are computed once."""
     scored: dict[tuple[str, str], _Scored] = {}
     prepared = {}
     for spec in specs:
@@ -177,12 +177,12 @@ def _mean_and_spread(values: np.ndarray) -> tuple[float, float]:
 
 
 def _require_head_size(turned: Image, box: tuple[slice, slice, slice]) -> None:
-    """Raise where a wrong spacing in the header would ask for a network grid larger than any memory."""
+    """Raise if a wrong spacing in the header would ask for a network grid larger than any memory."""
     extent_mm = [(edge.stop - edge.start) * spacing for edge, spacing in zip(box, turned.spacing_mm, strict=True)]
     if max(extent_mm) > LARGEST_EXTENT_MM:
         raise ImageError(
             f"the scan's non-zero voxels span {max(extent_mm):.0f} mm, expected a head (at most "
-            f"{LARGEST_EXTENT_MM:.0f} mm); mend the spacing in its header"
+            f"{LARGEST_EXTENT_MM:.0f} mm); fix the spacing in its header"
         )
 
 
@@ -222,7 +222,7 @@ def _weighted(weights: Float32[np.ndarray, "new old"], values: Voxels, axis: int
 
 
 def _mean_weights(new: int, old: int) -> Float32[np.ndarray, "new old"]:
-    """Each new voxel is the mean of what it covers of the old ones."""
+    """Each new voxel is the mean of the old voxels that it covers, weighted by overlap."""
     edges, index = np.arange(new + 1) * old / new, np.arange(old)
     covered = np.minimum(index + 1, edges[1:, None]) - np.maximum(index, edges[:-1, None])
     covered = np.maximum(covered, 0)

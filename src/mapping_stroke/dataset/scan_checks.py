@@ -13,24 +13,24 @@ from mapping_stroke.images.nifti import Affine
 from mapping_stroke.lesions import bounding_box
 
 DARK, BRIGHT = 0.02, 0.98
-"""Quantiles of what a scan shows: as far as it may be spoilt, they are of tissue."""
+"""Quantiles of the foreground that lie within tissue even if a scan has outliers."""
 ROOM_BELOW, ROOM_ABOVE = 1.0, 3.0
-"""No tissue lies further beyond the quantiles than so many times the distance between them; real scans: 0.3 and 2.5."""
+"""Limits for tissue beyond the quantiles, as multiples of the distance between them; real scans: 0.3 and 2.5."""
 MOST_SHARE = 0.01
-"""Of what a scan shows: more voxels than that are no outliers, whatever they are."""
+"""Fraction of the foreground: if more voxels are outlying, they do not count as outliers."""
 FACES = np.array([[-1, 0, 0], [1, 0, 0], [0, -1, 0], [0, 1, 0], [0, 0, -1], [0, 0, 1]])
 """From a voxel to those that share a face with it."""
 
 
 def tame_outliers(image: Image) -> Image:
-    """Give voxels that hold what no tissue does a value from beside them, and tell so in the image's `warnings`.
+    """Replace voxels with values far outside tissue by neighbouring values, and add a warning to the image.
 
     Args:
         image: A scan of any kind, in any unit.
 
     Returns:
-        The image, all other voxels bit for bit as they were; the very same object where nothing is outlying, or where
-        more than 1 % of what is shown would be.
+        The image, all other voxels bit for bit as they were; the same object if nothing is outlying, or if more
+        than 1 % of the foreground would be.
     """
     voxels, outlying = image.voxels, np.zeros(image.shape, np.bool_)
     while (found := _find(voxels)).any():  # what lay under the worst comes to light without them
@@ -41,7 +41,7 @@ def tame_outliers(image: Image) -> Image:
 
 
 def _find(voxels: Voxels) -> Bool[np.ndarray, "x y z"]:
-    """The voxels beyond the limits; none where they are too many."""
+    """The voxels beyond the limits; none if they are too many."""
     shown = _find_shown(voxels)
     values = voxels[shown]
     none = np.zeros_like(shown)
@@ -104,7 +104,7 @@ OBLIQUE_DEG = 15.0
 
 
 def doubt_scan(scan: Image, *, t1w: bool, mni152: bool) -> list[str]:
-    """Tell what a user should know before a model reads a scan whose place is not known.
+    """Warnings about a scan of unknown position before a model reads it.
 
     Args:
         scan: A scan that `check_scan` lets pass.
@@ -137,7 +137,7 @@ def doubt_scan(scan: Image, *, t1w: bool, mni152: bool) -> list[str]:
 
 
 def doubt_placed_scan(brain: Image, place: Affine) -> list[str]:
-    """Tell whether a scan that was placed looks like a T1w, a line each; empty if it does.
+    """Warnings if a registered scan does not look like T1w, a line each; empty otherwise.
 
     Only the side of the brain that the template fits best counts if that is better than all of it: a large stroke
     leaves little contrast on its own side.
@@ -197,7 +197,7 @@ def check_scan(scan: Image, *, heads: bool = False) -> list[str]:
 
     Args:
         scan: The image.
-        heads: Whether it may well show more than the brain: that is not told then.
+        heads: Whether it may show more than the brain, which is then not reported.
 
     Returns:
         What a user should know, a line each, the file's own `warnings` first; empty if all is well.
@@ -218,12 +218,12 @@ def check_scan(scan: Image, *, heads: bool = False) -> list[str]:
     _require_intensities(scan.voxels[box], (nonzero & (scan.voxels != corner))[box] if corner else nonzero[box])
     warnings = [*scan.warnings, *_brain_warnings(extent_mm, nonzero, scan.voxel_volume_mm3, heads=heads)]
     if max(scan.spacing_mm) > THICK_EDGE_MM:
-        warnings.append(f"voxels of {_told(scan.spacing_mm)} mm: lesions smaller than a slice can be missed")
+        warnings.append(f"voxels of {_lengths(scan.spacing_mm)} mm: lesions smaller than a slice can be missed")
     return warnings
 
 
 def one_value(voxels: Voxels) -> str:
-    """What to say of a volume without contrast, such as `all voxels are 0`; empty where there is contrast."""
+    """Description of a volume without contrast, such as `all voxels are 0`; empty if there is contrast."""
     nonzero = voxels != 0
     low = float(voxels.min(where=nonzero, initial=np.inf))
     high = float(voxels.max(where=nonzero, initial=-np.inf))
@@ -242,7 +242,7 @@ def _require_grid(scan: Image) -> None:
         )
     if max(scan.spacing_mm) > LARGEST_EDGE_MM:
         raise ImageError(
-            f"has voxels of {_told(scan.spacing_mm)} mm, expected edges of at most {LARGEST_EDGE_MM:g} mm; mend the "
+            f"has voxels of {_lengths(scan.spacing_mm)} mm, expected edges of at most {LARGEST_EDGE_MM:g} mm; fix the "
             "voxel size in its header, or use a finer scan"
         )
     axes = scan.affine[:3, :3] / np.array(scan.spacing_mm)
@@ -257,8 +257,8 @@ def _require_grid(scan: Image) -> None:
 def _require_head(extent_mm: list[float], scan: Image) -> None:
     if min(extent_mm) < SMALLEST_EXTENT_MM or max(extent_mm) > LARGEST_EXTENT_MM:
         raise ImageError(
-            f"its non-zero voxels span {_told(extent_mm)} mm (voxels of {_told(scan.spacing_mm)} mm), expected a head "
-            f"({SMALLEST_EXTENT_MM:g} to {LARGEST_EXTENT_MM:g} mm); mend the voxel size in its header"
+            f"its non-zero voxels span {_lengths(extent_mm)} mm (voxels of {_lengths(scan.spacing_mm)} mm), expected a "
+            f"head ({SMALLEST_EXTENT_MM:g} to {LARGEST_EXTENT_MM:g} mm); fix the voxel size in its header"
         )
 
 
@@ -278,7 +278,7 @@ def _require_intensities(voxels: Voxels, inside: Bool[np.ndarray, "x y z"]) -> N
 
 
 def _share_alike(voxels: Voxels, inside: Bool[np.ndarray, "x y z"], axis: int) -> float:
-    """Of the neighbours along an axis that are both inside, how many have the same value; 0 where there are none."""
+    """Of the neighbours along an axis that are both inside, how many have the same value; 0 if there are none."""
     ahead, behind = ((slice(None),) * axis + (part,) for part in (slice(1, None), slice(None, -1)))
     both = inside[ahead] & inside[behind]
     alike = (voxels[ahead] == voxels[behind]) & both
@@ -291,7 +291,7 @@ def _brain_warnings(
     """Whether what is not 0 has the size of a brain, and whether there is a background at all."""
     found_vox = int(np.count_nonzero(nonzero))
     found_ml = found_vox * voxel_volume_mm3 / 1000
-    size = f"its non-zero voxels span {_told(extent_mm)} mm and fill {found_ml:.0f} mL"
+    size = f"its non-zero voxels span {_lengths(extent_mm)} mm and fill {found_ml:.0f} mL"
     if found_vox > NO_BACKGROUND * nonzero.size and not heads:
         return ["it has no background of 0, so all that is around the brain counts as brain: strip the skull first"]
     if min(extent_mm) < BRAIN_EXTENT_MM or found_ml < BRAIN_ML[0]:
@@ -303,5 +303,5 @@ def _brain_warnings(
     return []
 
 
-def _told(lengths_mm: tuple[float, ...] | list[float]) -> str:
+def _lengths(lengths_mm: tuple[float, ...] | list[float]) -> str:
     return " x ".join(f"{length:.3g}" for length in lengths_mm)

@@ -1,4 +1,4 @@
-"""Where training takes cases from, and the fixed split of people and masks that simulated ones keep to."""
+"""Sources of training cases, and the fixed split of people and masks for simulated cases."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

@@ -55,7 +55,7 @@ STEPS = ((12.0, 20.0, 0.87), (6.0, 10.0, 0.93))
 """Millimetres, degrees and scale by which the template is moved, coarse and fine."""
 MOST_STEPS = 10
 MUCH_BETTER = 2.0
-"""Where a guess fits so many times better, the template lies on something else than the brain."""
+"""If a guess fits this many times better, the template does not lie on the brain."""
 BACKGROUND_COLUMNS = 10
 """Of the design: 1, the coordinates, and their products in pairs; grey and white matter come behind them."""
 BRIGHT_HALF = 0.5
@@ -73,15 +73,15 @@ UPRIGHT: Turn = np.eye(3)
 
 @dataclass(frozen=True)
 class TemplateFit:
-    """What comes of laying the template on a scan.
+    """The fit of the template to a scan.
 
     Attributes:
         fit: Share of the variation of intensities that the tissues explain, times the share of the brain that the scan
-            shows, in [0, 1]; 0 where it shows too little.
+            shows, in [0, 1]; 0 if it shows too little.
         in_place: Whether it fits best where the scan's affine says: the scan lies in MNI152 space, to about 6 mm, 10
             degrees and 7 % of size.
         contrast: White matter minus grey matter in ranks within the brain, the smaller one of all the brain and of its
-            brighter half; above 0 where white matter is brighter. 0 where `fit` is.
+            brighter half; above 0 if white matter is brighter. 0 if `fit` is 0.
     """
 
     fit: float
@@ -112,7 +112,7 @@ def fit_template(scan: Image) -> TemplateFit:
 
 
 def lies_in_place(scan: Image) -> bool:
-    """`TemplateFit.in_place` alone, in a third of the time."""
+    """Only `TemplateFit.in_place`, in a third of the time."""
     coarse = _coarsen(scan)
     return _fits_best_in_place(coarse, _starts(coarse))
 
@@ -132,8 +132,8 @@ def find_places(scan: Image, turns: Sequence[Turn]) -> list[tuple[Affine, float]
         turns: Rotations by which the head may be turned, roughly.
 
     Returns:
-        For each guess (two for each turn, fewer where the scan is small) the place it leads to, template's millimetres
-        to the scan's, and how well the template fits there, in (0, 1]; best first, empty where it fits nowhere.
+        For each guess (two for each turn, fewer if the scan is small) the place it leads to, template's millimetres
+        to the scan's, and how well the template fits there, in (0, 1]; best first, empty if it fits nowhere.
     """
     coarse = _coarsen(scan)
     starts = [start for turn in turns for start in _starts(coarse, turn)]
@@ -264,7 +264,7 @@ def _starts(coarse: _Coarse, turn: Turn = UPRIGHT) -> list[Affine]:
 
 
 def _onto_box(box_mm: Float64[np.ndarray, "2 3"]) -> Affine:
-    """What moves the template's box onto another one."""
+    """The transform that moves the template's box onto another one."""
     own_mm = _template_box()
     size = np.diff(box_mm, axis=0)[0] / np.diff(own_mm, axis=0)[0]
     return _affine(np.diag(size), box_mm.mean(axis=0) - size * own_mm.mean(axis=0))
@@ -292,7 +292,7 @@ def _coarsen(scan: Image) -> _Coarse:
 
 
 def block_means(voxels: Float32[np.ndarray, "x y z"], factors: Sequence[int]) -> Float32[np.ndarray, "a b c"]:
-    """Means over blocks of so many voxels along each axis, which `voxels` must be a multiple of."""
+    """Means over blocks of this many voxels along each axis, which `voxels` must be a multiple of."""
     for axis, factor in enumerate(factors):
         shape = [*voxels.shape[:axis], voxels.shape[axis] // factor, factor, *voxels.shape[axis + 1 :]]
         voxels = voxels.reshape(shape).mean(axis=axis + 1)

@@ -1,4 +1,4 @@
-"""What an audit keeps of a case and its twin, and how visible lesions are."""
+"""Audit of simulated cases: the record of a case and its healthy twin, and the visibility of lesions."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from mapping_stroke.lesions import bounding_box, find_lesions
 AROUND_MM = (2.0, 8.0)
 """Distance from a lesion of the tissue that it is compared with."""
 FEWEST_VOX = 20
-"""Of that tissue; fewer tell no spread."""
+"""Minimum number of voxels of that tissue for a standard deviation."""
 
 
 @dataclass(frozen=True)
@@ -68,20 +68,20 @@ def lesion_contrasts(scan: Image, mask: Mask, twin: Image | None = None) -> tupl
 CURVE_LEVELS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Levels of P(lesion) at which masks are cut, for the curve of Dice against false volume."""
 BARELY_SEEN = 0.5
-"""A lesion with a smaller contrast-to-noise ratio can hardly be seen: what is taught with it is guessing."""
+"""A lesion with a smaller contrast-to-noise ratio is hardly visible: training on it teaches guessing."""
 
 
 @dataclass(frozen=True)
 class AuditedCase:
-    """A case, and what a model made of it.
+    """A case and the result of a model.
 
     Attributes:
         case_id: Its name.
-        part: Whose people and masks it is made of.
+        part: Split of the people and masks it is made from.
         load_ml: Volume of its lesions.
         dice: Of the mask at P > 0.5; 1 if both masks are empty.
         missed_ml: Volume of lesion that is not marked.
-        false_ml: Volume that is marked and no lesion.
+        false_ml: Marked volume that is not lesion.
         probability: Median P(lesion) inside the lesions; NaN without any.
         curve_dice: Dice of the masks at `CURVE_LEVELS`.
         twin_ml: Volume marked in the healthy twin at these levels.

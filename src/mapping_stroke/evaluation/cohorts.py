@@ -23,7 +23,7 @@ class Estimate:
     """A mean over cases.
 
     Attributes:
-        mean: Over the cases where the value is defined; NaN where it is nowhere.
+        mean: Over the cases where the value is defined; NaN if it is nowhere.
         std: Standard deviation over the same cases, with n - 1; NaN for fewer than two of them.
         low, high: Ends of the 95 % interval of the mean; NaN for fewer than two defined cases.
         cases: How many there are, defined or not.
@@ -65,7 +65,7 @@ def _drawn(cases: int) -> Float64[np.ndarray, "resamples n"]:
 
 
 LIMITS_ML = (0.3, 1.0, 3.0)
-"""How many scans lie above each is told."""
+"""Limits for which the number of scans above is reported."""
 
 BESIDE, WITHOUT, HEALTHY, HEADS, HARD = (
     "labelled cases, outside their lesions",
@@ -74,12 +74,12 @@ BESIDE, WITHOUT, HEALTHY, HEADS, HARD = (
     "whole heads",
     "hard scans",
 )
-"""The groups of scans that are told apart."""
+"""Groups of scans that are reported separately."""
 
 
 @dataclass(frozen=True)
 class Marked:
-    """What one method marks falsely in one scan.
+    """The false positives of one method in one scan.
 
     Attributes:
         volume_mm3: Volume of the voxels that are marked and in no lesion.
@@ -92,7 +92,7 @@ class Marked:
 
 @dataclass(frozen=True)
 class MarkedScan:
-    """What every method marks falsely in a scan, by the key of the method, and which scans it belongs to."""
+    """The false positives of every method in a scan, by method, and the group of the scan."""
 
     name: str
     group: str
@@ -101,7 +101,7 @@ class MarkedScan:
 
 @dataclass(frozen=True)
 class FalsePositives:
-    """What one method marks falsely in some scans; at least one.
+    """The false positives of one method in one or more scans.
 
     Attributes:
         scans: How many scans.
@@ -121,7 +121,7 @@ class FalsePositives:
 
 
 def find_false(mask: Mask, reference: Mask, voxel_volume_mm3: float) -> Marked:
-    """What of a mask lies in no lesion of the reference, which is empty for a healthy scan."""
+    """The part of a mask outside all lesions of the reference, which is empty for a healthy scan."""
     lesions = find_lesions(mask)
     touching = np.unique(lesions.labels[reference[lesions.box] & mask[lesions.box]])
     false_vox = np.count_nonzero(mask & ~reference)
@@ -134,7 +134,7 @@ def volumes_ml(scans: Sequence[MarkedScan], method: str) -> Float64[np.ndarray, 
 
 
 def count_false_positives(scans: Sequence[MarkedScan], method: str) -> FalsePositives:
-    """Summarise what a method marks falsely in scans."""
+    """Summarise the false positives of a method."""
     false_ml = volumes_ml(scans, method)
     return FalsePositives(
         scans=len(scans),
@@ -184,8 +184,8 @@ class JudgedCase:
         case_id: Its name.
         load_vox: Lesion voxels of the reference.
         load_ml: Their volume.
-        scores: Method to metric to value, NaN where undefined; the same methods and metrics for every case.
-        marked: Method to what it marks outside the lesions.
+        scores: Method to metric to value, NaN if undefined; the same methods and metrics for every case.
+        marked: Method to its false positives.
     """
 
     case_id: str
@@ -217,7 +217,7 @@ class CohortScores:
 
     @property
     def marked(self) -> tuple[MarkedScan, ...]:
-        """What is marked outside the lesions of every case."""
+        """The false positives of every case."""
         lesions = WITH_LESION.holds(self.loads_ml)
         groups = [BESIDE if has_lesion else WITHOUT for has_lesion in lesions]
         return tuple(
@@ -225,7 +225,7 @@ class CohortScores:
         )
 
     def values(self, method: str, metric: str) -> Float64[np.ndarray, " n"]:
-        """One metric of a method, case by case; NaN where it is undefined."""
+        """One metric of a method, case by case; NaN if it is undefined."""
         return np.array([case.scores[method][metric] for case in self.cases], np.float64)
 
     def estimate(self, method: str, metric: str, group: LoadGroup = ALL_LOADS) -> Estimate:
@@ -250,9 +250,9 @@ class Kind:
     """One way of failing.
 
     Attributes:
-        title: What to call it.
+        title: Its title.
         count: How many are chosen.
-        look: Where to look: at all that is wrong, at the lesions, or at what is marked falsely.
+        look: The region to show: all errors, the lesions, or the false positives.
     """
 
     title: str
@@ -272,7 +272,7 @@ class Failure:
 
     Attributes:
         title: Kind of failure.
-        look: Where to look, as for `Kind`.
+        look: The region to show, as for `Kind`.
         name: The case or scan.
         group: One of the groups of `false_positives`.
         load_ml: Its lesions.
@@ -294,7 +294,7 @@ class Failure:
 def choose_failures(scores: CohortScores, healthy: Sequence[MarkedScan], method: str) -> tuple[Failure, ...]:
     """The worst of each kind, each case once, worst first; of equal ones the largest load, then by name.
 
-    Whole heads are never chosen: faces must not come into pictures.
+    Whole heads are never chosen, because faces must not appear in pictures.
     """
     cases = _with_lesion(scores, method)
     without = [scan for scan in (*scores.marked, *healthy) if scan.group in (WITHOUT, HEALTHY)]

@@ -26,7 +26,7 @@ def dice(prediction: Mask, reference: Mask) -> float:
 def volume_difference_vox(prediction: Mask, reference: Mask) -> float:
     """Absolute difference of the numbers of lesion voxels, 0 or more; 0 when both masks are empty.
 
-    Departs: the organisers' code returns 0 where a case is scored by itself; this is what its batch path returns.
+    Departs: the organisers' code returns 0 for a single case; this is the result of its batch path.
     """
     return float(abs(np.count_nonzero(prediction) - np.count_nonzero(reference)))
 
@@ -116,7 +116,7 @@ def _overlaps(
 
 
 def _surface_mm(mask: Mask, spacing_mm: Spacing) -> Float64[np.ndarray, "n 3"]:
-    """Where the voxels lie that have a face towards the background."""
+    """Positions of the voxels with a face towards the background."""
     box = bounding_box(mask)
     inside = np.ascontiguousarray(mask[box])
     inner = inside.copy()

@@ -16,14 +16,14 @@ from mapping_stroke.lesions import FACE_CONNECTED, FULLY_CONNECTED, Lesions, fin
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A predicted and a reference mask on one grid, and what their metrics need; lesions are found once.
+    """A predicted and a reference mask on one grid, with the inputs of their metrics; lesions are found once.
 
     Attributes:
         prediction: The mask to score.
         reference: The mask it is compared with.
         spacing_mm: Length of a voxel's edge along each axis.
         connectivity: Which neighbours belong to one lesion.
-        probability: The map that the prediction was made from; None where there is none.
+        probability: The map that the prediction was made from; None if there is none.
     """
 
     prediction: Mask
@@ -163,7 +163,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType({profile.name: profile for pr
 
 
 def find_profile(name: str) -> Profile:
-    """The profile of this name; raises `ConfigError` that lists the names there are."""
+    """The profile of this name; raises `ConfigError` that lists the known names."""
     if name not in PROFILES:
         raise ConfigError(f"unknown scoring profile {name!r}; choose one of {', '.join(PROFILES)}")
     return PROFILES[name]

@@ -34,7 +34,7 @@ has 1 mm3; the load ends of 500 and 10000 mm3 halve the small and the large half
 
 
 def start_rule(rule: PostprocessConfig) -> PostprocessConfig:
-    """Where the search begins: the rule in mm3; of one in voxels the load's end is taken for that many mm3."""
+    """Start of the search: the rule in mm3; if its load is in voxels, the number is used as mm3."""
     return replace(rule, manner="grow", load_unit="mm3")
 
 
@@ -50,7 +50,7 @@ def variants(rule: PostprocessConfig, setting: str) -> Iterator[PostprocessConfi
 def as_applied(
     rule: PostprocessConfig, peak: float, load_vox: int, voxel_volume_mm3: float
 ) -> PostprocessConfig | None:
-    """What of a rule has an effect on a map: rules that are alike in this give the same mask; None for an empty one.
+    """The settings of a rule that affect a map: rules that agree in them give the same mask; None for an empty one.
 
     Args:
         rule: Any rule.
@@ -71,7 +71,7 @@ FALSE_VOLUME = "false_volume_mm3"
 ROUNDS = 3
 """How often all settings are gone through, at most."""
 PARTS = 5
-"""The cases are dealt into so many parts for cross-fitting."""
+"""Number of parts of the cases for cross-fitting."""
 
 Row = Mapping[str, float]
 ScoreRules = Callable[[str, Sequence[PostprocessConfig]], Sequence[Row]]
@@ -80,7 +80,7 @@ ScoreRules = Callable[[str, Sequence[PostprocessConfig]], Sequence[Row]]
 
 @dataclass(frozen=True)
 class Judged:
-    """What rules are judged on.
+    """The cases that rules are evaluated on.
 
     Attributes:
         people: Id of a labelled case or healthy scan to the person it is of.
@@ -113,7 +113,7 @@ def fit_rule(
 
     Args:
         judged: Cases of at least two people.
-        start: Where the search begins; it is kept unless another rule ranks better.
+        start: Start of the search; it is kept unless another rule ranks better.
         show: Told how many of the searches (`count_searches`) are done.
     """
     held_out: dict[str, Row] = {}

@@ -29,7 +29,7 @@ def score(
         probability: P(lesion) in [0, 1] of the same shape; used by `isles2026` for pr_auc, which is NaN without it.
 
     Returns:
-        Metric key -> value, in the profile's order; NaN where a metric is undefined. What each metric is, its range
+        Metric key -> value, in the profile's order; NaN if a metric is undefined. What each metric is, its range
         and its empty case: `mapping_stroke.evaluation.metrics`.
 
     Raises:

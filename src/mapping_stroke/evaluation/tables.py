@@ -7,14 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from mapping_stroke.errors import ScoreError
+from mapping_stroke.names import PAPER_SCHEMES
 from mapping_stroke.run_folder import ENSEMBLE, FINAL
 
-FIRST_METHODS = ("default", "dice-topk10", "residual", "self-training")
-"""The schemes of the paper, in the order of its tables; other schemes follow by name."""
 LAST_METHODS = (ENSEMBLE, FINAL)
 
 SCORE_COLUMNS = ("method", "case_id", "fold", "load_vox")
-"""What stands before the metrics in a row of scores."""
+"""Columns before the metrics in a row of scores."""
 SUMMARY_COLUMNS = ("method", "fold", "metric", "mean", "std", "cases", "undefined")
 
 ALL_FOLDS = "all"
@@ -22,14 +21,14 @@ ALL_FOLDS = "all"
 
 @dataclass(frozen=True)
 class CaseScore:
-    """How one method did on one case.
+    """The scores of one method on one case.
 
     Attributes:
         method: Name of the training scheme, `ensemble` or `ensemble-pp`.
         case_id: The case.
         fold: Fold whose validation set holds the case; None outside cross-validation.
         load_vox: Lesion voxels of the reference.
-        values: Metric key -> value, NaN where undefined.
+        values: Metric key -> value, NaN if undefined.
     """
 
     method: str
@@ -47,7 +46,7 @@ class Summary:
         method: As in `CaseScore`.
         fold: Number of the fold, or `all`.
         metric: Key of the metric.
-        mean: Over the cases where the metric is defined; NaN where it is nowhere defined.
+        mean: Over the cases where the metric is defined; NaN if it is defined nowhere.
         std: Standard deviation over the same cases, with n - 1; NaN for fewer than two of them.
         cases: Cases scored, whether defined or not.
         undefined: Cases left out of mean and standard deviation, because the metric is undefined (NaN) there.
@@ -65,8 +64,8 @@ class Summary:
 def order_methods(methods: Iterable[str]) -> list[str]:
     """Sort methods as tables show them: the paper's schemes, other schemes by name, the ensembles; each once."""
     found = set(methods)
-    others = sorted(found - {*FIRST_METHODS, *LAST_METHODS})
-    return [method for method in (*FIRST_METHODS, *others, *LAST_METHODS) if method in found]
+    others = sorted(found - {*PAPER_SCHEMES, *LAST_METHODS})
+    return [method for method in (*PAPER_SCHEMES, *others, *LAST_METHODS) if method in found]
 
 
 def summarise(scores: Sequence[CaseScore], metrics: Sequence[str]) -> list[Summary]:
@@ -99,7 +98,7 @@ def summary_row(row: Summary) -> dict[str, object]:
 
 
 def read_score_row(row: Mapping[str, str]) -> CaseScore:
-    """What `score_row` wrote, read back from text; raises `ScoreError` that names a column which is missing or bad."""
+    """Read a row of `scores.csv`; raises `ScoreError` naming a missing or invalid column."""
     missing = [column for column in SCORE_COLUMNS if row.get(column) is None]
     if missing:
         raise ScoreError(f"a row of scores has no {', '.join(missing)}; run `mapping evaluate` again")

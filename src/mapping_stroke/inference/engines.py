@@ -3,12 +3,13 @@
 import platform
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, get_args, runtime_checkable
 
 from mapping_stroke.environment import may_have_gpu
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.images.nifti import Shape
 from mapping_stroke.inference.sliding_window import TileNetwork
+from mapping_stroke.names import EngineName, PrecisionName
 from mapping_stroke.networks.spec import NetworkSpec, Weights
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ def choose_device(name: str) -> "torch.device":
     return torch.device(found[0] if name == "auto" else name)
 
 
-ENGINES = ("auto", "openvino", "torch")
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+ENGINES = get_args(EngineName)
+PRECISIONS = get_args(PrecisionName)
 
 
 @runtime_checkable

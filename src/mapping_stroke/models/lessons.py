@@ -3,20 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.sources import CaseSource
 from mapping_stroke.errors import ConfigError
+from mapping_stroke.names import SizeName
 from mapping_stroke.networks.bundle import Bundle, open_bundle
 from mapping_stroke.networks.growth import can_grow
 from mapping_stroke.networks.spec import NetworkSpec
 from mapping_stroke.simulation.bank import DEFAULT_MIX, FINER_MIX, PLACED_MIX, Mix
-from mapping_stroke.stages.train import TrainConfig
+from mapping_stroke.stages.settings import TrainConfig
 from mapping_stroke.stages.warm_start import WarmStart, choose_warm_start
-from mapping_stroke.training.schemes import EXTRA_SCHEMES, SCHEMES, SIZES, Size, find_scheme, find_size
+from mapping_stroke.training.schemes import EXTRA_SCHEMES, SCHEMES, Size, find_scheme, find_size
 
 FOLD = 0
 """There are no folds: other people and other masks are held out, see `dataset.simulate.parts`."""
@@ -260,27 +261,32 @@ on good scans, on 20 simulated scans of a poor scanner, a third of the rate left
 thirtieth 0.17 with a third of the falsely marked volume, a hundredth 0.18 with half of it."""
 
 
-def fine_tuning_config(model: str, size: str | None = None) -> TrainConfig:
-    """What to train where a model is fine-tuned: all schemes that it has, at its own size, shortly and gently.
+def fine_tuning_config(config: TrainConfig) -> TrainConfig:
+    """Settings for fine-tuning `from_`: by default all schemes of the model, at its own size, short and gentle.
 
     Args:
-        model: See `open_bundle`.
-        size: For models that do not tell their size, such as imported ones; `full` where left out. It decides steps
-            and optimiser; network, patch and preparation of scans are always those of the model's members.
+        config: Names the model. The size is for models without a size of their own, such as imported ones; `full` if
+            left out. It determines steps and optimiser; network, patch and preprocessing are always the model's.
 
     Raises:
         BundleError: There is no such model.
         ConfigError: It is of another size, or has no scheme that can be trained.
     """
-    bundle = open_bundle(model)
-    chosen = find_size(_size_of(bundle, size))
-    rate = round(chosen.learning_rate * RATE_SHARE, 6)
-    return TrainConfig(_schemes_of(bundle), size=chosen.name, model=model, epochs=EPOCHS, learning_rate=rate)
+    bundle = open_bundle(config.from_)
+    size = _size_of(bundle, config.size)
+    rate = round(find_size(size).learning_rate * RATE_SHARE, 6)
+    return replace(
+        config,
+        schemes=config.schemes or _schemes_of(bundle),
+        size=size,
+        epochs=EPOCHS if config.epochs is None else config.epochs,
+        learning_rate=rate if config.learning_rate is None else config.learning_rate,
+    )
 
 
-def _size_of(bundle: Bundle, asked: str | None) -> str:
+def _size_of(bundle: Bundle, asked: SizeName | None) -> SizeName:
     told = [member.card.training.get("size") for member in bundle.card.members]
-    known = [name for name in SIZES if name in told]
+    known = [name for name in get_args(SizeName) if name in told]
     if not known:
         return asked or "full"
     if asked is not None and asked not in known:

@@ -1,4 +1,4 @@
-"""What people look at: pictures of scans and lesions, curves, tables, and the pages that hold them.
+"""Pictures of scans and lesions, curves, tables, and the pages that show them.
 
 Imports `evaluation`, `space` and below; computes no mask and no score.
 """

@@ -30,7 +30,7 @@ from mapping_stroke.report.style import (
 Curve = Float64[np.ndarray, " epochs"]
 
 SMOOTH_FROM = 60
-"""From so many epochs on the curve itself is pale and its running mean is drawn over it."""
+"""From this many epochs on, the curve is pale, with its running mean drawn over it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Epochs:
     Attributes:
         epoch: Number of each epoch.
         loss: Mean training loss.
-        validation_loss: Mean loss over the fold's own cases; NaN where it was not computed.
+        validation_loss: Mean loss over the fold's own cases; NaN if it was not computed.
         foreground_dice: Dice over the summed voxels of the validation patches (nnU-Net's pseudo-Dice), in [0, 1].
         learning_rate: Of each epoch.
     """
@@ -74,7 +74,7 @@ def draw_learning_curves(epochs: Mapping[str, Mapping[int, Epochs]], path: Path)
 
     Args:
         epochs: Scheme to fold to its epochs.
-        path: PNG to write; it says so where nothing was trained.
+        path: PNG to write; it says so if nothing was trained.
     """
     schemes = order_methods(epochs)
     figure = new_figure(max(2.6 * len(schemes) + 0.6, 6.4), 4.6)
@@ -162,7 +162,7 @@ SMALLEST_ML = 0.01
 
 
 def draw_evaluation(judgement: Evaluation, path: Path) -> None:
-    """Draw the ensemble with the model's own rule; it says so where there is nothing to draw.
+    """Draw the ensemble with the model's own rule; it says so if there is nothing to draw.
 
     Args:
         judgement: What the model did.

@@ -43,12 +43,12 @@ WORST = 4
 
 
 def worst_cases(scores: Sequence[CaseScore], count: int = WORST) -> list[str]:
-    """The cases of lowest Dice, worst first; of equal ones the largest load, then by id; NaN is passed over."""
+    """The cases of lowest Dice, worst first; of equal ones the largest load, then by id; NaN is skipped."""
     return [score.case_id for score in _ranked(scores)[:count]]
 
 
 def typical_cases(scores: Sequence[CaseScore]) -> list[str]:
-    """The cases at `QUANTILES` of the Dice, best first, each once; cases without lesion are passed over."""
+    """The cases at `QUANTILES` of the Dice, best first, each once; cases without lesion are skipped."""
     ranked = _ranked([score for score in scores if score.load_vox > 0])
     if not ranked:
         return []
@@ -86,7 +86,7 @@ def draw_load_distribution(loads_ml: Sequence[float], path: Path) -> None:
 
     Args:
         loads_ml: Lesion load of every labelled case; a case without lesion is counted in the text, not drawn.
-        path: PNG to write; it says so where there is no load to draw.
+        path: PNG to write; it says so if there is no load to draw.
     """
     loads = np.array([load for load in loads_ml if load > 0], dtype=np.float64)
     figure = new_figure(7.2, 3.4)
@@ -123,8 +123,8 @@ def draw_examples(cases: Sequence[Case], path: Path) -> None:
     axial slice of largest lesion area. A case whose files cannot be read shows that instead.
 
     Args:
-        cases: Any cases; those without mask or lesion are passed over.
-        path: PNG to write; it says so where there is no lesion to show.
+        cases: Any cases; those without mask or lesion are skipped.
+        path: PNG to write; it says so if there is no lesion to show.
     """
     loaded = sorted((case for case in cases if (case.load_ml or 0) > 0), key=lambda case: (case.load_ml, case.case_id))
     small = [case for case in loaded if (case.load_ml or 0) <= SMALL_LOAD_ML]
@@ -231,7 +231,7 @@ class SizeGroup:
     Attributes:
         label: The range, such as `1 to 5 mL`.
         cases: Number of cases.
-        means: Method to mean over the cases where the metric is defined, NaN where it is nowhere.
+        means: Method to mean over the cases where the metric is defined, NaN if it is nowhere.
     """
 
     label: str
@@ -243,7 +243,7 @@ def group_by_load(scores: Sequence[CaseScore], loads_ml: Mapping[str, float], me
     """Mean of a metric for every method and range of loads, smallest first; ranges without a case are left out.
 
     Args:
-        scores: Any order; cases without a known load are passed over.
+        scores: Any order; cases without a known load are skipped.
         loads_ml: Case to load in millilitres; 0 (no lesion) makes a group of its own.
         metric: What to average.
     """
@@ -269,10 +269,10 @@ def draw_by_load(scores: Sequence[CaseScore], loads_ml: Mapping[str, float], met
     """Draw the Dice of every case over its load, and the mean of each range of loads.
 
     Args:
-        scores: Those of other methods are passed over, as are cases without lesion.
+        scores: Those of other methods are skipped, as are cases without lesion.
         loads_ml: Case to load in millilitres.
         method: Whose scores.
-        path: PNG to write; it says so where there is nothing to draw.
+        path: PNG to write; it says so if there is nothing to draw.
     """
     own = [score for score in scores if score.method == method and loads_ml.get(score.case_id, 0) > 0]
     figure = new_figure(7.2, 3.4)

@@ -36,7 +36,7 @@ from mapping_stroke.report.pictures import PICTURED, failure_sentence
 from mapping_stroke.report.tables import markdown_table, mean_and_interval, metric_head
 
 FINAL = "ensemble-mapping"
-"""What `mapping segment` gives."""
+"""The method of `mapping segment`."""
 PLAIN = "ensemble-none"
 LISTED, ALL_LISTED = 5, 60
 """Labelled cases that are named; and real scans, of which the most marked are worth knowing each."""
@@ -44,7 +44,7 @@ LISTED, ALL_LISTED = 5, 60
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What a model did on cases and scans.
+    """The results of a model on cases and scans.
 
     Attributes:
         scores: Of the labelled cases.
@@ -66,7 +66,7 @@ class Evaluation:
 
     @property
     def marked(self) -> dict[str, list[MarkedScan]]:
-        """What is marked falsely, by groups of scans."""
+        """False positives, by groups of scans."""
         groups: dict[str, list[MarkedScan]] = {}
         for scan in (*self.scores.marked, *self.healthy, *self.hard):
             groups.setdefault(scan.group, []).append(scan)

@@ -57,7 +57,7 @@ Side = Literal["right", "left", "middle"]
 TRUTH = HUES[5]
 """Border of a true lesion."""
 TILE_IN, TEXT_IN = 2.3, 2.9
-"""Widths of a slice and of the words beside it."""
+"""Widths of a slice and of the text next to it."""
 LISTED = 6
 MIDDLE_MM = 5.0
 """A lesion whose centre is nearer than this to the middle of the head is on no side."""
@@ -65,13 +65,13 @@ MIDDLE_MM = 5.0
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What was found in a scan, on its grid.
+    """The findings in a scan, on its grid.
 
     Attributes:
         mask: What is marked.
         probability: P(lesion).
         lesions: The lesions of the mask, largest first.
-        truth: The true lesions; None where they are not known.
+        truth: The true lesions; None if they are not known.
     """
 
     mask: Mask
@@ -82,7 +82,7 @@ class Findings:
 
 @dataclass(frozen=True, eq=False)
 class FoundScan:
-    """One slice of a segmented scan, and what was found in the whole scan: a row of the picture.
+    """A row of the picture: one slice of a segmented scan, and the findings in the whole scan.
 
     Attributes:
         name: What the row is called.
@@ -92,10 +92,10 @@ class FoundScan:
         grey: Its anatomy.
         found: What is marked in it.
         likely: P(lesion) in it.
-        truth: The true lesions in it; None where they are not known.
+        truth: The true lesions in it; None if they are not known.
         lesions: All that were found in the scan, largest first.
-        true_ml: Volume of all true lesions; None where they are not known.
-        dice: Of the whole scan; None where the truth is not known.
+        true_ml: Volume of all true lesions; None if they are not known.
+        dice: Of the whole scan; None if the truth is not known.
     """
 
     name: str
@@ -125,7 +125,7 @@ class FoundScan:
 
 
 def look_at(name: str, scan: Image, findings: Findings, note: str = "") -> FoundScan:
-    """Take the axial slice in which most is truly lesion, or else marked; the middle one where nothing is.
+    """Take the axial slice in which most is truly lesion, or else marked; the middle one if nothing is.
 
     Raises:
         GeometryError: A mask or the map has another shape than the scan.
@@ -174,7 +174,7 @@ def draw_overview(rows: Sequence[FoundScan], path: Path) -> None:
     _draw_scale(grid[-1, -1])
     handles = [Patch(facecolor=DARK, edgecolor=OUTLINE, label="lesion found")]
     if any(row.truth is not None for row in rows):
-        handles.append(Patch(facecolor=DARK, edgecolor=TRUTH, label="true lesion, where it is known"))
+        handles.append(Patch(facecolor=DARK, edgecolor=TRUTH, label="true lesion, if known"))
     legend_below(figure, handles, f"{CONVENTION} {NOT_CLINICAL}")
     save_png(figure, path)
 
@@ -257,7 +257,7 @@ class PlacedRow:
 
     @property
     def native_label(self) -> str:
-        """What is written beside its own grid."""
+        """Text next to its own grid."""
         brain = self.placed.brain
         return "\n".join(
             [*filter(None, [self.name]), f"brain {OUTLINED[brain.source]}", f"{brain.volume_ml(self.shown):.0f} mL"]

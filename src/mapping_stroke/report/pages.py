@@ -25,7 +25,7 @@ PAPER = (
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG file and what it shows."""
+    """A PNG file with title and caption."""
 
     png: Path
     title: str
@@ -33,13 +33,13 @@ class Picture:
 
     @property
     def data_uri(self) -> str:
-        """The file itself, to stand inside the page."""
+        """The file contents, to embed in the page."""
         return "data:image/png;base64," + base64.b64encode(self.png.read_bytes()).decode("ascii")
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the pseudo-labels came from that one member was trained with.
+    """Origin of the pseudo-labels of one member.
 
     Attributes:
         member: Scheme that was trained with them.
@@ -87,11 +87,11 @@ class Results:
 
 @dataclass(frozen=True)
 class About:
-    """What was run, and with what; parts that a run lacks are empty.
+    """Data, settings and environment of a run; missing parts are empty.
 
     Attributes:
         name: Of the run.
-        simulated: Whether the data set says that it is simulated; None where it does not say.
+        simulated: Whether the data set says that it is simulated; None if it does not say.
         facts: Name and value.
         provenance: Of the pseudo-labels.
         failures: What went wrong, a line each.
@@ -171,7 +171,7 @@ class CohortRow:
         status: See the columns of the group's table.
         reasons: Why a person should look at it; empty if nothing speaks for that.
         values: A number for every key of `HEADS`, or None.
-        picture: Path relative to the page; empty where there is none.
+        picture: Path relative to the page; empty if there is none.
     """
 
     scan: str

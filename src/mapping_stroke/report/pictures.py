@@ -1,4 +1,4 @@
-"""Lesions over scans: methods beside the reference, and where a model fails."""
+"""Pictures of lesions on scans: methods next to the reference, and failures of a model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -86,7 +86,7 @@ class Comparison:
 
     @property
     def frame(self) -> Frame:
-        """What of the slice is enlarged: all that the reference or any method marks in it."""
+        """The enlarged part of the slice: everything that the reference or any method marks."""
         marked = np.any([self.reference, *self.predictions.values()], axis=0)
         return frame_around(marked, self.viewer.pixel_aspect, MARGIN_MM / self.viewer.spacing_mm[0])
 
@@ -94,7 +94,7 @@ class Comparison:
 def compare(
     title: str, scan: Image, reference: Mask, predictions: Mapping[str, Mask], dice: Mapping[str, float]
 ) -> Comparison:
-    """Take the axial slice where the reference lesion is largest (of the first prediction where there is none).
+    """Take the axial slice where the reference lesion is largest (of the first prediction if there is none).
 
     Args:
         title: What to call the case.
@@ -126,7 +126,7 @@ def compare(
 def agreement(
     prediction: Bool[np.ndarray, "row column"], reference: Bool[np.ndarray, "row column"]
 ) -> UInt8[np.ndarray, "row column 4"]:
-    """Colour found, missed and wrongly marked pixels; transparent where both say no lesion."""
+    """Colour found, missed and wrongly marked pixels; transparent if neither is lesion."""
     colours = np.zeros((*reference.shape, 4), np.uint8)
     for where, colour in (
         (prediction & reference, OVERLAP),
@@ -189,7 +189,7 @@ def draw_segmentation(
 
     Args:
         scan: The T1w scan.
-        mask: Its segmentation, on the scan's grid; where it is empty, three slices of the middle are shown.
+        mask: Its segmentation, on the scan's grid; if it is empty, three middle slices are shown.
         probability: P(lesion) on the scan's grid.
         lesions: The lesions of the mask, largest first.
         path: PNG to write.
@@ -247,7 +247,7 @@ def _write_list(axes: Axes, lesions: Sequence[LesionRow]) -> None:
 
 
 def _draw_scale(axes: Axes) -> None:
-    """The colours of P(lesion), and what the picture is not for."""
+    """The colours of P(lesion), and the note that the picture is not for clinical use."""
     axes.set_axis_off()
     bar = axes.inset_axes((0.05, 0.72, 0.8, 0.06))
     show_scale(bar)

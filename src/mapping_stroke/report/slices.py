@@ -155,7 +155,7 @@ def outline(axes: Axes, mask: Bool[np.ndarray, "row column"], colour: str, width
 
 
 def show_probability(axes: Axes, likely: Float32[np.ndarray, "row column"], viewer: Viewer) -> None:
-    """Colour P(lesion) over anatomy, but what is below `FAINT`."""
+    """Colour P(lesion) above `FAINT` over anatomy."""
     heat = np.ma.masked_less(likely, FAINT)
     axes.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=OPACITY, aspect=viewer.pixel_aspect)
 
@@ -189,7 +189,7 @@ def frame_around(marked: Bool[np.ndarray, "row column"], pixel_aspect: float, ma
 
 
 def mark_frame(axes: Axes, frame: Frame) -> None:
-    """Draw where the enlarged part lies."""
+    """Draw the outline of the enlarged part."""
     axes.add_patch(
         Rectangle((frame.left, frame.top), frame.width, frame.height, fill=False, edgecolor=PALE, linewidth=0.7)
     )
@@ -246,7 +246,7 @@ class TurnedScan:
     lesion: Bool[np.ndarray, "x y z"]
 
     def place_mm(self, at: Cut) -> float:
-        """Where the middle of a slice lies along the axis that is nearest to the one across it."""
+        """Position of the middle of a slice along the axis that is nearest to the one across it."""
         middle = (np.array(self.scan.shape) - 1) / 2
         middle[at.axis] = at.index
         return float(self.scan.affine[at.axis] @ [*middle, 1])
@@ -344,6 +344,6 @@ def _extent(turned: TurnedScan, axis: int) -> tuple[float, float]:
 
 
 def _limits_mm(turned: TurnedScan, axis: int) -> tuple[float, float]:
-    """What is shown along an axis."""
+    """The visible range along an axis."""
     edge_mm, (first, last) = turned.scan.spacing_mm[axis], turned.reach_vox(axis)
     return (first - 0.5) * edge_mm - MARGIN_MM, (last + 0.5) * edge_mm + MARGIN_MM

@@ -1,4 +1,4 @@
-"""How every picture looks, and what methods are called."""
+"""Style of all pictures, and labels of methods."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from mapping_stroke.files import written_whole
+from mapping_stroke.names import METHOD_LABELS
 
 PIXELS_PER_INCH = 160
 
@@ -103,26 +104,13 @@ def legend_below(figure: Figure, handles: Sequence[Patch | Line2D], title: str) 
     legend.get_title().set(color=PALE, fontsize=7)
 
 
-LABELS = {
-    "default": "Default",
-    "dice-topk10": "DTK10",
-    "residual": "Res U-Net",
-    "self-training": "Self-Training",
-    "carvemix": "CarveMix",
-    "mixup": "Mixup",
-    "ensemble": "Ensemble",
-    "ensemble-pp": "Ensemble + PP",
-}
-"""The published names of the schemes, and the paper's of their average, without and with post-processing (PP)."""
-
-
 def method_label(method: str) -> str:
     """The published name of a method; any other keeps its own."""
-    return LABELS.get(method, method)
+    return METHOD_LABELS.get(method, method)
 
 
 def short_id(case_id: str) -> str:
-    """A case id that fits beside a slice: a long one keeps its ends."""
+    """A case id that fits next to a slice: a long one keeps its ends."""
     return case_id if len(case_id) <= 28 else f"{case_id[:12]}…{case_id[-13:]}"
 
 

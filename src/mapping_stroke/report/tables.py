@@ -20,7 +20,7 @@ from mapping_stroke.networks.typed_json import plain_json
 from mapping_stroke.report.style import method_label
 
 NONE = "n/a"
-"""Stands where a value is not defined."""
+"""Shown for undefined values."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Cell:
     """Mean and standard deviation of one metric of one method.
 
     Attributes:
-        mean: Over the cases where the metric is defined; NaN where it is nowhere defined or not known.
+        mean: Over the cases where the metric is defined; NaN if it is defined nowhere or not known.
         std: Over the same cases; NaN for fewer than two of them.
-        undefined: Cases that were left out because the metric is undefined there; None where it never is, or where the
+        undefined: Cases that were left out because the metric is undefined there; None if it never is, or where the
             number is not known.
         best: No other method of the table has a better mean; equal ones are all best.
     """
@@ -105,7 +105,7 @@ def make_table(title: str, summaries: Sequence[Summary], fold: str = ALL_FOLDS) 
         fold: Number of a fold, or `all`.
 
     Returns:
-        The table; without rows where nothing was summarised for the fold.
+        The table; without rows if nothing was summarised for the fold.
     """
     chosen = {(row.method, row.metric): row for row in summaries if row.fold == fold}
     metrics = find_metrics(dict.fromkeys(metric for _, metric in chosen))
@@ -118,7 +118,7 @@ def make_table(title: str, summaries: Sequence[Summary], fold: str = ALL_FOLDS) 
 
 
 def mark_best(table: Table) -> Table:
-    """The same table with the best mean of every column marked; none where fewer than two methods have one."""
+    """The same table with the best mean of every column marked; none if fewer than two methods have one."""
     columns = [_mark(metric, [row.cells[i] for row in table.rows]) for i, metric in enumerate(table.metrics)]
     rows = (TableRow(row.method, row.cases, tuple(cells[i] for cells in columns)) for i, row in enumerate(table.rows))
     return Table(table.title, table.metrics, tuple(rows))
@@ -162,7 +162,7 @@ def format_markdown(table: Table) -> str:
 
 
 def table_rows(table: Table) -> list[dict[str, object]]:
-    """The table as plain values, one row a method, at full precision; what is not defined is None."""
+    """The table as plain values, one row per method, at full precision; undefined values are None."""
     rows = []
     for row in table.rows:
         values: dict[str, object] = {"method": row.method, "cases": row.cases}
@@ -226,7 +226,7 @@ def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def read_paper_tables() -> list[Table]:
     """Table 1 (cross-validation on 655 training cases) and Table 2 (300 public test scans) of the paper, on ATLAS R2.0.
 
-    Where the paper gives no number the cell's mean is NaN.
+    If the paper gives no number, the mean is NaN.
 
     Source: Huo et al. 2022, arXiv:2211.15486, and the table of folds published with the authors' container.
     """

@@ -1,13 +1,13 @@
-"""Preprocessed arrays of a run's cases, made once and kept for every member."""
+"""Preprocessed arrays of the cases of a run, computed once for all members."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from mapping_stroke.console import name_files, track
+from mapping_stroke.console import track
 from mapping_stroke.dataset.arrays import CaseArrays, has_arrays, read_all_arrays, write_arrays
-from mapping_stroke.dataset.cases import Case, read_cases
+from mapping_stroke.dataset.cases import Case
 from mapping_stroke.dataset.preprocess import PreprocessSpec, prepare_mask, prepare_scan
 from mapping_stroke.dataset.scan_checks import tame_outliers
 from mapping_stroke.errors import ImageError
@@ -17,52 +17,32 @@ from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.stages.prepare import CONTENTS_FILE, READERS, content_hashes
 
 ARRAYS_FORMAT = 3
-"""Until 2, voxels that were touched counted wholly in means; until 3, outlying intensities were kept."""
+"""Increased whenever the same scan gives other arrays."""
 LabelledScan = tuple[str, Path, Path]
 """Case id, scan, mask."""
 
 
 def arrays_of(run: RunFolder, cases: Sequence[Case], spec: PreprocessSpec) -> dict[str, CaseArrays]:
-    """The preprocessed arrays of every labelled case, by case id; what is there already is not made again."""
-    return make_arrays(run.arrays / fingerprint(mark_way(spec)), _labelled(cases), spec)
+    """The preprocessed arrays of every labelled case, by case id; existing arrays are reused."""
+    return make_arrays(run.arrays / fingerprint(way_of(spec)), _labelled(cases), spec)
 
 
-def mark_way(spec: PreprocessSpec) -> dict[str, object]:
-    """What decides how arrays are made of a scan, this version's way included, as plain JSON values."""
+def way_of(spec: PreprocessSpec) -> dict[str, object]:
+    """Everything that determines how arrays are computed from a scan, including the format, as plain JSON values."""
     return spec.to_json() | {"format": ARRAYS_FORMAT}
 
 
 def labelled_contents(run: RunFolder, cases: Sequence[Case]) -> str:
-    """One short mark of what the scans and masks of all labelled cases hold; raises as `content_hashes` does."""
+    """One short hash of the contents of all labelled scans and masks; raises as `content_hashes` does."""
     return fingerprint(_marks_of(run.arrays, _labelled(cases)))
 
 
-def arrays_run(run: RunFolder, specs: Iterable[PreprocessSpec]) -> Path:
-    """Prepare the arrays that members read, and train nothing: the first of several jobs.
-
-    Args:
-        run: After `prepare`.
-        specs: Every way in which they read a scan.
-
-    Returns:
-        Folder of the arrays.
-
-    Raises:
-        RunFolderError: `prepare` has not run.
-    """
-    cases = read_cases(run.require(run.cases_csv, "prepare DATA -o"))
-    for spec in specs:
-        arrays_of(run, cases, spec)
-    name_files("Arrays", run.arrays)
-    return run.arrays
-
-
 def make_arrays(folder: Path, cases: Sequence[LabelledScan], spec: PreprocessSpec) -> dict[str, CaseArrays]:
-    """Prepare cases into a folder, and map all of them into memory, by case id.
+    """Preprocess cases into a folder and map all of them into memory, by case id.
 
-    Each case has a subfolder, in which arrays are named by what scan and mask held: those of a case that was corrected
-    are made anew. Several processes may do so at once: each passes over what another has finished meanwhile. Nothing
-    is removed: a training of another process, or on another machine, may have older arrays mapped.
+    Each case has a subfolder, in which arrays are named by the contents of scan and mask, so that those of a corrected
+    case are computed again. Several processes may do this at the same time: each skips the cases that another has
+    finished. Nothing is removed, because another training may have older arrays mapped.
     """
     marks = _marks_of(folder.parent, cases)
     missing = [case for case in cases if not has_arrays(folder / case[0], marks[case[0]])]
@@ -94,5 +74,5 @@ def _make_case(folder: Path, case: LabelledScan, mark: str, spec: PreprocessSpec
     except ImageError as error:
         raise ImageError(f"case {case_id}: {error}") from error
     prepared_mask = prepare_mask(read_image(mask), prepared)
-    if not has_arrays(own, mark):  # another process may have mapped them by now: they must not be replaced
+    if not has_arrays(own, mark):  # if another process has mapped them by now, they must not be replaced
         write_arrays(own, mark, prepared.voxels, prepared_mask)

@@ -1,4 +1,4 @@
-"""Several processes that train together: the first one speaks and writes, the others follow it and end with it."""
+"""Distributed training: the first process prints and writes, the others follow it and end with it."""
 
 import os
 import threading
@@ -16,22 +16,22 @@ from mapping_stroke.training.engine import any_of
 
 SECONDS_BETWEEN_LOOKS = 0.5
 SECONDS_TO_END = 3.0
-"""Until a process that lost the first one says so: mostly that one has ended, and all with it."""
+"""Delay before a process reports that it lost the first one, which usually has ended, and all others with it."""
 
 
 @contextmanager
-def together(fabric: lightning_fabric.Fabric, stop: StopRequest) -> Iterator[None]:
-    """Train in the company of the other processes, if there are any.
+def distributed(fabric: lightning_fabric.Fabric, stop: StopRequest) -> Iterator[None]:
+    """Train together with the other processes, if there are any.
 
-    All but the first print nothing, take signals only to pass them on at the next step, end with status 0 when the
-    first one has ended the training or was asked to stop, and end when it is gone.
+    All processes except the first print nothing and only pass signals on at the next step. They exit with status 0 when
+    the first one finishes or stops, and also exit if it disappears.
 
     Args:
-        fabric: Launched engine.
-        stop: Of this process.
+        fabric: The launched engine.
+        stop: Stop request of this process.
 
     Raises:
-        TrainingError: The connection to the others was lost, as when one of them was killed.
+        TrainingError: The connection to the others was lost, for example because one of them was killed.
     """
     if fabric.world_size == 1:
         yield
@@ -55,8 +55,8 @@ def together(fabric: lightning_fabric.Fabric, stop: StopRequest) -> Iterator[Non
         if not fabric.is_global_zero:
             time.sleep(SECONDS_TO_END)
         raise TrainingError(
-            f"process {fabric.global_rank} lost another one, which was killed, ran out of memory, or says above what "
-            "happened; what was saved stands, and the same command goes on from there"
+            f"process {fabric.global_rank} lost another one, which was killed, ran out of memory, or printed its "
+            "error above; rerun the command to resume from the last checkpoint"
         ) from error
     if not fabric.is_global_zero:
         raise SystemExit(0)
@@ -73,7 +73,7 @@ def _is_lost_connection(error: RuntimeError) -> bool:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when the one that started it is gone: nobody else would."""
+    """End this process when its parent is gone."""
     while os.getppid() == parent:
         time.sleep(SECONDS_BETWEEN_LOOKS)
     os._exit(1)

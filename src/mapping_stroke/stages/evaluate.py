@@ -6,17 +6,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mapping_stroke.console import name_files, say, track, warn
+from mapping_stroke.console import name_files, say, warn
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.folds import read_folds
 from mapping_stroke.errors import (
-    SCAN_FAILURES,
     CaseError,
     ImageError,
     MappingError,
     RunFolderError,
     ScoreError,
-    describe_failure,
 )
 from mapping_stroke.evaluation.profiles import Profile, find_profile
 from mapping_stroke.evaluation.score import score
@@ -46,30 +44,31 @@ from mapping_stroke.images.formats import IMAGE_SUFFIXES, image_suffix
 from mapping_stroke.images.image import Image, Mask, Voxels, image_stem, read_image, reorient, require_same_grid
 from mapping_stroke.report.tables import format_text, make_table
 from mapping_stroke.run_folder import ENSEMBLE, FINAL, MASK_SUFFIX, PROBABILITY_SUFFIX, RunFolder, write_section
+from mapping_stroke.work import StageResult, for_each_case
 
 SCORES_FILE = "scores.csv"
 SUMMARY_FILE = "summary.csv"
 LEDGER_FILE = "scored.json"
-"""Beside the tables: every score under a hash of the files it was computed from."""
+"""Next to the tables: every score under a hash of the files it was computed from."""
 CONTENTS = (SCORES_FILE, SUMMARY_FILE, LEDGER_FILE)
-"""What `score_files` writes."""
+"""Files that `score_files` writes."""
 SCORING = 2
-"""Counts up if the same files get other scores; since 2, a map is laid on its reference."""
+"""Increased whenever the same files get other scores."""
 SAME_VALUE = 1e-3
 """Mask values that differ by less than this share count as one: rounding of a stored 0 and 1."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared: one method's mask of one case with the reference.
+    """The mask of one method and one case, and its reference.
 
     Attributes:
-        method: Whose mask it is.
+        method: Method of the mask.
         case_id: The case.
         fold: Fold of the case; None outside cross-validation.
         mask: File of the predicted mask.
         reference: File of the reference mask.
-        probability: File of the map behind the mask; None where the profile needs none or there is none.
+        probability: File of the map behind the mask; None if the profile needs none or there is none.
     """
 
     method: str
@@ -86,38 +85,35 @@ class Comparison:
         return fingerprint([SCORING, profile.name, self.method, self.case_id, self.fold, *hashes])
 
 
-def score_files(comparisons: Sequence[Comparison], output: Path, profile: Profile) -> list[str]:
+def score_files(comparisons: Sequence[Comparison], output: Path, profile: Profile) -> StageResult:
     """Score masks and write `scores.csv` and `summary.csv`.
 
     Args:
-        comparisons: What to compare, in any order.
+        comparisons: Masks and references, in any order.
         output: Folder of the tables. Scores that are there already and whose files are unchanged are kept.
-        profile: Which metrics.
+        profile: The metrics.
 
     Returns:
-        What failed, as `method/case`; it is told, and left out of the tables.
+        The tables; failures are named `method/case`, reported, and left out of the tables.
 
     Raises:
-        MappingError: There is one comparison only, and it failed.
+        CaseError: There is only one comparison, and it failed.
     """
     known = _read_ledger(output / LEDGER_FILE)
     scored: dict[str, CaseScore] = {}
-    failed = []
     read_reference = lru_cache(maxsize=1)(_read_reference)
+
+    def compare(comparison: Comparison) -> None:
+        mark = comparison.fingerprint(profile)
+        scored[mark] = known.get(mark) or _score(comparison, read_reference, profile)
+
+    named = {f"{one.method}/{one.case_id}": one for one in sorted(comparisons, key=_by_case)}
     try:
-        for comparison in track(sorted(comparisons, key=_by_case), "Scoring", len(comparisons)):
-            try:
-                mark = comparison.fingerprint(profile)
-                scored[mark] = known.get(mark) or _score(comparison, read_reference, profile)
-            except SCAN_FAILURES as error:
-                if len(comparisons) == 1:
-                    raise
-                failed.append(f"{comparison.method}/{comparison.case_id}")
-                warn(f"{failed[-1]}: {describe_failure(error)}")
+        failed = for_each_case(named, "Scoring", lambda comparison, _: compare(comparison))
     finally:
         write_json(output / LEDGER_FILE, {mark: score_row(score) for mark, score in scored.items()})
     write_tables(list(scored.values()), output, profile)
-    return failed
+    return StageResult((output / SCORES_FILE, output / SUMMARY_FILE), failed)
 
 
 def write_tables(scores: Sequence[CaseScore], output: Path, profile: Profile) -> None:
@@ -138,7 +134,7 @@ def read_mask(path: Path) -> tuple[Mask, Image]:
     marked = image.voxels[mask]
     lowest, highest = (marked.min(), marked.max()) if marked.size > 0 else (1.0, 1.0)
     if image.voxels.min(initial=0) < 0 or highest - lowest > SAME_VALUE * highest:
-        raise ImageError(f"{path}: is no mask, it holds more than two values; save the lesion as 1 and all else as 0")
+        raise ImageError(f"{path}: is not a mask, it has more than two values; save the lesion as 1 and all else as 0")
     return mask, image
 
 
@@ -155,7 +151,7 @@ def _read_ledger(path: Path) -> dict[str, CaseScore]:
 
 
 def _read_reference(path: Path) -> tuple[Mask, Image]:
-    """As `read_mask`, telling what is doubtful about the file: distances and volumes follow its header."""
+    """Like `read_mask`, but also show warnings about the file, since distances and volumes depend on its header."""
     mask, image = read_mask(path)
     for line in image.warnings:
         warn(f"{path}: {line}")
@@ -178,7 +174,7 @@ def _score(comparison: Comparison, read_reference: Callable[[Path], tuple[Mask, 
 
 
 def _lay_on(reference: Image, image: Image, names: tuple[str, str], remedy: str) -> Voxels:
-    """Voxels of an image in the order of its reference's, whichever way its own axes point; the grids must agree."""
+    """Voxels of an image in the axis order of its reference; the grids must agree."""
     if image.orientation != reference.orientation:
         image = reorient(image, reference.orientation)
     require_same_grid(image, reference, names, remedy)
@@ -186,20 +182,20 @@ def _lay_on(reference: Image, image: Image, names: tuple[str, str], remedy: str)
 
 
 BIDS_BRAIN = "_desc-brain_mask.nii.gz"
-"""How the names of brain masks of BIDS derivatives end, which are no masks of lesions."""
+"""Suffix of brain masks in BIDS derivatives, which are not lesion masks."""
 
 
-def evaluate_run(run: RunFolder, profile: str = "atlas2022") -> list[str]:
+def evaluate_run(run: RunFolder, profile: str = "atlas2022") -> StageResult:
     """Score every method's masks of the labelled cases of a run, and summarise them.
 
-    Cases without a mask (their fold has no trained member, say) are left out, and their number is told.
+    Cases without a mask (their fold has no trained member, say) are left out, and their number is reported.
 
     Args:
         run: A run in which `mapping postprocess` has finished.
         profile: Name of a scoring profile.
 
     Returns:
-        What failed, as `method/case`; empty if all went well.
+        The tables; failures are named `method/case`.
 
     Raises:
         ConfigError: Unknown profile.
@@ -222,7 +218,7 @@ def evaluate_run(run: RunFolder, profile: str = "atlas2022") -> list[str]:
     return score_files(comparisons, run.scores_csv.parent, chosen)
 
 
-def evaluate_folder(masks: Path, references: Path, output: Path, profile: str = "atlas2022") -> list[str]:
+def evaluate_folder(masks: Path, references: Path, output: Path, profile: str = "atlas2022") -> StageResult:
     """Score every `<case>_mask.nii.gz` of a folder, and summarise.
 
     Args:
@@ -232,7 +228,7 @@ def evaluate_folder(masks: Path, references: Path, output: Path, profile: str = 
         profile: Name of a scoring profile.
 
     Returns:
-        What failed, as `method/case`; empty if all went well.
+        The tables; failures are named `method/case`.
 
     Raises:
         CaseError: There is no mask, or a mask has no reference or several.
@@ -246,7 +242,7 @@ def pair_folders(masks: Path, references: Path, profile: str) -> list[Comparison
 
     Args:
         masks: Folder of `<case>_mask.nii.gz`; its name is the method in the tables. A `<case>_probability.nii.gz`
-            beside a mask is used by profiles that score probabilities.
+            next to a mask is used by profiles that score probabilities.
         references: Folder with one image `<case>_mask` or `<case>` for every predicted mask.
         profile: Name of a scoring profile.
 
@@ -308,7 +304,7 @@ def read_team_scores(sources: Sequence[str]) -> Scores:
         Leaderboard -> team -> metric -> value.
 
     Raises:
-        ScoreError: A file cannot be read, has another form, a value is no number, or a team comes twice.
+        ScoreError: A file cannot be read, has another form, a value is not a number, or a team occurs twice.
     """
     if not sources:
         raise ScoreError("no results are given; name a JSON or CSV file of them")
@@ -316,7 +312,7 @@ def read_team_scores(sources: Sequence[str]) -> Scores:
     for source in sources:
         for board, team, values in _read_source(source):
             if team in scores.setdefault(board, {}):
-                raise ScoreError(f"{source}: team {team!r} comes twice on the {board} leaderboard; remove one of them")
+                raise ScoreError(f"{source}: team {team!r} occurs twice on the {board} leaderboard; remove one of them")
             where = f"{source}: team {team!r}, {board} leaderboard"
             scores[board][team] = {metric: _number(value, metric, where) for metric, value in values.items()}
     return scores

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -20,52 +19,50 @@ from mapping_stroke.dataset.folds import (
 from mapping_stroke.errors import FoldsError, RunFolderError
 from mapping_stroke.files import write_csv
 from mapping_stroke.run_folder import RunFolder, read_identity
+from mapping_stroke.stages.settings import FoldsConfig
+from mapping_stroke.work import StageResult
 
-GroupBy = Literal["subject", "site"]
+AS_USUAL = FoldsConfig()
 
 BALANCE_COLUMNS = ("split_kind", "fold", "cases", "ks_distance")
 """Of `balance.csv`; `split_kind` is `size-balanced` or `given`, and `random` for comparison."""
 
 
-def folds_run(
-    run: RunFolder, number: int = 5, seed: int = 0, group_by: GroupBy = "subject", given: Path | None = None
-) -> int:
+def folds_run(run: RunFolder, config: FoldsConfig = AS_USUAL) -> StageResult:
     """Write `folds.csv`, `balance.csv` and a figure of the folds' loads; unlabelled scans get no fold.
 
     Args:
         run: After `prepare`.
-        number: Folds to make; not used for a given assignment.
-        seed: Of the assignment, and of the random one beside it.
-        group_by: What stays whole in one fold.
-        given: A file with the assignment to take, see `read_folds`; None computes one.
-
-    Returns:
-        Exit status 0.
+        config: Number of folds and seed, or a file with an assignment (see `read_folds`), for which they are not used.
 
     Raises:
         RunFolderError: `prepare` has not run, or networks were trained with other folds.
         FoldsError: The folds cannot be made, or the given ones do not fit.
     """
+    given = config.folds
     read_identity(run.path)
     cases = read_cases(run.require(run.cases_csv, "prepare DATA -o"))
     loads = labelled_loads(cases)
     labelled = [case for case in cases if case.mask]
     subjects = {case.case_id: case.subject for case in labelled}
-    groups = _sites(labelled) if group_by == "site" else subjects
-    assignment = size_balanced_folds(loads, number, seed, groups) if given is None else read_folds(given, labelled)
-    require_whole_groups(assignment, groups, group_by)
+    groups = _sites(labelled) if config.group_by == "site" else subjects
+    if given is None:
+        assignment = size_balanced_folds(loads, config.number, config.seed, groups)
+    else:
+        assignment = read_folds(given, labelled)
+    require_whole_groups(assignment, groups, config.group_by)
     require_whole_groups(assignment, subjects)
     _require_untrained(run, labelled, assignment)
     kind = "size-balanced" if given is None else "given"
-    chance = random_folds(loads, len(set(assignment.values())), seed, groups)
+    chance = random_folds(loads, len(set(assignment.values())), config.seed, groups)
     _write(run, loads, {kind: assignment, "random": chance})
     sizes = np.unique(list(assignment.values()), return_counts=True)[1]
     say(
         f"{len(loads)} labelled cases in {sizes.size} folds ({kind}) of {sizes.min()} to {sizes.max()} cases; "
-        f"each {group_by} in one fold"
+        f"each {config.group_by} in one fold"
     )
     _report_balance(run, largest_fold_distance(loads, assignment), largest_fold_distance(loads, chance))
-    return 0
+    return StageResult((run.folds_csv, run.balance_csv))
 
 
 def _report_balance(run: RunFolder, distance: float, random_distance: float) -> None:

@@ -1,4 +1,4 @@
-"""Train one member: begin or go on, keep what is done, and write the network when its last epoch is over."""
+"""Train one member: start or resume, save checkpoints, and write the network after the last epoch."""
 
 import shutil
 import time
@@ -35,7 +35,7 @@ Arrays = tuple[Cases, Cases]
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """One member to train: what, on which cases, from which seed."""
+    """One member to train: its scheme, cases and seed."""
 
     scheme: Scheme
     size: Size
@@ -47,31 +47,30 @@ class Plan:
     pseudo: dict[str, Any] = field(default_factory=dict)
     """Provenance of the pseudo-labels; empty without."""
     simulation: dict[str, Any] = field(default_factory=dict)
-    """What cases are simulated from as they are drawn; empty where they are there."""
+    """Origin of cases that are simulated during training; empty for cases on disk."""
     start: WarmStart | None = None
-    """What the member begins with; None for fresh weights."""
+    """Trained member to start from; None for fresh weights."""
     start_share: float = 0.0
-    """How much of the weights that it began with a trained member keeps; see `blend_weights`."""
+    """Share of the starting weights that the trained member keeps; see `blend_weights`."""
     schedule: Schedule | None = None
-    """What is done at which patch of a long training; None for one that is counted in epochs."""
+    """Schedule of a long training, by patch; None for one that is counted in epochs."""
     data: str = ""
-    """Mark of what the files of the cases hold; empty where that is not watched, as of simulated cases.
+    """Hash of the contents of the cases' files; empty if they are not watched, such as simulated cases.
 
-    It is no part of the recipe, but compared beside it: members that were begun before there were marks have the same
-    recipe and go on."""
+    It is compared next to the recipe, of which it is no part."""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that decides the trained weights, but for what the files hold, as plain values."""
+        """Everything that determines the trained weights, except the contents of the files, as plain values."""
         settings = asdict(replace(self, start=None))
         del settings["start"], settings["data"]
-        if not self.start_share:  # recipes stay as they were before there was one
+        if not self.start_share:  # the hashes of recipes without it stay valid
             del settings["start_share"]
-        if self.schedule is None:  # likewise
+        if self.schedule is None:  # the same
             del settings["schedule"]
         else:
             settings["schedule"] = self.schedule.settings
-        for encoder in ("plain", "residual"):  # likewise
+        for encoder in ("plain", "residual"):  # the same
             if getattr(self.size, encoder).unshuffle == 1:
                 del settings["size"][encoder]["unshuffle"]
         return settings if self.start is None else {**settings, "start": self.start.member.weights_sha256}
@@ -83,42 +82,42 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """What to call it."""
+        """Name in messages."""
         return f"{self.scheme.name}, fold {self.fold}"
 
 
 @dataclass(frozen=True)
 class CheckpointPolicy:
-    """When a training is kept, and when it ends early."""
+    """When checkpoints are written, and when a training ends early."""
 
     minutes: float
-    """Longest time between two checkpoints; one is written at every epoch's end anyway."""
+    """Longest time between two checkpoints; one is also written after every epoch."""
     stop: StopRequest
     session: Session | None = None
-    """By the clock: how long this call trains; None to train to the end."""
+    """Time limit of this call; None to train to the end."""
     pieces: Path | None = None
-    """Folder for all that has to be taken elsewhere, in files of less than 15 MB; None for none."""
+    """Folder for everything needed to resume on another machine, in files of less than 15 MB; None for none."""
 
 
 def train_member(
     folder: Path, plan: Plan, arrays: Arrays, engine: Engine, saving: CheckpointPolicy, *, overwrite: bool
 ) -> None:
-    """Train a member, from where it was left; nothing is done where it is trained already.
+    """Train a member or resume its training; does nothing if it is already trained.
 
-    Several processes call this together; the first of them reads, locks, writes and prints for all.
+    If several processes train together, all call this; the first one reads, locks, writes and prints.
 
     Args:
-        folder: The member's.
-        plan: What is trained.
+        folder: Folder of the member.
+        plan: The member.
         arrays: The cases of the plan, training and validation.
-        engine: What computes, launched.
-        saving: When to write checkpoints; who asks to stop.
-        overwrite: Train anew where a member of other settings or data stands.
+        engine: The launched engine.
+        saving: When to write checkpoints and when to stop.
+        overwrite: Retrain a member that was trained with other settings or data.
 
     Raises:
-        RunFolderError: A member of other settings or data stands there.
-        TrainingError: The loss is no number, all checkpoints are damaged, or another process trains this member.
-        Stopped: Somebody asked to stop; a checkpoint has been written.
+        RunFolderError: The folder holds a member trained with other settings or data.
+        TrainingError: The loss is not a number, all checkpoints are damaged, or another process trains this member.
+        Stopped: A signal asked to stop; a checkpoint has been written.
     """
     first = engine.fabric.is_global_zero
     with ExitStack() as stack:
@@ -129,7 +128,7 @@ def train_member(
             return has_member(folder)
 
         if first_does(begin, engine.fabric):
-            say(f"{plan.name}: trained already")
+            say(f"{plan.name}: already trained")
         else:
             _train_under_lock(folder, plan, arrays, engine, saving)
         if first:
@@ -165,11 +164,11 @@ def _train_under_lock(folder: Path, plan: Plan, arrays: Arrays, engine: Engine, 
 
 def _resume(folder: Path, plan: Plan, state: TrainingState) -> None:
     for problem in resume_from(folder, state, plan.recipe):
-        warn(f"{plan.name}: {problem}; going on from the checkpoint before it")
+        warn(f"{plan.name}: {problem}; resuming from the previous checkpoint")
     steps = state.so_far.steps_done
     if state.epochs or steps:
         within = f" and {steps} steps" if steps else ""
-        say(f"{plan.name}: going on after epoch {len(state.epochs)}{within}")
+        say(f"{plan.name}: resuming after epoch {len(state.epochs)}{within}")
 
 
 def _keep(
@@ -180,7 +179,7 @@ def _keep(
     saving: CheckpointPolicy,
     fabric: lightning_fabric.Fabric,
 ) -> None:
-    """Follow a training to its end, keeping its state as often as is asked for, in all processes at the same steps."""
+    """Run a training to its end and write checkpoints, in all processes at the same steps."""
     saved = time.monotonic()
     with saving.stop.held():
         for event in events:
@@ -194,18 +193,16 @@ def _keep(
 
 
 def require_same_recipe(folder: Path, plan: Plan, *, overwrite: bool) -> None:
-    """Mark the folder with the plan's recipe and data; refuse, or clear, one that was begun with others."""
+    """Mark the folder with the recipe and data; refuse, or with `overwrite` clear, one of another recipe or data."""
     marker = folder / RECIPE_FILE
     data = {"data": plan.data} if plan.data else {}
     if marker.is_file():
         before = read_object(marker)
-        if before.get("recipe") == plan.recipe and before.get("data", plan.data) == plan.data:
-            if data and "data" not in before:  # begun by an earlier version: changes are noticed from now on
-                write_json(marker, before | data)
+        if before.get("recipe") == plan.recipe and before.get("data", "") == plan.data:
             return
         if not overwrite:
             raise RunFolderError(
-                f"{folder}: holds a member trained with other settings or cases; use --overwrite to train it anew, "
+                f"{folder}: holds a member trained with other settings or cases; use --overwrite to retrain it, "
                 "or prepare another run"
             )
         shutil.rmtree(folder)
@@ -213,7 +210,7 @@ def require_same_recipe(folder: Path, plan: Plan, *, overwrite: bool) -> None:
 
 
 def card_of(plan: Plan, epochs: Sequence[Epoch], hardware: Hardware) -> MemberCard:
-    """What to say of a member that is trained."""
+    """The card of a trained member."""
     last = epochs[-1].foreground_dice if epochs else float("nan")
     started: dict[str, Any] = {} if plan.start is None else {STARTED_FROM: plan.start.provenance}
     if plan.start_share:

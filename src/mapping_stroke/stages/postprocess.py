@@ -1,23 +1,24 @@
-"""Masks of a run: every method's probability maps through a rule, each map once."""
+"""The stage `postprocess`: a rule turns the probability maps of every method into masks, each map once."""
 
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from mapping_stroke.console import name_files, track, warn
-from mapping_stroke.errors import SCAN_FAILURES, CaseError, RunFolderError, describe_failure, stops_all
+from mapping_stroke.console import name_files
+from mapping_stroke.errors import SCAN_FAILURES, CaseError, RunFolderError
 from mapping_stroke.files import list_files, read_object, sha256, write_json
 from mapping_stroke.images.image import read_image, write_image
 from mapping_stroke.rules import check_probability, find_rule, mark_lesions
 from mapping_stroke.run_folder import ENSEMBLE, FINAL, MASK_SUFFIX, PROBABILITY_SUFFIX, RunFolder, write_section
+from mapping_stroke.work import StageResult, for_each_case
 
 SETTINGS_FILE = "settings.json"
-"""In a folder of masks: the rule, and the SHA-256 of the map that each mask was made from."""
+"""In a folder of masks: the rule, and the SHA-256 of the map of each mask."""
 CONTENTS = (SETTINGS_FILE, f"*{MASK_SUFFIX}")
-"""What `postprocess_folder` writes."""
+"""Files that `postprocess_folder` writes."""
 
 
-def postprocess_run(run: RunFolder, rule: str = "challenge") -> list[str]:
+def postprocess_run(run: RunFolder, rule: str = "challenge") -> StageResult:
     """Write the masks of every method that has probability maps.
 
     The schemes and the `ensemble` get P > 0.5 (rule `none`); `ensemble-pp` gets `rule`, from the ensemble's maps.
@@ -27,7 +28,7 @@ def postprocess_run(run: RunFolder, rule: str = "challenge") -> list[str]:
         rule: Rule of `ensemble-pp`, see `mapping_stroke.rules.RULES`.
 
     Returns:
-        What failed, as `method/case`; empty if all went well.
+        The folder of the masks; failures are named `method/case`.
 
     Raises:
         ConfigError: Unknown rule.
@@ -42,32 +43,31 @@ def postprocess_run(run: RunFolder, rule: str = "challenge") -> list[str]:
     jobs = [(method, method, "none") for method in methods]
     if ENSEMBLE in methods:
         jobs.append((FINAL, ENSEMBLE, rule))
-    failed = []
+    failed: dict[str, str] = {}
     for method, source, job_rule in jobs:
-        failed += [
-            f"{method}/{case_id}"
-            for case_id in postprocess_folder(run.probabilities(source), run.masks(method), job_rule)
-        ]
-    name_files("Masks", run.masks(ENSEMBLE).parent)
-    return failed
+        of_method = postprocess_folder(run.probabilities(source), run.masks(method), job_rule).failed
+        failed |= {f"{method}/{case_id}": why for case_id, why in of_method.items()}
+    masks = run.masks(ENSEMBLE).parent
+    name_files("Masks", masks)
+    return StageResult((masks,), failed)
 
 
-def postprocess_folder(probabilities: Path, masks: Path, rule: str = "challenge") -> list[str]:
+def postprocess_folder(probabilities: Path, masks: Path, rule: str = "challenge") -> StageResult:
     """Write `<case>_mask.nii.gz` for every `<case>_probability.nii.gz` of a folder.
 
-    A mask that was made from the same map by the same rule is left alone; one whose map is gone is removed. A map that
-    cannot be used is told and passed over, unless it is the only one.
+    A mask that was made from the same map by the same rule is kept; a mask whose map is gone is removed. A map that
+    cannot be used is reported and skipped, unless it is the only one.
 
     Args:
         probabilities: Folder of maps.
-        masks: Folder of masks; made where it is missing.
+        masks: Folder of masks; made if it is missing.
         rule: Name of a rule.
 
     Returns:
-        The ids of cases that failed.
+        The folder of the masks; failures are named by case id.
 
     Raises:
-        CaseError: There is no map, or one only, and it cannot be used.
+        CaseError: There is no map, or only one, and it cannot be used.
         ConfigError: Unknown rule.
     """
     settings = {"rule": rule, **asdict(find_rule(rule))}
@@ -80,30 +80,26 @@ def postprocess_folder(probabilities: Path, masks: Path, rule: str = "challenge"
         del made_before[case_id]
     made_from = made_before if before.get("settings") == settings else {}
     write_json(ledger, {"settings": settings, "made_from": made_from})
-    failed = []
-    for case_id, source in track(sources.items(), f"Post-processing {masks.name}", len(sources)):
-        mask = masks / f"{case_id}{MASK_SUFFIX}"
+
+    def make(case_id: str) -> None:
+        source, mask = sources[case_id], masks / f"{case_id}{MASK_SUFFIX}"
         try:
             source_sha256 = sha256(source)
             if mask.is_file() and made_from.get(case_id) == source_sha256:
-                continue
-            if made_from.pop(case_id, None):  # told before the mask changes: an interruption leaves no false entry
+                return
+            if made_from.pop(case_id, None):  # written before the mask changes: an interruption leaves no false entry
                 write_json(ledger, {"settings": settings, "made_from": made_from})
             _postprocess_file(source, mask, rule)
-        except SCAN_FAILURES as error:
-            with suppress(OSError):  # why there is no mask says more
+        except SCAN_FAILURES:
+            with suppress(OSError):  # the reason that there is no mask is more useful
                 mask.unlink(missing_ok=True)
-            if stops_all(error):
-                raise
-            told = f"{source}: {describe_failure(error, source)}"
-            if len(sources) == 1:
-                raise CaseError(told) from error
-            warn(told)
-            failed.append(case_id)
-        else:
-            made_from[case_id] = source_sha256
-            write_json(ledger, {"settings": settings, "made_from": made_from})
-    return failed
+            raise
+        made_from[case_id] = source_sha256
+        write_json(ledger, {"settings": settings, "made_from": made_from})
+
+    cases = {case_id: case_id for case_id in sources}
+    failed = for_each_case(cases, f"Post-processing {masks.name}", lambda case_id, _: make(case_id), sources.get)
+    return StageResult((masks,), failed)
 
 
 def find_maps(folder: Path) -> dict[str, Path]:

@@ -1,15 +1,14 @@
-"""Probability maps of a run: each case by the members that never saw it, each scheme alone and all together."""
+"""The stage `predict`: probability maps of each scheme and of the ensemble, by members that never saw the case."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mapping_stroke.console import name_files, say, track, warn
+from mapping_stroke.console import name_files, say
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.folds import read_folds
 from mapping_stroke.dataset.scan_checks import tame_outliers
-from mapping_stroke.errors import SCAN_FAILURES, RunFolderError, describe_failure, stops_all
+from mapping_stroke.errors import RunFolderError
 from mapping_stroke.files import file_state, read_object, write_json
 from mapping_stroke.images.image import read_image, write_image
 from mapping_stroke.inference.engines import choose_engine
@@ -19,32 +18,27 @@ from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.networks.cards import BundleMember
 from mapping_stroke.networks.member_folder import find_members
 from mapping_stroke.run_folder import ENSEMBLE, PROBABILITY_SUFFIX, RunFolder, write_section
+from mapping_stroke.stages.settings import PredictConfig
+from mapping_stroke.work import ShowShare, StageResult, for_each_case
 
 DECIMALS = 4
-"""Digits of a stored probability: background then packs to almost nothing."""
+"""Decimals of a stored probability, so that background compresses to almost nothing."""
 
 
-@dataclass(frozen=True)
-class PredictConfig:
-    """How `mapping predict` predicts."""
-
-    mirror: bool = False
-    """Average over all mirrorings of each patch that a member's training had (test-time augmentation)."""
-    device: str = "auto"
-    engine: str = "auto"
-    precision: str = "auto"
+AS_USUAL = PredictConfig()
 
 
-def predict_run(run: RunFolder, config: PredictConfig) -> list[str]:
+def predict_run(run: RunFolder, config: PredictConfig = AS_USUAL) -> StageResult:
     """Predict every case of a run with each scheme and with the ensemble.
 
     A labelled case is predicted by the members of its own fold, which never saw it; an unlabelled scan by all members.
-    Maps that are there already and were made by the same members from the same scan are not made again.
+    Existing maps of the same members and the same scan are kept.
 
     Returns:
-        The ids of cases that failed; the others are done.
+        The folder of the maps; and why cases failed, while all others are done.
 
     Raises:
+        CaseError: There is only one case to predict, and it failed.
         RunFolderError: There is no trained member.
     """
     cases = read_cases(run.require(run.cases_csv, "prepare DATA -o"))
@@ -58,21 +52,25 @@ def predict_run(run: RunFolder, config: PredictConfig) -> list[str]:
     trained = {member.card.fold for member in ensemble.members}
     wanted = [case for case in cases if case.mask is None or folds[case.case_id] in trained]
     say(f"Predicting {len(wanted)} scans with {len(ensemble.members)} members on {engine.description}")
-    failed = []
-    for case in track(wanted, "Predicting", len(wanted)):
-        own = [member for member in ensemble.members if case.mask is None or member.card.fold == folds[case.case_id]]
-        try:
-            _predict_case(run, case, ensemble, own)
-        except SCAN_FAILURES as error:
-            if stops_all(error):
-                raise
-            warn(f"{case.case_id}: {describe_failure(error)}")
-            failed.append(case.case_id)
-    name_files("Probability maps", run.probabilities(ENSEMBLE).parent)
-    return failed
+    own = {case.case_id: _members_of(case, ensemble, folds) for case in wanted}
+    failed = for_each_case(
+        {case.case_id: case for case in wanted},
+        "Predicting",
+        lambda case, show: _predict_case(run, case, ensemble, own[case.case_id], show),
+    )
+    maps = run.probabilities(ENSEMBLE).parent
+    name_files("Probability maps", maps)
+    return StageResult((maps,), failed)
 
 
-def _predict_case(run: RunFolder, case: Case, ensemble: Ensemble, members: Sequence[BundleMember]) -> None:
+def _members_of(case: Case, ensemble: Ensemble, folds: Mapping[str, int]) -> list[BundleMember]:
+    """The members that never saw a case."""
+    return [member for member in ensemble.members if case.mask is None or member.card.fold == folds[case.case_id]]
+
+
+def _predict_case(
+    run: RunFolder, case: Case, ensemble: Ensemble, members: Sequence[BundleMember], show: ShowShare
+) -> None:
     sidecar = run.probabilities(ENSEMBLE) / f"{case.case_id}_probability.json"
     provenance = {
         "scan": file_state(case.scan),
@@ -84,12 +82,13 @@ def _predict_case(run: RunFolder, case: Case, ensemble: Ensemble, members: Seque
     paths = {method: run.probabilities(method) / f"{case.case_id}{PROBABILITY_SUFFIX}" for method in methods}
     if all(path.is_file() for path in (sidecar, *paths.values())) and read_object(sidecar) == provenance:
         return
-    for old in (sidecar, *paths.values()):  # told first: neither a failure nor an interruption leaves an old map
+    for old in (sidecar, *paths.values()):  # so that a failure or interruption leaves no outdated map
         old.unlink(missing_ok=True)
     scan = read_image(case.scan)
     averages = {method: RunningAverage() for method in methods}
     prepared = ensemble.prepare(tame_outliers(scan))
-    for member in members:
+    for number, member in enumerate(members):
+        show(number / len(members))
         probability = prepared[member.card.preprocess].restore(ensemble.predict_member(member, prepared))
         averages[member.card.scheme].add(probability)
         averages[ENSEMBLE].add(probability)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,87 +10,75 @@ import numpy as np
 from mapping_stroke.console import err, name_files, say, track, warn
 from mapping_stroke.dataset.cases import Case, read_cases, write_cases
 from mapping_stroke.dataset.checks import Problem, check_cases, check_names, read_problems, write_problems
-from mapping_stroke.dataset.layouts import Findings, LayoutName, find_cases
+from mapping_stroke.dataset.layouts import Findings, find_cases
 from mapping_stroke.dataset.names import Patterns
 from mapping_stroke.errors import CaseError, MappingError, RunFolderError
 from mapping_stroke.files import file_state, fingerprint, read_object, sha256, write_json, write_text
 from mapping_stroke.images.formats import stored_files
 from mapping_stroke.run_folder import RUN_CONTENTS, RunFolder, claim_folder, require_claimable
+from mapping_stroke.stages.settings import PrepareConfig
+from mapping_stroke.work import StageResult
 
 ALIKE_SHOWN = 5
-"""Warnings of one kind that are shown; the rest are counted."""
+"""Number of similar warnings that are shown; the rest are counted."""
 
 
-@dataclass(frozen=True)
-class Naming:
-    """How the files of the data set are found.
-
-    Attributes:
-        layout: `auto` finds out.
-        scans: Name pattern of the scans in a plain folder; None takes the usual names.
-        masks: Name pattern of the masks in a plain folder, with `{id}`; None takes the usual names.
-    """
-
-    layout: LayoutName = "auto"
-    scans: str | None = None
-    masks: str | None = None
-
-
-AS_USUAL = Naming()
+AS_USUAL = PrepareConfig()
 
 
 def prepare_run(
-    data: Path, run: RunFolder, naming: Naming = AS_USUAL, *, exclude_bad: bool = False, overwrite: bool = False
-) -> int:
+    data: Path, run: RunFolder, config: PrepareConfig = AS_USUAL, *, overwrite: bool = False
+) -> StageResult:
     """Find and check the cases of a data set, and write `cases.csv`, `problems.csv` and two figures.
 
-    Nothing is written where a case has an error (unless it may be left out) or the run folder is taken. Files that
-    have not changed since the last time (by size and time) are not opened again.
+    Nothing is written if a case has an error (unless it may be left out) or the run folder is occupied. Files that have
+    not changed since the last check (by size and time) are not opened again.
 
     Args:
         data: Folder of the data set.
-        run: Where to write; made where it is missing.
-        naming: Layout and name patterns.
-        exclude_bad: Leave cases with errors out and go on.
+        run: Folder to write; created if missing.
+        config: Layout, name patterns, and whether cases with errors are left out.
         overwrite: Remove another run that the folder holds.
 
     Returns:
-        Exit status: 0 where all cases are used, 3 where some were left out.
+        The table of cases; cases that were left out have failed.
 
     Raises:
         CaseError: No scan is found, cases have errors, or none is left.
         RunFolderError: The folder holds something else, or would hold the data.
     """
     data = data.resolve()
-    findings = find_cases(data, naming.layout, Patterns(naming.scans, naming.masks))
-    identity = _identify(run, data, naming, findings, overwrite=overwrite)
+    findings = find_cases(data, config.layout, Patterns(config.scans, config.masks))
+    identity = _identify(run, data, config, findings, overwrite=overwrite)
     say(f"{len(findings.cases)} scans found, layout {findings.layout.name} ({findings.layout.title})")
     stamp = _stamp(identity, findings)
     before = _checked_before(run, stamp)
     cases, problems = before or _check(findings)
-    bad = {problem.case_id for problem in problems if problem.severity == "error"}
-    if bad and not exclude_bad:
-        raise CaseError(_refusal(findings, problems, bad))
+    bad = {problem.case_id: problem.line for problem in problems if problem.severity == "error"}
+    if bad and not config.exclude_bad:
+        raise CaseError(_refusal(findings, problems, len(bad)))
     _show(problems)
     if not cases:
-        raise CaseError(f"{data}: none of the {len(findings.cases)} cases can be used; repair them")
+        raise CaseError(f"{data}: none of the {len(findings.cases)} cases can be used; fix their problems")
     claim_folder(run.path, identity, RUN_CONTENTS, overwrite=overwrite)
     if before is None:
         _write(run, cases, problems, stamp)
     _summarise(run, cases, len(findings.cases))
-    return 3 if bad else 0
+    return StageResult((run.cases_csv,), bad)
 
 
-def _identify(run: RunFolder, data: Path, naming: Naming, findings: Findings, *, overwrite: bool) -> dict[str, object]:
-    """What the run is made from; raises `RunFolderError` where its folder cannot be claimed for that."""
+def _identify(
+    run: RunFolder, data: Path, config: PrepareConfig, findings: Findings, *, overwrite: bool
+) -> dict[str, object]:
+    """The identity of the run; raises `RunFolderError` if its folder cannot be claimed for it."""
     if data.is_relative_to(run.path.resolve()):
         raise RunFolderError(f"{run.path}: would hold the data {data}; give another output folder")
     identity: dict[str, object] = {
         "kind": "experiment",
         "data": str(data),
         "layout": findings.layout.name,
-        "scans": naming.scans,
-        "masks": naming.masks,
+        "scans": config.scans,
+        "masks": config.masks,
     }
     require_claimable(run.path, identity, overwrite=overwrite)
     return identity
@@ -108,20 +95,19 @@ def _check(findings: Findings) -> tuple[list[Case], list[Problem]]:
     return [its.case for its in checked if its.case and its.case.case_id not in bad], problems
 
 
-def _refusal(findings: Findings, problems: Sequence[Problem], bad: set[str]) -> str:
-    """One line: the problem if there is one only, else their number, after listing them."""
+def _refusal(findings: Findings, problems: Sequence[Problem], bad: int) -> str:
+    """One line: the problem if there is only one, otherwise their number, after listing them."""
     if len(problems) == 1:
         return f"{problems[0].line}; or leave the case out with --exclude-bad"
     _show(problems)
-    have = "case has" if len(bad) == 1 else "cases have"
+    have = "case has" if bad == 1 else "cases have"
     return (
-        f"{len(bad)} of {len(findings.cases)} {have} problems (listed above); repair them, "
-        "or leave them out with --exclude-bad"
+        f"{bad} of {len(findings.cases)} {have} problems (listed above); fix them, or leave them out with --exclude-bad"
     )
 
 
 def _show(problems: Sequence[Problem]) -> None:
-    """Every error in a line of its own; of warnings with one remedy only the first few, the rest counted."""
+    """Show every error on its own line; of warnings with the same remedy only the first few, the rest are counted."""
     alike: dict[str, int] = {}
     for problem in problems:
         if problem.severity == "error":
@@ -132,7 +118,7 @@ def _show(problems: Sequence[Problem]) -> None:
             warn(problem.line)
     for remedy, count in alike.items():
         if count > ALIKE_SHOWN:
-            warn(f"{count - ALIKE_SHOWN} more cases like that ({remedy})")
+            warn(f"{count - ALIKE_SHOWN} more cases with the same problem ({remedy})")
 
 
 def _write(run: RunFolder, cases: Sequence[Case], problems: Sequence[Problem], stamp: str) -> None:
@@ -183,7 +169,7 @@ def _stamp(identity: dict[str, object], findings: Findings) -> str:
 
 
 def _state(path: Path) -> tuple[str, int, int] | None:
-    """Path, size and time of a file; None if the system cannot look at it: checking its case will say why."""
+    """Path, size and time of a file; None if the system cannot access it: checking its case then reports the reason."""
     try:
         status = path.stat()
     except OSError:
@@ -192,34 +178,33 @@ def _state(path: Path) -> tuple[str, int, int] | None:
 
 
 def _checked_before(run: RunFolder, stamp: str) -> tuple[list[Case], list[Problem]] | None:
-    """What the same check of the same files gave before; None if there was none."""
+    """Results of an earlier check of the same files; None if there is none."""
     if not _stamp_file(run).is_file() or _stamp_file(run).read_bytes() != stamp.encode():
         return None
     try:
         cases, problems = read_cases(run.cases_csv), read_problems(run.problems_csv)
     except (MappingError, OSError, KeyError):
         return None
-    say("the files are as they were when they were checked last")
+    say("the files are unchanged since the last check")
     return cases, problems
 
 
 CONTENTS_FILE = "contents.json"
-"""Where hashes are kept: beside the folders of the arrays that were made from the files."""
+"""File of the hashes, next to the folders of the arrays that were computed from the files."""
 READERS = 2
 """Threads that read scans; most of that time is outside Python's lock."""
 
 
 def content_hashes(ledger: Path, files: Mapping[str, Sequence[Path]]) -> dict[str, str]:
-    """A short mark of what the files of each case hold: other bytes give another, new times or places do not.
+    """A short hash of the file contents of each case, independent of times and paths.
 
     Args:
-        ledger: Keeps the SHA-256 of each file with its size and time. A file that has both still is not read again,
-            nor is one that is there no more: what was made from it goes on to be of use. Several processes may write
-            into it.
+        ledger: Stores the SHA-256 of each file with its size and time. A file is not read again if both are unchanged,
+            or if it is gone, so that arrays computed from it remain usable. Several processes may write into it.
         files: By case id.
 
     Returns:
-        The marks by case id; empty for no cases.
+        The hashes by case id; empty for no cases.
 
     Raises:
         FileError: A file that the ledger does not know cannot be read.
@@ -241,7 +226,7 @@ def content_hashes(ledger: Path, files: Mapping[str, Sequence[Path]]) -> dict[st
 
 
 def _stored_files(file: Path, entry: object) -> list[Path]:
-    """The files of an image; where some are gone from one that is known, and else unchanged, those that it had."""
+    """The files of an image; if some files of a known, otherwise unchanged image are gone, its former files."""
     if isinstance(entry, dict):
         had = [file, *map(Path, entry.get("others", ()))]
         state = file_state(file)
@@ -251,7 +236,7 @@ def _stored_files(file: Path, entry: object) -> list[Path]:
 
 
 def _facts_of(part: Path, stored: Mapping[Path, Sequence[Path]]) -> dict[str, Any]:
-    """What the ledger keeps of a file beside its hash: its state, and for a header its other files."""
+    """The entry of a file in the ledger without its hash: its state, and for a header its other files."""
     others = [str(other) for other in stored.get(part, ())[1:]]
     return {"state": file_state(part), **({"others": others} if others else {})}
 

@@ -1,4 +1,4 @@
-"""What can be seen of a training while it runs: lines, curves, and its progress in a file."""
+"""Progress of a running training: lines, curves, and a progress file."""
 
 import os
 import platform
@@ -22,29 +22,29 @@ from mapping_stroke.training.loop import Epoch, Step, TrainingState
 PROGRESS_FILE = "progress.json"
 SECONDS_BETWEEN_SIGNS = 5.0
 MARGIN_S = 8.0
-"""Before a command has to end: for what is left to be written."""
+"""Time to write the remaining files before a command has to end."""
 SILENT_S = 600.0
-"""A process of another machine, which cannot be asked, is taken for stopped after so long a silence."""
+"""A process on another machine cannot be queried; it is considered stopped after this time without a sign of life."""
 
 State = Literal["running", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """A sign of life.
+    """A sign of life of a training.
 
     Attributes:
-        state: What the process says of itself; one that was killed never said that it stopped.
+        state: As reported by the process; a killed process could not report that it stopped.
         epochs_done: Whole epochs trained.
-        epochs: Of the whole training.
-        step: Steps done of the present epoch.
-        steps: Of an epoch.
-        seconds_left: Until the end; None while that cannot be told.
-        why: It failed.
-        written: When, in seconds since 1970.
+        epochs: Epochs of the whole training.
+        step: Steps done of the current epoch.
+        steps: Steps of an epoch.
+        seconds_left: Time until the end; None if not known yet.
+        why: Reason for a failure.
+        written: Time of the sign, in seconds since 1970.
         host: The machine.
-        process: Its number there.
-        started: When the process began, in seconds since 1970: numbers are used again.
+        process: Process ID on that machine.
+        started: Start of the process, in seconds since 1970, because IDs are reused.
     """
 
     state: State
@@ -61,12 +61,12 @@ class Progress:
 
 
 def write_progress(folder: Path, progress: Progress) -> None:
-    """Leave a sign of life in a member's folder."""
+    """Write a sign of life into a member's folder."""
     write_json(folder / PROGRESS_FILE, asdict(progress))
 
 
 def read_progress(folder: Path) -> Progress | None:
-    """The last sign of life; None where there is none that can be read."""
+    """The last sign of life; None if there is none or it is damaged."""
     values = read_object(folder / PROGRESS_FILE)
     try:
         return Progress(**values) if values else None
@@ -89,7 +89,7 @@ def is_running(progress: Progress, now: float) -> bool:
 
 
 def deadline(seconds: float) -> float:
-    """When, by `time.monotonic`, this process will have run so long, but for what it needs to write its files."""
+    """Time (of `time.monotonic`) at which this process has to stop to end `seconds` after its start."""
     begun = float(psutil.Process().create_time())
     return time.monotonic() - (time.time() - begun) + seconds - MARGIN_S
 
@@ -98,17 +98,17 @@ EPOCH_COLUMNS = ("epoch", "loss", "foreground_dice", "validation_loss", "learnin
 CURVES_FILE = "curves.png"
 SECONDS_BETWEEN_PICTURES = 30.0
 RECENT_EPOCHS = 10
-"""Their mean time is what an epoch is expected to take."""
+"""Epochs whose mean duration predicts the duration of the next ones."""
 
 
 @dataclass(frozen=True)
 class TrainingLength:
-    """How long a training is.
+    """The length of a training.
 
     Attributes:
-        name: What to call the member.
-        epochs: Of the whole training.
-        steps: Of an epoch, those of the validation too; 0 where the clock decides.
+        name: Name of the member.
+        epochs: Epochs of the whole training.
+        steps: Steps of an epoch, including validation; 0 if the training is limited by time.
     """
 
     name: str
@@ -123,14 +123,14 @@ def watched(
     state: TrainingState,
     line: Callable[[Epoch], str] | None = None,
 ) -> Iterator[Step | Epoch]:
-    """Pass the events of a training on, then tell of each.
+    """Pass on the events of a training and report each.
 
     Args:
         events: From `train`.
-        folder: The member's, where `epochs.csv`, `curves.png` and `progress.json` are kept up to date.
-        course: How long the training is.
-        state: What the events are about.
-        line: What to print of an epoch; None for the usual.
+        folder: Folder of the member, where `epochs.csv`, `curves.png` and `progress.json` are kept up to date.
+        course: Length of the training.
+        state: State of the training.
+        line: Formats the line of an epoch; None for the default.
     """
     last_sign = last_picture = time.monotonic()
     for event in events:
@@ -151,12 +151,12 @@ def watched(
 def signed(
     folder: Path, course: TrainingLength, state: TrainingState, *, writes: bool = True
 ) -> Iterator[Callable[[], None]]:
-    """Yield a function that signs that a training runs; if it is stopped or fails within, that is signed.
+    """Yield a function that signs that a training runs; a stop or failure inside the context is also signed.
 
     Args:
-        folder: Of the member.
-        course: How long the training is.
-        state: Where it stands.
+        folder: Folder of the member.
+        course: Length of the training.
+        state: State of the training.
         writes: Whether this process is the one that signs.
     """
 
@@ -175,13 +175,13 @@ def signed(
 
 
 def progress_of(course: TrainingLength, state: TrainingState, said: State, why: str = "") -> Progress:
-    """A sign of life of a training that stands there."""
+    """The sign of life of a training in this state."""
     left_s = seconds_left(course, state)
     return Progress(said, len(state.epochs), course.epochs, state.so_far.steps_done, course.steps, left_s, why)
 
 
 def seconds_left(course: TrainingLength, state: TrainingState) -> float | None:
-    """How long the rest of a training will take, by its latest epochs, else by the steps so far; None before those."""
+    """Remaining time of a training, estimated from the latest epochs, or else from the steps so far; None before."""
     so_far, recent = state.so_far, state.epochs[-RECENT_EPOCHS:]
     if recent:
         epoch_s = sum(epoch.seconds for epoch in recent) / len(recent)

@@ -1,4 +1,4 @@
-"""Self-training's labels: the best scheme's member of a fold labels the unlabelled scans, and says that it did."""
+"""Pseudo-labels for self-training: the best scheme's member of a fold labels the unlabelled scans."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,16 +21,14 @@ from mapping_stroke.inference.sliding_window import WindowConfig
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.networks.member_folder import has_member, read_card
 from mapping_stroke.run_folder import MASK_SUFFIX, RunFolder
-from mapping_stroke.stages.arrays import make_arrays, mark_way
+from mapping_stroke.stages.arrays import make_arrays, way_of
 from mapping_stroke.stages.prepare import CONTENTS_FILE, content_hashes
 from mapping_stroke.training.pseudo_labels import best_scheme, leave_out, make_pseudo_label
 from mapping_stroke.training.schemes import SCHEMES
 
 PROVENANCE_FILE = "provenance.json"
-SCANS_FILE = "scans.json"
-"""The mark of what the scans held, beside a provenance of an earlier version, which has none."""
 NAMED = 5
-"""Scans named in one line."""
+"""Maximum number of scans named in one line."""
 
 
 def label_unlabelled(
@@ -38,20 +36,20 @@ def label_unlabelled(
 ) -> dict[str, Any]:
     """Write a pseudo-label for every unlabelled scan, made by a member that never saw this fold's validation cases.
 
-    The scheme is the one of the highest mean validation Dice over the other folds, so that no case chooses who makes
-    the labels of the member that it will judge. Unlabelled scans of people whose labelled scans judge that member get
-    no label. Labels once made are kept as long as their maker and the scans stay as they were.
+    The scheme has the highest mean validation Dice over the other folds, so that no case influences the labels of the
+    member that it validates. Unlabelled scans of people whose labelled scans validate that member get no label. Labels
+    are reused as long as the member that made them and the scans are unchanged.
 
     Args:
-        run: With members of the fold.
-        cases: All of the run.
+        run: Run folder with members of the fold.
+        cases: All cases of the run.
         folds: Fold of each labelled case.
-        fold: Whose members the labels are for.
-        device: What predicts.
+        fold: Fold of the members that are trained with the labels.
+        device: Device for the predictions.
 
     Returns:
-        Provenance: scheme, fold, SHA-256 of its weights and of the whole model, a mark of what the scans held, the
-        Dice that chose, and for each case the mean confidence.
+        Provenance: scheme, fold, SHA-256 of its weights and of the whole model, a hash of the contents of the
+        scans, the Dice of all schemes, and the mean confidence of each case.
 
     Raises:
         TrainingError: There is no unlabelled scan, or no scheme has been trained on this fold.
@@ -77,12 +75,11 @@ def label_unlabelled(
         "confidence": _label_all(run.pseudo_labels(fold), unlabelled, member, device),
     }
     write_json(run.pseudo_labels(fold) / PROVENANCE_FILE, provenance)
-    (run.pseudo_labels(fold) / SCANS_FILE).unlink(missing_ok=True)
     return provenance
 
 
 def choose_labels(provenance: Mapping[str, Any], confidence_floor: float | None) -> dict[str, Any]:
-    """Add to the provenance of a fold's labels which of them are trained with: those that reach the floor.
+    """Select the labels of a fold that reach the confidence floor, and add the selection to their provenance.
 
     Returns:
         The provenance with `confidence_floor`, and `left_out`: the ids of the labels below it.
@@ -109,11 +106,11 @@ def choose_labels(provenance: Mapping[str, Any], confidence_floor: float | None)
 
 
 def _unlabelled_of_others(cases: Sequence[Case], folds: Mapping[str, int], fold: int) -> list[Case]:
-    """The unlabelled scans of all people but those whose labelled scans are in the fold."""
+    """The unlabelled scans of all people except those with labelled scans in the fold."""
     unlabelled = [case for case in cases if case.mask is None]
     if not unlabelled:
         raise TrainingError(
-            "self-training needs unlabelled scans and this run has none; add them to the data set (ATLAS: Testing/), "
+            "self-training needs unlabelled scans, but this run has none; add them to the data set (ATLAS: Testing/), "
             "or leave the scheme out"
         )
     judging = {case.subject for case in cases if folds.get(case.case_id) == fold}
@@ -130,26 +127,21 @@ def _unlabelled_of_others(cases: Sequence[Case], folds: Mapping[str, int], fold:
 
 
 def _labels_made_before(run: RunFolder, unlabelled: Sequence[Case], scans: str, fold: int) -> dict[str, Any] | None:
-    """The provenance of labels that are complete, of these scans, by a maker not trained anew since; else None."""
+    """The provenance of existing labels if they are complete and scans and member are unchanged; otherwise None."""
     folder = run.pseudo_labels(fold)
     provenance = read_object(folder / PROVENANCE_FILE)
-    if not {"scheme", "weights_sha256", "confidence"} <= provenance.keys():
+    if not {"scheme", "weights_sha256", "scans", "confidence"} <= provenance.keys():
         return None
     maker = run.member(provenance["scheme"], fold)
-    stands = has_member(maker) and read_card(maker)[1] == provenance["weights_sha256"]
+    unchanged = has_member(maker) and read_card(maker)[1] == provenance["weights_sha256"]
     complete = provenance["confidence"].keys() == {case.case_id for case in unlabelled}
-    if not (stands and complete):
-        return None
-    mark = (read_object(folder / SCANS_FILE) | provenance).get("scans")
-    if mark is None:  # of an earlier version: its provenance, a part of recipes, stays; changes are noticed from now on
-        write_json(folder / SCANS_FILE, {"scans": scans})
-    return provenance if mark in (None, scans) else None
+    return provenance if unchanged and complete and provenance["scans"] == scans else None
 
 
 def pseudo_arrays(
     run: RunFolder, cases: Sequence[Case], chosen: Mapping[str, Any], spec: PreprocessSpec
 ) -> list[CaseArrays]:
-    """The chosen pseudo-labelled scans as training cases; their ids say that the label is a pseudo-label."""
+    """The selected pseudo-labelled scans as training cases; their ids end with `_pseudo`."""
     labels = run.pseudo_labels(chosen["fold"])
     wanted = chosen["confidence"].keys() - set(chosen["left_out"])
     triples = [
@@ -157,7 +149,7 @@ def pseudo_arrays(
         for case in cases
         if case.case_id in wanted
     ]
-    folder = run.arrays / fingerprint({"pseudo": chosen["fold"], "preprocess": mark_way(spec)})
+    folder = run.arrays / fingerprint({"pseudo": chosen["fold"], "preprocess": way_of(spec)})
     return list(make_arrays(folder, triples, spec).values())
 
 
@@ -175,9 +167,9 @@ def _label_all(
 
 
 def _dice_on_other_folds(run: RunFolder, fold: int) -> dict[str, float]:
-    """Mean validation Dice on the other folds of every scheme that has a member of this fold; NaN where there is none.
+    """Mean validation Dice on the other folds of every scheme that has a member of this fold; NaN if there is none.
 
-    Schemes are compared on the same folds: those on which all of them have been trained.
+    Schemes are compared on the folds on which all of them are trained.
     """
     dice: dict[str, dict[int, float]] = {}
     for scheme in SCHEMES:

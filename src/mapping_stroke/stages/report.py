@@ -14,9 +14,10 @@ from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.checks import read_problems
 from mapping_stroke.dataset.folds import largest_fold_distance
 from mapping_stroke.errors import SCAN_FAILURES, CaseError, FoldsError, MappingError, ScoreError, describe_failure
-from mapping_stroke.evaluation.tables import FIRST_METHODS, CaseScore, order_methods, read_score_row, summarise
+from mapping_stroke.evaluation.tables import CaseScore, order_methods, read_score_row, summarise
 from mapping_stroke.files import given_name, read_csv, read_json, read_object, write_csv, write_text
 from mapping_stroke.images.image import read_image, require_same_grid
+from mapping_stroke.names import PAPER_SCHEMES
 from mapping_stroke.networks.member_folder import CARD_FILE
 from mapping_stroke.report.curves import Epochs, draw_learning_curves, read_epochs
 from mapping_stroke.report.distributions import (
@@ -34,16 +35,17 @@ from mapping_stroke.report.style import load_words, method_label, short_id
 from mapping_stroke.report.tables import format_markdown, format_text, make_table, table_rows
 from mapping_stroke.run_folder import MASK_SUFFIX, RunFolder, read_sections
 from mapping_stroke.space.model_input import deface
+from mapping_stroke.work import StageResult
 
 DESCRIPTION_FILE = "dataset_description.json"
 LEVELS_UP = 7
-"""How far above a scan its data set's description is looked for."""
+"""Number of parent folders of a scan that are searched for the description of its data set."""
 NAMED = 5
 """Cases named in one line; the rest are counted."""
 
 
 def describe_run(run: RunFolder, cases: Sequence[Case], scores: Sequence[CaseScore], failures: Sequence[str]) -> About:
-    """Gather what was run and with what; parts that the run does not hold are empty."""
+    """Gather data, settings and environment of a run; missing parts are empty."""
     description = describe_data(cases)
     return About(
         name=given_name(run.path),
@@ -58,7 +60,7 @@ def describe_run(run: RunFolder, cases: Sequence[Case], scores: Sequence[CaseSco
 
 
 def describe_data(cases: Sequence[Case]) -> dict[str, Any]:
-    """The data set's own description (BIDS), found above its scans; empty where there is none that can be read."""
+    """The data set's own description (BIDS), found above its scans; empty if there is none or it is damaged."""
     for folder in (parent for case in cases[:1] for parent in case.scan.parents[:LEVELS_UP]):
         path = folder / DESCRIPTION_FILE
         if path.is_file():
@@ -80,7 +82,7 @@ def says_simulated(description: Mapping[str, Any]) -> bool | None:
 def list_facts(
     run: RunFolder, cases: Sequence[Case], scores: Sequence[CaseScore], description: Mapping[str, Any]
 ) -> list[tuple[str, str]]:
-    """What was run, as names and values; what the run's files do not tell is left out."""
+    """Facts about the run as names and values; unknown ones are left out."""
     settings = read_sections(run.config_toml)
     facts = {
         "Data set": str(description.get("Name", "not described (it has no dataset_description.json)")),
@@ -113,7 +115,7 @@ def list_failures(run: RunFolder, cases: Sequence[Case], scores: Sequence[CaseSc
 
 
 def list_provenance(run: RunFolder) -> list[Provenance]:
-    """Where the pseudo-labels came from that each member was trained with; empty without self-training."""
+    """Origin of the pseudo-labels of each member; empty without self-training."""
     cards = sorted(run.members.glob(f"*/fold_*/{CARD_FILE}"), key=lambda path: (path.parent.parent, _fold_number(path)))
     stored = {path: read_object(path).get("training", {}).get("pseudo_labels") for path in cards}
     return [_provenance(path, pseudo) for path, pseudo in stored.items() if pseudo]
@@ -183,7 +185,7 @@ def _fold_words(run: RunFolder, cases: Sequence[Case]) -> str:
     try:
         assignment = {row["case_id"]: int(row["fold"]) for row in read_csv(run.folds_csv)}
     except (KeyError, TypeError, ValueError):
-        return "their table is damaged"
+        return "the table is damaged"
     loads = {case.case_id: case.load_vox for case in cases if case.load_vox is not None}
     words = f"{len(set(assignment.values()))}"
     try:
@@ -200,8 +202,8 @@ def _member_words(run: RunFolder, training: Mapping[str, Any]) -> str:
     schemes = order_methods(scheme for scheme, _ in members)
     names = ", ".join(map(method_label, schemes))
     size = f", size {training['size']}" if "size" in training else ""
-    extra = ", ".join(method_label(scheme) for scheme in schemes if scheme not in FIRST_METHODS)
-    beyond = f"; the ensemble holds what the paper's does not: {extra}" if extra else ""
+    extra = ", ".join(method_label(scheme) for scheme in schemes if scheme not in PAPER_SCHEMES)
+    beyond = f"; the ensemble includes schemes that the paper does not have: {extra}" if extra else ""
     return f"{len(members)} members ({names}){size}{beyond}"
 
 
@@ -209,11 +211,11 @@ Pictures = dict[str, Picture | str]
 
 TYPICAL = (
     f"Cases at the {', '.join(f'{quantile:.0%}' for quantile in QUANTILES)} quantiles of Dice under {{final}}, each in "
-    "the slice of its largest lesion area, enlarged around all that is marked there; Dice over the whole volume."
+    "the slice of its largest lesion area, enlarged around all marked voxels; Dice over the whole volume."
 )
 WORST = (
     "The cases of lowest Dice under {final}, worst first, each in the slice of its largest lesion area, enlarged "
-    "around all that is marked there; what was marked in other slices does not show."
+    "around all marked voxels; voxels marked in other slices are not shown."
 )
 EARLIER = {
     "examples": (
@@ -234,10 +236,10 @@ EARLIER = {
 def draw_pictures(
     run: RunFolder, cases: Sequence[Case], scores: Sequence[CaseScore], results: Results
 ) -> tuple[Pictures, list[str]]:
-    """Draw what can be drawn into the report's folder.
+    """Draw the pictures of the report that are possible.
 
     Returns:
-        Every picture of the page, or why it is not there; and a line for every file that could not be used.
+        Every picture of the page, or why it is missing; and a line for every file that could not be used.
     """
     final_label = method_label(results.final)
     rows, problems = _read_comparisons(run, cases, scores, results)
@@ -262,7 +264,7 @@ def draw_pictures(
 def _read_comparisons(
     run: RunFolder, cases: Sequence[Case], scores: Sequence[CaseScore], results: Results
 ) -> tuple[dict[str, Comparison], list[str]]:
-    """The slices of the cases to show, one case in memory at a time, and what could not be read."""
+    """The slices of the cases to show, one case in memory at a time, and the problems."""
     wanted = {*typical_cases(results.cases), *worst_cases(results.cases)}
     chosen = [case for case in cases if case.case_id in wanted]
     rows: dict[str, Comparison] = {}
@@ -278,7 +280,7 @@ def _read_comparisons(
 
 def _read_comparison(run: RunFolder, case: Case, dice: Mapping[str, float]) -> Comparison:
     if case.mask is None:
-        raise CaseError("it has scores but no reference mask any more; run `mapping prepare` again")
+        raise CaseError("it has scores but its reference mask is gone; run `mapping prepare` again")
     scan, reference = read_image(case.scan), read_image(case.mask)
     require_same_grid(reference, scan, ("its mask", "its scan"), "run `mapping prepare` again")
     predictions = {}
@@ -315,11 +317,11 @@ def _find_earlier(run: RunFolder) -> Pictures:
     return found
 
 
-def report_run(run: RunFolder) -> Path:
+def report_run(run: RunFolder) -> StageResult:
     """Write the page of a run, its pictures and its Table 1 (also as CSV and Markdown), and show the table.
 
-    What a run does not hold (curves, pseudo-labels, pictures of the data) is left out with a note; what cannot be read
-    is listed under failures.
+    Missing parts (curves, pseudo-labels, pictures of the data) are left out with a note; unreadable files are listed
+    under failures.
 
     Args:
         run: A run in which `mapping evaluate` has finished.
@@ -343,7 +345,7 @@ def report_run(run: RunFolder) -> Path:
     write_text(run.report_html, render_page(about, results, pictures))
     say(format_text(results.table))
     name_files("Report", run.report_html)
-    return run.report_html
+    return StageResult((run.report_html,))
 
 
 def make_results(scores: Sequence[CaseScore], cases: Sequence[Case]) -> Results:

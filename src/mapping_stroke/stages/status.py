@@ -1,4 +1,4 @@
-"""How far each member of a run is, read from its files only."""
+"""The training progress of each member of a run, read from its files."""
 
 import math
 import time
@@ -18,18 +18,18 @@ MemberState = Literal["trained", "running", "stopped", "failed", "not begun"]
 
 @dataclass(frozen=True)
 class MemberStatus:
-    """How far one member is.
+    """The training progress of one member.
 
     Attributes:
         scheme: Its training scheme.
         fold: Its fold.
-        state: `stopped` is also what was killed.
+        state: `stopped` includes killed.
         epochs_done: Whole epochs trained.
-        epochs: Of the whole training; None where no training of the run has begun.
-        best_dice: Highest foreground Dice of an epoch so far; None where there is none.
-        silent_s: Since its last sign of life; None where there was none.
-        seconds_left: Until its end; None unless it runs.
-        why: It failed.
+        epochs: Epochs of the whole training; None if no training of the run has begun.
+        best_dice: Highest foreground Dice of an epoch so far; None if there is none.
+        silent_s: Seconds since the last sign of life; None if there was none.
+        seconds_left: Seconds until the end; None unless it runs.
+        why: Reason for a failure.
     """
 
     scheme: str
@@ -44,11 +44,11 @@ class MemberStatus:
 
 
 def run_status(run: RunFolder) -> list[MemberStatus]:
-    """How far every member is: of the paper's schemes on all folds, and of whatever else has been begun.
+    """The progress of every member: the paper's schemes on all folds, and all others that were started.
 
     Raises:
         RunFolderError: The run has no folds yet.
-        ConfigError: Its `config.toml` is damaged, or names a size or variant that is not known.
+        ConfigError: Its `config.toml` is damaged, or names an unknown size or variant.
     """
     folds = sorted({int(row["fold"]) for row in read_csv(run.require(run.folds_csv, "folds"))})
     settings = read_sections(run.config_toml).get("train", {})
@@ -103,7 +103,7 @@ def _state_of(progress: Progress, now: float) -> MemberState:
 
 
 def _best_dice(path: Path) -> float | None:
-    """The highest foreground Dice of a table of epochs; None where there is none."""
+    """The highest foreground Dice of a table of epochs; None if there is none."""
     if not path.is_file():
         return None
     values = [float(row.get("foreground_dice") or "nan") for row in read_csv(path)]
@@ -111,7 +111,7 @@ def _best_dice(path: Path) -> float | None:
 
 
 def _age(path: Path, now: float) -> float | None:
-    """Seconds since a file was written; None where there is none."""
+    """Seconds since a file was written; None if there is none."""
     try:
         return max(now - path.stat().st_mtime, 0.0)
     except FileNotFoundError:

@@ -1,10 +1,9 @@
-"""The stage `train`: each scheme on each fold, in one process or several, resuming members that were begun."""
+"""The stage `train`: every scheme on every fold, in one or several processes; unfinished members are resumed."""
 
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from itertools import product
 
 from mapping_stroke.console import name_files, say, warn
 from mapping_stroke.dataset.arrays import CaseArrays
@@ -18,117 +17,30 @@ from mapping_stroke.inference.engines import choose_device
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.processes import StopRequest, listening, run_in_jobs, threads_of
 from mapping_stroke.run_folder import RunFolder, write_section
-from mapping_stroke.stages.arrays import arrays_of, arrays_run, labelled_contents
-from mapping_stroke.stages.distributed import check_all, together
+from mapping_stroke.stages.arrays import arrays_of, labelled_contents
+from mapping_stroke.stages.distributed import check_all, distributed
 from mapping_stroke.stages.member import CheckpointPolicy, Plan, train_member
 from mapping_stroke.stages.pseudo_labels import choose_labels, label_unlabelled, pseudo_arrays
+from mapping_stroke.stages.settings import TrainConfig
 from mapping_stroke.stages.warm_start import WarmStart, choose_warm_start
 from mapping_stroke.training.engine import Engine, Hardware, first_does
-from mapping_stroke.training.schemes import SCHEMES, Scheme, Size, find_scheme, find_size
+from mapping_stroke.training.schemes import Scheme, Size
+from mapping_stroke.work import StageResult
 
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """What `mapping train` trains."""
-
-    schemes: tuple[str, ...] = tuple(scheme.name for scheme in SCHEMES)
-    folds: tuple[int, ...] = ()
-    """Empty for all folds of the run."""
-    size: str = "full"
-    variant: str = "paper"
-    seed: int = 0
-    device: str = "auto"
-    precision: str = "auto"
-    """Of the convolutions: `float32`, `bfloat16`, or the faster of them on the device."""
-    compiled: bool = False
-    """Compile the networks first."""
-    confidence_floor: float | None = None
-    """Pseudo-labels of a lower mean confidence, and empty ones, are left out; None for no floor."""
-    save_minutes: float = 10.0
-    """Longest time between two checkpoints."""
-    devices: int = 1
-    """Of each machine; each has its share of every batch."""
-    nodes: int = 1
-    batch: int | None = None
-    """Patches of a training step, on all devices together; None takes the size's own."""
-    model: str = ""
-    """What members begin with, see `open_bundle`; empty for fresh weights."""
-    epochs: int | None = None
-    """Of every scheme; None takes the size's own."""
-    learning_rate: float | None = None
-    """Of the first epoch; None takes the size's own."""
-
-    def __post_init__(self) -> None:
-        if self.epochs is not None and self.epochs < 1:
-            raise ConfigError(f"got --epochs {self.epochs}, expected 1 or more")
-        if self.learning_rate is not None and not 0 < self.learning_rate <= 1:
-            raise ConfigError(f"got --learning-rate {self.learning_rate}, expected above 0 and up to 1, such as 0.001")
-        if self.batch is not None and self.batch < 1:
-            raise ConfigError(f"got --batch {self.batch}, expected 1 or more")
-        if self.seed < 0:
-            raise ConfigError(f"got seed {self.seed}, expected 0 or more; give --seed 0 or more")
-        if self.confidence_floor is not None and not 0 <= self.confidence_floor <= 1:
-            raise ConfigError(
-                f"got --confidence-floor {self.confidence_floor}, expected 0 to 1, such as 0.8 (labels have over 0.5)"
-            )
-        if not self.save_minutes >= 0:
-            raise ConfigError(f"got --save-minutes {self.save_minutes}, expected 0 (every step) or more, such as 10")
-        for name in self.schemes:
-            find_scheme(name, self.variant)
-        if not self.schemes:
-            raise ConfigError("no training scheme given; leave --schemes out for all of them")
-        _require_equal_shares(self.wanted_size.batch, self.devices * self.nodes)
-
-    @property
-    def wanted_size(self) -> Size:
-        """The size, with the batch, epochs and learning rate that were asked for."""
-        size = find_size(self.size)
-        return replace(
-            size,
-            batch=size.batch if self.batch is None else self.batch,
-            epochs=size.epochs if self.epochs is None else self.epochs,
-            learning_rate=size.learning_rate if self.learning_rate is None else self.learning_rate,
-        )
-
-
-def _require_equal_shares(batch: int, processes: int) -> None:
-    if processes > 1 and batch % processes:
-        enough = -(-batch // processes) * processes
-        raise ConfigError(
-            f"a batch of {batch} patches has no equal shares for {processes} processes; give fewer --devices, or "
-            f"--batch {enough} (which trains another network than the size's own batch does)"
-        )
-
-
-@dataclass
-class Trained:
-    """What came of the members that were asked for.
-
-    Attributes:
-        members: The folders of those that are trained, now or before.
-        failed: The names of the others, and why.
-    """
-
-    members: list[Path] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-
-    def add(self, other: "Trained") -> None:
-        """Take in what came of others."""
-        self.members += other.members
-        self.failed |= other.failed
+AS_USUAL = TrainConfig()
 
 
 @dataclass(frozen=True, eq=False)
 class _Cohort:
-    """What all members of a run are trained on."""
+    """Training data of all members of a run."""
 
     run: RunFolder
     cases: Sequence[Case]
     folds: Mapping[str, int]
     data: str
-    """Mark of what scans and masks hold."""
+    """Hash of the contents of scans and masks."""
     arrays: Mapping[PreprocessSpec, Mapping[str, CaseArrays]]
-    """For every way in which members read a scan."""
+    """Arrays for each preprocessing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,46 +53,97 @@ class _Member:
     start: WarmStart | None
 
 
-def train_run(run: RunFolder, config: TrainConfig, stop: StopRequest, *, overwrite: bool = False) -> Trained:
-    """Train every scheme on every fold, schemes with pseudo-labels last; one that fails does not stop the others.
+def train_run(run: RunFolder, config: TrainConfig = AS_USUAL, *, overwrite: bool = False) -> StageResult:
+    """Train every scheme on every fold, with `jobs` several folds at once; the weights are the same.
+
+    Schemes with pseudo-labels wait for all others: the scheme with the best validation Dice over all folds makes the
+    labels. A member that fails does not stop the others. On several devices, the processes of the others repeat the
+    program's command line, which must lead to this call.
 
     Args:
         run: A run with cases and folds.
         config: Schemes, folds, size, seed, device.
-        stop: Asked between steps whether to stop.
-        overwrite: Train anew where a member of other settings or data stands.
+        overwrite: Retrain members that were trained with other settings or data.
+
+    Returns:
+        The folders of the trained members, trained now or before; and why the others failed, which is also reported.
 
     Raises:
-        RunFolderError: A stage before this one has not been run, or a member of other settings or data stands there.
+        RunFolderError: An earlier stage is missing, or a member of other settings or data is in the way.
         FileError: A scan or mask cannot be read.
-        ConfigError: An unknown scheme, size, fold, or device, or nothing to begin a scheme with.
-        BundleError: There is no such model to begin with.
-        Stopped: When asked to, with all saved.
+        ConfigError: Unknown scheme, size, fold, or device, or the model has no member to start a scheme from.
+        BundleError: The model to start from does not exist.
+        TrainingError: No member could be trained.
+        Stopped: A signal asked to stop; all work is saved.
     """
+    folds = _wanted_folds(config, set(_read_cases_and_folds(run)[1].values()))
+    with listening() as stop:
+        if config.jobs == 1 or len(folds) == 1:
+            trained = _train_members(run, config, stop, overwrite=overwrite)
+        else:
+            trained = _train_in_jobs(run, config, folds, stop, overwrite=overwrite)
+    if trained.failed and not trained.outputs:
+        raise TrainingError("; ".join(dict.fromkeys(trained.failed.values())))
+    for name, why in trained.failed.items():
+        warn(f"not trained: {name}: {why}")
+    name_files("Members", run.members)
+    return trained
+
+
+def prepare_arrays(run: RunFolder, config: TrainConfig = AS_USUAL) -> StageResult:
+    """Prepare the arrays that the members read, without training; raises as `train_run` does."""
+    cases = read_cases(run.require(run.cases_csv, "prepare DATA -o"))
+    for spec in _specs_of(_list_members(config, config.folds or (0,))):
+        arrays_of(run, cases, spec)
+    name_files("Arrays", run.arrays)
+    return StageResult((run.arrays,))
+
+
+def _train_in_jobs(
+    run: RunFolder, config: TrainConfig, folds: Sequence[int], stop: StopRequest, *, overwrite: bool
+) -> StageResult:
+    prepare_arrays(run, config)
+    say(f"Training {min(config.jobs, len(folds))} folds at once, {threads_of(config.jobs)} CPU threads each")
+    trained = StageResult()
+    for pseudo in (False, True):
+        schemes = tuple(scheme.name for scheme in config.find_schemes() if scheme.pseudo_labels == pseudo)
+        parts = [replace(config, schemes=schemes, folds=(fold,)) for fold in folds if schemes]
+        tasks = [partial(_train_as_job, run, part, overwrite=overwrite) for part in parts]
+        trained = sum(run_in_jobs(tasks, config.jobs, stop), trained)
+    return trained
+
+
+def _train_as_job(run: RunFolder, config: TrainConfig, *, overwrite: bool) -> StageResult:
+    with listening() as stop:
+        return _train_members(run, config, stop, overwrite=overwrite)
+
+
+def _train_members(run: RunFolder, config: TrainConfig, stop: StopRequest, *, overwrite: bool) -> StageResult:
+    """Train member after member in this process; one that fails does not stop the others."""
     cases, folds = _read_cases_and_folds(run)
     members = _list_members(config, _wanted_folds(config, set(folds.values())))
     device = choose_device(config.device)
     grids = tuple(dict.fromkeys(grid for member in members for grid in member.size.grids))
-    hardware = Hardware(device, config.precision, config.compiled, config.devices, config.nodes, grids)
+    hardware = Hardware(device, config.precision, config.compile, config.devices, config.nodes, grids)
     engine = Engine.start(hardware)
-    with together(engine.fabric, stop):
+    with distributed(engine.fabric, stop):
         first_does(lambda: _record(run, config, hardware), engine.fabric)
         with engine.fabric.rank_zero_first():
-            data = labelled_contents(run, cases)  # before the arrays: what changes from here on is noticed next time
+            data = labelled_contents(run, cases)  # before the arrays, so that later changes are noticed next time
             arrays = {spec: arrays_of(run, cases, spec) for spec in _specs_of(members)}
         cohort = _Cohort(run, cases, folds, data, arrays)
-        saving, trained = CheckpointPolicy(config.save_minutes, stop), Trained()
+        saving, trained = CheckpointPolicy(config.save_minutes, stop), StageResult()
         for number, member in enumerate(members, start=1):
             check_all(stop, engine.fabric)
-            where = f"size {config.size}, on {hardware.description}"
+            where = f"size {config.wanted_size.name}, on {hardware.description}"
             say(f"Member {number} of {len(members)}: {_words_of(member)}, {where}")
-            trained.add(_train_one(cohort, member, config, engine, saving, overwrite=overwrite))
+            trained += _train_one(cohort, member, config, engine, saving, overwrite=overwrite)
         return trained
 
 
 def _train_one(
     cohort: _Cohort, member: _Member, config: TrainConfig, engine: Engine, saving: CheckpointPolicy, *, overwrite: bool
-) -> Trained:
+) -> StageResult:
     name = f"{member.scheme.name}, fold {member.fold}"
     folder = cohort.run.member(member.scheme.name, member.fold)
     try:
@@ -190,18 +153,8 @@ def _train_one(
         train_member(folder, plan, arrays, engine, saving, overwrite=overwrite)
     except TrainingError as error:
         warn(f"{name}: {error}")
-        return Trained(failed={name: str(error)})
-    return Trained([folder])
-
-
-def prepare_arrays(run: RunFolder, config: TrainConfig) -> None:
-    """Prepare the arrays that the members read, and train nothing; raises as `train_run` does."""
-    arrays_run(run, _specs_of(_list_members(config, config.folds or (0,))))
-
-
-def folds_to_train(run: RunFolder, config: TrainConfig) -> tuple[int, ...]:
-    """The folds a configuration asks for, all where it names none; raises as `train_run` does."""
-    return _wanted_folds(config, set(_read_cases_and_folds(run)[1].values()))
+        return StageResult(failed={name: str(error)})
+    return StageResult((folder,))
 
 
 def _read_cases_and_folds(run: RunFolder) -> tuple[list[Case], dict[str, int]]:
@@ -211,20 +164,19 @@ def _read_cases_and_folds(run: RunFolder) -> tuple[list[Case], dict[str, int]]:
 
 
 def _record(run: RunFolder, config: TrainConfig, hardware: Hardware) -> None:
-    """Write what all members of the run share; schemes and folds do not, and may be trained by several commands."""
-    shared = {"size": config.size, "variant": config.variant, "seed": config.seed, "batch": config.batch}
-    shared |= {"from": config.model or None, "epochs": config.epochs, "learning_rate": config.learning_rate}
+    """Record the settings that all members share. Schemes and folds may be trained by several commands."""
+    shared = {"size": config.wanted_size.name, "variant": config.variant, "seed": config.seed, "batch": config.batch}
+    shared |= {"from": config.from_ or None, "epochs": config.epochs, "learning_rate": config.learning_rate}
     write_section(run.config_toml, "train", shared)
     computes = {"device": str(hardware.device), "precision": hardware.computes_in, "processes": hardware.processes}
     write_json(run.environment_json, describe_environment() | computes)
 
 
 def _list_members(config: TrainConfig, folds: Sequence[int]) -> list[_Member]:
-    """All that is asked for, in the order in which it is trained: schemes with pseudo-labels last."""
-    schemes = sorted((find_scheme(name, config.variant) for name in config.schemes), key=lambda s: s.pseudo_labels)
-    model, size = open_bundle(config.model) if config.model else None, config.wanted_size
+    """All requested members in training order: schemes with pseudo-labels last."""
+    model, size = open_bundle(config.from_) if config.from_ else None, config.wanted_size
     members = []
-    for scheme, fold in ((scheme, fold) for scheme in schemes for fold in folds):
+    for scheme, fold in product(config.find_schemes(), folds):
         start = None if model is None else choose_warm_start(model, scheme, fold)
         members.append(_Member(scheme, fold, size if start is None else start.fit(size), start))
     return members
@@ -274,67 +226,3 @@ def _wanted_folds(config: TrainConfig, known: set[int]) -> tuple[int, ...]:
     if unknown:
         raise ConfigError(f"no fold {unknown[0]} in this run; it has {', '.join(map(str, sorted(known)))}")
     return tuple(config.folds) or tuple(sorted(known))
-
-
-def train_side_by_side(run: RunFolder, config: TrainConfig, jobs: int, *, overwrite: bool = False) -> Trained:
-    """Train every scheme on every fold, several folds at once if asked to; the weights are the same.
-
-    Schemes with pseudo-labels wait for all others, whose validation Dice on all folds chooses who makes the labels.
-
-    Args:
-        run: A run with cases and folds.
-        config: As for `train_run`.
-        jobs: Processes at once, 1 or more.
-        overwrite: Train anew where a member of other settings or data stands.
-
-    Returns:
-        What came of each member, also told to the user.
-
-    Raises:
-        ConfigError: Less than one job, or several on several devices. Otherwise as `train_run`.
-        TrainingError: No member could be trained.
-        Stopped: When asked to by a signal, with all saved.
-    """
-    if jobs < 1:
-        raise ConfigError(f"got {jobs} jobs, expected 1 or more")
-    if config.devices * config.nodes > 1:
-        _require_one_command(jobs)
-    wanted = folds_to_train(run, config)
-    with listening() as stop:
-        if jobs == 1 or len(wanted) == 1:
-            trained = train_run(run, config, stop, overwrite=overwrite)
-        else:
-            trained = _train_in_jobs(run, config, wanted, stop, jobs, overwrite=overwrite)
-    if trained.failed and not trained.members:
-        raise TrainingError("; ".join(dict.fromkeys(trained.failed.values())))
-    for name, why in trained.failed.items():
-        warn(f"not trained: {name}: {why}")
-    name_files("Members", run.members)
-    return trained
-
-
-def _require_one_command(jobs: int) -> None:
-    """Refuse several devices where their processes, which repeat the command line, would do something else."""
-    if jobs > 1:
-        raise ConfigError("--jobs trains each fold on one device; leave out --jobs, or --devices and --nodes")
-    if not any(argument.startswith(("--devices", "--nodes")) for argument in sys.argv):
-        raise ConfigError("several devices need a command line of their own: call `mapping train ... --devices N`")
-
-
-def _train_in_jobs(
-    run: RunFolder, config: TrainConfig, folds: Sequence[int], stop: StopRequest, jobs: int, *, overwrite: bool
-) -> Trained:
-    prepare_arrays(run, config)
-    say(f"Training {min(jobs, len(folds))} folds at once, {threads_of(jobs)} CPU threads each")
-    trained = Trained()
-    for pseudo in (False, True):
-        schemes = tuple(s for s in config.schemes if find_scheme(s, config.variant).pseudo_labels == pseudo)
-        parts = [replace(config, schemes=schemes, folds=(fold,)) for fold in folds if schemes]
-        for part in run_in_jobs([partial(_train_as_job, run, one, overwrite=overwrite) for one in parts], jobs, stop):
-            trained.add(part)
-    return trained
-
-
-def _train_as_job(run: RunFolder, config: TrainConfig, *, overwrite: bool) -> Trained:
-    with listening() as stop:
-        return train_run(run, config, stop, overwrite=overwrite)

@@ -1,4 +1,4 @@
-"""Weights that members start from: those of a trained model."""
+"""Warm start: members that start from the weights of a trained model."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,26 +11,26 @@ from mapping_stroke.networks.spec import NetworkSpec, Weights
 from mapping_stroke.training.schemes import Scheme, Size
 
 GROWTH_SEED = 7
-"""Of the weights of new channels."""
+"""Seed of the weights of new channels."""
 
 
 @dataclass(frozen=True, eq=False)
 class WarmStart:
-    """A trained member of a model, whose weights another one begins with."""
+    """A trained member of a model, whose weights another member starts from."""
 
     model: Bundle
     member: BundleMember
     grown: NetworkSpec | None = None
-    """The network that the weights grow to; None where they stay as they are."""
+    """The larger network that the weights are grown to; None to use them unchanged."""
 
     @property
     def network(self) -> NetworkSpec:
-        """What `read_weights` are the weights of."""
+        """The network of the weights that `read_weights` returns."""
         return self.grown or self.member.card.network
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """Where the weights come from and under which terms, for the card of the member that begins with them."""
+        """Origin and terms of the weights, for the card of the member that starts from them."""
         card, member = self.model.card, self.member
         return {
             "model": card.name,
@@ -44,31 +44,31 @@ class WarmStart:
         }
 
     def fit(self, size: Size) -> Size:
-        """The size, but with the network, the patch and the preparation of scans that the weights are for."""
+        """The size with the network, patch and preprocessing of the weights."""
         card = self.member.card
         return replace(size, preprocess=card.preprocess, patch=card.patch, plain=card.network, residual=card.network)
 
     def read_weights(self) -> Weights:
-        """The weights, checked, and grown; raises `BundleError` where they are damaged."""
+        """The weights, checked and grown; raises `BundleError` if they are damaged."""
         weights, card = self.model.read_weights(self.member), self.member.card
         return weights if self.grown is None else grow_weights(weights, card.network, self.grown, GROWTH_SEED)
 
 
 def choose_warm_start(model: Bundle, scheme: Scheme, fold: int) -> WarmStart:
-    """The member of a model that a new one begins with.
+    """The member of a model that a new one starts from.
 
-    It is the one of the same scheme, else the first one with the same kind of network. Of several folds it is the same
-    one: where the model was trained on the same cases and folds, it has not seen those that will judge the new member;
-    where there is no such fold, the first. Of several sizes it is that of the first member. Means of weights of several
-    members are of no use: each counts its channels in an order of its own.
+    It has the same scheme, or else the same kind of network. Of several folds, the same fold is used: if the model was
+    trained on the same cases and folds, that member has not seen the validation cases of the new one. If there is no
+    such fold, the first one is used. Of several sizes, the size of the first member is used. Weights of several members
+    cannot be averaged, because their channels are in different orders.
 
     Args:
-        model: To begin with.
-        scheme: What will be trained.
-        fold: On which fold.
+        model: The trained model.
+        scheme: Scheme of the new member.
+        fold: Fold of the new member.
 
     Raises:
-        ConfigError: The model has neither.
+        ConfigError: The model has no such member.
     """
     fitting = [
         member
@@ -78,8 +78,8 @@ def choose_warm_start(model: Bundle, scheme: Scheme, fold: int) -> WarmStart:
     if not fitting:
         schemes = ", ".join(dict.fromkeys(member.card.scheme for member in model.card.members))
         raise ConfigError(
-            f"{model.path}: has no member to begin {scheme.name} with, neither of this scheme nor with a "
-            f"{scheme.encoder} network; it has {schemes}: train those alone, or take a model that has one"
+            f"{model.path}: has no member to start {scheme.name} from, neither of this scheme nor with a "
+            f"{scheme.encoder} network; it has {schemes}: train only those, or use a model that has one"
         )
     size = fitting[0].card.training.get("size")
     chosen = min(

@@ -1,0 +1,32 @@
+"""Names that users type and read: each list stands here only, in the order in which it is shown.
+
+This module imports nothing, so that the command line can offer the names without loading what is behind them.
+"""
+
+from typing import Literal
+
+PAPER_SCHEMES = ("default", "dice-topk10", "residual", "self-training")
+"""Training schemes of the paper, in the order of its tables."""
+
+METHOD_LABELS = {
+    "default": "Default",
+    "dice-topk10": "DTK10",
+    "residual": "Res U-Net",
+    "self-training": "Self-Training",
+    "carvemix": "CarveMix",
+    "mixup": "Mixup",
+    "ensemble": "Ensemble",
+    "ensemble-pp": "Ensemble + PP",
+}
+"""The published names of the schemes and of their average, without and with post-processing (PP)."""
+
+VariantName = Literal["paper", "container"]
+SizeName = Literal["full", "compact", "fine", "small", "tiny"]
+RuleName = Literal["challenge", "paper", "mapping", "none"]
+ProfileName = Literal["atlas2022", "isles2026"]
+EngineName = Literal["auto", "openvino", "torch"]
+PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
+TrainingPrecision = Literal["auto", "float32", "bfloat16"]
+LayoutName = Literal["auto", "atlas", "bids", "plain"]
+GroupBy = Literal["subject", "site"]
+"""What is kept in one fold: all scans of a person, or of a site."""

@@ -1,0 +1,81 @@
+"""Work on many cases: one that fails does not end the others, and what failed is known at the end."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from mapping_stroke.console import progress, warn
+from mapping_stroke.errors import SCAN_FAILURES, CaseError, describe_failure, stops_all
+
+T = TypeVar("T")
+ShowShare = Callable[[float], None]
+"""Called while a case is computed, with the share of it that is done."""
+
+SOME_FAILED = 3
+"""Exit status of a command that left cases out; the others are done."""
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage wrote, and which cases failed.
+
+    Attributes:
+        outputs: Files or folders to look at.
+        failed: Why each case, member or mask failed, by its name; empty if all went well.
+    """
+
+    outputs: tuple[Path, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def status(self) -> int:
+        """The exit status of a command that ran only this stage."""
+        return SOME_FAILED if self.failed else 0
+
+    def __add__(self, other: "StageResult") -> "StageResult":
+        return StageResult((*self.outputs, *other.outputs), {**self.failed, **other.failed})
+
+
+def for_each_case(
+    cases: Mapping[str, T],
+    doing: str,
+    work: Callable[[T, ShowShare], object],
+    file_of: Callable[[T], Path | None] = lambda _: None,
+) -> dict[str, str]:
+    """Do the same work on each case, with progress; a case that fails is reported and does not end the others.
+
+    Args:
+        cases: By name, in order.
+        doing: A few words for the progress, such as `Predicting`.
+        work: Called with a case, and with what shows the share of it that is done, for cases that take long.
+        file_of: The file by which a case is reported; None for its name.
+
+    Returns:
+        Why each failed case failed, by name; empty if all went well.
+
+    Raises:
+        CaseError: There is only one case, and it failed.
+        OSError: The next case would fail likewise, see `stops_all`.
+    """
+    failed: dict[str, str] = {}
+    with progress(doing, len(cases)) as show:
+        for number, (name, case) in enumerate(cases.items()):
+            try:
+                work(case, partial(_show_share, show, name, number))
+            except SCAN_FAILURES as error:
+                if stops_all(error):
+                    raise
+                file = file_of(case)
+                why = describe_failure(error, file)
+                if len(cases) == 1:
+                    raise CaseError(f"{file or name}: {why}") from error
+                warn(f"{file or name}: {why}")
+                failed[name] = why
+            show(number + 1, name)
+    return failed
+
+
+def _show_share(show: Callable[[float, str], None], name: str, number: int, share: float) -> None:
+    show(number + share, name)
