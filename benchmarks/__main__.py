@@ -204,8 +204,9 @@ class FineTuning:
         from benchmarks.fine_tuning import FineTuningBench, bench_fine_tuning
         from benchmarks.fine_tuning_text import describe_fine_tuning
         from mapping_stroke.simulation.cohort import find_sources
+        from mapping_stroke.simulation.settings import SourceFolders
 
-        sources = find_sources(self.lesions, self.brains, self.rescans)
+        sources = find_sources(SourceFolders(self.brains, self.lesions, self.rescans))
         numbers = (self.cases, self.folds, self.epochs, self.learning_rate)
         config = FineTuningBench(self.model, sources, self.work, *numbers, self.device, self.jobs)
         given = {

@@ -98,14 +98,14 @@ def main(arguments: Sequence[str] | None = None, program: Program = MAPPING) -> 
 
 def _run(arguments: Sequence[str] | None, program: Program) -> int:
     commands = COMMANDS if program.commands is None else program.commands
-    command = tyro.extras.subcommand_cli_from_dict(
-        {command_name(command): command for command in commands},
-        prog=program.name,
-        description=program.description,
-        args=arguments,
-        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
-    )
     try:
+        command = tyro.extras.subcommand_cli_from_dict(
+            {command_name(command): command for command in commands},
+            prog=program.name,
+            description=program.description,
+            args=arguments,
+            config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes, tyro.conf.FlagCreatePairsOff),
+        )
         return command.run()
     except MappingError as error:
         _tell(str(error))
