@@ -84,8 +84,7 @@ class Inference:
 
     def run(self) -> int:
         """Run all ways in turns and print the medians and their ratios."""
-        from benchmarks.inference import InferenceBench, bench_inference
-        from benchmarks.inference_text import describe_inference
+        from benchmarks.inference import InferenceBench, bench_inference, describe_inference
 
         _require_repeats(self.repeats)
         config = InferenceBench(self.scan, self.nnunet, self.members, self.repeats, self.cohort, self.device)
@@ -131,8 +130,7 @@ class Training:
 
     def run(self) -> int:
         """Train in every way and print speeds, their ratios, and where the time of a step goes."""
-        from benchmarks.training import TrainingBench, bench_training
-        from benchmarks.training_text import describe_training
+        from benchmarks.training import TrainingBench, bench_training, describe_training
 
         _require_repeats(self.repeats)
         config = TrainingBench(self.nnunet, self.device, self.repeats)
@@ -158,8 +156,7 @@ class Quality:
 
     def run(self) -> int:
         """Train what is missing, and print every run, the means, and the noise of the seeds."""
-        from benchmarks.quality import QualityBench, bench_quality
-        from benchmarks.quality_text import describe_quality
+        from benchmarks.quality import QualityBench, bench_quality, describe_quality
         from mapping_stroke.errors import ConfigError
 
         if self.seeds < 1:
@@ -201,8 +198,7 @@ class FineTuning:
 
     def run(self) -> int:
         """Fine-tune and print the scores before and after, and their differences."""
-        from benchmarks.fine_tuning import FineTuningBench, bench_fine_tuning
-        from benchmarks.fine_tuning_text import describe_fine_tuning
+        from benchmarks.fine_tuning import FineTuningBench, bench_fine_tuning, describe_fine_tuning
         from mapping_stroke.simulation.cohort import find_sources
         from mapping_stroke.simulation.settings import SourceFolders
 
@@ -239,8 +235,7 @@ class Registration:
 
     def run(self) -> int:
         """Register all of them, and print a table of the raw ones and one of the misplaced ones."""
-        from benchmarks.registration import bench_registration
-        from benchmarks.registration_text import describe_registration
+        from benchmarks.registration import bench_registration, describe_registration
         from mapping_stroke.errors import ConfigError
 
         if self.scans < 0:
@@ -269,8 +264,7 @@ class RoundTrip:
 
     def run(self) -> int:
         """Segment all of them in both spaces and print how the masks overlap."""
-        from benchmarks.round_trip import RoundTripBench, bench_round_trip
-        from benchmarks.round_trip_text import describe_round_trips
+        from benchmarks.round_trip import RoundTripBench, bench_round_trip, describe_round_trips
 
         bench = RoundTripBench(self.brains, self.rescans, self.model, self.cases, self.device)
         rescans = f" --rescans {' '.join(self.rescans)}" if self.rescans else ""

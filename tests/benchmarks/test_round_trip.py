@@ -12,11 +12,11 @@ from benchmarks.round_trip import (
     Model,
     RoundTrip,
     RoundTripBench,
+    describe_round_trips,
     held_out_brains,
     plan_round_trips,
     travel,
 )
-from benchmarks.round_trip_text import describe_round_trips
 from mapping_stroke import cli
 from mapping_stroke.cohort import scan as segment_reading
 from mapping_stroke.dataset.preprocess import PreprocessSpec
