@@ -139,11 +139,11 @@ def test_a_finished_state_is_the_member(whole: Path, elsewhere: Path) -> None:
 
 def test_states_of_other_trainings_are_refused(whole: Path, tmp_path: Path) -> None:
     state = member(whole) / STATE
-    with pytest.raises(TrainingError, match=r"tiny-default\.state: is of a training with other settings \(seed\)"):
+    with pytest.raises(TrainingError, match=r"tiny-default\.state: belongs to a training with other settings \(seed\)"):
         train(tmp_path / "seed", replace(CONFIG, seed=1, state=state))
     with pytest.raises(TrainingError, match=r"other settings \(schedule\)"):
         train(tmp_path / "length", replace(CONFIG, patches=12, state=state))
-    with pytest.raises(TrainingError, match=r"is the state of another network"):
+    with pytest.raises(TrainingError, match=r"holds the state of another network"):
         train(tmp_path / "network", replace(CONFIG, schemes=("residual",), state=state))
     with pytest.raises(TrainingError, match=r"tiny-default\.state: cannot be read"):
         train(tmp_path / "none", replace(CONFIG, state=tmp_path))

@@ -58,7 +58,7 @@ def test_a_damaged_bank_is_refused(sources: Sources, tmp_path: Path) -> None:
     load_bank(sources, "training", COARSE_MM, tmp_path, CPU)
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:2000])
-    with pytest.raises(RunFolderError, match="delete it and run again"):
+    with pytest.raises(RunFolderError, match="delete it and rerun the command"):
         load_bank(sources, "training", COARSE_MM, tmp_path, CPU)
 
 
