@@ -253,7 +253,7 @@ def test_folders_without_images_are_refused(tmp_path: Path) -> None:
         find_sources(SourceFolders(lesions=tmp_path))
     with pytest.raises(CaseError, match=r"holds no image named \*_T1w"):
         find_sources(SourceFolders(tmp_path))
-    with pytest.raises(CaseError, match="no such folder; --lesions wants"):
+    with pytest.raises(CaseError, match="no such folder; --lesions expects"):
         find_sources(SourceFolders(lesions=tmp_path / "nowhere"))
 
 
@@ -267,7 +267,7 @@ def test_rescans_of_nobody_are_refused(brains: Path, pair: str, message: str) ->
 
 
 def test_rescans_without_brains_are_refused() -> None:
-    with pytest.raises(CaseError, match="give both or none"):
+    with pytest.raises(CaseError, match="give both or neither"):
         find_sources(SourceFolders(rescans=("1=2",)))
 
 

@@ -101,7 +101,7 @@ class BundleMember:
             )
         if not _SCHEME.fullmatch(self.card.scheme):
             raise BundleError(
-                f"{self.card.scheme!r} is not a valid name of a scheme; expected at most 100 letters, digits and . _ + -"
+                f"{self.card.scheme!r} is not a valid name of a scheme; use at most 100 letters, digits and . _ + -"
             )
         _require_buildable(self.card)
 
@@ -127,7 +127,7 @@ class BundleCard:
     space: Space = "unknown"
     """Space of the training scans. For `MNI152`, `mapping segment` registers scans that lie elsewhere."""
     shows: Shows = "unknown"
-    """Anatomy in the training scans, a whole `head` or only the `brain`; then `mapping segment` removes the rest."""
+    """Anatomy in the training scans, a `head` or only the `brain`; then `mapping segment` removes the rest."""
     description: str = ""
     training_data: str = ""
     licence: str = ""
