@@ -1,4 +1,4 @@
-"""What `bench_brain` found, as Markdown."""
+"""The result of `bench_brain` as Markdown."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise

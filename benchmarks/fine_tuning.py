@@ -1,4 +1,4 @@
-"""What fine-tuning brings: a model on scans of a scanner that it has never seen, before and after it has seen some."""
+"""Benefit of fine-tuning: a model on scans of an unseen scanner, before and after training on some of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace

@@ -1,4 +1,4 @@
-"""Segmenting one scan beside nnU-Net: the same weights, the same scan, whole command to whole command."""
+"""Segmentation of one scan compared with nnU-Net: same weights, same scan, whole commands."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Equal quality: ours and the stock nnU-Net trained alike on one simulated cohort, several seeds, scored alike."""
+"""Accuracy compared with the stock nnU-Net: trained and scored in the same way on one simulated cohort."""
 
 import sys
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""How well scans find their place in MNI152 space: raw ones, and misplaced ones whose place is known."""
+"""Accuracy of the registration to MNI152 space, for raw scans and for misplaced scans with a known position."""
 
 import time
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Whether a scan in its own space is segmented as its copy in MNI152 space is: simulated strokes in real brains."""
+"""Segmentation in native space compared with that of a copy in MNI152 space: simulated strokes in real brains."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Training beside the stock nnU-Net: steps per second from whole epoch to whole epoch, and peak memory."""
+"""Training compared with the stock nnU-Net: steps per second over whole epochs, and peak memory."""
 
 import re
 import sys
