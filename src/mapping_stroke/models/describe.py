@@ -176,10 +176,10 @@ def model_blocks(bundle: Bundle) -> dict[str, str]:
         ["rule `mapping`", describe_rule(card.postprocess)],
         ["how the rule came about", card.postprocess_origin or NOT_STATED],
     ]
-    told = {name: getattr(card, name) for name in ("description", "training_data", "licence", "citation")}
+    texts = {name: getattr(card, name) for name in ("description", "training_data", "licence", "citation")}
     return {
         "name": card.name,
-        **{name: " ".join(text.split()) or NOT_STATED for name, text in told.items()},
+        **{name: " ".join(text.split()) or NOT_STATED for name, text in texts.items()},
         "facts": "\n".join(f"- {name}: {fact}" for name, fact in facts),
         "members": markdown_table(
             [*MEMBER_COLUMNS, "epochs", "began with"],
@@ -201,11 +201,13 @@ def _training(card: MemberCard) -> tuple[str, str]:
 
 def _simulation(cards: Sequence[MemberCard]) -> str:
     """Sources of the simulated training cases, and how many were drawn."""
-    told = next((card.training["simulation"] for card in cards if card.training.get("simulation")), None)
-    if not told:
+    origin = next((card.training["simulation"] for card in cards if card.training.get("simulation")), None)
+    if not origin:
         return NOT_STATED
-    people = counted(len(told["people"]), "person").replace("persons", "people") if told["people"] else "the template"
-    brains = f"{counted(told['brains'], 'scan')} of {people}" if told["people"] else people
-    kept = told.get("kept_cases")
+    people = (
+        counted(len(origin["people"]), "person").replace("persons", "people") if origin["people"] else "the template"
+    )
+    brains = f"{counted(origin['brains'], 'scan')} of {people}" if origin["people"] else people
+    kept = origin.get("kept_cases")
     drawn = f"{kept} simulated cases, drawn once" if kept else "a new simulated case for every patch"
-    return f"{brains}, {counted(told['masks'], 'lesion mask')}; {drawn}"
+    return f"{brains}, {counted(origin['masks'], 'lesion mask')}; {drawn}"

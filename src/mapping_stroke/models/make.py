@@ -67,10 +67,7 @@ def make_model(
         return []
     device, cache = choose_device(config.device), sources_folder(run)
     say("\n[held-out cases]")
-    requests = (
-        Request("validation", held_out.validation, config.seed),
-        Request("test", held_out.test, config.seed),
-    )
+    requests = (Request("validation", held_out.validation, config.seed), Request("test", held_out.test, config.seed))
     validation, test = (
         write_held_out(run.path / HELD_OUT / request.part, sources, request, cache, device) for request in requests
     )

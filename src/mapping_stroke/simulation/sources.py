@@ -148,14 +148,14 @@ def read_brain(path: Path, grid: Grid) -> Brain:
     """
     given = tame_outliers(read_image(path))
     scan = place_source(path, given)
-    beside = path.with_name(path.name.replace("_T1w", "_tissues"))
+    tissue_file = path.with_name(path.name.replace("_T1w", "_tissues"))
     tissues = None
-    if beside.is_file():
+    if tissue_file.is_file():
         if scan is not given:
             raise ImageError(
-                f"{path}: is not in MNI152 space, as {beside.name} must be; register both, or remove the latter"
+                f"{path}: is not in MNI152 space, as {tissue_file.name} must be; register both, or remove the latter"
             )
-        labels = read_image(beside)
+        labels = read_image(tissue_file)
         tissues = torch.stack([_onto(_part(labels, label), grid) for label in (2, 3)])
     try:
         return build_brain(_onto(scan, grid), tissues, grid)

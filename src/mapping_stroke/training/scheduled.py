@@ -79,24 +79,23 @@ def train_on_schedule(
     *,
     compiled: bool = False,
 ) -> Iterator[Step | Epoch]:
-    """Train from where the state stands to the end of the schedule, or of the session.
+    """Train from the current state to the end of the schedule or of the session.
 
-    At every yield the state is whole, as in `train`; while cases are waited for, the same step is told again.
+    At every yield the state is consistent, as in `train`; while waiting for cases, the same step is yielded again.
 
     Args:
         state: Changed in place, as is `position`.
         position: From `start_position`, or read from a checkpoint.
-        task: What is done.
-        cases: To train on, and to validate on; the latter may be none.
+        task: Settings of the training.
+        cases: Supply of training cases, and validation cases, which may be empty.
         fabric: Launched engine of one process.
         compiled: See `train`.
 
     Yields:
-        After every training step that it was one, and after every period, validated with the average of the weights,
-        its record.
+        A `Step` after every training step, and the record of every period, validated with the averaged weights.
 
     Raises:
-        TrainingError: The loss is no longer a number, or no more cases come.
+        TrainingError: The loss is no longer finite, or the supply of cases ended.
     """
     schedule, session = task.schedule, task.session
     if compiled and fabric.device.type == "cpu":
