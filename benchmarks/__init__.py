@@ -1,1 +1,1 @@
-"""Our way timed beside the reference way: same input, same answer, one core."""
+"""Benchmarks against reference implementations; run with `python -m benchmarks STAGE` in a checkout."""

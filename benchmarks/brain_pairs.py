@@ -1,4 +1,4 @@
-"""Which lesion is painted in which head: balanced over heads, sides, loads, and the cortex's surface or not."""
+"""Pairs of lesions and heads, balanced over heads, sides, loads, and contact with the cortical surface."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Sections of painted heads, before and after, with the outlines of the lesion and of the brains that were found."""
+"""Slices of painted heads, before and after, with outlines of the lesion and of the extracted brains."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

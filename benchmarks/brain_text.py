@@ -1,4 +1,4 @@
-"""What `bench_brain` found, as Markdown."""
+"""The result of `bench_brain` as Markdown."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.brain import BrainResults, HeadResult, Outcome
 from benchmarks.heading import describe_head
-from benchmarks.registration_text import edge_cell, table_head, table_line
+from benchmarks.registration import edge_cell, table_head, table_line
 from mapping_stroke.space.brain import LEAST_ML
 
 MEAN_SHARE, WORST_SHARE, SENSITIVITY = 0.985, 0.93, 0.985

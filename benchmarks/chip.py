@@ -1,4 +1,4 @@
-"""What the processor reaches: one convolution, and a whole network, in floating-point operations per second."""
+"""Floating-point operations per second that the processor reaches for one convolution and for a whole network."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""Run a whole command as a user would, and tell how long it took and how much memory it had at most."""
+"""Time and peak memory of whole commands, run as a user would."""
 
 import os
 import subprocess

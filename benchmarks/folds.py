@@ -1,4 +1,4 @@
-"""How alike size-balanced folds are, beside random ones, on as many cases and sites as ATLAS R2.0 has."""
+"""Balance of size-balanced and of random folds, on as many cases and sites as in ATLAS R2.0."""
 
 from collections import Counter
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""How every report begins: what was measured, when, on what machine, with which versions, by which command."""
+"""Heading of every report: title, date, machine, versions and command."""
 
 import platform
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Scans whose place in MNI152 space is known: brains that lie there, cut out or in simulated heads, and then moved."""
+"""Scans with a known position in MNI152 space: brains, skull-stripped or in simulated heads, and then moved."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

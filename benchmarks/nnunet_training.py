@@ -1,4 +1,4 @@
-"""The stock nnU-Net v2 on cases of ours: its data set and plans, and its commands; what it is told, nothing else."""
+"""The stock nnU-Net v2 on our cases: its data set, plans and commands."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

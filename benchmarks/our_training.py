@@ -1,4 +1,4 @@
-"""Train one member as `mapping train` does, at any size, in a process of its own: `python -m ...our_training JOB`."""
+"""Train one member as `mapping train` does, at any size, in its own process: `python -m benchmarks.our_training`."""
 
 import sys
 from pathlib import Path

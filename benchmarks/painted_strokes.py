@@ -1,4 +1,4 @@
-"""Real lesion masks painted into real heads as old infarcts: cavities of the head's own fluid, up to the skull."""
+"""Real lesion masks painted into real heads as old infarcts: cavities with the head's own CSF, up to the skull."""
 
 from dataclasses import dataclass
 from functools import cached_property

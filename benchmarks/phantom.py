@@ -1,4 +1,4 @@
-"""A made-up case for timing: a probability map with many lesions of all sizes, and a reference that differs from it."""
+"""A synthetic case for timing: a probability map with many lesions of all sizes, and a different reference."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Post-processing beside the reference way: every component is looked for in the whole volume."""
+"""Post-processing compared with a reference that searches the whole volume for every component."""
 
 import numpy as np
 from scipy import ndimage

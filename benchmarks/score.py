@@ -1,4 +1,4 @@
-"""Scoring beside the reference way: lesions and surface distances are looked for in the whole volume."""
+"""Scoring compared with a reference that searches the whole volume for lesions and surface distances."""
 
 import numpy as np
 from jaxtyping import Float64

@@ -1,4 +1,4 @@
-"""Time two ways of computing one thing, in turns, on one core, and write down what came out."""
+"""Timing of two implementations of one computation, in turns on one core, with a comparison of the results."""
 
 import os
 import time

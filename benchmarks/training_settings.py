@@ -1,4 +1,4 @@
-"""What `python -m benchmarks training` trains on a processor and on a GPU, and in which ways: rows of data."""
+"""Settings of `python -m benchmarks training` on a CPU and on a GPU, as rows of data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Where the time of one training step goes, and what it could be: `python -m ...training_steps JOB RESULT`.
+"""Parts of the time of one training step, and their lower bounds: `python -m benchmarks.training_steps JOB RESULT`.
 
 Its own process, so that its clock and memory touch no other measurement.
 """

@@ -1,4 +1,4 @@
-"""What two programs train alike, as data: one network, on one split of labelled scans, for so many steps."""
+"""A training task for two programs, as data: one network, one split of labelled scans, a number of steps."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -11,9 +11,9 @@ from benchmarks.fine_tuning import (
     FineTuningBench,
     FineTuningResult,
     bench_fine_tuning,
+    describe_fine_tuning,
     score_mask,
 )
-from benchmarks.fine_tuning_text import describe_fine_tuning
 from mapping_stroke import cli
 from mapping_stroke.cohort.segmenter import make_segmenter
 from mapping_stroke.cohort.settings import Computation

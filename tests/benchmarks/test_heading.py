@@ -8,11 +8,9 @@ import torch
 
 from benchmarks import heading
 from benchmarks.agreement import Agreement, describe_agreement
-from benchmarks.fine_tuning import METRICS, RULES, FineTuningBench, FineTuningResult
-from benchmarks.fine_tuning_text import describe_fine_tuning
+from benchmarks.fine_tuning import METRICS, RULES, FineTuningBench, FineTuningResult, describe_fine_tuning
 from benchmarks.heading import describe_head
-from benchmarks.round_trip import RoundTripBench
-from benchmarks.round_trip_text import describe_round_trips
+from benchmarks.round_trip import RoundTripBench, describe_round_trips
 from mapping_stroke.simulation.cohort import Sources
 from mapping_stroke.stages.settings import TrainConfig
 from small_models import write_seeing_model

@@ -11,8 +11,7 @@ import pytest
 from benchmarks import inference
 from benchmarks.chip import ChipRates
 from benchmarks.commands import BenchError, Cost, Costs, run_command
-from benchmarks.inference import InferenceBench, InferenceResult, bench_inference
-from benchmarks.inference_text import describe_inference
+from benchmarks.inference import InferenceBench, InferenceResult, bench_inference, describe_inference
 from mapping_stroke import cli
 from mapping_stroke.images.image import read_image, write_image
 from mapping_stroke.training.schemes import SIZES

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from benchmarks import quality, quality_text
+from benchmarks import quality
 from benchmarks.commands import BenchError, Cost
 from benchmarks.quality import (
     Program,
@@ -17,11 +17,11 @@ from benchmarks.quality import (
     QualityRun,
     as_nifti,
     bench_quality,
+    describe_quality,
     link_scans,
     score_masks,
     split_cohort,
 )
-from benchmarks.quality_text import describe_quality
 from benchmarks.training_task import LabelledScan
 from cohorts import write_atlas
 from mapping_stroke import cli
@@ -158,4 +158,4 @@ def test_the_command_prints_the_result_and_refuses_no_seeds(
     assert "--seeds must be 1 or more" in capsys.readouterr().err
     assert cli.main(command) == 0
     assert asked == [QualityBench(Path("data/cohort"), Path("bin"), Path("data/cohort-quality"), 3)]
-    assert quality_text.TITLE in capsys.readouterr().out
+    assert quality.TITLE in capsys.readouterr().out

@@ -13,11 +13,11 @@ from benchmarks.registration import (
     Placing,
     RawScan,
     Registrations,
+    describe_registration,
     plan_misplaced,
     register,
     wrong_qualities,
 )
-from benchmarks.registration_text import describe_registration
 from mapping_stroke import cli
 from mapping_stroke.errors import RegistrationError
 from mapping_stroke.images.image import Image, write_image

@@ -11,11 +11,11 @@ from benchmarks.misplaced_scans import MisplacedScan, Plan
 from benchmarks.round_trip import (
     RoundTrip,
     RoundTripBench,
+    describe_round_trips,
     held_out_brains,
     plan_round_trips,
     travel,
 )
-from benchmarks.round_trip_text import describe_round_trips
 from mapping_stroke import cli
 from mapping_stroke.cohort import segmenter as segment_reading
 from mapping_stroke.cohort.segmenter import Segmenter, make_segmenter

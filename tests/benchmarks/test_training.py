@@ -15,12 +15,12 @@ from benchmarks.training import (
     TrainingLength,
     TrainingResult,
     bench_training,
+    describe_training,
     epoch_seconds,
     join,
 )
 from benchmarks.training_settings import SETTINGS, Setting, Way
 from benchmarks.training_steps import PARTS, StepFacts
-from benchmarks.training_text import describe_training
 from mapping_stroke import cli
 from mapping_stroke.files import write_json
 from phantoms import write_phantoms

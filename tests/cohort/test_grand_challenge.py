@@ -179,7 +179,7 @@ def test_damaged_weights_end_it_before_the_first_case(challenge: Challenge, caps
     last = sorted(folder.rglob("*.safetensors"))[-1]
     last.write_bytes(last.read_bytes()[:-1] + b"x")
     assert main(challenge.arguments("atlas2022", "nowhere")) == 2
-    assert "its SHA-256 is not the one in the card" in capsys.readouterr().err
+    assert "its SHA-256 differs from the card's" in capsys.readouterr().err
     assert not challenge.masks.exists()
 
 

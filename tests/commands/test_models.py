@@ -80,8 +80,8 @@ def test_models_are_listed_one_line_each(
     assert models("list") == 0
     assert lines(capsys) == [
         "two words: 2 members (default, residual), 0.0 MB, licence CC0-1.0, b.mapping",
-        "small: 2 members (default, residual), 0.0 MB, licence not told, c",
-        "run: 4 members (default, residual), 0.0 MB, licence not told, run",
+        "small: 2 members (default, residual), 0.0 MB, licence not stated, c",
+        "run: 4 members (default, residual), 0.0 MB, licence not stated, run",
     ]
     assert models("list", "c", "b.mapping", "c") == 0
     assert [line.rpartition(", ")[2] for line in lines(capsys)] == ["c", "b.mapping"]
@@ -108,7 +108,7 @@ def test_a_broken_model_is_told_and_the_others_are_listed(tmp_path: Path, capsys
     write_model(tmp_path / "b.mapping")
     assert models("list", tmp_path) == 0
     captured = capsys.readouterr()
-    assert "a.mapping: is no model archive" in captured.err
+    assert "a.mapping: is not a model archive" in captured.err
     assert len(captured.out.splitlines()) == 1
 
 
@@ -155,8 +155,8 @@ def test_what_a_run_does_not_tell_is_not_told(tmp_path: Path, capsys: pytest.Cap
     run = write_trained_run(tmp_path / "run", member_card(training={}))
     assert models("show", run) == 0
     shown = lines(capsys)
-    assert {"Post-processing: none of its own", "Licence: not told", "1 member:"} <= set(shown)
-    assert shown[-1].endswith("not told")
+    assert {"Post-processing: none of its own", "Licence: not stated", "1 member:"} <= set(shown)
+    assert shown[-1].endswith("not stated")
 
 
 def test_a_model_that_is_not_there_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,7 +189,7 @@ def test_every_problem_is_listed_and_the_first_is_the_error(tmp_path: Path, caps
         told,
         (
             "default_fold_0.safetensors: missing",
-            "default_fold_1.safetensors: its SHA-256 is not the one in the card",
+            "default_fold_1.safetensors: its SHA-256 differs from the card's",
             "default_fold_2.safetensors: surplus parameter 'surplus'",
             "default_fold_2.safetensors: parameter decoder.seg_layers.0.bias has shape (3,), expected (2,)",
             "default_fold_2.safetensors: parameter 'decoder.seg_layers.0.weight' holds NaN or infinity",
@@ -316,7 +316,7 @@ def test_a_model_is_replaced_only_with_overwrite(
 ) -> None:
     pack = ["pack", run_folder, "-o", tmp_path / "a.mapping"]
     assert models(*pack) == 0
-    assert "is there already" in refusal(capsys, *pack)
+    assert "exists already" in refusal(capsys, *pack)
     assert models(*pack, "--name", "new", "--overwrite") == 0
     assert open_bundle(tmp_path / "a.mapping").card.name == "new"
 
@@ -377,7 +377,7 @@ def test_an_imported_model_goes_back_to_nnunet(
     assert models("import", written, "-o", tmp_path / "b.mapping") == 0
     there, back = open_bundle(tmp_path / "a.mapping"), open_bundle(tmp_path / "b.mapping")
     assert there.card.members[0].weights_sha256 == back.card.members[0].weights_sha256
-    assert "is there already" in refusal(
+    assert "exists already" in refusal(
         capsys, "export", tmp_path / "a.mapping", "--to", "nnunetv2", "-o", tmp_path / "results"
     )
 

@@ -129,7 +129,7 @@ def test_of_several_that_could_be_meant_none_is_taken(
     shutil.copytree(folder, other)
     for command in (("models", "import", folder.parent, "-o", "a.mapping"), ("models", "show", folder.parent)):
         told = refusal(capsys, *command)
-        assert "holds several models of nnU-Net; run `mapping models import` on those that you mean: " in told
+        assert "holds several models of nnU-Net; run `mapping models import` on those you want: " in told
         assert str(folder) in told
         assert str(other) in told
     zipped = export(results / "both.zip", folder.parent, results)
@@ -152,7 +152,7 @@ def test_a_checkpoint_without_its_folder_is_refused(
     lone.parent.mkdir(parents=True)
     shutil.copy(folder / "fold_0" / FINAL, lone)
     for command in (("models", "import", lone, "-o", "a.mapping"), ("models", "show", lone)):
-        assert "looks like one file of a model of nnU-Net, expected the whole of it" in refusal(capsys, *command)
+        assert "looks like one file of a model of nnU-Net, expected the whole model" in refusal(capsys, *command)
 
 
 def test_a_missing_checkpoint_is_refused_with_the_kind_that_is_there(

@@ -103,7 +103,7 @@ def test_what_v2_has_no_equivalent_of_is_refused_and_nothing_is_written(tmp_path
         write_nnunet_v2(card_of(("default", 2, replace(PLAIN, unshuffle=2))), weights_of, tmp_path)
     card = card_of(("default", 0, PLAIN))
     turned = replace(card.members[0].card, preprocess=replace(PREPROCESS, orientation="LPS"))
-    with pytest.raises(BundleError, match="default, fold 0: reads scans turned to LPS"):
+    with pytest.raises(BundleError, match="default, fold 0: reads scans reoriented to LPS"):
         write_nnunet_v2(replace(card, members=(replace(card.members[0], card=turned),)), weights_of, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -117,7 +117,7 @@ def test_nothing_that_is_there_is_replaced_and_a_failure_leaves_nothing(tmp_path
         write_nnunet_v2(card, fail, tmp_path)
     assert list(tmp_path.iterdir()) == []
     write_nnunet_v2(card, weights_of, tmp_path)
-    with pytest.raises(BundleError, match="Dataset900_Mymodel2: is there already"):
+    with pytest.raises(BundleError, match="Dataset900_Mymodel2: exists already"):
         write_nnunet_v2(card, weights_of, tmp_path)
 
 

@@ -33,7 +33,7 @@ def stage(plans: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda p: p.update(num_classes=2), "tells 2 classes"),
+        (lambda p: p.update(num_classes=2), "distinguishes 2 classes"),
         (lambda p: p.update(num_modalities=3), "reads 3 channels"),
         (lambda p: p.update(normalization_schemes={0: "CT"}), "normalisation is 'CT'"),
         (lambda p: p.update(normalization_schemes={0: "noNorm"}), "normalisation is 'noNorm'"),

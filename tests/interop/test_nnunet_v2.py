@@ -120,7 +120,7 @@ def test_scheme_and_orientation_can_be_told(folder: Path) -> None:
     (card,) = read_nnunet(folder, scheme="mine", orientation="LPS").members
     assert (card.scheme, card.preprocess.orientation) == ("mine", "LPS")
     edit(folder, "plans.json", lambda p: p.update(image_reader_writer="NibabelIOWithReorient"))
-    with pytest.raises(BundleError, match="its reader turns scans to RAS"):
+    with pytest.raises(BundleError, match="its reader reorients scans to RAS"):
         read_nnunet(folder, orientation="LPS")
 
 

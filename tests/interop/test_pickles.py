@@ -182,7 +182,7 @@ class Crafted:
         (Crafted(1, (1 << 40,), np.dtype("f8"), False, b"12345678"), "reshape"),
         (Crafted(1, (2,), np.dtype("O"), False, b"1234567812345678"), "objects that is no list"),
         (Crafted(1, (1,), np.dtype("f8"), False, 7), "made of int"),
-        (Crafted(1, (1,), "f8", False, b"12345678"), "no known kind"),
+        (Crafted(1, (1,), "f8", False, b"12345678"), "unknown kind"),
         (np.zeros(2, dtype=[("a", "f8"), ("b", "O")]), "records|array of"),
         (np.dtype([("a", "f8")]), "records|array of"),
     ],
@@ -244,8 +244,8 @@ def test_broken_weights_are_refused_by_name(tmp_path: Path) -> None:
     path = tmp_path / "a.pth"
     for tensor, reason in (
         (torch.tensor([1.0, float("nan")]), "w holds NaN"),
-        (torch.tensor([1, 2]), "w is no array"),
-        ("text", "w is no array"),
+        (torch.tensor([1, 2]), "w is not an array"),
+        ("text", "w is not an array"),
     ):
         torch.save({"network_weights": {"w": tensor}}, path)
         with pytest.raises(BundleError, match=reason):

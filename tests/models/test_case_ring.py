@@ -88,7 +88,7 @@ def test_the_hardest_tenth_is_drawn_where_hard_cases_are_asked_for(tmp_path: Pat
 def test_a_training_waits_for_a_quarter_of_the_ring_and_not_for_a_dead_producer(tmp_path: Path) -> None:
     ring = ring_in(tmp_path, 12)
     supply = RingSupply(ring, Memory({"case-gone": 3}))
-    with pytest.raises(TrainingError, match=r"ring: nobody makes cases any more"):
+    with pytest.raises(TrainingError, match=r"ring: the process that makes cases has ended"):
         supply.is_ready()
     assert supply.memory.uses == {}
     fill(ring, 3)

@@ -11,9 +11,9 @@ import pytest
 from mapping_stroke.cli import main
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.models.labels import ModelLabels
 from mapping_stroke.models.lessons import EPOCHS, fine_tuning_config
 from mapping_stroke.models.pack import pack_model
+from mapping_stroke.models.settings import ModelLabels
 from mapping_stroke.networks.bundle import Bundle, open_bundle
 from mapping_stroke.networks.spec import Weights
 from mapping_stroke.run_folder import RunFolder

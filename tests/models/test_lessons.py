@@ -10,7 +10,7 @@ from torch.nn import functional
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.models.lessons import FINER, FIRST, SECOND, LaterCases, go_on_with
+from mapping_stroke.models.lessons import FINER, FIRST, SECOND, LaterCases, warm_starts
 from mapping_stroke.networks.bundle import write_bundle
 from mapping_stroke.networks.cards import BundleCard, BundleMember
 from mapping_stroke.networks.unet import load_unet
@@ -68,7 +68,7 @@ def test_the_second_lesson_shows_what_segment_hands_on() -> None:
 
 
 def test_every_scheme_begins_with_its_own_member(tmp_path: Path) -> None:
-    starts = go_on_with(model(tmp_path, PEOPLE), SIZE, PEOPLE)
+    starts = warm_starts(model(tmp_path, PEOPLE), SIZE, PEOPLE)
     assert {name: start.member.card.scheme for name, start in starts.items()} == {s.name: s.name for s in SCHEMES}
 
 
@@ -80,8 +80,8 @@ def test_the_finer_lesson_shows_more_heads_than_the_second_and_other_cases() -> 
 
 def test_members_of_half_the_voxels_grow_and_say_the_same(tmp_path: Path) -> None:
     path = model(tmp_path, PEOPLE)
-    assert {start.grown for start in go_on_with(path, SIZE, PEOPLE).values()} == {None}
-    for scheme, start in go_on_with(path, FINER_SIZE, PEOPLE).items():
+    assert {start.grown for start in warm_starts(path, SIZE, PEOPLE).values()} == {None}
+    for scheme, start in warm_starts(path, FINER_SIZE, PEOPLE).items():
         network = FINER_SIZE.network(find_scheme(scheme))
         assert start.network == network
         voxels = torch.randn(1, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -95,15 +95,15 @@ def test_members_whose_voxels_are_no_cubes_of_the_new_ones_do_not_grow(tmp_path:
     path = model(tmp_path, PEOPLE)
     for size in (replace(FINER_SIZE, preprocess=PreprocessSpec(1.5)), replace(FINER_SIZE, plain=PLAIN)):
         with pytest.raises(ConfigError, match=r"model\.mapping: its networks are not those of size tiny, nor can they"):
-            go_on_with(path, size, PEOPLE)
+            warm_starts(path, size, PEOPLE)
 
 
 @pytest.mark.parametrize("people", [None, [["carl"]], PEOPLE])
 def test_the_same_people_judge_or_others(tmp_path: Path, people: list[list[str]] | None) -> None:
-    assert go_on_with(model(tmp_path, PEOPLE), SIZE, people)
+    assert warm_starts(model(tmp_path, PEOPLE), SIZE, people)
 
 
 @pytest.mark.parametrize("people", [[["anna"]], [["anna"], ["anna-again"], ["bert"]], [*PEOPLE, ["carl"]]])
 def test_people_who_are_dealt_otherwise_are_refused(tmp_path: Path, people: list[list[str]]) -> None:
     with pytest.raises(ConfigError, match=r"model\.mapping: was trained on some of these people"):
-        go_on_with(model(tmp_path, PEOPLE), SIZE, people)
+        warm_starts(model(tmp_path, PEOPLE), SIZE, people)

@@ -12,9 +12,8 @@ from mapping_stroke.errors import ConfigError, RunFolderError
 from mapping_stroke.images.image import read_image
 from mapping_stroke.models import lessons as model_config
 from mapping_stroke.models import train as train_model
-from mapping_stroke.models.labels import ModelLabels
-from mapping_stroke.models.lessons import ModelConfig
-from mapping_stroke.models.make import HoldOut, make_model
+from mapping_stroke.models.make import make_model
+from mapping_stroke.models.settings import HeldOutCases, ModelConfig, ModelLabels
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.processes import StopRequest
 from mapping_stroke.run_folder import RunFolder
@@ -23,7 +22,7 @@ from mapping_stroke.simulation import held_out
 from mapping_stroke.simulation.cohort import Sources
 from mapping_stroke.training.schemes import SCHEMES, SIZES
 
-CONFIG = ModelConfig("tiny", unlabelled=2)
+CONFIG = ModelConfig("tiny")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -34,6 +33,7 @@ def minute_sizes() -> Iterator[None]:
         patch.setattr(simulation_bank, "FINER", 1)
         patch.setattr(held_out, "SPACING_MM", 3.0)
         patch.setattr(train_model, "VALIDATION_CASES", 2)
+        patch.setattr(train_model, "UNLABELLED", 2)
         yield
 
 
@@ -48,7 +48,7 @@ def made(minute_sizes: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make(folder: Path, config: ModelConfig = CONFIG) -> list[str]:
     # of an unknown space: registering every held-out case would take minutes
     labels = ModelLabels(name="made up", licence="nobody's", space="unknown", shows="unknown")
-    return make_model(RunFolder(folder), Sources(), config, HoldOut(10, 2), labels, StopRequest())
+    return make_model(RunFolder(folder), Sources(), config, HeldOutCases(10, 2), labels, StopRequest())
 
 
 def test_a_model_is_made_from_the_template_up(made: Path) -> None:
@@ -76,7 +76,7 @@ def test_members_branch_off_and_share_kept_cases(tmp_path: Path) -> None:
 
 def test_members_go_on_with_those_of_a_model(made: Path, tmp_path: Path) -> None:
     model = made / "model.mapping"
-    config = replace(CONFIG, cases=3, model=str(model), epochs=2)
+    config = replace(CONFIG, cases=3, from_=str(model), epochs=2)
     train_model.train_model(RunFolder(tmp_path), Sources(), config, StopRequest())
     cards = {member.card.scheme: member.card for member in open_bundle(tmp_path).card.members}
     assert set(cards) == {scheme.name for scheme in SCHEMES}
@@ -95,7 +95,7 @@ def test_members_keep_as_much_of_what_they_began_with_as_the_lesson_says(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_config, "SECOND", replace(model_config.SECOND, start_share=1.0))
-    config = replace(CONFIG, model=str(made / "model.mapping"))
+    config = replace(CONFIG, from_=str(made / "model.mapping"))
     train_model.train_scheme(RunFolder(tmp_path), Sources(), config, "default", StopRequest())
     (member,) = open_bundle(tmp_path).card.members
     before = {one.card.scheme: one for one in open_bundle(made / "model.mapping").card.members}["default"]
@@ -105,7 +105,7 @@ def test_members_keep_as_much_of_what_they_began_with_as_the_lesson_says(
 
 
 def test_members_do_not_go_on_with_networks_of_another_size(made: Path, tmp_path: Path) -> None:
-    config = ModelConfig("small", unlabelled=2, cases=1, model=str(made / "model.mapping"))
+    config = ModelConfig("small", cases=1, from_=str(made / "model.mapping"))
     with pytest.raises(ConfigError, match=r"model\.mapping: its networks are not those of size small"):
         train_model.train_model(RunFolder(tmp_path), Sources(), config, StopRequest())
     assert list(tmp_path.iterdir()) == []  # so that the corrected call finds nothing of this one
@@ -123,7 +123,7 @@ def test_members_that_grow_are_packed_beside_those_that_they_grew_from(
     grown = replace(tiny, name="grown", preprocess=PreprocessSpec(1.5), patch=(32, 32, 32), **wider)
     monkeypatch.setitem(SIZES, "grown", grown)
     chosen = ("default", "self-training")
-    config = replace(CONFIG, size="grown", model=str(made / "model.mapping"), schemes=chosen, beside=True, cases=2)
+    config = replace(CONFIG, size="grown", from_=str(made / "model.mapping"), schemes=chosen, beside=True, cases=2)
     assert make(tmp_path, config) == []
     bundle = open_bundle(tmp_path / "model.mapping")
     former = [(scheme.name, 0, 3.0) for scheme in SCHEMES]
@@ -139,8 +139,8 @@ def test_members_that_grow_are_packed_beside_those_that_they_grew_from(
     [
         ({"beside": True}, "add --from"),
         ({"schemes": ("default",)}, "add --from"),
-        ({"schemes": ("carvemix",), "model": "default"}, "carvemix is none of the paper's schemes"),
-        ({"schemes": ("best",), "model": "default"}, "no training scheme 'best'"),
+        ({"schemes": ("carvemix",), "from_": "default"}, "carvemix is none of the paper's schemes"),
+        ({"schemes": ("best",), "from_": "default"}, "no training scheme 'best'"),
     ],
 )
 def test_what_only_goes_on_with_a_model_is_refused_without_one(changes: dict[str, Any], message: str) -> None:
@@ -183,8 +183,6 @@ def test_numbers_out_of_range_are_refused() -> None:
     with pytest.raises(ConfigError, match="got -1 epochs"):
         ModelConfig(epochs=-1)
     with pytest.raises(ConfigError, match="leave --branch out"):
-        ModelConfig(branch=True, model="default")
+        ModelConfig(branch=True, from_="default")
     with pytest.raises(ConfigError, match="--validation 5"):
-        HoldOut(validation=5)
-    with pytest.raises(ConfigError, match="share"):
-        ModelConfig(pseudo_share=1.5)
+        HeldOutCases(validation=5)

@@ -45,7 +45,7 @@ def test_without_a_text_the_card_says_what_is_known(data: Path, capsys: pytest.C
     assert card(data) == 0
     page = (data / "docs" / "card.md").read_text()
     assert "{{" not in page
-    assert page.startswith("# Model card: small\n\nnot told\n")
+    assert page.startswith("# Model card: small\n\nnot stated\n")
     assert f"- SHA-256: `{open_bundle(data / 'm.mapping').sha256}`" in page
     assert "Trained on: two phantoms\n" in page
     assert "| default | 1 | plain, 2 stages, " in page

@@ -106,7 +106,7 @@ def test_a_broken_scan_is_left_out(data: Path, capsys: pytest.CaptureFixture[str
 def test_too_few_people_and_a_taken_place_are_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (data / "new.mapping").write_text("mine")
     assert fit(data) == 2
-    assert "new.mapping: is there already" in capsys.readouterr().err
+    assert "new.mapping: exists already" in capsys.readouterr().err
     (data / "new.mapping").unlink()
     for path in (data / "cohort").glob("p[1-9]*"):
         path.unlink()

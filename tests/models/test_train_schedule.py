@@ -18,8 +18,7 @@ from mapping_stroke.errors import ConfigError, RunFolderError, Stopped, Training
 from mapping_stroke.models import make as make_model
 from mapping_stroke.models import schedule as train_schedule
 from mapping_stroke.models import train as train_model
-from mapping_stroke.models.labels import ModelLabels
-from mapping_stroke.models.lessons import ModelConfig
+from mapping_stroke.models.settings import HeldOutCases, ModelConfig, ModelLabels
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.networks.spec import Weights
 from mapping_stroke.processes import StopRequest, listening, stopping_in
@@ -99,7 +98,7 @@ def test_one_network_is_trained_and_its_average_is_the_member(whole: Path, capfd
     assert names == {"epochs.csv", "curves.png", "member.json", "recipe.json", "weights.safetensors", STATE}
     train(whole)
     said = capfd.readouterr().out
-    assert "trained already" in said
+    assert "already trained" in said
     assert f"State: {member(whole) / STATE}" in said.replace("\n", "")
 
 
@@ -110,7 +109,7 @@ def test_stopped_and_called_again_it_comes_to_the_same_weights(
     train_and_stop(elsewhere, events, monkeypatch)
     assert {NEWEST, STATE, "progress.json"} <= {path.name for path in member(elsewhere).iterdir()}
     train(elsewhere)
-    assert f"going on after {2 * events} patches" in capfd.readouterr().out
+    assert f"resuming after {2 * events} patches" in capfd.readouterr().out
     found, wanted = weights_in(elsewhere), weights_in(whole)
     assert all(np.array_equal(found[name], wanted[name]) for name in wanted)
 
@@ -125,11 +124,11 @@ def test_a_state_in_a_folder_goes_on_elsewhere(
     shutil.copy(member(here) / STATE, states)
     train(elsewhere, replace(CONFIG, state=states))
     said = capfd.readouterr().out.replace("\n", "")
-    assert f"going on from {states / STATE}, after 6 patches; the learning rate rises anew" in said
+    assert f"resuming from {states / STATE}, after 6 patches; the learning rate warms up again" in said
     assert "patch 10/10 (100.0%)" in said
     assert all(np.isfinite(value).all() for value in weights_in(elsewhere).values())
     train(here, replace(CONFIG, state=states))
-    assert f"has come farther already than {states / STATE}" in capfd.readouterr().out.replace("\n", "")
+    assert f"is already further on than {states / STATE}" in capfd.readouterr().out.replace("\n", "")
 
 
 def test_a_finished_state_is_the_member(whole: Path, elsewhere: Path) -> None:
@@ -140,11 +139,11 @@ def test_a_finished_state_is_the_member(whole: Path, elsewhere: Path) -> None:
 
 def test_states_of_other_trainings_are_refused(whole: Path, tmp_path: Path) -> None:
     state = member(whole) / STATE
-    with pytest.raises(TrainingError, match=r"tiny-default\.state: is of a training with other settings \(seed\)"):
+    with pytest.raises(TrainingError, match=r"tiny-default\.state: belongs to a training with other settings \(seed\)"):
         train(tmp_path / "seed", replace(CONFIG, seed=1, state=state))
     with pytest.raises(TrainingError, match=r"other settings \(schedule\)"):
         train(tmp_path / "length", replace(CONFIG, patches=12, state=state))
-    with pytest.raises(TrainingError, match=r"is the state of another network"):
+    with pytest.raises(TrainingError, match=r"holds the state of another network"):
         train(tmp_path / "network", replace(CONFIG, schemes=("residual",), state=state))
     with pytest.raises(TrainingError, match=r"tiny-default\.state: cannot be read"):
         train(tmp_path / "none", replace(CONFIG, state=tmp_path))
@@ -174,7 +173,7 @@ def test_a_network_goes_on_and_grows_from_a_trunk_of_one_member(
     plain = replace(tiny.plain, features=tuple(n + 2 for n in tiny.plain.features), unshuffle=2)
     grown = replace(tiny, name="grown", preprocess=PreprocessSpec(1.5), patch=(32, 32, 32), plain=plain)
     monkeypatch.setitem(SIZES, "grown", grown)
-    config = ModelConfig("grown", patches=4, model=str(whole))
+    config = ModelConfig("grown", patches=4, from_=str(whole))
     train(tmp_path / "grown", config)
     (only,) = open_bundle(tmp_path / "grown").card.members
     assert only.card.network == plain
@@ -189,7 +188,7 @@ def test_branches_of_the_usual_path_begin_with_a_trunk(whole: Path, tmp_path: Pa
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SIZES, "tiny", short)
         schemes = ("dice-topk10", "self-training")
-        train(tmp_path, ModelConfig("tiny", unlabelled=1, epochs=1, model=str(whole), schemes=schemes))
+        train(tmp_path, ModelConfig("tiny", epochs=1, from_=str(whole), schemes=schemes))
     cards = {one.card.scheme: one.card for one in open_bundle(tmp_path).card.members}
     assert {name: card.training["started_from"]["scheme"] for name, card in cards.items()} == dict.fromkeys(
         schemes, "default"
@@ -220,7 +219,7 @@ def test_by_the_clock_two_calls_on_two_machines_are_a_training(
     train(here, CLOCK)
     said = capfd.readouterr().out.replace("\n", " ")
     assert "minute 1.00/2 (50.0%)" in said
-    assert "the time is over" in said
+    assert "time is up" in said
     assert not (member(here) / "member.json").exists()
     shutil.copytree(here / "pieces", carried)
     assert {path.name for path in carried.iterdir()} > {STATE, LIST}
@@ -228,7 +227,7 @@ def test_by_the_clock_two_calls_on_two_machines_are_a_training(
     there = tmp_path / "there"
     train(there, replace(CLOCK, state=carried))
     said = capfd.readouterr().out.replace("\n", " ")
-    assert f"going on from the pieces in {carried}" in said
+    assert f"resuming from the pieces in {carried}" in said
     assert "minute 2.00/2 (100.0%)" in said
     (only,) = open_bundle(there).card.members
     assert only.card.training["seconds"] == 120
@@ -255,7 +254,7 @@ def test_a_lost_piece_is_named_and_the_small_state_goes_on(
         train(there, replace(CLOCK, state=here / "pieces"))
         said = capfd.readouterr()
         assert f"{lost}: a piece of a checkpoint cannot be read" in said.err.replace("\n", "")
-        assert "the learning rate rises anew" in said.out.replace("\n", " ")
+        assert "the learning rate warms up again" in said.out.replace("\n", " ")
     else:
         (here / "pieces" / STATE).unlink()
         with pytest.raises(TrainingError, match=r"tiny-default\.state: cannot be read"):
@@ -277,7 +276,7 @@ def test_a_call_by_the_clock_trains_alone_and_a_later_one_judges(
     calls: list[str] = []
     monkeypatch.setattr(make_model, "train_model", lambda *_: calls.append("train"))
     monkeypatch.setattr(make_model, "write_held_out", lambda *_: calls.append("judge") or StopRequest().end())
-    made = (RunFolder(tmp_path), Sources(), CLOCK, make_model.HoldOut(), ModelLabels(), StopRequest())
+    made = (RunFolder(tmp_path), Sources(), CLOCK, HeldOutCases(), ModelLabels(), StopRequest())
     assert make_model.make_model(*made) == []
     assert calls == ["train"]
     monkeypatch.setattr(make_model, "has_member", lambda _: True)
@@ -291,8 +290,8 @@ def test_a_short_schedule_by_the_clock_is_watched_with_fewer_cases(
     minutes: int, cases: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train_model, "VALIDATION_CASES", 24)
-    assert train_model.watched_cases(plan_schedule(60 * minutes, SIZES["tiny"], "seconds")) == cases
-    assert train_model.watched_cases(plan_schedule(10, SIZES["tiny"])) == 24
+    assert train_model.validation_count(plan_schedule(60 * minutes, SIZES["tiny"], "seconds")) == cases
+    assert train_model.validation_count(plan_schedule(10, SIZES["tiny"])) == 24
 
 
 def test_a_call_whose_time_is_over_is_stopped_while_it_starts() -> None:

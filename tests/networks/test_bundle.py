@@ -196,15 +196,15 @@ def put(place: str, value: object) -> Callable[[Any], None]:
         (put("members.1", 7), r"members\[1\] is 7, expected an object"),
         (put("colour", "red"), r"card has an unknown entry 'colour', expected name"),
         (put("average", "median"), r"card.average is 'median', expected 'probability' or 'logit'"),
-        (put("name", " "), r"' ' cannot be the name of a model"),
-        (put("name", "a\nb"), r"cannot be the name of a model"),
+        (put("name", " "), r"' ' is not a valid name of a model"),
+        (put("name", "a\nb"), r"is not a valid name of a model"),
         (put("licence", "\x1b[2J"), r"card.licence is .*expected printable text"),
         (put("members.0.fold", "0"), r"card.members\[0\].card.fold is '0', expected a whole number"),
         (put("members.0.fold", -1), r"default: its fold is -1, expected 0 to 9999"),
         (put("members.0.fold", True), r"fold is True, expected a whole number"),
-        (put("members.0.scheme", "../up"), r"'../up' cannot be the name of a scheme"),
+        (put("members.0.scheme", "../up"), r"'../up' is not a valid name of a scheme"),
         (put("members.0.patch", [8, 8]), r"patch is \[8, 8\], expected 3 entries"),
-        (put("members.0.patch", [9, 8, 8]), r"patch \(9, 8, 8\) is no multiple of"),
+        (put("members.0.patch", [9, 8, 8]), r"patch \(9, 8, 8\) is not a multiple of"),
         (put("members.0.mirror_axes", [0, 3]), r"mirror_axes is \(0, 3\), expected some of 0, 1 and 2"),
         (put("members.0.mirror_axes", [1, 1]), r"mirror_axes is \(1, 1\), expected some of 0, 1 and 2, each once"),
         (put("members.0.patch", [0, 8, 8]), r"patch is \(0, 8, 8\), expected 1 to 1024"),
@@ -215,9 +215,9 @@ def put(place: str, value: object) -> Callable[[Any], None]:
         (put("members.0.network.features", [10**6, 10**6]), r"its network is impossibly large"),
         (put("members.0.network.depths", [1]), r"needs one depth per stage"),
         (put("members.0.preprocess.spacing_mm", "1"), r"spacing_mm is '1', expected"),
-        (put("members.0.preprocess.spacing_mm", 1e999), r"Infinity is no number"),
+        (put("members.0.preprocess.spacing_mm", 1e999), r"Infinity is not a number"),
         (put("members.0.preprocess.orientation", "UP!"), r"orientation is 'UP!'"),
-        (put("members.0.weights_sha256", "12"), r"weights_sha256 is no SHA-256"),
+        (put("members.0.weights_sha256", "12"), r"weights_sha256 is not a SHA-256"),
         (put("members.0.weights", "/etc/passwd"), r"'/etc/passwd' would lie outside the model"),
         (put("members.0.weights", "../a.safetensors"), r"would lie outside the model"),
         (put("members.0.weights", "C:/a.safetensors"), r"would lie outside the model"),
@@ -244,8 +244,8 @@ def test_a_card_that_cannot_be_used_is_refused_by_name(
         (b"", "is damaged"),
         (b"[]", "has no entry 'format'"),
         (b"\xff\xfe", "is damaged"),
-        (b'{"format": 1, "format": 1}', "'format' stands twice"),
-        (b'{"format": NaN}', "NaN is no number"),
+        (b'{"format": 1, "format": 1}', "'format' occurs twice"),
+        (b'{"format": NaN}', "NaN is not a number"),
         (b"[" * 100_000, "is damaged"),
         (b'{"format": ' + b"1" * 5000 + b"}", "is damaged"),
     ],
@@ -306,7 +306,7 @@ def test_a_missing_weight_file_is_refused(folder: Path) -> None:
 def test_a_wrong_hash_is_refused(folder: Path) -> None:
     change_json(folder / "bundle.json", put("members.0.weights_sha256", "0" * 64))
     bundle = open_bundle(folder)
-    with pytest.raises(BundleError, match=rf"{WEIGHTS}: its SHA-256 is not the one in the card"):
+    with pytest.raises(BundleError, match=rf"{WEIGHTS}: its SHA-256 differs from the card's"):
         bundle.read_weights(bundle.card.members[0])
 
 
@@ -395,7 +395,7 @@ def test_a_page_for_people_is_kept_and_decides_nothing(target: Path) -> None:
 
 def test_a_page_that_is_no_text_is_refused(folder: Path) -> None:
     (folder / "card.md").write_bytes(b"\xff\xfe")
-    with pytest.raises(BundleError, match=r"card\.md is no UTF-8 text"):
+    with pytest.raises(BundleError, match=r"card\.md is not UTF-8 text"):
         open_bundle(folder).read_page()
 
 
@@ -488,7 +488,7 @@ def test_nan_in_the_provenance_becomes_null(target: Path) -> None:
 
 def test_a_model_is_replaced_only_when_asked(target: Path) -> None:
     write_model(target)
-    with pytest.raises(BundleError, match=r"is there already; give another name, or --overwrite"):
+    with pytest.raises(BundleError, match=r"exists already; give another name, or --overwrite"):
         write_model(target)
     write_bundle(target, model_card(member_card(), name="new"), weights_of, overwrite=True)
     assert open_bundle(target).card.name == "new"
@@ -515,13 +515,13 @@ def test_what_is_no_model_is_never_replaced(target: Path) -> None:
     else:
         target.mkdir()
         (target / "mine.txt").touch()
-    with pytest.raises(BundleError, match="is no model, so it is not replaced"):
+    with pytest.raises(BundleError, match="is not a model, so it is not replaced"):
         write_bundle(target, model_card(), weights_of, overwrite=True)
 
 
 def test_a_model_folder_that_holds_other_files_is_not_replaced(folder: Path) -> None:
     (folder / "notes.txt").touch()
-    with pytest.raises(BundleError, match=r"holds notes\.txt, which is no part of a model"):
+    with pytest.raises(BundleError, match=r"holds notes\.txt, which is not part of a model"):
         write_bundle(folder, model_card(), weights_of, overwrite=True)
 
 

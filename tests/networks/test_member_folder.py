@@ -61,10 +61,10 @@ def test_weights_of_another_network_are_not_written(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"format": 99}, "format 99, this version reads 1; update"),
-        ({"network": {"features": [2]}}, "no valid member card"),
-        ({"network": {"features": [2.5, 4]}}, "no valid member card"),
-        ({"patch": [8, 8]}, "no valid member card"),
-        ({"colour": "red"}, "no valid member card"),
+        ({"network": {"features": [2]}}, "not a valid member card"),
+        ({"network": {"features": [2.5, 4]}}, "not a valid member card"),
+        ({"patch": [8, 8]}, "not a valid member card"),
+        ({"colour": "red"}, "not a valid member card"),
     ],
 )
 def test_a_card_that_cannot_be_used_is_refused(member: Path, changes: dict[str, object], message: str) -> None:
@@ -76,10 +76,10 @@ def test_a_card_that_cannot_be_used_is_refused(member: Path, changes: dict[str, 
 @pytest.mark.parametrize("text", ["", "[]", "[" * 100_000])
 def test_a_damaged_card_is_refused(member: Path, text: str) -> None:
     (member / "member.json").write_text(text)
-    with pytest.raises(BundleError, match="no valid member card"):
+    with pytest.raises(BundleError, match="not a valid member card"):
         read_card(member)
 
 
 def test_a_folder_without_card_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="no valid member card"):
+    with pytest.raises(BundleError, match="not a valid member card"):
         read_card(tmp_path)

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from mapping_stroke.models.labels import ModelLabels
 from mapping_stroke.models.pack import pack_model
+from mapping_stroke.models.settings import ModelLabels
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.networks.cards import inherit_licence
 from small_models import TRAINING, member_card, write_trained_run

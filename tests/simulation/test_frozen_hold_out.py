@@ -57,7 +57,7 @@ def test_whether_cases_are_the_frozen_ones_is_told(
     assert hold_out(written) == 0  # nothing is made anew
     told = " ".join(capsys.readouterr().err.split())
     assert "not as frozen: 6 of 6 cases (frozen-000" in told
-    assert "cannot be compared" in told
+    assert "are not comparable" in told
     frozen = tmp_path / "frozen.tsv"
     frozen.write_bytes((written / "cases.tsv").read_bytes())
     monkeypatch.setattr(frozen_hold_out, "PINNED_FILE", frozen)

@@ -13,8 +13,9 @@ from mapping_stroke.errors import CaseError, ImageError, RunFolderError
 from mapping_stroke.images.image import read_image, write_image
 from mapping_stroke.lesions import find_lesions
 from mapping_stroke.run_folder import claim_folder
-from mapping_stroke.simulation.cohort import Request, Sources, find_sources, places_of, simulate_cohort
+from mapping_stroke.simulation.cohort import Sources, find_sources, places_of, simulate_cohort
 from mapping_stroke.simulation.plan import deal_masks, plan_cohort
+from mapping_stroke.simulation.settings import CohortSize, SourceFolders
 from mapping_stroke.simulation.sources import find_masks
 
 GRID = coarser(ATLAS_GRID, 4)
@@ -65,7 +66,7 @@ def table(out: Path) -> list[dict[str, str]]:
 
 
 def test_loads_of_a_cohort_follow_atlas() -> None:
-    loads = np.array([case.load_mm3 for case in plan_cohort(seed=1, subjects=655, unlabelled=0)])
+    loads = np.array([case.load_mm3 for case in plan_cohort(CohortSize(655, 1))])
     assert 13 <= loads.min() < 40
     assert 100_000 < loads.max() <= 200_000
     assert 0.5 < (loads <= 5_000).mean() < 0.6
@@ -74,13 +75,13 @@ def test_loads_of_a_cohort_follow_atlas() -> None:
 def test_a_larger_cohort_begins_with_the_smaller_one() -> None:
     people = [Person(f"p{number}", (f"p{number}",)) for number in range(7)]
     for whose in (None, people):
-        small, large = plan_cohort(3, 4, 2, whose), plan_cohort(3, 30, 9, whose)
+        small, large = plan_cohort(CohortSize(4, 3, 2), whose), plan_cohort(CohortSize(30, 3, 9), whose)
         assert [case for case in large if case.split == "training"][:4] == small[:4]
         assert [case for case in large if case.split == "testing"][:2] == small[4:]
 
 
 def test_every_case_has_an_id_of_its_own_that_says_simulated() -> None:
-    cases = plan_cohort(0, 40, 30)
+    cases = plan_cohort(CohortSize(40, 0, 30))
     assert len({case.case_id for case in cases}) == 70
     assert cases[0].case_id == "sub-simulatedr001s001_ses-1"
     assert cases[39].case_id == "sub-simulatedr004s010_ses-1"
@@ -89,7 +90,7 @@ def test_every_case_has_an_id_of_its_own_that_says_simulated() -> None:
 
 def test_all_scans_of_a_person_are_one_subject_and_on_one_side_of_the_split() -> None:
     people = [Person(f"p{number}", (f"p{number}a", f"p{number}b")) for number in range(10)]
-    cases = plan_cohort(0, 20, 5, people)
+    cases = plan_cohort(CohortSize(20, 0, 5), people)
     whose: dict[str, set[str]] = {}
     for case in cases:
         whose.setdefault(case.subject, set()).add(str(case.brain)[:2])
@@ -105,7 +106,7 @@ def test_all_scans_of_a_person_are_one_subject_and_on_one_side_of_the_split() ->
 
 def test_masks_are_not_shared_between_people_or_with_the_unlabelled_scans() -> None:
     people = [Person(f"p{number}", (f"p{number}",)) for number in range(10)]
-    cases = plan_cohort(0, 16, 4, people)
+    cases = plan_cohort(CohortSize(16, 0, 4), people)
     hands: dict[str, set[int]] = {}
     for case in cases:
         hands.setdefault(case.subject, set()).update(deal_masks(case, range(400), 10, reserve=True))
@@ -114,25 +115,25 @@ def test_masks_are_not_shared_between_people_or_with_the_unlabelled_scans() -> N
 
 
 def test_a_single_mask_serves_everybody() -> None:
-    assert [deal_masks(case, ["m"], None, reserve=True) for case in plan_cohort(0, 2, 1)] == [["m"]] * 3
+    assert [deal_masks(case, ["m"], None, reserve=True) for case in plan_cohort(CohortSize(2, 0, 1))] == [["m"]] * 3
 
 
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
         ((0, 0, 0), "--subjects 0 --unlabelled 0: expected at least 1 subject"),
-        ((0, 3, -1), "--subjects 3 --unlabelled -1"),
-        ((-4, 3, 0), "--seed -4: expected 0 or more"),
+        ((3, 0, -1), "--subjects 3 --unlabelled -1"),
+        ((3, -4, 0), "--seed -4: expected 0 or more"),
     ],
 )
 def test_numbers_out_of_range_are_refused(numbers: Sequence[int], message: str) -> None:
     with pytest.raises(CaseError, match=message):
-        plan_cohort(*numbers)
+        CohortSize(*numbers)
 
 
 def test_unlabelled_scans_of_the_only_person_are_refused() -> None:
     with pytest.raises(CaseError, match="brains of two or more"):
-        plan_cohort(0, 3, 1, [Person("p", ("p",))])
+        plan_cohort(CohortSize(3, 0, 1), [Person("p", ("p",))])
 
 
 # What is written
@@ -141,8 +142,8 @@ def test_unlabelled_scans_of_the_only_person_are_refused() -> None:
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory, brains: Path, lesions: Path) -> Path:
     out = tmp_path_factory.mktemp("cohort") / "out"
-    sources = find_sources(lesions, brains, ("1=2",), "made up for tests, CC0")
-    simulate_cohort(out, Request(subjects=3, seed=5, unlabelled=1, grid=GRID), sources)
+    sources = find_sources(SourceFolders(brains, lesions, ("1=2",)), "made up for tests, CC0")
+    simulate_cohort(out, CohortSize(subjects=3, seed=5, unlabelled=1), sources, GRID)
     return out
 
 
@@ -217,30 +218,30 @@ def test_the_description_says_simulated_and_names_seed_sources_and_licence(cohor
 
 
 def test_a_repeat_makes_only_what_is_missing_and_makes_it_the_same(cohort: Path, brains: Path, lesions: Path) -> None:
-    sources = find_sources(lesions, brains, ("1=2",))
-    request = Request(subjects=3, seed=5, unlabelled=1, grid=GRID)
-    lost = places_of(cohort, plan_cohort(5, 3, 1, sources.brains.people if sources.brains else None)[1])
+    sources = find_sources(SourceFolders(brains, lesions, ("1=2",)))
+    size = CohortSize(subjects=3, seed=5, unlabelled=1)
+    lost = places_of(cohort, plan_cohort(size, sources.brains.people if sources.brains else None)[1])
     before, kept = (
         read_image(lost.scan).voxels,
         {path: path.stat().st_mtime_ns for path in cohort.rglob("*_T1w.nii.gz")},
     )
     lost.scan.unlink()
     lost.facts.unlink()
-    simulate_cohort(cohort, request, sources)
+    simulate_cohort(cohort, size, sources, GRID)
     np.testing.assert_array_equal(read_image(lost.scan).voxels, before)
     assert {path for path, when in kept.items() if path.stat().st_mtime_ns != when} == {lost.scan}
 
 
 def test_a_cohort_can_grow(tmp_path: Path, brains: Path) -> None:
-    sources = find_sources(None, brains)
-    simulate_cohort(tmp_path / "out", Request(1, 7, grid=GRID), sources)
+    sources = find_sources(SourceFolders(brains))
+    simulate_cohort(tmp_path / "out", CohortSize(1, 7), sources, GRID)
     first = files_below(tmp_path / "out")
-    simulate_cohort(tmp_path / "out", Request(2, 7, grid=GRID), sources)
+    simulate_cohort(tmp_path / "out", CohortSize(2, 7), sources, GRID)
     assert set(first) < set(files_below(tmp_path / "out"))
     assert [row["source_lesions"] for row in table(tmp_path / "out")] == ["drawn", "drawn"]
     with pytest.raises(RunFolderError, match="differs in seed"):
-        simulate_cohort(tmp_path / "out", Request(2, 8, grid=GRID), sources)
-    simulate_cohort(tmp_path / "out", Request(1, 8, grid=GRID), sources, overwrite=True)
+        simulate_cohort(tmp_path / "out", CohortSize(2, 8), sources, GRID)
+    simulate_cohort(tmp_path / "out", CohortSize(1, 8), sources, GRID, overwrite=True)
     assert len(table(tmp_path / "out")) == 1
 
 
@@ -249,11 +250,11 @@ def test_a_cohort_can_grow(tmp_path: Path, brains: Path) -> None:
 
 def test_folders_without_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CaseError, match="no masks found"):
-        find_sources(tmp_path, None)
+        find_sources(SourceFolders(lesions=tmp_path))
     with pytest.raises(CaseError, match=r"holds no image named \*_T1w"):
-        find_sources(None, tmp_path)
-    with pytest.raises(CaseError, match="no such folder; --lesions wants"):
-        find_sources(tmp_path / "nowhere", None)
+        find_sources(SourceFolders(tmp_path))
+    with pytest.raises(CaseError, match="no such folder; --lesions expects"):
+        find_sources(SourceFolders(lesions=tmp_path / "nowhere"))
 
 
 @pytest.mark.parametrize(
@@ -262,12 +263,12 @@ def test_folders_without_images_are_refused(tmp_path: Path) -> None:
 )
 def test_rescans_of_nobody_are_refused(brains: Path, pair: str, message: str) -> None:
     with pytest.raises(CaseError, match=message):
-        find_sources(None, brains, (pair,))
+        find_sources(SourceFolders(brains, rescans=(pair,)))
 
 
 def test_rescans_without_brains_are_refused() -> None:
-    with pytest.raises(CaseError, match="give both or none"):
-        find_sources(None, None, ("1=2",))
+    with pytest.raises(CaseError, match="give both or neither"):
+        find_sources(SourceFolders(rescans=("1=2",)))
 
 
 def test_what_our_own_commands_marked_is_no_real_mask(tmp_path: Path) -> None:
@@ -284,15 +285,15 @@ def test_two_scans_of_one_name_are_refused(names: tuple[str, str], tmp_path: Pat
     for folder, name in zip("ab", names, strict=True):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / f"{name}_T1w.nii").touch()
-    with pytest.raises(CaseError, match="have one name, capitals aside"):
-        find_sources(None, tmp_path)
+    with pytest.raises(CaseError, match="have the same name but for upper and lower case"):
+        find_sources(SourceFolders(tmp_path))
 
 
 def test_a_damaged_brain_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     (tmp_path / "brains").mkdir()
     (tmp_path / "brains" / "p_T1w.nii.gz").write_bytes(b"no image")
     with pytest.raises(ImageError, match=r"p_T1w\.nii\.gz: cannot be read"):
-        simulate_cohort(tmp_path / "out", Request(1, 0, grid=GRID), find_sources(None, tmp_path / "brains"))
+        simulate_cohort(tmp_path / "out", CohortSize(1, 0), find_sources(SourceFolders(tmp_path / "brains")), GRID)
     assert not (tmp_path / "out").exists()
 
 
@@ -301,13 +302,15 @@ def test_masks_in_another_space_are_refused(tmp_path: Path, brains: Path) -> Non
     affine[:3, 3] = 300
     write_image(tmp_path / "far" / "m.nii.gz", np.ones((5, 5, 5), bool), affine)
     with pytest.raises(CaseError, match=r"none of 1 masks \(m\.nii\.gz\) lies in the brain"):
-        simulate_cohort(tmp_path / "out", Request(1, 0, grid=GRID), find_sources(tmp_path / "far", brains))
+        simulate_cohort(tmp_path / "out", CohortSize(1, 0), find_sources(SourceFolders(brains, tmp_path / "far")), GRID)
 
 
 def test_an_empty_mask_is_refused(tmp_path: Path, brains: Path) -> None:
     write_image(tmp_path / "empty" / "m.nii.gz", np.zeros((5, 5, 5), bool), np.eye(4))
     with pytest.raises(ImageError, match=r"m\.nii\.gz: is empty"):
-        simulate_cohort(tmp_path / "out", Request(1, 0, grid=GRID), find_sources(tmp_path / "empty", brains))
+        simulate_cohort(
+            tmp_path / "out", CohortSize(1, 0), find_sources(SourceFolders(brains, tmp_path / "empty")), GRID
+        )
 
 
 # End to end
@@ -336,12 +339,14 @@ def test_the_command_refuses_no_subjects(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def test_sources_are_empty_by_default() -> None:
-    assert find_sources(None, None) == Sources()
+    assert find_sources(SourceFolders()) == Sources()
 
 
 def test_real_masks_land_in_real_brains(shared: Path, tmp_path: Path) -> None:
-    sources = find_sources(shared / "data" / "lesions" / "soop", shared / "data" / "brains", ("1003=1023",))
+    sources = find_sources(
+        SourceFolders(shared / "data" / "brains", shared / "data" / "lesions" / "soop", ("1003=1023",))
+    )
     assert sources.brains is not None
     assert len(sources.brains.people) == 29
-    simulate_cohort(tmp_path / "out", Request(2, 0, grid=GRID), sources)
+    simulate_cohort(tmp_path / "out", CohortSize(2, 0), sources, GRID)
     assert all(int(row["load_vox"]) > 0 for row in table(tmp_path / "out"))

@@ -10,6 +10,7 @@ from mapping_stroke.files import sha256
 from mapping_stroke.images.image import write_image
 from mapping_stroke.simulation.bank import load_bank
 from mapping_stroke.simulation.cohort import Sources, find_sources
+from mapping_stroke.simulation.settings import SourceFolders
 
 CPU = torch.device("cpu")
 COARSE_MM = 4.0
@@ -25,7 +26,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
         voxels = np.zeros((91, 109, 91), bool)
         voxels[20:27, 50 + number : 60 + number, 40:50] = True
         write_image(folder / f"{number}.nii.gz", voxels, affine)
-    return find_sources(folder, None)
+    return find_sources(SourceFolders(lesions=folder))
 
 
 def test_a_bank_holds_the_masks_of_its_part_and_is_read_from_one_file(sources: Sources, tmp_path: Path) -> None:
@@ -47,7 +48,7 @@ def test_people_and_rescans_are_split_and_the_template_is_for_training(shared: P
     for name in ("1003", "1023", "1000", "1001", "1002", "1012"):
         for path in (shared / "data" / "brains").glob(f"oasis-{name}_*"):
             (folder / path.name).symlink_to(path)
-    sources = find_sources(None, folder, ("1003=1023",))
+    sources = find_sources(SourceFolders(folder, rescans=("1003=1023",)))
     banks = {part: load_bank(sources, part, COARSE_MM, tmp_path / "bank", CPU) for part in ("training", "validation")}
     assert [len(bank.hosts) for bank in banks.values()] in ([4, 1], [5, 1], [4, 2])
     assert sum(len(bank.hosts) for bank in banks.values()) < 7
@@ -57,7 +58,7 @@ def test_a_damaged_bank_is_refused(sources: Sources, tmp_path: Path) -> None:
     load_bank(sources, "training", COARSE_MM, tmp_path, CPU)
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:2000])
-    with pytest.raises(RunFolderError, match="delete it and run again"):
+    with pytest.raises(RunFolderError, match="delete it and rerun the command"):
         load_bank(sources, "training", COARSE_MM, tmp_path, CPU)
 
 
@@ -74,4 +75,6 @@ def test_a_mask_outside_mni_space_is_refused_by_name(corner_mm: float, tmp_path:
     affine[0, 3] = corner_mm
     write_image(tmp_path / "masks" / "far.nii.gz", np.ones((20, 5, 5), bool), affine)
     with pytest.raises(ImageError, match=r"far\.nii\.gz: lies outside MNI152 space; register it, or remove it"):
-        load_bank(find_sources(tmp_path / "masks", None), "training", COARSE_MM, tmp_path / "bank", CPU)
+        load_bank(
+            find_sources(SourceFolders(lesions=tmp_path / "masks")), "training", COARSE_MM, tmp_path / "bank", CPU
+        )

@@ -37,7 +37,7 @@ def test_what_cannot_be_placed_is_refused_by_name(monkeypatch: pytest.MonkeyPatc
         raise RegistrationError("nothing fits")
 
     monkeypatch.setattr(source_scans, "place_scan", refuse)
-    with pytest.raises(ImageError, match=r"a_T1w\.nii\.gz: is no stripped brain .*: nothing fits"):
+    with pytest.raises(ImageError, match=r"a_T1w\.nii\.gz: is not a skull-stripped brain .*: nothing fits"):
         place_source(Path("a_T1w.nii.gz"), egg(40.0))
 
 

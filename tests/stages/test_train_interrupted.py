@@ -204,7 +204,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     assert len(warnings) == 1
     assert warnings[0].startswith("warning: default, fold 0: ")
     assert warnings[0].endswith(
-        "checkpoint.pt: is damaged (its SHA-256 does not fit); resuming from the previous checkpoint"
+        "checkpoint.pt: is damaged (its SHA-256 does not match); resuming from the previous checkpoint"
     )
     assert "resuming after epoch 0 and 2 steps" in told.out
     assert_same(run, undisturbed)
@@ -217,7 +217,7 @@ def test_two_damaged_checkpoints_are_refused(
     for name in (NEWEST, PREVIOUS):
         damage(member(run) / name)
     assert train(run, "--folds", "0") == 2
-    assert f"; delete {member(run)} to train this member anew" in capsys.readouterr().err
+    assert f"; delete {member(run)} to train this member from scratch" in capsys.readouterr().err
     shutil.rmtree(member(run))
     assert train(run, "--folds", "0") == 0
 

@@ -135,7 +135,7 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(
     state = fresh()
     problems = resume_from(tmp_path, state, "recipe")
     assert len(problems) == 1
-    assert "checkpoint.pt: is damaged (its SHA-256 does not fit)" in problems[0]
+    assert "checkpoint.pt: is damaged (its SHA-256 does not match)" in problems[0]
     assert state.so_far.steps_done == 1
     assert torch.equal(weights(go_on(state)), weights(go_on(fresh())))
 

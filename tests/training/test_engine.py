@@ -50,7 +50,7 @@ def test_a_precision_nobody_knows_is_refused() -> None:
     [
         ("cpu", 0, 1, "got --devices 0, expected 1 or more"),
         ("cpu", 1, 0, "got --nodes 0, expected 1 or more"),
-        ("cuda", 3, 1, "got --devices 3, but this machine has 2 GPUs; give at most so many"),
+        ("cuda", 3, 1, "got --devices 3, but this machine has 2 GPUs; give at most that number"),
         ("cuda:1", 2, 1, "--device cuda:1 names one GPU; give --device cuda with --devices 2"),
         ("mps", 2, 1, "several processes need CUDA GPUs or a processor, not mps; leave --devices out"),
     ],

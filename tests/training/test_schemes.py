@@ -88,5 +88,5 @@ def test_unknown_names_are_refused_with_the_known_ones(call: object, message: st
 
 
 def test_a_patch_must_halve_at_every_stage() -> None:
-    with pytest.raises(ConfigError, match=r"no multiple of \(32, 32, 32\)"):
+    with pytest.raises(ConfigError, match=r"not a multiple of \(32, 32, 32\)"):
         replace(SIZES["full"], patch=(128, 128, 100))

@@ -137,11 +137,11 @@ def test_a_state_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_the_state_of_another_training_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     path, (there, position) = write_one(tmp_path), training(2)
     before = {name: value.copy() for name, value in unet_weights(there.network).items()}
-    with pytest.raises(TrainingError, match=r"one\.state: is the state of another network; give the --size"):
+    with pytest.raises(TrainingError, match=r"one\.state: holds the state of another network; give the --size"):
         read_state(path, there, position, replace(IDENTITY, network=TINY.residual))
-    with pytest.raises(TrainingError, match=r"one\.state: is of a training with other settings \(seed\)"):
+    with pytest.raises(TrainingError, match=r"one\.state: belongs to a training with other settings \(seed\)"):
         read_state(path, there, position, replace(IDENTITY, settings={**IDENTITY.settings, "seed": 4}, recipe="other"))
-    with pytest.raises(TrainingError, match=r"other settings \(the numbers behind names\)"):
+    with pytest.raises(TrainingError, match=r"other settings \(parameters behind names\)"):
         read_state(path, there, position, replace(IDENTITY, recipe="other"))
     assert off(unet_weights(there.network), before) == 0
     assert position.patches == 0

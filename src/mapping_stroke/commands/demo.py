@@ -1,11 +1,13 @@
 """`mapping demo`, `mapping simulate` and `mapping info`."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 from tyro.conf import Positional
+
+from mapping_stroke.simulation.settings import CohortSize, SourceFolders
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class Demo:
         from mapping_stroke.errors import ConfigError
         from mapping_stroke.inference.engines import choose_device
         from mapping_stroke.pipeline import Experiment, run_experiment
-        from mapping_stroke.simulation.cohort import Request, find_sources, simulate_cohort
+        from mapping_stroke.simulation.cohort import find_sources, simulate_cohort
 
         choose_device(self.device)
         small = self.small_experiment
@@ -108,8 +110,8 @@ class Demo:
         cohort, run_folder, segmented = self.out / "cohort", self.out / "run", self.out / "new-scan"
         say(f"Experiment in {self.out}: {subjects} simulated strokes, four schemes on {folds} folds, tiny networks.")
         say("About 6 minutes on 2 cores. Interrupt it at any time; rerun the command to resume.\n\n[simulate]")
-        request = Request(subjects, small.seed, unlabelled)
-        simulate_cohort(cohort, request, find_sources(None, None), overwrite=self.overwrite)
+        size = CohortSize(subjects, small.seed, unlabelled)
+        simulate_cohort(cohort, size, find_sources(SourceFolders()), overwrite=self.overwrite)
         experiment = Experiment(cohort, run_folder, folds, size="tiny", seed=small.seed, device=self.device, jobs=2)
         result = run_experiment(experiment, overwrite=self.overwrite)
         say("\n[segment] one of the scans without a mask, as a new scan")
@@ -123,27 +125,15 @@ class Demo:
 
 @dataclass(frozen=True)
 class Simulate:
-    """Write a cohort of simulated strokes in the layout of ATLAS R2.0, for trials without patient data.
+    """Write a cohort of simulated strokes in the layout of ATLAS R2.0, for trying the pipeline without patient data.
 
-    A smaller cohort with the same seed has the first subjects of a larger one: rerun with more subjects to add some.
+    A larger cohort begins with the subjects of a smaller one of the same seed: rerun with more subjects to extend it.
     """
 
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """Folder to write: Training/ with masks; Testing/ without, with its true masks in Testing_reference/."""
-    subjects: int
-    """Training cases."""
-    seed: int
-    """Seed of the whole cohort."""
-    lesions: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Folder of real lesion masks in MNI space, on any grid; without it, lesions are generated."""
-    brains: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Folder of real healthy *_T1w.nii.gz: skull-stripped in MNI space, optionally with *_tissues.nii.gz (1 CSF, 2
-    grey, 3 white); or raw, which are then registered and skull-stripped. Without it, the ICBM152 template is used.
-    Scans whose names agree up to the first _ belong to one person."""
-    rescans: Annotated[tuple[str, ...], tyro.conf.arg(metavar="A=B")] = ()
-    """People with two names in --brains, such as 1003=1023: all their cases become one subject."""
-    unlabelled: int = 0
-    """Scans without masks in Testing/, of people who are not in the training cases."""
+    """Folder to write: Training/ with masks; Testing/ without, its true masks in Testing_reference/."""
+    size: CohortSize
+    folders: SourceFolders = field(default_factory=SourceFolders)
     licence: str = ""
     """Origin and licence of --brains and --lesions, for dataset_description.json."""
     overwrite: bool = False
@@ -151,11 +141,9 @@ class Simulate:
 
     def run(self) -> int:
         """Simulate the missing cases."""
-        from mapping_stroke.simulation.cohort import Request, find_sources, simulate_cohort
+        from mapping_stroke.simulation.cohort import find_sources, simulate_cohort
 
-        sources = find_sources(self.lesions, self.brains, self.rescans, self.licence)
-        request = Request(self.subjects, self.seed, self.unlabelled)
-        simulate_cohort(self.out, request, sources, overwrite=self.overwrite)
+        simulate_cohort(self.out, self.size, find_sources(self.folders, self.licence), overwrite=self.overwrite)
         return 0
 
 

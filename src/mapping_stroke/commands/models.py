@@ -6,112 +6,54 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg, subcommand
 
-from mapping_stroke.commands.models_hold_out import HoldOut
-from mapping_stroke.commands.models_train import Train
-from mapping_stroke.models.labels import ModelLabels
-
-
-@dataclass(frozen=True)
-class Audit:
-    """Look at what a model learned from simulated strokes, without training anything.
-
-    Draws cases with their healthy twins and tells how visible the lesions are, how Dice depends on that, how cases of
-    the training differ from held-out ones, what is missed and falsely marked by load, and how sure the model is.
-    """
-
-    model: Positional[str]
-    """As for `show`."""
-    output: Annotated[Path, arg(aliases=["-o"])]
-    """Folder for the tables."""
-    brains: Path | None = None
-    """Those that the model was trained with, as for `train`."""
-    lesions: Path | None = None
-    """Likewise."""
-    rescans: tuple[str, ...] = ()
-    """Likewise."""
-    cases: int = 60
-    """Cases of people and masks that no training saw."""
-    known: int = 30
-    """Cases of the people and masks of the training."""
-    seed: int = 0
-    """Decides the cases."""
-    preset: Literal["fast", "balanced", "paper"] = "balanced"
-    """As for `mapping segment`."""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda` or `mps`."""
-    overwrite: bool = False
-    """Replace what another model or other settings wrote into the output folder."""
-
-    def run(self) -> int:
-        """Write the tables."""
-        from mapping_stroke.models.audit import AuditConfig, audit_model
-        from mapping_stroke.simulation.cohort import find_sources
-
-        sources = find_sources(self.lesions, self.brains, self.rescans)
-        config = AuditConfig(self.cases, self.known, self.seed, self.preset, self.device)
-        audit_model(self.model, sources, self.output, config, overwrite=self.overwrite)
-        return 0
-
-
-@dataclass(frozen=True)
-class Card:
-    """Write a model's card, for people: what it is and is for, its terms, how well it does and where it fails."""
-
-    model: Positional[str]
-    """As for `show`."""
-    evaluation: Path
-    """Folder of `mapping models evaluate` of the same model."""
-    output: Annotated[Path, arg(aliases=["-o"])]
-    """Page to write, Markdown; the picture of the failures is written beside it."""
-    about: Path | None = None
-    """Your own text, Markdown with places such as `{{ loads }}` that the values fill; without it a plain one."""
-    embed: bool = False
-    """Keep the card in the model, too; `mapping models show MODEL --card` prints it."""
-
-    def run(self) -> int:
-        """Write the page."""
-        from mapping_stroke.models.describe import write_card
-
-        write_card(self.model, self.evaluation, self.output, self.about, embed=self.embed)
-        return 0
+from mapping_stroke.models.settings import (
+    AuditConfig,
+    EvaluateConfig,
+    FitConfig,
+    HeldOutCases,
+    ImportConfig,
+    ModelConfig,
+    ModelLabels,
+    Selection,
+)
+from mapping_stroke.simulation.settings import FROZEN_CASES, SourceFolders
 
 
 @dataclass(frozen=True)
 class List:
-    """Name the models that came with this installation and those in folders, one line each."""
+    """List the models that came with this installation and those in folders, one line each."""
 
     folders: Positional[tuple[Path, ...]] = (Path(),)
-    """Where to look: models, or folders that hold some; the current folder if none is named."""
+    """Models, or folders that hold models; the current folder if left out."""
 
     def run(self) -> int:
         """Print one line per model."""
         from mapping_stroke.console import say
-        from mapping_stroke.models.labels import summarise_model
+        from mapping_stroke.models.describe import summarise_model
         from mapping_stroke.models.pack import find_models
 
         lines = [summarise_model(bundle) for bundle in find_models(self.folders)]
         for line in lines:
             say(line)
         if not lines:
-            say(
-                f"No model in {', '.join(str(folder) for folder in self.folders)}, and none came with this installation"
-            )
+            folders = ", ".join(str(folder) for folder in self.folders)
+            say(f"No model in {folders}, and none came with this installation")
         return 0
 
 
 @dataclass(frozen=True)
 class Show:
-    """Tell what a model is: its members, thresholds, origin, licence and hash."""
+    """Show a model's members, thresholds, origin, licence and hash."""
 
     model: Positional[str]
     """A `.mapping` file, a model folder, a run folder, or the name of a model of this installation."""
     card: bool = False
-    """Print the model card that the model holds, Markdown, and nothing else."""
+    """Print only the model card (Markdown) stored in the model."""
 
     def run(self) -> int:
-        """Print what the model says of itself."""
+        """Print the facts or the card."""
         from mapping_stroke.console import say
-        from mapping_stroke.models.labels import describe_model, read_page
+        from mapping_stroke.models.describe import describe_model, read_page
         from mapping_stroke.networks.bundle import open_bundle
 
         bundle = open_bundle(self.model)
@@ -128,7 +70,7 @@ class Verify:
     """As for `show`."""
 
     def run(self) -> int:
-        """Print each problem, and the model's hash where there is none."""
+        """Print each problem, or the model's hash if there is none."""
         from mapping_stroke.console import counted, say
         from mapping_stroke.models.pack import verify_model
 
@@ -139,30 +81,25 @@ class Verify:
 
 @dataclass(frozen=True)
 class Import:
-    """Read result folders or exported zips of nnU-Net, v1 or v2, into one model; nothing in their files is executed."""
+    """Read result folders or exported zips of nnU-Net, v1 or v2, into one model; no code in their files is executed."""
 
     sources: Positional[tuple[Path, ...]]
-    """Folders `TRAINER__PLANS__CONFIGURATION` (v2) or `TRAINER__PLANS` (v1), each with its folds; folders of data sets
+    """Folders `TRAINER__PLANS__CONFIGURATION` (v2) or `TRAINER__PLANS` (v1), each with its folds; data set folders
     that hold one; or zips of `nnUNetv2_export_model_to_zip`."""
     output: Annotated[Path, arg(aliases=["-o"])]
     """Model to write: one zip if the name ends with `.mapping`, otherwise a folder."""
     labels: ModelLabels = field(default_factory=ModelLabels)
-    scheme: tuple[str, ...] = ()
-    """What to call the members of each folder, one name for each; without it, names are guessed."""
-    orientation: str = "RAS"
-    """Where the axes of the training scans pointed, which nnU-Net does not record; RAS for scans in MNI space."""
-    checkpoint: Literal["final", "best", "latest"] = "final"
-    """Which checkpoint of each fold."""
+    config: ImportConfig = field(default_factory=ImportConfig)
     overwrite: bool = False
-    """Replace a model that stands there."""
+    """Replace an existing model."""
 
     def run(self) -> int:
         """Write the model."""
-        from mapping_stroke.models.pack import ImportConfig, import_models
+        from mapping_stroke.models.pack import import_models
 
-        config = ImportConfig(self.scheme, self.orientation, self.checkpoint)
-        bundle = import_models(self.sources, self.output, self.labels, config, overwrite=self.overwrite)
-        return _tell(bundle.path)
+        return _report(
+            import_models(self.sources, self.output, self.labels, self.config, overwrite=self.overwrite).path
+        )
 
 
 @dataclass(frozen=True)
@@ -174,7 +111,7 @@ class Export:
     output: Annotated[Path, arg(aliases=["-o"])]
     """Folder to write into; nnU-Net takes it as its `nnUNet_results`."""
     to: Literal["nnunetv2"] = "nnunetv2"
-    """For which program: `nnunetv2` makes folders that `nnUNetv2_predict` runs."""
+    """Target program: `nnunetv2` makes folders that `nnUNetv2_predict` runs."""
 
     def run(self) -> int:
         """Write the folders and name them."""
@@ -187,69 +124,41 @@ class Export:
 
 @dataclass(frozen=True)
 class Pack:
-    """Make a model that can be shared from the members of a run, or a smaller one from another model."""
+    """Make a model for sharing from the members of a run, or a smaller one from another model."""
 
     model: Positional[str]
     """A run folder in which `mapping train` has finished, or a model, as for `show`."""
     output: Annotated[Path, arg(aliases=["-o"])]
     """Model to write: one zip if the name ends with `.mapping`, otherwise a folder."""
     labels: ModelLabels = field(default_factory=ModelLabels)
-    schemes: tuple[str, ...] = ()
-    """Take the members of these schemes only."""
-    folds: tuple[int, ...] = ()
-    """Take the members of these folds only."""
-    half: bool = False
-    """Store weights in float16: half the bytes, and masks that differ hardly at all (benchmark `agreement`)."""
-    spread: bool = False
-    """Lay the members' grids differently, by parts of a voxel: for networks with voxels larger than the scans' have."""
-    beside: str = ""
-    """Put them beside all members of this model, as for `show`: members that see other voxels make other mistakes."""
-    first: str = ""
-    """Put this member before the others, such as `residual, fold 0`: it is the one of the preset `fast`."""
+    selection: Selection = field(default_factory=Selection)
     overwrite: bool = False
-    """Replace a model that stands there."""
+    """Replace an existing model."""
 
     def run(self) -> int:
         """Write the model."""
-        from mapping_stroke.models.pack import Selection, pack_model
+        from mapping_stroke.models.pack import pack_model
 
-        selection = Selection(self.schemes, self.folds, self.half, self.spread, self.beside, self.first)
-        bundle = pack_model(self.model, self.output, self.labels, selection, overwrite=self.overwrite)
-        return _tell(bundle.path)
+        return _report(pack_model(self.model, self.output, self.labels, self.selection, overwrite=self.overwrite).path)
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Judge a model on labelled cases that it was not trained on, and on healthy scans: each member, each rule."""
+    """Evaluate a model on labelled cases and healthy scans that it was not trained on: each member, each rule."""
 
     model: Positional[str]
     """As for `show`."""
-    cohort: Path
-    """Labelled cases in any layout that `mapping prepare` reads; the model must not have been trained on them."""
+    config: EvaluateConfig
     output: Annotated[Path, arg(aliases=["-o"])]
-    """Folder for tables, page and pictures. The same call again goes on where it stopped."""
-    healthy: tuple[Path, ...] = ()
-    """Healthy scans, or folders of them: all that is marked there is false."""
-    heads: tuple[Path, ...] = ()
-    """Healthy scans of whole heads, or folders of them: told apart from --healthy, and never in a picture."""
-    hard: tuple[Path, ...] = ()
-    """Scans of patients without a mask, or folders of them, such as tumours: how much is marked is told by name."""
-    preset: Literal["fast", "balanced", "paper"] = "balanced"
-    """As for `mapping segment`."""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda` or `mps`."""
+    """Folder for tables, page and pictures. Rerun the same command to resume."""
     overwrite: bool = False
-    """Start anew where another model or other settings wrote into the output folder."""
+    """Start afresh if another model or other settings wrote into the output folder."""
 
     def run(self) -> int:
-        """Judge every scan; one that fails does not stop the others."""
-        from mapping_stroke.models.evaluate import EvaluateConfig, evaluate_model
-        from mapping_stroke.models.judge import EvaluationData
+        """Evaluate every scan; one that fails does not stop the others."""
+        from mapping_stroke.models.evaluate import evaluate_model
 
-        config = EvaluateConfig(self.preset, self.device)
-        data = EvaluationData(self.cohort, self.healthy, self.heads, self.hard)
-        failed = evaluate_model(self.model, data, self.output, config, overwrite=self.overwrite)
-        return 3 if failed else 0
+        return 3 if evaluate_model(self.model, self.config, self.output, overwrite=self.overwrite) else 0
 
 
 @dataclass(frozen=True)
@@ -258,35 +167,124 @@ class Fit:
 
     model: Positional[str]
     """As for `show`."""
-    cohort: Path
-    """Labelled cases in any layout that `mapping prepare` reads. The model must not have been trained on them: on cases
-    that it knows it is too sure, and the levels come out wrong."""
+    config: FitConfig
     output: Annotated[Path, arg(aliases=["-o"])]
     """Model to write: one zip if the name ends with `.mapping`, otherwise a folder. The table of all rules is written
-    beside it."""
-    healthy: tuple[Path, ...] = ()
-    """Healthy scans, or folders of them: the mean volume that a rule marks there is ranked like a metric."""
-    preset: Literal["fast", "balanced", "paper"] = "balanced"
-    """As for `mapping segment`; the levels are fitted for it."""
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda` or `mps`."""
-    keep_maps: bool = False
-    """Keep the predicted maps beside the model, for another fit; a few MB for each scan."""
+    next to it."""
     overwrite: bool = False
-    """Replace a model that stands there."""
+    """Replace an existing model."""
 
     def run(self) -> int:
         """Fit, show the table and write the model."""
-        from mapping_stroke.models.evaluate import EvaluateConfig
         from mapping_stroke.models.fit import fit_model
-        from mapping_stroke.models.judge import EvaluationData
 
-        config = EvaluateConfig(self.preset, self.device)
-        data, flags = (
-            EvaluationData(self.cohort, self.healthy),
-            {"keep_maps": self.keep_maps, "overwrite": self.overwrite},
-        )
-        failed = fit_model(self.model, data, self.output, config, **flags)
+        return 3 if fit_model(self.model, self.config, self.output, overwrite=self.overwrite) else 0
+
+
+@dataclass(frozen=True)
+class Audit:
+    """Examine how a model behaves on simulated strokes, without training anything.
+
+    Draws cases with their healthy twins. Reports the visibility of the lesions, the dependence of Dice on it, how cases
+    of the training differ from held-out ones, missed and false volume by lesion load, and the model's confidence.
+    """
+
+    model: Positional[str]
+    """As for `show`."""
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """Folder for the tables."""
+    folders: SourceFolders = field(default_factory=SourceFolders)
+    config: AuditConfig = field(default_factory=AuditConfig)
+    overwrite: bool = False
+    """Replace what another model or other settings wrote into the output folder."""
+
+    def run(self) -> int:
+        """Write the tables."""
+        from mapping_stroke.models.audit import audit_model
+        from mapping_stroke.simulation.cohort import find_sources
+
+        audit_model(self.model, find_sources(self.folders), self.output, self.config, overwrite=self.overwrite)
+        return 0
+
+
+@dataclass(frozen=True)
+class HoldOut:
+    """Write the frozen hold-out: simulated cases for comparing models, of people and masks that are never trained on.
+
+    The cases follow a fixed plan and are the same every time. The command reports whether they match the published
+    ones: only then can scores be compared. `mapping models evaluate --cohort` takes the folder.
+    """
+
+    folder: Annotated[Positional[Path], arg(metavar="FOLDER")]
+    """Folder to write: scans, masks, and `cases.tsv`. Existing cases are kept, and compared."""
+    folders: SourceFolders = field(default_factory=SourceFolders)
+    cases: int = FROZEN_CASES
+    """Write only the first this many, for a trial."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `mps`."""
+    overwrite: bool = False
+    """Replace cases that were made from other brains or masks, or by another version."""
+
+    def run(self) -> int:
+        """Write the missing cases, and compare."""
+        from mapping_stroke.inference.engines import choose_device
+        from mapping_stroke.simulation.cohort import find_sources
+        from mapping_stroke.simulation.frozen import write_frozen
+
+        device = choose_device(self.device)
+        write_frozen(self.folder, find_sources(self.folders), device, self.cases, overwrite=self.overwrite)
+        return 0
+
+
+@dataclass(frozen=True)
+class Card:
+    """Write a model's card: purpose, terms of use, accuracy, and failures."""
+
+    model: Positional[str]
+    """As for `show`."""
+    evaluation: Path
+    """Folder of `mapping models evaluate` of the same model."""
+    output: Annotated[Path, arg(aliases=["-o"])]
+    """Page to write, Markdown; the picture of the failures is written next to it."""
+    about: Path | None = None
+    """Your own text, Markdown with placeholders such as `{{ loads }}` for the values; a plain one if left out."""
+    embed: bool = False
+    """Also store the card in the model; `mapping models show MODEL --card` prints it."""
+
+    def run(self) -> int:
+        """Write the page."""
+        from mapping_stroke.models.describe import write_card
+
+        write_card(self.model, self.evaluation, self.output, self.about, embed=self.embed)
+        return 0
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a model on simulated strokes only: lesions of real masks in healthy brains, a new one at every step.
+
+    Trains the paper's four schemes, self-training last; fits the post-processing rule on held-out people and masks, and
+    evaluates the model on yet others. Ctrl-C, SIGTERM and SIGUSR1 save and end with status 75; rerun the same command
+    to resume.
+    """
+
+    run_folder: Positional[Path]
+    """Folder to write: `model.mapping`, its scores in `evaluation/`, the members, and their sources."""
+    folders: SourceFolders = field(default_factory=SourceFolders)
+    labels: ModelLabels = field(default_factory=ModelLabels)
+    held_out: HeldOutCases = field(default_factory=HeldOutCases)
+    config: ModelConfig = field(default_factory=ModelConfig)
+
+    def run(self) -> int:
+        """Train the missing members, then fit and evaluate."""
+        from mapping_stroke.models.make import make_model
+        from mapping_stroke.processes import listening
+        from mapping_stroke.run_folder import RunFolder
+        from mapping_stroke.simulation.cohort import find_sources
+
+        sources = find_sources(self.folders, self.labels.training_data)
+        with listening() as stop:
+            failed = make_model(RunFolder(self.run_folder), sources, self.config, self.held_out, self.labels, stop)
         return 3 if failed else 0
 
 
@@ -313,14 +311,14 @@ class Models:
     action: Action
 
     def run(self) -> int:
-        """Do what was asked."""
+        """Run the chosen action."""
         return self.action.run()
 
 
-def _tell(path: Path) -> int:
-    """Show the model that was written, and name it last."""
+def _report(path: Path) -> int:
+    """Summarise the model that was written, and name its file last."""
     from mapping_stroke.console import name_files, say
-    from mapping_stroke.models.labels import summarise_model
+    from mapping_stroke.models.describe import summarise_model
     from mapping_stroke.networks.bundle import open_bundle
 
     say(summarise_model(open_bundle(path)))

@@ -1,4 +1,4 @@
-"""nnU-Net's models, v1 and v2 in, v2 out; result folders and the zips that nnU-Net exports."""
+"""Models of nnU-Net: import from v1 and v2, export to v2, as result folders or exported zips."""
 
 import zipfile
 import zlib
@@ -27,19 +27,19 @@ from mapping_stroke.networks.nnunet_results import (
 )
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError)
-"""What unpacking raises for a damaged, encrypted or unusual zip; a full disk is none of that."""
+"""Errors of unpacking a damaged, encrypted or unusual zip, as opposed to a full disk."""
 
 
 @contextmanager
 def unpacked(source: Path, beside: Path) -> Iterator[Path]:
-    """Yield the result folder that an exported zip holds, unpacked; whatever is no such zip is yielded itself.
+    """Yield the unpacked result folder of an exported zip; yield anything else unchanged.
 
     Args:
         source: A zip of `nnUNetv2_export_model_to_zip` or `nnUNet_export_model_to_zip`, or anything else.
-        beside: Folder that may hold the files meanwhile; made where it is missing.
+        beside: Folder for the temporary files; created if missing.
 
     Raises:
-        BundleError: The zip is damaged, or holds several models. What else reading the folder raises names the zip.
+        BundleError: The zip is damaged, or holds several models. Errors from reading the folder name the zip.
         ResourceError: There is no room for its files.
     """
     results = results_zipped(source) if source.is_file() else []
@@ -51,7 +51,7 @@ def unpacked(source: Path, beside: Path) -> Iterator[Path]:
         raise BundleError(describe_import(source))
     beside.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".", dir=beside.absolute()) as place:
-        root = Path(place) if result.name else Path(place) / source.stem  # the files lie in no folder of their own
+        root = Path(place) if result.name else Path(place) / source.stem  # the zip has no top-level folder
         try:
             _unpack(source, result, root)
             yield root / result
@@ -73,7 +73,7 @@ def _unpack(source: Path, result: PurePosixPath, root: Path) -> None:
 
 
 def _is_wanted(name: PurePosixPath, result: PurePosixPath) -> bool:
-    """Whether reading needs a file: plans and data set, and the checkpoints of every fold."""
+    """Whether a file is needed: plans, data set, or a checkpoint of a fold."""
     if name.parent == result:
         return name.name in (PLANS_V1, PLANS_V2, DATASET_FILE)
     return name.parent.parent == result and name.name in (*CHECKPOINTS_V1.values(), *CHECKPOINTS_V2.values())
@@ -89,15 +89,15 @@ def read_nnunet(
 
     Args:
         folder: `.../TRAINER__PLANS__CONFIGURATION` (v2, with plans.json) or `.../TRAINER__PLANS` (v1, with plans.pkl);
-            or a folder around it, such as its data set's, that holds no other one which could be meant.
-        scheme: What to call the members; None guesses from trainer and network.
-        orientation: Where the axes of the scans point that the networks were trained on. nnU-Net does not record it
-            (its usual readers keep each file's own axes); scans in MNI space are RAS.
+            or a folder around it, such as its data set's, without another candidate.
+        scheme: Scheme of the members; None guesses it from trainer and network.
+        orientation: Axis orientation of the training scans. nnU-Net does not record it (its usual readers keep each
+            file's own axes); scans in MNI space are RAS.
         checkpoint: `final`, `best` or `latest`.
 
     Raises:
-        BundleError: The folder is incomplete or damaged, a pickle in it asks to call something, or the model is one
-            that a bundle cannot hold; the message says which.
+        BundleError: The folder is incomplete or damaged, a pickle in it asks to call something, or the model is not
+            supported.
     """
     if checkpoint not in CHECKPOINTS_V1:
         raise BundleError(f"checkpoint {checkpoint!r} is not known; expected one of {', '.join(CHECKPOINTS_V1)}")
@@ -113,10 +113,10 @@ def read_nnunet(
 
 
 def find_result(path: Path) -> Path:
-    """The result folder that a path means: itself, or the only one below it that could be meant.
+    """The result folder at a path: the path itself, or the only candidate below it.
 
     Raises:
-        BundleError: There is none, or there are several, or the path is a part of one.
+        BundleError: There is no candidate, or several, or the path is a part of one.
     """
     if is_result(path):
         return path

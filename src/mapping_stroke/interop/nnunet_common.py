@@ -1,4 +1,4 @@
-"""What both versions of nnU-Net share: axes, checkpoints, weights brought to a specification."""
+"""Common parts of both versions of nnU-Net: axes, checkpoints, and fitting weights to a specification."""
 
 import pickle
 import re
@@ -20,13 +20,13 @@ from mapping_stroke.networks.spec import NetworkSpec, Weights, parameter_shapes
 
 @dataclass(frozen=True)
 class Axes:
-    """Which axis of nnU-Net's network is our x, y and z."""
+    """Position of our x, y and z among the axes of nnU-Net's network."""
 
     places: Shape = (2, 1, 0)
 
     @classmethod
     def from_transpose(cls, transpose_forward: Sequence[int]) -> "Axes":
-        """From the plans' `transpose_forward`: which of z, y, x each axis of the network is."""
+        """From the plans' `transpose_forward`, which maps each axis of the network to z, y or x."""
         order = [int(axis) for axis in transpose_forward]
         if sorted(order) != [0, 1, 2]:
             raise ValueError(f"transpose_forward is {list(transpose_forward)}, expected 0, 1 and 2 in some order")
@@ -34,14 +34,14 @@ class Axes:
         return cls((x, y, z))
 
     def ours(self, values: Sequence[Any]) -> tuple[Any, Any, Any]:
-        """Values along nnU-Net's axes, put along x, y, z."""
+        """Reorder values from nnU-Net's axes to x, y, z."""
         if len(values) != 3:
             raise ValueError(f"{list(values)} has {len(values)} entries, expected one for each of 3 axes")
         x, y, z = (values[place] for place in self.places)
         return x, y, z
 
     def ours_of(self, axes: Sequence[int]) -> tuple[int, ...]:
-        """The numbers of nnU-Net's axes as numbers of ours, in order."""
+        """Convert axis numbers of nnU-Net to ours, in order."""
         return tuple(sorted(self.places.index(axis) for axis in axes))
 
     def theirs(self, axes: Sequence[int]) -> tuple[int, ...]:
@@ -49,7 +49,7 @@ class Axes:
         return tuple(sorted(self.places[axis] for axis in axes))
 
     def turn_kernel(self, array: np.ndarray) -> np.ndarray:
-        """A convolution's weights (out, in, and three of nnU-Net's axes) with axes x, y, z; others stay."""
+        """Reorder a convolution's weights (out, in, and nnU-Net's three axes) to axes x, y, z; others stay."""
         if array.ndim != 5:
             return array
         return np.ascontiguousarray(array.transpose(0, 1, *(2 + place for place in self.places)))
@@ -57,14 +57,14 @@ class Axes:
 
 _NAMED_GLOBAL = re.compile(r"GLOBAL (\S+)|unrecognized function (.+)")
 _PREFIXES = ("_orig_mod.", "module.")
-"""What compiling and data-parallel training put before the names of parameters."""
+"""Prefixes that compiled and data-parallel training add to the names of parameters."""
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint, zip file or the older format: tensors, plain values, numpy's numbers and arrays.
+    """Read a checkpoint in the zip or the older format: tensors, plain values, numpy's numbers and arrays.
 
     Raises:
-        BundleError: The file is missing or damaged, or names a function or class besides; nothing is executed.
+        BundleError: The file is missing or damaged, or names another function or class; nothing is executed.
     """
     if not path.is_file():
         raise BundleError(f"{path}: missing; copy the whole folder again")
@@ -73,7 +73,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     ]
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(stand_ins):
-            warnings.simplefilter("ignore")  # remarks on old formats, which the refusals below say better
+            warnings.simplefilter("ignore")  # about old formats; the errors below are clearer
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         named = _NAMED_GLOBAL.search(str(error))
@@ -91,7 +91,7 @@ def read_tensors(checkpoint: dict[str, Any], entry: str, path: Path) -> Weights:
     """The network's tensors as float32 arrays, without the prefixes that parallel or compiled training adds.
 
     Raises:
-        BundleError: There is no such entry, or it holds something else than finite numbers.
+        BundleError: There is no such entry, or it holds anything but finite numbers.
     """
     tensors = checkpoint.get(entry)
     if not isinstance(tensors, dict) or not tensors:
@@ -100,14 +100,14 @@ def read_tensors(checkpoint: dict[str, Any], entry: str, path: Path) -> Weights:
 
 
 def _bare(name: str) -> str:
-    for prefix in _PREFIXES * 2:  # either may be outside the other
+    for prefix in _PREFIXES * 2:  # in either order
         name = name.removeprefix(prefix)
     return name
 
 
 def _as_array(tensor: Any, name: str, path: Path) -> np.ndarray:
     if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point() or tensor.layout != torch.strided:
-        raise BundleError(f"{path}: {name} is no array of floating-point numbers; copy that file again")
+        raise BundleError(f"{path}: {name} is not an array of floating-point numbers; copy that file again")
     array = tensor.detach().float().numpy()
     if not np.isfinite(array).all():
         raise BundleError(f"{path}: {name} holds NaN or infinite numbers; its training broke, use another checkpoint")
@@ -120,17 +120,17 @@ def _damaged(path: Path, error: Exception) -> BundleError:
 
 
 _MAY_BE_ABSENT = ("decoder.transpconvs.", "decoder.seg_layers.")
-"""nnU-Net v1 gives these no bias, or (the outputs of coarser stages) leaves them out: zeros have the same effect."""
+"""Parameters without a bias in nnU-Net v1, or absent (outputs of coarser stages); zeros have the same effect."""
 
 
 def fit_weights(weights: Weights, spec: NetworkSpec, path: Path) -> Weights:
-    """Exactly the parameters of a specification, in its order.
+    """Fit weights to the parameters of a specification, in its order.
 
-    A smaller kernel is put in the middle of a larger one of zeros, which is the same convolution. Absent biases of
-    transposed convolutions and outputs become zeros.
+    Smaller kernels are padded with zeros, which gives the same convolution. Absent biases of transposed convolutions
+    and of outputs become zeros.
 
     Raises:
-        BundleError: A parameter is missing, surplus or ill-shaped.
+        BundleError: A parameter is missing, surplus or of the wrong shape.
     """
     shapes = parameter_shapes(spec)
     surplus = sorted(weights.keys() - shapes.keys())
@@ -150,13 +150,13 @@ def fit_weights(weights: Weights, spec: NetworkSpec, path: Path) -> Weights:
 
 
 def _is_needed(name: str, spec: NetworkSpec) -> bool:
-    """Whether prediction cannot do without it: weights of transposed convolutions and of the finest output."""
+    """Whether prediction needs a parameter: weights of transposed convolutions and of the finest output."""
     coarse = name.startswith("decoder.seg_layers.") and int(name.split(".")[2]) < spec.stages - 2
     return name.endswith(".weight") and not coarse
 
 
 def _widen(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Put odd kernels in the middle of larger odd ones; an array that cannot be widened stays."""
+    """Pad odd kernels to larger odd ones; return other arrays unchanged."""
     if array.ndim != 5 or array.shape == shape or len(shape) != 5 or array.shape[:2] != shape[:2]:
         return array
     extra = [wanted - found for found, wanted in zip(array.shape[2:], shape[2:], strict=True)]
@@ -168,17 +168,17 @@ def _widen(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def _misfit(path: Path, name: str, relation: str) -> BundleError:
     return BundleError(
         f"{path}: {name} {relation} the network that its plans describe; copy the whole folder again, "
-        "or its trainer changes the network, which cannot be imported"
+        "or its trainer changes the network, which is not supported"
     )
 
 
 @dataclass(frozen=True, eq=False)
 class ImportedModel:
-    """Members as another program trained them; their weights are read one at a time, when they are asked for."""
+    """Members trained by another program; their weights are read one at a time, on request."""
 
     members: tuple[MemberCard, ...]
     average: Literal["probability", "logit"]
-    """How that program combines members and overlapping tiles."""
+    """Quantity that the program averages over members and overlapping tiles."""
     description: str
     """Trainer, plans and source, in one line."""
     reader: Callable[[int], Weights]
@@ -189,19 +189,19 @@ class ImportedModel:
 
 
 def require(values: Any, name: str, path: Path) -> Any:
-    """The entry of that name; raises `BundleError` where a file lacks it."""
+    """The entry of this name; raises `BundleError` if a file lacks it."""
     if not isinstance(values, dict) or name not in values:
-        raise BundleError(f"{path}: has no entry {name!r}, expected what nnU-Net writes; copy that file again")
+        raise BundleError(f"{path}: has no entry {name!r}, which nnU-Net always writes; copy that file again")
     return values[name]
 
 
 def refusal(path: Path, found: str, expected: str) -> BundleError:
-    """The refusal of a model that is sound, but that a bundle cannot hold."""
+    """The error for an intact model that is not supported."""
     return BundleError(f"{path}: {found}, expected {expected}; such a model cannot be imported")
 
 
 def missing_checkpoint(folder: Path, files: Mapping[str, str], wanted: str) -> BundleError:
-    """The refusal of a result folder without a checkpoint of the wanted kind, given the file's name of every kind."""
+    """The error for a result folder without a checkpoint of the wanted kind; `files` has the file name of each kind."""
     others = [kind for kind, file in files.items() if any(folder.glob(f"*/{file}"))]
     remedy = (
         f"it has {files[others[0]]}: give --checkpoint {others[0]}" if others else "copy nnU-Net's whole result folder"

@@ -1,4 +1,4 @@
-"""A model as nnU-Net v2's result folders, which `nnUNetv2_predict` runs."""
+"""Export of a model as nnU-Net v2's result folders, for `nnUNetv2_predict`."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -28,7 +28,7 @@ _NETWORKS = {
 
 
 def make_plans(card: MemberCard, dataset: str, plans_name: str) -> dict[str, Any]:
-    """`plans.json` for a member: what nnU-Net's planner would say of its network and preprocessing."""
+    """`plans.json` of a member, with its network and preprocessing in nnU-Net's terms."""
     spacing = list(AXES.ours(card.preprocess.edges_mm))
     order = 3 if card.preprocess.resampling == "cubic" else 1
     configuration = {
@@ -108,28 +108,28 @@ README_FILE = "README.txt"
 def write_nnunet_v2(
     bundle_card: BundleCard, read_weights: Callable[[BundleMember], Weights], folder: Path
 ) -> list[Path]:
-    """Write a model below a folder that nnU-Net may take as its `nnUNet_results`.
+    """Write a model below a folder that nnU-Net can use as its `nnUNet_results`.
 
     A result folder of nnU-Net holds folds of one network, so each scheme gets its own. nnU-Net runs one such folder at
-    a time (`nnUNetv2_ensemble` joins what they give). `README.txt` in each says how, and what will differ.
+    a time (`nnUNetv2_ensemble` combines the results). `README.txt` in each has the command and the differences.
 
     Args:
         bundle_card: The model.
-        read_weights: Gives the weights of one member; called once for each, in order.
-        folder: Where `Dataset900_NAME` is made; it must not be there yet.
+        read_weights: Returns the weights of a member; called once per member, in order.
+        folder: Folder for `Dataset900_NAME`, which must not exist yet.
 
     Returns:
         The result folders, `Dataset900_NAME/nnUNetTrainer__PLANS__3d_fullres`.
 
     Raises:
-        BundleError: nnU-Net v2 has no equivalent of a network or its preprocessing, or the folder is there.
+        BundleError: nnU-Net v2 has no equivalent of a network or its preprocessing, or the folder exists.
     """
     for member in bundle_card.members:
         _require_expressible(member.card)
     dataset = f"Dataset900_{_letters(bundle_card.name) or 'Mapping'}"
     target = folder / dataset
     if target.exists():
-        raise BundleError(f"{target}: is there already; remove it, or name another folder")
+        raise BundleError(f"{target}: exists already; remove it, or give another folder")
     groups = _group(bundle_card)
     with written_whole(target) as partial:
         for plans_name, members in groups.items():
@@ -144,7 +144,7 @@ def write_nnunet_v2(
 
 
 def differences(bundle_card: BundleCard) -> list[str]:
-    """What nnU-Net will do otherwise with an exported model, one sentence each; empty if nothing."""
+    """Differences of an exported model in nnU-Net, one sentence each; empty if there are none."""
     cards = [member.card for member in bundle_card.members]
     found = []
     if bundle_card.space == "MNI152":
@@ -182,13 +182,13 @@ def _require_expressible(card: MemberCard) -> None:
         )
     if card.preprocess.orientation != "RAS":
         raise BundleError(
-            f"{card.name}: reads scans turned to {card.preprocess.orientation}, expected RAS, to which alone "
-            "nnU-Net v2 turns scans; leave that member out"
+            f"{card.name}: reads scans reoriented to {card.preprocess.orientation}, expected RAS, the only "
+            "orientation that nnU-Net v2 reorients scans to; leave that member out"
         )
 
 
 def _group(card: BundleCard) -> dict[str, list[BundleMember]]:
-    """Members that one plans file describes, by its name."""
+    """Group the members that share a plans file, by its name."""
     groups: dict[tuple[str, NetworkSpec, PreprocessSpec, Shape], list[BundleMember]] = {}
     for member in card.members:
         of = member.card
@@ -211,7 +211,7 @@ def _letters(text: str) -> str:
 
 
 def _write_checkpoint(result: Path, card: MemberCard, weights: Weights, plans: dict[str, Any]) -> None:
-    """What prediction reads of nnU-Net's checkpoints, with each parameter under all of its names."""
+    """Write the parts of nnU-Net's checkpoint that prediction reads, with each parameter under all of its names."""
     turned = replace(
         card.network,
         kernels=tuple(AXES.ours(kernel) for kernel in card.network.stage_kernels),

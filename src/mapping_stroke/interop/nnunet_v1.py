@@ -1,4 +1,4 @@
-"""nnU-Net v1's result folders, read as members."""
+"""Import of nnU-Net v1's result folders."""
 
 import re
 from itertools import pairwise
@@ -30,7 +30,7 @@ _PLAIN = (
     (r"seg_outputs\.", "decoder.seg_layers."),
 )
 _PLAIN_HALVES = re.compile(r"conv_blocks_(context|localization)\.(\d+)\.([01])\.blocks\.(\d+)\.(.+)")
-"""The deepest stage and those of the decoder hold their last convolution apart from the others."""
+"""The deepest stage and those of the decoder store their last convolution apart from the others."""
 _RESIDUAL = (
     (r"encoder\.initial_(conv|norm)\.", r"encoder.stem.convs.0.\1."),
     (r"decoder\.tus\.", "decoder.transpconvs."),
@@ -41,18 +41,18 @@ _SKIP = re.compile(r"encoder\.stages\.(\d+)\.convs\.(\d+)\.downsample_skip\.([01
 
 
 def rename_plain(weights: Weights) -> Weights:
-    """Rename what `Generic_UNet` holds; a name that is not known stays as it is."""
+    """Rename the parameters of `Generic_UNet`; unknown names stay."""
     return {_plain_name(name, weights).replace(".instnorm.", ".norm."): array for name, array in weights.items()}
 
 
 def rename_residual(weights: Weights) -> Weights:
-    """Rename what `FabiansUNet` holds, each parameter once; a name that is not known stays as it is."""
+    """Rename the parameters of `FabiansUNet`, each once; unknown names stay."""
     outputs = {name.split(".")[2] for name in weights if name.startswith("decoder.tus.")}
     finest = f"decoder.seg_layers.{len(outputs) - 1}."
     return {
         _residual_name(name).replace("decoder.segmentation_output.", finest): array
         for name, array in weights.items()
-        if ".all." not in name  # the same parameters under a second name
+        if ".all." not in name  # second names of the same parameters
     }
 
 
@@ -88,23 +88,25 @@ def _replace(name: str, patterns: tuple[tuple[str, str], ...]) -> str:
 
 LARGEST_FEATURES = 320
 OTHER_NETWORKS = ("_BN", "_GN", "_FRN", "GeLU", "Mish", "ReLU", "NoNormalization", "Cascade")
-"""Parts of the names of v1 trainers whose networks differ where neither plans nor weights tell."""
+"""Parts of trainer names in v1 whose networks differ in ways that plans and weights do not show."""
 UNMIRRORED = ("nomirroring", "nodataaugmentation")
-"""Parts of the names, in small letters, of v1 trainers that mirror no patch."""
+"""Parts of lower-case trainer names in v1 that do not mirror patches."""
 
 
 def read_v1(folder: Path, scheme: str | None, orientation: str, checkpoint: str) -> ImportedModel:
     """Read a result folder of nnU-Net v1: `Generic_UNet`, or `FabiansUNet` (trainers named `...ResencUNet...`).
 
     Raises:
-        BundleError: The folder is incomplete, holds a pickle that asks to call something, or a model that a bundle
-            cannot hold: 2D, cascade, several channels or classes, another network, normalisation or resampling.
+        BundleError: The folder is incomplete, holds a pickle that asks to call something, or a model that is not
+            supported: 2D, cascade, several channels or classes, another network, normalisation or resampling.
     """
     path = folder / PLANS_V1
     plans, trainer = read_pickle(path), folder.resolve().name.split("__")[0]
     other = next((part for part in OTHER_NETWORKS if part in trainer), None)
     if other is not None:
-        raise refusal(folder, f"the trainer {trainer} builds another network ({other})", "nnUNetTrainerV2 or its kin")
+        raise refusal(
+            folder, f"the trainer {trainer} builds another network ({other})", "nnUNetTrainerV2 or a similar one"
+        )
     stage = _read_stage(plans, path, coarse=folder.resolve().parent.parent.name == "3d_lowres")
     residual = "resenc" in trainer.lower()
     try:
@@ -137,7 +139,7 @@ def _read_stage(plans: Any, path: Path, *, coarse: bool) -> dict[str, Any]:
     """The plans of the finest resolution, which `3d_fullres` uses, or of the coarsest (`3d_lowres`)."""
     classes, channels = require(plans, "num_classes", path), require(plans, "num_modalities", path)
     if classes != 1:
-        raise refusal(path, f"the network tells {classes} classes from the background", "one, the lesion")
+        raise refusal(path, f"the network distinguishes {classes} classes from the background", "one, the lesion")
     if channels != 1:
         raise refusal(path, f"the network reads {channels} channels", "one, the T1w scan")
     stages = require(plans, "plans_per_stage", path)
@@ -210,7 +212,7 @@ def _features(plans: dict[str, Any], stages: int, path: Path) -> Shape | tuple[i
 def _read_preprocess(
     plans: dict[str, Any], stage: dict[str, Any], axes: Axes, orientation: str, path: Path
 ) -> PreprocessSpec:
-    """v1 normalises behind resampling, v2 and we before it: the same where the scan has the network's spacing."""
+    """v1 normalises after resampling, v2 and we before it: the same for scans with the network's spacing."""
     scheme, masked = (require(plans, name, path) for name in ("normalization_schemes", "use_mask_for_norm"))
     if scheme.get(0) != "nonCT":
         raise refusal(path, f"the normalisation is {scheme.get(0)!r}", "'nonCT' (z-scores)")
@@ -221,7 +223,7 @@ def _read_preprocess(
 
 
 def _find_folds(folder: Path, checkpoint: str) -> list[str]:
-    """The folders of the folds that have the checkpoint, in order; `all` only where there is no numbered one."""
+    """The folders of the folds that have the checkpoint, in order; `all` only if there is no numbered one."""
     name = CHECKPOINTS_V1[checkpoint]
     found = [path.parent.name for path in folder.glob(f"fold_*/{name}") if path.parent.name[5:].isdecimal()]
     if not found and not (folder / "all" / name).is_file():
@@ -234,7 +236,7 @@ def _plans_name(folder: Path) -> str:
 
 
 def _guess_scheme(folder: Path, trainer: str) -> str:
-    """Which of the paper's schemes a folder of the authors' holds. Their Task103 is trained on pseudo-labels too."""
+    """Guess the paper's scheme of one of the authors' folders. Their Task103 includes pseudo-labels."""
     if "resenc" in trainer.lower():
         return "residual"
     if "topk10" in trainer.lower():

@@ -1,4 +1,4 @@
-"""nnU-Net v2's result folders and plans, read as members."""
+"""Import of nnU-Net v2's result folders and plans."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -27,13 +27,13 @@ _KNOWN = {
     "n_stages", "features_per_stage", "kernel_sizes", "strides", "n_conv_per_stage_decoder", "conv_bias",
     "dropout_op", "dropout_op_kwargs", "deep_supervision",
 }  # fmt: skip
-"""Read below, or without effect on prediction."""
+"""Options that are read below, or have no effect on prediction."""
 LARGEST_ANISOTROPY = 3.0
-"""Beyond this ratio of voxel edges nnU-Net resamples the long axis on its own, by nearest neighbour."""
+"""Beyond this ratio of voxel edges nnU-Net resamples the long axis separately, by nearest neighbour."""
 
 
 def resolve_configuration(plans: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
-    """A configuration with all that it inherits."""
+    """A configuration with everything it inherits."""
     configurations = require(plans, "configurations", path)
     chain: list[dict[str, Any]] = []
     while name is not None:
@@ -45,7 +45,7 @@ def resolve_configuration(plans: dict[str, Any], name: str, path: Path) -> dict[
 
 
 def read_network(configuration: dict[str, Any], axes: Axes, path: Path) -> NetworkSpec:
-    """The network of a configuration; raises `BundleError` for anything that a specification cannot say."""
+    """The network of a configuration; raises `BundleError` for anything that a specification cannot express."""
     architecture = configuration.get("architecture") or _old_architecture(configuration, path)
     class_name = str(require(architecture, "network_class_name", path)).rsplit(".", 1)[-1]
     if class_name not in ENCODERS:
@@ -71,7 +71,7 @@ def read_network(configuration: dict[str, Any], axes: Axes, path: Path) -> Netwo
 
 
 def read_preprocess(configuration: dict[str, Any], axes: Axes, orientation: str, path: Path) -> PreprocessSpec:
-    """How scans are prepared; raises `BundleError` for a way that we have no equivalent of."""
+    """The preprocessing of a configuration; raises `BundleError` if we have no equivalent."""
     schemes = require(configuration, "normalization_schemes", path)
     if schemes != ["ZScoreNormalization"]:
         raise refusal(path, f"normalization_schemes is {schemes}", "['ZScoreNormalization']")
@@ -88,7 +88,7 @@ def read_preprocess(configuration: dict[str, Any], axes: Axes, orientation: str,
 def preprocess_spec(
     spacing: Any, normalise: Literal["brain", "box"], axes: Axes, orientation: str, path: Path
 ) -> PreprocessSpec:
-    """A specification with nnU-Net's spacing put along our axes; a length for cubes."""
+    """A specification with nnU-Net's spacing along our axes; a single edge for cubic voxels."""
     try:
         x, y, z = (float(edge) for edge in axes.ours(spacing))
         if max(x, y, z) > LARGEST_ANISOTROPY * min(x, y, z):
@@ -99,7 +99,7 @@ def preprocess_spec(
 
 
 def _require_usual_parts(kwargs: dict[str, Any], encoder: Encoder, path: Path) -> None:
-    """Refuse operations and options that change the function of the network without changing its weights' names."""
+    """Refuse operations and options that change the network without changing the names of its weights."""
     usual = {
         "conv_op": ("Conv3d",),
         "norm_op": ("InstanceNorm3d",),
@@ -123,7 +123,7 @@ def _require_usual_parts(kwargs: dict[str, Any], encoder: Encoder, path: Path) -
 
 
 def _old_architecture(configuration: dict[str, Any], path: Path) -> dict[str, Any]:
-    """What plans before nnU-Net 2.4 say, in the words of today's."""
+    """Convert plans from before nnU-Net 2.4 to the current form."""
     name = str(require(configuration, "UNet_class_name", path))
     depths = require(configuration, "n_conv_per_stage_encoder", path)
     base, largest = (
@@ -149,7 +149,7 @@ def _old_architecture(configuration: dict[str, Any], path: Path) -> dict[str, An
 
 
 def _per_stage(value: Any, stages: int) -> list[Any]:
-    """One entry for each stage, where plans may give one for all."""
+    """One entry per stage, even if plans have one for all."""
     return list(value) if isinstance(value, list | tuple) else [value] * stages
 
 
@@ -159,16 +159,16 @@ def _edges(value: Any, stages: int, axes: Axes) -> tuple[Shape, ...]:
 
 DATASET_FILE = "dataset.json"
 _ONE_ORIENTATION = "NibabelIOWithReorient"
-"""The reader that turns every scan to RAS; the others keep the file's own axes."""
+"""The reader that reorients every scan to RAS; the others keep the file's own axes."""
 _COPIES = (".all_modules.", "decoder.encoder.")
 """Second names of the same parameters in nnU-Net's checkpoints."""
 
 
 def read_v2(folder: Path, scheme: str | None, orientation: str, checkpoint: str) -> ImportedModel:
-    """Read a result folder: every `fold_N`, or `fold_all` where there is no other.
+    """Read a result folder: every `fold_N`, or `fold_all` if there is no other.
 
     Raises:
-        BundleError: The folder is incomplete, or holds what a bundle cannot: a 2D or cascade configuration, several
+        BundleError: The folder is incomplete, or its model is not supported: a 2D or cascade configuration, several
             channels or lesion classes, another network, normalisation or resampling.
     """
     path = folder / PLANS_V2
@@ -178,7 +178,7 @@ def read_v2(folder: Path, scheme: str | None, orientation: str, checkpoint: str)
     _require_one_scan_and_lesion(configuration, dataset, folder)
     axes = _read_axes(plans, path)
     if plans.get("image_reader_writer") == _ONE_ORIENTATION and orientation != "RAS":
-        raise refusal(path, f"its reader turns scans to RAS, but orientation {orientation} is asked for", "RAS")
+        raise refusal(path, f"its reader reorients scans to RAS, but orientation {orientation} is given", "RAS")
     network = read_network(configuration, axes, path)
     preprocess = read_preprocess(configuration, axes, orientation, path)
     x, y, z = axes.ours([int(edge) for edge in require(configuration, "patch_size", path)])
@@ -214,7 +214,7 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def _names(folder: Path, plans: dict[str, Any]) -> tuple[str, str]:
-    """Trainer and configuration, as the folder's name says."""
+    """Trainer and configuration, from the folder's name."""
     parts = folder.resolve().name.split("__")
     if len(parts) != 3:
         configurations = ", ".join(plans.get("configurations", {}))
@@ -236,7 +236,7 @@ def _require_one_scan_and_lesion(configuration: dict[str, Any], dataset: dict[st
     if len(require(configuration, "patch_size", folder / PLANS_V2)) != 3:
         raise refusal(folder, "the configuration is 2D", "a 3D one")
     if configuration.get("previous_stage"):
-        raise refusal(folder, "the configuration is the second stage of a cascade", "one that needs the scan alone")
+        raise refusal(folder, "the configuration is the second stage of a cascade", "one that needs only the scan")
     path = folder / DATASET_FILE
     channels = dataset.get("channel_names") or dataset.get("modality") or {}
     if len(channels) != 1:
@@ -251,7 +251,7 @@ def _require_one_scan_and_lesion(configuration: dict[str, Any], dataset: dict[st
 
 
 def _find_folds(folder: Path, checkpoint: str) -> list[str]:
-    """The folds that have the checkpoint, in order; `all` only where there is no numbered one."""
+    """The folds that have the checkpoint, in order; `all` only if there is no numbered one."""
     name = CHECKPOINTS_V2[checkpoint]
     found = {path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{name}")}
     numbered = sorted((fold for fold in found if fold.isdecimal()), key=int)
@@ -261,7 +261,7 @@ def _find_folds(folder: Path, checkpoint: str) -> list[str]:
 
 
 def _read_mirror_axes(path: Path, axes: Axes) -> tuple[int, ...]:
-    """Those along which its training mirrored patches; none where the checkpoint does not say, as nnU-Net has it."""
+    """Axes along which its training mirrored patches; none if the checkpoint does not record them, as in nnU-Net."""
     entry = "inference_allowed_mirroring_axes"
     allowed = read_checkpoint(path).get(entry)
     try:

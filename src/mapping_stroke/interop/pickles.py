@@ -1,7 +1,7 @@
 """Pickles of other programs, read without executing anything in them.
 
-A pickle names functions to call. Only the few that rebuild numpy values are known here, and each is replaced by a
-stand-in of our own that makes plain numbers and lists; whatever else a file names is refused, and never called.
+A pickle names functions to call. Only the few that rebuild numpy values are allowed, each replaced by a stand-in of our
+own that makes plain numbers and lists. Anything else is refused and never called.
 """
 
 import pickle
@@ -20,12 +20,12 @@ DAMAGED = (
     pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError, RecursionError,
     MemoryError, OverflowError, AssertionError, NotImplementedError, struct.error, OSError, RuntimeError,
 )  # fmt: skip
-"""What reading a damaged pickle may raise; the pickle module promises no less."""
+"""Errors of reading a damaged pickle; the pickle module guarantees no narrower set."""
 _PLAIN_KIND = re.compile(r"[<>|=]?([biufcSUO]\d*|\?|bool|u?int\d+|float\d+)")
 
 
 class StandInDtype:
-    """For `numpy.dtype`: one number, text or object per element; no records, which could hold anything."""
+    """Stand-in for `numpy.dtype`: one number, text or object per element; no records, which could hold anything."""
 
     def __init__(self, name: object, align: object = False, copy: object = False) -> None:  # noqa: FBT002 - numpy's
         if not isinstance(name, str) or not _PLAIN_KIND.fullmatch(name):
@@ -39,11 +39,11 @@ class StandInDtype:
             self.dtype = self.dtype.newbyteorder(state[1])
 
     def read(self, data: object, shape: tuple[int, ...], *, columns_first: bool) -> np.ndarray:
-        """An array from its bytes, or, for objects, from a list of them."""
+        """Make an array from bytes or, for objects, from a list of them."""
         order: Any = "F" if columns_first else "C"
         if self.dtype.kind == "O":
             if not isinstance(data, list):
-                raise pickle.UnpicklingError("holds an array of objects that is no list of them")
+                raise pickle.UnpicklingError("holds an array of objects that is not a list")
             objects = np.empty(len(data), dtype=object)
             objects[:] = data
             return objects.reshape(shape, order=order)
@@ -55,7 +55,7 @@ class StandInDtype:
 
 
 class StandInArray:
-    """For `numpy.ndarray`: takes the state that numpy writes and keeps a plain array."""
+    """Stand-in for `numpy.ndarray`: converts numpy's state to a plain array."""
 
     def __init__(self) -> None:
         self.values: np.ndarray = np.zeros(0)
@@ -63,7 +63,7 @@ class StandInArray:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         shape, dtype, columns_first, data = state[-4:]
         if not isinstance(dtype, StandInDtype):
-            raise pickle.UnpicklingError("holds an array of no known kind")
+            raise pickle.UnpicklingError("holds an array of an unknown kind")
         self.values = dtype.read(data, shape, columns_first=bool(columns_first))
 
 
@@ -72,7 +72,7 @@ def _refuse_state(state: object) -> None:
 
 
 def _unchangeable(function: Callable[..., object]) -> Callable[..., object]:
-    """A function that a pickle may call, but whose attributes it may not set, as its state instruction could."""
+    """Protect a callable function against a pickle's state instruction, which could set its attributes."""
     vars(function)["__setstate__"] = _refuse_state
     return function
 
@@ -113,7 +113,7 @@ def _numpy_stand_ins() -> dict[str, Callable[..., object]]:
 
 
 NUMPY_STAND_INS = _numpy_stand_ins()
-"""By the name that a pickle calls them."""
+"""Stand-ins by their names in a pickle."""
 _CONTAINERS: dict[str, Callable[..., object]] = {
     "collections.OrderedDict": OrderedDict,
     "_codecs.encode": _encode,
@@ -124,7 +124,7 @@ _CONTAINERS: dict[str, Callable[..., object]] = {
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        module = "builtins" if module == "__builtin__" else module  # as pickles that old Pythons can read call it
+        module = "builtins" if module == "__builtin__" else module  # its name in older pickle protocols
         found = NUMPY_STAND_INS.get(f"{module}.{name}") or _CONTAINERS.get(f"{module}.{name}")
         if found is None:
             raise ForbiddenError(f"{module}.{name}")
@@ -132,14 +132,14 @@ class _Unpickler(pickle.Unpickler):
 
 
 class ForbiddenError(pickle.UnpicklingError):
-    """A pickle names a function or class that it must not have; its message is that name."""
+    """A pickle names a forbidden function or class, which is the message."""
 
 
 def read_pickle(path: Path) -> Any:
-    """Read a pickle of plain values and numpy arrays; arrays become nested lists, numpy's numbers Python's.
+    """Read a pickle of plain values and numpy arrays, as nested lists and Python numbers.
 
     Raises:
-        BundleError: The file is missing or damaged, or names anything else; nothing of it is executed.
+        BundleError: The file is missing or damaged, or names anything else; nothing in it is executed.
     """
     try:
         with path.open("rb") as file:
@@ -153,7 +153,7 @@ def read_pickle(path: Path) -> Any:
 
 
 def forbidden(path: Path, name: str) -> BundleError:
-    """The refusal of a pickle that names what a model never needs."""
+    """The error for a pickle that names a function or class no model needs."""
     return BundleError(
         f"{path}: asks to call {name}, expected numbers and plain values only; nothing was executed; "
         "do not use this file, and ask its author for a clean one"

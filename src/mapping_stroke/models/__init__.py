@@ -1,4 +1,5 @@
-"""Making and judging models: train on simulated strokes, fit the rule, evaluate, audit, pack and describe.
+"""Models: training on simulated strokes, rule fitting, evaluation, auditing, packing and description.
 
-The top room: imports `cohort`, `stages`, `simulation` and below. `make` is the way of the bundled model.
+The top room: imports `cohort`, `stages`, `simulation` and below. `settings` holds the options of `mapping models`, and
+`make` is how the bundled model was made.
 """

@@ -1,10 +1,10 @@
-"""What a model makes of simulated strokes, and why: how visible they are, what it knows by heart, how sure it is.
+"""Audit of a model on simulated strokes: visibility of the lesions, overfitting, and confidence.
 
 Every case is drawn with its healthy twin: the same brain, person and scanner without the lesion. No network is trained.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +12,14 @@ import numpy as np
 from mapping_stroke.console import name_files, progress
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.sources import Part
-from mapping_stroke.errors import ConfigError
 from mapping_stroke.evaluation.audit import CURVE_LEVELS, AuditedCase, lesion_contrasts
 from mapping_stroke.evaluation.metrics import dice
 from mapping_stroke.files import write_csv, write_json, write_text
 from mapping_stroke.images.image import Image, Probability
 from mapping_stroke.inference.engines import choose_device, choose_engine
 from mapping_stroke.inference.ensemble import Ensemble
-from mapping_stroke.inference.segmentation import find_preset, make_ensemble
+from mapping_stroke.inference.segmentation import make_ensemble
+from mapping_stroke.models.settings import AuditConfig
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.report.model_pages import audit_page, audit_values
 from mapping_stroke.run_folder import claimed
@@ -33,30 +33,6 @@ CONTENTS = (PAGE_FILE, VALUES_FILE, CASES_FILE, LESIONS_FILE)
 CACHE = "sources"
 
 
-@dataclass(frozen=True)
-class AuditConfig:
-    """How much is drawn, and how it is computed.
-
-    Attributes:
-        cases: Pairs of a case and its twin, of people and masks that no training saw.
-        known: Pairs of the people and masks of the training.
-        seed: Decides the cases.
-        preset: See `find_preset`.
-        device: `auto`, `cpu`, `cuda` or `mps`.
-    """
-
-    cases: int = 60
-    known: int = 30
-    seed: int = 0
-    preset: str = "balanced"
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        find_preset(self.preset)
-        if self.cases < 3 or self.known < 0:
-            raise ConfigError(f"got --cases {self.cases} --known {self.known}, expected 3 or more, and 0 or more")
-
-
 def audit_model(
     model: str | Path, sources: Sources, output: Path, config: AuditConfig, *, overwrite: bool = False
 ) -> list[AuditedCase]:
@@ -64,26 +40,26 @@ def audit_model(
 
     Args:
         model: See `open_bundle`.
-        sources: Brains and masks; people and masks are dealt into the parts that every training keeps to.
-        output: New folder, or one that the same call wrote.
-        config: How much.
+        sources: Brains and masks; people and masks are dealt into the same splits as for every training.
+        output: New folder, or one of the same call.
+        config: Number of cases, preset and device.
         overwrite: Replace what another model or other settings wrote there.
 
     Returns:
-        Every case that was drawn.
+        All cases.
 
     Raises:
-        MappingError: There is no such model, device or preset, or a part of the sources is empty.
+        MappingError: There is no such model or device, or a split of the sources is empty.
     """
-    bundle = open_bundle(model)
-    ensemble = make_ensemble(bundle, config.preset, choose_engine(config.device))
+    bundle, preset = open_bundle(model), config.prediction.preset
+    ensemble = make_ensemble(bundle, preset, choose_engine(config.prediction.device))
     identity = {
         **{"kind": "audit-model", "model_sha256": bundle.sha256, "cases": config.cases, "known": config.known},
-        **{"seed": config.seed, "preset": config.preset, "brains": sources.brains_fingerprint},
+        **{"seed": config.seed, "preset": preset, "brains": sources.brains_fingerprint},
         "masks": sources.masks_fingerprint,
     }
     counts: dict[Part, int] = {"test": config.cases, "training": config.known}
-    device = choose_device(config.device)
+    device = choose_device(config.prediction.device)
     with claimed(output, identity, (*CONTENTS, CACHE), overwrite=overwrite):
         audited: list[AuditedCase] = []
         with progress("Auditing", sum(counts.values())) as show:
@@ -94,7 +70,7 @@ def audit_model(
                 for case in _audit_part(ensemble, bank, part, count, config.seed):
                     audited.append(case)
                     show(len(audited), case.case_id)
-        facts = {"model": bundle.card.name, "model_sha256": bundle.sha256, "preset": config.preset}
+        facts = {"model": bundle.card.name, "model_sha256": bundle.sha256, "preset": preset}
         _write(output, audited, {**facts, "precision": ensemble.engine.precision, "seed": config.seed})
     return audited
 
@@ -108,11 +84,11 @@ def _audit_part(ensemble: Ensemble, bank: SimulationBank, part: Part, count: int
 def audit_case(
     case_id: str, part: Part, twins: tuple[CaseArrays, CaseArrays], predict: Callable[[Image], Probability]
 ) -> AuditedCase:
-    """What a model says of a case and its healthy twin.
+    """Compare a model's predictions for a case and its healthy twin.
 
     Args:
-        case_id: What to call it.
-        part: Whose people and masks it is made of.
+        case_id: Name of the case.
+        part: Split of its people and masks.
         twins: The case, and the same without its lesion.
         predict: P(lesion) of a scan.
     """
@@ -137,7 +113,7 @@ def audit_case(
 
 
 def _image(case: CaseArrays) -> Image:
-    """The z-scores of a case as an image; what lies outside its brain stays 0."""
+    """The z-scores of a case as an image, 0 outside its brain."""
     return Image(case.scan.float().cpu().numpy(), np.diag([SPACING_MM] * 3 + [1.0]))
 
 

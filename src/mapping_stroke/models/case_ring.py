@@ -1,4 +1,4 @@
-"""A ring of simulated cases on disk: a process of low priority makes them, the training uses them up."""
+"""A ring of simulated cases on disk: a low-priority process makes them, the training uses them up."""
 
 import multiprocessing
 import os
@@ -22,21 +22,21 @@ from mapping_stroke.training.supply import READY_SHARE, Memory
 
 BETWEEN_LOOKS_S = 0.2
 _LAST = "_lesion.npy"
-"""What `write_arrays` writes last: a case that has it is whole."""
+"""The file that `write_arrays` writes last: a case that has it is complete."""
 
 
 @dataclass(frozen=True)
 class Ring:
-    """Which cases are made, and where they lie.
+    """The cases of a ring, and their folder.
 
     Attributes:
-        folder: For their arrays.
-        size: How many lie there at once.
+        folder: Folder of their arrays.
+        size: Number of cases in the folder at a time.
         sources: Brains and masks.
         cache: See `load_bank`.
         spacing_mm: Edge of the network's voxels.
         seed: Case `i` is drawn from (*seed, i).
-        mix: Of what kinds.
+        mix: Composition of the cases.
     """
 
     folder: Path
@@ -49,26 +49,24 @@ class Ring:
 
     @property
     def present(self) -> list[str]:
-        """Names of the cases that are there, oldest first."""
+        """Names of the cases in the folder, oldest first."""
         if not self.folder.is_dir():
             return []
         return sorted(
             name.removesuffix(_LAST)
-            for name in os.listdir(self.folder)  # noqa: PTH208 - at every patch, and three times as fast
+            for name in os.listdir(self.folder)  # noqa: PTH208 - called for every patch; three times as fast
             if name.endswith(_LAST) and not name.startswith(".")
         )
 
 
 @dataclass(frozen=True, eq=False)
 class RingSupply:
-    """The cases of a ring, each for at most `MOST_USES` patches: then it is removed, and the producer makes another.
-
-    It is a `Supply`.
+    """A `Supply` of the cases of a ring; after `MOST_USES` patches a case is removed, and the producer makes another.
 
     Attributes:
-        ring: Where they lie.
-        memory: How often each was used, and how hard it was; part of the training's state.
-        producer: Who makes more; None for nobody.
+        ring: The ring.
+        memory: Number of uses and hardness of each case; part of the training's state.
+        producer: Process that makes new cases; None for none.
     """
 
     ring: Ring
@@ -76,7 +74,7 @@ class RingSupply:
     producer: SpawnProcess | None = None
 
     def is_ready(self) -> bool:
-        """Whether a quarter of the ring is there; raises `TrainingError` if not, and nobody will make more."""
+        """Whether a quarter of the ring is filled; raises `TrainingError` if not and the producer has ended."""
         present = self.ring.present
         self.memory.forget_all_but(present)
         if present:
@@ -85,24 +83,24 @@ class RingSupply:
             return True
         if self.producer is None or not self.producer.is_alive():
             raise TrainingError(
-                f"{self.ring.folder}: nobody makes cases any more; look above for why the producer ended, then run "
-                "the same command again"
+                f"{self.ring.folder}: the process that makes cases has ended; fix the problem shown above and rerun "
+                "the command"
             )
         return False
 
     def draw(self, rng: np.random.Generator) -> CaseArrays:
-        """A random case of those that are there, each as likely as any other."""
+        """A random case of the ring, all equally likely."""
         present = self.ring.present
         return self._use(present[int(rng.integers(len(present)))])
 
     def draw_hard(self, rng: np.random.Generator) -> CaseArrays:
-        """A random one of the hardest tenth of the cases that were used before; any case where none was."""
+        """A random one of the hardest tenth of the cases used before; any case if none was."""
         present = self.ring.present
         hardest = self.memory.hardest(present)
         return self._use(hardest[int(rng.integers(len(hardest)))])
 
     def note(self, case_ids: Sequence[str], hardness: Sequence[float]) -> None:
-        """Remember how hard the last patch of each case was."""
+        """Record the hardness of the last patch of each case."""
         self.memory.note(case_ids, hardness)
 
     def _use(self, name: str) -> CaseArrays:
@@ -120,7 +118,7 @@ class RingSupply:
 
 @contextmanager
 def producing(ring: Ring, made: int) -> Iterator[SpawnProcess]:
-    """Have a process of low priority keep a ring full, from the case of that number on; it ends with the block."""
+    """Run a low-priority process that keeps a ring full, counting cases from `made`; it ends with the block."""
     producer = multiprocessing.get_context("spawn").Process(target=_produce_as_job, args=(ring, made), daemon=True)
     producer.start()
     try:
@@ -131,16 +129,16 @@ def producing(ring: Ring, made: int) -> Iterator[SpawnProcess]:
 
 
 def produce(ring: Ring, source: CaseSource, made: int, stop: StopRequest) -> None:
-    """Make cases wherever one is missing, until asked to stop; no number is given twice.
+    """Make cases whenever the ring is not full, until a request to stop; no number is used twice.
 
     Args:
-        ring: Where to.
-        source: Draws them.
-        made: How many were made before.
-        stop: Asked between cases.
+        ring: The ring to fill.
+        source: Source of the cases.
+        made: Number of cases made before.
+        stop: Polled between cases for a request to stop.
 
     Raises:
-        Stopped: When asked to.
+        Stopped: On request.
     """
     number = max([made, *(_number(name) + 1 for name in ring.present)])
     while True:
@@ -155,7 +153,7 @@ def produce(ring: Ring, source: CaseSource, made: int, stop: StopRequest) -> Non
 
 def _produce_as_job(ring: Ring, made: int) -> None:
     begin_job(1)
-    _step_back()
+    _lower_priority()
     try:
         with listening() as stop:
             bank = load_bank(ring.sources, "training", ring.spacing_mm, ring.cache, torch.device("cpu"), ring.mix)
@@ -164,11 +162,11 @@ def _produce_as_job(ring: Ring, made: int) -> None:
         return
 
 
-def _step_back() -> None:
-    """Let the training have the processor wherever it wants it."""
+def _lower_priority() -> None:
+    """Yield the processor to the training whenever it wants it."""
     if hasattr(os, "nice"):
         os.nice(19)
-    if hasattr(os, "SCHED_IDLE"):  # the training may be at the lowest priority itself
+    if hasattr(os, "SCHED_IDLE"):  # the training itself may run at the lowest nice level
         with suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 

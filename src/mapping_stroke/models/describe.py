@@ -1,45 +1,131 @@
-"""Write a model's card from the model, its evaluation and what its makers say; and keep it in the model, if asked."""
+"""Descriptions of a model: in one line, as facts, and as the model card for people."""
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mapping_stroke.console import counted, name_files
-from mapping_stroke.errors import CaseError, ConfigError
+from mapping_stroke.console import aligned, counted, name_files
+from mapping_stroke.errors import BundleError, CaseError, ConfigError
 from mapping_stroke.files import read_json, write_text, written_whole
-from mapping_stroke.models.evaluate import FAILURES_PICTURE, VALUES_FILE
-from mapping_stroke.models.labels import AVERAGES, MEMBER_COLUMNS, describe_rule, member_row
 from mapping_stroke.networks.bundle import Bundle, is_packed, open_bundle, write_bundle
 from mapping_stroke.networks.cards import MemberCard, started_from
+from mapping_stroke.networks.spec import count_parameters
+from mapping_stroke.rules import PostprocessConfig
 
-NOT_TOLD = "not told"
+VALUES_FILE, FAILURES_PICTURE = "evaluation.json", "failures.jpg"
+"""Files of an evaluation that a card is made from."""
+NOT_STATED = "not stated"
+MEMBER_COLUMNS = ("scheme", "fold", "network", "voxels (mm)", "patch", "GFLOP per patch", "validation Dice")
+COVERS = {"tiles": "overlapping tiles", "window": "one window as large as the brain"}
+RULE_NUMBERS = ("many_lesions", "wide_edge", "below_peak", "least_peak", "smallest_mm3")
+AVERAGES = {"probability": "the mean of P(lesion)", "logit": "the mean of the logits"}
+
+
+def summarise_model(bundle: Bundle) -> str:
+    """A model in one line: name, members, schemes, size, licence and path."""
+    members = bundle.card.members
+    schemes = ", ".join(dict.fromkeys(member.card.scheme for member in members))
+    return (
+        f"{bundle.card.name}: {counted(len(members), 'member')} ({schemes}), {bundle.size_bytes / 1e6:.1f} MB, "
+        f"licence {bundle.card.licence or NOT_STATED}, {bundle.path}"
+    )
+
+
+def describe_model(bundle: Bundle) -> list[str]:
+    """All facts of a model's card and its hash, one per line."""
+    card = bundle.card
+    facts = {
+        "Model": card.name,
+        "Path": str(bundle.path),
+        "Size": f"{bundle.size_bytes / 1e6:.1f} MB",
+        "SHA-256": bundle.sha256,
+        "Average": AVERAGES[card.average],
+        "Fast": COVERS[card.fast_cover],
+        "Post-processing": "; ".join(filter(None, [describe_rule(card.postprocess), card.postprocess_origin])),
+        "Description": card.description,
+        "Contrast": card.contrast,
+        "Space": card.space,
+        "Shows": card.shows,
+        "Training data": card.training_data,
+        "Licence": card.licence,
+        "Citation": card.citation,
+        "Model card": "in the model; `mapping models show MODEL --card` prints it" if bundle.read_page() else "none",
+    }
+    lines = [f"{name}: {' '.join(fact.split()) or NOT_STATED}" for name, fact in facts.items()]
+    rows = [member_row(member.card) for member in card.members]
+    return [*lines, f"{counted(len(rows), 'member')}:", *(f"  {line}" for line in aligned([MEMBER_COLUMNS, *rows]))]
+
+
+def read_page(bundle: Bundle) -> str:
+    """The model card stored in a model; raises `BundleError` if there is none."""
+    page = bundle.read_page()
+    if not page:
+        raise BundleError(f"{bundle.path}: holds no model card; add one with `mapping models card --embed`")
+    return page.rstrip("\n")
+
+
+def member_row(card: MemberCard) -> tuple[str, ...]:
+    """A member's row under `MEMBER_COLUMNS`."""
+    dice = card.training.get("validation_dice")
+    edges_mm = (
+        card.preprocess.edges_mm if isinstance(card.preprocess.spacing_mm, tuple) else card.preprocess.edges_mm[:1]
+    )
+    return (
+        card.scheme,
+        str(card.fold),
+        f"{card.network.encoder}, {card.network.stages} stages, {_millions(count_parameters(card.network))} parameters",
+        " x ".join(f"{edge:g}" for edge in edges_mm),
+        " x ".join(map(str, card.patch)),
+        f"{card.network.forward_flop(card.patch) / 1e9:.3g}",
+        f"{dice:.3f}" if isinstance(dice, int | float) else NOT_STATED,
+    )
+
+
+def _millions(number: int) -> str:
+    return f"{number / 1e6:.3g} M" if number >= 1e5 else f"{number / 1e6:.2g} M"
+
+
+def describe_rule(rule: PostprocessConfig | None) -> str:
+    """All settings of a rule in one line."""
+    if rule is None:
+        return "none of its own"
+    small, large = rule.small, rule.large
+    others = {name: value for name, value in asdict(rule).items() if name in RULE_NUMBERS}
+    return (
+        f"{rule.manner}; core {small.core:g} and edge {small.edge:g} below {rule.small_load:g} {rule.load_unit}, "
+        f"core {large.core:g} and edge {large.edge:g} from there on; "
+        + ", ".join(f"{name} {value:g}" for name, value in others.items())
+    )
 
 
 def write_card(model: str | Path, evaluation: Path, target: Path, about: Path | None, *, embed: bool = False) -> None:
-    """Write the card of a model as Markdown, the picture of its failures beside it.
+    """Write the card of a model as Markdown, with the picture of its failures next to it.
 
     Args:
         model: See `open_bundle`.
         evaluation: Folder of `mapping models evaluate` of the same model.
         target: Page to write.
-        about: Text with places for the values; None for a plain one.
-        embed: Keep the text, without the picture, in the model too; what the model computes, and its hash, stay.
+        about: Text with placeholders for the values; None for a plain one.
+        embed: Also store the text, without the picture, in the model; its results and its hash stay the same.
 
     Raises:
-        MappingError: There is no model or evaluation, the evaluation is of another model, the text asks for a value
-            that there is not, or the model is a run folder, into which no card is put.
+        MappingError: There is no such model or evaluation, the evaluation is of another model, the text names an
+            unknown value, or the model is a run folder, which cannot store a card.
     """
     from mapping_stroke.report.model_pages import PLAIN_CARD
 
     bundle, values = open_bundle(model), _read_values(evaluation)
     if values["model_sha256"] != bundle.sha256:
         raise CaseError(
-            f"{evaluation}: is of another model (SHA-256 {str(values['model_sha256'])[:12]}…), expected "
+            f"{evaluation}: belongs to another model (SHA-256 {str(values['model_sha256'])[:12]}…), expected "
             f"{bundle.sha256[:12]}…; run `mapping models evaluate` on this one"
         )
     if embed and not is_packed(bundle.path):
-        raise ConfigError(f"{bundle.path}: is no packed model, so no card can be kept in it; `mapping models pack` it")
+        raise ConfigError(
+            f"{bundle.path}: is not a packed model, so it cannot store a card; pack it with `mapping models pack`"
+        )
     source = about or PLAIN_CARD
     text, drawn = _read_text(source), evaluation / FAILURES_PICTURE
     picture = target.with_name(f"{target.stem}-{FAILURES_PICTURE}") if drawn.is_file() else None
@@ -57,10 +143,10 @@ def write_card(model: str | Path, evaluation: Path, target: Path, about: Path | 
 def _read_values(evaluation: Path) -> dict[str, Any]:
     path = evaluation / VALUES_FILE
     if not path.is_file():
-        raise CaseError(f"{path}: no such file; name a folder that `mapping models evaluate` has written")
+        raise CaseError(f"{path}: no such file; give a folder written by `mapping models evaluate`")
     values = read_json(path)
     if not isinstance(values, dict) or not {"model_sha256", "false_positives", "failures"} <= values.keys():
-        raise CaseError(f"{path}: was not written by this version; run `mapping models evaluate` again")
+        raise CaseError(f"{path}: was written by another version; rerun `mapping models evaluate`")
     return values
 
 
@@ -78,7 +164,7 @@ def _fill(text: str, bundle: Bundle, values: Mapping[str, Any], failures_png: st
 
 
 def model_blocks(bundle: Bundle) -> dict[str, str]:
-    """What a model's own card says as Markdown, by the names of the places in a text."""
+    """Facts of a model as Markdown, by the placeholders of a card's text."""
     from mapping_stroke.report.tables import markdown_table
 
     card = bundle.card
@@ -88,12 +174,12 @@ def model_blocks(bundle: Bundle) -> dict[str, str]:
         ["SHA-256", f"`{bundle.sha256}`"],
         ["members are averaged as", AVERAGES[card.average]],
         ["rule `mapping`", describe_rule(card.postprocess)],
-        ["how the rule came about", card.postprocess_origin or NOT_TOLD],
+        ["how the rule came about", card.postprocess_origin or NOT_STATED],
     ]
-    told = {name: getattr(card, name) for name in ("description", "training_data", "licence", "citation")}
+    texts = {name: getattr(card, name) for name in ("description", "training_data", "licence", "citation")}
     return {
         "name": card.name,
-        **{name: " ".join(text.split()) or NOT_TOLD for name, text in told.items()},
+        **{name: " ".join(text.split()) or NOT_STATED for name, text in texts.items()},
         "facts": "\n".join(f"- {name}: {fact}" for name, fact in facts),
         "members": markdown_table(
             [*MEMBER_COLUMNS, "epochs", "began with"],
@@ -104,9 +190,9 @@ def model_blocks(bundle: Bundle) -> dict[str, str]:
 
 
 def _training(card: MemberCard) -> tuple[str, str]:
-    """How long a member was trained, and from what."""
+    """Number of epochs a member was trained for, and the weights it started from."""
     start = started_from(card.training)
-    epochs = str(card.training.get("epochs", NOT_TOLD))
+    epochs = str(card.training.get("epochs", NOT_STATED))
     if not start:
         return epochs, "nothing"
     same_run = start["model"] == f"fold_{start['fold']}"  # the folder of a member
@@ -114,12 +200,14 @@ def _training(card: MemberCard) -> tuple[str, str]:
 
 
 def _simulation(cards: Sequence[MemberCard]) -> str:
-    """What the cases of training were simulated from, and how many were drawn."""
-    told = next((card.training["simulation"] for card in cards if card.training.get("simulation")), None)
-    if not told:
-        return NOT_TOLD
-    people = counted(len(told["people"]), "person").replace("persons", "people") if told["people"] else "the template"
-    brains = f"{counted(told['brains'], 'scan')} of {people}" if told["people"] else people
-    kept = told.get("kept_cases")
+    """Sources of the simulated training cases, and how many were drawn."""
+    origin = next((card.training["simulation"] for card in cards if card.training.get("simulation")), None)
+    if not origin:
+        return NOT_STATED
+    people = (
+        counted(len(origin["people"]), "person").replace("persons", "people") if origin["people"] else "the template"
+    )
+    brains = f"{counted(origin['brains'], 'scan')} of {people}" if origin["people"] else people
+    kept = origin.get("kept_cases")
     drawn = f"{kept} simulated cases, drawn once" if kept else "a new simulated case for every patch"
-    return f"{brains}, {counted(told['masks'], 'lesion mask')}; {drawn}"
+    return f"{brains}, {counted(origin['masks'], 'lesion mask')}; {drawn}"

@@ -1,14 +1,12 @@
-"""Evaluate a model on cases that it was not trained on, with a picture of its failures."""
+"""Evaluation of a model on cases that it was not trained on, with a picture of its failures."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mapping_stroke.cohort.segmenter import make_segmenter
-from mapping_stroke.cohort.settings import Computation, Preset
 from mapping_stroke.console import counted, name_files, progress, say, warn
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.errors import CaseError
@@ -26,18 +24,20 @@ from mapping_stroke.evaluation.cohorts import (
 from mapping_stroke.evaluation.profiles import ATLAS2022
 from mapping_stroke.files import given_name, read_object, remove, write_csv, write_json, write_text
 from mapping_stroke.images.image import reorient
-from mapping_stroke.inference.segmentation import choose_rule, find_preset
+from mapping_stroke.inference.segmentation import choose_rule
+from mapping_stroke.models.describe import FAILURES_PICTURE, VALUES_FILE
 from mapping_stroke.models.judge import (
     PART_NOUNS,
     Entry,
-    EvaluationData,
     Evaluator,
     Part,
     attempt,
     find_labelled,
     find_unlabelled,
+    make_model_segmenter,
     read_evaluation_case,
 )
+from mapping_stroke.models.settings import EvaluateConfig
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.report.model_pages import FINAL, Evaluation, evaluation_page, evaluation_values
 from mapping_stroke.rules import apply_rule
@@ -47,19 +47,17 @@ from mapping_stroke.space.model_input import deface
 if TYPE_CHECKING:
     from mapping_stroke.report.pictures import FailureRow
 
-FAILURES_PICTURE = "failures.jpg"
-
 
 def picture_failures(
-    failures: Sequence[Failure], scans: Mapping[Part, Sequence[FoundCase]], judge: Evaluator, path: Path
+    failures: Sequence[Failure], scans: Mapping[Part, Sequence[FoundCase]], evaluator: Evaluator, path: Path
 ) -> None:
-    """Draw each failure under the rule `mapping`; one whose scan cannot be read is told and left out.
+    """Draw each failure under the rule `mapping`; warn of a scan that cannot be read and leave it out.
 
     Args:
         failures: In the order of the rows.
-        scans: Where they come from.
-        judge: Ensemble and rules.
-        path: JPEG to write; removed where there is nothing to draw.
+        scans: The scans that they come from.
+        evaluator: Ensemble and rules.
+        path: JPEG to write; removed if there is nothing to draw.
     """
     from mapping_stroke.report.pictures import draw_failures
 
@@ -68,7 +66,7 @@ def picture_failures(
     with progress("Drawing failures:", len(failures)) as show:
         for number, failure in enumerate(failures, start=1):
             case = cases["healthy" if failure.group == HEALTHY else "labelled", failure.name]
-            row = attempt(case, partial(_segment, number, failure, case, judge), alone=False)
+            row = attempt(case, partial(_segment, number, failure, case, evaluator), alone=False)
             rows += [] if row is None else [row]
             show(number, failure.name)
     if rows:
@@ -77,13 +75,13 @@ def picture_failures(
         remove(path)
 
 
-def _segment(number: int, failure: Failure, case: FoundCase, judge: Evaluator) -> "FailureRow":
-    """Only slices are kept."""
+def _segment(number: int, failure: Failure, case: FoundCase, evaluator: Evaluator) -> "FailureRow":
+    """Segment a scan again, and keep only the slices to draw."""
     from mapping_stroke.report.pictures import failure_sentence, show_failure
 
-    scan = read_evaluation_case(case, judge.segmenter, again=True)
-    probability = scan.turn(judge.segmenter.predict(scan.loaded).probability)
-    mask = apply_rule(probability, judge.rules["mapping"], scan.voxel_volume_mm3)
+    scan = read_evaluation_case(case, evaluator.segmenter, again=True)
+    probability = scan.turn(evaluator.segmenter.predict(scan.loaded).probability)
+    mask = apply_rule(probability, evaluator.rules["mapping"], scan.voxel_volume_mm3)
     text = f"{number}. {failure_sentence(failure)}"
     shown = deface(scan.loaded.image, scan.loaded.model_input.placed)
     return show_failure(text, reorient(shown), scan.reference, (mask, probability), failure.look)
@@ -91,7 +89,7 @@ def _segment(number: int, failure: Failure, case: FoundCase, judge: Evaluator) -
 
 RULE_NAMES = ("none", "paper", "challenge", "mapping")
 LEDGER_FILE, SCORES_FILE, HEALTHY_FILE = "judged.json", "scores.csv", "healthy.csv"
-PAGE_FILE, VALUES_FILE, PICTURE_FILE = "evaluation.md", "evaluation.json", "evaluation.png"
+PAGE_FILE, PICTURE_FILE = "evaluation.md", "evaluation.png"
 CONTENTS = (LEDGER_FILE, SCORES_FILE, HEALTHY_FILE, PAGE_FILE, VALUES_FILE, PICTURE_FILE, FAILURES_PICTURE)
 SCORE_COLUMNS = ("method", "case_id", "load_vox", "load_ml", *ATLAS2022.keys, "false_ml")
 GROUPS: dict[Part, str] = {"healthy": HEALTHY, "heads": HEADS, "hard": HARD}
@@ -99,70 +97,51 @@ Scans = Mapping[Part, Sequence[FoundCase]]
 HEALTHY_COLUMNS = ("method", "group", "scan", "volume_mm3", "lesions")
 
 
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """How the members are computed."""
+def evaluate_model(model: str | Path, config: EvaluateConfig, output: Path, *, overwrite: bool = False) -> list[str]:
+    """Score each single member and the ensemble with each rule, and write tables, a page and pictures.
 
-    preset: Preset = "balanced"
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        find_preset(self.preset)
-
-
-def evaluate_model(
-    model: str | Path,
-    data: EvaluationData,
-    output: Path,
-    config: EvaluateConfig,
-    *,
-    overwrite: bool = False,
-) -> list[str]:
-    """Score each member alone and the ensemble with each rule, and write tables, a page and pictures.
-
-    Scans are placed and shown to the model as `mapping segment` does it.
+    Scans are registered and shown to the model as by `mapping segment`.
 
     Args:
         model: See `open_bundle`.
-        data: Labelled cases that the model was not trained on, and healthy scans.
-        output: New folder, or one that the same call wrote: finished scans are not computed again.
-        config: Preset and device.
-        overwrite: Start anew where another model or other settings wrote there.
+        config: Labelled cases that the model was not trained on, healthy scans, preset and device.
+        output: New folder, or one of the same call, which is then resumed.
+        overwrite: Start afresh if another model or other settings wrote there.
 
     Returns:
-        The ids of cases and scans that could not be judged; why has been told.
+        The ids of cases and scans that could not be evaluated, after a warning for each.
 
     Raises:
-        MappingError: There is no labelled case, model or device, the folder holds something else, or the only case
-            failed, or all did.
+        MappingError: There is no labelled case, model or device, the folder holds something else, or the only case or
+            all cases failed.
     """
-    bundle = open_bundle(model)
-    cases, failed = find_labelled(data.cohort)
-    others: dict[Part, tuple[Path, ...]] = {"healthy": data.healthy, "heads": data.heads, "hard": data.hard}
+    bundle, preset = open_bundle(model), config.prediction.preset
+    cases, failed = find_labelled(config.cohort)
+    others: dict[Part, tuple[Path, ...]] = {"healthy": config.healthy, "heads": config.heads, "hard": config.hard}
     scans: Scans = {"labelled": cases, **{part: find_unlabelled(given) for part, given in others.items()}}
-    segmenter = make_segmenter(Computation(preset=config.preset, device=config.device), bundle)
+    segmenter = make_model_segmenter(bundle, config.prediction)
     ensemble = segmenter.ensemble
     settings = {
-        **{"preset": config.preset, "precision": ensemble.engine.precision, "space": "auto"},
-        "cohort": str(data.cohort.resolve()),
+        **{"preset": preset, "precision": ensemble.engine.precision, "space": "auto"},
+        "cohort": str(config.cohort.resolve()),
     }
     identity = {"kind": "evaluate-model", "model_sha256": bundle.sha256, **settings}
     with claimed(output, identity, CONTENTS, overwrite=overwrite):
         rules = {rule: choose_rule(bundle, rule) for rule in RULE_NAMES}
-        judge = Evaluator(segmenter, rules, output / LEDGER_FILE)
+        evaluator = Evaluator(segmenter, rules, output / LEDGER_FILE)
         used = f"{counted(len(ensemble.members), 'member')} on {ensemble.engine.description}"
         counts = [counted(len(found), PART_NOUNS[part]) for part, found in scans.items()]
-        say(f"Judging {', '.join(counts)} with {used}")
+        say(f"Evaluating {', '.join(counts)} with {used}")
         entries = {}
         for part, found in scans.items():
-            entries[part], its_failed = judge.judge(part, found)
+            entries[part], its_failed = evaluator.evaluate(part, found)
             failed += its_failed
         facts = {
-            **{"model": bundle.card.name, "model_sha256": bundle.sha256, "preset": config.preset},
-            **{"precision": ensemble.engine.precision, "cohort": given_name(data.cohort), "failed": failed},
-            "rules": {name: asdict(rule) for name, rule in judge.rules.items()},
+            **{"model": bundle.card.name, "model_sha256": bundle.sha256, "preset": preset},
+            **{"precision": ensemble.engine.precision, "cohort": given_name(config.cohort), "failed": failed},
+            "rules": {name: asdict(rule) for name, rule in evaluator.rules.items()},
         }
-        _write(output, _judgement(judge, entries, facts), scans, judge)
+        _write(output, _collect(evaluator, entries, facts), scans, evaluator)
     if failed:
         warn(
             f"{counted(len(failed), 'scan')} failed and {'is' if len(failed) == 1 else 'are'} left out: "
@@ -171,12 +150,14 @@ def evaluate_model(
     return failed
 
 
-def _judgement(
-    judge: Evaluator, entries: Mapping[Part, Mapping[str, Entry]], facts: Mapping[str, object]
+def _collect(
+    evaluator: Evaluator, entries: Mapping[Part, Mapping[str, Entry]], facts: Mapping[str, object]
 ) -> Evaluation:
-    """The values behind all that is written; raises `CaseError` where no case could be judged."""
+    """The values behind all outputs; raises `CaseError` if no case could be evaluated."""
     if not entries["labelled"]:
-        raise CaseError("none of the labelled cases could be judged; mend those that are named above")
+        raise CaseError(
+            "none of the labelled cases could be evaluated; fix the problems named above and rerun the command"
+        )
     cases = tuple(
         JudgedCase(name, entry["load_vox"], entry["load_ml"], _defined(entry["scores"]), _marked(entry))
         for name, entry in entries["labelled"].items()
@@ -188,9 +169,9 @@ def _judgement(
     ]
     healthy = tuple(scan for scan in others if scan.group != HARD)
     hard = tuple(scan for scan in others if scan.group == HARD)
-    scores = CohortScores(cases, tuple(judge.methods))
+    scores = CohortScores(cases, tuple(evaluator.methods))
     failures = choose_failures(scores, healthy, FINAL)
-    return Evaluation(scores, healthy, judge.methods, tuple(judge.members), failures, facts, hard)
+    return Evaluation(scores, healthy, evaluator.methods, tuple(evaluator.members), failures, facts, hard)
 
 
 def _marked(entry: Entry) -> dict[str, Marked]:
@@ -204,29 +185,29 @@ def _defined(scores: Mapping[str, Mapping[str, float | None]]) -> dict[str, dict
     }
 
 
-def _write(output: Path, judgement: Evaluation, scans: Scans, judge: Evaluator) -> None:
+def _write(output: Path, evaluation: Evaluation, scans: Scans, evaluator: Evaluator) -> None:
     from mapping_stroke.report.curves import draw_evaluation
 
-    values = evaluation_values(judgement)
+    values = evaluation_values(evaluation)
     if values["failures"] != read_object(output / VALUES_FILE).get("failures") or not _pictures(output):
-        picture_failures(judgement.failures, scans, judge, output / FAILURES_PICTURE)
-    write_csv(output / SCORES_FILE, SCORE_COLUMNS, _score_rows(judgement))
-    write_csv(output / HEALTHY_FILE, HEALTHY_COLUMNS, _healthy_rows(judgement))
+        picture_failures(evaluation.failures, scans, evaluator, output / FAILURES_PICTURE)
+    write_csv(output / SCORES_FILE, SCORE_COLUMNS, _score_rows(evaluation))
+    write_csv(output / HEALTHY_FILE, HEALTHY_COLUMNS, _healthy_rows(evaluation))
     write_json(output / VALUES_FILE, values)
-    write_text(output / PAGE_FILE, evaluation_page(judgement, *_pictures(output)))
-    draw_evaluation(judgement, output / PICTURE_FILE)
+    write_text(output / PAGE_FILE, evaluation_page(evaluation, *_pictures(output)))
+    draw_evaluation(evaluation, output / PICTURE_FILE)
     written = [output / name for name in CONTENTS if name != LEDGER_FILE]
     name_files("Evaluation", *(path for path in written if path.is_file()))
 
 
 def _pictures(output: Path) -> list[str]:
-    """The name of the picture of failures, where it is drawn."""
+    """The name of the picture of failures, if it was drawn."""
     return [FAILURES_PICTURE] if (output / FAILURES_PICTURE).is_file() else []
 
 
-def _score_rows(judgement: Evaluation) -> Iterator[dict[str, object]]:
-    for case in judgement.scores.cases:
-        for method in judgement.labels:
+def _score_rows(evaluation: Evaluation) -> Iterator[dict[str, object]]:
+    for case in evaluation.scores.cases:
+        for method in evaluation.labels:
             scores = {metric: "" if math.isnan(value) else value for metric, value in case.scores[method].items()}
             yield {
                 **{"method": method, "case_id": case.case_id},
@@ -235,7 +216,7 @@ def _score_rows(judgement: Evaluation) -> Iterator[dict[str, object]]:
             }
 
 
-def _healthy_rows(judgement: Evaluation) -> Iterator[dict[str, object]]:
-    for scan in (*judgement.healthy, *judgement.hard):
-        for method in judgement.labels:
+def _healthy_rows(evaluation: Evaluation) -> Iterator[dict[str, object]]:
+    for scan in (*evaluation.healthy, *evaluation.hard):
+        for method in evaluation.labels:
             yield {"method": method, "group": scan.group, "scan": scan.name, **asdict(scan.marked[method])}

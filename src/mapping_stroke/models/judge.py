@@ -1,4 +1,4 @@
-"""Labelled cases and healthy scans, judged with every member, the ensemble and every rule."""
+"""Evaluation of labelled cases and healthy scans with every member, the ensemble and every rule."""
 
 import hashlib
 import math
@@ -11,7 +11,8 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from jaxtyping import Float32
 
-from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter, scan_sha256
+from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter, make_segmenter, scan_sha256
+from mapping_stroke.cohort.settings import Computation
 from mapping_stroke.console import counted, progress, say, warn
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.dataset.checks import check_names
@@ -24,35 +25,33 @@ from mapping_stroke.evaluation.score import score
 from mapping_stroke.files import fingerprint, read_object, write_json, written_whole
 from mapping_stroke.images.image import Image, Mask, Probability, image_stem, reorient, require_same_grid
 from mapping_stroke.lesions import bounding_box
+from mapping_stroke.models.settings import Prediction
+from mapping_stroke.networks.bundle import Bundle
 from mapping_stroke.rules import CHALLENGE, PostprocessConfig, apply_rule, find_rule
 from mapping_stroke.stages.evaluate import read_mask
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class EvaluationData:
-    """What a model is judged on.
-
-    Attributes:
-        cohort: Folder of labelled cases, in any layout that `prepare` reads.
-        healthy: Healthy scans, files or folders in any such layout.
-        heads: Healthy scans of whole heads, likewise, told apart from the others and never pictured.
-        hard: Scans of patients without a mask, such as other diseases, likewise: only told by name.
-    """
-
-    cohort: Path
-    healthy: tuple[Path, ...] = ()
-    heads: tuple[Path, ...] = ()
-    hard: tuple[Path, ...] = ()
+Part = Literal["labelled", "healthy", "heads", "hard"]
+PARTS: tuple[Part, ...] = ("labelled", "healthy", "heads", "hard")
+PART_NOUNS = {"labelled": "labelled scan", "healthy": "healthy scan", "heads": "whole head", "hard": "hard scan"}
+Entry = dict[str, Any]
+LOWEST = 0.05
+"""Maps are cropped to the box of the lesions and of all voxels above this level, which lies below every level of every
+rule; in faint maps, for which rules lower their levels, all non-zero voxels are kept."""
+MAPS_FORMAT = 3
+"""Format of the files of `StoredMap`. 1 cropped faint maps too, 2 came from another resampling; neither is reused."""
+STEPS = 65534
+"""Quantisation steps of stored probabilities; 0.5 is one of them, so that values above 0.5 stay above it."""
+NOTHING_MARKED_MM = 100.0
+"""95HD of a case with lesions in which nothing is marked: about half a brain, more than for lesions that are found."""
 
 
 @dataclass(frozen=True, eq=False)
 class EvaluationCase:
-    """A scan that is ready for its members, and its truth.
+    """A scan ready for the members, with its reference mask.
 
     Attributes:
-        loaded: The scan as its file holds it, and as the members read it.
+        loaded: The scan as its file holds it, and as the members see it.
         reference: The lesions, on RAS axes; empty for a healthy scan.
         spacing_mm: Length of a voxel's edge along each RAS axis.
     """
@@ -67,14 +66,14 @@ class EvaluationCase:
         return self.loaded.image.voxel_volume_mm3
 
     def turn(self, probability: Float32[np.ndarray, "a b c"]) -> Probability:
-        """A map on the scan's own grid with its axes reoriented to RAS, on which rules are applied."""
+        """Bring a map on the scan's own grid to RAS axes, as rules expect it."""
         return reorient(Image(probability, self.loaded.image.affine)).voxels
 
 
 def find_labelled(cohort: Path) -> tuple[list[FoundCase], list[str]]:
-    """The labelled cases of a data set, in any layout that `prepare` reads; and the ids of those that cannot be used.
+    """The labelled cases of a data set, in any layout that `prepare` reads, and the ids of the unusable ones.
 
-    What is wrong with a case is told.
+    Warns of every problem with a case.
 
     Raises:
         CaseError: There is no folder, no scan, or no usable scan with a mask.
@@ -91,43 +90,50 @@ def find_labelled(cohort: Path) -> tuple[list[FoundCase], list[str]]:
     if not usable:
         raise CaseError(
             f"{cohort}: none of its {len(findings.cases)} scans has a usable mask, expected labelled cases; "
-            "name a data set with masks, see `mapping prepare`"
+            "give a data set with masks, see `mapping prepare`"
         )
     return usable, sorted({case.case_id for case in labelled} & bad)
 
 
 def find_unlabelled(given: Sequence[Path]) -> list[FoundCase]:
-    """Scans without a mask: files, and the scans of folders in any layout that `prepare` reads; none for none.
+    """Scans without a mask: files, and the scans of folders in any layout that `prepare` reads.
 
     Raises:
-        CaseError: A folder holds no scan, a scan has a lesion mask beside it, or two scans have one name,
-            capitals aside.
+        CaseError: A folder holds no scan, a scan has a lesion mask next to it, or the names of two scans differ only in
+            case.
     """
     found: dict[str, FoundCase] = {}
     for path in given:
         for case in find_cases(path).cases if path.is_dir() else [_lone(path)]:
             if case.mask is not None:
-                raise CaseError(f"{case.scan}: has a lesion mask ({case.mask.name}); name scans without one only")
+                raise CaseError(f"{case.scan}: has a lesion mask ({case.mask.name}); give only scans without a mask")
             key = case.case_id.casefold()
             if key in found:
-                raise CaseError(f"{case.scan}: {found[key].scan} has the same name, capitals aside; rename one")
+                raise CaseError(
+                    f"{case.scan}: {found[key].scan} has the same name but for upper and lower case; rename one"
+                )
             found[key] = case
     return list(found.values())
 
 
-def mark_case(case: FoundCase) -> str:
-    """A mark of the case's files, that changes with them."""
+def hash_case(case: FoundCase) -> str:
+    """A hash of the case's files."""
     files = [case.scan] if case.mask is None else [case.scan, case.mask]
     return fingerprint([scan_sha256(file) for file in files])
 
 
+def make_model_segmenter(bundle: Bundle, prediction: Prediction) -> Segmenter:
+    """The segmenter of a model with the given preset and device."""
+    return make_segmenter(Computation(preset=prediction.preset, device=prediction.device), bundle)
+
+
 def read_evaluation_case(case: FoundCase, segmenter: Segmenter, *, again: bool = False) -> EvaluationCase:
-    """Read, check and prepare a scan, and read its mask where it has one; warnings about the scan are told.
+    """Read, check and prepare a scan, and read its mask if it has one; print warnings about the scan.
 
     Args:
         case: The scan.
         segmenter: Loads the scan as `mapping segment` does.
-        again: Warnings have been told.
+        again: The warnings have been printed before.
 
     Raises:
         MappingError: A file cannot be read or used, or scan and mask lie on different grids.
@@ -145,7 +151,7 @@ def read_evaluation_case(case: FoundCase, segmenter: Segmenter, *, again: bool =
 
 
 def attempt(case: FoundCase, work: Callable[[], T], *, alone: bool) -> T | None:
-    """Do what may fail for one case: None, and why told, where it does; raised as `CaseError` where it is alone."""
+    """Do the work for one case; if it fails, warn and return None, or raise `CaseError` for the only case."""
     try:
         return work()
     except SCAN_FAILURES as error:
@@ -163,21 +169,9 @@ def _lone(path: Path) -> FoundCase:
     return FoundCase(name, name, "", "", path, None)
 
 
-LOWEST = 0.05
-"""Maps are cut to the box of all voxels above this, and of the lesions; lower than any level of any rule but that below
-a low maximum: where the maximum is so low, all voxels that are not 0 are kept."""
-MAPS_FORMAT = 3
-"""Of what `StoredMap.write` keeps of a map. 1 cut faint maps too, 2 were of scans that were resampled otherwise; such
-files serve no more."""
-STEPS = 65534
-"""Probabilities are kept in so many steps; the half is one of them, so that what is above 0.5 stays so."""
-NOTHING_MARKED_MM = 100.0
-"""The 95HD of a case with lesions in which nothing is marked: about half a brain, more than lesions that are found."""
-
-
 @dataclass(frozen=True, eq=False)
 class StoredMap:
-    """The ensemble's map of one scan, on RAS axes, cut to where it says anything.
+    """The ensemble's probability map of one scan, on RAS axes, cropped to what rules can use.
 
     Attributes:
         probability: P(lesion).
@@ -204,19 +198,19 @@ class StoredMap:
 
     @classmethod
     def read(cls, path: Path) -> "StoredMap":
-        """What `write` wrote; raises `FileError` where the file is damaged."""
+        """Read a file of `write`; raises `FileError` if it is damaged."""
         try:
             with np.load(path) as stored:
                 probability = stored["probability"].astype(np.float32) / np.float32(STEPS)
                 reference = stored["reference"] if stored["reference"].ndim == 3 else None
                 x_mm, y_mm, z_mm, volume_mm3 = (float(edge) for edge in stored["edges"])
         except (OSError, ValueError, KeyError) as error:
-            raise FileError(f"{path}: is damaged ({error}); delete it and run the command again") from error
+            raise FileError(f"{path}: is damaged ({error}); delete it and rerun the command") from error
         return cls(probability, reference, (x_mm, y_mm, z_mm), volume_mm3)
 
 
 class RuleScores:
-    """Scores rules on stored maps; rules that do the same to a map, or make the same mask, are scored once.
+    """Scores rules on stored maps; rules that act alike on a map, or yield the same mask, are scored once.
 
     Args:
         files: Id of a labelled case or healthy scan to its stored map.
@@ -229,9 +223,9 @@ class RuleScores:
         self._by_mask: dict[tuple[str, bytes], Row] = {}
 
     def score(self, name: str, rules: Sequence[PostprocessConfig]) -> list[Row]:
-        """The values of each rule on a map: all metrics of `atlas2022`; of a healthy scan the false volume in mm3.
+        """Score each rule on a map: all metrics of `atlas2022`, or the false volume in mm3 of a healthy scan.
 
-        A 95HD that is undefined because nothing is marked is `NOTHING_MARKED_MM`; without lesions it stays NaN.
+        A 95HD that is undefined because nothing is marked counts as `NOTHING_MARKED_MM`; without lesions it stays NaN.
         """
         stored: StoredMap | None = None
         if name not in self._facts:
@@ -263,20 +257,14 @@ def _mask(stored: StoredMap, rule: PostprocessConfig | None) -> Mask:
     return apply_rule(stored.probability, rule, stored.voxel_volume_mm3)
 
 
-Part = Literal["labelled", "healthy", "heads", "hard"]
-PARTS: tuple[Part, ...] = ("labelled", "healthy", "heads", "hard")
-PART_NOUNS = {"labelled": "labelled scan", "healthy": "healthy scan", "heads": "whole head", "hard": "hard scan"}
-Entry = dict[str, Any]
-
-
 @dataclass(frozen=True, eq=False)
 class Evaluator:
-    """What judges one scan after another.
+    """Evaluates one scan after another.
 
     Attributes:
         segmenter: The model on an engine.
-        rules: What the ensemble is post-processed with, by name; members get P > 0.5.
-        ledger: File that keeps what is known of every scan.
+        rules: Post-processing rules of the ensemble, by name; single members get P > 0.5.
+        ledger: File that stores the results of every scan.
     """
 
     segmenter: Segmenter
@@ -285,53 +273,53 @@ class Evaluator:
 
     @property
     def members(self) -> dict[str, str]:
-        """Key of the method to what it is called, for every member."""
+        """Label of every member, by the key of its method."""
         cards = [member.card for member in self.segmenter.ensemble.members]
         return {f"{card.scheme}_fold_{card.fold}": card.name for card in cards}
 
     @property
     def methods(self) -> dict[str, str]:
-        """All methods, in the order in which tables show them."""
+        """Label of every method by its key, in the order of the tables."""
         return {**self.members, **{f"ensemble-{rule}": f"ensemble, rule {rule}" for rule in self.rules}}
 
-    def judge(self, part: Part, found: Sequence[FoundCase]) -> tuple[dict[str, Entry], list[str]]:
-        """Judge scans; those that are known and have not changed are not computed again.
+    def evaluate(self, part: Part, found: Sequence[FoundCase]) -> tuple[dict[str, Entry], list[str]]:
+        """Evaluate scans, reusing the stored results of those that have not changed.
 
         Args:
-            part: Labelled scans are scored; of all scans what is marked falsely is measured.
+            part: Kind of the scans; labelled ones are scored, and the falsely marked volume of all is measured.
             found: The scans.
 
         Returns:
-            What is known of each by its id, and the ids of those that failed; why has been told.
+            The results of each scan by its id, and the ids of those that failed, after a warning for each.
 
         Raises:
             CaseError: The only labelled scan failed.
         """
         ledger = {each: read_object(self.ledger).get(each, {}) for each in PARTS}
         known, alone = ledger[part], part == "labelled" and len(found) == 1
-        marks = {case.case_id: attempt(case, partial(mark_case, case), alone=alone) for case in found}
-        todo = [case for case in found if not _is_known(known, case.case_id, marks)]
+        hashes = {case.case_id: attempt(case, partial(hash_case, case), alone=alone) for case in found}
+        todo = [case for case in found if not _is_known(known, case.case_id, hashes)]
         if len(todo) < len(found):
-            say(f"{len(found) - len(todo)} of {counted(len(found), PART_NOUNS[part])} are judged already")
-        with progress(f"Judging {PART_NOUNS[part]}s:", len(todo)) as show:
+            say(f"{len(found) - len(todo)} of {counted(len(found), PART_NOUNS[part])} are evaluated already")
+        with progress(f"Evaluating {PART_NOUNS[part]}s:", len(todo)) as show:
             for index, case in enumerate(todo):
                 known.pop(case.case_id, None)
-                if marks[case.case_id] is None:
-                    continue  # its files cannot be read, as has been told
+                if hashes[case.case_id] is None:
+                    continue  # its files cannot be read; `attempt` has warned
                 advance = _summed(partial(_show_share, show, index, case.case_id))
-                entry = attempt(case, partial(self._judge_one, part, case, advance), alone=alone)
+                entry = attempt(case, partial(self._evaluate_one, part, case, advance), alone=alone)
                 if entry is not None:
-                    known[case.case_id] = {"mark": marks[case.case_id], **entry}
+                    known[case.case_id] = {"mark": hashes[case.case_id], **entry}
                     write_json(self.ledger, ledger)
-        judged = {case.case_id: known[case.case_id] for case in found if case.case_id in known}
-        return judged, [case.case_id for case in found if case.case_id not in judged]
+        results = {case.case_id: known[case.case_id] for case in found if case.case_id in known}
+        return results, [case.case_id for case in found if case.case_id not in results]
 
-    def _judge_one(self, part: Part, case: FoundCase, advance: Callable[[float], None]) -> Entry:
+    def _evaluate_one(self, part: Part, case: FoundCase, advance: Callable[[float], None]) -> Entry:
         scan = read_evaluation_case(case, self.segmenter)
-        return _judge_masks(scan, self._masks(scan, advance), labelled=part == "labelled")
+        return _score_masks(scan, self._masks(scan, advance), labelled=part == "labelled")
 
     def _masks(self, scan: EvaluationCase, advance: Callable[[float], None]) -> Iterator[tuple[str, Mask]]:
-        """Every method's mask on RAS axes, one at a time."""
+        """The mask of every method on RAS axes, one at a time."""
         names = iter(self.members)
         for member, probability in self.segmenter.predict_each(scan.loaded, advance):
             turned = scan.turn(probability)
@@ -342,13 +330,13 @@ class Evaluator:
                 yield f"ensemble-{name}", apply_rule(turned, rule, scan.voxel_volume_mm3)
 
 
-def _is_known(known: Mapping[str, Entry], name: str, marks: Mapping[str, str | None]) -> bool:
-    """Whether a scan is judged as it is now, by a version that measured what is marked falsely."""
-    return name in known and known[name].get("mark") == marks[name] and "marked" in known[name]
+def _is_known(known: Mapping[str, Entry], name: str, hashes: Mapping[str, str | None]) -> bool:
+    """Whether the unchanged scan has results of a version that measured the falsely marked volume."""
+    return name in known and known[name].get("mark") == hashes[name] and "marked" in known[name]
 
 
-def _judge_masks(scan: EvaluationCase, masks: Iterator[tuple[str, Mask]], *, labelled: bool) -> Entry:
-    """What is kept of a scan: what each method marks falsely; of a labelled one the load and the scores, too."""
+def _score_masks(scan: EvaluationCase, masks: Iterator[tuple[str, Mask]], *, labelled: bool) -> Entry:
+    """Results of a scan: the volume that each method marks falsely; for a labelled scan also its load and scores."""
     scores, marked = {}, {}
     for method, mask in masks:
         marked[method] = asdict(find_false(mask, scan.reference, scan.voxel_volume_mm3))
@@ -363,7 +351,7 @@ def _judge_masks(scan: EvaluationCase, masks: Iterator[tuple[str, Mask]], *, lab
 
 
 def _summed(show: Callable[[float], None]) -> Callable[[float], None]:
-    """What shows the sum of the shares that it is told."""
+    """A callback that adds up its arguments and shows the sum."""
     done = 0.0
 
     def advance(share: float) -> None:

@@ -1,8 +1,8 @@
-"""Models on disk: find, check and pack members; exchange with other programs."""
+"""Models on disk: find, verify and pack them; import and export them for nnU-Net."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from mapping_stroke.files import require_space
 from mapping_stroke.interop.nnunet import find_result, read_nnunet, unpacked
 from mapping_stroke.interop.nnunet_common import ImportedModel
 from mapping_stroke.interop.nnunet_export import differences, write_nnunet_v2
-from mapping_stroke.models.labels import ModelLabels
+from mapping_stroke.models.settings import ImportConfig, ModelLabels, Selection
 from mapping_stroke.networks.archive import SUFFIX
 from mapping_stroke.networks.bundle import BUNDLE_FILE, Bundle, bundled_models, open_bundle, write_bundle
 from mapping_stroke.networks.cards import BundleCard, BundleMember
@@ -26,37 +26,13 @@ from mapping_stroke.rules import find_rule
 ReadWeights = Callable[[BundleMember], Weights]
 
 
-@dataclass(frozen=True)
-class Selection:
-    """What of a model is packed.
-
-    Attributes:
-        schemes: Members of these schemes; empty for all.
-        folds: Members of these folds; empty for all.
-        half: Store weights in float16: half the bytes.
-        spread: Lay the members' grids differently, so that together they see between the voxels of one.
-        beside: A model whose members all come first, as they are: those that see other voxels err otherwise. A member
-            whose scheme and fold is there already gets the next fold, and a model without a rule takes that model's;
-            empty for none.
-        first: Name of the member that comes first, such as `residual, fold 0`: that of the preset `fast`; empty leaves
-            the order as it is.
-    """
-
-    schemes: tuple[str, ...] = ()
-    folds: tuple[int, ...] = ()
-    half: bool = False
-    spread: bool = False
-    beside: str = ""
-    first: str = ""
-
-
 EVERYTHING = Selection()
 SHIFTS = ((0.0, 0.0, 0.0), (1 / 3, 2 / 3, 1 / 3), (2 / 3, 1 / 3, 2 / 3), (1 / 3, 1 / 3, 0.0))
-"""Of the grids of one member after another, where they are spread."""
+"""Grid shifts of successive members, in voxels, if they are spread."""
 
 
 def find_models(folders: Sequence[Path]) -> Iterator[Bundle]:
-    """The models that came with the installation, then those in folders; one that cannot be opened is told.
+    """The models of this installation, then those in folders; warns of each that cannot be opened.
 
     Args:
         folders: Models themselves, or folders that hold models: zips, model folders, and runs with trained members.
@@ -70,7 +46,7 @@ def find_models(folders: Sequence[Path]) -> Iterator[Bundle]:
 
 
 def verify_model(model: str | Path) -> Bundle:
-    """Check the hash of every weight file, and every parameter's name, type, shape and values; problems are told.
+    """Check the hash of every weight file, and every parameter's name, type, shape and values; print each problem.
 
     Raises:
         BundleError: The first problem, and how many there are.
@@ -95,13 +71,14 @@ def pack_model(
     *,
     overwrite: bool = False,
 ) -> Bundle:
-    """Write the members of a run, or of another model, as a model that can be shared.
+    """Write the members of a run, or of another model, as a model for sharing.
 
     Args:
         model: See `open_bundle`.
         target: See `write_bundle`.
-        labels: What to say about it.
-        selection: Which members, and how their weights are stored.
+        labels: Facts for its card.
+        selection: Which members, and how their weights are stored. With `beside`, a member whose scheme and fold are
+            taken gets the next fold, and a model without a rule takes that of the other.
         overwrite: Replace a model that stands there.
 
     Raises:
@@ -114,7 +91,7 @@ def pack_model(
     former = open_bundle(selection.beside) if selection.beside else None
     sources = [(former, member) for member in former.card.members] if former else []
     sources += [(bundle, member) for member in chosen]
-    members = _told_apart([member for _, member in sources])
+    members = _with_distinct_folds([member for _, member in sources])
     card = replace(bundle.card, members=_led_by(selection.first, members, bundle.path))
     if former is not None and card.postprocess is None:
         of_former = former.card.postprocess_origin and f"of {former.card.name}: {former.card.postprocess_origin}"
@@ -130,8 +107,8 @@ def pack_model(
     return write_with_progress(target, card, lambda member: readers[member.card.name](), overwrite=overwrite)
 
 
-def _told_apart(members: Sequence[BundleMember]) -> tuple[BundleMember, ...]:
-    """Members of one model: one whose scheme and fold is there already gets the next fold."""
+def _with_distinct_folds(members: Sequence[BundleMember]) -> tuple[BundleMember, ...]:
+    """The members with distinct names: one whose scheme and fold are taken gets the next fold."""
     joined: list[BundleMember] = []
     for member in members:
         taken = [other.card.fold for other in joined if other.card.scheme == member.card.scheme]
@@ -141,7 +118,7 @@ def _told_apart(members: Sequence[BundleMember]) -> tuple[BundleMember, ...]:
 
 
 def _led_by(first: str, members: tuple[BundleMember, ...], path: Path) -> tuple[BundleMember, ...]:
-    """The members with the one of that name before the others; as they are where there is no name."""
+    """The members with the one of that name moved to the front; unchanged for an empty name."""
     if not first:
         return members
     names = [member.card.name for member in members]
@@ -156,7 +133,7 @@ def _shift(member: BundleMember, shift: tuple[float, float, float]) -> BundleMem
 
 
 def _reader(bundle: Bundle, selection: Selection) -> ReadWeights:
-    """Reads the weights of a model as they are to be stored; what is too large becomes infinite, which is refused."""
+    """A reader of weights as they are stored; in float16, values out of range become infinite and are refused later."""
     if not selection.half:
         return bundle.read_stored
 
@@ -168,15 +145,15 @@ def _reader(bundle: Bundle, selection: Selection) -> ReadWeights:
 
 
 def write_with_progress(target: Path, card: BundleCard, weights: ReadWeights, *, overwrite: bool) -> Bundle:
-    """`write_bundle`, showing how far it is."""
-    with told(weights, card, "Packing") as weights_told:
-        write_bundle(target, card, weights_told, overwrite=overwrite)
+    """`write_bundle` with a progress bar."""
+    with progress_shown(weights, card, "Packing") as shown_weights:
+        write_bundle(target, card, shown_weights, overwrite=overwrite)
     return open_bundle(target)
 
 
 @contextmanager
-def told(weights: ReadWeights, card: BundleCard, what: str) -> Iterator[ReadWeights]:
-    """Yield a function that gives the same weights, and shows for how many members it was asked."""
+def progress_shown(weights: ReadWeights, card: BundleCard, what: str) -> Iterator[ReadWeights]:
+    """Yield a function that returns the same weights and advances a progress bar by one member per call."""
     progress = track(card.members, what, len(card.members))
 
     def read(member: BundleMember) -> Weights:
@@ -184,11 +161,11 @@ def told(weights: ReadWeights, card: BundleCard, what: str) -> Iterator[ReadWeig
         return weights(member)
 
     yield read
-    list(progress)  # all are done: this ends the bar
+    list(progress)  # runs the bar to its end
 
 
 def relabel(card: BundleCard, labels: ModelLabels) -> BundleCard:
-    """The card with what the labels say; what they leave out stays."""
+    """The card updated with the labels; what they leave out stays."""
     given = {field.name: getattr(labels, field.name) for field in fields(labels) if field.name != "rule"}
     card = replace(card, **{name: value for name, value in given.items() if value not in ("", "keep")})
     return card if labels.rule == "keep" else replace(card, postprocess=find_rule(labels.rule), postprocess_origin="")
@@ -204,7 +181,7 @@ def _choose(bundle: Bundle, schemes: Sequence[str], folds: Sequence[int]) -> tup
         if (not schemes or member.card.scheme in schemes) and (not folds or member.card.fold in folds)
     )
     if not chosen:
-        raise BundleError(f"{bundle.path}: has no member of these schemes and folds; leave --schemes or --folds out")
+        raise BundleError(f"{bundle.path}: has no member of these schemes and folds; leave out --schemes or --folds")
     return chosen
 
 
@@ -215,13 +192,13 @@ def _require_known(what: str, wanted: Sequence[object], known: Sequence[object],
 
 
 def _models_in(folder: Path) -> list[Path]:
-    """The folder itself where it is a model, otherwise the models right inside it, sorted."""
+    """The folder itself if it is a model, otherwise the models directly inside it, sorted."""
     if not folder.exists():
-        raise BundleError(f"{folder}: no such folder; name a folder that holds models")
+        raise BundleError(f"{folder}: no such folder; give a folder that holds models")
     if _is_model(folder):
         return [folder]
     if not folder.is_dir():
-        raise BundleError(f"{folder}: is no model, expected a {SUFFIX} file or a folder that holds models")
+        raise BundleError(f"{folder}: is not a model, expected a {SUFFIX} file or a folder that holds models")
     return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and _is_model(path))
 
 
@@ -233,38 +210,26 @@ def _is_model(path: Path) -> bool:
     return (path / BUNDLE_FILE).is_file() or has_member(path) or has_trained
 
 
-@dataclass(frozen=True)
-class ImportConfig:
-    """How folders of nnU-Net are read."""
-
-    schemes: tuple[str, ...] = ()
-    """What to call the members of each folder, one name for each; empty to guess."""
-    orientation: str = "RAS"
-    """Where the axes of the training scans pointed."""
-    checkpoint: str = "final"
-    """`final`, `best` or `latest`."""
-
-
 def import_models(
     sources: Sequence[Path], target: Path, labels: ModelLabels, config: ImportConfig, *, overwrite: bool = False
 ) -> Bundle:
-    """Read nnU-Net's result folders, all their folds, into one model; a fold without the checkpoint is told.
+    """Read all folds of nnU-Net's result folders into one model; warns of folds without the checkpoint.
 
     Args:
-        sources: Folders, see `read_nnunet`, or zips that nnU-Net exported; the members keep their order.
+        sources: Folders, see `read_nnunet`, or zips exported by nnU-Net; the members keep their order.
         target: See `write_bundle`.
-        labels: What to say about the model; the name is that of `target` unless given.
+        labels: Facts for its card; the name defaults to that of `target`.
         config: Names, orientation, checkpoint.
         overwrite: Replace a model that stands there.
 
     Raises:
-        ConfigError: The names are not as many as the folders, or there is no folder.
-        BundleError: A folder cannot be read, two have members of one name, or they are averaged in different ways.
+        ConfigError: There is no folder, or their number differs from that of the names.
+        BundleError: A folder cannot be read, two have members of the same name, or they are averaged differently.
     """
-    names: list[str | None] = [*config.schemes] or [None] * len(sources)
+    names: list[str | None] = [*config.scheme] or [None] * len(sources)
     if not sources or len(names) != len(sources):
         raise ConfigError(
-            f"got {len(sources)} folders and {len(config.schemes)} names; give --scheme one name for each folder"
+            f"got {len(sources)} folders and {len(config.scheme)} names; give --scheme one name per folder"
         )
     with ExitStack() as stack:
         folders = [find_result(stack.enter_context(unpacked(source, target.parent))) for source in sources]
@@ -274,13 +239,13 @@ def import_models(
         ]
         for source, folder in zip(sources, folders, strict=True):
             for fold in folds_without(folder, config.checkpoint):
-                warn(f"{source}: {fold} has no checkpoint {config.checkpoint!r}, and is left out")
+                warn(f"{source}: {fold} has no checkpoint {config.checkpoint!r} and is left out")
         card, weights = _join(sources, models, target.stem)
         return write_with_progress(target, relabel(card, labels), weights, overwrite=overwrite)
 
 
 def _join(sources: Sequence[Path], models: Sequence[ImportedModel], name: str) -> tuple[BundleCard, ReadWeights]:
-    """One model of all members, and what reads their weights; raises `BundleError` where they do not go together."""
+    """One model of all members, and a reader of their weights; raises `BundleError` if they do not go together."""
     _require_one_average(sources, models)
     _require_different_members(sources, models)
     places = [(model, number) for model in models for number in range(len(model.members))]
@@ -297,21 +262,21 @@ def _join(sources: Sequence[Path], models: Sequence[ImportedModel], name: str) -
 
 
 def export_model(model: str | Path, folder: Path) -> list[Path]:
-    """Write a model as nnU-Net v2's result folders, telling what that program will do differently.
+    """Write a model as result folders of nnU-Net v2, and print how its results will differ there.
 
     Args:
         model: See `open_bundle`.
-        folder: What nnU-Net may take as `nnUNet_results`; the model gets a folder of its own in there.
+        folder: A folder for nnU-Net to use as `nnUNet_results`; the model gets a folder of its own inside.
 
     Returns:
         The result folders.
 
     Raises:
-        BundleError: There is no such model, it has no equivalent there, or its folder is there already.
+        BundleError: There is no such model, nnU-Net has no equivalent, or its folder exists already.
     """
     bundle = open_bundle(model)
     require_space(folder, bundle.size_bytes)
-    with told(bundle.read_weights, bundle.card, "Exporting") as weights:
+    with progress_shown(bundle.read_weights, bundle.card, "Exporting") as weights:
         written = write_nnunet_v2(bundle.card, weights, folder)
     for difference in differences(bundle.card):
         say(f"Note: {difference}")
@@ -322,7 +287,7 @@ def _require_one_average(sources: Sequence[Path], models: Sequence[ImportedModel
     for source, model in zip(sources, models, strict=True):
         if model.average != models[0].average:
             raise BundleError(
-                f"{source}: its members are averaged as {model.average}, those of {sources[0]} as {models[0].average}; "
+                f"{source}: its members are averaged by {model.average}, those of {sources[0]} by {models[0].average}; "
                 "import them into two models"
             )
 
@@ -333,7 +298,7 @@ def _require_different_members(sources: Sequence[Path], models: Sequence[Importe
         for card in model.members:
             if card.name in first:
                 raise BundleError(
-                    f"{source}: has a member {card.name}, as {first[card.name]} has; give --scheme a name for each "
+                    f"{source}: has a member {card.name}, and so has {first[card.name]}; give --scheme one name per "
                     "folder"
                 )
             first[card.name] = source

@@ -1,4 +1,4 @@
-"""Train one network on a schedule, for days and on several machines: keep all, go on exactly, or from a small file."""
+"""Training of one network on a schedule, for days and across machines, resumed exactly or from a small state file."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -44,14 +44,14 @@ from mapping_stroke.training.supply import Endless, Pool, PoolPlan, Position, Su
 
 @dataclass(frozen=True, eq=False)
 class LongCases:
-    """What a long training sees.
+    """Cases of a long training, and an earlier state to start from.
 
     Attributes:
-        source: A ring that a process of its own keeps full, a pool in the device's memory, or what makes a new case for
+        source: A ring that a separate process keeps full, a pool in the device's memory, or a source of a new case for
             every patch.
-        validation: Cases to watch with.
-        state: A small state to begin from, or a folder in which it lies by its name, or a whole one in pieces; None for
-            none.
+        validation: Validation cases.
+        state: A small state file, or a folder that holds it under its usual name or holds a full state in pieces; None
+            for none.
     """
 
     source: Ring | PoolPlan | CaseSource
@@ -61,7 +61,7 @@ class LongCases:
 
 @dataclass(frozen=True, eq=False)
 class _Long:
-    """A training under way."""
+    """A training in progress."""
 
     folder: Path
     plan: Plan
@@ -72,7 +72,7 @@ class _Long:
 
     @property
     def is_done(self) -> bool:
-        """Whether the whole schedule is."""
+        """Whether the whole schedule has been completed."""
         return len(self.state.epochs) >= self.schedule.periods
 
     @property
@@ -84,7 +84,7 @@ class _Long:
         return self.folder / state_name(self.plan)
 
     def save(self) -> None:
-        """Keep all, and what is small of it."""
+        """Write the checkpoint, the small state, and the pieces for another machine if wanted."""
         write_checkpoint(self.folder, self.state, self.plan.recipe, self.position)
         write_state(self.small, self.state, self.position, self.identity)
         if self.pieces is not None:
@@ -95,30 +95,30 @@ class _Long:
 
 
 def state_name(plan: Plan) -> str:
-    """What the small state of a member is called, in its folder and elsewhere, such as `compact-default.state`."""
+    """File name of a member's small state, such as `compact-default.state`."""
     return f"{plan.size.name}-{plan.scheme.name}{SUFFIX}"
 
 
 def train_by_schedule(folder: Path, plan: Plan, cases: LongCases, engine: Engine, saving: CheckpointPolicy) -> None:
-    """Train a member as its schedule says, from where it was left; nothing is done where it is trained already.
+    """Train a member on its schedule, resuming an unfinished training; do nothing if it is trained.
 
     Args:
-        folder: The member's.
-        plan: What is trained; it has a schedule.
-        cases: To train on and to watch with.
-        engine: What computes, launched, in one process.
-        saving: When to write checkpoints; who asks to stop.
+        folder: The member's folder.
+        plan: The member to train; it has a schedule.
+        cases: Training and validation cases.
+        engine: The launched engine, in a single process.
+        saving: Checkpoint policy and stop request.
 
     Raises:
-        RunFolderError: A member of other settings stands there.
-        TrainingError: The loss is no number, all checkpoints are damaged, another process trains this member, no more
-            cases come, or the small state is not that of this training.
-        Stopped: Somebody asked to stop; checkpoint and small state have been written.
+        RunFolderError: The folder holds a member of other settings.
+        TrainingError: The loss is no longer a number, all checkpoints are damaged, another process trains this member,
+            the supply of cases ended, or the small state belongs to another training.
+        Stopped: On request, after writing checkpoint and small state.
     """
     with locked(folder.with_name(f".{folder.name}.lock"), plan.name):
         require_same_recipe(folder, plan, overwrite=False)
         if has_member(folder):
-            say(f"{plan.name}: trained already")
+            say(f"{plan.name}: already trained")
         else:
             _train_under_lock(folder, plan, cases, engine, saving)
         if has_member(folder):
@@ -131,7 +131,7 @@ def train_by_schedule(folder: Path, plan: Plan, cases: LongCases, engine: Engine
 
 def _train_under_lock(folder: Path, plan: Plan, cases: LongCases, engine: Engine, saving: CheckpointPolicy) -> None:
     if plan.schedule is None:
-        raise TrainingError(f"{plan.name}: has no schedule to be trained on")
+        raise TrainingError(f"{plan.name}: has no schedule to train on")
     weights = None if plan.start is None else plan.start.read_weights()
     seed = (plan.seed, seed_number(plan.scheme), plan.fold)
     state = start_training(plan.scheme, plan.size, seed, engine.fabric.device, weights)
@@ -144,10 +144,10 @@ def _train_under_lock(folder: Path, plan: Plan, cases: LongCases, engine: Engine
         sign_running()
         with _supplied(cases.source, long.position) as supply:
             compiled = engine.hardware.compiled
-            what = (supply, cases.validation)
-            events = train_on_schedule(state, long.position, task, what, engine.fabric, compiled=compiled)
+            sources = (supply, cases.validation)
+            events = train_on_schedule(state, long.position, task, sources, engine.fabric, compiled=compiled)
             _keep(watched(events, folder, course, state, lambda one: _line(course, one, long)), long, saving)
-    if saving.session is not None:  # first of all: somebody may take the machine away
+    if saving.session is not None:  # before anything else: the machine may be withdrawn
         long.save()
     write_epochs(folder, state.epochs)
     draw_curves(folder, plan.name, state.epochs)
@@ -155,34 +155,36 @@ def _train_under_lock(folder: Path, plan: Plan, cases: LongCases, engine: Engine
         write_state(long.small, state, long.position, long.identity)
         write_member(folder, average_weights(long.position), card_of(plan, state.epochs, engine.hardware))
     else:
-        say(f"{plan.name}: the time is over, {_place(long)}; {long.position.patches} patches; call again to go on")
+        say(f"{plan.name}: time is up at {_place(long)}, {long.position.patches} patches; rerun the command to resume")
 
 
 def _resume(long: _Long, given: Path | None) -> None:
-    """Go on from the checkpoint, or from a state in pieces or a small one that has come farther."""
+    """Resume from the checkpoint, or from a state in pieces or a small state that is further on."""
     plan, position = long.plan, long.position
     _resume_here(long)
     if position.patches:
-        say(f"{plan.name}: going on after {position.patches} patches")
+        say(f"{plan.name}: resuming after {position.patches} patches")
     for place in (long.pieces, given):
         if place is None or _resume_from_pieces(long, place):
             continue
         path = place / state_name(plan) if place.is_dir() else place
         if place is not given and not path.is_file():
-            continue  # nothing was taken here
+            continue  # no state was copied here
         if read_state(path, long.state, position, long.identity):
-            say(f"{plan.name}: going on from {path}, after {position.patches} patches; the learning rate rises anew")
+            say(
+                f"{plan.name}: resuming from {path}, after {position.patches} patches; the learning rate warms up again"
+            )
         elif place is given:
-            say(f"{plan.name}: has come farther already than {path}")
+            say(f"{plan.name}: is already further on than {path}")
 
 
 def _resume_here(long: _Long) -> None:
     for problem in resume_from(long.folder, long.state, long.plan.recipe, long.position):
-        warn(f"{long.plan.name}: {problem}; going on from the checkpoint before it")
+        warn(f"{long.plan.name}: {problem}; resuming from the checkpoint before it")
 
 
 def _resume_from_pieces(long: _Long, folder: Path) -> bool:
-    """Go on from a checkpoint in pieces, if it is there, whole, of this training, and has come farther."""
+    """Resume from a checkpoint in pieces, if it is complete, of this training and further on."""
     name, position = long.plan.name, long.position
     try:
         listed = read_list(folder, long.small.stem)
@@ -190,16 +192,16 @@ def _resume_from_pieces(long: _Long, folder: Path) -> bool:
             return False
         join_pieces(folder, listed, long.folder / NEWEST)
     except FileError as error:
-        warn(f"{name}: {error}; or go on without it, from the small state")
+        warn(f"{name}: {error}; or continue without it, from the small state")
         return False
     _resume_here(long)
-    say(f"{name}: going on from the pieces in {folder}, after {position.patches} patches")
+    say(f"{name}: resuming from the pieces in {folder}, after {position.patches} patches")
     return True
 
 
 @contextmanager
 def _supplied(source: Ring | PoolPlan | CaseSource, position: Position) -> Iterator[Supply]:
-    """Where a training gets its cases from, while it runs."""
+    """The supply of cases while the training runs."""
     if isinstance(source, PoolPlan):
         yield Pool(source, position.memory)
     elif isinstance(source, Ring):
@@ -210,7 +212,7 @@ def _supplied(source: Ring | PoolPlan | CaseSource, position: Position) -> Itera
 
 
 def _keep(events: Iterable[Step | Epoch], long: _Long, saving: CheckpointPolicy) -> None:
-    """Follow a training to its end, keeping its state as often as is asked for."""
+    """Run a training to its end, writing checkpoints as the policy says."""
     saved = time.monotonic()
     with saving.stop.held():
         for _ in events:
@@ -234,7 +236,7 @@ def _line(course: TrainingLength, epoch: Epoch, long: _Long) -> str:
 
 
 def _place(long: _Long) -> str:
-    """How far a training is, in words."""
+    """Progress of a training, in words."""
     length = long.schedule.length
     done = min(long.schedule.place_of(long.position), length)
     if long.schedule.counts == "patches":

@@ -1,7 +1,7 @@
-"""Train all schemes of a model on simulated strokes."""
+"""Training of all schemes of a model on simulated strokes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from mapping_stroke.inference.engines import choose_device
 from mapping_stroke.inference.sliding_window import WindowConfig, plan_tiling, predict_map
 from mapping_stroke.inference.torch_engine import TorchEngine
 from mapping_stroke.models.case_ring import Ring
-from mapping_stroke.models.lessons import FOLD, LaterCases, ModelConfig, go_on_with
+from mapping_stroke.models.lessons import FOLD, LaterCases, Lesson, lesson_of, rounds_of, warm_starts
 from mapping_stroke.models.schedule import LongCases, train_by_schedule
+from mapping_stroke.models.settings import ModelConfig
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.processes import StopRequest, listening, run_in_jobs, threads_of
 from mapping_stroke.run_folder import RunFolder, claim_folder
@@ -36,42 +37,104 @@ from mapping_stroke.training.schemes import SCHEMES, Scheme, Size, find_scheme, 
 from mapping_stroke.training.supply import PoolPlan
 
 VALIDATION_CASES = 24
+UNLABELLED, PSEUDO_SHARE = 48, 0.3
+"""Simulated scans that the best member labels for self-training, and how often one of them is drawn instead of a new
+case."""
 POOL_SIZE, PIECES = 256, "pieces"
-"""By the clock: cases that are kept in the device's memory, and the folder in which the state is taken elsewhere."""
-FEWEST_WATCHED, WATCHED_WITH_ALL_S = 4, 1200
-"""By the clock: cases to watch a trial of a minute with, and the length of a schedule that takes the time for all."""
+"""By the clock: cases kept in the device's memory, and the folder of pieces for moving to another machine."""
+FEWEST_VALIDATION, WATCHED_WITH_ALL_S = 4, 1200
+"""By the clock: validation cases of a trial of a minute, and the length of schedule from which all are used."""
 BRANCH_EPOCHS, BRANCH_RATE = 0.4, 0.5
-"""Of the epochs and the learning rate of a fresh member: what one takes that begins with the weights of another."""
+"""Shares of the usual epochs and learning rate for a member that starts from the weights of another."""
 VALIDATION_SEED, PSEUDO_SEED = 1, 2
 
 
+@dataclass(frozen=True)
+class _Work:
+    """One training: the run folder, the sources of its cases, and its settings."""
+
+    run: RunFolder
+    sources: Sources
+    config: ModelConfig
+
+    @property
+    def lesson(self) -> Lesson:
+        return lesson_of(self.config)
+
+    @property
+    def seed(self) -> tuple[int, int]:
+        """Seed of the cases."""
+        return self.config.seed, self.lesson.case_seed
+
+    @property
+    def spacing_mm(self) -> float:
+        spacing_mm = find_size(self.config.size).preprocess.spacing_mm
+        if isinstance(spacing_mm, tuple):
+            raise ConfigError(f"size {self.config.size}: simulated cases need cubic voxels, got {spacing_mm} mm")
+        return spacing_mm
+
+    @property
+    def cache(self) -> Path:
+        return sources_folder(self.run)
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Provenance of the simulated cases, for fingerprints and cards."""
+        brains = self.sources.brains
+        return {
+            "brains": 0 if brains is None else len(brains.scans),
+            "brains_fingerprint": self.sources.brains_fingerprint,
+            "people": self.sources.people,
+            "masks": len(self.sources.masks),
+            "masks_fingerprint": self.sources.masks_fingerprint,
+        }
+
+    @property
+    def kept(self) -> KeptCases:
+        mix = self.lesson.mix
+        count = self.config.cases
+        return KeptCases(self.run.path / "cases", self.sources, self.cache, self.spacing_mm, count, self.seed, mix)
+
+    def bank(self, part: Part, device: torch.device) -> SimulationBank:
+        return load_bank(self.sources, part, self.spacing_mm, self.cache, device, self.lesson.mix)
+
+    def validation(self, count: int, device: torch.device) -> list[CaseArrays]:
+        seed = (self.config.seed, VALIDATION_SEED)
+        return _draw_many(self.bank("validation", device), count, seed, "Validation cases")
+
+    def hardware(self, grids: tuple[tuple[int, int, int], ...]) -> Hardware:
+        config = self.config
+        return Hardware(choose_device(config.device), config.precision, config.compile, grids=grids)
+
+
 def train_model(run: RunFolder, sources: Sources, config: ModelConfig, stop: StopRequest) -> None:
-    """Train the four schemes, self-training last; what is trained is not trained again, what was begun goes on.
+    """Train the four schemes, self-training last; keep finished members and resume unfinished ones.
 
     Args:
-        run: Where members and the bank of brains and masks are kept.
-        sources: Brains and masks; those of the training part are used, those of validation watch.
-        config: How.
-        stop: Asked between steps whether to stop.
+        run: Run folder; holds the members and the bank of brains and masks.
+        sources: Brains and masks; the training split is trained on, the validation split monitors the training.
+        config: Settings of the training.
+        stop: Polled between steps for a request to stop.
 
     Raises:
         CaseError, ImageError: A source is missing or cannot be read.
         RunFolderError: The folder holds something else, or members of other settings.
         TrainingError: A loss is no longer a number, or a job was killed.
-        Stopped: When asked to, with all saved.
+        Stopped: On request, after saving everything.
     """
-    identity = {"kind": "train-model", "model": _origin(sources), "size": config.size, "seed": config.seed}
-    if config.model:  # what cannot be gone on with is refused before anything is claimed or simulated
-        wanted = [name for names in config.rounds for name in names]
-        starts = go_on_with(config.model, find_size(config.size), sources.people, wanted)
+    work, rounds = _Work(run, sources, config), rounds_of(config)
+    identity = {"kind": "train-model", "model": work.origin, "size": config.size, "seed": config.seed}
+    if config.from_:  # refuse a model that does not fit before anything is claimed or simulated
+        wanted = [name for names in rounds for name in names]
+        starts = warm_starts(config.from_, find_size(config.size), sources.people, wanted)
         identity["from"] = fingerprint({name: start.member.weights_sha256 for name, start in starts.items()})
     if config.on_schedule:
         identity |= {config.counts: config.length} | ({"batch": config.batch} if config.batch else {})
     claim_folder(run.path, identity, (run.members.name,))
-    write_bank(sources, _spacing_mm(config), sources_folder(run))  # before jobs that would all do it
+    write_bank(sources, work.spacing_mm, work.cache)  # now, or every job would write it
     if config.cases and not config.on_schedule:
-        keep_cases(_kept(run, sources, config), choose_device(config.device), config.jobs, stop)
-    for names in config.rounds:
+        keep_cases(work.kept, choose_device(config.device), config.jobs, stop)
+    for names in rounds:
         if min(config.jobs, len(names)) == 1:
             for name in names:
                 (train_for_days if config.on_schedule else train_scheme)(run, sources, config, name, stop)
@@ -84,21 +147,21 @@ def train_model(run: RunFolder, sources: Sources, config: ModelConfig, stop: Sto
 def train_scheme(run: RunFolder, sources: Sources, config: ModelConfig, name: str, stop: StopRequest) -> None:
     """Train the member of one scheme; raises as `train_model` does."""
     stop.check()
-    scheme = replace(find_scheme(name), augmentation=config.lesson.augmentation)
-    start, size = _start(run, sources, scheme, config)
-    engine = Engine.start(Hardware(choose_device(config.device), config.precision, config.compiled, grids=size.grids))
+    work = _Work(run, sources, config)
+    scheme = replace(find_scheme(name), augmentation=work.lesson.augmentation)
+    start, size = _start(work, scheme)
+    engine = Engine.start(work.hardware(size.grids))
     device = engine.hardware.device
     say(f"{name}: size {size.name}, on {engine.hardware.description}")
-    bank, watching = (_bank(run, sources, part, config, device) for part in ("training", "validation"))
-    validation = _draw_many(watching, VALIDATION_CASES, (config.seed, VALIDATION_SEED), "Cases to watch with")
-    new = LaterCases(bank, (config.seed, config.lesson.case_seed)) if config.model else bank
-    source: Cases = _kept(run, sources, config).read() if config.cases else new
+    bank, validation = work.bank("training", device), work.validation(VALIDATION_CASES, device)
+    new = LaterCases(bank, work.seed) if config.from_ else bank
+    source: Cases = work.kept.read() if config.cases else new
     pseudo: dict[str, Any] = {}
     if scheme.pseudo_labels:
-        labelled, pseudo = _pseudo_cases(_makers(run, sources, config), bank, config, device)
-        source = Mixture(source, labelled, config.pseudo_share)
-    origin = _origin(sources) | {"kept_cases": config.cases}
-    share = config.lesson.start_share
+        labelled, pseudo = _pseudo_cases(_teachers(work), bank, config, device)
+        source = Mixture(source, labelled, PSEUDO_SHARE)
+    origin = work.origin | {"kept_cases": config.cases}
+    share = work.lesson.start_share
     plan = Plan(
         scheme, size, FOLD, config.seed, (), (), pseudo=pseudo, simulation=origin, start=start, start_share=share
     )
@@ -109,63 +172,56 @@ def train_scheme(run: RunFolder, sources: Sources, config: ModelConfig, name: st
 def train_for_days(run: RunFolder, sources: Sources, config: ModelConfig, name: str, stop: StopRequest) -> None:
     """Train the member of one scheme on a schedule; raises as `train_model` does."""
     stop.check()
-    session = _session(config)
-    scheme = replace(find_scheme(name), augmentation=config.lesson.augmentation)
-    start, size = _start(run, sources, scheme, config)
+    session = Session(60 * config.minutes, deadline(60 * config.minutes)) if config.minutes else None
+    work = _Work(run, sources, config)
+    scheme = replace(find_scheme(name), augmentation=work.lesson.augmentation)
+    start, size = _start(work, scheme)
     size = with_batch(size, config.batch) if config.batch else size
     schedule = plan_schedule(config.length, size, config.counts)
-    hardware = Hardware(choose_device(config.device), config.precision, config.compiled, grids=schedule.grids(size))
-    engine = Engine.start(hardware)
+    engine = Engine.start(work.hardware(schedule.grids(size)))
     device = engine.hardware.device
     say(f"{name}: size {size.name}, {schedule.length} {schedule.counts}, on {engine.hardware.description}")
-    watching = _bank(run, sources, "validation", config, device)
-    count = watched_cases(schedule)
-    validation = _draw_many(watching, count, (config.seed, VALIDATION_SEED), "Cases to watch with")
-    origin = _origin(sources)  # how many cases are kept may differ on another machine
-    plan = Plan(scheme, size, FOLD, config.seed, (), (), simulation=origin, start=start, schedule=schedule)
-    cases = LongCases(_long_source(run, sources, config, device), validation, config.state)
+    validation = work.validation(validation_count(schedule), device)
+    # the number of kept cases is left out, since it may differ on another machine
+    plan = Plan(scheme, size, FOLD, config.seed, (), (), simulation=work.origin, start=start, schedule=schedule)
+    cases = LongCases(_long_source(work, device), validation, config.state)
     saving = CheckpointPolicy(config.save_minutes, stop, session, run.path / PIECES if session else None)
     train_by_schedule(run.member(name, FOLD), plan, cases, engine, saving)
 
 
-def watched_cases(schedule: Schedule) -> int:
-    """How many cases a training on a schedule is watched with: fewer where minutes count."""
+def validation_count(schedule: Schedule) -> int:
+    """Number of validation cases of a training on a schedule; fewer for short ones by the clock."""
     if schedule.counts == "patches":
         return VALIDATION_CASES
-    return min(max(round(VALIDATION_CASES * schedule.length / WATCHED_WITH_ALL_S), FEWEST_WATCHED), VALIDATION_CASES)
+    wanted = round(VALIDATION_CASES * schedule.length / WATCHED_WITH_ALL_S)
+    return min(max(wanted, FEWEST_VALIDATION), VALIDATION_CASES)
 
 
-def _long_source(
-    run: RunFolder, sources: Sources, config: ModelConfig, device: torch.device
-) -> Ring | PoolPlan | LaterCases:
-    """Where a training on a schedule takes its cases from."""
-    seed = (config.seed, config.lesson.case_seed)
+def _long_source(work: _Work, device: torch.device) -> Ring | PoolPlan | LaterCases:
+    """Source of the cases of a training on a schedule."""
+    config = work.config
     if config.cases and not config.minutes:
-        cache, mix = sources_folder(run), config.lesson.mix
-        return Ring(run.path / "ring", config.cases, sources, cache, _spacing_mm(config), seed, mix)
-    bank = _bank(run, sources, "training", config, device)
-    return PoolPlan(bank, config.cases or POOL_SIZE, seed) if config.minutes else LaterCases(bank, seed)
+        mix = work.lesson.mix
+        return Ring(work.run.path / "ring", config.cases, work.sources, work.cache, work.spacing_mm, work.seed, mix)
+    bank = work.bank("training", device)
+    return PoolPlan(bank, config.cases or POOL_SIZE, work.seed) if config.minutes else LaterCases(bank, work.seed)
 
 
-def _session(config: ModelConfig) -> Session | None:
-    """This call of a training by the clock; None for others."""
-    return Session(60 * config.minutes, deadline(60 * config.minutes)) if config.minutes else None
-
-
-def _start(run: RunFolder, sources: Sources, scheme: Scheme, config: ModelConfig) -> tuple[WarmStart | None, Size]:
-    """What a member begins with, None for fresh weights, and its size with the length and rate of its training."""
+def _start(work: _Work, scheme: Scheme) -> tuple[WarmStart | None, Size]:
+    """A member's warm start, None for fresh weights, and its size with the length and rate of its training."""
+    config = work.config
     size = find_size(config.size)
-    rate = config.lesson.rate * size.learning_rate
+    rate = work.lesson.rate * size.learning_rate
     size = replace(size, epochs=config.epochs or size.epochs, learning_rate=rate)
-    if config.model:
-        return go_on_with(config.model, size, sources.people, (scheme.name,))[scheme.name], size
-    early = config.rounds[0]
+    if config.from_:
+        return warm_starts(config.from_, size, work.sources.people, (scheme.name,))[scheme.name], size
+    early = rounds_of(config)[0]
     if not config.branch or scheme.name in early:
         return None, size
     trunk = next(name for name in early if find_scheme(name).encoder == scheme.encoder)
     fewer = max(round(BRANCH_EPOCHS * size.epochs_of(scheme)), 1)
     shorter = replace(size, epochs=fewer, learning_rate=BRANCH_RATE * size.learning_rate)
-    return choose_warm_start(open_bundle(run.member(trunk, FOLD)), scheme, FOLD), shorter
+    return choose_warm_start(open_bundle(work.run.member(trunk, FOLD)), scheme, FOLD), shorter
 
 
 def _train_as_job(run: RunFolder, sources: Sources, config: ModelConfig, name: str) -> None:
@@ -173,65 +229,38 @@ def _train_as_job(run: RunFolder, sources: Sources, config: ModelConfig, name: s
         train_scheme(run, sources, config, name, stop)
 
 
-def _bank(run: RunFolder, sources: Sources, part: Part, config: ModelConfig, device: torch.device) -> SimulationBank:
-    return load_bank(sources, part, _spacing_mm(config), sources_folder(run), device, config.lesson.mix)
-
-
-def _kept(run: RunFolder, sources: Sources, config: ModelConfig) -> KeptCases:
-    spacing_mm, seed = _spacing_mm(config), (config.seed, config.lesson.case_seed)
-    folder = run.path / "cases"
-    return KeptCases(folder, sources, sources_folder(run), spacing_mm, config.cases, seed, config.lesson.mix)
-
-
-def _spacing_mm(config: ModelConfig) -> float:
-    spacing_mm = find_size(config.size).preprocess.spacing_mm
-    if isinstance(spacing_mm, tuple):
-        raise ConfigError(f"size {config.size}: simulated cases need voxels that are cubes, got {spacing_mm} mm")
-    return spacing_mm
-
-
 def sources_folder(run: RunFolder) -> Path:
-    """Where brains and masks are kept as arrays."""
+    """Folder that caches brains and masks as arrays."""
     return run.path / "sources"
 
 
-def _origin(sources: Sources) -> dict[str, Any]:
-    """What cases are simulated from, for fingerprints and cards."""
-    return {
-        "brains": 0 if sources.brains is None else len(sources.brains.scans),
-        "brains_fingerprint": sources.brains_fingerprint,
-        "people": sources.people,
-        "masks": len(sources.masks),
-        "masks_fingerprint": sources.masks_fingerprint,
-    }
+def _draw_many(source: SimulationBank, count: int, seed: Sequence[int], title: str) -> list[CaseArrays]:
+    return [source.draw(np.random.default_rng([*seed, index])) for index in track(range(count), title, count)]
 
 
-def _draw_many(source: SimulationBank, count: int, seed: Sequence[int], what: str) -> list[CaseArrays]:
-    return [source.draw(np.random.default_rng([*seed, index])) for index in track(range(count), what, count)]
-
-
-def _makers(run: RunFolder, sources: Sources, config: ModelConfig) -> dict[str, WarmStart]:
-    """By scheme, the members that may make pseudo-labels."""
-    if config.model:
-        there = {member.card.scheme for member in open_bundle(config.model).card.members}
-        makers = [scheme.name for scheme in SCHEMES if not scheme.pseudo_labels and scheme.name in there]
-        return go_on_with(config.model, find_size(config.size), sources.people, makers)
-    made = [open_bundle(run.member(name, FOLD)) for name in config.rounds[0]]
-    return {bundle.card.members[0].card.scheme: WarmStart(bundle, bundle.card.members[0]) for bundle in made}
+def _teachers(work: _Work) -> dict[str, WarmStart]:
+    """Members that may label scans for self-training, by scheme."""
+    config = work.config
+    if config.from_:
+        present = {member.card.scheme for member in open_bundle(config.from_).card.members}
+        teachers = [scheme.name for scheme in SCHEMES if not scheme.pseudo_labels and scheme.name in present]
+        return warm_starts(config.from_, find_size(config.size), work.sources.people, teachers)
+    trained = [open_bundle(work.run.member(name, FOLD)) for name in rounds_of(config)[0]]
+    return {bundle.card.members[0].card.scheme: WarmStart(bundle, bundle.card.members[0]) for bundle in trained}
 
 
 def _pseudo_cases(
-    makers: Mapping[str, WarmStart], bank: SimulationBank, config: ModelConfig, device: torch.device
+    teachers: Mapping[str, WarmStart], bank: SimulationBank, config: ModelConfig, device: torch.device
 ) -> tuple[list[CaseArrays], dict[str, Any]]:
-    """Simulated scans with the masks of the best of these members, and where these come from."""
-    dice = {name: float(one.member.card.training["validation_dice"]) for name, one in makers.items()}
+    """Simulated scans labelled by the best of these members, and the provenance of the labels."""
+    dice = {name: float(one.member.card.training["validation_dice"]) for name, one in teachers.items()}
     scheme = best_scheme(dice)
-    maker = makers[scheme].member
-    spec, patch = makers[scheme].network, find_size(config.size).patch
-    network = TorchEngine(device).load(spec, makers[scheme].read_weights)
+    teacher = teachers[scheme].member
+    spec, patch = teachers[scheme].network, find_size(config.size).patch
+    network = TorchEngine(device).load(spec, teachers[scheme].read_weights)
     window = WindowConfig()
     labelled, confidence = [], {}
-    drawn = _draw_many(bank, config.unlabelled, (config.seed, PSEUDO_SEED), f"Scans that {scheme} labels")
+    drawn = _draw_many(bank, UNLABELLED, (config.seed, PSEUDO_SEED), f"Scans for {scheme} to label")
     for case in track(drawn, f"Pseudo-labels by {scheme}", len(drawn)):
         voxels = case.scan.float().cpu().numpy()
         tiling = plan_tiling(voxels, patch, spec.window_steps, window)
@@ -242,7 +271,7 @@ def _pseudo_cases(
         confidence[case.case_id] = None if np.isnan(label.confidence) else round(label.confidence, 4)
     provenance = {
         "scheme": scheme,
-        "weights_sha256": maker.weights_sha256,
+        "weights_sha256": teacher.weights_sha256,
         "validation_dice": dice,
         "confidence": confidence,
     }

@@ -1,4 +1,4 @@
-"""Networks as data, their weights on disk, and the bundles in which models are shared.
+"""Networks as data, their weights on disk, and model bundles for sharing.
 
 Part of the core. Imports `dataset` and below.
 """

@@ -1,6 +1,6 @@
-"""The files of a model, in a folder or in one zip: read in place, never unpacked.
+"""Files of a model, in a folder or one zip, which are read in place and never unpacked.
 
-A zip may only hold stored (uncompressed) entries, so an entry is never larger than the file it lies in.
+Zips hold only stored (uncompressed) entries, so an entry is never larger than the zip itself.
 """
 
 import stat
@@ -12,16 +12,16 @@ from mapping_stroke.errors import BundleError
 from mapping_stroke.networks.cards import require_inside
 
 SUFFIX = ".mapping"
-"""How the name of a zipped model ends."""
+"""Suffix of a zipped model."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _ENCRYPTED = 0x1
 _AGAIN = "copy or download it again"
 ZIP_ERRORS = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, NotImplementedError, OverflowError)
-"""What `zipfile` raises for archives that are damaged in one way or another."""
+"""Errors that `zipfile` raises for damaged archives."""
 
 
 def read_entry(model: Path, name: str, most_bytes: int) -> bytes:
-    """The bytes of one file of a model; the size is looked at before anything is read.
+    """Read one file of a model, after checking its size.
 
     Args:
         model: A folder, or a zip.
@@ -29,14 +29,14 @@ def read_entry(model: Path, name: str, most_bytes: int) -> bytes:
         most_bytes: A larger entry is refused.
 
     Raises:
-        BundleError: The entry is missing, too large, or damaged; or the zip is no such archive as we write.
+        BundleError: The entry is missing, too large, or damaged, or the zip is not in our format.
     """
     require_inside(name)
     return _read_from_folder(model, name, most_bytes) if model.is_dir() else _read_from_zip(model, name, most_bytes)
 
 
 def has_entry(model: Path, name: str) -> bool:
-    """Whether a model, a folder or a zip, holds a file of this name; False where it cannot be read."""
+    """Whether a model (folder or zip) holds a file of this name; False if it cannot be read."""
     if model.is_dir():
         return (model / name).is_file()
     try:
@@ -68,17 +68,17 @@ def _read_from_zip(path: Path, name: str, most_bytes: int) -> bytes:
             return archive.read(name)
     except ZIP_ERRORS as error:
         raise BundleError(
-            f"{path}: is no model archive, or is damaged ({error or 'it ends early'}); {_AGAIN}"
+            f"{path}: is not a model archive, or is damaged ({error or 'it ends early'}); {_AGAIN}"
         ) from error
 
 
 def _require_size(size: int, most_bytes: int, what: str) -> None:
     if size > most_bytes:
-        raise BundleError(f"{what}: has {size:,} bytes, expected at most {most_bytes:,}; use no model that holds it")
+        raise BundleError(f"{what}: has {size:,} bytes, expected at most {most_bytes:,}; do not use this model")
 
 
 def _require_plain(archive: zipfile.ZipFile, path: Path) -> None:
-    """Raise unless every entry is a stored file or folder inside the model, named once, within the archive's size."""
+    """Raise unless all entries are uniquely named, stored files or folders inside the model and no larger than it."""
     entries = archive.infolist()
     for entry in entries:
         shown = f"{path}: the entry {ascii(entry.orig_filename)[:200]}"
@@ -88,20 +88,20 @@ def _require_plain(archive: zipfile.ZipFile, path: Path) -> None:
             raise BundleError(f"{path}: {error}") from error
         kind = stat.S_IFMT(entry.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise BundleError(f"{shown} is a link or a device, expected a file; use no model that holds it")
+            raise BundleError(f"{shown} is a link or a device, expected a file; do not use this model")
         if entry.flag_bits & _ENCRYPTED:
             raise BundleError(f"{shown} is encrypted; ask for the model without a password")
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
             raise BundleError(f"{shown} is compressed, expected stored; unzip it and run `mapping models pack` on it")
     for name, times in Counter(entry.filename.casefold() for entry in entries).items():
         if times > 1:
-            raise BundleError(f"{path}: has the entry {ascii(name)[:200]} twice; use no model that does")
+            raise BundleError(f"{path}: has the entry {ascii(name)[:200]} twice; do not use this model")
     if sum(entry.file_size for entry in entries) > path.stat().st_size:
         raise BundleError(f"{path}: its entries are larger than the file; {_AGAIN}")
 
 
 def add_entry(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    """Store one entry so that the same content gives the same bytes on every machine and day."""
+    """Store one entry reproducibly: the same content always gives the same bytes."""
     entry = zipfile.ZipInfo(name, _EPOCH)
     entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
     archive.writestr(entry, content, zipfile.ZIP_STORED)

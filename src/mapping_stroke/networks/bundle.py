@@ -1,8 +1,8 @@
-"""A model that can be shared: networks, how to feed and average them, where they come from; in a folder or one zip.
+"""A model for sharing, in a folder or one zip: networks, preprocessing, averaging and provenance.
 
-`bundle.json` says all but the weights; each network's weights are a safetensors file whose SHA-256 it names. `card.md`,
-if there is one, is a page for people. Nothing that is read can execute code, and a zip is read in place. A run folder,
-or a folder of members, opens as a model, too.
+`bundle.json` holds everything but the weights, which are safetensors files with their SHA-256 in `bundle.json`. An
+optional `card.md` is a page for people. No file can execute code, and zips are read in place. Run folders and folders
+of members can also be opened as models.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ BUNDLE_FILE = "bundle.json"
 PAGE_FILE = "card.md"
 LARGEST_CARD_BYTES = 10_000_000
 BUNDLED = Path(__file__).parents[1] / "models"
-"""Where an installation has models of its own, if it has any."""
+"""Folder of the models that come with the installation."""
 _Put = Callable[[str, bytes], None]
 
 
@@ -56,22 +56,22 @@ class Bundle:
 
     @property
     def sha256(self) -> str:
-        """Hash of all that decides a result (networks, preprocessing, averaging, thresholds, space), in hexadecimal.
+        """Hash of everything that affects results: networks, preprocessing, averaging, thresholds, space; hexadecimal.
 
-        A folder, a zip and a run folder with the same networks have the same; names of files and of the model, and
-        what is told about its origin, do not count.
+        It is the same for a folder, a zip and a run folder with the same networks; names of files and of the model,
+        and its provenance, do not count.
         """
         members = [_decisive(member) for member in self.card.members]
         postprocess = self.card.postprocess and asdict(self.card.postprocess)
         how = {"average": self.card.average, "fast_cover": self.card.fast_cover}
-        told = {"space": self.card.space, "shows": self.card.shows}
-        known = {name: value for name, value in told.items() if value != "unknown"}
+        scans = {"space": self.card.space, "shows": self.card.shows}
+        known = {name: value for name, value in scans.items() if value != "unknown"}
         decisive = {**how, **known, "postprocess": postprocess, "members": members}
         return hashlib.sha256(json.dumps(plain_json(decisive), sort_keys=True).encode()).hexdigest()
 
     @property
     def size_bytes(self) -> int:
-        """Size of the zip, or of the weights in a folder; files that are missing count nothing."""
+        """Size of the zip, or of the weights in a folder, without missing files."""
         if self.path.is_file():
             return self.path.stat().st_size
         files = [self.path / member.weights for member in self.card.members]
@@ -86,12 +86,12 @@ class Bundle:
         return weights_from_bytes(self._read(member), member.card.network, f"{self.path}: {member.weights}")
 
     def read_stored(self, member: BundleMember) -> Weights:
-        """`read_weights` in the types in which they are stored, for models that hold the same bytes."""
+        """`read_weights` in their stored types, for writing the same bytes again."""
         what = f"{self.path}: {member.weights}"
         return weights_from_bytes(self._read(member), member.card.network, what, as_stored=True)
 
     def find_problems(self, member: BundleMember) -> list[str]:
-        """All that is wrong with one member's weights, NaN and infinity too, one line each; empty if nothing is."""
+        """Problems of one member's weights, including NaN and infinity, one line each; empty if there are none."""
         try:
             content = self._read(member)
         except BundleError as error:
@@ -99,29 +99,29 @@ class Bundle:
         return find_problems(content, member.card.network, f"{self.path}: {member.weights}")
 
     def read_page(self) -> str:
-        """The model card that people read, Markdown; empty where the model holds none.
+        """The model card for people (Markdown); empty if the model holds none.
 
         Raises:
-            BundleError: It cannot be read, or is no text.
+            BundleError: It cannot be read, or is not text.
         """
         if not has_entry(self.path, PAGE_FILE):
             return ""
         try:
             return read_entry(self.path, PAGE_FILE, LARGEST_CARD_BYTES).decode()
         except UnicodeDecodeError as error:
-            raise BundleError(f"{self.path}: {PAGE_FILE} is no UTF-8 text; copy or pack the model again") from error
+            raise BundleError(f"{self.path}: {PAGE_FILE} is not UTF-8 text; copy or pack the model again") from error
 
     def _read(self, member: BundleMember) -> bytes:
         content = read_entry(self.path, member.weights, most_bytes(member.card.network))
         if hashlib.sha256(content).hexdigest() != member.weights_sha256:
             raise BundleError(
-                f"{self.path}: {member.weights}: its SHA-256 is not the one in the card; copy or pack the model again"
+                f"{self.path}: {member.weights}: its SHA-256 differs from the card's; copy or pack the model again"
             )
         return content
 
 
 def bundled_models() -> list[Path]:
-    """The models that came with this installation, sorted; their names without suffix can be given as a model."""
+    """The models of this installation, sorted; their names without suffix can be given as a model."""
     return sorted(BUNDLED.glob(f"*{SUFFIX}"))
 
 
@@ -130,12 +130,12 @@ def open_bundle(model: str | Path) -> Bundle:
 
     Args:
         model: A folder or zip with `bundle.json`, a run folder, any folder of trained members, or the name of a model
-            that came with the installation, such as `default`. As text, such a name comes before a folder or file of
-            the same name, which is `./default` or `Path("default")`.
+            of this installation, such as `default`. As text, such a name takes precedence over a folder or file of the
+            same name, which can be given as `./default` or `Path("default")`.
 
     Raises:
-        BundleError: There is no model, or its card or archive is damaged or of another format version; or it is a
-            model of nnU-Net: the message names the command that imports it.
+        BundleError: There is no model, its card or archive is damaged or of another format version, or it is a model of
+            nnU-Net (the message then gives the command for importing it).
     """
     path = _find_model(model)
     if not is_packed(path):
@@ -150,7 +150,7 @@ def open_bundle(model: str | Path) -> Bundle:
 
 
 def is_packed(path: Path) -> bool:
-    """Whether a model is a bundle, not a folder of members."""
+    """Whether a model is a bundle instead of a folder of members."""
     return path.is_file() or (path / BUNDLE_FILE).is_file()
 
 
@@ -162,18 +162,18 @@ def write_bundle(
     page: str = "",
     overwrite: bool = False,
 ) -> Path:
-    """Write a model, whole or not at all; the same card and weights give the same bytes.
+    """Write a model atomically; the same card and weights give the same bytes.
 
     Args:
         target: A new folder, or a file whose name ends with `.mapping` for one zip.
-        card: The model. Paths and hashes of the weights are decided here, whatever the members say.
-        weights: Gives the weights of a member of `card`; called once for each, in order, so that one at a time is held.
+        card: The model's card. Paths and hashes of the weights are set here, replacing those of its members.
+        weights: Returns the weights of a member of `card`; called once per member, in order, to hold one at a time.
         page: A model card for people, Markdown; empty for none.
-        overwrite: Replace a model that stands there; anything else is never replaced.
+        overwrite: Replace an existing model; anything else is never replaced.
 
     Raises:
-        BundleError: Something stands there, or weights do not fit their network.
-        ResourceError: There is no room on the disk.
+        BundleError: The target exists, or weights do not fit their network.
+        ResourceError: The disk is full.
     """
     require_free(target, overwrite=overwrite)
     require_space(target.parent, sum(4 * count_parameters(m.card.network) + 100_000 for m in card.members))
@@ -198,10 +198,10 @@ def _find_model(model: str | Path) -> Path:
         return path
     if model == "default":
         raise BundleError(
-            f"{BUNDLED / 'default'}{SUFFIX}: is missing, so this installation has no bundled model; install "
-            "mapping-stroke again, or name another model, such as a run folder"
+            f"{BUNDLED / 'default'}{SUFFIX}: is missing, so this installation has no bundled model; reinstall "
+            "mapping-stroke, or give another model, such as a run folder"
         )
-    raise BundleError(f"{path}: no such model; name a {SUFFIX} file, a model folder, or a run folder")
+    raise BundleError(f"{path}: no such model; give a {SUFFIX} file, a model folder, or a run folder")
 
 
 def _put_member(put: _Put, member: BundleMember, weights: Weights) -> BundleMember:
@@ -213,7 +213,7 @@ def _put_member(put: _Put, member: BundleMember, weights: Weights) -> BundleMemb
 
 @contextmanager
 def _entries(partial: Path, *, is_zip: bool) -> Iterator[_Put]:
-    """Yield what writes one file of a model into a folder or a zip."""
+    """Yield a function that writes one file of a model into a folder or a zip."""
     if is_zip:
         with zipfile.ZipFile(partial, "w") as archive:
             yield lambda name, content: add_entry(archive, name, content)
@@ -228,7 +228,7 @@ def _entries(partial: Path, *, is_zip: bool) -> Iterator[_Put]:
 
 
 def _decisive(member: BundleMember) -> dict[str, Any]:
-    """What of a member decides a result. Mirroring along all axes and no cubes are not named: hashes stay."""
+    """The properties of a member that affect results; defaults of newer fields are left out, to keep older hashes."""
     values = {**asdict(member.card), "training": None, "weights_sha256": member.weights_sha256}
     if member.card.mirror_axes == (0, 1, 2):
         del values["mirror_axes"]
@@ -238,7 +238,7 @@ def _decisive(member: BundleMember) -> dict[str, Any]:
 
 
 def _card_of_members(folder: Path) -> BundleCard:
-    trained = folder / "train"  # where a run folder keeps them
+    trained = folder / "train"  # of a run folder
     members = []
     for found in find_members(trained if trained.is_dir() else folder):
         card, weights_sha256 = read_card(found)
@@ -247,7 +247,7 @@ def _card_of_members(folder: Path) -> BundleCard:
     if not members:
         raise BundleError(
             describe_import(folder)
-            or f"{folder}: holds no trained member; name a {SUFFIX} file, a model folder, or a run folder in which "
+            or f"{folder}: holds no trained member; give a {SUFFIX} file, a model folder, or a run folder in which "
             "`mapping train` has finished"
         )
     try:
@@ -257,20 +257,20 @@ def _card_of_members(folder: Path) -> BundleCard:
 
 
 def require_free(target: Path, *, overwrite: bool = False) -> None:
-    """Raise the `BundleError` that `write_bundle` would raise for what stands at `target`, before long work."""
+    """Raise the `BundleError` that `write_bundle` would raise for an existing target, before any long work."""
     if not target.exists():
         return
     if target.is_dir() and not any(target.iterdir()):
         return
     if not overwrite:
-        raise BundleError(f"{target}: is there already; give another name, or --overwrite to replace a model")
+        raise BundleError(f"{target}: exists already; give another name, or --overwrite to replace a model")
     try:
         card = BundleCard.from_bytes(read_entry(target, BUNDLE_FILE, LARGEST_CARD_BYTES))
     except BundleError as error:
-        raise BundleError(f"{target}: is no model, so it is not replaced; give another name") from error
+        raise BundleError(f"{target}: is not a model, so it is not replaced; give another name") from error
     if target.is_dir():
         own = {BUNDLE_FILE, PAGE_FILE, *(member.weights for member in card.members)}
         others = [file for file in sorted(target.rglob("*")) if not file.is_dir()]
         for other in (file.relative_to(target).as_posix() for file in others):
             if other not in own:
-                raise BundleError(f"{target}: holds {other}, which is no part of a model; give another name")
+                raise BundleError(f"{target}: holds {other}, which is not part of a model; give another name")

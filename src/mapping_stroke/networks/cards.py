@@ -1,4 +1,4 @@
-"""A model as data: members, how they are built, fed and averaged, where they come from, and its terms."""
+"""A model as data: members, preprocessing, averaging, provenance and terms of use."""
 
 import re
 from collections import Counter
@@ -14,24 +14,24 @@ from mapping_stroke.networks.typed_json import TypedJsonError, parse_json, plain
 from mapping_stroke.rules import PostprocessConfig
 
 STARTED_FROM = "started_from"
-"""Where a member's `training` tells which network it began as: name, hashes and licence of its model."""
+"""Key in a member's `training` for its warm start: name, hashes and licence of the other model."""
 
 
 def started_from(training: Mapping[str, Any]) -> dict[str, Any]:
-    """What the provenance of a member tells of the network it began as; empty where it began with fresh weights."""
-    told = training.get(STARTED_FROM)
-    return told if isinstance(told, dict) else {}
+    """The provenance of a member's warm start; empty for fresh weights."""
+    start = training.get(STARTED_FROM)
+    return start if isinstance(start, dict) else {}
 
 
 def inherit_licence(licence: str, trainings: Iterable[Mapping[str, Any]]) -> str:
-    """A model's licence with those of the models that its members were fine-tuned from, where it does not name them.
+    """Add to a model's licence those of the models that its members were fine-tuned from, unless it contains them.
 
     Args:
-        licence: The model's own, which may be empty; it stays in front.
+        licence: The model's own licence, which may be empty; it stays in front.
         trainings: Provenance of every member.
     """
-    told = map(started_from, trainings)
-    inherited = dict.fromkeys((str(one.get("model", "another model")), str(one.get("licence") or "")) for one in told)
+    starts = map(started_from, trainings)
+    inherited = dict.fromkeys((str(s.get("model", "another model")), str(s.get("licence") or "")) for s in starts)
     for model, its_licence in inherited:
         if its_licence not in licence:
             licence += f"{'; ' if licence else ''}{its_licence} (of {model}, which this was fine-tuned from)"
@@ -44,7 +44,7 @@ HIGHEST_FOLD = 9999
 MOST_CONVOLUTIONS = 1000
 MOST_PARAMETERS = 2**31
 LONGEST_EDGE_VOX = 1024
-"""Far above any network there is; more would only exhaust the machine that reads the card."""
+"""Far above any real network; larger values would only exhaust the machine that reads the card."""
 
 Averaging = Literal["probability", "logit"]
 Cover = Literal["tiles", "window"]
@@ -57,7 +57,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class MemberCard:
-    """What a trained network is, and all that prediction must know about it."""
+    """A trained network, with everything that prediction needs to know about it."""
 
     scheme: str
     fold: int
@@ -67,17 +67,17 @@ class MemberCard:
     training: dict[str, Any]
     """Provenance: size, variant, epochs, seed, validation Dice, number of cases, pseudo-label source."""
     mirror_axes: tuple[int, ...] = (0, 1, 2)
-    """Of the network's grid: those along which its training mirrored patches. Mirrored along others, a brain is
-    something that it has never seen."""
+    """Axes of the network's grid along which its training mirrored patches; it has never seen brains mirrored along
+    others."""
 
     @property
     def name(self) -> str:
-        """What to call it, such as `residual, fold 2`."""
+        """Name of the member, such as `residual, fold 2`."""
         return f"{self.scheme}, fold {self.fold}"
 
 
 def weights_path(card: MemberCard) -> str:
-    """Where a bundle keeps the weights of a member."""
+    """Path of a member's weights in a bundle."""
     return f"weights/{card.scheme}_fold_{card.fold}.safetensors"
 
 
@@ -87,9 +87,9 @@ class BundleMember:
 
     card: MemberCard
     weights: str = ""
-    """Path inside the model, relative, with `/`; empty for where a bundle keeps it."""
+    """Relative path inside the model, with `/`; if empty, the usual path in a bundle."""
     weights_sha256: str = ""
-    """In hexadecimal; empty while the weights are not written."""
+    """In hexadecimal; empty before the weights are written."""
 
     def __post_init__(self) -> None:
         if not self.weights:
@@ -97,47 +97,47 @@ class BundleMember:
         require_inside(self.weights)
         if self.weights_sha256 and not _SHA256.fullmatch(self.weights_sha256):
             raise BundleError(
-                f"{self.card.name}: weights_sha256 is no SHA-256 (64 digits 0-9a-f); pack the model again"
+                f"{self.card.name}: weights_sha256 is not a SHA-256 (64 digits 0-9a-f); pack the model again"
             )
         if not _SCHEME.fullmatch(self.card.scheme):
             raise BundleError(
-                f"{self.card.scheme!r} cannot be the name of a scheme; expected at most 100 letters, digits and . _ + -"
+                f"{self.card.scheme!r} is not a valid name of a scheme; use at most 100 letters, digits and . _ + -"
             )
         _require_buildable(self.card)
 
 
 @dataclass(frozen=True)
 class BundleCard:
-    """All of a model but its weights."""
+    """Everything about a model except its weights."""
 
     name: str
     members: tuple[BundleMember, ...]
     average: Averaging = "probability"
-    """What the members, and the tiles of one scan, are averaged as: P(lesion) (the paper, nnU-Net v1) or logits
+    """Quantity that is averaged over members and over the tiles of a scan: P(lesion) (the paper, nnU-Net v1) or logits
     (nnU-Net v2)."""
     fast_cover: Cover = "tiles"
-    """How the preset `fast` covers a scan: `window`, one window as large as the brain, where that was found to cost
-    less than 0.005 Dice on this model's held-out cases; else `tiles`."""
+    """How the preset `fast` covers a scan: `window`, a single brain-sized window, if that costs less than 0.005 Dice on
+    this model's held-out cases; otherwise `tiles`."""
     postprocess: PostprocessConfig | None = None
-    """The rule that was fitted for this model; None where it has none of its own."""
+    """The rule fitted for this model; None if there is none."""
     postprocess_origin: str = ""
-    """How that rule was fitted: on which cases, and what it scored."""
+    """Provenance of that rule: the cases it was fitted on, and its scores."""
     contrast: Contrast = "unknown"
-    """Of the scans that it was trained on; where it is known, `mapping segment` warns of scans that differ."""
+    """Contrast of the training scans; if known, `mapping segment` warns of scans that differ."""
     space: Space = "unknown"
-    """In which they lay. For `MNI152`, `mapping segment` registers scans that lie elsewhere."""
+    """Space of the training scans. For `MNI152`, `mapping segment` registers scans that lie elsewhere."""
     shows: Shows = "unknown"
-    """Of people: the whole `head`, or the `brain` alone: then `mapping segment` takes the rest of a head away."""
+    """Anatomy in the training scans, a `head` or only the `brain`; then `mapping segment` removes the rest."""
     description: str = ""
     training_data: str = ""
     licence: str = ""
-    """Those of models that members were fine-tuned from are added at birth, so that none can be lost."""
+    """Licences of models that members were fine-tuned from are added at construction, so that none can be lost."""
     citation: str = ""
 
     def __post_init__(self) -> None:
         if not self.name.strip() or len(self.name) > 200 or not self.name.isprintable():
             raise BundleError(
-                f"{self.name[:200]!r} cannot be the name of a model; expected one line of 1 to 200 letters"
+                f"{self.name[:200]!r} is not a valid name of a model; expected one line of 1 to 200 characters"
             )
         if not 1 <= len(self.members) <= MOST_MEMBERS:
             raise BundleError(f"{self.name}: has {len(self.members)} members, expected 1 to {MOST_MEMBERS} networks")
@@ -190,9 +190,9 @@ def require_inside(name: str) -> None:
     """Raise `BundleError` unless a name in a model is a plain relative path that stays inside it on every system."""
     parts = name.split("/")
     if any(part in ("", ".", "..") for part in parts) or re.search(r'[\\:*?"<>|]', name) or not name.isprintable():
-        raise BundleError(f"the entry {ascii(name)[:200]} would lie outside the model; use no model that holds it")
+        raise BundleError(f"the entry {ascii(name)[:200]} would lie outside the model; do not use this model")
     if PurePosixPath(name).is_absolute() or len(name) > 500:
-        raise BundleError(f"the entry {ascii(name)[:200]} is no relative path; use no model that holds it")
+        raise BundleError(f"the entry {ascii(name)[:200]} is not a relative path; do not use this model")
 
 
 def _split_member(values: dict[str, Any]) -> dict[str, Any]:
@@ -204,11 +204,11 @@ def _split_member(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _require_buildable(card: MemberCard) -> None:
-    """Raise where a network does not fit its patch, or is so large that the card must be wrong."""
+    """Raise if a network does not fit its patch, or is so large that the card must be wrong."""
     spec = card.network
     convolutions = 3 * sum(spec.depths) + (spec.stages - 1) * (spec.decoder_convolutions + 2)
     if convolutions > MOST_CONVOLUTIONS or count_parameters(spec) > MOST_PARAMETERS:
-        raise BundleError(f"{card.name}: its network is impossibly large; use no model that says so")
+        raise BundleError(f"{card.name}: its network is impossibly large; do not use this model")
     if not 0 <= card.fold <= HIGHEST_FOLD:
         raise BundleError(f"{card.scheme}: its fold is {card.fold}, expected 0 to {HIGHEST_FOLD}")
     if not all(1 <= edge <= LONGEST_EDGE_VOX for edge in card.patch):

@@ -1,4 +1,4 @@
-"""Weights of a trained network for a wider one that sees finer voxels, and begins by saying just the same."""
+"""Function-preserving growth of a trained network to wider stages and finer voxels (Net2Net)."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -11,11 +11,11 @@ from mapping_stroke.networks.spec import NetworkSpec, Weights
 from mapping_stroke.networks.unet import build_unet, unet_weights
 
 Places = Sequence[np.ndarray]
-"""Which outputs and which inputs of the grown layer are those of the former one."""
+"""Output and input channels of the original layer within the grown one."""
 
 
 def can_grow(old: NetworkSpec, new: NetworkSpec) -> bool:
-    """Whether `grow_weights` can: the same network but for wider stages, and cubes of voxels in place of voxels."""
+    """Whether `grow_weights` applies: the networks differ only by wider stages and by cubes of voxels."""
     if new.stages != old.stages or old.unshuffle != 1:
         return False
     alike = replace(new, features=old.features, unshuffle=1) == old
@@ -24,57 +24,57 @@ def can_grow(old: NetworkSpec, new: NetworkSpec) -> bool:
 
 
 def grow_weights(weights: Weights, old: NetworkSpec, new: NetworkSpec, seed: int) -> Weights:
-    """Widen every stage, and let cubes of voxels take the place of voxels.
+    """Widen every stage, and replace input voxels by cubes of voxels.
 
-    The grown network says of each voxel what the former one says of the mean of its cube: new channels have fresh
-    weights, and those that lead from them to former ones are 0. Source: Chen et al. 2016, arXiv:1511.05641 (Net2Net),
-    with new channels in place of copied ones.
+    For each voxel the grown network predicts what the original predicts for the mean of its cube: new channels have
+    fresh weights, and weights from new to original channels are 0. Source: Chen et al. 2016, arXiv:1511.05641
+    (Net2Net), with new channels in place of copied ones.
 
     Args:
-        weights: Of the former network.
-        old: The former network.
-        new: The grown one.
-        seed: Of the new weights.
+        weights: Weights of the original network.
+        old: The original network.
+        new: The grown network.
+        seed: Seed of the new weights.
 
     Raises:
-        ConfigError: The networks differ in more than that.
+        ConfigError: `can_grow` is False.
     """
     if not can_grow(old, new):
         raise ConfigError(f"a network {old} cannot grow to {new}; only stages may be wider and voxels finer")
     grown = {name: value.copy() for name, value in unet_weights(build_unet(new, seed)).items()}
     for name, (outputs, inputs) in _places(grown, old, new):
-        former = weights[name].astype(np.float32)
+        original = weights[name].astype(np.float32)
         if "seg_layers" in name:
-            former = np.repeat(former, new.cube_vox, axis=0)
-        if former.ndim == 1:
-            grown[name][outputs] = former
+            original = np.repeat(original, new.cube_vox, axis=0)
+        if original.ndim == 1:
+            grown[name][outputs] = original
             continue
-        if inputs.ndim == 2:  # a voxel was the mean of a cube
+        if inputs.ndim == 2:  # the input was the mean of a cube
             inputs = inputs.ravel()
-            former = np.repeat(former, len(inputs), axis=1) / np.float32(len(inputs))
-        _embed(grown[name], former, outputs, inputs, transposed="transpconvs" in name)
+            original = np.repeat(original, len(inputs), axis=1) / np.float32(len(inputs))
+        _embed(grown[name], original, outputs, inputs, transposed="transpconvs" in name)
     return grown
 
 
 def _embed(
     kernel: Float32[np.ndarray, "a b x y z"],
-    former: Float32[np.ndarray, "c d x y z"],
+    original: Float32[np.ndarray, "c d x y z"],
     outputs: np.ndarray,
     inputs: np.ndarray,
     *,
     transposed: bool,
 ) -> None:
-    """Put a former kernel into a fresh one; nothing new leads to former channels."""
+    """Copy an original kernel into a fresh one, and zero the weights from new to original channels."""
     first, second = (inputs, outputs) if transposed else (outputs, inputs)
     if transposed:
         kernel[:, outputs] = 0
     else:
         kernel[outputs] = 0
-    kernel[np.ix_(first, second)] = former
+    kernel[np.ix_(first, second)] = original
 
 
 def _places(grown: Weights, old: NetworkSpec, new: NetworkSpec) -> Iterator[tuple[str, Places]]:
-    """By parameter, where its former outputs and inputs are; inputs of the first convolution are cubes."""
+    """Positions of the original outputs and inputs of each parameter; inputs of the first convolution are cubes."""
     for name in grown:
         parts = name.split(".")
         yield name, _places_of(parts, old, new)
@@ -109,7 +109,7 @@ def _encoder_places(parts: list[str], old: NetworkSpec, new: NetworkSpec) -> Pla
 
 
 def _shortcuts_differ(old: NetworkSpec, new: NetworkSpec) -> bool:
-    """Whether a residual block has a convolution in its shortcut in one network alone."""
+    """Whether a residual block has a convolution in its shortcut in only one of the networks."""
     changes = [
         [before != after for before, after in zip(spec.features, spec.features[1:], strict=False)]
         for spec in (old, new)

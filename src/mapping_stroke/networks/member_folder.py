@@ -1,4 +1,4 @@
-"""A trained network on disk, as training leaves it: weights, and a card that says how to build and feed it."""
+"""A trained network on disk: its weights and its card."""
 
 import hashlib
 from dataclasses import asdict
@@ -18,7 +18,7 @@ WEIGHTS_FILE = "weights.safetensors"
 
 
 def write_member(folder: Path, weights: Weights, card: MemberCard) -> None:
-    """Write weights, then the card that names their hash: a folder with a card is complete.
+    """Write weights, then the card with their hash: a folder with a card is complete.
 
     Raises:
         BundleError: The weights are not those of the card's network, or hold NaN or infinity.
@@ -31,7 +31,7 @@ def write_member(folder: Path, weights: Weights, card: MemberCard) -> None:
 
 
 def has_member(folder: Path) -> bool:
-    """Whether `write_member` finished there."""
+    """Whether the folder holds a complete member."""
     return (folder / CARD_FILE).is_file()
 
 
@@ -41,7 +41,7 @@ def find_members(path: Path) -> list[Path]:
 
 
 def read_card(folder: Path) -> tuple[MemberCard, str]:
-    """The card of a member and the hash its weights must have; raises `BundleError` where it is no valid card."""
+    """The card of a member and the expected hash of its weights; raises `BundleError` for an invalid card."""
     path = folder / CARD_FILE
     try:
         values: dict[str, Any] = read_json(path)
@@ -51,5 +51,5 @@ def read_card(folder: Path) -> tuple[MemberCard, str]:
         weights_sha256 = str(values.pop("weights_sha256"))
         card: MemberCard = read_typed(MemberCard, values, "card")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, ConfigError) as error:
-        raise BundleError(f"{path}: is no valid member card ({error}); train or copy that member again") from error
+        raise BundleError(f"{path}: is not a valid member card ({error}); train or copy that member again") from error
     return card, weights_sha256

@@ -1,6 +1,6 @@
-"""nnU-Net's result folders: found from whatever a user points at, and told how they become a model.
+"""Result folders of nnU-Net: found from any path inside or around them, and described with the import command.
 
-Only names are looked at here; `interop` reads what is in the files.
+Only file names matter here; `interop` reads the files.
 """
 
 import shlex
@@ -16,10 +16,10 @@ CHECKPOINTS_V1 = {"final": "model_final_checkpoint.model", "best": "model_best.m
 CHECKPOINTS_V2 = {kind: f"checkpoint_{kind}.pth" for kind in CHECKPOINTS_V1}
 CHECKPOINT_SUFFIXES = (".pth", ".model", ".pkl")
 DEEPEST = 3
-"""Folders between a result folder and the whole of nnU-Net's results, `nnUNet/3d_fullres/TASK` at most."""
+"""Most folders between a result folder and the root of nnU-Net's results, as in `nnUNet/3d_fullres/TASK`."""
 FINEST = "3d_fullres"
 NOT_FOR_US = ("2d", "3d_cascade_fullres")
-"""Configurations that no model of ours can hold."""
+"""Configurations that our models do not support."""
 
 Place = TypeVar("Place", bound=PurePath)
 
@@ -36,21 +36,21 @@ def results_below(folder: Path) -> list[Path]:
 
 
 def result_around(path: Path) -> Path | None:
-    """The result folder that a fold, or a file in it, lies in; None if there is none."""
+    """The result folder around a fold or a file; None if there is none."""
     return next((near for near in (path.parent, path.parent.parent) if is_result(near)), None)
 
 
 def results_zipped(path: Path) -> list[PurePosixPath]:
-    """The result folders inside a zip, sorted; empty if there are none, or where it is no zip."""
+    """The result folders inside a zip, sorted; empty if there are none or it is not a zip."""
     names = [] if path.is_dir() else _names_in(path)
     return sorted({name.parent for name in names if name.name in (PLANS_V1, PLANS_V2)})
 
 
 def choose_result(results: Sequence[Place]) -> Place | None:
-    """The one of several result folders that can be meant: nnU-Net exports all configurations together, 2D ones, too.
+    """Choose one of several result folders: nnU-Net exports all configurations together, including 2D ones.
 
     Returns:
-        The only one, else the only one that a model of ours can hold, else the only one of full resolution; else None.
+        The only one, or the only supported one, or the only one of full resolution; otherwise None.
     """
     usable = [result for result in results if _configuration(result) not in NOT_FOR_US]
     finest = [result for result in usable if _configuration(result) == FINEST]
@@ -58,30 +58,32 @@ def choose_result(results: Sequence[Place]) -> Place | None:
 
 
 def describe_import(path: Path) -> str:
-    """Refuse what is nnU-Net's with the command that makes a model of it; empty where it is not nnU-Net's."""
+    """The refusal of a model of nnU-Net, with the command for importing it; empty for anything else."""
     zipped = results_zipped(path)
     within = choose_result(zipped)
     if within is not None:
-        return _told(path, path, path.stem, (name.name for name in _names_in(path) if name.parent.parent == within))
+        return _import_hint(
+            path, path, path.stem, (name.name for name in _names_in(path) if name.parent.parent == within)
+        )
     if zipped:
         return f"{path}: holds several models of nnU-Net; unzip it, and run `mapping models import` on one of them"
     results = _results_near(path)
     result = choose_result(results)
     if result is not None:
-        return _told(path, result, result.resolve().parent.name, (file.name for file in result.glob("*/*")))
+        return _import_hint(path, result, result.resolve().parent.name, (file.name for file in result.glob("*/*")))
     if results:
         names = ", ".join(map(str, results))
-        return f"{path}: holds several models of nnU-Net; run `mapping models import` on those that you mean: {names}"
+        return f"{path}: holds several models of nnU-Net; run `mapping models import` on those you want: {names}"
     if path.is_file() and path.suffix in CHECKPOINT_SUFFIXES:
         return (
-            f"{path}: looks like one file of a model of nnU-Net, expected the whole of it; get its result folder, with "
-            "plans and folds, and run `mapping models import` on that"
+            f"{path}: looks like one file of a model of nnU-Net, expected the whole model; get its result folder, with "
+            "plans and folds, and run `mapping models import` on it"
         )
     return ""
 
 
 def folds_without(result: Path, kind: str) -> list[str]:
-    """The numbered folds of a result folder that have a checkpoint, but not of that kind, sorted."""
+    """The numbered folds of a result folder that have checkpoints, but none of this kind, sorted."""
     folds = [fold for fold in sorted(result.glob("fold_*")) if fold.is_dir() and fold.name != "fold_all"]
     kinds = {fold.name: _kinds(file.name for file in fold.iterdir()) for fold in folds}
     return [fold for fold, there in kinds.items() if there and kind not in there]
@@ -101,20 +103,20 @@ def _kinds(names: Iterable[str]) -> list[str]:
 
 
 def _configuration(result: PurePath) -> str:
-    """As the name says (v2), or that of the folder around the task's (v1)."""
+    """The configuration, from the folder's name (v2) or the folder around the task (v1)."""
     parts = result.name.split("__")
     return parts[2] if len(parts) == 3 else result.parent.parent.name
 
 
 def _results_near(path: Path) -> list[Path]:
-    """Itself, or those below, or the one that it is a part of."""
+    """The result folder itself, those below it, or the one around it."""
     if is_result(path):
         return [path]
     around = None if path.suffix == SUFFIX else result_around(path)
     return results_below(path) or ([around] if around else [])
 
 
-def _told(path: Path, result: Path, name: str, files: Iterable[str]) -> str:
+def _import_hint(path: Path, result: Path, name: str, files: Iterable[str]) -> str:
     kinds, model = _kinds(files), f"{name or 'nnunet'}{SUFFIX}"
     words = ["mapping", "models", "import", str(result), "-o", model]
     words += ["--checkpoint", kinds[0]] if kinds and "final" not in kinds else []

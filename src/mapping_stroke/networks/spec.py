@@ -1,4 +1,4 @@
-"""A network as data: everything that decides its function, its parameters, and its cost."""
+"""A network as data: its architecture, parameters and cost."""
 
 import math
 from collections.abc import Iterator
@@ -18,9 +18,10 @@ Weights = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """All that decides a network's function: enough to build it and to load its weights.
+    """Architecture of a network: enough to build it and to load its weights.
 
-    One channel in (T1w), two out (background, lesion); InstanceNorm (affine) and LeakyReLU 0.01 behind convolutions.
+    One input channel (T1w), two output channels (background, lesion); convolutions are followed by affine InstanceNorm
+    and LeakyReLU 0.01.
     """
 
     encoder: Encoder = "plain"
@@ -34,14 +35,14 @@ class NetworkSpec:
     kernels: tuple[Shape, ...] = ()
     """Kernel of each stage along x, y, z; empty for 3x3x3 everywhere."""
     strides: tuple[Shape, ...] = ()
-    """How much each stage coarsens x, y, z; empty for 1 in the first stage and 2 in the others."""
+    """Stride of each stage along x, y, z; empty for 1 in the first stage and 2 in the others."""
     skip: Skip = "pooled"
-    """How a residual block that coarsens shortens its input: mean of voxels before a 1x1x1 convolution (nnU-Net v2's
+    """Downsampling in the shortcut of a residual block: average pooling before a 1x1x1 convolution (nnU-Net v2's
     ResidualEncoderUNet), or a strided 1x1x1 convolution (nnU-Net v1's FabiansUNet, the authors' weights)."""
     unshuffle: int = 1
-    """Cubes of so many voxels along each axis become the channels of one before the first stage, and the output's
-    channels become voxels again: the network sees and marks fine voxels at nearly the price of coarse ones. 1 for none.
-    Source: Shi et al. 2016, arXiv:1609.05158 (pixel shuffle)."""
+    """Pixel unshuffling: cubes of this edge become the channels of one input voxel, and the output's channels become
+    voxels again. The network sees and marks fine voxels at nearly the cost of coarse ones. 1 for none. Source: Shi et
+    al. 2016, arXiv:1609.05158."""
 
     def __post_init__(self) -> None:
         if self.encoder not in ("plain", "residual"):
@@ -73,26 +74,26 @@ class NetworkSpec:
 
     @property
     def stage_strides(self) -> tuple[Shape, ...]:
-        """Coarsening of every stage, finest first."""
+        """Stride of every stage, finest first."""
         return self.strides or ((1, 1, 1), *((2, 2, 2),) * (self.stages - 1))
 
     @property
     def cube_vox(self) -> int:
-        """Voxels of the patch in one of the first stage's."""
+        """Voxels of the patch per voxel of the first stage."""
         return self.unshuffle**3
 
     @property
     def divisors(self) -> Shape:
-        """Each edge of a patch must be a multiple of these."""
+        """Divisors of the edges of a patch."""
         x, y, z = (self.unshuffle * math.prod(axis) for axis in zip(*self.stage_strides, strict=True))
         return x, y, z
 
     @property
     def window_steps(self) -> Shape:
-        """Each edge of a window to predict with must be a multiple of these.
+        """Divisors of the edges of a prediction window.
 
-        The two coarsest of five or more stages may have odd edges there, which saves up to a fourth of a window; what
-        the decoder makes too large is cut. Pooled skips need even edges throughout.
+        With five or more stages, the two coarsest may have odd edges, which saves up to a quarter of a window; the
+        decoder's excess is cropped. Pooled shortcuts need even edges throughout.
         """
         if self.stages < 5 or (self.encoder == "residual" and self.skip == "pooled"):
             return self.divisors
@@ -101,12 +102,12 @@ class NetworkSpec:
         return x, y, z
 
     def require_patch(self, patch: Shape) -> None:
-        """Raise `ConfigError` where a patch to train with is no multiple of `divisors`."""
+        """Raise `ConfigError` unless a training patch is a multiple of `divisors`."""
         if any(edge % divisor for edge, divisor in zip(patch, self.divisors, strict=True)):
-            raise ConfigError(f"patch {patch} is no multiple of {self.divisors}, as this network needs")
+            raise ConfigError(f"patch {patch} is not a multiple of {self.divisors}, which this network needs")
 
     def shapes(self, patch: Shape) -> list[Shape]:
-        """The grid of every stage for a patch or window; an odd edge is halved upwards."""
+        """The grid of every stage for a patch or window; odd edges are rounded up."""
         a, b, c = (-(-edge // self.unshuffle) for edge in patch)
         shapes, shape = [], (a, b, c)
         for stride in self.stage_strides:
@@ -153,7 +154,7 @@ def parameter_shapes(spec: NetworkSpec) -> dict[str, tuple[int, ...]]:
 
 
 def count_parameters(spec: NetworkSpec) -> int:
-    """How many numbers the weights of a network are."""
+    """Number of parameters of a network."""
     return sum(math.prod(shape) for shape in parameter_shapes(spec).values())
 
 
@@ -176,13 +177,13 @@ def _residual_encoder(spec: NetworkSpec) -> Iterator[Parameter]:
             yield from _convolution(f"{block}.conv1", channels, features, kernel, bias=spec.conv_bias)
             yield from _convolution(f"{block}.conv2", features, features, kernel, bias=spec.conv_bias)
             if number == 0 and (channels != features or (coarsens and spec.skip == "strided")):
-                place = 1 if coarsens and spec.skip == "pooled" else 0  # behind the pooling, which has no weights
+                place = 1 if coarsens and spec.skip == "pooled" else 0  # after the pooling, which has no weights
                 yield from _convolution(f"{block}.skip.{place}", channels, features, (1, 1, 1), bias=False)
             channels = features
 
 
 def _decoder(spec: NetworkSpec) -> Iterator[Parameter]:
-    """Stages count from the coarsest; each has its own output, though prediction reads the finest alone."""
+    """Stages count from the coarsest; each has its own output, of which prediction uses only the finest."""
     stages = list(enumerate(reversed(range(spec.stages - 1))))
     for number, stage in stages:
         features, channels = spec.features[stage], 2 * spec.features[stage]
@@ -201,7 +202,7 @@ def _decoder(spec: NetworkSpec) -> Iterator[Parameter]:
 
 
 def _convolution(name: str, channels: int, features: int, kernel: Shape, *, bias: bool) -> Iterator[Parameter]:
-    """A convolution and the norm behind it."""
+    """A convolution and the norm that follows it."""
     yield f"{name}.conv.weight", (features, channels, *kernel)
     if bias:
         yield f"{name}.conv.bias", (features,)

@@ -1,4 +1,4 @@
-"""JSON from a stranger into values: every entry must have the type that the dataclass declares."""
+"""Untrusted JSON to values: every entry must have the type that the dataclass declares."""
 
 import json
 import math
@@ -10,11 +10,11 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 class TypedJsonError(ValueError):
-    """A JSON text is damaged, or an entry is not of the declared type; the message names the entry."""
+    """A JSON text is damaged, or an entry does not have the declared type; the message names the entry."""
 
 
 def parse_json(text: bytes) -> Any:
-    """The value of a JSON text; a key that stands twice in one object, NaN and infinity are refused."""
+    """Parse a JSON text; duplicate keys, NaN and infinity are refused."""
     try:
         return json.loads(text.decode(), object_pairs_hook=_object_of, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -25,9 +25,9 @@ def read_typed(hint: Any, value: Any, place: str) -> Any:
     """Convert parsed JSON to the type of a hint: dataclass, tuple, literal, union, dict, text or number.
 
     Args:
-        hint: What the value must be.
-        value: As `parse_json` returns it.
-        place: What to call it in the error, such as `members[0].network`.
+        hint: Type of the value.
+        value: As returned by `parse_json`.
+        place: Name of the value for errors, such as `members[0].network`.
 
     Raises:
         TypedJsonError: An entry is missing, unknown, or of another type.
@@ -48,7 +48,7 @@ def read_typed(hint: Any, value: Any, place: str) -> Any:
 
 
 def _plain_of(hint: Any, value: Any, place: str) -> Any:
-    kind = type(value)  # not isinstance: True is no number here
+    kind = type(value)  # not isinstance, since bool is a subclass of int
     if hint is float and kind in (int, float) and abs(value) <= 1e300:
         return float(value)
     if (hint is NoneType and value is None) or (hint in (int, bool) and kind is hint):
@@ -62,7 +62,7 @@ def _plain_of(hint: Any, value: Any, place: str) -> Any:
 
 
 def _is_readable(text: str) -> bool:
-    """Whether a terminal shows the text as it is: no control or escape characters, no halves of characters."""
+    """Whether a terminal can show the text: no control or escape characters, no lone surrogates."""
     return all(line.replace("\t", " ").isprintable() for line in text.split("\n"))
 
 
@@ -108,16 +108,16 @@ def _object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     entries = dict(pairs)
     if len(entries) != len(pairs):
         name, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-        raise TypedJsonError(f"entry {name!a} stands twice")
+        raise TypedJsonError(f"entry {name!a} occurs twice")
     return entries
 
 
 def _refuse_constant(name: str) -> float:
-    raise TypedJsonError(f"{name} is no number")
+    raise TypedJsonError(f"{name} is not a number")
 
 
 def plain_json(value: Any) -> Any:
-    """The one way to say a value in JSON: whole numbers without a point, lists, and None for NaN and infinity."""
+    """Canonical JSON form of a value: integral numbers without a point, lists, and None for NaN and infinity."""
     if isinstance(value, float):
         return None if not math.isfinite(value) else int(value) if value.is_integer() else value
     if isinstance(value, dict):

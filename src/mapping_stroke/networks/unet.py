@@ -1,4 +1,4 @@
-"""A U-Net from a specification: plain or residual encoder, plain decoder, deep supervision."""
+"""U-Nets built from a specification: plain or residual encoder, plain decoder, deep supervision."""
 
 from functools import partial
 from typing import Any, cast
@@ -15,10 +15,10 @@ from mapping_stroke.networks.spec import NetworkSpec, Weights
 
 
 class FusedInstanceNorm(nn.Module):
-    """Computes what `nn.InstanceNorm3d` does, from its own parameters, in operations that a compiler fuses.
+    """`nn.InstanceNorm3d` with the same parameters, in operations that a compiler can fuse.
 
-    torch's own copies features from the order of the convolutions (channels last) to another and back, which takes as
-    long as the convolutions; not compiled, this one is slower.
+    torch's own norm converts features from the convolutions' memory format (channels last) and back, which takes as
+    long as the convolutions. Without compilation this one is slower.
     """
 
     def __init__(self, norm: nn.InstanceNorm3d) -> None:
@@ -26,7 +26,7 @@ class FusedInstanceNorm(nn.Module):
         self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
 
     def forward(self, features: Float[Tensor, "n c x y z"]) -> Float[Tensor, "n c x y z"]:
-        """Mean 0 and variance 1 for each sample and channel, then its weight and bias; computed in float32."""
+        """Normalise each sample and channel to mean 0 and variance 1, then apply weight and bias; in float32."""
         values = features.float()
         variance, mean = torch.var_mean(values, dim=(2, 3, 4), correction=0, keepdim=True)
         scale = torch.rsqrt(variance + self.eps) * self.weight.view(-1, 1, 1, 1)
@@ -34,7 +34,7 @@ class FusedInstanceNorm(nn.Module):
 
 
 def fuse_norms(network: nn.Module) -> None:
-    """Put `FusedInstanceNorm` in the place of every affine InstanceNorm, with its parameters and under its name."""
+    """Replace every affine InstanceNorm by a `FusedInstanceNorm` of the same name and parameters."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.InstanceNorm3d) and child.affine:
@@ -46,12 +46,12 @@ def build_unet(spec: NetworkSpec, seed: int | None = None) -> nn.Module:
     """Build a network with fresh weights (He initialisation, slope 0.01; last norm of a residual block at 0).
 
     Args:
-        spec: What to build.
-        seed: Seeds the weights; None draws them from torch's global generator.
+        spec: The architecture.
+        seed: Seed of the weights; None draws them from torch's global generator.
 
     Returns:
-        A module that maps (n, 1, x, y, z) to logits (n, 2, x, y, z), or, while `decoder.deep_supervision` is True
-        (as it is at birth), to a list of logits, finest first, one for each decoder stage.
+        A module from (n, 1, x, y, z) to logits (n, 2, x, y, z), or, while `decoder.deep_supervision` is True (the
+        default), to a list of logits, finest first, one per decoder stage.
 
     Source: Isensee et al. 2021, nnU-Net; same modules and parameter names as nnU-Net v2.
     """
@@ -62,10 +62,10 @@ def build_unet(spec: NetworkSpec, seed: int | None = None) -> nn.Module:
 
 
 def load_unet(spec: NetworkSpec, weights: Weights) -> nn.Module:
-    """Build a network from its weights, to predict with: the finest output only, evaluation mode.
+    """Build a network for prediction from its weights: only the finest output, evaluation mode.
 
     Raises:
-        BundleError: A parameter is missing, surplus or ill-shaped; it is named.
+        BundleError: A parameter is missing, surplus or of the wrong shape.
     """
     network = build_unet(spec, seed=0)
     set_weights(network, weights)
@@ -75,8 +75,8 @@ def load_unet(spec: NetworkSpec, weights: Weights) -> nn.Module:
 
 
 def set_weights(network: nn.Module, weights: Weights) -> None:
-    """Give a network all its parameters; raises `BundleError` as `load_unet` does."""
-    parameters = dict(network.named_parameters())  # each once, though the library holds some under two names
+    """Set all parameters of a network; raises `BundleError` as `load_unet` does."""
+    parameters = dict(network.named_parameters())  # each once, although the library has two names for some
     for name in sorted(parameters.keys() | weights.keys()):
         if name not in weights or name not in parameters or weights[name].shape != parameters[name].shape:
             raise BundleError(f"the weights do not fit the network (at {name}); copy or import that member again")
@@ -84,12 +84,12 @@ def set_weights(network: nn.Module, weights: Weights) -> None:
 
 
 def unet_weights(network: nn.Module) -> Weights:
-    """The parameters of a network, each once, as `load_unet` takes them; they share memory with one on the CPU."""
+    """The parameters of a network, each once, in the form of `load_unet`; shares memory with a network on the CPU."""
     return {name: value.detach().cpu().numpy() for name, value in network.named_parameters()}
 
 
 def set_deep_supervision(network: nn.Module, *, enabled: bool) -> None:
-    """Choose between a list of logits at every resolution (training) and the finest alone (prediction)."""
+    """Choose between logits at every resolution (training) and only the finest (prediction)."""
     decoder: Any = network.decoder
     decoder.deep_supervision = enabled
 
@@ -123,10 +123,10 @@ def _build(spec: NetworkSpec) -> nn.Module:
 
 
 class ShuffledUNet(nn.Module):
-    """A U-Net on cubes of voxels: each cube is one voxel of its first stage; see `NetworkSpec.unshuffle`.
+    """A U-Net on cubes of voxels, each of which is one voxel of its first stage; see `NetworkSpec.unshuffle`.
 
-    Its parameters have the names of the U-Net's. Channels stand for the voxels of a cube in the order of their indices,
-    x slowest; those of the output for background first, then for lesion.
+    Its parameters have the names of the U-Net's. Channels are ordered by voxel index in the cube, x slowest; those of
+    the output are for background first, then for lesion.
     """
 
     def __init__(self, unet: nn.Module, edge: int) -> None:
@@ -143,7 +143,7 @@ class ShuffledUNet(nn.Module):
 
 
 def cubes_to_channels(voxels: Float[Tensor, "n 1 x y z"], edge: int) -> Float[Tensor, "n c a b d"]:
-    """Every cube of so many voxels along each axis as the channels of one voxel, x slowest."""
+    """Turn every cube of this edge into the channels of one voxel, x slowest."""
     n, _, x, y, z = voxels.shape
     cubes = voxels.view(n, x // edge, edge, y // edge, edge, z // edge, edge)
     channels = cubes.permute(0, 2, 4, 6, 1, 3, 5).reshape(n, edge**3, x // edge, y // edge, z // edge)
@@ -151,14 +151,14 @@ def cubes_to_channels(voxels: Float[Tensor, "n 1 x y z"], edge: int) -> Float[Te
 
 
 def channels_to_cubes(logits: Float[Tensor, "n c a b d"], edge: int) -> Float[Tensor, "n 2 x y z"]:
-    """The inverse of `cubes_to_channels`, for the channels of background and then those of lesion."""
+    """The inverse of `cubes_to_channels`, for the channels of background followed by those of lesion."""
     n, _, a, b, d = logits.shape
     cubes = logits.reshape(n, 2, edge, edge, edge, a, b, d).permute(0, 1, 5, 2, 6, 3, 7, 4)
     return cubes.reshape(n, 2, a * edge, b * edge, d * edge)
 
 
 def _cut_to_skips(network: nn.Module) -> None:
-    """Let the decoder take windows whose coarse stages have odd edges: what it doubles is cut to the encoder's grid."""
+    """Crop the decoder's upsampled features to the encoder's grids, for windows with odd edges at coarse stages."""
     decoder: Any = network.decoder
     grids: list[torch.Size] = []
 
@@ -175,7 +175,7 @@ def _cut_to_skips(network: nn.Module) -> None:
 
 
 def _stride_skips(network: nn.Module, shared: dict[str, Any]) -> None:
-    """Shorten the input of each residual block that coarsens or widens by a strided convolution, as nnU-Net v1 does."""
+    """Use a strided convolution in the shortcut of residual blocks that downsample or widen, as nnU-Net v1 does."""
     kwargs = {name: shared[name] for name in ("norm_op", "norm_op_kwargs")}
     for block in network.modules():
         if isinstance(block, BasicBlockD) and isinstance(block.skip, nn.Sequential):

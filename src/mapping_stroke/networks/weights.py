@@ -1,4 +1,4 @@
-"""A network's weights as the bytes of a safetensors file, checked against the network that they are for."""
+"""A network's weights as safetensors bytes, checked against the network's specification."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,28 +11,28 @@ from mapping_stroke.errors import BundleError
 from mapping_stroke.networks.spec import NetworkSpec, Weights, count_parameters, parameter_shapes
 
 HEADER_BYTES = 2**20
-"""More than any header is long: names, shapes and places of the parameters."""
+"""Upper limit of a header: names, shapes and offsets of the parameters."""
 STORED_TYPES = {"F32": "<f4", "F16": "<f2"}
-"""What parameters may be stored as, and how numpy calls it; in memory they are float32."""
+"""Types of stored parameters, and their names in numpy; in memory parameters are float32."""
 _AGAIN = "copy or pack the model again"
 
 
 def most_bytes(spec: NetworkSpec) -> int:
-    """The largest size a file with the weights of a network may have."""
+    """Largest size of a file with the weights of a network."""
     return 4 * count_parameters(spec) + HEADER_BYTES
 
 
 def weights_from_bytes(content: bytes, spec: NetworkSpec, what: str, *, as_stored: bool = False) -> Weights:
-    """Read weights; nothing is executed.
+    """Read weights, without executing anything.
 
     Args:
         content: A safetensors file.
-        spec: The network that the weights are for.
-        what: What to call them in an error.
-        as_stored: Keep float16 where it is stored so; else all is float32.
+        spec: Architecture of the network.
+        what: Name of the weights for errors.
+        as_stored: Keep stored float16; otherwise everything becomes float32.
 
     Raises:
-        BundleError: The bytes are no safetensors, or the parameters are not exactly those of the network.
+        BundleError: The bytes are not safetensors, or the parameters are not exactly those of the network.
     """
     shapes, types, arrays = _parse(content, what)
     for complaint in _misfits(shapes, types, spec):
@@ -45,7 +45,7 @@ def weights_from_bytes(content: bytes, spec: NetworkSpec, what: str, *, as_store
 
 
 def find_problems(content: bytes, spec: NetworkSpec, what: str) -> list[str]:
-    """All that is wrong with weights, one line each; empty where they fit their network and are finite."""
+    """Problems of weights, one line each; empty if they fit their network and are finite."""
     try:
         shapes, types, arrays = _parse(content, what)
     except BundleError as error:
@@ -71,15 +71,15 @@ def _parse(content: bytes, what: str) -> tuple[dict[str, tuple[int, ...]], dict[
 
 
 def blend_weights(weights: Weights, start: Weights, start_share: float) -> Weights:
-    """The weights between those of a trained network and those that it began with, in float32.
+    """Interpolate between the weights of a trained network and its initial weights, in float32.
 
-    They forget less of what the first training taught than the trained ones. Source: Wortsman et al. 2022,
+    This keeps more of what the first training taught. Source: Wortsman et al. 2022,
     arXiv:2109.01903 (WiSE-FT).
 
     Args:
-        weights: Of the trained network.
-        start: What it began with: the same names and shapes.
-        start_share: How much of the latter, in [0, 1].
+        weights: Weights of the trained network.
+        start: Its initial weights, with the same names and shapes.
+        start_share: Share of the initial weights, in [0, 1].
     """
     new_share = np.float32(1 - start_share)
     return {
@@ -89,10 +89,10 @@ def blend_weights(weights: Weights, start: Weights, start_share: float) -> Weigh
 
 
 def weights_to_bytes(weights: Weights, spec: NetworkSpec, what: str) -> bytes:
-    """The same bytes for the same weights, float16 or float32 as they are.
+    """Serialise weights reproducibly, in float16 or float32 as they are.
 
     Raises:
-        BundleError: They do not fit the network, or are not finite (or too large for float16).
+        BundleError: They do not fit the network, or are not finite (such as overflows of float16).
     """
     shapes = {name: value.shape for name, value in weights.items()}
     stored = {np.dtype(of_numpy): name for name, of_numpy in STORED_TYPES.items()}
@@ -111,7 +111,7 @@ def _not_finite(weights: Weights) -> list[str]:
 
 
 def _misfits(shapes: Mapping[str, tuple[int, ...]], types: Mapping[str, str], spec: NetworkSpec) -> list[str]:
-    """What is wrong with parameters, one text each; empty where they are those of the network, in a type we store."""
+    """Mismatches between parameters and network, one text each; empty if names, shapes and types fit."""
     wanted = parameter_shapes(spec)
     complaints = [f"parameter {name} is missing" for name in wanted if name not in shapes]
     complaints += [f"surplus parameter {name!a}" for name in sorted(shapes) if name not in wanted]

@@ -1,4 +1,4 @@
-"""Simulated strokes: a healthy brain, lesions, a person, a head, a scanner, put together; and cohorts of such cases.
+"""Simulated strokes from healthy brains, lesion masks, ageing, heads and scanners, and cohorts of such cases.
 
-Imports `space` and below. `case` makes one case, `bank` draws them without end, `cohort` writes them as a data set.
+Imports `space` and below. `case` simulates one case, `bank` draws an endless stream, `cohort` writes a data set.
 """

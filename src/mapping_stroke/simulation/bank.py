@@ -1,4 +1,4 @@
-"""Cases without end, drawn on the training device, and the bank of brains and masks that they are drawn from."""
+"""An endless stream of cases drawn on the training device, and the bank of brains and masks behind it."""
 
 import copy
 import zipfile
@@ -40,23 +40,23 @@ from mapping_stroke.simulation.volume import Region, Volume, region_box
 
 KINDS: tuple[Kind, ...] = ("intracranial", "stripped", "too much", "too little", "head")
 DEFORMATION = 0.7
-"""How far anatomy is deformed, where 1 makes all people from one brain."""
+"""Strength of the deformation; 1 is meant for making all people from a single brain."""
 LARGEST_LOAD_MM3 = 300_000.0
-"""Of a drawn case, before its brain shrinks; larger than in ATLAS, so that ATLAS's largest are no rarity."""
+"""Largest lesion load of a case before its brain shrinks; larger than in ATLAS, whose largest are then no rarity."""
 MASKS_LOOKED_AT = 12
-"""Of so many random masks those nearest in size to the asked load are used."""
+"""Random masks considered per case; those nearest in size to the target load are used."""
 
 
 @dataclass(frozen=True)
 class Mix:
-    """What share of the cases is of which kind.
+    """Composition of the simulated cases, as shares.
 
     Attributes:
-        healthy: Without any lesion.
-        twins: The healthy twin of a case with lesions: with the same numbers, but nothing painted.
-        drawn: Of those with lesions: drawn at random rather than taken from real masks.
-        kinds: Shares of `KINDS`; their sum is 1.
-        free: Of those that lie as they were scanned; the others lie as MNI space has them.
+        healthy: Cases without any lesion.
+        twins: Healthy twins of cases with lesions: the same random numbers, but no lesion painted.
+        drawn: Among cases with lesions, those with random shapes instead of real masks.
+        kinds: Shares of `KINDS`, with sum 1.
+        free: Cases in scanner space; the others lie in MNI space.
     """
 
     healthy: float = 0.23
@@ -68,17 +68,17 @@ class Mix:
 
 DEFAULT_MIX = Mix()
 PLACED_MIX = Mix(kinds=(0.56, 0.18, 0.12, 0.1, 0.04), free=0.1)
-"""Nearly as `mapping segment` hands scans to a model: registered and stripped, which goes wrong at times."""
+"""Close to what `mapping segment` passes to a model: registered and skull-stripped, with occasional failures."""
 FINER_MIX = Mix(kinds=(0.54, 0.18, 0.12, 0.08, 0.08), free=0.15)
-"""The same with more heads, so that what a whole one looks like is not forgotten."""
+"""The same with more whole heads, so that the network does not forget them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Host:
-    """A healthy brain and where lesions may be in it.
+    """A healthy brain and the region in which lesions may lie.
 
     Attributes:
-        brain: The brain.
+        brain: The healthy brain.
         allowed: See `allowed_region`.
     """
 
@@ -88,13 +88,13 @@ class Host:
 
 @dataclass(frozen=True, eq=False)
 class SimulationBank:
-    """What cases are made from, all on one device and one spacing. It is a `CaseSource`.
+    """Brains and masks for simulating cases, on one device and at one spacing. It is a `CaseSource`.
 
     Attributes:
         hosts: At least one brain.
-        masks: Real masks; without any all lesions are drawn.
-        mix: Of what kinds.
-        scanner: What took all scans, each on another day; None for any scanner.
+        masks: Real masks; if empty, all lesions are drawn.
+        mix: Composition of the cases.
+        scanner: One scanner for all cases, with day-to-day variation; None for any scanner.
     """
 
     hosts: Sequence[Host]
@@ -102,7 +102,7 @@ class SimulationBank:
     mix: Mix = DEFAULT_MIX
     scanner: Scanner | None = None
     coarsen: int = 1
-    """Cases are made on the hosts' voxels; blocks of so many along each axis become one voxel of what is drawn."""
+    """Downsampling factor: cases are simulated on the hosts' voxels and then averaged over blocks of this edge."""
 
     def draw(self, rng: np.random.Generator) -> CaseArrays:
         """A new case; see `draw_case`."""
@@ -110,28 +110,28 @@ class SimulationBank:
 
 
 def draw_case(bank: SimulationBank, rng: np.random.Generator) -> CaseArrays:
-    """Make a case as a network reads it: cropped to non-zero voxels, with their z-scores, as `prepare_scan` does.
+    """Draw a case as a network sees it: cropped to non-zero voxels and z-scored, as by `prepare_scan`.
 
     Args:
-        bank: From what.
-        rng: Decides everything: in the same state it gives the same case on the same kind of device.
+        bank: Brains and masks.
+        rng: Source of all random numbers; the same state gives the same case on the same kind of device.
 
     Returns:
-        The case; its id says that it is simulated and holds a number that was drawn with it.
+        The case; its id marks it as simulated and contains a random number.
     """
     draft = draft_case(bank, rng)
     return make_case(bank, draft if draft.shows_lesions else draft.twin, rng)
 
 
 def draw_twins(bank: SimulationBank, rng: np.random.Generator) -> tuple[CaseArrays, CaseArrays]:
-    """Make a case and its healthy twin: one generator state for everything but the lesions, the same voxels.
+    """Draw a case and its healthy twin, identical except for the lesions.
 
     Args:
-        bank: From what; its shares of healthy cases and of twins count for nothing here.
+        bank: Brains and masks; its shares of healthy cases and twins are ignored.
         rng: As for `draw_case`.
 
     Returns:
-        The case with lesions and the one without. Where the bank's lesions find no place, both are healthy.
+        The case with lesions and the one without. If no lesion could be placed, both are healthy.
     """
     draft = draft_case(replace(bank, mix=replace(bank.mix, healthy=0.0, twins=0.0)), rng)
     again = copy.deepcopy(rng)
@@ -140,14 +140,14 @@ def draw_twins(bank: SimulationBank, rng: np.random.Generator) -> tuple[CaseArra
 
 @dataclass(frozen=True, eq=False)
 class Draft:
-    """All that is drawn of a case before anything is made.
+    """Everything drawn for a case before it is simulated.
 
     Attributes:
-        case_id: What to call it.
-        host: Whose brain.
-        lesions: Where its lesions are; all False for none.
-        look: How everything looks.
-        shows_lesions: Whether they are painted; they are not in a healthy twin.
+        case_id: Name of the case.
+        host: The brain.
+        lesions: Region of the lesions; all False for none.
+        look: Appearance of person, lesions and scanner.
+        shows_lesions: Whether the lesions are painted; False for a healthy twin.
     """
 
     case_id: str
@@ -158,12 +158,12 @@ class Draft:
 
     @property
     def twin(self) -> "Draft":
-        """The same without painted lesions."""
+        """The same case without painted lesions."""
         return replace(self, look=replace(self.look, appearance=None))
 
 
 def draft_case(bank: SimulationBank, rng: np.random.Generator) -> Draft:
-    """Draw what a case is to be, as the bank's mix has it."""
+    """Draw a case according to the bank's mix."""
     case_id = f"simulated-{int(rng.integers(2**32)):08x}"
     host = bank.hosts[int(rng.integers(len(bank.hosts)))]
     lot = rng.random()
@@ -177,7 +177,7 @@ def draft_case(bank: SimulationBank, rng: np.random.Generator) -> Draft:
 
 
 def make_case(bank: SimulationBank, draft: Draft, rng: np.random.Generator) -> CaseArrays:
-    """Make what was drawn; `rng` is the source of textures, shapes and noise."""
+    """Simulate a drawn case; `rng` is the source of textures, shapes and noise."""
     brain = draft.host.brain
     made = simulate_case(brain, draft.lesions, draft.look, rng)
     unsure = unseen_lesion(made, draft.look.scanner, brain.grid.spacing_mm)
@@ -192,22 +192,22 @@ def finish_case(
     coarsen: int = 1,
     unsure: Region | None = None,
 ) -> CaseArrays:
-    """Crop to what is covered, make z-scores of it, and coarsen them.
+    """Crop a scan to its field of view, z-score it, and downsample it.
 
     Args:
-        case_id: Of the case.
+        case_id: Name of the case.
         scan: Intensities.
-        coverage: How much of each voxel the scan covers; 0 where nothing was scanned or all was stripped away.
+        coverage: Fraction of each voxel that the scan shows; 0 outside the field of view or the brain mask.
         mask: The lesions.
-        coarsen: See `SimulationBank`; a coarse voxel is lesion where at least half of it is.
-        unsure: Lesion that no training should count, within `mask`; a coarse voxel is unsure where half of its lesion
-            is. None for nothing.
+        coarsen: See `SimulationBank`; a coarse voxel is lesion if at least half of it is (partial volume).
+        unsure: Invisible lesion within `mask`, excluded from the loss; a coarse voxel is unsure if at least half of its
+            lesion is. None for no such voxel.
     """
     inside = coverage > 0.5
     box = region_box(inside)
     coverage, mask, inside = coverage[box], mask[box], inside[box]
     hidden = torch.zeros_like(mask) if unsure is None else unsure[box]
-    scan = scan[box] * coverage  # interpolation mixes the edge of a cut-out brain with the 0 around it
+    scan = scan[box] * coverage  # undo partial volume with the 0 around a brain mask
     values = scan[inside]
     spread, mean = torch.std_mean(values, correction=0)
     scores = (scan - mean) / spread.clamp(min=1e-6) * (2 * coverage).clamp(max=1)
@@ -220,13 +220,13 @@ def finish_case(
 
 
 def _block_means(volume: Volume, edge: int) -> Float32[Tensor, "a b c"]:
-    """Means of cubes of voxels; what does not fill the last ones counts as 0."""
+    """Means over cubes of voxels; incomplete cubes are padded with 0."""
     padding = [pad for length in reversed(volume.shape) for pad in (0, -length % edge)]
     return functional.avg_pool3d(functional.pad(volume, padding)[None, None], edge)[0, 0]
 
 
 def place_lesions(bank: SimulationBank, host: Host, load_mm3: float, rng: np.random.Generator) -> Region:
-    """Lesions of about this load in a host: drawn or of real masks, as the bank's mix has it; none for 0 mm3."""
+    """Place lesions of about this load in a host, drawn or from real masks; none for 0 mm3."""
     if load_mm3 <= 0:
         return torch.zeros_like(host.allowed)
     if not bank.masks or rng.random() < bank.mix.drawn:
@@ -236,33 +236,33 @@ def place_lesions(bank: SimulationBank, host: Host, load_mm3: float, rng: np.ran
 
 
 FORMAT = 3
-"""Raised whenever the bank's file holds something else; until 2, outlying intensities were kept, until 3, scans that do
-not lie in MNI152 space were taken as they are."""
+"""Version of the bank's file. 1 kept outlying intensities, and 2 took scans outside MNI152 space as they are."""
 FINER, FINEST_MM = 2, 1.0
-"""Cases are made on voxels so many times finer along each axis, but none finer than this edge, and then averaged: scans
-have smaller voxels than networks read, and lesions painted in large ones look otherwise."""
+"""Cases are simulated on voxels this many times finer along each axis, but no finer than this edge, and then averaged:
+scans have finer voxels than the networks, and painting on coarse voxels would miss partial volume."""
 FEWEST_READERS, MOST_READERS = 2, 12
-"""Threads that read and unpack files: as many as torch has, within these."""
+"""Bounds of the number of reading threads, which otherwise is that of torch."""
 
 
 def load_bank(
     sources: Sources, part: Part, spacing_mm: float, cache: Path, device: torch.device, mix: Mix = DEFAULT_MIX
 ) -> SimulationBank:
-    """What simulated cases of one part are made from, on a device.
+    """Load the brains and masks of one split onto a device.
 
     The first call reads every brain and mask (a minute or two for a thousand masks) and writes them to one file in
-    `cache`; later ones read that. The template is for training only, or for every part where there are no brains.
+    `cache`; later calls read that file. The template belongs to the training split, or to all splits if there are no
+    brains.
 
     Args:
         sources: Brains and masks; see `find_sources`.
-        part: Whose brains and which masks; the split is fixed, see `parts`.
+        part: The split; it is fixed, see `dataset.sources`.
         spacing_mm: Edge of the network's voxels.
         cache: Folder for the file.
-        device: Where cases will be made.
-        mix: Of what kinds.
+        device: Device on which cases will be simulated.
+        mix: Composition of the cases.
 
     Raises:
-        CaseError: No brain, or no mask although there are some, falls into the part.
+        CaseError: The split has no brain, or no mask although there are some.
         ImageError: A source cannot be read, or a mask lies outside MNI152 space.
         RunFolderError: The file in `cache` is damaged.
     """
@@ -276,14 +276,14 @@ def load_bank(
             hosts = _Hosts([_read_host(stored, name, grid, device) for name in names])
             masks = list(_masks(stored, part, device)) if sources.masks else []
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise RunFolderError(f"{file}: cannot be read ({error}); delete it and run again") from error
+        raise RunFolderError(f"{file}: cannot be read ({error}); delete it and rerun the command") from error
     if not hosts or (sources.masks and not masks):
         raise CaseError(f"no {'masks' if hosts else 'brains'} for {part}: give more of them")
     return SimulationBank(hosts, masks, mix, coarsen=coarsen)
 
 
 def write_bank(sources: Sources, spacing_mm: float, cache: Path) -> Path:
-    """The bank's file with all parts, for a network's voxels; written unless it is there."""
+    """Path of the bank's file with all splits for a network's voxel size; written if missing."""
     grid = atlas_grid(spacing_mm / _coarsen(spacing_mm))
     identity = {
         "format": FORMAT,
@@ -324,7 +324,7 @@ def _stored_brains(sources: Sources, grid: Grid) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class _Hosts(Sequence[Host]):
-    """Brains that are built, which takes a second, when they are first wanted: few may be."""
+    """Brains that are built on first use, which takes a second each; few may ever be used."""
 
     builders: list[Callable[[], Host]]
     built: dict[int, Host] = field(default_factory=dict)
@@ -341,7 +341,7 @@ class _Hosts(Sequence[Host]):
 
 
 def _read_host(stored: Mapping[str, Any], name: str, grid: Grid, device: torch.device) -> Callable[[], Host]:
-    """Read a brain; what is given back builds it."""
+    """Read a brain; return a function that builds it."""
     t1, tissues, corner = (stored[f"{name}/{what}"] for what in ("t1", "tissues", "corner"))
     return partial(_host, t1, tissues, corner.tolist(), grid, device)
 

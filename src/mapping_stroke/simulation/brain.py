@@ -1,4 +1,4 @@
-"""A healthy brain: intensities, tissues, ventricles, depth; and the same brain rendered with another contrast."""
+"""A healthy brain: intensities, tissues, ventricles and depth; and its rendering with another contrast."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,29 +15,29 @@ from mapping_stroke.lesions import FULLY_CONNECTED
 from mapping_stroke.simulation.volume import Region, Volume, blur, enlarge, region_box, smooth_field, stretch
 
 CSF_LEVEL, GREY_LEVEL, WHITE_LEVEL = 0.25, 0.65, 1.0
-"""Intensities of the tissues inside the simulation; a scanner's own contrast is applied at the end."""
+"""Tissue intensities within the simulation; the scanner's contrast is applied at the end."""
 
 MARGIN_MM = 12.0
-"""Room around the brain for deformations."""
+"""Margin around the brain for deformations."""
 CENTRAL_DEPTH_MM, CENTRAL_HALF_WIDTH_MM = 25.0, 40.0
-"""CSF this deep below the surface and this near to the midline is ventricle or central cistern."""
+"""CSF at least this deep and this near the midline counts as ventricle or central cistern."""
 
 
 VENTRICLE_STEP_MM, FAR_MM = 2.0, 60.0
-"""Distances to ventricles are measured this finely and this far."""
+"""Step and largest value of the distance to the ventricles."""
 SMALLEST_VENTRICLE_MM3 = 600.0
-"""Smaller pieces of CSF are not taken for ventricles."""
+"""Smallest volume of a component of CSF that counts as ventricle."""
 NEAR_CSF_MM = 2.0
-"""Standard deviation of the neighbourhood in which `near_csf` is measured."""
+"""Standard deviation of the Gaussian neighbourhood of `near_csf`."""
 AROUND_STEP_MM, CLOSING_MM = 4.0, 8.0
-"""Distances outside the brain are measured this finely; gaps of twice the latter are closed."""
+"""Step of distances outside the brain, and radius of the closing of its sulci."""
 HEAD_ROOM_MM = ((16.0, 16.0, 48.0), (16.0, 32.0, 16.0))
-"""Room for a head beyond a brain's box: left, behind, below; and right, in front, above."""
+"""Margin for a head beyond a brain's box: left, posterior, inferior; right, anterior, superior."""
 FEWEST_PURE_VOX = 50
-"""Voxels of one tissue alone that are needed to know its intensity."""
+"""Fewest pure voxels of a tissue for estimating its intensity."""
 SMALLEST_BRAIN_ML, LARGEST_BRAIN_ML = 700.0, 3000.0
 MNI_CENTRE_MM, FARTHEST_CENTRE_MM = (0, -18, 9), 25.0
-"""Centre of a brain in MNI space, and how far off it may be along an axis."""
+"""Centre of a brain in MNI space, and its largest offset along an axis."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +48,15 @@ class Brain:
         t1: Intensities: CSF 0.25, grey 0.65, white 1, background 0.
         grey: Fraction of grey matter, in [0, 1].
         white: Fraction of white matter, in [0, 1].
-        inside: The skull-stripped head.
+        inside: The brain mask.
         ventricles: CSF of the ventricles and central cisterns.
-        depth_mm: Distance below the surface, roughly (to a few mm); 0 outside.
-        ventricle_mm: Distance to the nearest lateral or third ventricle, roughly; 0 in it.
-        near_csf: How much CSF there is around a voxel, in [0, 1]; outside the brain counts as CSF.
-        around_mm: Distance outside the brain's smoothed surface, on the coarse `around_grid` that a whole head fits in.
-        box: Where the arrays lie in the cohort's grid.
-        grid: The grid of the box.
+        depth_mm: Approximate depth below the surface (within a few mm); 0 outside.
+        ventricle_mm: Approximate distance to the nearest lateral or third ventricle; 0 inside.
+        near_csf: Fraction of CSF in the neighbourhood, in [0, 1]; background counts as CSF.
+        around_mm: Distance outside the brain's smoothed surface.
+        around_grid: Coarse grid of `around_mm`, large enough for a whole head.
+        box: Position of the arrays in the cohort's grid.
+        grid: Grid of the box.
     """
 
     t1: Volume
@@ -73,7 +74,7 @@ class Brain:
 
     @property
     def device(self) -> torch.device:
-        """Where the arrays live."""
+        """Device of the arrays."""
         return self.t1.device
 
     @property
@@ -86,13 +87,13 @@ class Brain:
         return (1 - self.grey[box] - self.white[box]).clamp(0, 1) * self.inside[box]
 
     def part(self, box: Box) -> "Brain":
-        """The part of this brain in a box, on the same memory."""
+        """The part of this brain in a box, sharing memory."""
         names = ("t1", "grey", "white", "inside", "ventricles", "depth_mm", "ventricle_mm", "near_csf")
         arrays = {name: getattr(self, name)[box] for name in names}
         return replace(self, box=_within(self.box, box), grid=self.grid.crop(box), **arrays)
 
     def vox(self, length_mm: float) -> float:
-        """A length in voxels of this brain."""
+        """Convert a length to voxels of this brain."""
         return length_mm / self.grid.spacing_mm
 
 
@@ -107,14 +108,14 @@ def build_brain(t1: Volume, tissues: Float32[Tensor, "2 x y z"] | None, grid: Gr
 
     Args:
         t1: Intensities on `grid`, in any unit; 0 outside the brain.
-        tissues: Fractions of grey and white matter; found from the intensities where None.
+        tissues: Fractions of grey and white matter; None estimates them from the intensities.
         grid: The cohort's grid, in MNI space.
 
     Returns:
-        The brain on the box that holds it and `MARGIN_MM` around it.
+        The brain on its bounding box with a margin of `MARGIN_MM`.
 
     Raises:
-        ImageError: The scan holds no brain, or no three tissues.
+        ImageError: The scan does not show a brain in MNI space, or three tissues.
     """
     inside = t1 > 0
     _require_mni_brain(inside, grid)
@@ -150,7 +151,7 @@ def _on_one_scale(t1: Volume, csf: Volume, grey: Volume, white: Volume, central:
 
 
 def guess_tissues(t1: Volume, inside: Region) -> tuple[Volume, Volume]:
-    """Split intensities into CSF, grey and white matter by three-means; return the fractions of grey and white."""
+    """Estimate the fractions of grey and white matter from intensities, by k-means with three clusters."""
     values = t1[inside]
     sample = values[:: max(values.numel() // 100_000, 1)].cpu().numpy()
     means = np.percentile(sample, [8, 40, 85])
@@ -176,11 +177,13 @@ def _require_mni_brain(inside: Region, grid: Grid) -> None:
     centre = [float((axis * inside).sum() / inside.sum()) for axis in grid.axes_mm(inside.device)]
     if max(abs(found - usual) for found, usual in zip(centre, MNI_CENTRE_MM, strict=True)) > FARTHEST_CENTRE_MM:
         place = ", ".join(f"{found:.0f}" for found in centre)
-        raise ImageError(f"has its centre at ({place}) mm, expected about {MNI_CENTRE_MM}; register it to MNI152 first")
+        raise ImageError(
+            f"has its centre at ({place}) mm, expected about {MNI_CENTRE_MM}; register it to MNI152 space first"
+        )
 
 
 def _tissue_levels(t1: Volume, csf: Volume, grey: Volume, white: Volume) -> Sequence[float]:
-    """Intensity of pure CSF (the darkest tenth: the rest is mixed with tissue), grey and white matter, rising."""
+    """Intensities of pure CSF (the darkest tenth, free of partial volume), grey and white matter, in rising order."""
     parts = ((csf, 0.1), (grey, 0.5), (white, 0.5))
     levels = []
     for fraction, quantile in parts:
@@ -205,7 +208,7 @@ def _depth_mm(inside: Region, grid: Grid) -> Volume:
 
 
 def _surely_ventricles(ventricles: Region, grid: Grid) -> Region:
-    """Leave out deep sulci and cisterns, which are as central as ventricles: by place in MNI space, and by size."""
+    """Exclude deep sulci and cisterns, which are as central as the ventricles, by MNI position and size."""
     x, y, z = grid.axes_mm(ventricles.device)
     x = x.abs()
     body = (x > 2) & (x < 24) & (y > -36) & (y < 38) & (z > -2) & (z < 32 - 0.6 * y.clamp(min=0))
@@ -220,7 +223,7 @@ def _surely_ventricles(ventricles: Region, grid: Grid) -> Region:
 
 
 def _distance_mm(region: Region, grid: Grid, step_mm: float) -> Volume:
-    """Distance to a region, 0 in it; measured on every `step_mm`."""
+    """Distance to a region, 0 inside; computed in steps of `step_mm`."""
     stride = max(round(step_mm / grid.spacing_mm), 1)
     coarse = region[::stride, ::stride, ::stride].cpu().numpy()
     if not coarse.any():
@@ -230,7 +233,7 @@ def _distance_mm(region: Region, grid: Grid, step_mm: float) -> Volume:
 
 
 def _around_mm(inside: Region, grid: Grid) -> tuple[Float32[Tensor, "a b c"], Grid]:
-    """Distance outside the brain whose sulci are closed, on a coarse grid with room for a head."""
+    """Distance outside the brain with its sulci closed, on a coarse grid with a margin for a head."""
     stride = max(round(AROUND_STEP_MM / grid.spacing_mm), 1)
     step_mm = stride * grid.spacing_mm
     before, after = ([round(length_mm / step_mm) for length_mm in room] for room in HEAD_ROOM_MM)
@@ -246,18 +249,18 @@ def _around_mm(inside: Region, grid: Grid) -> tuple[Float32[Tensor, "a b c"], Gr
 
 
 RENDERED = 0.15
-"""Share of the cases whose brain is rendered."""
+"""Share of the cases with a rendered brain."""
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """What each tissue's intensity becomes, by how much it is off in parts of the brain; CSF 0.25, grey 0.65, white 1.
+    """Rendering of a brain from its tissue maps, with regional changes of contrast; CSF 0.25, grey 0.65, white 1.
 
     Attributes:
-        kept: Share of the scan's own intensities that is kept, for the texture.
-        cortex: Change of grey matter near the surface.
-        deep_grey: Of grey matter in the depth.
-        cerebellum: Of everything in the cerebellum and below it.
+        kept: Share of the scan's own intensities that is kept, for its texture.
+        cortex: Intensity change of cortical grey matter.
+        deep_grey: Intensity change of deep grey matter.
+        cerebellum: Relative intensity change of the cerebellum and everything below it.
         texture: Standard deviation of the texture of grey and white matter.
     """
 
@@ -269,7 +272,7 @@ class Rendering:
 
 
 def draw_rendering(rng: np.random.Generator) -> Rendering | None:
-    """Draw one; None for most cases, which keep the intensities of their scan."""
+    """Draw a rendering; None for most cases, which keep the intensities of their scan."""
     if rng.random() >= RENDERED:
         return None
     return Rendering(
@@ -282,13 +285,13 @@ def draw_rendering(rng: np.random.Generator) -> Rendering | None:
 
 
 def render(brain: Brain, rendering: Rendering | None, rng: np.random.Generator) -> Brain:
-    """The same brain with intensities made from its tissue maps; `brain` itself where there is no rendering.
+    """Render a brain from its tissue maps; without a rendering, return `brain` itself.
 
-    The order of the tissues stays: CSF, grey, white. CSF keeps its intensity.
+    The order CSF, grey, white is kept, and so is the intensity of CSF.
 
     Args:
         brain: The brain.
-        rendering: How; None changes nothing.
+        rendering: The contrast; None changes nothing.
         rng: Source of the texture.
     """
     if rendering is None:

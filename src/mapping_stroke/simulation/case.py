@@ -1,4 +1,4 @@
-"""One simulated case: brain, lesions, age, head and scanner put together, and which of its lesion can be seen."""
+"""One simulated case, from brain, lesions, age, head and scanner, and the visibility of its lesions."""
 
 from dataclasses import dataclass
 
@@ -37,28 +37,28 @@ from mapping_stroke.simulation.scanner import Scanner, acquire, contrasted, nois
 from mapping_stroke.simulation.variants import NO_VARIANTS, Variants, apply_variants, draw_variants
 from mapping_stroke.simulation.volume import Region, Volume, blur_region, refine, region_box, top_voxels, warp
 
-Around = Float32[Tensor, "a b c"]  # a brain's box, or that of its head
+Around = Float32[Tensor, "a b c"]  # on the box of a brain, or of its head
 
 STRIPPED = View("stripped")
 SPARED_MM = 2.0
-"""Of the room around a brain in its box so much is not needed where deformations are mild."""
+"""Margin around a brain that mild deformations do not need."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """What was drawn for a case, beside its lesions.
+    """Everything drawn for a case except its lesions.
 
     Attributes:
         age: 0 young to 1 old.
-        ageing: What the years did.
-        deformation: Its anatomy.
-        appearance: Its lesions; None for its healthy twin, who is the same otherwise.
-        scanner: Its contrast.
-        view: What the scan shows of the head.
-        head: What is around the brain; None where the scan shows nothing of it.
-        variants: What is unusual without being a stroke.
-        meninges: What an intracranial mask shows around the brain; None where the view is another.
-        rendering: How its brain is rendered from tissue maps; None where its scan's intensities stay.
+        ageing: Effects of age.
+        deformation: Deformation of the anatomy.
+        appearance: Appearance of the lesions; None for the healthy twin, which is otherwise identical.
+        scanner: Contrast, resolution and noise.
+        view: Part of the head that the scan shows.
+        head: Tissue around the brain; None if the scan does not show it.
+        variants: Normal variants that mimic a stroke.
+        meninges: Meninges shown by an intracranial mask; None for other views.
+        rendering: Rendering of the brain from its tissue maps; None keeps the scan's intensities.
     """
 
     age: float
@@ -75,13 +75,13 @@ class Look:
 
 @dataclass(frozen=True, eq=False)
 class SimulatedCase:
-    """A scan with lesions, on the box of its brain, or a larger one for a whole head.
+    """A scan with lesions, on the box of its brain, or on a larger one for a whole head.
 
     Attributes:
         scan: Intensities, 0 or more, white matter about 1.
-        coverage: How much of each voxel the scan shows; it is 0 where `scan` means nothing.
-        mask: The lesions, as far as the scan shows them.
-        change: How far painting them changed `scan`, without blur, bias and noise; 0 where nothing was painted.
+        coverage: Fraction of each voxel that the scan shows; `scan` is meaningless where it is 0.
+        mask: The lesions within the field of view.
+        change: Intensity change of `scan` due to painting, before blur, bias field and noise; 0 elsewhere.
     """
 
     scan: Volume
@@ -91,7 +91,7 @@ class SimulatedCase:
 
 
 def draw_look(load_mm3: float, scanner: Scanner, strength: float, rng: np.random.Generator) -> Look:
-    """Draw a person in MNI space, well stripped: most are old."""
+    """Draw a well skull-stripped person in MNI space; most are old."""
     age = float(rng.beta(2.2, 1.6))
     return Look(
         age=age,
@@ -105,15 +105,15 @@ def draw_look(load_mm3: float, scanner: Scanner, strength: float, rng: np.random
 def draw_any_look(
     load_mm3: float, scanner: Scanner, kind: Kind, strength: float, rng: np.random.Generator, free: float = 0.5
 ) -> Look:
-    """Draw a person stripped in one way or another; the healthy are older.
+    """Draw a person with any kind of view; healthy people are older.
 
     Args:
-        load_mm3: All lesions of the case.
-        scanner: What scans it.
-        kind: What it shows of the head.
-        strength: How far anatomy is deformed; see `draw_deformation`.
+        load_mm3: Lesion load of the case.
+        scanner: The scanner.
+        kind: Part of the head that the scan shows.
+        strength: Strength of the deformation; see `draw_deformation`.
         rng: Source of the numbers.
-        free: How often it lies as it was scanned, in a space of its own; otherwise as MNI space has it.
+        free: Probability of scanner space instead of MNI space.
     """
     age = float(rng.beta(2.2, 1.4) if load_mm3 > 0 else rng.beta(2.6, 1.1))
     deformation = draw_deformation(age, load_mm3, strength, rng)
@@ -132,23 +132,25 @@ def draw_any_look(
 
 
 def simulate_case(brain: Brain, lesions: Region, look: Look, rng: np.random.Generator) -> SimulatedCase:
-    """Age, paint, put into a head, deform and scan.
+    """Age a brain, paint its lesions, surround it by a head, deform it, and scan it.
 
     Args:
         brain: A healthy brain.
-        lesions: Where its lesions are, before the deformation.
-        look: How everything looks. Without an appearance the lesions leave no trace but the place to which they pull
-            the ventricles: the same numbers give the healthy twin, voxel by voxel.
+        lesions: Region of the lesions before the deformation.
+        look: Everything else that was drawn. Without an appearance the lesions only pull on the ventricles, so that the
+            same random numbers give the healthy twin, voxel by voxel.
         rng: Source of textures, shapes and noise.
 
     Returns:
-        The case, its load within a few percent of that of `lesions` times the change of the brain's volume.
+        The case; its lesion load is within a few percent of that of `lesions` times the change of brain volume.
     """
     lesions = take_sulci(brain, lesions)
     seen = lesions if look.appearance else torch.zeros_like(lesions)
     before = age_brain(render(brain, look.rendering, rng), seen, look.ageing, rng)
     before = apply_variants(before, brain, look.variants, rng)
-    painting = np.random.default_rng(int(rng.integers(2**62)))  # of its own: all else is the same in a healthy twin
+    painting = np.random.default_rng(
+        int(rng.integers(2**62))
+    )  # a separate stream, so that the healthy twin is otherwise identical
     t1 = paint_lesions(before, brain, lesions, look.appearance, painting) if look.appearance else before
     painted = t1 - before
     t1, coverage, source = _surround(t1, brain, look, rng)
@@ -166,7 +168,7 @@ def simulate_case(brain: Brain, lesions: Region, look: Look, rng: np.random.Gene
 
 
 def _shown_change(t1: Volume, painted: Volume, scanner: Scanner) -> Volume:
-    """What was painted (`painted`, part of `t1`), as the scanner's contrast shows it."""
+    """The painted change (`painted`, part of `t1`) as seen through the scanner's contrast."""
     change = torch.zeros_like(t1)
     box = region_box(painted != 0)
     change[box] = contrasted(t1[box], scanner) - contrasted(t1[box] - painted[box], scanner)
@@ -174,19 +176,19 @@ def _shown_change(t1: Volume, painted: Volume, scanner: Scanner) -> Volume:
 
 
 def settle_mask(share: Volume, inside: Region, load_vox: int) -> Region:
-    """Choose the mask from a deformed, blurred one: the asked number of voxels as long as the border stays put.
+    """Threshold a deformed, blurred mask to the wanted number of voxels, as far as its border allows.
 
     Args:
-        share: How much of each voxel is lesion, blurred by less than a voxel.
+        share: Lesion fraction of each voxel, blurred by less than a voxel.
         inside: The brain.
-        load_vox: How many voxels the lesions had before; 0 gives an empty mask.
+        load_vox: Target number of voxels; 0 gives an empty mask.
     """
     surely, maybe = inside & (share > 0.7), inside & (share > (0.3 if load_vox > 300 else 0.02))
     return surely | top_voxels(share, maybe, load_vox) if int(surely.sum()) < load_vox else surely
 
 
 def _surround(t1: Volume, brain: Brain, look: Look, rng: np.random.Generator) -> tuple[Around, Around, Grid]:
-    """Put what is around the brain around it: intensities, how much is left of each voxel, and their grid."""
+    """Surround the brain: intensities, coverage of each voxel, and their grid."""
     if look.meninges is not None:
         around_mm = refine(brain.around_mm, brain.around_grid, brain.grid)
         outside, coverage = surround_brain(around_mm, brain.inside, brain.grid, look.meninges, rng)
@@ -206,7 +208,7 @@ def _surround(t1: Volume, brain: Brain, look: Look, rng: np.random.Generator) ->
 
 
 def _needed_grid(grid: Grid, look: Look) -> Grid:
-    """The part of a grid that is shown, and that the new brain lies in; all of it where its size is MNI's."""
+    """The part of a grid that the scan shows and the deformed brain needs; the whole grid in MNI space."""
     if look.deformation.turn_deg == (0.0, 0.0, 0.0):
         return grid
     spared_mm = 0.0 if look.view.kind == "head" else SPARED_MM
@@ -230,7 +232,7 @@ def head_grid(brain: Brain) -> Grid:
 
 
 def _widen(volume: Volume, source: Grid, target: Grid) -> Around:
-    """Put a volume into a larger grid with the same voxels, 0 around it."""
+    """Pad a volume with 0 to a larger grid with the same voxels."""
     if source == target:
         return volume
     padding: list[int] = []
@@ -240,14 +242,14 @@ def _widen(volume: Volume, source: Grid, target: Grid) -> Around:
 
 
 def unseen_lesion(case: SimulatedCase, scanner: Scanner, spacing_mm: float) -> Region:
-    """The voxels of the mask around which painting changed less than the noise: nobody can know that they are lesion.
+    """The invisible part of the mask, where painting changed the scan by less than the noise.
 
-    The mean of |change| over the mask's part of 3 x 3 x 3 voxels decides, so that a thin sulcus between lost gyri still
-    counts as seen.
+    Compares the mean |change| over the mask within 3 x 3 x 3 voxels, so that a thin sulcus between lost gyri still
+    counts as visible.
 
     Args:
-        case: The case; without lesion, or without noise, every voxel is False.
-        scanner: It took the scan.
+        case: The case; without lesions, or without noise, every voxel is False.
+        scanner: The scanner, for its noise.
         spacing_mm: Edge of a voxel of the case.
     """
     unseen = torch.zeros_like(case.mask)

@@ -1,6 +1,6 @@
-"""`mapping simulate`: a simulated cohort in the layout of ATLAS R2.0, and its description."""
+"""Simulated cohorts in the layout of ATLAS R2.0, and their description."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -24,6 +24,7 @@ from mapping_stroke.simulation.case import SimulatedCase, draw_look, simulate_ca
 from mapping_stroke.simulation.lesions import RealMask, allowed_region, draw_lesions, fit_masks, split_load
 from mapping_stroke.simulation.plan import PlannedCase, deal_masks, plan_cohort
 from mapping_stroke.simulation.scanner import store
+from mapping_stroke.simulation.settings import CohortSize, SourceFolders
 from mapping_stroke.simulation.sources import (
     NOT_STATED,
     BrainFolder,
@@ -37,19 +38,19 @@ from mapping_stroke.simulation.sources import (
 from mapping_stroke.simulation.volume import Region
 
 GENERATOR_VERSION = 5
-"""Raised whenever the same seed gives other voxels."""
+"""Increased whenever the same seed yields other voxels."""
 TEMPLATE = "icbm152-2009a-sym"
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What a cohort is made from.
+    """Brains and masks that cases are simulated from.
 
     Attributes:
         brains: Real brains; None for the template.
         lesions: Folder of real masks; None for drawn lesions.
-        masks: Its files.
-        licence: What the user says about both.
+        masks: Files of that folder.
+        licence: Origin and terms of both, as stated by the user.
     """
 
     brains: BrainFolder | None = None
@@ -59,53 +60,36 @@ class Sources:
 
     @property
     def brains_fingerprint(self) -> str | None:
-        """Of the names and lengths of the scans' files; None for the template."""
+        """Hash of the names and sizes of the scans' files; None for the template."""
         return None if self.brains is None else fingerprint_files(self.brains.folder, list(self.brains.scans.values()))
 
     @property
     def masks_fingerprint(self) -> str | None:
-        """Of the names and lengths of the masks' files; None for drawn lesions."""
+        """Hash of the names and sizes of the masks' files; None for drawn lesions."""
         return None if self.lesions is None else fingerprint_files(self.lesions, self.masks)
 
     @property
     def people(self) -> list[list[str]] | None:
-        """The scans of each person; None for the template."""
+        """Names of the scans of each person; None for the template."""
         return None if self.brains is None else [list(person.scans) for person in self.brains.people]
 
 
-@dataclass(frozen=True)
-class Request:
-    """How much is asked for.
-
-    Attributes:
-        subjects: Training cases.
-        seed: Of everything.
-        unlabelled: Testing scans.
-        grid: The cohort's; another than that of ATLAS in tests.
-    """
-
-    subjects: int
-    seed: int
-    unlabelled: int = 0
-    grid: Grid = ATLAS_GRID
-
-
-def cohort_identity(request: Request, sources: Sources) -> dict[str, object]:
-    """What decides every case; the number of cases does not, so that a cohort can grow."""
+def cohort_identity(size: CohortSize, sources: Sources, grid: Grid) -> dict[str, object]:
+    """Everything that determines a case; not the number of cases, so that a cohort can grow."""
     return {
         "command": "simulate",
         "generator": GENERATOR_VERSION,
-        "seed": request.seed,
-        "grid": asdict(request.grid),
+        "seed": size.seed,
+        "grid": asdict(grid),
         "brains": sources.brains_fingerprint or TEMPLATE,
         "people": sources.people,
         "lesions": sources.masks_fingerprint or "drawn",
-        "kept_for_testing": request.unlabelled > 0 and (sources.brains is not None or sources.lesions is not None),
+        "kept_for_testing": size.unlabelled > 0 and (sources.brains is not None or sources.lesions is not None),
     }
 
 
-def write_description(out: Path, request: Request, sources: Sources) -> None:
-    """Write `dataset_description.json`: that it is simulated, by what, from what, under which licences."""
+def write_description(out: Path, seed: int, sources: Sources) -> None:
+    """Write `dataset_description.json`: generator, sources and licences of the simulated data."""
     stated = sources.licence or NOT_STATED
     brains = {"What": "brains", "Name": TEMPLATE, "Licence": TEMPLATE_LICENCE}
     if sources.brains is not None:
@@ -120,7 +104,7 @@ def write_description(out: Path, request: Request, sources: Sources) -> None:
         "BIDSVersion": "1.9.0",
         "DatasetType": "derivative",
         "Simulated": True,
-        "Seed": request.seed,
+        "Seed": seed,
         "GeneratedBy": [
             {
                 "Name": "mapping simulate",
@@ -134,7 +118,7 @@ def write_description(out: Path, request: Request, sources: Sources) -> None:
 
 
 def case_facts(case: PlannedCase, made: SimulatedCase, masks: Iterable[str]) -> dict[str, Any]:
-    """Who a case is, what it was made from (`masks`: names of real ones, none for drawn lesions) and its load."""
+    """Identity, sources (`masks`: names of real masks, none for drawn lesions) and lesion load of a case."""
     lesions = find_lesions(made.mask.cpu().numpy())
     return {
         "participant_id": f"sub-{case.subject}",
@@ -153,7 +137,7 @@ def case_facts(case: PlannedCase, made: SimulatedCase, masks: Iterable[str]) -> 
 
 
 def write_participants(out: Path) -> None:
-    """Write `participants.tsv`: one row per scan in the folder, from the facts beside each."""
+    """Write `participants.tsv`: one row per scan in the folder, from the facts next to each."""
     files = sorted([*out.glob("Training/*/*/*/anat/*_T1w.json"), *out.glob("Testing/*/*/*/anat/*_T1w.json")])
     rows = [_flat(read_json(path)) for path in files if not path.name.startswith(".")]
     columns = list(rows[0]) if rows else []
@@ -162,7 +146,7 @@ def write_participants(out: Path) -> None:
 
 
 def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Facts as one row: the names of nested values are joined by a dot, lists by a comma."""
+    """Flatten facts to one row: nested names are joined by dots, lists by commas."""
     row: dict[str, str] = {}
     for name, value in facts.items():
         if isinstance(value, dict):
@@ -176,9 +160,9 @@ def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 
 SPACE = "MNI152NLin2009aSym"
 CONTENTS = ("Training", "Testing", "Testing_reference", "dataset_description.json", "participants.tsv")
-"""What a cohort's folder holds."""
+"""Contents of a cohort's folder."""
 TEMPLATE_STRENGTH, REAL_STRENGTH = 1.0, 0.5
-"""How far anatomy is deformed: real brains differ already."""
+"""Strength of the deformation; less for real brains, which already differ."""
 
 
 @dataclass(frozen=True)
@@ -190,48 +174,55 @@ class Places:
     facts: Path
 
 
-def find_sources(lesions: Path | None, brains: Path | None, rescans: Sequence[str] = (), licence: str = "") -> Sources:
-    """Look what is there; raises `CaseError` where a folder does not hold what it should."""
-    if rescans and brains is None:
-        raise CaseError("--rescans tells who is who in --brains: give both or none")
+def find_sources(folders: SourceFolders, licence: str = "") -> Sources:
+    """Find the brains and masks in folders; raises `CaseError` if a folder does not hold what it should."""
     return Sources(
-        brains=None if brains is None else find_brains(brains, rescans),
-        lesions=lesions,
-        masks=() if lesions is None else tuple(find_masks(lesions)),
+        brains=None if folders.brains is None else find_brains(folders.brains, folders.rescans),
+        lesions=folders.lesions,
+        masks=() if folders.lesions is None else tuple(find_masks(folders.lesions)),
         licence=licence,
     )
 
 
-def simulate_cohort(out: Path, request: Request, sources: Sources, *, overwrite: bool = False) -> list[PlannedCase]:
-    """Write the cases that are not there yet, then the tables that describe the cohort.
+def simulate_cohort(
+    out: Path, size: CohortSize, sources: Sources, grid: Grid = ATLAS_GRID, *, overwrite: bool = False
+) -> list[PlannedCase]:
+    """Write the missing cases, then the tables that describe the cohort.
 
     Args:
         out: The data set's folder.
-        request: How much.
-        sources: From what.
+        size: Number of cases, and the seed.
+        sources: Brains and masks.
+        grid: Voxel grid of the cohort.
         overwrite: Remove what another run has left in `out`.
 
     Returns:
-        All cases asked for.
+        All cases of the cohort.
 
     Raises:
-        CaseError: A number is out of range, or a source lacks something.
+        CaseError: A source lacks something.
         ImageError: A source cannot be read.
         RunFolderError: `out` holds something else.
     """
     people = None if sources.brains is None else sources.brains.people
-    cases = plan_cohort(request.seed, request.subjects, request.unlabelled, people)
-    _try_sources(cases, sources, request)
-    claim_folder(out, cohort_identity(request, sources), CONTENTS, overwrite=overwrite)
-    write_description(out, request, sources)
+    cases = plan_cohort(size, people)
+    reserve = size.unlabelled > 0
+    _try_sources(cases, sources, reserve=reserve)
+    claim_folder(out, cohort_identity(size, sources, grid), CONTENTS, overwrite=overwrite)
+    write_description(out, size.seed, sources)
     missing = [case for case in cases if not places_of(out, case).facts.is_file()]
     if len(missing) < len(cases):
-        say(f"{len(cases) - len(missing)} of {len(cases)} simulated cases are there already")
-    brains = _BrainReader(sources.brains, request.grid)
-    in_turn = sorted(missing, key=lambda case: case.brain or "")  # cases of one brain follow each other: read it once
+        say(f"{len(cases) - len(missing)} of {len(cases)} simulated cases exist already")
+    brains = _BrainReader(sources.brains, grid)
+    in_turn = sorted(missing, key=lambda case: case.brain or "")  # so that each brain is read once
     with _one_torch_thread():
         for case in track(in_turn, "Simulating strokes", len(in_turn)):
-            _make_case(out, case, brains.read(case.brain), sources, request)
+            brain, allowed = brains.read(case.brain)
+            masks = _masks_of(case, sources, reserve=reserve)
+            made, facts = _make_case(case, (brain, allowed), sources, masks)
+            places = places_of(out, case)
+            _write_volumes(places, made, brain, grid)
+            write_json(places.facts, facts)
     write_participants(out)
     name_files("Simulated cohort (not patients)", out)
     name_files("Who is in it", out / "participants.tsv")
@@ -239,7 +230,7 @@ def simulate_cohort(out: Path, request: Request, sources: Sources, *, overwrite:
 
 
 def places_of(out: Path, case: PlannedCase) -> Places:
-    """Where a case is written; the true mask of an unlabelled scan lies apart, named as `mapping evaluate` wants it."""
+    """Paths of a case; the true mask of an unlabelled scan is kept apart, named as `mapping evaluate` expects it."""
     part = "Training" if case.split == "training" else "Testing"
     anat = out / part / case.site / f"sub-{case.subject}" / f"ses-{case.session}" / "anat"
     stem = f"{case.case_id}_space-{SPACE}"
@@ -251,7 +242,7 @@ def places_of(out: Path, case: PlannedCase) -> Places:
 
 @contextmanager
 def _one_torch_thread() -> Iterator[None]:
-    """Many short operations: on a busy machine several threads would spend more time waiting for one another."""
+    """Limit torch to one thread: for many short operations, several would mostly wait for one another."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -261,7 +252,7 @@ def _one_torch_thread() -> Iterator[None]:
 
 
 class _BrainReader:
-    """Reads brains, keeping the last."""
+    """Reads brains and caches the last one."""
 
     def __init__(self, folder: BrainFolder | None, grid: Grid) -> None:
         self._folder, self._grid = folder, grid
@@ -275,40 +266,39 @@ class _BrainReader:
         return brain, allowed_region(brain)
 
 
-def _try_sources(cases: Sequence[PlannedCase], sources: Sources, request: Request) -> None:
-    """Read all brains and the first masks that are needed, so that a bad source is told before anything is written."""
+def _try_sources(cases: list[PlannedCase], sources: Sources, *, reserve: bool) -> None:
+    """Read all brains and the first masks that are needed, so that a bad source is reported before any output."""
     if sources.brains is not None:
         for name in sorted({case.brain for case in cases if case.brain}):
             read_image(sources.brains.scans[name])
-    if sources.lesions is not None:
-        _masks_of(cases[0], sources, request)
+    _masks_of(cases[0], sources, reserve=reserve)
 
 
 def _make_case(
-    out: Path, case: PlannedCase, prepared: tuple[Brain, Region], sources: Sources, request: Request
-) -> None:
+    case: PlannedCase, prepared: tuple[Brain, Region], sources: Sources, masks: list[RealMask]
+) -> tuple[SimulatedCase, dict[str, Any]]:
+    """Simulate a case; return it with its facts."""
     brain, allowed = prepared
     rng = case.rng()
-    masks: list[str] = []
+    used: list[str] = []
     if sources.lesions is None:
         lesions = draw_lesions(brain, allowed, split_load(case.load_mm3, rng), rng)
     else:
-        hand = _masks_of(case, sources, request)
-        lesions, masks = fit_masks(brain, allowed, hand, case.load_mm3, rng)
+        lesions, used = fit_masks(brain, allowed, masks, case.load_mm3, rng)
         if not bool(lesions.any()):
-            tried = f"{len(masks)} masks ({', '.join(masks[:3])})"
+            tried = f"{len(used)} masks ({', '.join(used[:3])})"
             raise CaseError(f"{sources.lesions}: none of {tried} lies in the brain, expected masks in MNI152 space")
     look = draw_look(case.load_mm3, case.scanner(rng), REAL_STRENGTH if case.brain else TEMPLATE_STRENGTH, rng)
     made = simulate_case(brain, lesions, look, rng)
-    places = places_of(out, case)
-    _write_volumes(places, made, brain, request.grid)
-    write_json(places.facts, {**case_facts(case, made, masks), **asdict(look)})
+    return made, {**case_facts(case, made, used), **asdict(look)}
 
 
-def _masks_of(case: PlannedCase, sources: Sources, request: Request) -> list[RealMask]:
-    assert sources.lesions is not None
+def _masks_of(case: PlannedCase, sources: Sources, *, reserve: bool) -> list[RealMask]:
+    """The real masks that may become the lesions of a case; none for drawn lesions."""
+    if sources.lesions is None:
+        return []
     people = None if sources.brains is None else len(sources.brains.people)
-    hand = deal_masks(case, sources.masks, people, reserve=request.unlabelled > 0)
+    hand = deal_masks(case, sources.masks, people, reserve=reserve)
     return [read_mask(path, sources.lesions) for path in hand]
 
 

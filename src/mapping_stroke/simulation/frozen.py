@@ -1,4 +1,4 @@
-"""The frozen hold-out: 160 planned cases, made as files and compared with the pinned table."""
+"""The frozen hold-out: 160 planned cases, written as files and compared with the published table."""
 
 import hashlib
 import zlib
@@ -34,45 +34,45 @@ from mapping_stroke.simulation.cohort import GENERATOR_VERSION, TEMPLATE, Source
 from mapping_stroke.simulation.head import CONTRAST_MEDIUM, Kind, draw_meninges
 from mapping_stroke.simulation.lesions import atlas_load_mm3, spread_quantile
 from mapping_stroke.simulation.scanner import PROTOCOLS, Scanner, draw_any_scanner
+from mapping_stroke.simulation.settings import FROZEN_CASES
 from mapping_stroke.simulation.variants import SHADES, VARIANTS, make_variants
 
 Role = Literal["lesion", "healthy", "twin"]
 Resolution = Literal["fine", "2 mm", "thick slices"]
 T = TypeVar("T")
 
-FROZEN_CASES = 160
 FROZEN_SEED = 6
 CYCLE: tuple[Role, ...] = ("lesion", "lesion", "healthy", "lesion", "lesion", "twin")
-"""Who comes after whom: two thirds have lesions, and half of the others are healthy twins of the case before them."""
+"""Repeating order of roles: two thirds have lesions, and half of the others are twins of the preceding case."""
 RESOLUTIONS: dict[Resolution, float] = {"fine": 0.76, "2 mm": 0.10, "thick slices": 0.14}
-"""Shares of the cases by their voxels, about those of `draw_any_scanner`."""
+"""Shares of the cases by voxel size, close to those of `draw_any_scanner`."""
 FEWEST_DEALT, FEWEST_OF_VARIANT = 2, 4
-"""Every choice is in so many cases with lesions and of the healthy at least, every large variant in so many of both."""
+"""Fewest cases, with and without lesions, for every option and for every large variant."""
 LARGE_MM3 = 2_000.0
-"""Variants that can become so large are large."""
+"""Variants that can reach this volume count as large."""
 USUAL_AGE = 0.65
-"""Age for which the shares of variants are taken: about the mean of all cases."""
+"""Age at which the frequencies of variants are taken: about the mean of all cases."""
 
 
 @dataclass(frozen=True)
 class FrozenCase:
-    """A case of the frozen hold-out; all that the plan leaves open is drawn from its own random numbers.
+    """A case of the frozen hold-out; everything else is drawn from its own random numbers.
 
     Attributes:
-        number: Its number, from 0.
-        role: `lesion`; `healthy`, who never had one; or `twin`, the same person as a case with lesions, without them.
-        twin_of: Number of that case; None for others.
-        load_mm3: The load that is asked for, of a twin that of the other; 0 for the healthy.
-        real_masks: Whether the lesions are of real masks rather than drawn, where there are masks.
-        place: Which of the brains, in [0, 1).
-        kind: What the scan shows of the head.
-        free: Whether it lies in a space of its own rather than in MNI152 space.
-        protocol: Row of `PROTOCOLS`.
-        resolution: Of its voxels.
-        contrast_medium: Whether it was given; only ever with the kind `intracranial`.
+        number: Number of the case, from 0.
+        role: `lesion`; `healthy`, without any lesion; or `twin`, a case with lesions once more, without them.
+        twin_of: Number of the case with lesions; None for other roles.
+        load_mm3: Target lesion load, for a twin that of the other case; 0 for the healthy.
+        real_masks: Whether the lesions come from real masks, if there are any, instead of being drawn.
+        place: Position of the brain among all brains, in [0, 1).
+        kind: Part of the head that the scan shows.
+        free: Whether it lies in scanner space instead of MNI152 space.
+        protocol: Index in `PROTOCOLS`.
+        resolution: Kind of voxel size.
+        contrast_medium: Whether the scan is contrast-enhanced; only with the kind `intracranial`.
         rendered: Whether the brain is rendered from its tissue maps.
-        variants: Names of the rows of `VARIANTS` that it has.
-        shades: Likewise of `SHADES`.
+        variants: Names of its rows of `VARIANTS`.
+        shades: Names of its rows of `SHADES`.
     """
 
     number: int
@@ -91,13 +91,13 @@ class FrozenCase:
     shades: tuple[str, ...] = ()
 
     def rng(self) -> np.random.Generator:
-        """The random numbers of the case; twins have the same."""
+        """The random numbers of the case; twins share them."""
         return np.random.default_rng([FROZEN_SEED, self.number if self.twin_of is None else self.twin_of])
 
 
 @cache
 def plan_frozen() -> tuple[FrozenCase, ...]:
-    """All cases. What each dealing decides is independent of the others; the same everywhere."""
+    """Plan all cases, identically on every machine; each property is dealt independently of the others."""
     roles = [CYCLE[number % len(CYCLE)] for number in range(FROZEN_CASES)]
     own: dict[int, FrozenCase] = {}
     for role in ("lesion", "healthy"):
@@ -112,13 +112,13 @@ def plan_frozen() -> tuple[FrozenCase, ...]:
 
 
 def deal(options: Sequence[T], shares: Sequence[float], count: int, rng: np.random.Generator) -> list[T]:
-    """Deal options among so many cases, each as often as its share says, but `FEWEST_DEALT` times at least if possible.
+    """Deal options among cases according to their shares, but each at least `FEWEST_DEALT` times if possible.
 
     Args:
-        options: What is dealt.
-        shares: How much of each; their sum is 1.
-        count: Cases, 0 or more. Those that are rounded or lifted are made up for by the most frequent option.
-        rng: Decides who gets what.
+        options: The options.
+        shares: Share of each, with sum 1.
+        count: Number of cases. The most frequent option absorbs rounding and minimum counts.
+        rng: Source of the permutation.
     """
     least = min(FEWEST_DEALT, count // len(options))
     counts = [max(round(share * count), least) for share in shares]
@@ -159,7 +159,7 @@ def _plan_people(role: Role, numbers: Sequence[int]) -> dict[int, FrozenCase]:
 
 
 def _deal_variants(cases: dict[int, FrozenCase]) -> dict[int, FrozenCase]:
-    """Every row among cases of its own, whatever the other rows are: one that changes moves no other."""
+    """Deal every variant independently, so that changing one row leaves the others as they are."""
     for row in VARIANTS:
         least = FEWEST_OF_VARIANT if row.largest_mm3 >= LARGE_MM3 else 0
         having = _chosen(list(cases), row.share(USUAL_AGE), row.name, least)
@@ -171,26 +171,26 @@ def _deal_variants(cases: dict[int, FrozenCase]) -> dict[int, FrozenCase]:
 
 
 def _chosen(numbers: Sequence[int], share: float, use: str, least: int) -> list[int]:
-    """This share of the numbers, but so many at least if there are."""
+    """Choose this share of the numbers, but at least `least` if possible."""
     count = min(max(round(share * len(numbers)), least), len(numbers))
     return [numbers[index] for index in sorted(_stream(use).permutation(len(numbers))[:count].tolist())]
 
 
 def _stream(use: str) -> np.random.Generator:
-    """Random numbers of one use."""
+    """Random numbers for one use."""
     return np.random.default_rng([FROZEN_SEED, zlib.crc32(use.encode())])
 
 
 TRIES = 10_000
-"""What is not drawn in so many tries cannot be drawn."""
+"""Draws after which a value counts as impossible."""
 
 
 def make_frozen(bank: SimulationBank, case: FrozenCase) -> CaseArrays:
-    """Make a case of the plan.
+    """Simulate a planned case.
 
     Args:
-        bank: Brains and masks; its mix and scanner count for nothing here.
-        case: The case. A twin has the voxels of the case whose twin it is, without the lesions.
+        bank: Brains and masks; its mix and scanner are ignored.
+        case: The case. A twin has the voxels of its case with lesions, but without the lesions.
     """
     rng = case.rng()
     draft = draft_frozen(bank, case, rng)
@@ -198,7 +198,7 @@ def make_frozen(bank: SimulationBank, case: FrozenCase) -> CaseArrays:
 
 
 def draft_frozen(bank: SimulationBank, case: FrozenCase, rng: np.random.Generator) -> Draft:
-    """Draw what the plan leaves open: each part anew until it is what the plan says."""
+    """Draw a planned case by rejection sampling: redraw each property until it matches the plan."""
     host = bank.hosts[int(case.place * len(bank.hosts))]
     dealt = replace(bank, mix=replace(bank.mix, drawn=0.0 if case.real_masks else 1.0))
     lesions = place_lesions(dealt, host, case.load_mm3, rng)
@@ -206,7 +206,7 @@ def draft_frozen(bank: SimulationBank, case: FrozenCase, rng: np.random.Generato
 
 
 def resolution_of(scanner: Scanner) -> Resolution:
-    """What the voxels of a drawn scanner are called in the plan."""
+    """Kind of voxel size of a drawn scanner."""
     if scanner.slice_mm > 2:
         return "thick slices"
     return "2 mm" if scanner.plane_mm > 0 else "fine"
@@ -230,7 +230,7 @@ def _draw_look(case: FrozenCase, rng: np.random.Generator) -> Look:
 
 
 def _draw_until(draw: Callable[[], T], fits: Callable[[T], bool]) -> T:
-    """Draw until it fits: what is drawn is as it would be by chance, given that it fits."""
+    """Rejection sampling: redraw until the value fits."""
     for _ in range(TRIES):
         drawn = draw()
         if fits(drawn):
@@ -241,15 +241,15 @@ def _draw_until(draw: Callable[[], T], fits: Callable[[T], bool]) -> T:
 NAME, TABLE_FILE, CACHE = "frozen", "cases.tsv", "sources"
 CONTENTS = ("*_T1w.nii.gz", "*_mask.nii.gz", TABLE_FILE, CACHE)
 PINNED_FILE = Path(__file__).with_name("frozen_hold_out.tsv")
-"""The table that was written when the hold-out was frozen; `CONTRIBUTING.md` says how it is renewed."""
+"""The table written when the hold-out was frozen; `CONTRIBUTING.md` explains how to renew it."""
 COLUMNS = (
     *("case_id", "role", "twin_of", "asked_ml", "lesions", "kind", "space", "protocol", "resolution"),
     *("contrast_medium", "rendered", "variants", "load_ml", "mask_sha256", "mean_intensity", "made_from"),
 )
 MEAN_TOLERANCE = 0.1
-"""Mean intensities (1 to 255) that differ by no more are the same: processors round differently."""
+"""Tolerance of mean intensities (1 to 255), for rounding differences between processors."""
 NAMED = 5
-"""Of more cases that differ, the rest is counted."""
+"""Differing cases that are named; the rest is counted."""
 
 Row = Mapping[str, str]
 
@@ -257,24 +257,24 @@ Row = Mapping[str, str]
 def write_frozen(
     folder: Path, sources: Sources, device: torch.device, cases: int = FROZEN_CASES, *, overwrite: bool = False
 ) -> list[str]:
-    """Write the cases of the frozen hold-out that are not there yet and the table of all, and compare it.
+    """Write the missing cases of the frozen hold-out and the table of all cases, and compare it with the published one.
 
     Args:
-        folder: Where; `mapping models evaluate --cohort` reads it.
-        sources: Brains and masks, of which those that are for test are used.
-        device: What simulates.
-        cases: Only the first so many of the plan.
-        overwrite: Replace what was made from other sources or by another version.
+        folder: Folder of the cases; `mapping models evaluate --cohort` reads it.
+        sources: Brains and masks, of which the test split is used.
+        device: Device for the simulation.
+        cases: Number of cases, from the beginning of the plan.
+        overwrite: Replace cases that were made from other sources or by another version.
 
     Returns:
-        The ids of the cases that are not what they were when the hold-out was frozen; that has been told.
+        The ids of the cases that differ from the published ones, after a warning.
 
     Raises:
-        MappingError: The number is out of range, a source cannot be used, or the folder holds something else.
+        MappingError: The number is out of range, a source is unusable, or the folder holds something else.
     """
     plan = plan_frozen()
     if not 1 <= cases <= len(plan):
-        raise ConfigError(f"got --cases {cases}, expected 1 to {len(plan)}: the frozen hold-out has no more")
+        raise ConfigError(f"got --cases {cases}, expected 1 to {len(plan)}, the number of cases in the frozen hold-out")
     made_from = f"generator {GENERATOR_VERSION}, brains {sources.brains_fingerprint or TEMPLATE}"
     made_from += f", masks {sources.masks_fingerprint or 'drawn'}"
     identity = {
@@ -296,20 +296,20 @@ def write_frozen(
 
 
 def differing(rows: Sequence[Row], pinned: Sequence[Row]) -> list[str]:
-    """Ids of the cases that are not as pinned, or not pinned at all; means of intensities may differ a little."""
+    """Ids of the cases that differ from the published ones or are unknown; mean intensities have a tolerance."""
     expected = {row["case_id"]: row for row in pinned}
     return [row["case_id"] for row in rows if not _agrees(row, expected.get(row["case_id"], {}))]
 
 
 def _agrees(row: Row, pinned: Row) -> bool:
-    close = ("mean_intensity", "made_from")  # sources with other names may hold the same scans
+    close = ("mean_intensity", "made_from")  # renamed sources may hold the same scans
     if any(row[column] != pinned.get(column) for column in COLUMNS if column not in close):
         return False
     return abs(float(row["mean_intensity"]) - float(pinned["mean_intensity"])) <= MEAN_TOLERANCE
 
 
 def plan_row(case: FrozenCase) -> dict[str, str]:
-    """What is planned of a case, as the table has it."""
+    """The planned properties of a case, as a row of the table."""
     return {
         "case_id": f"{NAME}-{case.number:03d}",
         "role": case.role,
@@ -327,7 +327,7 @@ def plan_row(case: FrozenCase) -> dict[str, str]:
 
 
 def _measured(folder: Path, number: int) -> dict[str, str]:
-    """What came of a case, read from its files."""
+    """The measured properties of a case, from its files."""
     mask = read_image(held_out.mask_of(folder, NAME, number))
     scan = read_image(held_out.scan_of(folder, NAME, number)).voxels
     lesion = mask.voxels > 0
@@ -342,7 +342,7 @@ def _measured(folder: Path, number: int) -> dict[str, str]:
 def _report(rows: Sequence[Row], pinned: Sequence[Row]) -> list[str]:
     differ = differing(rows, pinned)
     if not differ:
-        say(f"{counted(len(rows), 'case')} as frozen: scores on them can be compared with others'")
+        say(f"{counted(len(rows), 'case')} as frozen: scores on them are comparable with others'")
         return differ
     expected = {row["case_id"]: row for row in pinned}
     loads = {row["case_id"]: row["load_ml"] for row in rows}
@@ -354,6 +354,6 @@ def _report(rows: Sequence[Row], pinned: Sequence[Row]) -> list[str]:
     frozen_from = "; ".join(dict.fromkeys(row["made_from"] for row in pinned)) or "nothing"
     warn(
         f"not as frozen: {len(differ)} of {counted(len(rows), 'case')} ({'; '.join(named)}{more}), so scores on them "
-        f"cannot be compared with others'. Made from: {rows[0]['made_from']}. Frozen: {frozen_from}"
+        f"are not comparable with others'. Made from: {rows[0]['made_from']}. Frozen: {frozen_from}"
     )
     return differ

@@ -1,4 +1,4 @@
-"""What a scan shows around the brain: meninges, skull, scalp, face; or a brain cut out well or badly."""
+"""Tissue around the brain (meninges, skull, scalp, face), and good or bad skull-stripping."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,18 +16,19 @@ Kind = Literal["intracranial", "stripped", "too much", "too little", "head"]
 
 @dataclass(frozen=True)
 class View:
-    """What is left of the head.
+    """The part of the head that a scan shows.
 
     Attributes:
-        kind: `intracranial`: the brain and all CSF around it, see `meninges`; `stripped`: the brain; `too much`: with
-            bits of what is around it; `too little`: bits of it are missing; `head`: everything.
-        margin_mm: Of `stripped`: how much of the outermost CSF is missing. Of the next two: how much of the
-            surroundings, or of the brain, at most.
-        lowest_mm: Nothing is shown below this height (MNI z); None where nothing is missing.
-        highest_mm: Nor above this.
-        faceless_mm: Nothing in front of a slanting plane so far before the centre, as after defacing; None for a face.
-        air: Whether air shows noise; otherwise it is 0.
-        rim_level: Intensity of what was cut off, as far as edge voxels show it; CSF is 0.25, grey matter 0.65.
+        kind: `intracranial`: the brain and all CSF around it, see `Meninges`; `stripped`: the brain; `too much`: with
+            remains of the surroundings; `too little`: with parts of the brain missing; `head`: the whole head.
+        margin_mm: For `stripped`, thickness of the missing outermost CSF; for `too much` and `too little`, largest
+            thickness of the remains or the missing parts.
+        lowest_mm: Lower end of the field of view (MNI z); None for no limit.
+        highest_mm: Upper end of the field of view; None for no limit.
+        faceless_mm: Distance of an oblique defacing plane in front of the centre; None for no defacing.
+        air: Whether the background shows noise; otherwise it is 0.
+        rim_level: Intensity of the removed tissue, visible in edge voxels by partial volume; CSF is 0.25, grey matter
+            0.65.
     """
 
     kind: Kind
@@ -40,7 +41,7 @@ class View:
 
 
 def draw_view(kind: Kind, rng: np.random.Generator) -> View:
-    """Draw what is shown."""
+    """Draw a view of this kind."""
     lowest = float(rng.uniform(-75, -40)) if rng.random() < 0.15 else None
     highest = float(rng.uniform(55, 75)) if rng.random() < 0.08 else None
     if kind != "head":
@@ -57,13 +58,13 @@ def draw_view(kind: Kind, rng: np.random.Generator) -> View:
 
 
 def cover(brain: Brain, around_mm: Volume | None, view: View, rng: np.random.Generator) -> Volume:
-    """How much of each voxel is left by the stripping, in [0, 1], before the deformation; not for whole heads.
+    """Fraction of each voxel that skull-stripping keeps, before the deformation; not for whole heads.
 
     Args:
         brain: The brain.
         around_mm: Distance outside it, for `too much`.
-        view: What is left.
-        rng: Source of where it is too much or too little.
+        view: The view.
+        rng: Source of the places with too much or too little.
     """
     inside = brain.inside.float()
     if view.kind == "stripped":
@@ -80,7 +81,7 @@ def cover(brain: Brain, around_mm: Volume | None, view: View, rng: np.random.Gen
 
 
 def limit(coverage: Volume, grid: Grid, view: View) -> Volume:
-    """Leave out what lies beyond the field of view, or was removed with the face."""
+    """Clear the coverage outside the field of view and in front of the defacing plane."""
     _, y, z = grid.axes_mm(coverage.device)
     if view.lowest_mm is not None:
         coverage = coverage * (z >= view.lowest_mm)
@@ -92,29 +93,29 @@ def limit(coverage: Volume, grid: Grid, view: View) -> Volume:
 
 
 THIN_BONE_LEVEL = 0.10
-"""Compact bone; CSF is 0.25, grey matter 0.65, white 1."""
+"""Intensity of compact bone; CSF is 0.25, grey matter 0.65, white 1."""
 CONTRAST_MEDIUM = 0.06
-"""Share of the scans taken after contrast medium was given."""
+"""Share of contrast-enhanced scans."""
 PLAIN_DURA, ENHANCED_DURA = (0.2, 0.6), (0.8, 1.4)
-"""Least and largest intensity of dura, without and with contrast medium."""
+"""Range of the intensity of the dura, without and with contrast medium."""
 SOFT_MM = 0.7
-"""Half width of the borders of dura and bone."""
+"""Half-width of the borders of dura and bone."""
 
 
 @dataclass(frozen=True)
 class Meninges:
-    """How the space around a brain looks, and where a brain mask cuts it; lengths in mm outside the brain's surface.
+    """Appearance of the space around a brain, and its cut by a brain mask; lengths in mm from the brain's surface.
 
     Attributes:
-        fluid_mm: How far the fluid reaches.
-        dura_mm: Thickness of the dura beyond.
-        dura: Its intensity.
-        sinus: Intensity of blood in the large sinuses: dark where it flows, grey, or bright.
-        membranes: Strength of membranes and small vessels in the fluid.
-        marrow: Intensity beyond 3 mm of bone.
-        outline_mm: Where the mask ends, on average.
-        waves_mm: Standard deviation of that from place to place.
-        patch_mm: How much farther it reaches in a few places; 0 for none.
+        fluid_mm: Thickness of the CSF.
+        dura_mm: Thickness of the dura.
+        dura: Intensity of the dura.
+        sinus: Intensity of blood in the large venous sinuses: dark flow voids, grey, or bright.
+        membranes: Strength of membranes and small vessels in the CSF.
+        marrow: Intensity of bone marrow, beyond 3 mm of bone.
+        outline_mm: Mean distance of the mask's outline.
+        waves_mm: Standard deviation of that distance.
+        patch_mm: Extra distance in a few patches; 0 for none.
     """
 
     fluid_mm: float
@@ -129,12 +130,12 @@ class Meninges:
 
     @property
     def enhanced(self) -> bool:
-        """Whether contrast medium was given: only then is dura so bright."""
+        """Whether the scan is contrast-enhanced: only then is the dura this bright."""
         return self.dura > PLAIN_DURA[1]
 
 
 def draw_meninges(age: float, rng: np.random.Generator) -> Meninges:
-    """Draw the surroundings; old people have more CSF around the brain.
+    """Draw the meninges; old people have more CSF around the brain.
 
     Args:
         age: 0 young to 1 old.
@@ -158,17 +159,17 @@ def draw_meninges(age: float, rng: np.random.Generator) -> Meninges:
 def surround_brain(
     around_mm: Volume, inside: Region, grid: Grid, meninges: Meninges, rng: np.random.Generator
 ) -> tuple[Volume, Volume]:
-    """Make up what lies around a brain, as far as a mask shows it.
+    """Generate the tissue around a brain within an intracranial mask.
 
     Args:
         around_mm: Distance outside the brain's smoothed surface; below 0 in closed sulci and cisterns.
         inside: The brain.
-        grid: Of these volumes, in MNI space.
-        meninges: How it looks.
-        rng: Source of what differs from place to place.
+        grid: Grid of these volumes, in MNI space.
+        meninges: Their appearance.
+        rng: Source of the spatial variation.
 
     Returns:
-        Intensities, meaningful outside the brain where the mask reaches; and how much of each voxel the mask holds.
+        Intensities, valid between brain and mask outline, and the fraction of each voxel inside the mask.
     """
     device = around_mm.device
     waves = smooth_field(grid.shape, 22 / grid.spacing_mm, rng, device)
@@ -187,7 +188,7 @@ def surround_brain(
 def _levels(
     around_mm: Volume, waves: Volume, shown: Region, grid: Grid, meninges: Meninges, rng: np.random.Generator
 ) -> torch.Tensor:
-    """Intensities of the voxels that are shown, one after the other: a tenth of all, and everything here is costly."""
+    """Intensities of the shown voxels as a list: they are a tenth of all, and the operations are costly."""
     x, y, z = (axis.expand(grid.shape)[shown] for axis in grid.axes_mm(around_mm.device))
     fine = smooth_field(grid.shape, max(4.0 / grid.spacing_mm, 1.5), rng, around_mm.device)[shown]
     out_mm, wave = around_mm[shown], waves[shown]
@@ -205,30 +206,30 @@ def _levels(
 
 
 AIR_LEVEL, BONE_LEVEL, MUSCLE_LEVEL = 0.02, 0.10, 0.55
-"""Intensities; those of `anatomy` are CSF 0.25, grey 0.65, white 1."""
+"""Intensities, on the scale of CSF 0.25, grey 0.65, white 1."""
 FACE_MM = ((0.0, 42.0, -62.0), (64.0, 58.0, 78.0))
-"""Centre and half axes of the face."""
+"""Centre and semi-axes of the face."""
 NECK_MM = ((0.0, -40.0), (58.0, 56.0), -50.0)
-"""Centre and half axes (x, y) of the neck, and how high it reaches (z)."""
+"""Centre and semi-axes (x, y) of the neck, and its upper end (z)."""
 LOWEST_VAULT_MM = -8.0
-"""Above this height there is only skull and scalp."""
+"""Above this height there are only skull and scalp."""
 EYES_MM = (33.0, 58.0, -36.0)
 """Centre of the right eye."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """How the surroundings of a brain look; lengths in mm, intensities with white matter as 1.
+    """Tissue around a brain; lengths in mm, intensities relative to white matter.
 
     Attributes:
         fluid_mm: Thickness of the CSF around the brain.
         skull_mm: Thickness of the skull.
         scalp_mm: Thickness of the scalp.
-        marrow: Intensity of the marrow within the skull.
+        marrow: Intensity of the bone marrow.
         fat: Intensity of fat.
         muscle: Intensity of muscle and skin.
         eye_mm: Radius of an eye.
-        knots_mm: Distance of the knots of the textures below the skull.
+        knots_mm: Knot spacing of the textures below the skull.
         air: Share of the face that is air.
         stretch: Relative size of face and neck.
     """
@@ -262,16 +263,16 @@ def draw_head(age: float, rng: np.random.Generator) -> Head:
 
 
 def build_head(around_mm: Volume, grid: Grid, head: Head, rng: np.random.Generator) -> tuple[Volume, Volume]:
-    """Make up what is around a brain.
+    """Generate the head around a brain.
 
     Args:
         around_mm: Distance outside the brain's smoothed surface.
-        grid: Of that volume, in MNI space.
-        head: How it looks.
-        rng: Source of what differs from place to place.
+        grid: Grid of that volume, in MNI space.
+        head: Appearance of the head.
+        rng: Source of the spatial variation.
 
     Returns:
-        Intensities, meaningful outside the brain; and the depth below the skin in mm (below 0: in the air).
+        Intensities, valid outside the brain, and the depth below the skin in mm (negative in air).
     """
     device = around_mm.device
     waves = smooth_field(grid.shape, 24 / grid.spacing_mm, rng, device)
@@ -301,13 +302,13 @@ def build_head(around_mm: Volume, grid: Grid, head: Head, rng: np.random.Generat
 
 
 def _below_skull(grid: Grid, device: torch.device, waves: Volume) -> Volume:
-    """1 below the base of the skull (which rises towards the front), 0 in the vault."""
+    """1 below the skull base (which rises anteriorly), 0 in the vault."""
     _, y, z = grid.axes_mm(device)
     return torch.sigmoid((-34 + 0.12 * y + 5 * waves - z) / 3)
 
 
 def _face_and_neck_mm(grid: Grid, device: torch.device, head: Head) -> Tensor:
-    """Roughly how deep inside face or neck a voxel lies."""
+    """Approximate depth of a voxel inside face or neck."""
     x, y, z = grid.axes_mm(device)
     (a, b, c), axes = FACE_MM
     p, q, r = (length * head.stretch for length in axes)
@@ -319,7 +320,7 @@ def _face_and_neck_mm(grid: Grid, device: torch.device, head: Head) -> Tensor:
 
 
 def _tissues_below(grid: Grid, head: Head, rng: np.random.Generator, device: torch.device) -> Volume:
-    """Muscle, fat, bone and air in patches without a plan."""
+    """Random patches of muscle, fat, bone and air."""
     knots = head.knots_mm / grid.spacing_mm
     one, two = (smooth_field(grid.shape, max(knots * size, 1.3), rng, device) for size in (1.0, 0.6))
     fat = torch.sigmoid((one - 0.9 + 0.5 * two) * 5)
@@ -333,7 +334,7 @@ def _tissues_below(grid: Grid, head: Head, rng: np.random.Generator, device: tor
 
 
 def _set_eyes(level: Volume, grid: Grid, head: Head, rng: np.random.Generator) -> Volume:
-    """Two dark balls in fat."""
+    """Add the eyes: two dark balls in fat."""
     x, y, z = grid.axes_mm(level.device)
     aside, front, up = np.array(EYES_MM) + rng.normal(0, 2.5, 3)
     away_mm = torch.sqrt((x.abs() - float(aside)) ** 2 + (y - float(front)) ** 2 + (z - float(up)) ** 2)

@@ -1,4 +1,4 @@
-"""Simulated cases kept on disk: held-out ones for judging, and drawn ones for training."""
+"""Simulated cases stored on disk: held-out ones for evaluation, and reusable ones for training."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ from mapping_stroke.simulation.bank import DEFAULT_MIX, Mix, SimulationBank, loa
 from mapping_stroke.simulation.cohort import Sources
 
 MakeCase = Callable[[int], CaseArrays]
-"""Gives a case by its number."""
+"""Makes the case of a number."""
 SPACING_MM = 1.0
 SEEDS: dict[Part, int] = {"validation": 3, "test": 4}
 
 
 @dataclass(frozen=True)
 class Request:
-    """Which cases are held out.
+    """Held-out cases to write.
 
     Attributes:
-        part: `validation` or `test`: people and masks that are in no other part.
-        count: Cases; a larger number begins with the cases of a smaller one.
-        seed: Decides the cases.
+        part: Split, `validation` or `test`; no other split has its people and masks.
+        count: Number of cases; a larger set begins with the cases of a smaller one.
+        seed: Seed of the cases.
     """
 
     part: Part
@@ -40,11 +40,11 @@ class Request:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Cases that no training saw.
+    """Held-out cases, which no training has seen.
 
     Attributes:
         cohort: Folder of scans and masks.
-        healthy: Real scans of the same people, without any lesion; none where the template is the only brain.
+        healthy: Real scans of the same people, without lesions; none if the template is the only brain.
     """
 
     cohort: Path
@@ -52,14 +52,14 @@ class HeldOut:
 
 
 def write_held_out(folder: Path, sources: Sources, request: Request, cache: Path, device: torch.device) -> HeldOut:
-    """Write the held-out cases of a part that are not there yet.
+    """Write the missing held-out cases of a split.
 
     Args:
-        folder: Where `<part>-<number>_T1w.nii.gz` and `..._mask.nii.gz` are kept.
+        folder: Folder of `<part>-<number>_T1w.nii.gz` and `..._mask.nii.gz`.
         sources: Brains and masks.
-        request: Which cases.
+        request: The cases.
         cache: See `load_bank`.
-        device: What simulates.
+        device: Device for the simulation.
     """
     part, seed = request.part, (request.seed, SEEDS[request.part])
     write_drawn(folder, part, request.count, lambda: load_bank(sources, part, SPACING_MM, cache, device), seed)
@@ -70,26 +70,26 @@ def write_held_out(folder: Path, sources: Sources, request: Request, cache: Path
 
 
 def write_drawn(folder: Path, name: str, count: int, bank: Callable[[], SimulationBank], seed: Sequence[int]) -> None:
-    """Write those of some cases of a bank, as `<name>-<number>`, that are not there yet.
+    """Write the missing cases drawn from a bank, as `<name>-<number>`.
 
     Args:
-        folder: Where.
-        name: Of all of them.
-        count: How many; a larger number begins with the cases of a smaller one.
-        bank: Gives the bank, at `SPACING_MM`; called where a case is missing.
-        seed: Decides the cases.
+        folder: Folder of the cases.
+        name: Prefix of their names.
+        count: Number of cases; a larger set begins with the cases of a smaller one.
+        bank: Returns the bank, at `SPACING_MM`; called only if a case is missing.
+        seed: Seed of the cases.
     """
     write_missing(folder, name, count, lambda: _drawing(bank(), seed))
 
 
 def write_missing(folder: Path, name: str, count: int, begin: Callable[[], MakeCase]) -> None:
-    """Write those of some cases, as `<name>-<number>`, that are not there yet.
+    """Write the missing cases, as `<name>-<number>`.
 
     Args:
-        folder: Where.
-        name: Of all of them.
-        count: How many.
-        begin: Called where a case is missing; gives what makes a case, at `SPACING_MM`, by its number.
+        folder: Folder of the cases.
+        name: Prefix of their names.
+        count: Number of cases.
+        begin: Called only if a case is missing; returns the function that makes the cases, at `SPACING_MM`.
     """
     missing = [number for number in range(count) if not mask_of(folder, name, number).is_file()]
     if missing:
@@ -99,12 +99,12 @@ def write_missing(folder: Path, name: str, count: int, begin: Callable[[], MakeC
 
 
 def mask_of(folder: Path, name: str, number: int) -> Path:
-    """The mask of a written case."""
+    """Path of a case's mask."""
     return folder / f"{name}-{number:03d}_mask.nii.gz"
 
 
 def scan_of(folder: Path, name: str, number: int) -> Path:
-    """Its scan."""
+    """Path of a case's scan."""
     return folder / f"{name}-{number:03d}_T1w.nii.gz"
 
 
@@ -113,7 +113,7 @@ def _drawing(bank: SimulationBank, seed: Sequence[int]) -> MakeCase:
 
 
 def _write_case(folder: Path, name: str, number: int, case: CaseArrays) -> None:
-    """The mask comes last, so a case that has one is complete."""
+    """Write scan and mask; the mask comes last, so a case that has one is complete."""
     affine = np.diag([SPACING_MM] * 3 + [1.0])
     affine[:3, 3] = [-SPACING_MM * (length - 1) / 2 for length in case.scan.shape]
     write_image(scan_of(folder, name, number), _stored(case), affine)
@@ -121,7 +121,7 @@ def _write_case(folder: Path, name: str, number: int, case: CaseArrays) -> None:
 
 
 def _stored(case: CaseArrays) -> UInt8[np.ndarray, "x y z"]:
-    """Intensities as a scanner stores them: 1 to 255 in what was scanned, 0 elsewhere."""
+    """Quantise z-scores as a scanner stores intensities: 1 to 255 inside the scan, 0 elsewhere."""
     scores = case.scan.float().cpu().numpy()
     inside = scores != 0
     low, high = scores[inside].min(), scores[inside].max()
@@ -130,16 +130,16 @@ def _stored(case: CaseArrays) -> UInt8[np.ndarray, "x y z"]:
 
 @dataclass(frozen=True)
 class KeptCases:
-    """Which cases of the training part are kept, and where.
+    """Stored cases of the training split.
 
     Attributes:
-        folder: For their arrays.
+        folder: Folder of their arrays.
         sources: Brains and masks.
         cache: See `load_bank`.
         spacing_mm: Edge of the network's voxels.
-        count: How many; a larger number begins with the cases of a smaller one.
+        count: Number of cases; a larger set begins with the cases of a smaller one.
         seed: Case `i` is drawn from (*seed, i).
-        mix: Of what kinds.
+        mix: Composition of the cases.
     """
 
     folder: Path
@@ -151,31 +151,31 @@ class KeptCases:
     mix: Mix = DEFAULT_MIX
 
     def name(self, number: int) -> str:
-        """Of the arrays of a case."""
+        """Name of a case's arrays."""
         return f"case-{number:05d}"
 
     @property
     def missing(self) -> list[int]:
-        """The numbers of those that are not there yet."""
+        """Numbers of the missing cases."""
         return [number for number in range(self.count) if not has_arrays(self.folder, self.name(number))]
 
     def read(self) -> list[CaseArrays]:
-        """All of them, mapped into memory; raises `RunFolderError` where one is missing or damaged."""
+        """Map all cases into memory; raises `RunFolderError` if one is missing or damaged."""
         return list(read_all_arrays(self.folder, [self.name(number) for number in range(self.count)]).values())
 
 
 def keep_cases(kept: KeptCases, device: torch.device, jobs: int, stop: StopRequest) -> None:
-    """Draw and write the cases that are missing, in several processes.
+    """Draw and write the missing cases, in several processes.
 
     Args:
-        kept: Which.
-        device: What simulates.
-        jobs: Processes.
-        stop: Asked between cases whether to stop.
+        kept: The cases.
+        device: Device for the simulation.
+        jobs: Number of processes.
+        stop: Polled between cases for a request to stop.
 
     Raises:
         MappingError: See `load_bank`, `run_in_jobs`.
-        Stopped: When asked to; what is written stays.
+        Stopped: On request; finished cases are kept.
     """
     missing = kept.missing
     if not missing:

@@ -1,4 +1,4 @@
-"""Shapes, places and loads of lesions: drawn, or taken from real masks."""
+"""Shapes, locations and loads of lesions, drawn at random or taken from real masks."""
 
 import math
 from collections.abc import Sequence
@@ -19,20 +19,20 @@ from mapping_stroke.simulation.brain import Brain
 from mapping_stroke.simulation.volume import Region, Volume, average, blur, erode, resample, smooth_field, top_voxels
 
 SMALLEST_LOAD_MM3, LARGEST_LOAD_MM3 = 13.0, 200_000.0
-"""Range of the loads in ATLAS R2.0 (its voxels are 1 mm3)."""
+"""Range of the lesion loads in ATLAS R2.0 (whose voxels are 1 mm3)."""
 MIXTURE = ((0.72, 1_860.0, 1.70), (0.28, 59_700.0, 0.76))
-"""Share, median in mm3 and logarithmic standard deviation of two log-normal distributions, small strokes and whole
-territories, that describe the 955 cases of ATLAS R2.0."""
+"""Weight, median in mm3 and logarithmic standard deviation of a mixture of two log-normal distributions (small strokes
+and whole territories), fitted to the 955 cases of ATLAS R2.0."""
 TABLE_SIZE = 4096
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def atlas_load_mm3(quantile: float, largest_mm3: float = LARGEST_LOAD_MM3) -> float:
-    """The load below which this share of the cases lies: `MIXTURE`, cut to the range of ATLAS.
+    """Quantile function of the lesion load: `MIXTURE`, truncated to the range of ATLAS.
 
     Args:
-        quantile: The share, in [0, 1].
-        largest_mm3: Where the distribution is cut, in mm3; more than `SMALLEST_LOAD_MM3`.
+        quantile: Share of cases with a smaller load, in [0, 1].
+        largest_mm3: Upper truncation in mm3; more than `SMALLEST_LOAD_MM3`.
     """
     log_loads, shares = _table(largest_mm3)
     load = math.exp(float(np.interp(quantile, shares, log_loads)))
@@ -41,7 +41,7 @@ def atlas_load_mm3(quantile: float, largest_mm3: float = LARGEST_LOAD_MM3) -> fl
 
 @cache
 def _table(largest_mm3: float) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
-    """Logarithms of loads, and the share of the cases below each, from 0 to 1."""
+    """Logarithms of loads, and the cumulative share of the cases, from 0 to 1."""
     log_loads = np.linspace(math.log(SMALLEST_LOAD_MM3), math.log(largest_mm3), TABLE_SIZE)
     below = np.zeros_like(log_loads)
     for share, median_mm3, spread in MIXTURE:
@@ -50,12 +50,12 @@ def _table(largest_mm3: float) -> tuple[Float64[np.ndarray, " n"], Float64[np.nd
 
 
 def spread_quantile(index: int, offset: float) -> float:
-    """Quantile of the `index`-th case: any run of neighbouring cases covers [0, 1) evenly (golden-ratio sequence)."""
+    """Quantile of the `index`-th case; consecutive cases cover [0, 1) evenly (golden-ratio sequence)."""
     return (offset + index * GOLDEN) % 1.0
 
 
 def split_load(load_mm3: float, rng: np.random.Generator) -> list[float]:
-    """Divide a load among lesions, largest first: one for most small loads, more the larger the load."""
+    """Divide a load among lesions, largest first; small loads mostly have one lesion, large loads more."""
     expected_more = 0.26 * max(math.log10(load_mm3 / SMALLEST_LOAD_MM3), 0.0) ** 1.3
     count = 1 + min(int(rng.poisson(expected_more)), int(load_mm3 / 20))
     shares = np.sort(rng.dirichlet(np.r_[4.0, np.full(count - 1, 0.6)]))[::-1] if count > 1 else np.ones(1)
@@ -68,15 +68,15 @@ Point = tuple[float, float, float]  # RAS millimetres
 
 @dataclass(frozen=True)
 class Site:
-    """A place where small deep vessels close.
+    """A site of deep infarcts, in the territory of small perforating vessels.
 
     Attributes:
         name: Its anatomical name.
-        centre_mm: On the right side, MNI.
+        centre_mm: Centre in the right hemisphere, MNI.
         spread_mm: Standard deviation of the lesions' centres.
-        axes: Relative lengths of a lesion along x, y, z.
-        weight: How often, relative to the other sites.
-        largest_mm3: Lesions beyond this lie elsewhere.
+        axes: Relative extent of a lesion along x, y, z.
+        weight: Frequency relative to the other sites.
+        largest_mm3: Largest lesion at this site.
     """
 
     name: str
@@ -96,28 +96,28 @@ DEEP_SITES = (
     Site("cerebellum", (22.0, -62.0, -36.0), 9.0, (1.2, 1.2, 0.8), 0.06, 10_000.0),
 )
 SUPRATENTORIAL_ONLY_MM3 = 25_000.0
-"""Lesions of this size and more lie in the cerebrum."""
+"""Lesions of at least this size are supratentorial."""
 TISSUE_TRIES = 4000
 
 
 def allowed_region(brain: Brain) -> Region:
-    """Where a lesion may be: tissue and the thin sulci in it, not ventricles, wide cisterns or the outermost layer."""
+    """Region for lesions: tissue with its thin sulci, without ventricles, wide cisterns and the outermost layer."""
     pools = blur(brain.csf, brain.vox(2.5)) > 0.65
     ventricles = blur(brain.ventricles.float(), brain.vox(0.7)) > 0.25
     return erode(brain.inside, diagonal=False) & ~pools & ~ventricles
 
 
 def draw_lesions(brain: Brain, allowed: Region, parts_mm3: Sequence[float], rng: np.random.Generator) -> Region:
-    """Draw lesions of the given sizes, one after the other, mostly in one hemisphere.
+    """Draw lesions of the given sizes, mostly in one hemisphere.
 
     Args:
-        brain: Where they lie.
+        brain: The host brain.
         allowed: See `allowed_region`.
-        parts_mm3: Volume of each; at least one voxel is drawn.
-        rng: Source of places and shapes.
+        parts_mm3: Volume of each lesion; at least one voxel is drawn.
+        rng: Source of locations and shapes.
 
     Returns:
-        The union; smaller than asked only where a lesion finds no room.
+        The union; smaller than requested only if a lesion finds no room.
     """
     mask = torch.zeros_like(allowed)
     side = 1 if rng.random() < 0.5 else -1
@@ -131,7 +131,7 @@ def draw_lesions(brain: Brain, allowed: Region, parts_mm3: Sequence[float], rng:
 def _draw_one(
     brain: Brain, allowed: Region, volume_mm3: float, side: int, rng: np.random.Generator
 ) -> tuple[Box, Float32[Tensor, "a b c"], Bool[Tensor, "a b c"]]:
-    """Where to look, how strongly each voxel there belongs to the lesion, and which voxels may."""
+    """Bounding box of a lesion, a score that ranks its voxels, and the voxels it may cover."""
     radius_mm = (volume_mm3 * 3 / (4 * np.pi)) ** (1 / 3)
     site = _draw_site(volume_mm3, rng)
     seed = (
@@ -158,7 +158,7 @@ def _draw_one(
 
 
 def _draw_site(volume_mm3: float, rng: np.random.Generator) -> Site | None:
-    """Where a deep vessel closed; None for a lesion of the cortex, as most large ones are."""
+    """Draw the site of a deep infarct; None for a cortical one, as most large infarcts are."""
     sites = [site for site in DEEP_SITES if volume_mm3 <= site.largest_mm3]
     if not sites or rng.random() >= (0.6 if volume_mm3 < 3_000 else 0.3):
         return None
@@ -167,13 +167,13 @@ def _draw_site(volume_mm3: float, rng: np.random.Generator) -> Site | None:
 
 
 def _infratentorial(axes_mm: Sequence[Tensor]) -> Tensor:
-    """Roughly, whether a place in MNI space is in the cerebellum or brain stem, which have vessels of their own."""
+    """Whether an MNI position lies roughly in cerebellum or brain stem, the territory of other vessels."""
     x, y, z = axes_mm
     return (z < -12 - 0.25 * x.abs()) & ((y < -38) | ((x.abs() < 17) & (y < -12)))
 
 
 def _deep_seed(brain: Brain, allowed: Region, site: Site, side: int, rng: np.random.Generator) -> Point:
-    """A place in tissue near a site; the site's centre where none is found."""
+    """A position in tissue near a site; the last position tried if none is found."""
     centre = np.array(site.centre_mm) * (side, 1, 1)
     for _ in range(40):
         place = centre + rng.standard_normal(3) * site.spread_mm
@@ -184,7 +184,7 @@ def _deep_seed(brain: Brain, allowed: Region, site: Site, side: int, rng: np.ran
 
 
 def _cortical_seed(brain: Brain, allowed: Region, volume_mm3: float, side: int, rng: np.random.Generator) -> Point:
-    """A place near the surface; large lesions start at the lateral surface, where the middle cerebral artery is."""
+    """A position near the surface; large lesions start laterally, in the territory of the middle cerebral artery."""
     shape = brain.grid.shape
     tries = torch.from_numpy(np.stack([rng.integers(0, length, TISSUE_TRIES) for length in shape])).to(brain.device)
     x, y, z = tries
@@ -208,7 +208,7 @@ def _ellipsoid(offsets: Sequence[Tensor], axes: np.ndarray) -> Volume:
 
 
 def _wedge(offsets: Sequence[Tensor], seed: Point, radius_mm: float, rng: np.random.Generator) -> Volume:
-    """Distance from the seed that makes wedges: broad at the cortex, narrow towards the ventricle."""
+    """A distance from the seed whose balls are wedges: broad at the cortex, narrow towards the ventricle."""
     inwards = np.array([0.15 * seed[0], 0.6 * seed[1] - 6, 12.0]) - seed + rng.standard_normal(3) * 5
     inwards = inwards / np.linalg.norm(inwards)
     reach_mm = radius_mm * rng.uniform(1.6, 2.4)
@@ -220,7 +220,7 @@ def _wedge(offsets: Sequence[Tensor], seed: Point, radius_mm: float, rng: np.ran
 
 
 def box_around(brain: Brain, centre: Point, half_mm: float) -> Box:
-    """The part of a brain's arrays within so many millimetres along each axis; at least four voxels wide."""
+    """The box of a brain's arrays within `half_mm` of a centre along each axis; at least four voxels wide."""
     sides = []
     for place, origin, length in zip(centre, brain.grid.origin_mm, brain.grid.shape, strict=True):
         low, high = (int(np.floor(brain.vox(place + sign * half_mm - origin))) for sign in (-1, 1))
@@ -236,24 +236,24 @@ def _index(brain: Brain, place: np.ndarray) -> tuple[int, int, int] | None:
 
 
 SMALLEST_SCALE, LARGEST_SCALE = 0.5, 1.3
-"""A real mask is made smaller or larger by no more than this along each axis; the rest is trimmed."""
+"""Range of the scaling of real masks along each axis; any excess is trimmed."""
 ACUTE, LARGEST_SHRINKING_MM3, SHRUNKEN = "soop", 2_000.0, (0.3, 0.6)
-"""Masks of this group show acute infarcts, which look larger than the scars that small ones leave: below that volume
-they come with a share of it between these."""
+"""Masks of this data set show acute infarcts, larger than the scars that small ones leave. Below this volume they are
+shrunk to a share of it in this range."""
 ENOUGH = 0.85
-"""Share of the asked load below which another mask is added."""
+"""Share of the target load below which another mask is added."""
 
 
 @dataclass(frozen=True, eq=False)
 class RealMask:
-    """A real lesion mask, cut to the box that holds it and one voxel around it.
+    """A real lesion mask, cropped to its bounding box with a margin of one voxel.
 
     Attributes:
-        name: Where it comes from.
-        voxels: How much of each voxel is lesion, in 255ths.
-        affine: Voxel index of the cut array to RAS millimetres, MNI space.
-        volume_mm3: Of all its lesions.
-        centre_mm: Their centre of mass, RAS.
+        name: Path of its file within the source folder.
+        voxels: Lesion fraction of each voxel, in 255ths.
+        affine: Voxel index of the cropped array to RAS millimetres, MNI space.
+        volume_mm3: Lesion volume.
+        centre_mm: Centre of mass, RAS.
     """
 
     name: str
@@ -264,12 +264,12 @@ class RealMask:
 
     @property
     def shrinks(self) -> bool:
-        """Whether it shows a small acute infarct; acute masks are told by `ACUTE` in their names."""
+        """Whether it shows a small acute infarct; acute masks have `ACUTE` in their names."""
         return ACUTE in self.name and self.volume_mm3 < LARGEST_SHRINKING_MM3
 
 
 def cut_mask(name: str, image: Image) -> RealMask | None:
-    """Cut a mask (inside: above 0.5) to the box that holds it; None where it is empty."""
+    """Crop a mask (voxels above 0.5) to its bounding box; None if it is empty."""
     inside = image.voxels > 0.5
     if not inside.any():
         return None
@@ -277,9 +277,9 @@ def cut_mask(name: str, image: Image) -> RealMask | None:
 
 
 def coarsen_mask(mask: RealMask, grid: Grid) -> RealMask | None:
-    """The same mask on a grid whose voxels are larger; one smaller than a voxel keeps its volume as a pale spot.
+    """Downsample a mask to a coarser grid; below the voxel size, partial volume preserves its volume.
 
-    None where it lies outside the grid.
+    None if it lies outside the grid.
     """
     box = reached(mask.voxels.shape, mask.affine, grid)
     if is_empty(box):
@@ -302,17 +302,18 @@ def _cut(name: str, share: UInt8[np.ndarray, "x y z"], affine: Affine, volume_mm
 def fit_masks(
     brain: Brain, allowed: Region, masks: Sequence[RealMask], load_mm3: float, rng: np.random.Generator
 ) -> tuple[Region, list[str]]:
-    """Place real masks so that together they come near a load.
+    """Place real masks to approximate a target load.
 
     Args:
-        brain: Where they go; the masks are in the same space (MNI).
-        allowed: Where a lesion may be.
-        masks: What may be used, at least one.
-        load_mm3: The load to come near.
+        brain: The host brain; the masks are in the same space (MNI).
+        allowed: See `allowed_region`.
+        masks: Candidate masks, at least one.
+        load_mm3: The target load.
         rng: Source of flips, shifts and small rotations.
 
     Returns:
-        The lesions, never more than the asked load, less where the masks do not give it; the names of those used.
+        The lesions, never above the target load and below it only if the masks do not suffice, and the names of the
+        masks used.
     """
     load_vox = max(round(load_mm3 / brain.grid.spacing_mm**3), 1)
     scars = [(mask, mask.volume_mm3 * (float(rng.uniform(*SHRUNKEN)) if mask.shrinks else 1.0)) for mask in masks]
@@ -332,7 +333,7 @@ def fit_masks(
 
 
 def _place(score: Volume, brain: Brain, mask: RealMask, scale: float, rng: np.random.Generator) -> None:
-    """Add the mask, scaled along each axis, moved a little, softened so that it can be trimmed."""
+    """Add the mask to the score, scaled, jittered, and blurred so that it can be trimmed."""
     affine = _vary(mask.centre_mm, scale, rng) @ mask.affine
     box = reached(mask.voxels.shape, affine, brain.grid)
     if is_empty(box):
@@ -344,7 +345,7 @@ def _place(score: Volume, brain: Brain, mask: RealMask, scale: float, rng: np.ra
 
 
 def _vary(centre_mm: np.ndarray, scale: float, rng: np.random.Generator) -> Affine:
-    """Scale and rotate about a centre, shift, and perhaps mirror left to right."""
+    """A random affine: scaling and rotation about a centre, a shift, and a left-right flip in half of the cases."""
     x, y, z = rng.normal(0, 0.08, 3)
     turn = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     linear = (np.eye(3) + turn) * scale * (1 + rng.normal(0, 0.05, 3))

@@ -1,4 +1,4 @@
-"""Chronic strokes painted into a brain: fluid, gliosis, halo, lost territory."""
+"""Chronic infarcts painted into a brain: encephalomalacia, gliosis, perilesional halo and degeneration."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -16,38 +16,38 @@ Kind = Literal["cavity", "mixed", "gliotic"]
 
 KINDS: tuple[Kind, ...] = ("cavity", "mixed", "gliotic")
 KIND_SHARES = (0.5, 0.3, 0.2)
-"""How often each of `KINDS` is drawn, at any size."""
+"""Frequency of each of `KINDS`, at any size."""
 FALL_MM = (0.7, 4.0)
-"""Shortest and longest length over which gliosis falls off with depth."""
+"""Range of the length over which gliosis falls off with depth."""
 ISLANDS_FROM_MM3, WITH_ISLANDS = 8_000.0, 0.6
-"""Loads from here on may spare islands of tissue, and how many of these cases do."""
+"""Smallest load with islands of spared tissue, and the share of such cases that have them."""
 FADING, BLEEDING, LAMINAR = 0.3, 0.025, 0.025
-"""Shares of the cases that fade, that show haemosiderin, and that show laminar necrosis."""
+"""Shares of the cases with faint parts, haemosiderin, and laminar necrosis."""
 DEGENERATION_FROM_MM3 = 30_000.0
-"""From this load on the tracts below a lesion shrink too."""
+"""Smallest load with Wallerian degeneration of the tracts below the lesion."""
 REACH_MM = 12.0
-"""How far around a lesion white matter may look darker."""
+"""Largest extent of the perilesional halo in white matter."""
 
 
 @dataclass(frozen=True)
 class Appearance:
-    """The look of an old infarct. Levels are those of `anatomy`: CSF 0.25, grey 0.65, white 1.
+    """Appearance of a chronic infarct. Intensities: CSF 0.25, grey 0.65, white 1.
 
     Attributes:
-        kind: `cavity`: fluid in the middle; `mixed`: patches of fluid and gliosis; `gliotic`: hardly any fluid.
-        kept: Share of the tissue's brightness above CSF that gliosis keeps at the border, in [0, 1].
-        fall_mm: Depth over which that share falls to 1/e, where fluid takes over.
-        contrast: Share of the contrast between grey and white matter that gliosis keeps, in [0, 1].
-        cavity_level: Intensity of the fluid with the strands in it.
+        kind: `cavity`: cystic encephalomalacia; `mixed`: patches of fluid and gliosis; `gliotic`: hardly any fluid.
+        kept: Share of the tissue's intensity above CSF that gliosis keeps at the border, in [0, 1].
+        fall_mm: Depth over which that share falls to 1/e, giving way to fluid.
+        contrast: Share of the grey-white contrast that gliosis keeps, in [0, 1].
+        cavity_level: Intensity of the cavity's fluid, including strands.
         border_mm: Standard deviation of the border's blur.
-        halo: Share of its brightness above CSF that white matter loses right beside the lesion.
-        halo_mm: How far this reaches; it fades outwards.
-        islands: Share of the lesion that is spared tissue of gyral width; the label holds it all the same.
-        fade: How far the lesion disappears in some parts of it, 0 nowhere to 1 completely.
+        halo: Share of its intensity above CSF that white matter loses next to the lesion.
+        halo_mm: Extent of the halo, which fades outwards.
+        islands: Share of the lesion that is spared tissue of gyral width; it stays part of the label.
+        fade: Strength of faint parts of the lesion, from 0 (none) to 1 (invisible).
         texture: Strength of the texture inside.
-        blood: Strength of dark remains of blood at the border, 0 none to 1.
-        necrosis: Strength of bright cortex at the border, 0 none to 1.
-        degeneration: How far peduncle and pons below a large lesion shrink and pale, 0 not at all to 1.
+        blood: Strength of dark haemosiderin at the border, in [0, 1].
+        necrosis: Strength of bright cortical laminar necrosis at the border, in [0, 1].
+        degeneration: Strength of atrophy and signal loss of peduncle and pons below a large lesion, in [0, 1].
     """
 
     kind: Kind
@@ -67,7 +67,7 @@ class Appearance:
 
 
 def draw_appearance(load_mm3: float, rng: np.random.Generator) -> Appearance:
-    """Draw the look of one case's infarcts; in small ones gliosis and halo are thin."""
+    """Draw the appearance of a case's infarcts; gliosis and halo are thin in small ones."""
     radius_mm = (load_mm3 * 3 / (4 * np.pi)) ** (1 / 3)
     kind = KINDS[int(rng.choice(len(KINDS), p=KIND_SHARES))]
     thinnest, thickest = np.log(FALL_MM)
@@ -92,27 +92,27 @@ def draw_appearance(load_mm3: float, rng: np.random.Generator) -> Appearance:
 
 
 NEAR_MM = 3.5
-"""Standard deviation of the neighbourhood in which a lesion surrounds a sulcus."""
+"""Standard deviation of the Gaussian neighbourhood that decides whether a lesion surrounds a sulcus."""
 SULCUS, SURFACE = 0.25, 0.3
-"""Share of lesion in that neighbourhood from which on a sulcus, or the cortex over the lesion, belongs to it."""
+"""Share of lesion in that neighbourhood above which a sulcus, or overlying cortex, is added to the lesion."""
 AT_SURFACE = 0.28
-"""Cortex has so much CSF or outside around it (`Brain.near_csf`): it is less than about 2 mm deep."""
+"""Value of `Brain.near_csf` above which tissue is cortex: less than about 2 mm deep."""
 TRACTS_MM = ((13.0, -18.0, -14.0), (6.0, -25.0, -32.0))
 """Right cerebral peduncle and right half of the pons, MNI."""
 TRACT_RADIUS_MM = 7.0
 TENTORIUM_MM = -20.0
-"""Roughly, lesions above this height (MNI z) are in the cerebrum."""
+"""Approximate height of the tentorium (MNI z)."""
 LARGEST_PALING, CLOSED, NARROWING = 0.25, 0.5, 0.2
-"""Share of its brightness above CSF that a tract loses at most; the `near_csf` from which on its surface becomes fluid,
-and how much lower that falls."""
+"""Largest share of its intensity above CSF that a tract loses; the value of `near_csf` above which its surface becomes
+fluid, and the largest decrease of that value."""
 
 
 def take_sulci(brain: Brain, lesions: Region) -> Region:
-    """Add the sulci that a lesion surrounds, and the cortex left between it and the surface; never ventricles.
+    """Add to a lesion the sulci it surrounds and the cortex that overlies it, but never ventricles.
 
     Args:
         brain: The brain.
-        lesions: Its lesions; small ones surround nothing and stay what they are.
+        lesions: Its lesions; small ones surround nothing and stay as they are.
 
     Returns:
         At least `lesions`, inside the brain.
@@ -131,13 +131,13 @@ def take_sulci(brain: Brain, lesions: Region) -> Region:
 
 
 def degenerate(t1: Volume, brain: Brain, lesions: Region, strength: float) -> Volume:
-    """Shrink and pale the cerebral peduncle and the pons below a large lesion of the cerebrum, on its side.
+    """Simulate Wallerian degeneration: atrophy and signal loss of the ipsilateral cerebral peduncle and pons.
 
     Args:
         t1: Intensities (changed in place).
         brain: The brain they belong to.
         lesions: Its lesions; a side with less than `DEGENERATION_FROM_MM3` above the tentorium changes nothing.
-        strength: 0 not at all to 1.
+        strength: In [0, 1].
     """
     x, _, z = brain.grid.axes_mm(brain.device)
     above = lesions & (z > TENTORIUM_MM)
@@ -154,46 +154,46 @@ def degenerate(t1: Volume, brain: Brain, lesions: Region, strength: float) -> Vo
 
 
 def _shrunken(t1: Volume, near_csf: Volume, share: Volume) -> Volume:
-    """Paler, and fluid where its surface was."""
+    """Lower the intensity, and turn the surface into fluid."""
     above = (t1 - CSF_LEVEL).clamp(min=0)
     fluid = ((near_csf - (CLOSED - NARROWING * share)) * 8 + 0.5).clamp(0, 1) * (4 * share).clamp(max=1)
     return t1 - above * (1 - (1 - LARGEST_PALING * share) * (1 - fluid))
 
 
 DEEPEST_MM = 12.0
-"""Depth inside a lesion is told apart up to here."""
+"""Largest depth inside a lesion that is resolved."""
 SCAR_LEVEL = 0.80
-"""Gliosis that has lost all contrast lies between grey and white matter, before it keeps only its share of that."""
+"""Intensity of gliosis without grey-white contrast, before its share is applied."""
 BRIGHTEST_SCAR = 0.85
-"""Share of its own brightness above CSF that no gliosis exceeds, so that it shows in grey matter too."""
+"""Largest share of the tissue's intensity above CSF in gliosis, so that it is visible in grey matter as well."""
 PATCHES = {"cavity": None, "mixed": 0.1, "gliotic": -1.3}
-"""Gliosis keeps its share at any depth if the coarse texture (standard deviation 1) exceeds this."""
+"""Value of the coarse texture (standard deviation 1) above which gliosis keeps its share at any depth."""
 ISLANDS_MM, GYRUS_MM = 10.0, 4.5
-"""Knots of the field that decides where tissue is spared, and of the one whose zeros are the middle of the ribbons."""
+"""Knot spacing of the field that selects spared tissue, and of the field whose zeros are the midlines of ribbons."""
 HALF_OF_ALL = 0.674
-"""Half of the values of a smooth field are between minus this and this."""
+"""Half of the values of a smooth field lie within plus or minus this."""
 BLOOD_LEVEL, NECROSIS_LEVEL = 0.10, 1.15
-"""Intensity of remains of blood, and of cortex after laminar necrosis."""
+"""Intensity of haemosiderin, and of cortex with laminar necrosis."""
 COARSE_MM = 3.0
-"""The halo is made on voxels of this size."""
+"""Voxel size on which the halo is computed."""
 
 
 def paint_lesions(t1: Volume, brain: Brain, lesions: Region, look: Appearance, rng: np.random.Generator) -> Volume:
-    """Turn tissue inside the lesions into fluid and gliosis, with a blurred border and darker surroundings.
+    """Turn tissue inside the lesions into fluid and gliosis, with a blurred border and a darker halo.
 
-    Gliosis falls off with the distance from the tissue that is left: a lesion that reaches the surface of the brain
-    holds nothing but fluid there.
+    Gliosis falls off with the distance from the remaining tissue, so a lesion that reaches the brain's surface contains
+    only fluid there.
 
     Args:
-        t1: Intensities to paint on (left as they are).
+        t1: Intensities to paint on (not changed).
         brain: The brain they belong to.
-        lesions: Where; an empty region changes nothing.
-        look: How.
+        lesions: Region of the lesions; an empty region changes nothing.
+        look: Their appearance.
         rng: Source of the texture.
 
     Returns:
-        The painted intensities. They are brighter than `t1` only where `look` has laminar necrosis. Further than
-        `REACH_MM` from a lesion they are unchanged, except for tracts that degenerate below large ones.
+        The painted intensities. Only laminar necrosis is brighter than `t1`. Further than `REACH_MM` from a lesion they
+        are unchanged, except for degenerated tracts below large ones.
     """
     if not bool(lesions.any()):
         return t1.clone()
@@ -220,20 +220,20 @@ def paint_lesions(t1: Volume, brain: Brain, lesions: Region, look: Appearance, r
 
 
 def _depth_mm(lost: Region, brain: Brain) -> Volume:
-    """Distance to the tissue that is left: 0 in it, and in the voxels at the border."""
+    """Distance to the remaining tissue; 0 inside it and in border voxels."""
     deepest_vox = max(round(brain.vox(DEEPEST_MM)), 3)
     return (depth_in(lost, deepest_vox) - 1).clamp(min=0) * brain.grid.spacing_mm
 
 
 def _scar(tissue: Volume, depth_mm: Volume, look: Appearance, coarse: Volume, fine: Volume) -> Volume:
-    """Intensity of what replaces the tissue: gliosis at the border, fluid in the middle."""
+    """Intensity of the scar: gliosis at the border, fluid in the middle."""
     share = torch.exp(-depth_mm.clamp(min=0) / look.fall_mm)
     patches = PATCHES[look.kind]
     if patches is not None:
         share = torch.maximum(share, torch.sigmoid((coarse - patches) * 3))
     kept = (look.kept * share * (1 + look.texture * (0.15 * coarse + 0.1 * fine))).clamp(0, BRIGHTEST_SCAR)
     above = tissue - CSF_LEVEL
-    solid = (above / (GREY_LEVEL - CSF_LEVEL)).clamp(0, 1)  # sulci stay what they are
+    solid = (above / (GREY_LEVEL - CSF_LEVEL)).clamp(0, 1)  # sulci keep their intensity
     blended = above + (1 - look.contrast) * solid * (SCAR_LEVEL - tissue)
     fluid = look.cavity_level + look.texture * 0.012 * fine.abs()
     scar = fluid + kept * blended
@@ -241,7 +241,7 @@ def _scar(tissue: Volume, depth_mm: Volume, look: Appearance, coarse: Volume, fi
 
 
 def _halo(region: Region, brain: Brain, box: Box, look: Appearance) -> Volume:
-    """Share of its brightness above CSF that tissue loses; white matter more, and more the nearer to the lesion."""
+    """Share of its intensity above CSF that tissue loses; larger in white matter and near the lesion."""
     stride = max(round(brain.vox(COARSE_MM)), 1)
     thin = region[::stride, ::stride, ::stride].float()
     near = enlarge(blur(thin, brain.vox(look.halo_mm) / (1.8 * stride)), region.shape, stride)
@@ -249,7 +249,7 @@ def _halo(region: Region, brain: Brain, box: Box, look: Appearance) -> Volume:
 
 
 def _lost_share(region: Region, brain: Brain, look: Appearance, rng: np.random.Generator) -> Volume:
-    """How far each voxel is lesion at all: less in spared islands, and where the lesion fades."""
+    """Lesion strength of each voxel: reduced in spared islands and faint parts."""
     lost = torch.ones(region.shape, device=region.device)
     if look.islands > 0:
         where = smooth_field(region.shape, max(brain.vox(ISLANDS_MM), 2.0), rng, region.device)

@@ -1,4 +1,4 @@
-"""What makes a person: years, and a deformation of the brain."""
+"""Individual anatomy: ageing and deformation of a brain."""
 
 from dataclasses import dataclass, replace
 
@@ -33,33 +33,33 @@ FOCI = (
     ("cerebellum", (30.0, -66.0, -38.0)),
     ("insula", (38.0, 4.0, -2.0)),
 )
-"""Where CSF spaces are often wide in old people, on the right side, MNI."""
+"""Sites where CSF spaces are often wide in old people, right hemisphere, MNI."""
 CLOSED, OPENED = 0.5, 0.42
-"""A voxel becomes CSF where `near_csf` is above the first, less the second times the widening."""
+"""A voxel becomes CSF if `near_csf` exceeds the first value minus the second times the widening."""
 LARGEST_REACH_MM = 8.0
-"""Ventricles eat no further into tissue, beside the deformation that widens them too."""
+"""Largest loss of periventricular tissue, in addition to the deformation that widens ventricles."""
 LOWEST_OPENED = 0.14
-"""That level falls no further: 2 mm into an even surface."""
+"""Lower bound of that threshold: 2 mm into an even surface."""
 RIBBON = 0.25
-"""From this share of that level on voxels become cortex, so that wide sulci keep theirs."""
+"""Share of that threshold above which voxels become cortex, so that wide sulci stay lined with it."""
 
 
 @dataclass(frozen=True)
 class Ageing:
-    """How far a brain has aged.
+    """Effects of age on a brain.
 
     Attributes:
-        folds: How much more CSF sulci show than they did; 1 changes nothing.
-        atrophy: How far sulci widen, 0 not at all to 1 very far.
-        foci: In how many places they widen more.
-        ventricles_mm: How far ventricles eat into the tissue beside them.
-        asymmetry: By which share more so on the right (below 0: on the left).
-        caps_mm: Thickness of pale caps and bands around ventricles.
-        confluent: Extent of pale patches in white matter, 0 none to 1 most of it.
-        punctate: Number of pale spots in white matter, 0 to 1.
-        pale_level: Intensity of pale white matter; grey is 0.65, white 1.
-        spaces: Number of widened vessel spaces, 0 to 1.
-        deep_grey: Change of the intensity of deep grey matter (iron brightens it).
+        folds: Factor on the CSF of the sulci; 1 changes nothing.
+        atrophy: Widening of the sulci, in [0, 1].
+        foci: Number of sites of focal widening.
+        ventricles_mm: Loss of periventricular tissue.
+        asymmetry: Relative excess of that loss on the right (negative: on the left).
+        caps_mm: Thickness of hypointense caps and bands around the ventricles.
+        confluent: Extent of confluent white matter hypointensities, in [0, 1].
+        punctate: Frequency of punctate white matter hypointensities, in [0, 1].
+        pale_level: Intensity of hypointense white matter; grey is 0.65, white 1.
+        spaces: Frequency of enlarged perivascular spaces, in [0, 1].
+        deep_grey: Intensity change of deep grey matter (iron brightens it).
     """
 
     folds: float
@@ -76,7 +76,7 @@ class Ageing:
 
 
 def draw_ageing(age: float, rng: np.random.Generator) -> Ageing:
-    """Draw what the years did: 0 young, nothing or little; 1 old, often much."""
+    """Draw the effects of age: none or slight at 0 (young), often severe at 1 (old)."""
 
     def some(largest: float, power: float = 1.5) -> float:
         return float(age * largest * rng.random() ** power)
@@ -97,13 +97,13 @@ def draw_ageing(age: float, rng: np.random.Generator) -> Ageing:
 
 
 def age_brain(brain: Brain, lesions: Region, ageing: Ageing, rng: np.random.Generator) -> Volume:
-    """The brain's intensities after these years.
+    """The intensities of an aged brain.
 
     Args:
-        brain: As it was.
-        lesions: Sulci beside them widen too, for the tissue that is lost; may be empty.
-        ageing: How far.
-        rng: Source of what differs from place to place.
+        brain: The brain before ageing.
+        lesions: Sulci next to them also widen, by loss of tissue (ex vacuo); may be empty.
+        ageing: Effects of age.
+        rng: Source of the spatial variation.
     """
     box = region_box(brain.inside, 1)
     aged = torch.zeros_like(brain.t1)
@@ -122,7 +122,7 @@ def _age(brain: Brain, lesions: Region, ageing: Ageing, rng: np.random.Generator
 
 
 def _draw_focus(brain: Brain, rng: np.random.Generator) -> Tensor:
-    """A smooth bump at one of the foci, its height the widening there."""
+    """A smooth bump at one of the foci; its height is the widening there."""
     _, centre = FOCI[int(rng.integers(len(FOCI)))]
     place = np.array(centre) * (1 if rng.random() < 0.5 else -1, 1, 1) + rng.normal(0, 6, 3)
     radius_mm, height = rng.uniform(9, 24), rng.uniform(0.5, 1.1)
@@ -134,7 +134,7 @@ def _draw_focus(brain: Brain, rng: np.random.Generator) -> Tensor:
 
 
 def _widen_sulci(t1: Volume, brain: Brain, lesions: Region, ageing: Ageing, rng: np.random.Generator) -> Volume:
-    """Turn tissue beside CSF into CSF, and white matter beside that into cortex."""
+    """Turn tissue next to CSF into CSF, and white matter next to that into cortex."""
     uneven = smooth_field(brain.grid.shape, brain.vox(26), rng, brain.device)
     lost = blur_region(lesions, brain.vox(4.0))
     width = (ageing.atrophy * (0.95 + 0.4 * uneven) + 0.6 * lost).clamp(0, 1.15)
@@ -149,7 +149,7 @@ def _widen_sulci(t1: Volume, brain: Brain, lesions: Region, ageing: Ageing, rng:
     cortex = ((brain.near_csf - RIBBON * from_here) * 30).clamp(0, 1) * (width * 2).clamp(0, 1)
     t1 = t1 - cortex * (t1 - GREY_LEVEL).clamp(min=0)
     more = (fluid - csf).clamp(min=0)
-    less = (csf - fluid).clamp(min=0) * (1 - csf)  # folds close, pools stay
+    less = (csf - fluid).clamp(min=0) * (1 - csf)  # thin sulci close, wide CSF spaces stay
     return t1 - more * (t1 - CSF_LEVEL).clamp(min=0) + less * (GREY_LEVEL - t1).clamp(min=0)
 
 
@@ -164,7 +164,7 @@ def _widen_ventricles(t1: Volume, brain: Brain, ageing: Ageing, rng: np.random.G
 
 
 def _whiten_less(t1: Volume, brain: Brain, ageing: Ageing, rng: np.random.Generator) -> Volume:
-    """Pale white matter: caps and bands along ventricles, confluent patches, spots."""
+    """White matter hypointensities: periventricular caps and bands, confluent patches, punctate spots."""
     if max(ageing.caps_mm, ageing.confluent, ageing.punctate) < 0.02:
         return t1
     wall_mm = brain.ventricle_mm - ageing.ventricles_mm
@@ -182,7 +182,7 @@ def _whiten_less(t1: Volume, brain: Brain, ageing: Ageing, rng: np.random.Genera
 
 
 def _open_spaces(t1: Volume, brain: Brain, ageing: Ageing, rng: np.random.Generator) -> Volume:
-    """Small fluid-filled spaces around vessels: below the putamen and in the white matter above the ventricles."""
+    """Enlarged perivascular spaces, below the putamen and in the white matter above the ventricles."""
     if ageing.spaces < 0.05:
         return t1
     x, y, z = brain.grid.axes_mm(brain.device)
@@ -191,7 +191,7 @@ def _open_spaces(t1: Volume, brain: Brain, ageing: Ageing, rng: np.random.Genera
     often = ageing.spaces * (0.10 * basal + 0.05 * above * brain.white)
     noise = white_noise(brain.grid.shape, rng, brain.device)
     wide = brain.vox(1.3)
-    if wide > 1:  # as many millimetres on a fine grid
+    if wide > 1:  # the same size in millimetres on a fine grid
         noise = blur(noise, 0.5 * wide)
         noise = noise / noise.std().clamp(min=1e-6)
     fluid = ((noise - 2.2 + 9 * often) * 2).clamp(0, 0.75) * (often > 0.004)
@@ -199,26 +199,26 @@ def _open_spaces(t1: Volume, brain: Brain, ageing: Ageing, rng: np.random.Genera
 
 
 STEP_MM = 4.0
-"""Displacements are smooth: they are made on a grid of this step."""
+"""Displacements are smooth, so they are generated on a grid of this step."""
 KNOTS_MM = (60.0, 26.0, 11.0)
-"""Distance of the knots of the coarse, medium and fine displacements."""
+"""Knot spacing of the coarse, medium and fine displacements."""
 PULL_SIGMA_MM = 8.0
-"""How far from a ventricle's wall its widening is felt."""
+"""Reach of the displacement around a ventricle's wall."""
 LARGEST_PULL_MM = 5.0
-"""A wall moves no further, or tissue would fold."""
+"""Largest displacement of a wall; more would fold tissue."""
 
 
 @dataclass(frozen=True)
 class Deformation:
-    """How far anatomy is moved.
+    """Deformation of the anatomy.
 
     Attributes:
-        coarse_mm: Standard deviation of the displacements with the widest of `KNOTS_MM`.
-        medium_mm: The same with the middle one.
-        fine_mm: The same with the narrowest.
+        coarse_mm: Standard deviation of the displacements with the largest of `KNOTS_MM`.
+        medium_mm: The same for the middle one.
+        fine_mm: The same for the smallest.
         scale: Relative size along x, y, z.
-        ventricles_mm: How far the walls of the ventricles move outwards (inwards below 0).
-        pull_mm: How far a lost territory pulls the ventricle beside it.
+        ventricles_mm: Outward displacement of the walls of the ventricles (negative: inward).
+        pull_mm: Displacement of a ventricle's wall towards a lesion (ex vacuo enlargement).
         turn_deg: Rotation about x, y, z.
     """
 
@@ -232,17 +232,17 @@ class Deformation:
 
     @property
     def volume_ratio(self) -> float:
-        """Volume of the new brain, relative to the old, without the random displacements."""
+        """Volume of the deformed brain relative to the original, without the random displacements."""
         return self.scale[0] * self.scale[1] * self.scale[2]
 
 
 def draw_deformation(age: float, load_mm3: float, strength: float, rng: np.random.Generator) -> Deformation:
-    """Draw a deformation: ventricles grow with age (0 young, 1 old), the pull with the load.
+    """Draw a deformation: ventricles grow with age, the pull with the lesion load.
 
     Args:
         age: 0 young to 1 old.
-        load_mm3: All lesions of the case.
-        strength: 1 where one template makes all brains, less where brains differ already.
+        load_mm3: Lesion load of the case.
+        strength: 1 for a single template, less for brains that already differ.
         rng: Source of the numbers.
     """
     x, y, z = (float(1 + 0.025 * strength * np.clip(rng.standard_normal(), -2, 2)) for _ in range(3))
@@ -257,7 +257,7 @@ def draw_deformation(age: float, load_mm3: float, strength: float, rng: np.rando
 
 
 def place_freely(deformation: Deformation, rng: np.random.Generator) -> Deformation:
-    """The same person as scanned: smaller than MNI space has it, and not straight."""
+    """Move a person to scanner space: smaller than in MNI space, and rotated."""
     size = float(rng.uniform(0.83, 1.05))
     x, y, z = (size * length for length in deformation.scale)
     nod, tilt, turn = (float(np.clip(rng.standard_normal(), -2, 2) * spread) for spread in (6.0, 3.0, 3.0))
@@ -267,14 +267,14 @@ def place_freely(deformation: Deformation, rng: np.random.Generator) -> Deformat
 def displacement_of(
     brain: Brain, lesions: Region, deformation: Deformation, rng: np.random.Generator, grid: Grid | None = None
 ) -> Float32[Tensor, "3 a b c"]:
-    """Where every voxel of the new brain looks into the old one, in voxels.
+    """Displacement from every voxel of the deformed brain to the original, in voxels.
 
     Args:
-        brain: The old brain.
+        brain: The original brain.
         lesions: Its lesions, on the same grid; may be empty.
-        deformation: How far.
-        rng: Source of the shapes.
-        grid: Where displacements are wanted: the brain's own grid, or a part or extension of it.
+        deformation: The deformation.
+        rng: Source of the random displacements.
+        grid: Grid of the result: the brain's own grid, or a part or extension of it.
     """
     grid = grid or brain.grid
     coarse = coarser(grid, max(round(STEP_MM / grid.spacing_mm), 1))
@@ -308,7 +308,7 @@ def _wander(coarse: Grid, deformation: Deformation, rng: np.random.Generator, de
 
 
 def _towards_ventricles(brain: Brain, lesions: Region, deformation: Deformation, coarse: Grid) -> Tensor:
-    """Looking towards a ventricle from its wall widens it; beside a lesion more so; in mm."""
+    """Displacements in mm towards the ventricles, which widen them, more so next to a lesion."""
     stride = max(round(STEP_MM / brain.grid.spacing_mm), 1)
     own = coarser(brain.grid, stride)
     smooth = blur(_thin(brain.ventricle_mm < 1, stride), PULL_SIGMA_MM / own.spacing_mm)

@@ -1,4 +1,4 @@
-"""Who is in a simulated cohort: the plan of every case, which depends on seed and number alone."""
+"""Plan of a simulated cohort: people, masks and lesion loads, determined by the seed and the case number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,17 +10,18 @@ from mapping_stroke.dataset.sources import Person
 from mapping_stroke.errors import CaseError
 from mapping_stroke.simulation.lesions import atlas_load_mm3, spread_quantile
 from mapping_stroke.simulation.scanner import Scanner, draw_scanner, vary_scanner
+from mapping_stroke.simulation.settings import CohortSize
 
 T = TypeVar("T")
 
 SUBJECTS_PER_SITE = 10
-"""This many people share a site, hence a scanner; ATLAS has about 20."""
+"""People who share a site, and so a scanner; ATLAS has about 20."""
 TESTING_SHARE = 0.2
-"""Share of the people, and of the real masks, that only unlabelled scans are made from."""
+"""Share of the people, and of the real masks, reserved for unlabelled scans."""
 MASKS_PER_HAND = 12
-"""Real masks that belong to one person, and the most that are looked at for one case."""
+"""Real masks dealt to one person, and the most that are considered for one case."""
 STREAMS = {"training": 0, "testing": 1, "site": 2, "people": 3, "masks": 4, "load": 5, "hand": 6}
-"""Every use of the seed has its own stream of random numbers."""
+"""Each use of the seed has its own stream of random numbers."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,8 @@ class PlannedCase:
         person: Number of the person in its split, from 0; all cases of one person share a subject.
         session: 1 for the first case of a person.
         brain: Source scan, None for the template.
-        load_mm3: How much lesion is asked for.
-        seed: Of the whole cohort.
+        load_mm3: Target lesion load.
+        seed: Seed of the cohort.
     """
 
     split: Literal["training", "testing"]
@@ -47,7 +48,7 @@ class PlannedCase:
 
     @property
     def site(self) -> str:
-        """Cohort, such as `R001`."""
+        """Site, such as `R001`."""
         return f"R{self.person // SUBJECTS_PER_SITE + 1:03d}"
 
     @property
@@ -62,7 +63,7 @@ class PlannedCase:
         return f"sub-{self.subject}_ses-{self.session}"
 
     def rng(self) -> np.random.Generator:
-        """The case's own random numbers, whatever other cases there are."""
+        """The case's own random numbers, independent of the other cases."""
         return stream(self.seed, self.split, self.index)
 
     def scanner(self, rng: np.random.Generator) -> Scanner:
@@ -71,48 +72,41 @@ class PlannedCase:
 
 
 def stream(seed: int, use: str, *numbers: int) -> np.random.Generator:
-    """Random numbers of one use of the seed, independent of all others."""
+    """Random numbers for one use of the seed, independent of all others."""
     return np.random.default_rng([seed, STREAMS[use], *numbers])
 
 
 def divide(items: Sequence[T], use: str, seed: int, *, reserve: bool) -> dict[str, list[T]]:
-    """Shuffle items and divide them between training and testing, so that none is in both.
+    """Shuffle items and split them between training and testing without overlap.
 
     Args:
         items: People or masks, in a fixed order.
-        use: Names the stream of random numbers.
-        seed: Of the cohort.
-        reserve: Whether there is a testing part at all; without, all items are for training.
+        use: Name of the stream of random numbers.
+        seed: Seed of the cohort.
+        reserve: Whether there is a testing split; otherwise all items are for training.
 
     Returns:
-        Items by split; a fifth for testing, at least one of two or more, none of fewer.
+        Items by split: a fifth for testing, at least one if there are two or more.
     """
     order = [items[index] for index in stream(seed, use).permutation(len(items))]
     testing = max(round(TESTING_SHARE * len(items)), 1) if reserve and len(items) > 1 else 0
     return {"training": order[: len(order) - testing], "testing": order[len(order) - testing :]}
 
 
-def plan_cohort(seed: int, subjects: int, unlabelled: int, people: Sequence[Person] | None = None) -> list[PlannedCase]:
-    """Plan all cases. The first cases of a longer plan are the same as those of a shorter one.
+def plan_cohort(size: CohortSize, people: Sequence[Person] | None = None) -> list[PlannedCase]:
+    """Plan all cases; a longer plan begins with the cases of a shorter one.
 
     Args:
-        seed: Of the cohort.
-        subjects: Training cases.
-        unlabelled: Testing scans; whether there are any decides who is kept for them.
-        people: Whose brains are used; None for the template, then every case is a person of its own.
-            Where there are fewer people than cases, they come again, deformed differently, as further sessions.
+        size: Number of cases, and the seed; whether there are unlabelled scans decides which people are reserved.
+        people: People whose brains are used; None for the template, and a person of its own for every case.
+            If there are fewer people than cases, they return, deformed differently, as further sessions.
 
     Raises:
-        CaseError: No training case is asked for, or unlabelled scans of a single person.
+        CaseError: Unlabelled scans are wanted, but there is only one person.
     """
-    if subjects < 1 or unlabelled < 0:
-        raise CaseError(
-            f"--subjects {subjects} --unlabelled {unlabelled}: expected at least 1 subject and 0 unlabelled"
-        )
-    if seed < 0:
-        raise CaseError(f"--seed {seed}: expected 0 or more")
+    seed, subjects, unlabelled = size.seed, size.subjects, size.unlabelled
     if people is not None and unlabelled and len(people) < 2:
-        raise CaseError("unlabelled scans must be of other people than the training cases: give brains of two or more")
+        raise CaseError("unlabelled scans need other people than the training cases: give brains of two or more people")
     by_split = divide(people, "people", seed, reserve=unlabelled > 0) if people is not None else None
     cases = []
     splits: tuple[tuple[Literal["training", "testing"], int], ...] = (("training", subjects), ("testing", unlabelled))
@@ -132,16 +126,16 @@ def plan_cohort(seed: int, subjects: int, unlabelled: int, people: Sequence[Pers
 def deal_masks(case: PlannedCase, masks: Sequence[T], people: int | None, *, reserve: bool) -> list[T]:
     """The real masks that may become the lesions of a case.
 
-    Masks are dealt among the people like cards, so that two people share masks only where there are too few.
+    Masks are dealt among the people like cards, so that people share masks only if there are too few.
 
     Args:
         case: The case.
         masks: All masks, in a fixed order.
-        people: How many people there are; None where every case is a person of its own.
+        people: Number of people; None if every case is a person of its own.
         reserve: As for `divide`.
 
     Returns:
-        At most `MASKS_PER_HAND` masks, at least one.
+        Between one and `MASKS_PER_HAND` masks.
     """
     pile = divide(masks, "masks", case.seed, reserve=reserve)[case.split] or list(masks)
     hands = max(len(pile) // MASKS_PER_HAND, 1)

@@ -1,4 +1,4 @@
-"""What the scanner adds: contrast, resolution, bias field, noise."""
+"""Image formation: contrast, point spread function, bias field and noise."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,31 +19,31 @@ from mapping_stroke.simulation.volume import (
 )
 
 WHITE_STORED = 160.0
-"""Stored intensity of white matter without bias and noise."""
+"""Stored intensity of white matter without bias field and noise."""
 LARGEST_STORED = 255
 
 
 @dataclass(frozen=True)
 class Scanner:
-    """What one scan's protocol does to intensities; white matter is 1.
+    """Image formation of one scan; white matter is 1.
 
     Attributes:
         csf: Intensity of CSF.
         grey: Intensity of grey matter.
         bias: Standard deviation of the logarithm of the bias field.
-        noise: Standard deviation of the noise of voxels of 1 mm; larger ones have less.
-        blur_mm: Standard deviation of the point spread.
-        gamma: Power of all intensities.
-        bias_knots_mm: Distance of the knots of the bias field.
-        rician: Whether noise is that of a magnitude of two channels; otherwise Gaussian.
-        slice_axis: Axis across the slices.
-        slice_mm: Their thickness; slices no thicker than a voxel change nothing.
-        ringing: How sharply high frequencies are cut along one axis, 0 not at all to 1; edges ring.
-        ringing_axis: Which.
-        plane_mm: Edge of voxels within the slices; none larger than a voxel changes anything.
-        ceiling: Nothing is brighter than this: near 1, white matter has one value, as FreeSurfer stores it.
-        fading: Share of the signal that is lost at the lowest end of the brain, coils being far from it.
-        fading_mm: Height (in mm above the volume's lowest voxel) at which half of that is lost.
+        noise: Standard deviation of the noise for voxels of 1 mm; larger voxels have less.
+        blur_mm: Standard deviation of the point spread function.
+        gamma: Exponent of the intensities.
+        bias_knots_mm: Knot spacing of the bias field.
+        rician: Whether the noise is Rician (magnitude of two channels); otherwise Gaussian.
+        slice_axis: Slice-encoding axis.
+        slice_mm: Slice thickness; no effect up to the voxel size.
+        ringing: Strength of Gibbs ringing along one axis, in [0, 1].
+        ringing_axis: Axis of the ringing.
+        plane_mm: In-plane voxel size; no effect up to the voxel size of the volume.
+        ceiling: Upper limit of intensities; near 1 it flattens white matter, as in FreeSurfer's output.
+        fading: Share of the signal lost at the inferior end of the brain, far from the coils.
+        fading_mm: Height above the volume's lowest voxel at which half of that is lost.
     """
 
     csf: float
@@ -66,15 +66,15 @@ class Scanner:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A kind of T1w scan: ranges that a scanner is drawn from.
+    """A kind of T1w scan, as ranges for drawing a scanner.
 
     Attributes:
-        share: How many scans are of it.
+        share: Share of the scans.
         csf: Intensity of CSF; white matter is 1.
-        grey: Of grey matter.
-        least_step: By which grey is brighter than CSF at least.
-        gamma: Standard deviation of the logarithm of the power.
-        ceiling: Where intensities are cut off; None where they are not.
+        grey: Intensity of grey matter.
+        least_step: Smallest contrast between grey matter and CSF.
+        gamma: Standard deviation of the logarithm of the exponent.
+        ceiling: Upper limit of intensities; None for no limit.
         bias: Largest bias field; programs that flatten contrast have corrected most of it.
     """
 
@@ -89,12 +89,12 @@ class Protocol:
 
 PROTOCOLS = (
     Protocol(0.70, (0.05, 0.38), (0.54, 0.80)),  # MPRAGE, SPGR and the like
-    Protocol(0.08, (0.12, 0.36), (0.76, 0.86), gamma=0.08),  # hardly any contrast of grey and white
+    Protocol(0.08, (0.12, 0.36), (0.76, 0.86), gamma=0.08),  # hardly any grey-white contrast
     Protocol(0.08, (0.15, 0.36), (0.62, 0.84), ceiling=(0.97, 1.03), gamma=0.08, bias=0.06),  # flattened by FreeSurfer
     Protocol(0.07, (0.0, 0.04), (0.50, 0.66), gamma=0.08, bias=0.08),  # MP2RAGE, CSF black
-    Protocol(0.07, (0.08, 0.32), (0.54, 0.78), ceiling=(1.04, 1.2), gamma=0.2),  # cut off or of another power
+    Protocol(0.07, (0.08, 0.32), (0.54, 0.78), ceiling=(1.04, 1.2), gamma=0.2),  # clipped, or with another exponent
 )
-"""All orders are those of a T1w scan: CSF, grey, white."""
+"""All have the order of a T1w scan: CSF, grey matter, white matter."""
 
 
 def draw_scanner(rng: np.random.Generator) -> Scanner:
@@ -110,7 +110,7 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
 
 
 def draw_any_scanner(rng: np.random.Generator, protocols: Sequence[Protocol] = PROTOCOLS) -> Scanner:
-    """Draw a protocol from all that are met, or from some of them: most are good, some are poor."""
+    """Draw a scanner from the whole range of protocols, or from some of them; most are good, some poor."""
     shares = np.array([protocol.share for protocol in protocols])
     protocol = protocols[int(rng.choice(len(protocols), p=shares / shares.sum()))]
     csf = float(rng.uniform(*protocol.csf))
@@ -136,7 +136,7 @@ def draw_any_scanner(rng: np.random.Generator, protocols: Sequence[Protocol] = P
 
 
 def vary_scanner(scanner: Scanner, rng: np.random.Generator) -> Scanner:
-    """The same protocol on another day and another person."""
+    """The same protocol for another day and another person."""
     return replace(
         scanner,
         csf=scanner.csf + float(rng.uniform(-0.03, 0.03)),
@@ -147,7 +147,7 @@ def vary_scanner(scanner: Scanner, rng: np.random.Generator) -> Scanner:
 
 
 def acquire(t1: Volume, spacing_mm: float, scanner: Scanner, rng: np.random.Generator) -> Volume:
-    """Scan a head.
+    """Simulate the acquisition of a head.
 
     Args:
         t1: Intensities: CSF 0.25, grey 0.65, white 1; air 0.
@@ -156,7 +156,7 @@ def acquire(t1: Volume, spacing_mm: float, scanner: Scanner, rng: np.random.Gene
         rng: Source of bias field and noise.
 
     Returns:
-        Intensities, 0 or more, white matter about 1; air too is noisy.
+        Intensities, 0 or more, with white matter about 1 and noise in air.
     """
     scan = _resolve(contrasted(t1, scanner), spacing_mm, scanner)
     bias = smooth_field(t1.shape, scanner.bias_knots_mm / spacing_mm, rng, t1.device)
@@ -171,23 +171,23 @@ def acquire(t1: Volume, spacing_mm: float, scanner: Scanner, rng: np.random.Gene
 
 
 def contrasted(t1: Volume, scanner: Scanner) -> Volume:
-    """The intensities of the simulation as a scanner's contrast shows them, before blur, bias and noise."""
+    """Apply a scanner's contrast to the intensities of the simulation, before blur, bias field and noise."""
     scan = stretch(t1, (0.0, CSF_LEVEL, GREY_LEVEL, WHITE_LEVEL), (0.0, scanner.csf, scanner.grey, 1.0))
     return scan if scanner.gamma == 1 else scan.clamp(min=1e-4) ** scanner.gamma
 
 
 def noise_std(scanner: Scanner, spacing_mm: float) -> float:
-    """Standard deviation of the noise of voxels of this edge; white matter is 1."""
+    """Standard deviation of the noise for this voxel size; white matter is 1."""
     return scanner.noise / spacing_mm
 
 
 def store(scan: Volume, coverage: Volume) -> UInt8[Tensor, "x y z"]:
-    """Intensities as a cohort stores them: 1 to 255 where a voxel is covered by more than half, 0 elsewhere."""
+    """Quantise intensities as a cohort stores them: 1 to 255 in voxels covered by more than half, 0 elsewhere."""
     return (scan * WHITE_STORED).round().clamp(1, LARGEST_STORED).to(torch.uint8) * (coverage > 0.5)
 
 
 def _resolve(scan: Volume, spacing_mm: float, scanner: Scanner) -> Volume:
-    """Blur by the point spread, thick slices and a cut of high frequencies: one matrix along each axis."""
+    """Apply point spread function, thick slices and Gibbs ringing, as one matrix along each axis."""
     bases = []
     for axis, length in enumerate(scan.shape):
         matrix = gaussian_band(length, scanner.blur_mm / spacing_mm) if scanner.blur_mm > 0.1 * spacing_mm else None
@@ -205,7 +205,7 @@ def _resolve(scan: Volume, spacing_mm: float, scanner: Scanner) -> Volume:
 
 
 def _slices(length: int, slice_vox: float) -> Float32[Tensor, "length length"]:
-    """Average into slices of this thickness, then come back to the voxels by linear interpolation."""
+    """Average into slices of this thickness, then interpolate back to the voxels linearly."""
     count = max(round(length / slice_vox), 2)
     centres = (torch.arange(count) + 0.5) * (length / count) - 0.5
     index = torch.arange(length)
@@ -218,7 +218,7 @@ def _slices(length: int, slice_vox: float) -> Float32[Tensor, "length length"]:
 
 
 def _low_pass(length: int, kept: float) -> Float32[Tensor, "length length"]:
-    """Keep this share of the frequencies along an axis."""
+    """Ideal low-pass filter that keeps this share of the frequencies along an axis."""
     spectrum: Tensor = torch.fft.rfft(torch.eye(length), dim=0)
     spectrum[max(round(kept * len(spectrum)), 2) :] = 0
     sharp: Tensor = torch.fft.irfft(spectrum, n=length, dim=0)

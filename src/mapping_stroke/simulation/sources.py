@@ -1,4 +1,4 @@
-"""Brains and masks that strokes are simulated from: the ICBM template, scans and masks in folders."""
+"""Sources of brains and masks for the simulation: the ICBM template, and folders of scans and masks."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -24,27 +24,27 @@ from mapping_stroke.space.brain import overlap_with_template
 from mapping_stroke.space.placement import place_scan
 
 LEAST_OVERLAP = 0.87
-"""Of what a scan holds above 0 and the template's brain, from which on it is taken for a stripped brain in MNI space:
-affinely registered OASIS brains have 0.95 and more, brains and heads in their scanner's space at most 0.85."""
+"""Smallest overlap of a scan's voxels above 0 with the template for a skull-stripped brain in MNI space: affinely
+registered OASIS brains have at least 0.95, brains and heads in scanner space at most 0.85."""
 
 
 def in_mni_space(scan: Image) -> bool:
-    """Whether what a scan holds above 0 is a brain where MNI152 space has one; 0.1 s."""
+    """Whether a scan's voxels above 0 form a brain in MNI152 space; takes 0.1 s."""
     return overlap_with_template(scan, scan.voxels > 0, np.eye(4)) >= LEAST_OVERLAP
 
 
 def place_source(path: Path, scan: Image) -> Image:
-    """A stripped brain in MNI152 space: the scan itself if it is one, otherwise placed as `mapping segment` does it.
+    """The skull-stripped brain of a scan in MNI152 space, registered as by `mapping segment` if needed.
 
     Args:
-        path: Of the scan, for the error.
-        scan: A whole head or a brain, anywhere, in any orientation.
+        path: Path of the scan, for error messages.
+        scan: A whole head or a brain, in any position and orientation.
 
     Returns:
-        The scan itself, or its brain on the ATLAS grid without its bias field, 0 around it; about 10 s.
+        The scan itself, or its bias-corrected brain on the ATLAS grid, 0 around it; takes about 10 s.
 
     Raises:
-        ImageError: It is no brain in MNI152 space, and no place was found for it.
+        ImageError: It is not a brain in MNI152 space, and could not be registered.
     """
     if in_mni_space(scan):
         return scan
@@ -52,7 +52,7 @@ def place_source(path: Path, scan: Image) -> Image:
         return place_scan(scan).on_atlas(ATLAS_GRID, brain_only=True)
     except RegistrationError as error:
         raise ImageError(
-            f"{path}: is no stripped brain in MNI152 space, and could not be placed there: {error}"
+            f"{path}: is not a skull-stripped brain in MNI152 space, and could not be registered to it: {error}"
         ) from error
 
 
@@ -61,10 +61,10 @@ NOT_STATED = "not stated (say it with --licence)"
 
 @dataclass(frozen=True)
 class BrainFolder:
-    """Skull-stripped scans and who they are of.
+    """Skull-stripped scans, grouped by person.
 
     Attributes:
-        folder: Where they are.
+        folder: Folder of the scans.
         scans: File of every scan, by the scan's name.
         people: Scans by person, in the order of their names.
     """
@@ -75,16 +75,16 @@ class BrainFolder:
 
 
 def find_brains(folder: Path, rescans: Sequence[str] = ()) -> BrainFolder:
-    """Find `*_T1w` images in a folder and below it, but in folders of our own results.
+    """Find `*_T1w` images in a folder and below it, except in folders of our own results.
 
-    A person is what stands before the first `_` of a file name, such as `sub-01` or `oasis-1003`.
+    The text before the first `_` of a file name identifies the person, such as `sub-01` or `oasis-1003`.
 
     Args:
-        folder: Where to look.
+        folder: Folder to search.
         rescans: People under two names, such as `1003=1023` or `oasis-1003=oasis-1023`.
 
     Raises:
-        CaseError: No folder, no scans, two scans of one name, capitals aside, or a rescan of somebody who is not there.
+        CaseError: There is no folder or no scan, two names differ only in case, or a rescan names an unknown person.
     """
     files = [path for path in _images_below(folder, "--brains") if image_stem(path).endswith("_T1w")]
     if not files:
@@ -96,7 +96,7 @@ def find_brains(folder: Path, rescans: Sequence[str] = ()) -> BrainFolder:
         name = image_stem(path).removesuffix("_T1w")
         other = clashing.setdefault(name.casefold(), path)
         if other != path:
-            raise CaseError(f"{path} and {other} have one name, capitals aside; rename one of them")
+            raise CaseError(f"{path} and {other} have the same name but for upper and lower case; rename one of them")
         scans[name] = path
         by_person[name.split("_")[0]].append(name)
     for pair in rescans:
@@ -107,10 +107,10 @@ def find_brains(folder: Path, rescans: Sequence[str] = ()) -> BrainFolder:
 
 
 def find_masks(folder: Path) -> list[Path]:
-    """All images in a folder and below it, as lesion masks; what a model marked in folders of our results is none.
+    """All images in a folder and below it, as lesion masks, except in folders of our own results.
 
     Raises:
-        CaseError: No folder, or no image in it.
+        CaseError: There is no folder, or no image in it.
     """
     masks = _images_below(folder, "--lesions")
     if not masks:
@@ -119,7 +119,7 @@ def find_masks(folder: Path) -> list[Path]:
 
 
 def fingerprint_files(folder: Path, files: Sequence[Path]) -> str:
-    """A hash that changes when files are added, removed, renamed or resized; not when the folder is moved."""
+    """Hash of the names and sizes of files, relative to their folder."""
     return fingerprint([[path.relative_to(folder).as_posix(), path.stat().st_size] for path in files])
 
 
@@ -139,21 +139,23 @@ def read_template(grid: Grid) -> Brain:
 
 
 def read_brain(path: Path, grid: Grid) -> Brain:
-    """A scan and, where there is one, its `_tissues` (1 CSF, 2 grey, 3 white) beside it.
+    """Read a brain, with its `_tissues` (1 CSF, 2 grey, 3 white) from the same folder if there are any.
 
-    A scan that is no stripped brain in MNI space is placed and stripped first, see `place_source`.
+    A scan that is not a skull-stripped brain in MNI space is registered and stripped first, see `place_source`.
 
     Raises:
-        ImageError: A file cannot be read, holds no T1w scan of a brain, or has `_tissues` but is not in MNI space.
+        ImageError: A file cannot be read, is not a T1w scan of a brain, or has `_tissues` but is not in MNI space.
     """
     given = tame_outliers(read_image(path))
     scan = place_source(path, given)
-    beside = path.with_name(path.name.replace("_T1w", "_tissues"))
+    tissue_file = path.with_name(path.name.replace("_T1w", "_tissues"))
     tissues = None
-    if beside.is_file():
+    if tissue_file.is_file():
         if scan is not given:
-            raise ImageError(f"{path}: is not in MNI152 space, as {beside.name} must be; register both, or remove that")
-        labels = read_image(beside)
+            raise ImageError(
+                f"{path}: is not in MNI152 space, as {tissue_file.name} must be; register both, or remove the latter"
+            )
+        labels = read_image(tissue_file)
         tissues = torch.stack([_onto(_part(labels, label), grid) for label in (2, 3)])
     try:
         return build_brain(_onto(scan, grid), tissues, grid)
@@ -162,7 +164,7 @@ def read_brain(path: Path, grid: Grid) -> Brain:
 
 
 def read_mask(path: Path, folder: Path) -> RealMask:
-    """A real mask, named by its place in its folder.
+    """Read a real mask; its name is its path within its folder.
 
     Raises:
         ImageError: The file cannot be read, or is empty.
@@ -187,7 +189,7 @@ def _as_image(image: object) -> Image:
 
 def _images_below(folder: Path, option: str) -> list[Path]:
     if not folder.is_dir():
-        raise CaseError(f"{folder}: no such folder; {option} wants the folder of the images")
+        raise CaseError(f"{folder}: no such folder; {option} expects a folder of images")
     results = {file.parent for file in folder.rglob(OWNER_FILE) if holds_results(file.parent)} - {folder}
     images = (path for path in folder.rglob("*") if image_suffix(path) and not path.name.startswith("."))
     return sorted(path for path in images if results.isdisjoint(path.parents))

@@ -1,4 +1,4 @@
-"""Normal variants: cysts, wide fissures and cisterns, vessel spaces, dim patches. None of them is a stroke."""
+"""Normal variants that mimic strokes: cysts, wide fissures and cisterns, perivascular spaces, signal loss."""
 
 import math
 from collections.abc import Sequence
@@ -19,20 +19,20 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of the table of variants: where, how often, how large. Right side, MNI, mm; intensities of `anatomy`.
+    """A normal variant: location, frequency and size. Right hemisphere, MNI, mm; CSF 0.25, grey 0.65, white 1.
 
     Attributes:
-        name: What it is.
-        probability: How often, for a person of middle age; twice as often in the oldest where `ages`.
-        centre_mm: Its usual centre.
+        name: Name of the variant.
+        probability: Frequency in middle age; with `ages`, up to twice as high in the oldest.
+        centre_mm: Mean centre.
         spread_mm: Standard deviation of the centre along each axis.
-        half_axes_mm: Smallest and largest half axis along x, y, z.
-        level: Its intensity, at least and at most.
-        push: Share of the tissue's way aside; what is not pushed aside is replaced.
+        half_axes_mm: Range of the semi-axes along x, y, z.
+        level: Range of its intensity.
+        push: Range of the share of tissue that is displaced; the rest is replaced.
         sides: `one`, `both`, or `middle`.
-        count: How many at most on a side; 1 to so many.
-        wavy: How uneven its edge is.
-        ages: Whether it is more frequent in old people.
+        count: Largest number per side.
+        wavy: Irregularity of its edge.
+        ages: Whether its frequency increases with age.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Variant:
     ages: bool = False
 
     def share(self, age: float) -> float:
-        """How often people of this age (0 young to 1 old) have it."""
+        """Frequency at this age (0 young to 1 old)."""
         return self.probability * (0.5 + 1.5 * age if self.ages else 1.0)
 
     @property
@@ -114,19 +114,19 @@ VARIANTS = (
             ((2, 4), (2, 4), (2, 4)), (0.2, 0.3), PUSHED, count=3),
 )
 # fmt: on
-"""All variants that fill a place with something else."""
+"""All variants that fill a region with another intensity."""
 
 
 @dataclass(frozen=True)
 class Shade:
-    """A row of the table of dim patches with soft borders, and what is drawn of it.
+    """A patch of signal loss with soft borders.
 
     Attributes:
-        name: Where.
-        probability: How often.
-        centre_mm: Its usual centre, right side, MNI.
-        radius_mm: Least and most.
-        loss: Share of the signal that is lost in its middle, least and most; below 0 it is brighter.
+        name: Location.
+        probability: Frequency.
+        centre_mm: Mean centre, right hemisphere, MNI.
+        radius_mm: Range of the radius.
+        loss: Range of the share of signal lost at its centre; negative for a gain.
     """
 
     name: str
@@ -149,25 +149,25 @@ SHADES = (
 
 
 SHELL_MM = 2.5
-"""White matter so near to a pool that opens without pushing becomes cortex, so that the pool has its own."""
+"""Thickness of white matter that becomes cortex around a pool that displaces no tissue."""
 REACH = 1.9
-"""A pool that pushes moves tissue up to so many times its half axes."""
+"""Reach of the displacement around a pool, in units of its semi-axes."""
 EDGE_MM = 0.6
-"""Half width of a pool's edge."""
+"""Half-width of a pool's edge."""
 WAVES_MM = 9.0
-"""Distance of the knots of the waves of a pool's edge."""
+"""Knot spacing of the irregularity of a pool's edge."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """One variant as it was drawn: an ellipsoid of another intensity.
+    """A drawn variant: an ellipsoid of another intensity.
 
     Attributes:
-        centre_mm: MNI.
-        half_axes_mm: Along x, y, z.
-        level: Its intensity.
-        push: Share of the tissue's way aside, 0 to 1.
-        wavy: How uneven its edge is.
+        centre_mm: Centre, MNI.
+        half_axes_mm: Semi-axes along x, y, z.
+        level: Intensity.
+        push: Share of tissue that is displaced, in [0, 1].
+        wavy: Irregularity of the edge.
     """
 
     centre_mm: Point
@@ -179,12 +179,12 @@ class Pool:
 
 @dataclass(frozen=True)
 class Dimness:
-    """One dim patch as it was drawn: a smooth bump that takes a share of the signal.
+    """A drawn patch of signal loss: a Gaussian bump.
 
     Attributes:
-        centre_mm: MNI.
+        centre_mm: Centre, MNI.
         radius_mm: Standard deviation of the bump.
-        loss: Share of the signal lost in its middle.
+        loss: Share of the signal lost at its centre.
     """
 
     centre_mm: Point
@@ -194,11 +194,11 @@ class Dimness:
 
 @dataclass(frozen=True)
 class Variants:
-    """What a person has of them; nothing at all is what most templates have.
+    """The normal variants of a person.
 
     Attributes:
-        pools: Places filled with something else, in this order.
-        dim: Patches that the scanner sees badly.
+        pools: Filled regions, in the order of filling.
+        dim: Patches of signal loss.
     """
 
     pools: tuple[Pool, ...] = ()
@@ -209,7 +209,7 @@ NO_VARIANTS = Variants()
 
 
 def draw_variants(age: float, rng: np.random.Generator) -> Variants:
-    """Draw each variant on its own.
+    """Draw each variant independently.
 
     Args:
         age: 0 young to 1 old.
@@ -228,19 +228,19 @@ def draw_variants(age: float, rng: np.random.Generator) -> Variants:
 
 
 def make_variants(pools: Sequence[Variant], dim: Sequence[Shade], rng: np.random.Generator) -> Variants:
-    """Draw those of these rows, all of them, however rare they are."""
+    """Draw all of the given variants, however rare they are."""
     drawn = [pool for row in pools for pool in _draw_pools(row, rng)]
     return Variants(tuple(drawn), tuple(_draw_dimness(row, rng) for row in dim))
 
 
 def apply_variants(t1: Volume, brain: Brain, variants: Variants, rng: np.random.Generator) -> Volume:
-    """The intensities with the variants in them; without any, `t1` itself.
+    """Add the variants to the intensities; without any, return `t1` itself.
 
     Args:
         t1: Intensities of the brain; 0 outside.
         brain: The brain they belong to.
-        variants: What it has.
-        rng: Source of the waves of edges.
+        variants: Its variants.
+        rng: Source of the irregular edges.
     """
     if variants == NO_VARIANTS:
         return t1
@@ -258,7 +258,7 @@ def apply_variants(t1: Volume, brain: Brain, variants: Variants, rng: np.random.
 
 
 def _draw_pools(row: Variant, rng: np.random.Generator) -> list[Pool]:
-    """One row on the sides where it is."""
+    """Draw the pools of one variant on its sides."""
     sides = {"one": (rng.choice((-1, 1)),), "both": (-1, 1), "middle": (1,)}[row.sides]
     return [_draw_pool(row, int(side), rng) for side in sides for _ in range(int(rng.integers(row.count)) + 1)]
 
@@ -268,7 +268,7 @@ def _draw_pool(row: Variant, side: int, rng: np.random.Generator) -> Pool:
         float(c + s * np.clip(n, -2, 2))
         for c, s, n in zip(row.centre_mm, row.spread_mm, rng.standard_normal(3), strict=True)
     )
-    size = rng.random() ** 1.4  # small ones are more frequent; an ellipsoid's axes go together
+    size = rng.random() ** 1.4  # small ones are more frequent; the axes are correlated
     a, b, c = (
         float(low + (high - low) * np.clip(size + 0.15 * n, 0, 1))
         for (low, high), n in zip(row.half_axes_mm, rng.standard_normal(3), strict=True)
@@ -306,9 +306,9 @@ def _fill(t1: Volume, brain: Brain, pool: Pool, rng: np.random.Generator) -> Non
 
 
 def _push(tissue: Volume, offsets: Sequence[Tensor], distance: Volume, pool: Pool, brain: Brain) -> Volume:
-    """Tissue from within a pool, squeezed into the shell around it: each place looks nearer to the middle."""
+    """Displace the tissue inside a pool into the shell around it, by sampling closer to the centre."""
     beyond = ((distance - 1) / (REACH - 1)).clamp(0, 1)
-    nearer = 1 - pool.push * (1 - beyond)  # at the edge it looks to the middle, at the reach to itself
+    nearer = 1 - pool.push * (1 - beyond)  # full displacement at the edge, none at the reach
     nearer = torch.where(distance < 1, torch.full_like(nearer, 1 - pool.push), nearer)
     places = []
     for axis, (offset, half) in enumerate(zip(offsets, pool.half_axes_mm, strict=True)):
@@ -328,7 +328,7 @@ def _box(brain: Brain, centre_mm: Point, reach_mm: Sequence[float]) -> Box:
 
 
 def _holds(box: Box) -> bool:
-    """Whether a box is more than a sheet along each axis."""
+    """Whether a box has more than two voxels along each axis."""
     return all(side.stop - side.start > 2 for side in box)
 
 

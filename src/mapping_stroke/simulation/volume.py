@@ -1,4 +1,4 @@
-"""Operations on volumes for the simulation, as torch functions on any device; resampling through affines."""
+"""Volume operations for the simulation, in torch on any device, and resampling with affines."""
 
 import math
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from mapping_stroke.images.nifti import Affine
 
 Volume = Float32[Tensor, "x y z"]
 Region = Bool[Tensor, "x y z"]
-Displacement = Float32[Tensor, "3 x y z"]  # where to look in the source, minus where one stands, in voxels
+Displacement = Float32[Tensor, "3 x y z"]  # position in the source minus own position, in voxels
 
 SPLINE_STD = float(np.sqrt(151 / 315))
-"""Standard deviation, along one axis, of a cubic B-spline with independent unit-normal knots."""
+"""Standard deviation, along one axis, of a cubic B-spline with independent standard normal knots."""
 
 
 def smooth_field(shape: Sequence[int], knots_vox: float, rng: np.random.Generator, device: torch.device) -> Volume:
@@ -24,9 +24,9 @@ def smooth_field(shape: Sequence[int], knots_vox: float, rng: np.random.Generato
 
     Args:
         shape: Voxels along each axis.
-        knots_vox: Distance of the knots of the cubic spline; features are about twice as wide.
+        knots_vox: Knot spacing of the cubic spline; features are about twice as wide.
         rng: Source of the knots.
-        device: Where the field is made.
+        device: Device of the field.
 
     Returns:
         The field, twice differentiable between voxels.
@@ -38,20 +38,20 @@ def smooth_field(shape: Sequence[int], knots_vox: float, rng: np.random.Generato
 
 
 def white_noise(shape: Sequence[int], rng: np.random.Generator, device: torch.device) -> Volume:
-    """Draw independent unit-normal noise for every voxel, on the device itself."""
+    """Draw independent standard normal noise for every voxel, on the device itself."""
     generator = torch.Generator(device).manual_seed(int(rng.integers(2**62)))
     return torch.randn(tuple(shape), generator=generator, device=device)
 
 
 def blur(volume: Volume, sigma_vox: float) -> Volume:
-    """Smooth by a Gaussian; what lies outside the volume counts as 0. A sigma of 0 changes nothing."""
+    """Smooth by a Gaussian, with 0 outside the volume. A sigma of 0 changes nothing."""
     if sigma_vox <= 0:
         return volume
     return along_every_axis(volume, [gaussian_band(length, sigma_vox).to(volume.device) for length in volume.shape])
 
 
 def blur_region(region: Region, sigma_vox: float) -> Volume:
-    """As `blur` of 0 and 1, computed only where the region is near; 0 beyond four standard deviations."""
+    """`blur` of a region, computed only near it; 0 beyond four standard deviations."""
     result = torch.zeros(region.shape, device=region.device)
     box = region_box(region, math.ceil(4 * sigma_vox))
     if box[0].stop > 0:
@@ -60,13 +60,13 @@ def blur_region(region: Region, sigma_vox: float) -> Volume:
 
 
 def gradient(volume: Volume) -> Displacement:
-    """Slope along each axis per voxel, by central differences."""
+    """Gradient along each axis per voxel, by central differences."""
     x, y, z = torch.gradient(volume)
     return torch.stack([x, y, z])
 
 
 def enlarge(coarse: Float32[Tensor, "a b c"], shape: Sequence[int], stride: int) -> Volume:
-    """Bring `volume[::stride, ::stride, ::stride]` back to `shape` by linear interpolation."""
+    """Upsample `volume[::stride, ::stride, ::stride]` back to `shape` by linear interpolation."""
     bases = [
         _linear_basis(length, stride, known).to(coarse.device)
         for length, known in zip(shape, coarse.shape, strict=True)
@@ -77,12 +77,12 @@ def enlarge(coarse: Float32[Tensor, "a b c"], shape: Sequence[int], stride: int)
 def warp(
     volumes: Float32[Tensor, "c a b d"], displacement: Displacement, corner: Sequence[int] = (0, 0, 0)
 ) -> Float32[Tensor, "c x y z"]:
-    """Look up every voxel at its own place plus `displacement`, trilinearly; 0 beyond the border.
+    """Sample volumes at every voxel's position plus `displacement`, trilinearly; 0 beyond the border.
 
     Args:
-        volumes: Where to look.
+        volumes: Volumes to sample.
         displacement: In voxels, for every voxel of the result.
-        corner: Where the first voxel of the result lies in `volumes`.
+        corner: Position of the result's first voxel in `volumes`.
     """
     here = [
         torch.arange(low, low + length, device=volumes.device, dtype=torch.float32).view(
@@ -94,14 +94,14 @@ def warp(
 
 
 def look_up(volumes: Float32[Tensor, "c a b d"], places: Sequence[Volume]) -> Float32[Tensor, "c x y z"]:
-    """Values at places given by their three coordinates in voxels, trilinearly; 0 beyond the border."""
+    """Sample volumes at positions given by three coordinates in voxels, trilinearly; 0 beyond the border."""
     scaled = [place * (2 / max(length - 1, 1)) - 1 for place, length in zip(places, volumes.shape[1:], strict=True)]
     grid = torch.stack(scaled[::-1], dim=-1)[None]  # grid_sample wants the last axis first
     return torch.nn.functional.grid_sample(volumes[None], grid, mode="bilinear", align_corners=True)[0]
 
 
 def top_voxels(score: Volume, allowed: Region, count: int) -> Region:
-    """The `count` allowed voxels of the highest score (all of them where fewer are allowed); exact, ties by order."""
+    """The `count` allowed voxels with the highest score (all if there are fewer); ties are decided by order."""
     chosen = torch.zeros_like(allowed)
     where = allowed.flatten().nonzero()[:, 0]
     if count >= where.numel():
@@ -112,7 +112,7 @@ def top_voxels(score: Volume, allowed: Region, count: int) -> Region:
 
 
 def region_box(region: Region, margin_vox: int = 0) -> tuple[slice, slice, slice]:
-    """The smallest box that holds a region, widened by a margin within the volume; empty slices if it is empty."""
+    """Bounding box of a region with a margin, clipped to the volume; empty slices for an empty region."""
     columns = region.any(dim=2)
     hits = (columns.any(dim=1), columns.any(dim=0), region.any(dim=0).any(dim=0))
     x, y, z = (_extent(hit.cpu().numpy(), margin_vox) for hit in hits)
@@ -120,7 +120,7 @@ def region_box(region: Region, margin_vox: int = 0) -> tuple[slice, slice, slice
 
 
 def erode(region: Region, *, diagonal: bool) -> Region:
-    """Drop the voxels that touch the outside by a face (or, `diagonal`, by a corner); the border counts as outside."""
+    """Erode a region by face neighbours (or, `diagonal`, by all 26); the volume's border counts as outside."""
     result = region.clone()
     for axis in range(3):
         base = (result if diagonal else region).clone()
@@ -133,7 +133,7 @@ def erode(region: Region, *, diagonal: bool) -> Region:
 
 
 def depth_in(region: Region, limit_vox: int) -> Volume:
-    """Distance of each voxel of a region to its border: 1 at the border, 0 outside, at most `limit_vox`."""
+    """Depth of each voxel inside a region: 0 outside, 1 at the border, at most `limit_vox`."""
     depth = region.float()
     inner = region
     for step in range(1, limit_vox):
@@ -143,7 +143,7 @@ def depth_in(region: Region, limit_vox: int) -> Volume:
 
 
 def stretch(volume: Volume, knots: Sequence[float], targets: Sequence[float]) -> Volume:
-    """Map intensities by straight lines through (knot, target): the last goes on, below the first all is constant."""
+    """Map intensities piecewise linearly through (knot, target); constant below, extrapolated above."""
     result = torch.full_like(volume, targets[0])
     last = len(knots) - 2
     for index in range(len(knots) - 1):
@@ -168,7 +168,7 @@ def along_every_axis(volume: Float32[Tensor, "a b c"], bases: Sequence[Tensor]) 
 
 
 def gaussian_band(length: int, sigma_vox: float) -> Float32[Tensor, "length length"]:
-    """The matrix that smooths along an axis of this length by a Gaussian."""
+    """Matrix of Gaussian smoothing along an axis of this length."""
     index = torch.arange(length, dtype=torch.float64)
     reach = torch.arange(-length, length + 1, dtype=torch.float64)
     total = torch.exp(-0.5 * (reach / sigma_vox) ** 2).sum()
@@ -190,12 +190,12 @@ def _linear_basis(length: int, stride: int, known: int) -> Float32[Tensor, "leng
 
 
 def resample(volume: Float32[Tensor, "a b c"], affine: Affine, grid: Grid) -> Volume:
-    """Bring a volume onto a grid by linear interpolation; 0 where it does not reach.
+    """Resample a volume to a grid by linear interpolation; 0 outside the volume.
 
     Args:
         volume: Intensities, or 0 and 1 for a mask (then compare the result with 0.5).
         affine: Voxel index of `volume` to RAS millimetres; any orientation, spacing and rotation.
-        grid: Where to.
+        grid: Target grid.
 
     Returns:
         The volume on `grid`, on the same device.
@@ -213,7 +213,7 @@ def resample(volume: Float32[Tensor, "a b c"], affine: Affine, grid: Grid) -> Vo
 
 
 def refine(volume: Float32[Tensor, "a b c"], source: Grid, target: Grid) -> Volume:
-    """Bring a volume on one grid to another grid by linear interpolation, fast; its border is repeated beyond it."""
+    """Resample a volume between axis-aligned grids by fast linear interpolation; its border is repeated outside."""
     bases = []
     for axis in range(3):
         place = (target.axes_mm(volume.device)[axis].flatten() - source.origin_mm[axis]) / source.spacing_mm
@@ -223,12 +223,12 @@ def refine(volume: Float32[Tensor, "a b c"], source: Grid, target: Grid) -> Volu
 
 
 def average(volume: Float32[Tensor, "a b c"], affine: Affine, grid: Grid) -> Volume:
-    """As `resample`, but a voxel of a coarser grid is the mean over itself, as `prepare_scan` makes it.
+    """As `resample`, but with means over the voxels of a coarser grid (partial volume), as in `prepare_scan`.
 
     Args:
-        volume: Intensities, or shares.
+        volume: Intensities, or fractions.
         affine: Voxel index of `volume` to RAS millimetres.
-        grid: Where to.
+        grid: Target grid.
     """
     parts = max(round(grid.spacing_mm / float(np.linalg.norm(affine[:3, :3], axis=0).min())), 1)
     if parts == 1:

@@ -1,4 +1,4 @@
-"""Augmentation of a patch: what is done how often, and each transformation."""
+"""Augmentation of a patch: probabilities, strengths and transformations."""
 
 from dataclasses import dataclass, replace
 
@@ -17,12 +17,12 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Probability of each change to a patch, and the range its strength is drawn from (uniform).
+    """Probability of each transformation of a patch, and the range of its (uniform) strength.
 
     Factors (brightness, contrast, gamma) are drawn below 1 in half of the patches and above 1 in the others.
 
-    Source: nnU-Net v2's default set, and nnU-Net v1's set DA3 ("strong"), which the MAPPING authors used; both as
-    their programs compute them, not as their arguments are named.
+    Source: nnU-Net v2's default set, and nnU-Net v1's set DA3 ("strong"), which the MAPPING authors used; both follow
+    the programs' computation rather than the names of their arguments.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Augmentation:
     """About each of the three axes."""
     scale_probability: float = 0.2
     scale: Range = (0.7, 1.4)
-    """Above 1 shows more of the head: lesions look smaller."""
+    """Above 1, the patch shows more of the head, so lesions look smaller."""
     scale_balanced: bool = False
     """Below 1 in half of the patches and above 1 in the others, as in v1; else uniform over the range, as in v2."""
     scale_per_axis_share: float = 0.0
@@ -43,10 +43,10 @@ class Augmentation:
     noise_sigma: Range = (0.0, 0.1)
     """Standard deviation. nnU-Net calls this range a variance, and passes it on as a standard deviation."""
     blur_probability: float = 0.2 * 0.5
-    """0.2 of the patches, half the channels of those; here there is one channel."""
+    """0.2 of the patches, and half of their channels; here there is one channel."""
     blur_sigma_vox: Range = (0.5, 1.0)
     blur_per_axis: bool = True
-    """A sigma for each axis; else one for all three."""
+    """Separate sigmas for the axes; otherwise one for all three."""
     brightness_probability: float = 0.15
     brightness_factor: Range = (0.75, 1.25)
     shift_probability: float = 0.0
@@ -55,28 +55,28 @@ class Augmentation:
     contrast_probability: float = 0.15
     contrast_factor: Range = (0.75, 1.25)
     low_resolution_probability: float = 0.25 * 0.5
-    """0.25 of the patches, half the channels of those."""
+    """0.25 of the patches, and half of their channels."""
     low_resolution_zoom: Range = (0.5, 1.0)
     inverted_gamma_probability: float = 0.1
     gamma_probability: float = 0.3
     gamma: Range = (0.7, 1.5)
     mirror_probability: float | tuple[float, float, float] = 0.5
-    """For each axis; one number is for all three."""
+    """Per axis, or one number for all three."""
 
     @property
     def mirror_probabilities(self) -> tuple[float, float, float]:
-        """For each axis."""
+        """Probability of mirroring along each axis."""
         given = self.mirror_probability
         return given if isinstance(given, tuple) else (given, given, given)
 
     @property
     def mirror_axes(self) -> tuple[int, ...]:
-        """Those along which patches are mirrored."""
+        """Axes along which patches are mirrored."""
         return tuple(axis for axis, probability in enumerate(self.mirror_probabilities) if probability > 0)
 
 
 def draw_factor(factors: Range, rng: np.random.Generator) -> float:
-    """Half the draws between the lower end and 1, half between 1 and the upper end, as nnU-Net draws its factors."""
+    """Draw a factor as nnU-Net: half of the draws between the lower end and 1, half between 1 and the upper end."""
     low, high = factors
     return rng.uniform(low, 1) if rng.random() < 0.5 else rng.uniform(1, high)
 
@@ -95,7 +95,7 @@ NONE = Augmentation(
     mirror_probability=0,
 )
 SIDES = replace(NONE, name="sides", mirror_probability=(0.5, 0, 0))
-"""Left and right alone: of a case as likely as the case itself."""
+"""Left-right mirroring only: a mirrored case is as plausible as the case itself."""
 DEFAULT = Augmentation("default")
 STRONG = Augmentation(
     "strong",
@@ -123,7 +123,7 @@ Patch = Float[Tensor, "x y z"]
 def change_intensity(
     patch: Patch, augmentation: Augmentation, rng: np.random.Generator, noise: torch.Generator
 ) -> Patch:
-    """Draw and apply the changes of intensity, in nnU-Net's order; voxels outside the brain (0) stay 0."""
+    """Draw and apply the intensity transformations in nnU-Net's order; background (0) stays 0."""
     brain = patch != 0
     changed = _degrade(patch, augmentation, rng, noise)
     if rng.random() < augmentation.inverted_gamma_probability:
@@ -152,10 +152,10 @@ def _degrade(patch: Patch, augmentation: Augmentation, rng: np.random.Generator,
 
 
 def blur(patch: Patch, sigma_vox: Float64[np.ndarray, " 3"]) -> Patch:
-    """Gaussian blur along each axis, edges mirrored, with kernels as wide as nnU-Net's."""
+    """Gaussian blur along each axis, with mirrored edges and nnU-Net's kernel widths."""
     blurred = patch[None, None]
     for axis, sigma in enumerate(sigma_vox):
-        radius = min(_kernel_radius(float(sigma)), patch.shape[axis] - 1)  # no more can be mirrored
+        radius = min(_kernel_radius(float(sigma)), patch.shape[axis] - 1)  # limit of mirrored padding
         steps = torch.arange(-radius, radius + 1, device=patch.device, dtype=patch.dtype)
         kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
         padding = [0] * 6
@@ -173,20 +173,20 @@ def _kernel_radius(sigma: float) -> int:
 
 
 def change_contrast(patch: Patch, factor: float) -> Patch:
-    """Stretch intensities about their mean, kept within their own range."""
+    """Stretch intensities about their mean, clipped to their original range."""
     mean = patch.mean()
     return ((patch - mean) * factor + mean).clamp(patch.min(), patch.max())
 
 
 def lower_resolution(patch: Patch, zoom: float) -> Patch:
-    """Sample the patch on a coarser grid (nearest) and back (trilinear), as a thick-sliced scan would look."""
+    """Simulate a thick-sliced scan: downsample (nearest neighbour) and upsample (trilinear)."""
     x, y, z = (max(round(edge * zoom), 1) for edge in patch.shape)
     coarse = functional.interpolate(patch[None, None], (x, y, z), mode="nearest-exact")
     return functional.interpolate(coarse, patch.shape, mode="trilinear", align_corners=False)[0, 0]
 
 
 def change_gamma(patch: Patch, gamma: float) -> Patch:
-    """Raise intensities, scaled to [0, 1], to a power; mean and standard deviation are kept."""
+    """Raise intensities, scaled to [0, 1], to a power, keeping mean and standard deviation."""
     mean, std = patch.mean(), patch.std()
     low, span = patch.min(), (patch.max() - patch.min()).clamp_min(1e-7)
     powered = ((patch - low) / span).clamp_min(0).pow(gamma) * span + low
@@ -195,11 +195,11 @@ def change_gamma(patch: Patch, gamma: float) -> Patch:
 
 @dataclass(frozen=True, eq=False)
 class Warp:
-    """How a patch's voxels map into the scan, about the patch's centre.
+    """Mapping of a patch's voxels into the scan, about the patch's centre.
 
     Attributes:
-        matrix: 3x3; offset from the patch's centre -> offset in the scan, voxels.
-        elastic_sigma_vox: Correlation length of the elastic deformation for each axis; zeros for none.
+        matrix: 3x3 matrix from offsets in the patch to offsets in the scan, in voxels.
+        elastic_sigma_vox: Correlation length of the elastic deformation along each axis; zeros for none.
         elastic_magnitude_vox: Largest displacement along each axis.
     """
 
@@ -209,12 +209,12 @@ class Warp:
 
     @property
     def is_identity(self) -> bool:
-        """Whether the patch is the scan's own voxels."""
+        """Whether the patch is an unchanged part of the scan."""
         return not any(self.elastic_magnitude_vox) and np.array_equal(self.matrix, np.eye(3))
 
 
 def draw_warp(augmentation: Augmentation, size: Shape, rng: np.random.Generator) -> Warp:
-    """Draw whether and how a patch is rotated, then scaled, and deformed before both."""
+    """Draw elastic deformation, rotation and scaling of a patch, applied in this order."""
     matrix = np.eye(3)
     if rng.random() < augmentation.rotation_probability:
         matrix = _rotation(np.deg2rad(rng.uniform(*augmentation.rotation_degrees, 3)))
@@ -229,23 +229,23 @@ def draw_warp(augmentation: Augmentation, size: Shape, rng: np.random.Generator)
         return Warp(matrix)
     scale = rng.uniform(*augmentation.elastic_scale)
     sigma = (scale * size[0], scale * size[1], scale * size[2])
-    largest = rng.uniform(1 / 8, 1 / 2, 3)  # of sigma: more folds the scan onto itself
+    largest = rng.uniform(1 / 8, 1 / 2, 3)  # relative to sigma: more would fold the scan
     return Warp(matrix, sigma, (sigma[0] * largest[0], sigma[1] * largest[1], sigma[2] * largest[2]))
 
 
 def cut_warped(
     case: CaseArrays, corner: Corner, size: Shape, warp: Warp, noise: torch.Generator
 ) -> tuple[Float[Tensor, "x y z"], Int[Tensor, "x y z"]]:
-    """Cut a patch of scan and mask through a warp: trilinear, the mask then at 0.5; zeros outside brain and scan.
+    """Sample a patch of scan and mask through a warp: trilinear, with the mask thresholded at 0.5; zeros outside.
 
-    The brain (voxels that are not 0) is cut as the mask is, so that no voxel of its rim is half background.
+    The brain mask (non-zero voxels) is thresholded in the same way, so that no edge voxel is partly background.
 
     Args:
-        case: On any device; only the box that the patch is read from is brought to that of `noise`.
-        corner: Of the patch before the warp.
-        size: Of the patch.
-        warp: How the patch's voxels map into the scan.
-        noise: Draws the elastic deformation; its device is where the patch is made.
+        case: A case on any device; only the box that the patch needs is copied to the device of `noise`.
+        corner: Lowest voxel of the patch before the warp.
+        size: Size of the patch.
+        warp: Mapping of the patch's voxels into the scan.
+        noise: Generator of the elastic deformation; its device is that of the patch.
     """
     low, box = (corner, size) if warp.is_identity else _box_to_read(corner, size, warp, case.scan.shape)
     scan = cut_box(case.scan, low, box).to(noise.device, non_blocking=True)
@@ -260,12 +260,14 @@ def cut_warped(
 
 
 def _box_to_read(corner: Corner, size: Shape, warp: Warp, shape: torch.Size) -> tuple[Corner, Shape]:
-    """Lowest voxel and size of a box that holds all that a warped patch reads, from the warp's own numbers.
+    """Lowest voxel and size of a box that covers a warped patch, from the warp's parameters.
 
-    Looking at the warped points themselves would make the processor wait for a GPU at every patch.
+    Inspecting the warped points would make the processor wait for a GPU at every patch.
     """
     half = (np.array(size) - 1) / 2
-    farthest = half + 2 * np.array(warp.elastic_magnitude_vox)  # twice: their mean is taken off the displacements
+    farthest = half + 2 * np.array(
+        warp.elastic_magnitude_vox
+    )  # twice, since the mean of the displacements is subtracted
     reach = np.abs(warp.matrix) @ farthest + 1e-3  # the points are float32
     low = np.maximum(np.floor(corner + half - reach), -1).astype(int)
     high = np.minimum(np.ceil(corner + half + reach), shape).astype(int)
@@ -274,7 +276,7 @@ def _box_to_read(corner: Corner, size: Shape, warp: Warp, shape: torch.Size) -> 
 
 
 def warped_points(corner: Corner, size: Shape, warp: Warp, noise: torch.Generator) -> Float[Tensor, "3 x y z"]:
-    """Where in the scan each voxel of the patch is read, voxels."""
+    """Position in the scan of each voxel of the patch, in voxels."""
     device = noise.device
     half = [(length - 1) / 2 for length in size]
     axes = [torch.arange(length, device=device, dtype=torch.float32) - h for length, h in zip(size, half, strict=True)]
@@ -287,9 +289,9 @@ def warped_points(corner: Corner, size: Shape, warp: Warp, noise: torch.Generato
 
 
 def _elastic(size: Shape, warp: Warp, noise: torch.Generator) -> Float[Tensor, "3 x y z"]:
-    """Smooth random displacements: white noise through a Gaussian in the frequency domain, scaled to its largest.
+    """Smooth random displacements: white noise, Gaussian-filtered in the frequency domain, scaled to a maximum.
 
-    Their mean is then taken off, so that the patch stays where it is.
+    Their mean is subtracted, so that the patch stays in place.
     """
     device = noise.device
     white = torch.rand((3, *size), generator=noise, device=device) * 2 - 1

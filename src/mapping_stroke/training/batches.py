@@ -1,4 +1,4 @@
-"""Batches of augmented patches, drawn by index from the cases' arrays."""
+"""Batches of augmented patches, cut from the cases' arrays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ from mapping_stroke.training.augment import Augmentation, change_intensity, cut_
 from mapping_stroke.training.mixing import NO_MIXING, Blend, Mixing, blend_patches, carve_into
 
 LARGEST_SHARE = 0.5
-"""Of a GPU's free memory that cases may take; the rest is for the network and what it computes."""
+"""Largest share of a GPU's free memory for cases; the rest is for the network and its activations."""
 
 
 def bring_to(device: torch.device, cases: Cases) -> Cases:
-    """The cases on the training device; as they are where it is the processor, or a GPU without room for all of them.
+    """Copy cases to a GPU, if all of them fit; otherwise return them as they are.
 
-    Cases that stay behind are read patch by patch: only the box of a patch then crosses to the GPU, at every step.
+    Cases that do not fit are read patch by patch: at every step only the box of a patch is copied to the GPU.
 
     Args:
-        device: Where patches are made.
-        cases: Mapped from disk; a source makes its cases where they are wanted, and is given back as it is.
+        device: The training device.
+        cases: Cases mapped from disk; a source makes its cases on the device already, and is returned as it is.
     """
     if isinstance(cases, CaseSource) or device.type == "cpu" or not has_room(device, sum(c.bytes for c in cases)):
         return cases
@@ -34,7 +34,7 @@ def bring_to(device: torch.device, cases: Cases) -> Cases:
 
 
 def has_room(device: torch.device, wanted_bytes: int) -> bool:
-    """Whether a GPU has so much to spare for cases; devices that share the processor's memory always do."""
+    """Whether a GPU has enough free memory for cases; always True for other devices."""
     if device.type != "cuda":
         return True
     free_bytes, _ = torch.cuda.mem_get_info(device)
@@ -42,17 +42,17 @@ def has_room(device: torch.device, wanted_bytes: int) -> bool:
 
 
 LESION_SHARE = 0.33
-"""Of a batch's n patches, those from index round(n x 0.67) on are centred on a lesion voxel. Source: nnU-Net."""
+"""Of a batch's n patches, those from index round(n x 0.67) are centred on a lesion voxel. Source: nnU-Net."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """The patches of a batch that are one process's; all of them where it is alone.
+    """One process's share of a batch; the whole batch for a single process.
 
     Attributes:
         batch: Patches of all processes together, a multiple of `processes`.
-        process: Which one, from 0.
-        processes: How many.
+        process: Rank of the process, from 0.
+        processes: Number of processes.
     """
 
     batch: int
@@ -61,7 +61,7 @@ class Share:
 
     @property
     def indices(self) -> range:
-        """Places in the batch."""
+        """Indices in the batch."""
         own = self.batch // self.processes
         return range(own * self.process, own * (self.process + 1))
 
@@ -71,10 +71,10 @@ class Batch:
     """Patches and their reference.
 
     Attributes:
-        scan: z-scores, 0 outside the brain.
-        target: 1 inside a lesion, `UNSURE` where no loss counts, 0 elsewhere.
-        case_ids: Where each patch was cut.
-        blend: What was mixed into the patches; None for nothing.
+        scan: z-scores, 0 in the background.
+        target: 1 inside a lesion, `UNSURE` in voxels without loss, 0 elsewhere.
+        case_ids: Case of each patch.
+        blend: Patches mixed in; None for none.
     """
 
     scan: Float[Tensor, "n 1 x y z"]
@@ -85,21 +85,21 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Randomness:
-    """The two generators that decide a training run: parameters on the CPU, noise on the training device."""
+    """The two random generators of a training: parameters on the CPU, noise on the training device."""
 
     numbers: np.random.Generator
     noise: torch.Generator
 
     @classmethod
     def from_seed(cls, seed: Sequence[int], device: torch.device) -> "Randomness":
-        """Independent generators from a sequence of whole numbers, such as (seed, scheme, fold)."""
+        """Independent generators from a sequence of integers, such as (seed, scheme, fold)."""
         sequence = np.random.SeedSequence(list(seed))
         noise = torch.Generator(device)
         noise.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
         return cls(np.random.default_rng(sequence), noise)
 
     def of_patch(self, seed: int) -> "Randomness":
-        """The generators of one patch. That of the noise is this one's, begun anew: none is made on a GPU."""
+        """The generators of one patch; that of the noise is reseeded, since making new ones on a GPU is slow."""
         return Randomness(np.random.default_rng(seed), self.noise.manual_seed(seed))
 
 
@@ -113,16 +113,16 @@ def draw_batch(
 ) -> Batch:
     """Draw patches of random cases, some centred on a lesion, each augmented on the device of `random.noise`.
 
-    Every patch has generators of its own, seeded from `random`: whichever process draws it, it comes out the same.
-    Cases are carved before patches are cut, and patches blended when they are augmented.
+    Every patch has its own generators, seeded from `random`, so it is the same whichever process draws it. CarveMix
+    happens before patches are cut, mixup after their augmentation.
 
     Args:
         cases: At least one.
-        patch: Its edges, voxels.
-        batch: How many patches, or one process's share of them.
-        augmentation: What is done to each patch.
-        random: Decides; left in the same state by every share.
-        mixing: What is mixed.
+        patch: Size of a patch in voxels.
+        batch: Number of patches, or one process's share of them.
+        augmentation: Augmentation of each patch.
+        random: Random generators; left in the same state by every share.
+        mixing: CarveMix and mixup.
     """
     share = batch if isinstance(batch, Share) else Share(batch)
     first_on_lesion = round(share.batch * (1 - LESION_SHARE))
@@ -130,7 +130,7 @@ def draw_batch(
     indices = list(share.indices)
     with_neighbour = mixing.blend_alpha > 0 and len(indices) < share.batch
     if with_neighbour:
-        indices.insert(0, (indices[0] - 1) % share.batch)  # it is blended into the first one
+        indices.insert(0, (indices[0] - 1) % share.batch)  # for blending into the first one
     pairs, case_ids = [], []
     for index in indices:
         of_patch = random.of_patch(int(seeds[index]))
@@ -164,7 +164,7 @@ def _draw_patch(
 def cut_patch(
     case: CaseArrays, corner: Corner, patch: Shape, augmentation: Augmentation, random: Randomness
 ) -> tuple[Float[Tensor, "x y z"], Int[Tensor, "x y z"]]:
-    """Scan and target of a patch with that lowest voxel, augmented; `random` is the patch's own."""
+    """Cut and augment a patch with this lowest voxel; `random` holds the patch's own generators."""
     rng = random.numbers
     scan, target = cut_warped(case, corner, patch, draw_warp(augmentation, patch, rng), random.noise)
     scan = change_intensity(scan, augmentation, rng, random.noise)

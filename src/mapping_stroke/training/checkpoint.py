@@ -1,4 +1,4 @@
-"""Checkpoints: exact to the last number, and the same in small pieces to take elsewhere."""
+"""Exact checkpoints, and the same in small pieces for moving to another machine."""
 
 import hashlib
 import io
@@ -18,12 +18,12 @@ from mapping_stroke.training.supply import Memory, Position
 
 
 def seal_of(magic: bytes, content: bytes | memoryview) -> bytes:
-    """The line that a file with this content begins with."""
+    """First line of a file with this content: its magic text and SHA-256."""
     return magic + hashlib.sha256(content).hexdigest().encode() + b"\n"
 
 
 def write_sealed(path: Path, magic: bytes, content: bytes | memoryview) -> None:
-    """Write the line and the content, and wait until the disk has them: a power cut must not leave a name alone."""
+    """Write the seal and the content, and sync: a power cut must not leave an empty file."""
     with path.open("wb") as file:
         file.write(seal_of(magic, content))
         file.write(content)
@@ -37,16 +37,16 @@ _MAGIC = b"mapping checkpoint 2, sha256 "
 
 
 def write_checkpoint(folder: Path, state: TrainingState, recipe: str, position: Position | None = None) -> None:
-    """Write weights, optimiser, random states and records, whole or not at all; what was newest becomes previous.
+    """Write weights, optimiser, random states and records atomically; the newest checkpoint becomes the previous one.
 
     Args:
-        folder: Where the two checkpoints of a member lie.
-        state: What to keep.
-        recipe: Fingerprint of all that decides the training; only the same recipe can go on from here.
-        position: Of a training on a schedule; None for others.
+        folder: Folder of the two checkpoints of a member.
+        state: The state of the training.
+        recipe: Fingerprint of the training's settings; only the same recipe can be resumed from here.
+        position: Position of a training on a schedule; None for others.
 
     Raises:
-        OSError: The disk is full, or the like; the checkpoints that were there stand as they were.
+        OSError: Writing failed, for example on a full disk; existing checkpoints are unchanged.
     """
     content = io.BytesIO()
     torch.save(_values_of(state, recipe, position), content)
@@ -57,16 +57,16 @@ def write_checkpoint(folder: Path, state: TrainingState, recipe: str, position: 
 
 
 def resume_from(folder: Path, state: TrainingState, recipe: str, position: Position | None = None) -> list[str]:
-    """Bring a fresh state to where the newest whole checkpoint stands; without one of the recipe it stays fresh.
+    """Restore a fresh state from the newest intact checkpoint of the same recipe; without one it stays fresh.
 
-    The recipe says whether there is a `position`, which is brought there, too.
+    A `position` is restored as well; whether there is one depends on the recipe. On another kind of device than that of
+    the checkpoint, the noise generator, which every patch reseeds, keeps the state of the seed.
 
     Returns:
-        What was found damaged and passed over, in words; empty as a rule. On another kind of device than that of the
-        checkpoint the noise, which every patch begins anew, is that of the seed.
+        Descriptions of damaged checkpoints that were skipped; usually empty.
 
     Raises:
-        TrainingError: There are checkpoints, and none is whole.
+        TrainingError: There are checkpoints, but none is intact.
     """
     problems = []
     for path in (folder / NEWEST, folder / PREVIOUS):
@@ -83,12 +83,12 @@ def resume_from(folder: Path, state: TrainingState, recipe: str, position: Posit
                 _restore_position(position, values["position"])
         return problems
     if problems:
-        raise TrainingError(f"{'; '.join(problems)}; delete {folder} to train this member anew")
+        raise TrainingError(f"{'; '.join(problems)}; delete {folder} to train this member from scratch")
     return problems
 
 
 def bring_in_step(state: TrainingState, fabric: lightning_fabric.Fabric) -> None:
-    """Bring the states of all processes to where that of the first one stands."""
+    """Copy the state of the first process to all others."""
     if fabric.world_size == 1:
         return
     content = io.BytesIO()
@@ -100,7 +100,7 @@ def bring_in_step(state: TrainingState, fabric: lightning_fabric.Fabric) -> None
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Remove what a finished member needs no more."""
+    """Remove the checkpoints of a finished member."""
     for name in (NEWEST, PREVIOUS):
         (folder / name).unlink(missing_ok=True)
 
@@ -130,7 +130,7 @@ def _restore(state: TrainingState, values: dict[str, Any]) -> None:
     state.network.load_state_dict(values["network"])
     state.optimiser.load_state_dict(values["optimiser"])
     state.random.numbers.bit_generator.state = values["numbers"]
-    if values["noise"].shape == state.random.noise.get_state().shape:  # that of a GPU is no processor's
+    if values["noise"].shape == state.random.noise.get_state().shape:  # generators of GPU and CPU are incompatible
         state.random.noise.set_state(values["noise"])
     state.epochs[:] = [Epoch(**epoch) for epoch in values["epochs"]]
     device = next(state.network.parameters()).device
@@ -142,17 +142,17 @@ def _restore_position(position: Position, values: dict[str, Any]) -> None:
     for name, value in values["average"].items():
         position.average[name].copy_(value)
     position.patches, position.restarted_at = values["patches"], values["restarted_at"]
-    position.seconds = values.get("seconds", 0.0)  # absent from checkpoints that were written before there were any
+    position.seconds = values.get("seconds", 0.0)  # absent from older checkpoints
     position.memory = Memory(**values["memory"])
 
 
 def _read_values(path: Path) -> dict[str, Any]:
-    """The values of a checkpoint whose hash is right; raises `FileError` that names it otherwise."""
+    """The values of a checkpoint; raises `FileError` if its hash is wrong."""
     try:
         with path.open("rb") as file:
             head, content = file.read(len(_MAGIC) + 65), file.read()
         if head != seal_of(_MAGIC, content):
-            old = "of an earlier version" if head.startswith(b"PK") else "damaged (its SHA-256 does not fit)"
+            old = "of an earlier version" if head.startswith(b"PK") else "damaged (its SHA-256 does not match)"
             raise FileError(f"{path}: is {old}")
         values: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
@@ -161,18 +161,18 @@ def _read_values(path: Path) -> dict[str, Any]:
 
 
 PIECE_BYTES = 14 * 2**20
-"""Of a piece at most: less than 15 MB."""
+"""Largest size of a piece: less than 15 MB."""
 _REMEDY = "copy it again"
 
 
 @dataclass(frozen=True)
 class PieceList:
-    """What there is.
+    """Pieces of a checkpoint.
 
     Attributes:
-        recipe: Whose checkpoint it is.
-        patches: Done.
-        pieces: Name and SHA-256 of each, in order.
+        recipe: Recipe of the checkpoint.
+        patches: Patches done.
+        pieces: SHA-256 of each piece by name, in order.
     """
 
     recipe: str
@@ -181,27 +181,27 @@ class PieceList:
 
 
 def list_name(name: str) -> str:
-    """What the list of the pieces of that name is called."""
+    """File name of the list of pieces of this name."""
     return f"{name}.pieces.json"
 
 
 def write_pieces(checkpoint: Path, folder: Path, name: str, recipe: str, patches: int) -> None:
-    """Cut a checkpoint; whole or not at all: until the new list is there, the pieces of the former one stay.
+    """Cut a checkpoint into pieces; the former pieces are kept until the new list is written.
 
     Args:
-        checkpoint: Its file.
-        folder: For the pieces.
-        name: How theirs begin.
-        recipe: Whose it is.
-        patches: Done.
+        checkpoint: File of the checkpoint.
+        folder: Folder for the pieces.
+        name: Prefix of their names.
+        recipe: Recipe of the checkpoint.
+        patches: Patches done.
     """
     before = {path for path in folder.glob(f"{name}.*.piece") if path.is_file()}
     content = memoryview(checkpoint.read_bytes())
-    mark = hashlib.sha256(content).hexdigest()[:8]
+    prefix = hashlib.sha256(content).hexdigest()[:8]
     pieces: dict[str, str] = {}
     for index, start in enumerate(range(0, len(content), PIECE_BYTES)):
         piece = content[start : start + PIECE_BYTES]
-        path = folder / f"{name}.{mark}.{index:03d}.piece"
+        path = folder / f"{name}.{prefix}.{index:03d}.piece"
         with written_whole(path) as partial:
             partial.write_bytes(piece)
         pieces[path.name] = hashlib.sha256(piece).hexdigest()
@@ -211,26 +211,26 @@ def write_pieces(checkpoint: Path, folder: Path, name: str, recipe: str, patches
 
 
 def read_list(folder: Path, name: str) -> PieceList | None:
-    """What pieces of that name there should be in a folder; None where there is no list."""
+    """Read the list of pieces of this name; None if there is none."""
     path = folder / list_name(name)
     if not path.is_file():
         return None
     try:
         return PieceList(**read_object(path))
     except TypeError as error:
-        raise FileError(f"{path}: is no list of the pieces of a checkpoint; {_REMEDY}") from error
+        raise FileError(f"{path}: is not a list of the pieces of a checkpoint; {_REMEDY}") from error
 
 
 def join_pieces(folder: Path, listed: PieceList, checkpoint: Path) -> None:
-    """Join the pieces to the checkpoint that they were cut from, whole or not at all.
+    """Join pieces to the checkpoint that they were cut from, atomically.
 
     Args:
-        folder: Where they lie.
-        listed: Which.
+        folder: Folder of the pieces.
+        listed: List of the pieces.
         checkpoint: File to write.
 
     Raises:
-        FileError: One is missing or damaged; it is named, and nothing was written.
+        FileError: A piece is missing or damaged; nothing was written.
     """
     with written_whole(checkpoint) as partial, partial.open("wb") as file:
         for name, digest in listed.pieces.items():
@@ -242,5 +242,5 @@ def join_pieces(folder: Path, listed: PieceList, checkpoint: Path) -> None:
                     f"{path}: a piece of a checkpoint cannot be read ({error.strerror}); {_REMEDY}"
                 ) from error
             if hashlib.sha256(content).hexdigest() != digest:
-                raise FileError(f"{path}: a piece of a checkpoint is damaged (its SHA-256 does not fit); {_REMEDY}")
+                raise FileError(f"{path}: a piece of a checkpoint is damaged (its SHA-256 does not match); {_REMEDY}")
             file.write(content)

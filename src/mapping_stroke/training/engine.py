@@ -28,21 +28,21 @@ def share_of(batch: int, fabric: lightning_fabric.Fabric) -> Share:
 
 
 def gather_from(fabric: lightning_fabric.Fabric) -> Gather | None:
-    """How the losses ask the other processes; None where there are none."""
+    """A function that gathers values from all processes for the losses; None for a single process."""
     return None if fabric.world_size == 1 else partial(of_all, fabric=fabric)
 
 
 def of_all(values: Shaped[Tensor, "..."], fabric: lightning_fabric.Fabric) -> Shaped[Tensor, "w ..."]:
-    """The values of every process, in their order; they lie on the training device, and no gradient passes."""
+    """Gather the values of every process by rank, on the training device and without gradient."""
     if fabric.world_size == 1:
         return values[None]
     gathered = [torch.empty_like(values) for _ in range(fabric.world_size)]
-    torch.distributed.all_gather(gathered, values.detach().contiguous())  # what Fabric calls is deprecated by torch
+    torch.distributed.all_gather(gathered, values.detach().contiguous())  # Fabric's own call is deprecated in torch
     return torch.stack(gathered)
 
 
 def any_of(flags: tuple[bool, ...], fabric: lightning_fabric.Fabric) -> tuple[bool, ...]:
-    """For each flag, whether any process has raised it: the same answer in all."""
+    """For each flag, whether any process has set it; the same answer in all processes."""
     if fabric.world_size == 1:
         return flags
     raised = of_all(torch.tensor(flags, dtype=torch.int32, device=fabric.device), fabric)
@@ -50,15 +50,15 @@ def any_of(flags: tuple[bool, ...], fabric: lightning_fabric.Fabric) -> tuple[bo
 
 
 def first_does(do: Callable[[], T], fabric: lightning_fabric.Fabric) -> T:
-    """Have the first process do something for all, such as writing a file; all get its answer, or its error.
+    """Let the first process do something for all, such as writing a file; all get its result, or its error.
 
     Args:
-        do: Called in the first process only; its answer can be pickled.
+        do: Called in the first process only; its result can be pickled.
         fabric: Launched engine.
 
     Raises:
-        TrainingError: The first process got one: all go on to the next member together.
-        SystemExit: In the others, where the first process ends with any other error, and says why.
+        TrainingError: Raised by the first process; all continue with the next member together.
+        SystemExit: In the other processes, if the first ends with any other error, which it reports.
     """
     if fabric.world_size == 1:
         return do()
@@ -69,7 +69,7 @@ def first_does(do: Callable[[], T], fabric: lightning_fabric.Fabric) -> T:
             answer = do()
         except (MappingError, OSError, Stopped) as error:
             failure = error
-    answer, message = fabric.broadcast((answer, None if failure is None else _told(failure)))
+    answer, message = fabric.broadcast((answer, None if failure is None else _for_others(failure)))
     if failure is not None:
         raise failure
     if message is not None:
@@ -77,31 +77,31 @@ def first_does(do: Callable[[], T], fabric: lightning_fabric.Fabric) -> T:
     return answer
 
 
-def _told(failure: BaseException) -> BaseException:
-    """What the other processes raise where the first one failed."""
+def _for_others(failure: BaseException) -> BaseException:
+    """The error that the other processes raise after a failure in the first."""
     return TrainingError(str(failure)) if isinstance(failure, TrainingError) else SystemExit(0)
 
 
 PRECISIONS = {"float32": "32-true", "bfloat16": "bf16-mixed"}
-"""Of the convolutions, by our names and Fabric's; weights, optimiser and losses are float32 always."""
+"""Fabric's names of the convolutions' precisions; weights, optimiser and losses are always float32."""
 TORN_EDGE = 2
-"""Where a grid has so many voxels along its first axis, processors compute wrong gradients in bfloat16: the weights of
-3x3x3 convolutions get what happens to lie in memory (torch 2.13.0, oneDNN; found by comparing with float32)."""
+"""For grids with this many voxels along the first axis, processors compute wrong gradients in bfloat16: those of 3x3x3
+convolutions are uninitialised memory (torch 2.13.0, oneDNN; found by comparison with float32)."""
 LONGEST_WAIT = timedelta(hours=12)
-"""Of one process for another: the first may prepare scans and make pseudo-labels for all."""
+"""Longest wait for another process: the first may prepare scans and make pseudo-labels for all."""
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """What a member is trained on, and how that computes.
+    """Device, precision and processes of a training.
 
     Attributes:
-        device: Where network, patches and augmentation live.
-        precision: `bfloat16`, `float32`, or `auto`: bfloat16 where the device has instructions for it.
-        compiled: Compile network and loss: a minute at the start, and a C++ compiler (CPU) or Triton (CUDA) is needed.
-        devices: GPUs of each machine, each with a process of its own; on a processor, processes that share it.
+        device: Device of network, patches and augmentation.
+        precision: `bfloat16`, `float32`, or `auto`: bfloat16 if the device has instructions for it.
+        compiled: Compile network and loss: takes a minute at first, and needs a C++ compiler (CPU) or Triton (CUDA).
+        devices: GPUs of each machine, one process each; on a CPU, processes that share it.
         nodes: Machines.
-        grids: What the convolutions will be computed on, in voxels; a processor takes float32 for some of them.
+        grids: Grids of the convolutions, in voxels; a CPU computes some of them in float32.
     """
 
     device: torch.device
@@ -113,7 +113,9 @@ class Hardware:
 
     def __post_init__(self) -> None:
         if self.precision not in ("auto", *PRECISIONS):
-            raise ConfigError(f"no precision {self.precision!r} to train in; expected auto, {', '.join(PRECISIONS)}")
+            raise ConfigError(
+                f"no precision {self.precision!r} to train in; expected one of auto, {', '.join(PRECISIONS)}"
+            )
         for option, number in (("--devices", self.devices), ("--nodes", self.nodes)):
             if number < 1:
                 raise ConfigError(f"got {option} {number}, expected 1 or more")
@@ -127,12 +129,12 @@ class Hardware:
 
     @property
     def processes(self) -> int:
-        """All that train together, on all machines."""
+        """Number of processes on all machines."""
         return self.devices * self.nodes
 
     @property
     def computes_in(self) -> str:
-        """The precision that `precision` comes to on this device."""
+        """The resolved precision on this device."""
         if self.precision != "auto":
             return self.precision
         on_processor = self.device.type == "cpu" and _processor_has_bfloat16() and not self._tears
@@ -141,7 +143,7 @@ class Hardware:
 
     @property
     def description(self) -> str:
-        """What computes, in a few words."""
+        """Short description of device, precision and processes."""
         many = f", {self.processes} processes" if self.processes > 1 else ""
         return f"{self.device} ({self.computes_in}{', compiled' if self.compiled else ''}{many})"
 
@@ -150,7 +152,7 @@ class Hardware:
         return self.device.type == "cpu" and any(grid[0] == TORN_EDGE for grid in self.grids)
 
     def _require_devices(self) -> None:
-        """Refuse several processes where there is no device for each."""
+        """Raise `ConfigError` unless there is a device for each process."""
         if self.device.type not in ("cpu", "cuda"):
             raise ConfigError(
                 f"several processes need CUDA GPUs or a processor, not {self.device}; leave --devices out"
@@ -159,12 +161,14 @@ class Hardware:
             raise ConfigError(f"--device {self.device} names one GPU; give --device cuda with --devices {self.devices}")
         there = torch.cuda.device_count() if self.device.type == "cuda" else self.devices
         if self.devices > there:
-            raise ConfigError(f"got --devices {self.devices}, but this machine has {there} GPUs; give at most so many")
+            raise ConfigError(
+                f"got --devices {self.devices}, but this machine has {there} GPUs; give at most that number"
+            )
 
 
 @dataclass(frozen=True, eq=False)
 class Engine:
-    """Hardware, and what trains on it, launched once for all members of a command."""
+    """Hardware and its launched Fabric, shared by all members of a command."""
 
     hardware: Hardware
     fabric: lightning_fabric.Fabric
@@ -176,15 +180,15 @@ class Engine:
 
 
 def start_engine(hardware: Hardware) -> lightning_fabric.Fabric:
-    """A launched engine.
+    """Launch Fabric.
 
-    With several processes on one machine the other ones are started here, by repeating the command line, unless
-    `torchrun` or `srun` has started all of them.
+    With several processes on one machine, the others are started here by repeating the command line, unless `torchrun`
+    or `srun` has started all of them.
 
     Raises:
-        ConfigError: Who started the processes started another number than `hardware` says, or they find no connection.
+        ConfigError: The number of started processes differs from that of `hardware`, or they cannot connect.
     """
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it announces the precision at every start
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # silences the precision notice at every start
     accelerator = hardware.device.type if hardware.device.type in ("cuda", "mps") else "cpu"
     precision = PRECISIONS[hardware.computes_in]
     if hardware.processes == 1:
@@ -194,20 +198,20 @@ def start_engine(hardware: Hardware) -> lightning_fabric.Fabric:
         return fabric
     strategy = DDPStrategy(timeout=LONGEST_WAIT)
     counts = {"devices": hardware.devices, "num_nodes": hardware.nodes}
-    warnings.filterwarnings("ignore", "Grad strides do not match bucket view")  # of 1x1x1 convolutions: all the same
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view")  # harmless, from 1x1x1 convolutions
     try:
         fabric = lightning_fabric.Fabric(accelerator=accelerator, strategy=strategy, precision=precision, **counts)
         fabric.launch()
     except (ValueError, RuntimeError) as error:
         raise ConfigError(
             f"{hardware.nodes} x {hardware.devices} processes cannot train together: {error}; start as many as "
-            "--nodes and --devices say"
+            "given by --nodes and --devices"
         ) from error
     return fabric
 
 
 def _processor_has_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself: where torch must imitate it, float32 is faster."""
+    """Whether the processor has bfloat16 instructions; emulated by torch, it is slower than float32."""
     look = getattr(torch.cpu, "get_capabilities", None)  # absent from older torch
     found = look() if look else {}
     return bool(found.get("avx512_bf16") or found.get("amx_bf16"))

@@ -1,4 +1,4 @@
-"""The training loop, and the records that it yields."""
+"""The training loop and the records it yields."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,16 +26,16 @@ from mapping_stroke.training.schemes import Scheme, Size, augmentation_of, mixin
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to.
+    """Record of one epoch.
 
     Attributes:
         epoch: Number, from 0.
         loss: Mean training loss over the steps; -1 is perfect for `dice+ce`.
         foreground_dice: Dice of the lesion class over the summed voxels of all validation patches, in [0, 1].
         validation_loss: Mean loss over the validation patches.
-        learning_rate: The rate of this epoch.
-        seconds: How long its steps took, those of the validation too.
-        steps_per_second: Training steps, their loading and augmentation included, over the time they took.
+        learning_rate: Learning rate of this epoch.
+        seconds: Duration of its training and validation steps.
+        steps_per_second: Training speed, including loading and augmentation.
     """
 
     epoch: int
@@ -49,12 +49,12 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Step:
-    """One step was done: a moment at which the state can be kept, and the training stopped.
+    """A finished step: the state can be saved, and the training stopped.
 
     Attributes:
         epoch: Number of its epoch, from 0.
-        done: Steps done of this epoch, those of the validation too.
-        steps: Steps of an epoch, those of the validation too.
+        done: Steps done in this epoch, including validation.
+        steps: Steps of an epoch, including validation.
     """
 
     epoch: int
@@ -64,14 +64,14 @@ class Step:
 
 @dataclass(eq=False)
 class EpochSoFar:
-    """What an epoch has come to between two of its steps.
+    """Running results of an unfinished epoch.
 
     Attributes:
-        losses: Of each training step done.
-        validation_losses: Of each validation step done.
-        overlap: Lesion voxels in both, predicted, and in the reference, over the validation steps done.
-        training_seconds: Spent on training steps.
-        validation_seconds: Spent on validation steps.
+        losses: Loss of each training step done.
+        validation_losses: Loss of each validation step done.
+        overlap: Lesion voxels in both, in the prediction, and in the reference, over the validation steps done.
+        training_seconds: Time spent on training steps.
+        validation_seconds: Time spent on validation steps.
     """
 
     losses: list[Float[Tensor, ""]] = field(default_factory=list)
@@ -82,22 +82,22 @@ class EpochSoFar:
 
     @property
     def steps_done(self) -> int:
-        """Training and validation steps."""
+        """Number of training and validation steps done."""
         return len(self.losses) + len(self.validation_losses)
 
     def add_training(self, loss: Float[Tensor, ""], seconds: float) -> None:
-        """One more training step."""
+        """Add a training step."""
         self.losses.append(loss)
         self.training_seconds += seconds
 
     def add_validation(self, loss: float, overlap: Int64[Tensor, " 3"], seconds: float) -> None:
-        """One more validation step."""
+        """Add a validation step."""
         self.validation_losses.append(loss)
         self.overlap = self.overlap + overlap
         self.validation_seconds += seconds
 
     def sum_up(self, number: int, learning_rate: float) -> Epoch:
-        """The record of an epoch whose steps are all done; NaN for what there was none of."""
+        """The record of a finished epoch; NaN for missing values."""
         validated = bool(self.validation_losses)
         return Epoch(
             number,
@@ -111,7 +111,7 @@ class EpochSoFar:
 
 
 def foreground_dice(overlap: Int64[Tensor, " 3"]) -> float:
-    """Dice of voxels in both, predicted, and in the reference, in [0, 1]; 1.0 where there are none."""
+    """Dice from voxels in both, in the prediction, and in the reference, in [0, 1]; 1.0 if there are none."""
     both, predicted, reference = overlap.tolist()
     return 1.0 if predicted + reference == 0 else 2 * both / (predicted + reference)
 
@@ -123,7 +123,7 @@ POLYNOMIAL_DECAY = 0.9
 
 @dataclass(eq=False)
 class TrainingState:
-    """Everything that changes while a member is trained; a checkpoint holds just this."""
+    """Everything that changes during a training; a checkpoint holds exactly this."""
 
     network: nn.Module
     optimiser: torch.optim.Optimizer
@@ -135,14 +135,14 @@ class TrainingState:
 def start_training(
     scheme: Scheme, size: Size, seed: Sequence[int], device: torch.device, weights: Weights | None = None
 ) -> TrainingState:
-    """Fresh weights or those of a trained network, a fresh optimiser, seeded generators.
+    """The initial state: fresh weights or those of a warm start, a fresh optimiser, seeded generators.
 
     Args:
-        scheme: What is trained.
-        size: How large.
-        seed: Whole numbers that tell this run from others, such as (seed, scheme, fold).
-        device: Where the network and the patches live.
-        weights: To begin with; None draws fresh ones.
+        scheme: The scheme to train.
+        size: Its size.
+        seed: Integers that identify the run, such as (seed, scheme, fold).
+        device: Device of network and patches.
+        weights: Weights of a warm start; None draws fresh ones.
 
     Raises:
         BundleError: The weights are not those of the size's network.
@@ -154,7 +154,7 @@ def start_training(
     elif size.rare_logit:
         _expect_background(network, size.rare_logit)
     _freeze_coarsest_output(network)
-    torch.nn.utils.convert_conv3d_weight_memory_format(network, torch.channels_last_3d)  # convolutions run faster
+    torch.nn.utils.convert_conv3d_weight_memory_format(network, torch.channels_last_3d)  # faster convolutions
     return TrainingState(network, _build_optimiser(network, size), random)
 
 
@@ -167,10 +167,10 @@ def train(
     *,
     compiled: bool = False,
 ) -> Iterator[Step | Epoch]:
-    """Train from where the state stands, within an epoch too, to the last epoch.
+    """Train from the current state, even within an epoch, to the last epoch.
 
-    At every yield the state is whole: kept then, and read back, it goes on with the same numbers. Several processes
-    have the same state, and each computes its share of every batch: the gradients are those of the whole one.
+    At every yield the state is consistent: saved and restored, training continues with the same numbers. Several
+    processes share the same state, and each computes its part of every batch; gradients are those of the whole batch.
 
     Args:
         state: From `start_training`, or read from a checkpoint; changed in place.
@@ -178,14 +178,14 @@ def train(
         size: Patch, batch, steps, learning rate.
         cases: Training cases and validation cases; without the latter there is no validation.
         fabric: Launched engine: device, precision, processes.
-        compiled: Compile the network at its first step and, where one process trains, the loss; on a processor its
-            norms are replaced, see `fuse_norms`.
+        compiled: Compile the network at its first step and, for a single process, the loss; on a CPU the norms are
+            replaced, see `fuse_norms`.
 
     Yields:
-        After every training or validation step that it was one, and after every epoch its record.
+        A `Step` after every training or validation step, and the record of every epoch.
 
     Raises:
-        TrainingError: There is no training case, or the loss is no longer a number (names the batch's cases).
+        TrainingError: There is no training case, or the loss is no longer finite (names the batch's cases).
     """
     if not cases[0]:
         raise TrainingError(f"scheme {scheme.name}: no training cases in the other folds; use more cases or folds")
@@ -223,7 +223,7 @@ def train(
 def validate(
     network: nn.Module, batch: Batch, loss_config: LossConfig, fabric: lightning_fabric.Fabric
 ) -> tuple[float, Int64[Tensor, " 3"]]:
-    """Loss of a batch, all processes' shares of it, and its lesion voxels in both, predicted, and in the reference."""
+    """Loss of a batch over all processes, and lesion voxels in both, in the prediction, and in the reference."""
     with torch.no_grad():
         outputs = network(batch.scan)
         loss = deep_supervision_loss(outputs, batch.target, loss_config, gather_from(fabric))
@@ -234,18 +234,18 @@ def validate(
 
 
 def _expect_background(network: nn.Module, margin: float) -> None:
-    """Let a fresh network answer background everywhere, by so many logits and little else."""
+    """Bias a fresh network towards background by this margin in logits, with small output weights."""
     decoder: Any = network.decoder
     with torch.no_grad():
         for layer in decoder.seg_layers:
             layer.weight.mul_(0.1)
-            background, lesion = layer.bias.chunk(2)  # of each voxel that it marks
+            background, lesion = layer.bias.chunk(2)  # for each voxel of the cube
             background.fill_(0.5 * margin)
             lesion.fill_(-0.5 * margin)
 
 
 def _freeze_coarsest_output(network: nn.Module) -> None:
-    """It takes no part in the loss, so it never changes; several processes would wait for its gradient."""
+    """Freeze the coarsest output: it has no loss, and several processes would wait for its gradient."""
     decoder: Any = network.decoder
     if len(decoder.seg_layers) > 1:
         decoder.seg_layers[0].requires_grad_(requires_grad=False)
@@ -271,21 +271,21 @@ def take_step(
     fabric: lightning_fabric.Fabric,
     loss_of: Callable[..., Float[Tensor, ""]],
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "n 2 x y z"]]:
-    """Learn from a batch.
+    """Take an optimisation step.
 
     Args:
-        network: Set up by the engine, as is the optimiser.
-        optimiser: Its learning rate is set.
-        batch: This process's share.
-        loss_config: Which loss.
+        network: Set up by Fabric, as is the optimiser.
+        optimiser: Its learning rate is already set.
+        batch: This process's share of the batch.
+        loss_config: The loss.
         fabric: Launched engine.
         loss_of: `batch_loss`, compiled or not.
 
     Returns:
-        The loss of the whole batch, and the finest logits of the share; neither has a gradient.
+        The loss of the whole batch, and the finest logits of the share, both detached.
 
     Raises:
-        TrainingError: Loss or gradient are no numbers (names the cases).
+        TrainingError: Loss or gradient are not finite (names the cases).
     """
     outputs = network(batch.scan)
     loss = loss_of(outputs, batch.target, batch.blend, loss_config, gather_from(fabric))
@@ -304,7 +304,7 @@ def take_step(
 
 
 def _refuse(losses: Float[Tensor, " w"], batch: Batch, fabric: lightning_fabric.Fabric) -> NoReturn:
-    """End the training in all processes, naming the cases of the first one whose loss is no number."""
+    """End the training in all processes, naming the cases of the first one with a loss that is not finite."""
     process = int(torch.isfinite(losses).logical_not().nonzero()[0])
     case_ids = fabric.broadcast(batch.case_ids, src=process)
     raise TrainingError(f"the loss is {losses[process].item()} on a batch of {', '.join(case_ids)}; check these scans")

@@ -1,8 +1,8 @@
-"""What training minimises: Dice plus cross-entropy, or Dice plus the hardest tenth of it, at every resolution.
+"""Training losses: Dice plus cross-entropy, or Dice plus top-k cross-entropy, with deep supervision.
 
-Where several processes have equal shares of a batch, each computes a loss such that their mean, and the mean of their
-gradients, are those of the whole batch. For sums over samples that is so by itself; for what pools the batch's voxels
-the processes ask one another, through `gather`.
+If several processes have equal shares of a batch, each computes a loss such that the means of losses and gradients over
+the processes are those of the whole batch. This holds automatically for means over samples; terms that pool the voxels
+of a batch exchange values through `gather`.
 """
 
 from collections.abc import Callable
@@ -18,42 +18,42 @@ from mapping_stroke.dataset.arrays import UNSURE
 from mapping_stroke.errors import ConfigError
 
 Logits = Float[Tensor, "n 2 x y z"]  # background, lesion
-Target = Int[Tensor, "n x y z"]  # 1 inside a lesion, UNSURE where no loss counts, 0 elsewhere
+Target = Int[Tensor, "n x y z"]  # 1 inside a lesion, UNSURE in voxels without loss, 0 elsewhere
 LogitsAnywhere = Float[Tensor, "n 2 _ _ _"]  # at any resolution
 CoarseTarget = Int[Tensor, "n _ _ _"]
 LossName = Literal["dice+ce", "dice+topk10"]
 Gather = Callable[[Tensor], Tensor]
-"""Values (...) of this process -> those of all processes (w, ...), in their order and without gradient."""
+"""From values (...) of this process to those of all processes (w, ...), by rank and without gradient."""
 
 DICE_SMOOTH = 1e-5
 TOPK_SHARE = 0.10
-"""The paper's share of the batch's voxels, hardest first, that the top-k cross-entropy averages."""
+"""The paper's share of hardest voxels in the top-k cross-entropy."""
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """What is added to the Dice term, and how that is taken."""
+    """Kind of cross-entropy and of Dice term."""
 
     topk_share: float | None = None
-    """Cross-entropy of this share of the batch's voxels, the hardest; None for all voxels."""
+    """Share of the batch's hardest voxels in the cross-entropy; None for all voxels."""
     batch_dice: bool = False
-    """One Dice for the voxels of the whole batch; else one a sample, averaged."""
+    """One Dice for all voxels of the batch; otherwise the mean of one Dice per sample."""
 
     def __post_init__(self) -> None:
         if self.topk_share is not None and not 0 < self.topk_share <= 1:
-            raise ConfigError(f"topk_share is {self.topk_share}, expected a share above 0 and up to 1")
+            raise ConfigError(f"topk_share is {self.topk_share}, expected a share above 0 and at most 1")
 
 
 def soft_dice_loss(
     logits: Logits, target: Target, *, batch_dice: bool = False, gather: Gather | None = None
 ) -> Float[Tensor, ""]:
-    """Minus the soft Dice of the lesion class, in [-1, 0]; -1 (perfect) where prediction and target are empty.
+    """Minus the soft Dice of the lesion class, in [-1, 0]; -1 (perfect) if prediction and target are empty.
 
     Args:
         logits: Network output at one resolution.
         target: Reference at the same resolution.
-        batch_dice: Pool the batch's voxels before dividing; otherwise one Dice a sample, averaged.
-        gather: Asks the other processes; None where there are none.
+        batch_dice: One Dice for all voxels of the batch; otherwise the mean of one Dice per sample.
+        gather: Gathers values from the other processes; None for a single process.
 
     Source: nnU-Net's memory-efficient soft Dice, foreground only, smooth 1e-5.
     """
@@ -78,7 +78,7 @@ def topk_cross_entropy(
 def _topk_of_all(own: Float[Tensor, " n"], share: float, gather: Gather) -> Float[Tensor, ""]:
     """This process's part of the mean of the largest values of all processes, times their number.
 
-    Values equal to the least of those taken count in part, so that all processes together take as many as one would.
+    Ties with the smallest value taken are weighted, so that all processes together count as many values as one would.
     """
     processes = len(gather(own.new_zeros(1)))
     wanted = max(int(processes * own.numel() * share), 1)
@@ -91,7 +91,7 @@ def _topk_of_all(own: Float[Tensor, " n"], share: float, gather: Gather) -> Floa
 
 
 def _pooled(own: Float[Tensor, ""], gather: Gather | None) -> Float[Tensor, ""]:
-    """The sum of a value over the processes; its gradient is that of their own value, times their number."""
+    """Sum of a value over the processes, with the gradient of this process's value times their number."""
     if gather is None:
         return own
     values = gather(own.detach())
@@ -101,7 +101,7 @@ def _pooled(own: Float[Tensor, ""], gather: Gather | None) -> Float[Tensor, ""]:
 def segmentation_loss(
     logits: Logits, target: Target, config: LossConfig, gather: Gather | None = None
 ) -> Float[Tensor, ""]:
-    """Dice term plus cross-entropy term, weights 1 and 1, at one resolution."""
+    """Dice term plus cross-entropy term, equally weighted, at one resolution."""
     if config.topk_share is None:
         entropy = functional.cross_entropy(logits, target, ignore_index=UNSURE)
     else:
@@ -110,7 +110,7 @@ def segmentation_loss(
 
 
 def deep_supervision_weights(resolutions: int) -> tuple[float, ...]:
-    """Weight of each output, finest first: halved at every step, 0 for the coarsest, sum 1; (1.0,) for a single one."""
+    """Weights of the outputs, finest first: halved at every level, 0 for the coarsest, sum 1; (1.0,) for one output."""
     if resolutions == 1:
         return (1.0,)
     halves = [0.5**level for level in range(resolutions - 1)]
@@ -120,7 +120,7 @@ def deep_supervision_weights(resolutions: int) -> tuple[float, ...]:
 def deep_supervision_loss(
     outputs: list[LogitsAnywhere], target: Target, config: LossConfig, gather: Gather | None = None
 ) -> Float[Tensor, ""]:
-    """Weighted sum of the losses at every resolution; the target is brought there by nearest neighbour."""
+    """Weighted sum of the losses at every resolution, with the target downsampled by nearest neighbour."""
     total = outputs[0].new_zeros(())
     for logits, weight in zip(outputs, deep_supervision_weights(len(outputs)), strict=True):
         if weight > 0:
@@ -130,7 +130,7 @@ def deep_supervision_loss(
 
 
 def downsample_target(target: Target, shape: torch.Size) -> CoarseTarget:
-    """The target on a coarser grid, by nearest neighbour (voxel centres)."""
+    """Downsample the target by nearest neighbour (voxel centres)."""
     if target.shape[1:] == shape:
         return target
     return functional.interpolate(target[:, None].float(), shape, mode="nearest-exact")[:, 0].to(target.dtype)

@@ -1,4 +1,4 @@
-"""Mixing training cases: mixup and CarveMix."""
+"""Mixing of training cases: CarveMix and mixup."""
 
 from dataclasses import dataclass
 
@@ -17,16 +17,16 @@ from mapping_stroke.training.losses import Gather, LogitsAnywhere, LossConfig, T
 
 @dataclass(frozen=True)
 class Mixing:
-    """What is mixed before patches are cut (carving), and after (blending).
+    """Mixing of cases before patches are cut (carving), and of patches afterwards (blending).
 
     Source: Zhang et al. 2021, *CarveMix*, arXiv:2108.06883; Zhang et al. 2018, *mixup*, arXiv:1710.09412.
     """
 
     name: str
     carve_probability: float = 0.0
-    """Share of the patches that are cut from a case into which the lesions of another case were pasted."""
+    """Share of the patches from a case into which lesions of another case were pasted."""
     blend_alpha: float = 0.0
-    """Patches of a batch are blended in shares drawn from Beta(alpha, alpha); 0 for no blending."""
+    """Parameter of the distribution Beta(alpha, alpha) of blending shares; 0 for no blending."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.carve_probability <= 1:
@@ -46,11 +46,11 @@ Scans = Float[Tensor, "n 1 x y z"]
 
 @dataclass(frozen=True, eq=False)
 class Blend:
-    """What was mixed into the patches of a batch.
+    """The patches mixed into those of a batch.
 
     Attributes:
-        share: Of the patch that was mixed in, in [0, 1].
-        target: The reference of that patch.
+        share: Share of the other patch, in [0, 1].
+        target: Reference of the other patch.
     """
 
     share: float
@@ -58,16 +58,16 @@ class Blend:
 
 
 def blend_patches(scans: Scans, target: Target, alpha: float, rng: np.random.Generator) -> tuple[Scans, Blend]:
-    """Mix each patch with the one before it in the batch, the first with the last, all in one share.
+    """Mix each patch with its predecessor in the batch (the first with the last), all with the same share.
 
     Args:
         scans: Patches.
         target: Their reference.
-        alpha: The share is drawn from Beta(alpha, alpha): mostly near 0 or 1 for a small alpha.
-        rng: Decides.
+        alpha: Parameter of Beta(alpha, alpha), from which the share is drawn: mostly near 0 or 1 for small alpha.
+        rng: Source of the share.
 
     Source: Zhang et al. 2018, arXiv:1710.09412.
-    Departs: the partner is the neighbour, not a random one, so that of two patches each gets the other.
+    Departs: the partner is the neighbour instead of a random one, so that two patches get each other.
     """
     share = float(rng.beta(alpha, alpha))
     return torch.lerp(scans, scans.roll(1, 0), share), Blend(share, target.roll(1, 0))
@@ -80,10 +80,10 @@ def batch_loss(
     config: LossConfig,
     gather: Gather | None = None,
 ) -> Float[Tensor, ""]:
-    """Loss against the patches' own reference and that of the patches mixed in, each with its share.
+    """Weighted sum of the losses against the patches' own reference and against that of the patches mixed in.
 
-    The losses are mixed, not the references: cross-entropy comes out the same, and the Dice and top-k terms keep
-    comparing with real masks. (The soft Dice of a blended reference is not best where the prediction equals it.)
+    Losses are mixed instead of references: cross-entropy is the same either way, and Dice and top-k terms still compare
+    with real masks (soft Dice with a blended reference is not optimal for an equal prediction).
     """
     own = deep_supervision_loss(outputs, target, config, gather)
     if blend is None:
@@ -93,20 +93,20 @@ def batch_loss(
 
 
 SMALLEST_LEVEL, LARGEST_LEVEL = -0.5, 1.0
-"""How far from the lesions' surface is carved, as a share of their depth: from half way in to as far out again."""
+"""Range of the carved distance from the lesions' surface, relative to their depth: from halfway in to as far out."""
 
 
 def carve_into(host: CaseArrays, others: Cases, probability: float, rng: np.random.Generator) -> CaseArrays:
-    """Draw whether a case takes the lesions of another, of which, and how widely they are carved.
+    """Paste the lesions of a random other case into a case, with some probability.
 
     Args:
-        host: The case that may take them.
-        others: Where the other case is drawn from.
-        probability: That it takes any.
-        rng: Decides.
+        host: The case to paste into.
+        others: Cases from which the donor is drawn.
+        probability: Probability of pasting.
+        rng: Source of all random numbers.
 
     Returns:
-        A new case; or `host` itself where none was drawn, or one without lesion, or `host`.
+        A new case; or `host` itself if no donor was drawn, or one without lesion, or `host`.
     """
     if rng.random() >= probability:
         return host
@@ -117,24 +117,24 @@ def carve_into(host: CaseArrays, others: Cases, probability: float, rng: np.rand
 
 
 def draw_level(rng: np.random.Generator) -> float:
-    """Half the draws between -0.5 and 0 (less than the lesion), half between 0 and 1 (with its surroundings)."""
+    """Draw a level: half of the draws in [-0.5, 0] (less than the lesion), half in [0, 1] (with surroundings)."""
     return rng.uniform(SMALLEST_LEVEL, 0) if rng.random() < 0.5 else rng.uniform(0, LARGEST_LEVEL)
 
 
 def carve_mix(host: CaseArrays, donor: CaseArrays, level: float) -> CaseArrays:
-    """Replace a region of a case, scan and mask alike, by that of another case around its lesions.
+    """Replace a region of a case, in scan and mask, by the region of another case around its lesions.
 
-    The region is where the signed distance to the donor's lesions is at most `level` times their depth. It lands in
-    the same place of the head: both scans were cropped to the brain, and the middles of the two boxes are laid upon
-    one another. What would land outside the host's box is lost.
+    The region has a signed distance to the donor's lesions of at most `level` times their depth. It keeps its position
+    in the head: both scans are cropped to the brain, and the centres of the two boxes are aligned. Any part outside the
+    host's box is lost.
 
     Args:
-        host: What everything outside the region comes from; not changed.
-        donor: What the region comes from; it has a lesion, and lies on the host's device.
+        host: Case outside the region; not changed.
+        donor: Case inside the region; it has a lesion, and lies on the host's device.
         level: From `draw_level`.
 
     Returns:
-        A new case, whose id names both.
+        A new case with both ids in its name.
 
     Source: Zhang et al. 2021, arXiv:2108.06883, on z-scored scans.
     Departs: the surface of a lesion runs between its voxels and the others, so that even a lesion of one voxel has a
@@ -160,11 +160,11 @@ def carve_mix(host: CaseArrays, donor: CaseArrays, level: float) -> CaseArrays:
 
 
 def signed_distance(mask: Bool[Tensor, "x y z"], reach: int) -> Float[Tensor, "x y z"]:
-    """Distance of every voxel to the surface of the mask, in voxels: negative inside, half a voxel beside it.
+    """Signed distance of every voxel to the surface of a mask, in voxels: negative inside, 0.5 next to it.
 
     Args:
-        mask: Holds a voxel that is True and one that is False.
-        reach: Distances up to this many voxels are exact; larger ones may come out too large, or infinite.
+        mask: Has at least one voxel inside and one outside.
+        reach: Distances up to this many voxels are exact; larger ones may be too large, or infinite.
     """
     inside = _squared_distance(~mask, reach).sqrt()
     outside = _squared_distance(mask, reach).sqrt()
@@ -172,9 +172,9 @@ def signed_distance(mask: Bool[Tensor, "x y z"], reach: int) -> Float[Tensor, "x
 
 
 def _lesion_box(case: CaseArrays) -> tuple[Corner, Shape, int]:
-    """The smallest box around all lesions with a margin on every side, and that margin: their largest possible depth.
+    """Bounding box of all lesions with a margin, and the margin: the largest possible depth of a lesion.
 
-    No voxel of a mask is farther from the others than half the smallest edge of the mask's box.
+    The depth of a voxel is at most half the smallest edge of the bounding box.
     """
     low, high = case.lesion_voxels.min(axis=0).astype(int), case.lesion_voxels.max(axis=0).astype(int)
     margin = (int((high - low).min()) + 2) // 2
@@ -184,7 +184,7 @@ def _lesion_box(case: CaseArrays) -> tuple[Corner, Shape, int]:
 
 
 def _squared_distance(places: Bool[Tensor, "x y z"], reach: int) -> Float[Tensor, "x y z"]:
-    """Squared distance to the nearest place, exact up to `reach`: the smallest over each axis in turn."""
+    """Squared distance to the nearest True voxel, exact up to `reach`, minimised over one axis at a time."""
     squared = torch.where(places, 0.0, torch.inf)
     for axis, edge in enumerate(places.shape):
         nearest = squared.clone()

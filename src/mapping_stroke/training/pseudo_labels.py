@@ -1,4 +1,4 @@
-"""Pseudo-labels for unlabelled scans, with where they came from."""
+"""Pseudo-labels for unlabelled scans, and their selection."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from mapping_stroke.images.image import Mask, Probability
 
 @dataclass(frozen=True, eq=False)
 class PseudoLabel:
-    """A mask that a network made, to train another with.
+    """A predicted mask for training another network.
 
     Attributes:
         mask: P(lesion) > 0.5.
@@ -23,18 +23,18 @@ class PseudoLabel:
 
 
 def make_pseudo_label(probability: Probability) -> PseudoLabel:
-    """Threshold a probability map at 0.5, with the mean confidence inside."""
+    """Threshold a probability map at 0.5, and compute the mean confidence inside."""
     mask = np.asarray(probability > 0.5)
     confidence = float(probability[mask].mean(dtype=np.float64)) if mask.any() else float("nan")
     return PseudoLabel(mask, confidence)
 
 
 def leave_out(confidence: Mapping[str, float | None], floor: float | None) -> list[str]:
-    """The ids of the labels to train without: of a mean confidence below the floor, or empty, which have none.
+    """The ids of the labels to exclude: those with a mean confidence below the floor, and empty ones.
 
     Args:
         confidence: Mean confidence of each label by case id; None for an empty label.
-        floor: None leaves nothing out.
+        floor: Lowest mean confidence; None excludes nothing.
     """
     if floor is None:
         return []
@@ -42,10 +42,10 @@ def leave_out(confidence: Mapping[str, float | None], floor: float | None) -> li
 
 
 def best_scheme(validation_dice: Mapping[str, float]) -> str:
-    """The scheme of the highest validation Dice; the first in the mapping's order among equals, or if none is known.
+    """The scheme with the highest validation Dice; the first of them for ties or unknown values.
 
     Args:
-        validation_dice: Mean Dice of each candidate, NaN where it is not known.
+        validation_dice: Mean Dice of each candidate; NaN if unknown.
 
     Raises:
         TrainingError: There is no candidate.

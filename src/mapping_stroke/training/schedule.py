@@ -1,4 +1,4 @@
-"""The schedule of a long training, over patches or over minutes."""
+"""Schedules of long trainings, over patches or over minutes."""
 
 import math
 import time
@@ -16,17 +16,17 @@ from mapping_stroke.training.supply import Position
 class Session:
     """One call of a training by the clock.
 
-    Starting up, compiling and making the first cases is no training, yet passes. So the schedule does not move by
-    seconds that have passed, but by the share of those that were left: when they are over, the call has taken the
-    schedule exactly so far as it was asked to, and a schedule of thirty minutes is done after three calls of ten.
+    Starting up, compiling and making the first cases take time without training. The schedule therefore advances by the
+    share of the remaining time, not by elapsed seconds: at its deadline a call has advanced the schedule by exactly the
+    requested time, so that a schedule of thirty minutes is done after three calls of ten.
 
     Attributes:
-        seconds: Of the schedule that this call should do.
-        deadline: What the clock says when the last step should be over.
-        now: The clock, seconds.
-        goal: The second of the schedule that this call should come to; set by `begin`.
-        reserve_s: What is kept for a validation at the end: as long as the longest so far.
-        warm: Patches of these sizes were trained on before in this process; the first time may be spent on compiling.
+        seconds: Seconds of the schedule for this call.
+        deadline: Clock time at which the last step should be over.
+        now: The clock, in seconds.
+        goal: Second of the schedule that this call should reach; set by `begin`.
+        reserve_s: Time reserved for a final validation: that of the longest so far.
+        warm: Patch sizes already trained on in this process; the first step of a size may include compilation.
     """
 
     seconds: float
@@ -38,29 +38,29 @@ class Session:
 
     @property
     def left_s(self) -> float:
-        """How long steps can still be made; below 0 where it is too late."""
+        """Time left for steps; negative after it has run out."""
         return self.deadline - self.reserve_s - self.now()
 
     def begin(self, position: Position, length: float) -> None:
         """Set the goal of this call.
 
         Args:
-            position: Where it begins.
-            length: Of the schedule, seconds.
+            position: Position at the start of the call.
+            length: Length of the schedule in seconds.
         """
         self.goal = min(position.seconds + self.seconds, length)
 
     def is_over(self, position: Position, patch: Shape) -> bool:
-        """Whether no step is to be made on patches of that size: the goal is reached, or it may take too long."""
+        """Whether to stop before a step with this patch size: the goal is reached, or the step may take too long."""
         return position.seconds >= self.goal or (self.left_s <= 0 and patch not in self.warm)
 
     def count_step(self, position: Position, patch: Shape, left_s: float) -> None:
-        """Move on in the schedule.
+        """Advance the schedule by a step.
 
         Args:
             position: Changed in place.
-            patch: Of the step; the first of its size does not count.
-            left_s: What was left before the step.
+            patch: Patch size of the step; the first step of a size does not count.
+            left_s: Time left before the step.
         """
         taken_s = left_s - self.left_s
         if patch not in self.warm:
@@ -71,24 +71,24 @@ class Session:
             position.seconds += (self.goal - position.seconds) * taken_s / left_s
 
     def count_validation(self, seconds: float) -> None:
-        """Keep as much time for the next one."""
+        """Reserve as much time for the next validation."""
         self.reserve_s = max(self.reserve_s, seconds)
 
 
 PERIODS, SHORTEST_PERIOD_S = 30, 20
-"""Of a schedule by the clock: validations, and the least time between two."""
+"""Number of validations of a schedule by the clock, and the shortest time between two."""
 REWARM_STEPS = 200
-"""Over so many steps an optimiser finds its moments again."""
+"""Steps in which a restarted optimiser recovers its moments."""
 
 
 @dataclass(frozen=True)
 class Growth:
-    """How large patches are until a point of the schedule.
+    """Patch size up to a point of the schedule.
 
     Attributes:
-        until: Share of the schedule's patches, in (0, 1].
-        edge: Share of the whole patch's edge along y and z. Along x, from side to side, patches are whole always: left
-            and right are compared, and processors want 3 voxels there in the coarsest grid (see `TORN_EDGE`).
+        until: Share of the schedule, in (0, 1].
+        edge: Share of the full patch's edge along y and z. Along x patches are always full: networks compare left and
+            right, and processors need 3 voxels there on the coarsest grid (see `TORN_EDGE`).
     """
 
     until: float
@@ -96,27 +96,27 @@ class Growth:
 
 
 GROWTH = (Growth(0.1, 0.6), Growth(1 / 3, 0.8), Growth(1.0, 1.0))
-"""Small patches cost a third, and suffice while a network learns what grey and dark are."""
+"""Small patches cost a third, and suffice while a network learns basic intensities."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What a training does at which place.
+    """Learning rate, patch size and sampling of a training over its length.
 
     Attributes:
-        length: Of the whole training, in what is counted.
-        learning_rate: The highest.
-        patch: The whole patch's edges, voxels.
+        length: Length of the whole training, in the unit of `counts`.
+        learning_rate: Highest learning rate.
+        patch: Size of the full patch, in voxels.
         divisors: Each edge of a patch is a multiple of these.
         warm_up: Share of the length over which the learning rate rises from 0.
-        flat_until: Share of the length after which it falls, along a cosine, to 0 at the end.
-        rewarm: Patches (not seconds) over which it rises from 0 again where the optimiser had to begin anew.
-        decay: Of the average of the weights, at each step, in the end; at first it forgets faster.
-        growth: Sizes of patches.
-        lesion_share: Of the patches: centred on a voxel of a lesion, each lesion of a case being as likely as another.
-        hard_share: Of the patches: cut from the hardest of the cases that are kept.
-        period: Between two validations, in what is counted.
-        counts: What is counted.
+        flat_until: Share of the length after which it falls to 0 along a cosine.
+        rewarm: Patches (not seconds) over which it rises from 0 again after a restart of the optimiser.
+        decay: Final decay of the running average of the weights per step; smaller at first.
+        growth: Patch sizes.
+        lesion_share: Share of the patches centred on a lesion voxel, with all lesions of a case equally likely.
+        hard_share: Share of the patches cut from the hardest kept cases.
+        period: Length between two validations, in the unit of `counts`.
+        counts: Unit of the schedule.
     """
 
     length: int
@@ -140,11 +140,11 @@ class Schedule:
             raise ConfigError(f"a schedule needs 0 <= warm-up ({self.warm_up}) <= flat ({self.flat_until}) <= 1")
         ends = [step.until for step in self.growth]
         if not ends or ends != sorted(ends) or ends[-1] != 1:
-            raise ConfigError(f"patches grow at {ends}, expected rising shares of which the last is 1")
+            raise ConfigError(f"patches grow at {ends}, expected increasing shares that end with 1")
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All of it, as plain values; a schedule over patches has the names that it had before there were others."""
+        """All settings as plain values; a schedule over patches keeps its original names, and so its recipe."""
         values = asdict(self)
         if self.counts == "patches":
             del values["counts"]
@@ -153,26 +153,26 @@ class Schedule:
 
     @property
     def periods(self) -> int:
-        """How many; the last may be shorter."""
+        """Number of periods; the last may be shorter."""
         return math.ceil(self.length / self.period)
 
     def period_end(self, number: int) -> int:
-        """The place at which a period, counted from 0, is over."""
+        """End of a period, counted from 0."""
         return min((number + 1) * self.period, self.length)
 
     def place_of(self, position: Position) -> float:
-        """How far a training is, in what is counted."""
+        """Progress of a training, in the unit of `counts`."""
         return position.patches if self.counts == "patches" else position.seconds
 
     def rate_of(self, position: Position) -> float:
-        """The learning rate of the step at a position: lower for a while where the optimiser had to begin anew."""
+        """Learning rate at a position; reduced for a while after a restart of the optimiser."""
         rate = self.rate_at(self.place_of(position))
         if position.restarted_at is None:
             return rate
         return rate * min((position.patches - position.restarted_at) / self.rewarm, 1.0)
 
     def rate_at(self, place: float) -> float:
-        """The learning rate of the step at a place, of an optimiser that has its moments."""
+        """Learning rate at a point of the schedule, without any restart."""
         done = place / self.length
         if done < self.warm_up:
             return self.learning_rate * done / self.warm_up
@@ -182,11 +182,11 @@ class Schedule:
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * fallen))
 
     def decay_at(self, patches: int) -> float:
-        """How much of the average of the weights stays at a step: 0.1 at first, near 1 - 9 / patches, then `decay`."""
+        """Decay of the running average at a step: 0.1 at first, then about 1 - 9 / patches, and finally `decay`."""
         return min((1 + patches) / (10 + patches), self.decay)
 
     def patch_at(self, place: float) -> Shape:
-        """The edges of the patches that are drawn at a place: the nearest multiples of what the network needs."""
+        """Patch size at a point of the schedule, rounded to multiples of `divisors`."""
         edge = next(step.edge for step in self.growth if place < step.until * self.length or step.until == 1)
         x, *others = self.patch
         y, z = (
@@ -196,14 +196,14 @@ class Schedule:
         return x, y, z
 
     def grids(self, size: Size) -> tuple[Shape, ...]:
-        """What convolutions of either kind of network are computed on, patches of every size taken together."""
+        """Grids of the convolutions of both kinds of network, for all patch sizes."""
         begins = [0, *(math.ceil(step.until * self.length) for step in self.growth[:-1])]
         patches = dict.fromkeys([size.patch, *map(self.patch_at, begins)])
         return tuple(grid for patch in patches for net in (size.plain, size.residual) for grid in net.shapes(patch))
 
 
 def plan_schedule(length: int, size: Size, counts: Literal["patches", "seconds"] = "patches") -> Schedule:
-    """The schedule of so many patches or seconds for the networks of a size, up to its learning rate."""
+    """A schedule of this many patches or seconds for the networks of a size."""
     x, y, z = (max(pair) for pair in zip(size.plain.divisors, size.residual.divisors, strict=True))
     schedule = Schedule(length, size.learning_rate, size.patch, (x, y, z), rewarm=REWARM_STEPS * size.batch)
     if counts == "patches":

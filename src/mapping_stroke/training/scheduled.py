@@ -1,4 +1,4 @@
-"""Training on a schedule: the loop of long trainings, whose averaged weights are what counts."""
+"""The loop of long trainings on a schedule, with a running average of the weights as their result."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,21 +24,21 @@ from mapping_stroke.training.schemes import Scheme, Size, augmentation_of
 from mapping_stroke.training.supply import Position, Supply
 
 VALIDATION_SEED = (11,)
-"""Every validation looks at the same patches, so that curves tell of the network alone."""
+"""All validations use the same patches, so that curves reflect only the network."""
 BETWEEN_LOOKS_S = 0.2
 FEWEST_VOXELS = 8.0
-"""So much do few marked voxels weigh less; see `patch_hardness`."""
+"""Voxels without error added to the mean in `patch_hardness`, which damps single voxels."""
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What a training on a schedule does.
+    """Settings of a training on a schedule.
 
     Attributes:
         scheme: Loss and augmentation.
-        size: Batch, and how often it is validated on.
-        schedule: What is done at which place.
-        session: By the clock: how far this call goes, which may be before the end; None for a schedule over patches.
+        size: Batch and number of validation steps.
+        schedule: The schedule.
+        session: The current call of a training by the clock; None for a schedule over patches.
     """
 
     scheme: Scheme
@@ -47,13 +47,13 @@ class Task:
     session: Session | None = None
 
     def is_over(self, position: Position) -> bool:
-        """Whether this call makes no more steps, although the schedule may go on."""
+        """Whether this call takes no more steps, although the schedule may not be done."""
         if self.session is None:
             return False
         return self.session.is_over(position, self.schedule.patch_at(self.schedule.place_of(position)))
 
     def steps_of(self, number: int) -> int:
-        """Steps of a period; 0 where the clock decides."""
+        """Number of steps of a period; 0 for a schedule by the clock."""
         if self.session is not None:
             return 0
         schedule = self.schedule
@@ -61,12 +61,12 @@ class Task:
 
 
 def start_position(network: nn.Module) -> Position:
-    """The beginning of a training: the average of the weights is the weights."""
+    """The initial position, with the weights as their own average."""
     return Position({name: value.detach().clone() for name, value in network.named_parameters()})
 
 
 def average_weights(position: Position) -> Weights:
-    """The average of the weights, as `unet_weights` gives those of a network."""
+    """The average of the weights, in the form of `unet_weights`."""
     return {name: value.cpu().numpy() for name, value in position.average.items()}
 
 
@@ -79,24 +79,23 @@ def train_on_schedule(
     *,
     compiled: bool = False,
 ) -> Iterator[Step | Epoch]:
-    """Train from where the state stands to the end of the schedule, or of the session.
+    """Train from the current state to the end of the schedule or of the session.
 
-    At every yield the state is whole, as in `train`; while cases are waited for, the same step is told again.
+    At every yield the state is consistent, as in `train`; while waiting for cases, the same step is yielded again.
 
     Args:
         state: Changed in place, as is `position`.
         position: From `start_position`, or read from a checkpoint.
-        task: What is done.
-        cases: To train on, and to validate on; the latter may be none.
+        task: Settings of the training.
+        cases: Supply of training cases, and validation cases, which may be empty.
         fabric: Launched engine of one process.
         compiled: See `train`.
 
     Yields:
-        After every training step that it was one, and after every period, validated with the average of the weights,
-        its record.
+        A `Step` after every training step, and the record of every period, validated with the averaged weights.
 
     Raises:
-        TrainingError: The loss is no longer a number, or no more cases come.
+        TrainingError: The loss is no longer finite, or the supply of cases ended.
     """
     schedule, session = task.schedule, task.session
     if compiled and fabric.device.type == "cpu":
@@ -130,18 +129,19 @@ def _step(
     learning: tuple[nn.Module, torch.optim.Optimizer],
     state: TrainingState,
     position: Position,
-    what: tuple[Task, Supply],
+    sources: tuple[Task, Supply],
     fabric: lightning_fabric.Fabric,
     loss_of: Callable[..., Float[Tensor, ""]],
 ) -> Float[Tensor, ""]:
-    """Learn from a batch, and count its patches; the loss."""
-    (network, optimiser), (task, supply), schedule = learning, what, what[0].schedule
+    """Take a step, count its patches, and return the loss."""
+    (network, optimiser), (task, supply) = learning, sources
+    schedule = task.schedule
     for group in optimiser.param_groups:
         group["lr"] = schedule.rate_of(position)
     batch = draw_scheduled(supply, schedule, position, task.size.batch, augmentation_of(task.scheme), state.random)
     loss, logits = take_step(network, optimiser, batch, task.size.loss_of(task.scheme), fabric, loss_of)
     supply.note(batch.case_ids, patch_hardness(logits, batch.target).tolist())
-    _follow(position, state.network, schedule)
+    _update_average(position, state.network, schedule)
     position.patches += task.size.batch
     return loss
 
@@ -154,7 +154,7 @@ def _end_period(
     cases: Sequence[CaseArrays],
     fabric: lightning_fabric.Fabric,
 ) -> None:
-    """Validate with the average of the weights, and sum up; a period without steps, by the clock, tells nothing."""
+    """Validate with the averaged weights and record the period; one without steps is not validated."""
     before_s = 0.0 if task.session is None else task.session.left_s
     if state.so_far.steps_done:
         with averaged(state.network, position):
@@ -171,12 +171,12 @@ def draw_scheduled(
     """Draw a batch: its last patches are centred on lesions, and a share of all is cut from hard cases.
 
     Args:
-        supply: Ready.
-        schedule: How large patches are, which share lies on lesions, and which is hard.
-        position: Where the training stands.
-        batch: How many patches.
-        augmentation: What is done to each.
-        random: Decides.
+        supply: A supply that is ready.
+        schedule: Patch size, and shares of lesion-centred patches and of hard cases.
+        position: Position of the training.
+        batch: Number of patches.
+        augmentation: Augmentation of each patch.
+        random: Random generators.
     """
     patch, elsewhere = schedule.patch_at(schedule.place_of(position)), round(batch * (1 - schedule.lesion_share))
     pairs, case_ids = [], []
@@ -195,10 +195,10 @@ def draw_scheduled(
 
 
 def patch_hardness(logits: Float[Tensor, "n 2 x y z"], target: Int[Tensor, "n x y z"]) -> Float[Tensor, " n"]:
-    """Mean cross-entropy of the voxels of each patch that are lesion or marked as such, 0 or more; 0 where none is.
+    """Mean cross-entropy over the lesion and predicted lesion voxels of each patch, 0 or more; 0 if there are none.
 
-    So a missed lesion counts the same whatever its volume, as do false marks in a healthy brain; eight voxels without
-    error are counted in, lest single voxels be hard.
+    A missed lesion therefore counts the same whatever its volume, and so does a false positive in a healthy brain.
+    Eight voxels without error are included, so that single voxels do not make a patch hard.
     """
     entropy = functional.cross_entropy(logits.float(), target, reduction="none", ignore_index=UNSURE)
     concerned = ((target == 1) | (logits[:, 1] > logits[:, 0])) & (target != UNSURE)
@@ -207,7 +207,7 @@ def patch_hardness(logits: Float[Tensor, "n 2 x y z"], target: Int[Tensor, "n x 
 
 @contextmanager
 def averaged(network: nn.Module, position: Position) -> Iterator[None]:
-    """Give a network the average of its weights for a while; then it has its own again, to the last bit."""
+    """Temporarily give a network the average of its weights; its own are restored exactly."""
     own = {name: value.detach().clone() for name, value in network.named_parameters()}
     _give(network, position.average)
     try:
@@ -222,8 +222,8 @@ def _give(network: nn.Module, weights: dict[str, Tensor]) -> None:
             value.copy_(weights[name])
 
 
-def _follow(position: Position, network: nn.Module, schedule: Schedule) -> None:
-    """Move the average a step towards the weights."""
+def _update_average(position: Position, network: nn.Module, schedule: Schedule) -> None:
+    """Update the running average of the weights."""
     weights = dict(network.named_parameters())
     averages = list(position.average.values())
     with torch.no_grad():

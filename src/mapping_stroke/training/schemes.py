@@ -1,4 +1,4 @@
-"""The training schemes, and the sizes they can be trained at: rows of data."""
+"""Training schemes, and the sizes at which they can be trained, as rows of data."""
 
 import zlib
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +16,7 @@ OptimiserName = Literal["sgd", "adamw"]
 
 @dataclass(frozen=True)
 class Scheme:
-    """How one kind of member is trained."""
+    """Training of one kind of member."""
 
     name: str
     encoder: Encoder = "plain"
@@ -43,7 +43,7 @@ SCHEMES = (
     Scheme("residual", encoder="residual", augmentation="strong"),
     Scheme("self-training", pseudo_labels=True),
 )
-"""As the paper has them. Source: Huo et al. 2022, arXiv:2211.15486, section 2.2."""
+"""As in the paper. Source: Huo et al. 2022, arXiv:2211.15486, section 2.2."""
 
 CONTAINER_SCHEMES = (
     SCHEMES[0],
@@ -51,20 +51,20 @@ CONTAINER_SCHEMES = (
     SCHEMES[2],
     replace(SCHEMES[3], augmentation="strong"),
 )
-"""As the authors' submitted container has them, where it differs from the paper."""
+"""As in the authors' submitted container, which differs from the paper."""
 
 EXTRA_SCHEMES = (
     Scheme("carvemix", mixing="carvemix"),
     Scheme("mixup", mixing="mixup"),
 )
-"""Not of the paper: trained only where they are named. A new scheme is a row here."""
+"""Not in the paper: trained only on request. A new scheme is a row here."""
 
 VARIANTS = {"paper": SCHEMES, "container": CONTAINER_SCHEMES}
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large the networks and their training are. `full` is the paper's; the others run on a CPU."""
+    """Size of the networks and of their training. `full` is the paper's; the others run on a CPU."""
 
     name: str
     preprocess: PreprocessSpec
@@ -74,22 +74,22 @@ class Size:
     steps_per_epoch: int
     validation_steps: int
     epochs: int | None = None
-    """For every scheme; None takes the scheme's own."""
+    """Epochs of every scheme; None takes the scheme's own."""
     batch: int = 2
     optimiser: OptimiserName = "sgd"
-    """`sgd` (Nesterov) is nnU-Net's; `adamw` gets somewhere in the few steps of the small sizes."""
+    """`sgd` (Nesterov) is nnU-Net's; `adamw` makes progress within the few steps of the small sizes."""
     learning_rate: float = 0.01
     momentum: float = 0.99
-    """Of `sgd`."""
+    """Momentum of `sgd`."""
     rare_logit: float = 0.0
-    """By how much fresh networks prefer background to lesion, in logits; 0 is nnU-Net's. With more they need not spend
-    their first hundreds of steps on learning that lesions are rare."""
+    """Initial bias of a fresh network towards background, in logits; 0 is nnU-Net's. A larger bias saves the first
+    hundreds of steps, in which the network would learn that lesions are rare."""
     batch_dice: bool = False
-    """One Dice for all voxels of a batch; else one a patch. Pooled, a patch whose lesion a weak network cannot see does
-    not teach it to guess."""
+    """One Dice for all voxels of a batch; otherwise one per patch. Pooling keeps a patch with an invisible lesion from
+    teaching a weak network to guess."""
     topk_share: float = TOPK_SHARE
-    """Share of the hardest voxels in the loss `dice+topk10`. With a tenth, networks that are still weak mark nothing;
-    the small sizes take the harder half."""
+    """Share of the hardest voxels in the loss `dice+topk10`. With a tenth, weak networks mark nothing, so the small
+    sizes take the harder half."""
 
     def __post_init__(self) -> None:
         for network in (self.plain, self.residual):
@@ -97,7 +97,7 @@ class Size:
 
     @property
     def grids(self) -> tuple[tuple[int, int, int], ...]:
-        """What the networks' convolutions are computed on in training."""
+        """Grids on which the networks' convolutions are computed in training."""
         return (*self.plain.shapes(self.patch), *self.residual.shapes(self.patch))
 
     def network(self, scheme: Scheme) -> NetworkSpec:
@@ -105,11 +105,11 @@ class Size:
         return self.residual if scheme.encoder == "residual" else self.plain
 
     def loss_of(self, scheme: Scheme) -> LossConfig:
-        """The loss that a scheme is trained with at this size."""
+        """The loss of a scheme at this size."""
         return LossConfig(self.topk_share if scheme.loss == "dice+topk10" else None, self.batch_dice)
 
     def epochs_of(self, scheme: Scheme) -> int:
-        """How many epochs a scheme trains at this size."""
+        """Number of epochs of a scheme at this size."""
         return scheme.full_epochs if self.epochs is None else self.epochs
 
 
@@ -181,7 +181,7 @@ SIZES = {
 
 
 def with_batch(size: Size, batch: int) -> Size:
-    """A size with larger or smaller batches: the learning rate changes with the root, as many patches are validated on.
+    """A size with another batch, the same number of validation patches, and a square-root scaled learning rate.
 
     Source: Malladi et al. 2022, arXiv:2205.10287, for optimisers such as AdamW.
     """
@@ -191,7 +191,7 @@ def with_batch(size: Size, batch: int) -> Size:
 
 
 def find_scheme(name: str, variant: str = "paper") -> Scheme:
-    """The scheme of a name, an extra one too; raises `ConfigError` that lists the known ones."""
+    """Find a scheme by name, including the extra ones; raises `ConfigError` that lists the known ones."""
     schemes = {scheme.name: scheme for scheme in (*find_variant(variant), *EXTRA_SCHEMES)}
     if name not in schemes:
         raise ConfigError(f"no training scheme {name!r}; expected one of {', '.join(schemes)}")
@@ -199,38 +199,38 @@ def find_scheme(name: str, variant: str = "paper") -> Scheme:
 
 
 def find_variant(variant: str) -> tuple[Scheme, ...]:
-    """All schemes as the `paper` or the authors' `container` has them; raises `ConfigError` for another name."""
+    """All schemes as in the `paper` or the authors' `container`; raises `ConfigError` for another name."""
     if variant not in VARIANTS:
         raise ConfigError(f"no variant {variant!r} of the schemes; expected one of {', '.join(VARIANTS)}")
     return VARIANTS[variant]
 
 
 def seed_number(scheme: Scheme) -> int:
-    """A number of its own for the seeds of a scheme: its place among the paper's, a checksum of its name elsewhere.
+    """Seed number of a scheme: its position among the paper's schemes, or a checksum of its name.
 
-    So rows can come, go and move among the extra schemes, and no other scheme trains to other weights.
+    Adding, removing or moving extra schemes therefore leaves the weights of all other schemes unchanged.
     """
     places = {row.name: place for place, row in enumerate(SCHEMES)}
     return places.get(scheme.name, zlib.crc32(scheme.name.encode()))
 
 
 def find_size(name: str) -> Size:
-    """The size of a name; raises `ConfigError` that lists the known ones."""
+    """Find a size by name; raises `ConfigError` that lists the known ones."""
     if name not in SIZES:
         raise ConfigError(f"no size {name!r}; expected one of {', '.join(SIZES)}")
     return SIZES[name]
 
 
 def augmentation_of(scheme: Scheme) -> Augmentation:
-    """The augmentation set that a scheme names."""
+    """The augmentation set of a scheme."""
     return AUGMENTATIONS[scheme.augmentation]
 
 
 def mixing_of(scheme: Scheme) -> Mixing:
-    """The mixing that a scheme names."""
+    """The mixing of a scheme."""
     return MIXINGS[scheme.mixing]
 
 
 def rows_of(scheme: Scheme) -> dict[str, dict[str, Any]]:
-    """The numbers behind the names in a scheme, so that a member trained with other numbers is told apart."""
+    """The parameters behind the names in a scheme, so that a recipe changes with them."""
     return {"augmentation": asdict(augmentation_of(scheme)), "mixing": asdict(mixing_of(scheme))}

@@ -1,6 +1,6 @@
-"""A training in one small file that can be taken elsewhere: no moments of the optimiser, weights in 8 or 16 bits.
+"""The state of a training in one small file for moving to another machine: 8 or 16 bit weights, no optimiser moments.
 
-Like a checkpoint it is a line of text with a SHA-256, then the content: a safetensors file, which executes nothing.
+Like a checkpoint, it starts with a line that holds a SHA-256. The content is a safetensors file, which runs no code.
 """
 
 import json
@@ -25,33 +25,33 @@ from mapping_stroke.training.supply import Memory, Position
 
 MOST_BYTES = 8 * 2**20
 OTHER_BYTES = 300_000
-"""Of a file, beside the weights: names, records, scales."""
+"""Room in a file for names, records and scales."""
 SUFFIX = ".state"
 _MAGIC = b"mapping state 1, sha256 "
-_AGAIN = "copy it again, or begin without --state"
+_AGAIN = "copy it again, or start without --state"
 Parameter = Float32[np.ndarray, "..."]
 
 
 @dataclass(frozen=True)
 class Packing:
-    """Bytes of a weight, of 0, 1 or 2: as it is on average, and how far from that it is just now."""
+    """Bytes (0, 1 or 2) for the average of a weight, and for its current difference from the average."""
 
     average: int
     difference: int
 
 
 PACKINGS = (Packing(2, 2), Packing(2, 1), Packing(1, 1), Packing(1, 0))
-"""The first that fits is taken. Without differences a training goes on from the average."""
+"""The first that fits is used. Without differences, training resumes from the average."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Whose state a file holds.
+    """The training that a state belongs to.
 
     Attributes:
-        network: What the weights are for.
-        settings: All that decides the training, as plain values.
-        recipe: Their fingerprint.
+        network: Specification of the network.
+        settings: All settings of the training, as plain values.
+        recipe: Fingerprint of the settings.
     """
 
     network: NetworkSpec
@@ -60,20 +60,20 @@ class Identity:
 
 
 def choose_packing(network: NetworkSpec) -> Packing:
-    """The most precise packing in which a network's state has at most `MOST_BYTES`; the smallest if none has."""
+    """The most precise packing that keeps a network's state within `MOST_BYTES`; the smallest if none does."""
     room = MOST_BYTES - OTHER_BYTES
     fitting = [one for one in PACKINGS if (one.average + one.difference) * count_parameters(network) <= room]
     return fitting[0] if fitting else PACKINGS[-1]
 
 
 def write_state(path: Path, state: TrainingState, position: Position, identity: Identity) -> None:
-    """Write what is needed to go on elsewhere, whole or not at all.
+    """Write the state for resuming on another machine, atomically.
 
     Args:
-        path: Its file.
+        path: File to write.
         state: Weights, random numbers, records.
         position: Average of the weights, patches done.
-        identity: Who may go on from it.
+        identity: Identity of the training.
     """
     arrays = _pack(unet_weights(state.network), average_weights(position), choose_packing(identity.network))
     facts = {
@@ -92,32 +92,32 @@ def write_state(path: Path, state: TrainingState, position: Position, identity: 
 
 
 def read_state(path: Path, state: TrainingState, position: Position, identity: Identity) -> bool:
-    """Bring a training to where a small state stands, unless it has come farther already.
+    """Restore a training from a small state, unless it is already further on.
 
-    The optimiser begins anew, so the learning rate will rise from 0 again; random numbers go on, and a period that was
-    not over begins anew in its records.
+    The optimiser restarts, so the learning rate will warm up from 0 again. Random numbers continue, and the records of
+    an unfinished period start afresh.
 
     Args:
-        path: From `write_state`.
+        path: File of `write_state`.
         state: Changed in place, as is `position`.
-        position: Where the training stands.
-        identity: Of this training.
+        position: Position of the training.
+        identity: Identity of this training.
 
     Returns:
-        Whether it was brought there.
+        Whether the state was restored.
 
     Raises:
-        TrainingError: The file is missing, damaged, or that of another network or of other settings; nothing changed.
+        TrainingError: The file is missing, damaged, or of another network or other settings; nothing is changed.
     """
     facts, arrays = _read(path)
     network = json.loads(json.dumps(asdict(identity.network)))
     if facts["network"] != network:
-        raise TrainingError(f"{path}: is the state of another network; give the --size and --schemes that wrote it")
+        raise TrainingError(f"{path}: holds the state of another network; give the --size and --schemes that wrote it")
     if facts["recipe"] != identity.recipe:
         settings = json.loads(json.dumps(identity.settings))
-        differ = ", ".join(sorted(_differences(facts["settings"], settings))) or "the numbers behind names"
+        differ = ", ".join(sorted(_differences(facts["settings"], settings))) or "parameters behind names"
         raise TrainingError(
-            f"{path}: is of a training with other settings ({differ}); give the same, or begin without --state"
+            f"{path}: belongs to a training with other settings ({differ}); give the same, or start without --state"
         )
     if facts["patches"] <= position.patches:
         return False
@@ -126,7 +126,7 @@ def read_state(path: Path, state: TrainingState, position: Position, identity: I
     for name, value in average.items():
         position.average[name].copy_(torch.from_numpy(value))
     position.patches = position.restarted_at = facts["patches"]
-    position.seconds = facts.get("seconds", 0.0)  # absent from states that were written before there were any
+    position.seconds = facts.get("seconds", 0.0)  # absent from older states
     position.memory = Memory(made=max(facts["made"], position.memory.made))
     state.random.numbers.bit_generator.state = facts["numbers"]
     state.optimiser.state.clear()
@@ -140,7 +140,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
 
 
 def _pack(weights: Weights, average: Weights, packing: Packing) -> dict[str, np.ndarray]:
-    """Both as they are stored; a difference is from the average as it will be read."""
+    """Pack both; differences are relative to the average as it will be read back."""
     arrays: dict[str, np.ndarray] = {}
     for name, mean in average.items():
         arrays |= _stored(f"average/{name}", mean, packing.average)
@@ -150,17 +150,17 @@ def _pack(weights: Weights, average: Weights, packing: Packing) -> dict[str, np.
 
 
 def _unpack(arrays: Mapping[str, np.ndarray], average: Weights) -> tuple[Weights, Weights]:
-    """The weights and their average, for a network whose weights have these names and shapes."""
+    """Unpack weights and average, for a network with weights of these names and shapes."""
     means = {name: _restored(arrays, f"average/{name}", value.shape) for name, value in average.items()}
     return {name: mean + _restored(arrays, f"difference/{name}", mean.shape) for name, mean in means.items()}, means
 
 
 def _stored(name: str, values: Parameter, size: int) -> dict[str, np.ndarray]:
-    """Values in so many bytes each; in one byte as 127 steps up to the largest along each place of the first axis."""
+    """Store values in 0, 1 or 2 bytes each; one byte has 127 steps up to the largest value of each output channel."""
     values = np.ascontiguousarray(values)
     if size == 0:
         return {}
-    if size == 2 or values.ndim == 1:  # biases and norms are few, and must be exact
+    if size == 2 or values.ndim == 1:  # biases and norms are few and sensitive
         return {name: values.astype(np.float16)}
     rows = values.reshape(len(values), -1)
     scale = np.maximum(np.abs(rows).max(axis=1), np.float32(1e-12)) / np.float32(127)
@@ -177,13 +177,15 @@ def _restored(arrays: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What a whole file says, and its arrays."""
+    """The facts and the arrays of an intact file."""
     try:
         head, end, content = path.read_bytes().partition(b"\n")
     except OSError as error:
         raise TrainingError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     if head + end != seal_of(_MAGIC, content):
-        raise TrainingError(f"{path}: is damaged, or no state of a training (its SHA-256 does not fit); {_AGAIN}")
+        raise TrainingError(
+            f"{path}: is damaged, or not the state of a training (its SHA-256 does not match); {_AGAIN}"
+        )
     length = 8 + int.from_bytes(content[:8], "little")
     facts: dict[str, Any] = json.loads(json.loads(content[8:length])["__metadata__"]["facts"])
     return facts, load(content)

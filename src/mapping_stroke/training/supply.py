@@ -1,4 +1,4 @@
-"""Where a long training takes its cases from, and where it stands."""
+"""Supply of cases for a long training, and its position in the schedule."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -12,21 +12,21 @@ from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.sources import CaseSource
 
 MOST_USES = 25
-"""Patches that are cut from one case."""
+"""Patches cut from one case."""
 READY_SHARE = 0.25
-"""Of the cases that are kept: with fewer the training waits, rather than see the same few again and again."""
+"""Share of the kept cases below which the training waits instead of reusing a few cases."""
 HARDEST_SHARE = 0.1
-"""Of the kept cases: those that count as hard."""
+"""Share of the kept cases that count as hard."""
 
 
 @dataclass(eq=False)
 class Memory:
-    """What is remembered of the cases that are there now.
+    """Statistics of the kept cases.
 
     Attributes:
-        uses: By case, how many patches were cut from it.
-        hardness: By case, how hard its last patch was; see `patch_hardness`.
-        made: How many cases were made so far: the number of the next one.
+        uses: Number of patches cut from each case.
+        hardness: Hardness of the last patch of each case; see `patch_hardness`.
+        made: Number of cases made so far, which is the number of the next one.
     """
 
     uses: dict[str, int] = field(default_factory=dict)
@@ -34,40 +34,40 @@ class Memory:
     made: int = 0
 
     def count_use(self, name: str) -> bool:
-        """Count a patch of a case; whether it has been used `MOST_USES` times now, and should go."""
+        """Count a patch of a case; return whether it has now been used `MOST_USES` times and should be removed."""
         self.uses[name] = self.uses.get(name, 0) + 1
         return self.uses[name] >= MOST_USES
 
     def forget(self, name: str) -> None:
-        """A case has gone."""
+        """Drop a removed case."""
         self.uses.pop(name, None)
         self.hardness.pop(name, None)
 
     def forget_all_but(self, present: Collection[str]) -> None:
-        """All other cases have gone."""
+        """Drop all other cases."""
         for name in (self.uses.keys() | self.hardness.keys()) - set(present):
             self.forget(name)
 
     def note(self, case_ids: Sequence[str], hardness: Sequence[float]) -> None:
-        """Remember how hard the last patch of each case was that has not gone."""
+        """Record the hardness of the last patch of each case that is still kept."""
         self.hardness |= {name: value for name, value in zip(case_ids, hardness, strict=True) if name in self.uses}
 
     def hardest(self, present: Sequence[str]) -> Sequence[str]:
-        """The hardest tenth of the cases that are there, of those that were used before; all if none was."""
+        """The hardest tenth of the present cases, among those used before; all if none was."""
         known = sorted((name for name in present if name in self.hardness), key=lambda name: -self.hardness[name])
         return known[: max(round(HARDEST_SHARE * len(present)), 1)] or present
 
 
 @dataclass(eq=False)
 class Position:
-    """Where a training on a schedule stands, beside its network, its optimiser and its random numbers.
+    """Position of a training on a schedule, in addition to its network, optimiser and random numbers.
 
     Attributes:
-        average: Of the weights, by name: what is validated and packed in the end.
-        patches: Done.
-        seconds: Of a schedule by the clock that are done; 0 for others.
-        restarted_at: After how many patches the optimiser last began anew, without its moments; None for never.
-        memory: Of cases.
+        average: Running average of the weights, by name; it is validated, and packed in the end.
+        patches: Patches done.
+        seconds: Seconds done of a schedule by the clock; 0 for others.
+        restarted_at: Patches done when the optimiser last restarted without its moments; None for never.
+        memory: Statistics of the cases.
     """
 
     average: dict[str, Tensor]
@@ -78,32 +78,32 @@ class Position:
 
 
 class Supply(CaseSource, Protocol):
-    """Cases for a long training; `draw` gives any of them."""
+    """Cases for a long training; `draw` returns any of them."""
 
     def is_ready(self) -> bool:
-        """Whether there are cases to draw; if not, there will be, or `TrainingError` is raised.
+        """Whether there are cases to draw; raises `TrainingError` if there will be none.
 
-        Asked before every step, so a supply may make cases here.
+        Called before every step, so a supply may make cases here.
         """
         ...
 
     def draw_hard(self, rng: np.random.Generator) -> CaseArrays:
-        """One of the hardest cases of those that are kept; any case if none is."""
+        """One of the hardest kept cases; any case if none is kept."""
         ...
 
     def note(self, case_ids: Sequence[str], hardness: Sequence[float]) -> None:
-        """Take note of how hard the patches of these cases were."""
+        """Record the hardness of the patches of these cases."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Endless:
-    """A new case for every patch: none is kept, so none is known to be hard. It is a `Supply`."""
+    """A `Supply` with a new case for every patch; none is kept, so none is known to be hard."""
 
     source: CaseSource
 
     def is_ready(self) -> bool:
-        """Always."""
+        """Always True."""
         return True
 
     def draw(self, rng: np.random.Generator) -> CaseArrays:
@@ -115,20 +115,20 @@ class Endless:
         return self.source.draw(rng)
 
     def note(self, case_ids: Sequence[str], hardness: Sequence[float]) -> None:
-        """Nothing is remembered."""
+        """Do nothing."""
 
 
 MADE_AT_ONCE = 16
-"""At the beginning, between two looks at whether to stop."""
+"""Cases made at the beginning between two checks for a request to stop."""
 
 
 @dataclass(frozen=True, eq=False)
 class PoolPlan:
-    """Which cases a pool holds.
+    """Cases of a pool.
 
     Attributes:
-        source: Makes them on the training device.
-        size: How many there are at once.
+        source: Source of the cases, on the training device.
+        size: Number of cases at a time.
         seed: Case `i` is drawn from (*seed, i).
     """
 
@@ -139,24 +139,24 @@ class PoolPlan:
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """So many cases, each for at most `MOST_USES` patches: then another one is made in its place. It is a `Supply`.
+    """A `Supply` of cases in memory; after `MOST_USES` patches a case is replaced by a new one.
 
-    What was there is not kept with a training: it goes on with new cases.
+    The cases are not part of a checkpoint: a resumed training has new ones.
 
     Attributes:
-        plan: Which cases.
-        memory: How often each was used, and how hard it was; part of the training's state.
-        cases: By name, oldest first.
+        plan: The cases.
+        memory: Number of uses and hardness of each case; part of the training's state.
+        cases: Cases by name, oldest first.
     """
 
     plan: PoolPlan
     memory: Memory
     cases: dict[str, CaseArrays] = field(default_factory=dict)
     drawn: list[str] = field(default_factory=list)
-    """Names of the cases of the patches since the pool was last asked."""
+    """Names of the cases drawn since the last call of `is_ready`."""
 
     def is_ready(self) -> bool:
-        """Make cases: at first until a quarter of the pool is there, then as many as are used up, and one at least."""
+        """Make cases: at first a quarter of the pool, then as many as are used up, but at least one."""
         self.memory.forget_all_but(self.cases)
         few = max(round(READY_SHARE * self.plan.size), 2)
         missing = self.plan.size - len(self.cases)
@@ -167,15 +167,15 @@ class Pool:
         return len(self.cases) >= few
 
     def draw(self, rng: np.random.Generator) -> CaseArrays:
-        """A random case of those that are there, each as likely as any other; a new one where none is."""
+        """A random case of the pool, all equally likely; a new one if it is empty."""
         return self._use(list(self.cases) or [self._make()], rng)
 
     def draw_hard(self, rng: np.random.Generator) -> CaseArrays:
-        """A random one of the hardest tenth of the cases that were used before; any case where none was."""
+        """A random one of the hardest tenth of the cases used before; any case if none was."""
         return self._use(self.memory.hardest(list(self.cases)) or [self._make()], rng)
 
     def note(self, case_ids: Sequence[str], hardness: Sequence[float]) -> None:
-        """Remember how hard the last patch of each case was."""
+        """Record the hardness of the last patch of each case."""
         self.memory.note(case_ids, hardness)
 
     def _use(self, names: Sequence[str], rng: np.random.Generator) -> CaseArrays:
