@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 
 from mapping_stroke.cli import main
+from mapping_stroke.cohort.segmenter import Segmenter
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.evaluation.score import score
 from mapping_stroke.images.image import read_image, write_image
-from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.models import evaluate as model_failures
 from mapping_stroke.models import judge as judging
 from mapping_stroke.models.judge import EvaluationCase
-from mapping_stroke.networks.cards import BundleCard
 from mapping_stroke.run_folder import MASK_SUFFIX
 from phantoms import AFFINE, phantom, write_phantoms
 from small_models import write_seeing_model
@@ -138,11 +137,11 @@ def test_an_interrupted_evaluation_goes_on(data: Path, monkeypatch: pytest.Monke
     predicted: list[str] = []
     real = judging.read_evaluation_case
 
-    def read_two(case: FoundCase, ensemble: Ensemble, card: BundleCard) -> EvaluationCase:
+    def read_two(case: FoundCase, segmenter: Segmenter) -> EvaluationCase:
         predicted.append(case.case_id)
         if len(predicted) == 3:
             raise KeyboardInterrupt
-        return real(case, ensemble, card)
+        return real(case, segmenter)
 
     monkeypatch.setattr(judging, "read_evaluation_case", read_two)
     assert evaluate(data) == 1
