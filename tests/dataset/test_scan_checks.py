@@ -74,7 +74,7 @@ LABELS = np.digitize(np.arange(SHAPE[0]), [5, 9, 13, 17])[:, None, None] * np.on
         ),
         (
             changed(np.tile(head().voxels, (4, 1, 1)), of_edges(8, 8, 8)),
-            r"span 7\d\d x .* mm .*expected a head \(30 to 600 mm\); mend",
+            r"span 7\d\d x .* mm .*expected a head \(30 to 600 mm\); fix",
         ),
     ],
 )
