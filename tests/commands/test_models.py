@@ -115,7 +115,7 @@ def test_a_broken_model_is_told_and_the_others_are_listed(tmp_path: Path, capsys
 def test_a_place_without_models_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no such folder" in refusal(capsys, "list", tmp_path / "nowhere")
     (tmp_path / "notes.txt").touch()
-    assert "is no model, expected a .mapping file" in refusal(capsys, "list", tmp_path / "notes.txt")
+    assert "is not a model, expected a .mapping file" in refusal(capsys, "list", tmp_path / "notes.txt")
 
 
 # show
