@@ -115,7 +115,7 @@ def test_a_broken_model_is_told_and_the_others_are_listed(tmp_path: Path, capsys
 def test_a_place_without_models_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no such folder" in refusal(capsys, "list", tmp_path / "nowhere")
     (tmp_path / "notes.txt").touch()
-    assert "is no model, expected a .mapping file" in refusal(capsys, "list", tmp_path / "notes.txt")
+    assert "is not a model, expected a .mapping file" in refusal(capsys, "list", tmp_path / "notes.txt")
 
 
 # show
@@ -347,9 +347,9 @@ def test_folders_with_members_of_one_name_need_names(
     shutil.copytree(nnunet / "Task100_plain", nnunet / "again")
     both = [result_folder(nnunet, "Task100_plain"), result_folder(nnunet, "again")]
     told = refusal(capsys, "import", *both, "-o", tmp_path / "a.mapping")
-    assert f"{both[1]}: has a member default, fold 0, as {both[0]} has; give --scheme a name for each" in told
+    assert f"{both[1]}: has a member default, fold 0, and so has {both[0]}; give --scheme one name per" in told
     told = refusal(capsys, "import", *both, "-o", tmp_path / "a.mapping", "--scheme", "one")
-    assert "got 2 folders and 1 names; give --scheme one name for each folder" in told
+    assert "got 2 folders and 1 names; give --scheme one name per folder" in told
     assert models("import", *both, "-o", tmp_path / "a.mapping", "--scheme", "one", "two") == 0
     members = open_bundle(tmp_path / "a.mapping").card.members
     assert [member.card.scheme for member in members] == ["one", "two"]

@@ -180,7 +180,7 @@ class Crafted:
     ("value", "reason"),
     [
         (Crafted(1, (1 << 40,), np.dtype("f8"), False, b"12345678"), "reshape"),
-        (Crafted(1, (2,), np.dtype("O"), False, b"1234567812345678"), "objects that is no list"),
+        (Crafted(1, (2,), np.dtype("O"), False, b"1234567812345678"), "objects that is not a list"),
         (Crafted(1, (1,), np.dtype("f8"), False, 7), "made of int"),
         (Crafted(1, (1,), "f8", False, b"12345678"), "unknown kind"),
         (np.zeros(2, dtype=[("a", "f8"), ("b", "O")]), "records|array of"),

@@ -117,7 +117,7 @@ def test_a_card_kept_in_the_model_is_shown_and_changes_nothing_else(
 def test_what_makes_no_card_is_refused(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_seeing_model(data / "three.mapping", folds=3)
     assert card(data, model="three.mapping") == 2
-    assert "is of another model" in capsys.readouterr().err
+    assert "belongs to another model" in capsys.readouterr().err
     (data / "about.md").write_text("{{ dice }}")
     assert card(data, "--about", data / "about.md") == 2
     assert "about.md: nothing is called {{ dice }}; expected some of name, " in capsys.readouterr().err
@@ -127,7 +127,7 @@ def test_what_makes_no_card_is_refused(data: Path, capsys: pytest.CaptureFixture
     assert "holds no model card" in capsys.readouterr().err
     (data / "out" / "evaluation.json").write_text("{}")
     assert card(data) == 2
-    assert "was not written by this version" in capsys.readouterr().err
+    assert "was written by another version" in capsys.readouterr().err
     (data / "out" / "evaluation.json").unlink()
     assert card(data) == 2
     assert "evaluation.json: no such file" in capsys.readouterr().err

@@ -220,7 +220,7 @@ def test_what_cannot_be_judged_is_refused_and_leaves_nothing(data: Path, capsys:
     write_phantoms(data / "cohort", labelled=1, unlabelled=0)
     write_phantoms(data / "healthy", labelled=1, unlabelled=0)
     assert evaluate(data) == 2
-    assert "has a lesion mask (p0_lesion.nii.gz); name scans without one only" in capsys.readouterr().err
+    assert "has a lesion mask (p0_lesion.nii.gz); give only scans without a mask" in capsys.readouterr().err
     for path in (data / "healthy").glob("p0*"):
         path.unlink()
     assert evaluate(data, "--healthy", data / "healthy", data / "healthy" / "h0_T1w.nii.gz") == 0

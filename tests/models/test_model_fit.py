@@ -111,4 +111,4 @@ def test_too_few_people_and_a_taken_place_are_refused(data: Path, capsys: pytest
     for path in (data / "cohort").glob("p[1-9]*"):
         path.unlink()
     assert fit(data) == 2
-    assert "1 case can be used, expected those of 2 people at least" in capsys.readouterr().err
+    assert "1 case can be used, expected cases of at least 2 people" in capsys.readouterr().err

@@ -436,9 +436,9 @@ def test_weights_far_larger_than_their_network_are_refused_before_they_are_read(
 
 
 def test_a_path_without_a_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"nowhere: no such model; name a \.mapping file"):
+    with pytest.raises(BundleError, match=r"nowhere: no such model; give a \.mapping file"):
         open_bundle(tmp_path / "nowhere")
-    with pytest.raises(BundleError, match="holds no trained member; name a"):
+    with pytest.raises(BundleError, match="holds no trained member; give a"):
         open_bundle(tmp_path)
 
 

@@ -41,7 +41,7 @@ def test_convolutions_compute_in_the_precision_and_answers_are_float32(precision
 
 
 def test_a_precision_nobody_knows_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no precision 'half' to train in; expected auto, float32, bfloat16"):
+    with pytest.raises(ConfigError, match="no precision 'half' to train in; expected one of auto, float32, bfloat16"):
         Hardware(CPU, "half")
 
 
@@ -72,7 +72,9 @@ def test_processes_of_another_number_are_refused(monkeypatch: pytest.MonkeyPatch
         raise ValueError("does not match the world size (2)")
 
     monkeypatch.setattr(lightning_fabric.Fabric, "launch", launch)
-    with pytest.raises(ConfigError, match=r"2 x 2 processes cannot train together: .* start as many as --nodes"):
+    with pytest.raises(
+        ConfigError, match=r"2 x 2 processes cannot train together: .* start as many as given by --nodes"
+    ):
         start_engine(Hardware(CPU, "float32", devices=2, nodes=2))
 
 

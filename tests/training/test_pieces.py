@@ -86,5 +86,7 @@ def test_a_lost_or_damaged_piece_is_named(damage: Callable[[Path], object], says
 def test_without_a_list_there_are_none_and_a_damaged_list_is_refused(tmp_path: Path) -> None:
     assert read_list(tmp_path, "one") is None
     (tmp_path / list_name("one")).write_text("{}")
-    with pytest.raises(FileError, match=r"one\.pieces\.json: is no list of the pieces of a checkpoint; copy it again"):
+    with pytest.raises(
+        FileError, match=r"one\.pieces\.json: is not a list of the pieces of a checkpoint; copy it again"
+    ):
         read_list(tmp_path, "one")

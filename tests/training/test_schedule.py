@@ -85,5 +85,5 @@ def test_impossible_schedules_are_refused() -> None:
         replace(SCHEDULE, length=0)
     with pytest.raises(ConfigError, match=r"0 <= warm-up \(0.5\) <= flat \(0.4\) <= 1"):
         replace(SCHEDULE, warm_up=0.5)
-    with pytest.raises(ConfigError, match=r"patches grow at \[0.5\], expected rising shares of which the last is 1"):
+    with pytest.raises(ConfigError, match=r"patches grow at \[0.5\], expected increasing shares that end with 1"):
         replace(SCHEDULE, growth=(Growth(0.5, 1.0),))

@@ -125,7 +125,7 @@ def flip_a_byte(path: Path) -> None:
 def test_a_damaged_state_is_refused(damage: Any, tmp_path: Path) -> None:
     path = write_one(tmp_path)
     damage(path)
-    with pytest.raises(TrainingError, match=r"one\.state: is damaged, or no state of a training"):
+    with pytest.raises(TrainingError, match=r"one\.state: is damaged, or not the state of a training"):
         read_state(path, *training(2), IDENTITY)
 
 
