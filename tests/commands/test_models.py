@@ -307,7 +307,7 @@ def test_members_that_are_not_there_are_refused(
 def test_a_broken_member_leaves_no_model(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run_folder / "train/residual/fold_1/weights.safetensors").write_bytes(b"broken")
     before = sorted(tmp_path.iterdir())
-    assert "its SHA-256 is not" in refusal(capsys, "pack", run_folder, "-o", tmp_path / "a.mapping")
+    assert "its SHA-256 differs" in refusal(capsys, "pack", run_folder, "-o", tmp_path / "a.mapping")
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -360,7 +360,7 @@ def test_folders_that_are_averaged_in_two_ways_are_refused(
 ) -> None:
     both = [result_folder(nnunet, task) for task in ("Task100_plain", "Dataset101_residual")]
     told = refusal(capsys, "import", *both, "-o", tmp_path / "a.mapping")
-    assert "its members are averaged as logit, those of" in told
+    assert "its members are averaged by logit, those of" in told
     assert "import them into two models" in told
 
 

@@ -168,7 +168,7 @@ def test_a_fold_without_the_checkpoint_is_told(folder: Path, capsys: pytest.Capt
     rename_best(folder)
     assert run("models", "import", folder, "-o", "a.mapping") == 0
     told = " ".join(capsys.readouterr().err.split())
-    assert "fold_0 has no checkpoint 'final', and is left out" in told
+    assert "fold_0 has no checkpoint 'final' and is left out" in told
     assert "fold_1" not in told
     assert members(Path("a.mapping")) == ["default, fold 1"]
 

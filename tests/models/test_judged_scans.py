@@ -42,5 +42,5 @@ def test_a_scan_is_judged_on_its_own_grid_wherever_the_model_sees_it(case: Found
 
 def test_healthy_scans_whose_names_differ_in_capitals_alone_are_refused(tmp_path: Path) -> None:
     scans = [tmp_path / "here" / "H0.nii.gz", tmp_path / "there" / "h0.nii.gz"]
-    with pytest.raises(CaseError, match=r"h0\.nii\.gz: .*H0\.nii\.gz has the same name, capitals aside; rename one"):
+    with pytest.raises(CaseError, match=r"h0\.nii\.gz: .*H0\.nii\.gz has the same name but for upper and lower case"):
         find_unlabelled(scans)

@@ -120,10 +120,10 @@ def test_members_that_grow_are_packed_beside_those_that_they_grew_from(
         encoder: replace(spec, features=tuple(n + 2 * at for at, n in enumerate(spec.features, 1)), unshuffle=2)
         for encoder, spec in (("plain", tiny.plain), ("residual", tiny.residual))
     }
-    grown = replace(tiny, name="grown", preprocess=PreprocessSpec(1.5), patch=(32, 32, 32), **wider)
-    monkeypatch.setitem(SIZES, "grown", grown)
+    grown = replace(tiny, name="fine", preprocess=PreprocessSpec(1.5), patch=(32, 32, 32), **wider)
+    monkeypatch.setitem(SIZES, "fine", grown)
     chosen = ("default", "self-training")
-    config = replace(CONFIG, size="grown", from_=str(made / "model.mapping"), schemes=chosen, beside=True, cases=2)
+    config = replace(CONFIG, size="fine", from_=str(made / "model.mapping"), schemes=chosen, beside=True, cases=2)
     assert make(tmp_path, config) == []
     bundle = open_bundle(tmp_path / "model.mapping")
     former = [(scheme.name, 0, 3.0) for scheme in SCHEMES]

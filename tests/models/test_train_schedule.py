@@ -171,9 +171,9 @@ def test_a_network_goes_on_and_grows_from_a_trunk_of_one_member(
 ) -> None:
     tiny = SIZES["tiny"]
     plain = replace(tiny.plain, features=tuple(n + 2 for n in tiny.plain.features), unshuffle=2)
-    grown = replace(tiny, name="grown", preprocess=PreprocessSpec(1.5), patch=(32, 32, 32), plain=plain)
-    monkeypatch.setitem(SIZES, "grown", grown)
-    config = ModelConfig("grown", patches=4, from_=str(whole))
+    grown = replace(tiny, name="fine", preprocess=PreprocessSpec(1.5), patch=(32, 32, 32), plain=plain)
+    monkeypatch.setitem(SIZES, "fine", grown)
+    config = ModelConfig("fine", patches=4, from_=str(whole))
     train(tmp_path / "grown", config)
     (only,) = open_bundle(tmp_path / "grown").card.members
     assert only.card.network == plain
