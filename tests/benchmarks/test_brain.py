@@ -8,6 +8,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+from bench_command import run_bench
 from benchmarks import brain as bench
 from benchmarks import brain_pairs
 from benchmarks.brain import (
@@ -23,7 +24,6 @@ from benchmarks.brain_pairs import Pair, find_heads, plan_pairs
 from benchmarks.brain_sketch import Section
 from benchmarks.brain_text import describe_brain
 from benchmarks.painted_strokes import Head, lay_mask, make_head, paint, surface_share
-from mapping_stroke import cli
 from mapping_stroke.errors import CaseError, ConfigError, RegistrationError
 from mapping_stroke.images.image import Image, write_image
 from mapping_stroke.simulation.lesions import RealMask
@@ -154,8 +154,8 @@ def run(tmp_path: Path, *more: str) -> int:
     for name, centre in (("deep", DEEP_MM), ("cortex", CORTEX_MM)):
         mask = ball(centre, 12)
         write_image(tmp_path / "lesions" / f"{name}_lesion.nii.gz", mask.voxels.numpy() > 0, mask.affine)
-    arguments = ["bench", "brain", str(tmp_path / "heads"), "--lesions", str(tmp_path / "lesions"), "--count", "4"]
-    return cli.main([*arguments, *more])
+    arguments = ["brain", str(tmp_path / "heads"), "--lesions", str(tmp_path / "lesions"), "--count", "4"]
+    return run_bench([*arguments, *more])
 
 
 @pytest.fixture

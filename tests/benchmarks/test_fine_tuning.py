@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench_command import run_bench
 from benchmarks.fine_tuning import (
     UNSEEN,
     FineTuningBench,
@@ -14,7 +15,6 @@ from benchmarks.fine_tuning import (
     describe_fine_tuning,
     score_mask,
 )
-from mapping_stroke import cli
 from mapping_stroke.cohort.segmenter import make_segmenter
 from mapping_stroke.cohort.settings import Computation
 from mapping_stroke.errors import ConfigError
@@ -114,6 +114,6 @@ def test_the_command_writes_the_report(
 ) -> None:
     options = ["--model", bench.model, "--cases", "5", "--epochs", "1", "--device", "cpu"]
     report = tmp_path / "result.md"
-    assert cli.main(["bench", "fine-tuning", str(bench.work), *options, "-o", str(report)]) == 0
+    assert run_bench(["fine-tuning", str(bench.work), *options, "-o", str(report)]) == 0
     assert "`python -m benchmarks fine-tuning WORK --model start --cases 5 --folds 1 --epochs 1`" in report.read_text()
     assert report.read_text() in capsys.readouterr().out

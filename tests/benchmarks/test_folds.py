@@ -3,8 +3,8 @@ from itertools import pairwise
 
 import pytest
 
+from bench_command import run_bench
 from benchmarks.folds import CASES_OF_SITES, compare, make_cohort
-from mapping_stroke import cli
 
 
 def test_the_cohort_is_as_large_as_atlas() -> None:
@@ -43,7 +43,7 @@ def test_folds_of_both_kinds_are_measured() -> None:
 
 
 def test_the_table_has_a_line_for_each_grouping(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["bench", "folds", "--repeats", "1"]) == 0
+    assert run_bench(["folds", "--repeats", "1"]) == 0
     text = capsys.readouterr().out
     assert "Command: `python -m benchmarks folds --repeats 1`." in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]

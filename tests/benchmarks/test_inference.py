@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bench_command import run_bench
 from benchmarks import inference
 from benchmarks.chip import ChipRates
 from benchmarks.commands import BenchError, Cost, Costs, run_command
@@ -87,7 +88,7 @@ def test_the_command_prints_and_writes_the_result(
     ours = tuple(Costs(way, (Cost(1.0, 1e9),)) for way in ("tiles", "fast", "ensemble"))
     result = InferenceResult(None, ours, {"predict": 1.0}, None, ((), 0.0), None)
     monkeypatch.setattr(inference, "bench_inference", lambda config: result)
-    assert cli.main(["bench", "inference", "-o", str(tmp_path / "result.md")]) == 0
+    assert run_bench(["inference", "-o", str(tmp_path / "result.md")]) == 0
     assert (tmp_path / "result.md").read_text() in capsys.readouterr().out
     assert (
         "Command: `python -m benchmarks inference --members 4 --cohort 20 --repeats 3 --device cpu`."
@@ -111,7 +112,7 @@ def test_ways_of_computing_agree_on_trained_members(tmp_path: Path, monkeypatch:
     assert cli.main(["prepare", str(write_phantoms(tmp_path / "data", 3, 0)), "-o", run]) == 0
     assert cli.main(["folds", run, "--number", "3"]) == 0
     assert cli.main(["train", run, "--size", "tiny", "--schemes", "default", "--folds", "0", "--device", "cpu"]) == 0
-    assert cli.main(["bench", "agreement", run, "--device", "cpu", "-o", str(tmp_path / "result.md")]) == 0
+    assert run_bench(["agreement", run, "--device", "cpu", "-o", str(tmp_path / "result.md")]) == 0
     rows = [line.split("|")[1:-1] for line in (tmp_path / "result.md").read_text().splitlines() if "tiles |" in line]
     exact, usual = ([float(cell) for cell in row[1:]] for row in rows)
     assert exact[1:] == [0.0, 1.0, 1.0, 0.0]

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from bench_command import run_bench
 from benchmarks import quality
 from benchmarks.commands import BenchError, Cost
 from benchmarks.quality import (
@@ -24,7 +25,6 @@ from benchmarks.quality import (
 )
 from benchmarks.training_task import LabelledScan
 from cohorts import write_atlas
-from mapping_stroke import cli
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.images.image import read_image, write_image
 from mapping_stroke.networks.cards import MemberCard
@@ -153,9 +153,9 @@ def test_the_command_prints_the_result_and_refuses_no_seeds(
         return result_of((0.4,), (0.4,))
 
     monkeypatch.setattr(quality, "bench_quality", stand_in)
-    command = ["bench", "quality", "data/cohort", "--nnunet", "bin"]
-    assert cli.main([*command, "--seeds", "0"]) == 2
+    command = ["quality", "data/cohort", "--nnunet", "bin"]
+    assert run_bench([*command, "--seeds", "0"]) == 2
     assert "--seeds must be 1 or more" in capsys.readouterr().err
-    assert cli.main(command) == 0
+    assert run_bench(command) == 0
     assert asked == [QualityBench(Path("data/cohort"), Path("bin"), Path("data/cohort-quality"), 3)]
     assert quality.TITLE in capsys.readouterr().out

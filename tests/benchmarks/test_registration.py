@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench_command import run_bench
 from benchmarks import registration
 from benchmarks.commands import Cost
 from benchmarks.misplaced_scans import MisplacedScan, Plan
@@ -18,7 +19,6 @@ from benchmarks.registration import (
     register,
     wrong_qualities,
 )
-from mapping_stroke import cli
 from mapping_stroke.errors import RegistrationError
 from mapping_stroke.images.image import Image, write_image
 from mapping_stroke.space import rough_fit as search
@@ -121,9 +121,7 @@ def test_the_command_measures_and_draws(made: MisplacedScan, tmp_path: Path, mon
     write_image(tmp_path / "native" / "sub-01_T1w.nii.gz", scan.voxels, scan.affine)
     monkeypatch.setattr(registration, "segment_as_a_command", lambda path: Cost(1.0, 1e9, 2.0))
     native, page, picture = (str(tmp_path / name) for name in ("native", "page.md", "picture.png"))
-    status = cli.main(
-        ["bench", "registration", native, "--brains", native, "--scans", "0", "--picture", picture, "-o", page]
-    )
+    status = run_bench(["registration", native, "--brains", native, "--scans", "0", "--picture", picture, "-o", page])
     assert status == 0
     assert "| sub-01 | 3 3 3 | brain |" in Path(page).read_text()
     assert "Misplaced" not in Path(page).read_text()
@@ -131,5 +129,5 @@ def test_the_command_measures_and_draws(made: MisplacedScan, tmp_path: Path, mon
 
 
 def test_a_number_of_scans_below_0_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["bench", "registration", str(tmp_path), "--brains", str(tmp_path), "--scans", "-1"]) == 2
+    assert run_bench(["registration", str(tmp_path), "--brains", str(tmp_path), "--scans", "-1"]) == 2
     assert "--scans must be 0 or more" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench_command import run_bench
 from benchmarks import round_trip
 from benchmarks.misplaced_scans import MisplacedScan, Plan
 from benchmarks.round_trip import (
@@ -16,7 +17,6 @@ from benchmarks.round_trip import (
     plan_round_trips,
     travel,
 )
-from mapping_stroke import cli
 from mapping_stroke.cohort import segmenter as segment_reading
 from mapping_stroke.cohort.segmenter import Segmenter, make_segmenter
 from mapping_stroke.cohort.settings import Computation
@@ -149,11 +149,11 @@ def test_the_command_writes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyP
     )
     monkeypatch.setattr(round_trip, "bench_round_trip", lambda bench: (trip,) * bench.cases)
     page = tmp_path / "page.md"
-    command = ["bench", "round-trip", str(tmp_path), "--model", str(model), "--cases", "2", "-o", str(page)]
-    assert cli.main(command) == 0
+    command = ["round-trip", str(tmp_path), "--model", str(model), "--cases", "2", "-o", str(page)]
+    assert run_bench(command) == 0
     assert "`python -m benchmarks round-trip BRAINS --model model.mapping --cases 2`" in page.read_text()
 
 
 def test_no_cases_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["bench", "round-trip", str(tmp_path), "--cases", "0"]) == 2
+    assert run_bench(["round-trip", str(tmp_path), "--cases", "0"]) == 2
     assert "--cases must be 1 or more" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from bench_command import run_bench
 from benchmarks import training
 from benchmarks.commands import BenchError, Cost, Line
 from benchmarks.nnunet_training import EPOCH_LINE
@@ -21,7 +22,6 @@ from benchmarks.training import (
 )
 from benchmarks.training_settings import SETTINGS, Setting, Way
 from benchmarks.training_steps import PARTS, StepFacts
-from mapping_stroke import cli
 from mapping_stroke.files import write_json
 from phantoms import write_phantoms
 from training_jobs import TASK, write_programs
@@ -149,7 +149,7 @@ def test_the_command_prints_and_writes_the_result(
     courses = (TrainingLength("ours, as it comes", (2.0,), 1e9, {}),)
     result = TrainingResult({"plain U-Net": courses}, {"plain U-Net": FACTS}, "")
     monkeypatch.setattr(training, "bench_training", lambda config: result)
-    assert cli.main(["bench", "training", "-o", str(tmp_path / "result.md")]) == 0
+    assert run_bench(["training", "-o", str(tmp_path / "result.md")]) == 0
     text = (tmp_path / "result.md").read_text()
     assert text in capsys.readouterr().out
     assert "Command: `python -m benchmarks training --repeats 1 --device cpu`." in text
