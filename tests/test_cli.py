@@ -103,11 +103,11 @@ def test_being_asked_to_stop_is_status_75(monkeypatch: pytest.MonkeyPatch, capsy
         """Be stopped."""
 
         def run(self) -> int:
-            raise Stopped("stopped by SIGTERM, and all that was done is saved; run it again")
+            raise Stopped("stopped by SIGTERM; all work is saved; run it again")
 
     monkeypatch.setattr(cli, "COMMANDS", (*(command for command in cli.COMMANDS if command.__name__ != "Info"), Info))
     assert cli.main(["info"]) == 75
-    assert capsys.readouterr().err == "mapping: stopped by SIGTERM, and all that was done is saved; run it again\n"
+    assert capsys.readouterr().err == "mapping: stopped by SIGTERM; all work is saved; run it again\n"
 
 
 def test_an_interruption_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -159,7 +159,7 @@ def test_2022_works_as_the_platform_runs_it(isolation: Isolation) -> None:
 def test_2026_works_as_the_platform_runs_it(isolation: Isolation) -> None:
     folders = ("--scans", "/tmp/case/scans", "--masks", "/tmp/output/masks", "--probabilities", "/tmp/output/maps")
     service = ("-m", "mapping_stroke.cli", "grand-challenge", "isles2026", *folders, "--weights", "/tmp/case/model")
-    done = isolation.python(str(ROOT / "tests" / "invoked_service.py"), sys.executable, *service)
+    done = isolation.python(str(ROOT / "tests" / "helpers" / "invoked_service.py"), sys.executable, *service)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"health": 200, "invoke": [201, 201], "end": 0}
     for folder in ("masks", "maps"):

@@ -86,7 +86,7 @@ def stop_after(events: int, monkeypatch: pytest.MonkeyPatch) -> StopRequest:
 
 
 def train_and_stop(folder: Path, events: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patch, pytest.raises(Stopped, match="stopped by SIGTERM, and all that was done is"):
+    with monkeypatch.context() as patch, pytest.raises(Stopped, match="stopped by SIGTERM; all work is"):
         train_model.train_model(RunFolder(folder), Sources(), CONFIG, stop_after(events, patch))
 
 
@@ -295,7 +295,7 @@ def test_a_short_schedule_by_the_clock_is_watched_with_fewer_cases(
 
 
 def test_a_call_whose_time_is_over_is_stopped_while_it_starts() -> None:
-    with pytest.raises(Stopped, match="stopped by SIGTERM, and what was finished is"), listening(), stopping_in(0.0):
+    with pytest.raises(Stopped, match="stopped by SIGTERM; finished work is"), listening(), stopping_in(0.0):
         any(threading.Event().wait(0.01) for _ in range(1000))
 
 
