@@ -196,7 +196,7 @@ def test_being_stopped_says_that_every_scan_is_segmented_anew(
     monkeypatch.setattr(module, "ready_segmenter", be_stopped)
     assert main(challenge.arguments("atlas2022", "nowhere")) == 75
     told = capsys.readouterr().err
-    assert told.startswith("mapping: stopped by SIGTERM; finished work is kept; run the same command again, which")
+    assert told.startswith("mapping: stopped by SIGTERM; finished work is kept; rerun this command, which")
     assert told.endswith("segments every scan anew\n")
 
 

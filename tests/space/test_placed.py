@@ -179,7 +179,7 @@ def test_if_the_network_fails_the_template_finds_the_brain_and_that_is_told(monk
         assert placed.brain.source == "template"
         assert dice(placed.brain.mask, truth) > 0.9
         assert error_mm(np.linalg.inv(placed.to_mni), FAR) < 2
-        assert re.search(f"by the network failed \\({why}.*found by the template.*--brain", placed.warnings[0])
+        assert re.search(f"by the network failed \\({why}.*derived from the template.*--brain", placed.warnings[0])
 
 
 def test_a_turned_head_in_which_the_network_fails_is_shown_to_it_upright(monkeypatch: pytest.MonkeyPatch) -> None:
