@@ -193,7 +193,7 @@ def test_of_members_of_several_sizes_those_of_the_first_are_begun_with(tmp_path:
 
 def test_a_scheme_that_nothing_fits_is_refused(tmp_path: Path) -> None:
     bundle = of_schemes(tmp_path / "model", ("default", 0), ("mixup", 0))
-    with pytest.raises(ConfigError, match=r"no member to start residual from, .*; it has default, mixup: train th"):
+    with pytest.raises(ConfigError, match=r"no member to start residual from, .*; it has default, mixup: train only"):
         choose_warm_start(bundle, find_scheme("residual"), 0)
 
 
