@@ -22,6 +22,7 @@ METHOD_LABELS = {
 
 VariantName = Literal["paper", "container"]
 SizeName = Literal["full", "compact", "fine", "small", "tiny"]
+PresetName = Literal["fast", "balanced", "paper"]
 RuleName = Literal["challenge", "paper", "mapping", "none"]
 ProfileName = Literal["atlas2022", "isles2026"]
 EngineName = Literal["auto", "openvino", "torch"]

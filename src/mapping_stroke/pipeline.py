@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mapping_stroke.names import RuleName, SizeName
+from mapping_stroke.names import PresetName, RuleName, SizeName
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.work import StageResult
 
 if TYPE_CHECKING:
-    from mapping_stroke.cohort.settings import Preset, Space
+    from mapping_stroke.cohort.settings import Space
     from mapping_stroke.images.image import Image
     from mapping_stroke.inference.segmentation import Segmentation
 
@@ -95,7 +95,7 @@ def stages(experiment: Experiment, *, overwrite: bool = False) -> dict[str, Call
 def segment(
     scan: "Image | Path | str",
     model: Path | str = "default",
-    preset: "Preset" = "balanced",
+    preset: "PresetName" = "balanced",
     device: str = "auto",
     space: "Space" = "auto",
     brain: "Image | Path | str | None" = None,

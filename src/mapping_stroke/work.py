@@ -62,19 +62,40 @@ def for_each_case(
     failed: dict[str, str] = {}
     with progress(doing, len(cases)) as show:
         for number, (name, case) in enumerate(cases.items()):
-            try:
-                work(case, partial(_show_share, show, name, number))
-            except SCAN_FAILURES as error:
-                if stops_all(error):
-                    raise
-                file = file_of(case)
-                why = describe_failure(error, file)
-                if len(cases) == 1:
-                    raise CaseError(f"{file or name}: {why}") from error
-                warn(f"{file or name}: {why}")
+            one = partial(work, case, partial(_show_share, show, name, number))
+            _, why = attempt(one, name, file_of(case), alone=len(cases) == 1)
+            if why:
                 failed[name] = why
             show(number + 1, name)
     return failed
+
+
+def attempt(work: Callable[[], T], name: str, file: Path | None, *, alone: bool) -> tuple[T | None, str]:
+    """Do the work on one case; if it fails, warn of it.
+
+    Args:
+        work: The work.
+        name: Of the case.
+        file: The file by which the case is reported; None for its name.
+        alone: Whether it is the only case.
+
+    Returns:
+        The result, or None if the work failed; and why it failed, empty if it did not.
+
+    Raises:
+        CaseError: The only case failed.
+        OSError: The next case would fail likewise, see `stops_all`.
+    """
+    try:
+        return work(), ""
+    except SCAN_FAILURES as error:
+        if stops_all(error):
+            raise
+        why = describe_failure(error, file)
+        if alone:
+            raise CaseError(f"{file or name}: {why}") from error
+        warn(f"{file or name}: {why}")
+        return None, why
 
 
 def _show_share(show: Callable[[float, str], None], name: str, number: int, share: float) -> None:

@@ -5,14 +5,12 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from mapping_stroke.errors import ConfigError
+from mapping_stroke.names import EngineName, PrecisionName, PresetName
 
-Preset = Literal["fast", "balanced", "paper"]
 Rule = Literal["mapping", "challenge", "paper", "none"]
 Space = Literal["auto", "native", "mni"]
-Engine = Literal["auto", "openvino", "torch"]
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Storage = Literal["uint8", "float32"]
-NAMES = {"preset": Preset, "rule": Rule, "space": Space, "engine": Engine, "precision": Precision}
+NAMES = {"preset": PresetName, "rule": Rule, "space": Space, "engine": EngineName, "precision": PrecisionName}
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class Computation:
     model: str = "default"
     """A `.mapping` file, a model folder, a run folder in which `mapping train` has finished, or the name of a model
     that came with the installation. Weights of nnU-Net become a model by `mapping models import`."""
-    preset: Preset = "balanced"
+    preset: PresetName = "balanced"
     """`fast`: one member, on a single brain-sized window if the model supports it. `balanced`: all members. `paper`:
     all members, each with the mirroring (TTA) that it was trained with, 8 passes for the paper's."""
     rule: Rule = "mapping"
@@ -33,9 +31,9 @@ class Computation:
     `mni`: none is."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
-    engine: Engine = "auto"
+    engine: EngineName = "auto"
     """Runs the networks; `auto` is OpenVINO on x86 processors and torch everywhere else."""
-    precision: Precision = "auto"
+    precision: PrecisionName = "auto"
     """Of the convolutions; `auto` takes the fastest that the processor or GPU supports well."""
 
     def __post_init__(self) -> None:

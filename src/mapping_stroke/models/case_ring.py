@@ -18,7 +18,7 @@ from mapping_stroke.errors import Stopped, TrainingError
 from mapping_stroke.processes import StopRequest, begin_job, listening
 from mapping_stroke.simulation.bank import Mix, load_bank
 from mapping_stroke.simulation.cohort import Sources
-from mapping_stroke.training.supply import READY_SHARE, Memory
+from mapping_stroke.training.supply import Memory, fewest_ready
 
 BETWEEN_LOOKS_S = 0.2
 _LAST = "_lesion.npy"
@@ -79,7 +79,7 @@ class RingSupply:
         self.memory.forget_all_but(present)
         if present:
             self.memory.made = max(self.memory.made, _number(present[-1]) + 1)
-        if len(present) >= max(round(READY_SHARE * self.ring.size), 2):
+        if len(present) >= fewest_ready(self.ring.size):
             return True
         if self.producer is None or not self.producer.is_alive():
             raise TrainingError(

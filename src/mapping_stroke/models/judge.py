@@ -11,13 +11,14 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from jaxtyping import Float32
 
+from mapping_stroke import work as work_on
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter, make_segmenter, scan_sha256
 from mapping_stroke.cohort.settings import Computation
 from mapping_stroke.console import counted, progress, say, warn
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.dataset.checks import check_names
 from mapping_stroke.dataset.layouts import find_cases
-from mapping_stroke.errors import SCAN_FAILURES, CaseError, FileError, describe_failure, stops_all
+from mapping_stroke.errors import CaseError, FileError
 from mapping_stroke.evaluation.cohorts import find_false
 from mapping_stroke.evaluation.profiles import ATLAS2022
 from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME, Row, as_applied
@@ -152,16 +153,7 @@ def read_evaluation_case(case: FoundCase, segmenter: Segmenter, *, again: bool =
 
 def attempt(case: FoundCase, work: Callable[[], T], *, alone: bool) -> T | None:
     """Do the work for one case; if it fails, warn and return None, or raise `CaseError` for the only case."""
-    try:
-        return work()
-    except SCAN_FAILURES as error:
-        if stops_all(error):
-            raise
-        why = describe_failure(error, case.scan)
-        if alone:
-            raise CaseError(f"{case.scan}: {why}") from error
-        warn(f"{case.scan}: {why}")
-        return None
+    return work_on.attempt(work, case.case_id, case.scan, alone=alone)[0]
 
 
 def _lone(path: Path) -> FoundCase:

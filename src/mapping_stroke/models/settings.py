@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from tyro.conf import arg
 
 from mapping_stroke.errors import ConfigError
+from mapping_stroke.names import PresetName, SizeName, TrainingPrecision
 
 FEWEST_CASES = 8
 """Fewest cases kept for a training on a schedule."""
@@ -72,7 +73,7 @@ class ImportConfig:
 class Prediction:
     """How the members are computed."""
 
-    preset: Literal["fast", "balanced", "paper"] = "balanced"
+    preset: PresetName = "balanced"
     """As for `mapping segment`; `fit` fits the levels for it."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
@@ -147,14 +148,14 @@ class HeldOutCases:
 class ModelConfig:
     """How a model is trained."""
 
-    size: Literal["full", "compact", "fine", "small", "tiny"] = "compact"
+    size: SizeName = "compact"
     """Of networks and training. `fine` is for fine-tuning a model of size `compact`: its members grow, and see voxels
     half as large."""
     seed: int = 0
     """Seed of initial weights, cases and augmentation."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: TrainingPrecision = "auto"
     """Of the convolutions; `auto` takes bfloat16 if the device has instructions for it."""
     from_: Annotated[str, arg(name="from")] = ""
     """Warm start: continue from this model (as for `mapping segment`) of the same size (or see --size), at half the
@@ -235,10 +236,8 @@ class ModelConfig:
 
     def _require_schemes(self) -> None:
         """Raise `ConfigError` for a scheme that cannot be trained with these settings."""
-        from mapping_stroke.training.schemes import (
-            SCHEMES,
-            find_scheme,
-        )  # loads torch, which the command line waits for
+        # imported here, because it loads torch
+        from mapping_stroke.training.schemes import SCHEMES, find_scheme
 
         paper = {scheme.name: scheme for scheme in SCHEMES}
         for name in self.schemes:

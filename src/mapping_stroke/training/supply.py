@@ -19,6 +19,11 @@ HARDEST_SHARE = 0.1
 """Share of the kept cases that count as hard."""
 
 
+def fewest_ready(size: int) -> int:
+    """Fewest cases with which a training goes on, of this many that are kept at a time."""
+    return max(round(READY_SHARE * size), 2)
+
+
 @dataclass(eq=False)
 class Memory:
     """Statistics of the kept cases.
@@ -158,7 +163,7 @@ class Pool:
     def is_ready(self) -> bool:
         """Make cases: at first a quarter of the pool, then as many as are used up, but at least one."""
         self.memory.forget_all_but(self.cases)
-        few = max(round(READY_SHARE * self.plan.size), 2)
+        few = fewest_ready(self.plan.size)
         missing = self.plan.size - len(self.cases)
         at_once = MADE_AT_ONCE if len(self.cases) < few else max(math.ceil(len(self.drawn) / MOST_USES), 1)
         self.drawn.clear()
