@@ -15,6 +15,7 @@ import tyro
 from mapping_stroke.commands.demo import Demo, Info, Simulate
 from mapping_stroke.commands.experiment import (
     Evaluate,
+    Experiment,
     Folds,
     Postprocess,
     Predict,
@@ -39,6 +40,7 @@ class Command(Protocol):
 
 COMMANDS: tuple[type[Command], ...] = (
     Simulate,
+    Experiment,
     Prepare,
     Folds,
     Train,

@@ -6,11 +6,11 @@ simulate (or your own data) -> prepare -> folds -> train -> predict -> postproce
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mapping_stroke.names import PresetName, RuleName, SizeName
+from mapping_stroke.names import PresetName
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.work import StageResult
 
@@ -18,52 +18,38 @@ if TYPE_CHECKING:
     from mapping_stroke.cohort.settings import Space
     from mapping_stroke.images.image import Image
     from mapping_stroke.inference.segmentation import Segmentation
+    from mapping_stroke.stages.settings import ExperimentConfig
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """One experiment from a data set to the paper's table.
+def run_experiment(
+    data: Path, run: RunFolder, config: "ExperimentConfig", *, jobs: int = 1, overwrite: bool = False
+) -> StageResult:
+    """Run every stage on one run folder, in this process; finished work is not done again.
 
-    Attributes:
+    `stages.experiment.experiment_run` does the same by a job for each training.
+
+    Args:
         data: Data set, in any layout that `prepare` reads.
         run: Run folder; running the experiment again resumes it.
-        folds: Number of folds.
-        schemes: Names of the training schemes; empty for all.
-        size: Of networks and training, see `training.schemes.SIZES`.
-        rule: Post-processing of the column `ensemble-pp`.
-        seed: Of folds and training.
-        device: `auto`, `cpu`, `cuda`, ...
+        config: The settings that decide the results.
         jobs: Folds trained at once.
-    """
-
-    data: Path
-    run: Path
-    folds: int = 5
-    schemes: tuple[str, ...] = ()
-    size: SizeName = "full"
-    rule: RuleName = "challenge"
-    seed: int = 0
-    device: str = "auto"
-    jobs: int = 1
-
-
-def run_experiment(experiment: Experiment, *, overwrite: bool = False) -> StageResult:
-    """Run every stage on one run folder; finished work is not done again.
+        overwrite: Remove another run from the folder.
 
     Returns:
         The report's page; and what failed in any stage, named `stage: case`.
     """
     from mapping_stroke.console import say
 
-    run = RunFolder(experiment.run)
     failed: dict[str, str] = {}
-    for name, stage in stages(experiment, overwrite=overwrite).items():
+    for name, stage in _stages(data, config, jobs, overwrite=overwrite).items():
         say(f"\n[{name}]")
         failed |= {f"{name}: {case}": why for case, why in stage(run).failed.items()}
     return StageResult((run.report_html,), failed)
 
 
-def stages(experiment: Experiment, *, overwrite: bool = False) -> dict[str, Callable[[RunFolder], StageResult]]:
+def _stages(
+    data: Path, config: "ExperimentConfig", jobs: int, *, overwrite: bool
+) -> dict[str, Callable[[RunFolder], StageResult]]:
     """The stages of an experiment by name, in order, each a call on the run folder."""
     from mapping_stroke.stages.evaluate import evaluate_run
     from mapping_stroke.stages.folds import folds_run
@@ -71,23 +57,17 @@ def stages(experiment: Experiment, *, overwrite: bool = False) -> dict[str, Call
     from mapping_stroke.stages.predict import predict_run
     from mapping_stroke.stages.prepare import prepare_run
     from mapping_stroke.stages.report import report_run
-    from mapping_stroke.stages.settings import FoldsConfig, PredictConfig, TrainConfig
+    from mapping_stroke.stages.settings import PredictConfig
     from mapping_stroke.stages.train import train_run
 
-    training = TrainConfig(
-        schemes=experiment.schemes,
-        size=experiment.size,
-        seed=experiment.seed,
-        device=experiment.device,
-        jobs=experiment.jobs,
-    )
+    training = replace(config.training(), device=config.device, jobs=jobs)
     return {
-        "prepare": lambda run: prepare_run(experiment.data, run, overwrite=overwrite),
-        "folds": lambda run: folds_run(run, FoldsConfig(experiment.folds, experiment.seed)),
+        "prepare": lambda run: prepare_run(data, run, config.prepare, overwrite=overwrite),
+        "folds": lambda run: folds_run(run, config.splitting()),
         "train": lambda run: train_run(run, training),
-        "predict": lambda run: predict_run(run, PredictConfig(device=experiment.device)),
-        "postprocess": lambda run: postprocess_run(run, rule=experiment.rule),
-        "evaluate": evaluate_run,
+        "predict": lambda run: predict_run(run, PredictConfig(config.mirror, config.device)),
+        "postprocess": lambda run: postprocess_run(run, rule=config.rule),
+        "evaluate": lambda run: evaluate_run(run, config.scoring),
         "report": report_run,
     }
 

@@ -38,7 +38,7 @@ BRAIN_SUFFIX = "_brain.nii.gz"
 
 
 STAGES = ("prepare", "folds", "train", "predict", "postprocess", "evaluate", "report")
-RUN_CONTENTS = ("config.toml", "environment.json", *STAGES)
+RUN_CONTENTS = ("config.toml", "environment.json", "experiment", *STAGES)
 """Files and folders that the stages write into a run folder."""
 
 
@@ -52,6 +52,11 @@ class RunFolder:
     def config_toml(self) -> Path:
         """Settings of the run."""
         return self.path / "config.toml"
+
+    @property
+    def experiment(self) -> Path:
+        """Settings, plan, logs and markers of `mapping experiment`."""
+        return self.path / "experiment"
 
     @property
     def environment_json(self) -> Path:

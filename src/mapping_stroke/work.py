@@ -1,5 +1,6 @@
 """Work on many cases: one that fails does not end the others, and what failed is known at the end."""
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mapping_stroke.console import progress, warn
-from mapping_stroke.errors import SCAN_FAILURES, CaseError, describe_failure, stops_all
+from mapping_stroke.errors import SCAN_FAILURES, CaseError, ConfigError, describe_failure, stops_all
 
 T = TypeVar("T")
 ShowShare = Callable[[float], None]
@@ -36,6 +37,20 @@ class StageResult:
 
     def __add__(self, other: "StageResult") -> "StageResult":
         return StageResult((*self.outputs, *other.outputs), {**self.failed, **other.failed})
+
+
+def share_of(shard: str) -> slice:
+    """The slice that selects a share, `i/N` or empty for all, from any ordered list.
+
+    Raises:
+        ConfigError: It is no `i/N` with 1 <= i <= N.
+    """
+    if not shard:
+        return slice(None)
+    found = re.fullmatch(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})", shard)
+    if not found or int(found[1]) > int(found[2]):
+        raise ConfigError(f"--shard {shard}: expected i/N with 1 <= i <= N, such as 2/8")
+    return slice(int(found[1]) - 1, None, int(found[2]))
 
 
 def for_each_case(

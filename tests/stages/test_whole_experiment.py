@@ -14,8 +14,9 @@ from mapping_stroke.errors import MappingError
 from mapping_stroke.images.image import Image, write_image
 from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
 from mapping_stroke.networks import bundle
-from mapping_stroke.pipeline import Experiment, run_experiment
+from mapping_stroke.pipeline import run_experiment
 from mapping_stroke.run_folder import RunFolder, read_sections
+from mapping_stroke.stages.settings import ExperimentConfig
 from mapping_stroke.work import StageResult
 from phantoms import AFFINE, SHAPE, write_phantoms
 from small_models import write_seeing_model
@@ -203,13 +204,13 @@ def test_an_experiment_with_a_failed_case_ends_with_status_3(run: RunFolder, tmp
     copy = RunFolder(tmp_path / "run")
     shutil.copytree(run.path, copy.path)
     stored = copy.probabilities("ensemble") / "p0_probability.json"
-    experiment = Experiment(run.path.parent / "data", copy.path, 2, size="tiny", device="cpu")
-    assert run_experiment(experiment) == StageResult((copy.report_html,))
+    data, config = run.path.parent / "data", ExperimentConfig(folds=2, size="tiny", device="cpu")
+    assert run_experiment(data, copy, config) == StageResult((copy.report_html,))
     for masks in copy.path.glob("postprocess/*/p0_mask.nii.gz"):
         masks.unlink()
     (copy.probabilities("default") / "p0_probability.nii.gz").write_bytes(b"")
     assert stored.is_file()
-    result = run_experiment(experiment)
+    result = run_experiment(data, copy, config)
     assert (list(result.failed), result.status) == (["postprocess: default/p0"], 3)
     assert copy.report_html.is_file()
 

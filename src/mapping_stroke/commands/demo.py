@@ -95,8 +95,10 @@ class Demo:
         from mapping_stroke.console import say
         from mapping_stroke.errors import ConfigError
         from mapping_stroke.inference.engines import choose_device
-        from mapping_stroke.pipeline import Experiment, run_experiment
+        from mapping_stroke.pipeline import run_experiment
+        from mapping_stroke.run_folder import RunFolder
         from mapping_stroke.simulation.cohort import find_sources, simulate_cohort
+        from mapping_stroke.stages.settings import ExperimentConfig
 
         choose_device(self.device)
         small = self.small_experiment
@@ -112,8 +114,8 @@ class Demo:
         say("About 6 minutes on 2 cores. Interrupt it at any time; rerun the command to resume.\n\n[simulate]")
         size = CohortSize(subjects, small.seed, unlabelled)
         simulate_cohort(cohort, size, find_sources(SourceFolders()), overwrite=self.overwrite)
-        experiment = Experiment(cohort, run_folder, folds, size="tiny", seed=small.seed, device=self.device, jobs=2)
-        result = run_experiment(experiment, overwrite=self.overwrite)
+        config = ExperimentConfig(folds=folds, size="tiny", seed=small.seed, device=self.device)
+        result = run_experiment(cohort, RunFolder(run_folder), config, jobs=2, overwrite=self.overwrite)
         say("\n[segment] one of the scans without a mask, as a new scan")
         scan = sorted((cohort / "Testing").rglob("*_T1w.nii.gz"))[0]
         computation = Computation(str(run_folder), device=self.device)

@@ -1,4 +1,4 @@
-"""The commands of an experiment: `mapping prepare` to `mapping report`, and `mapping rank`."""
+"""The commands of an experiment: `mapping experiment`, its stages `prepare` to `report`, and `mapping rank`."""
 
 import sys
 from dataclasses import dataclass, field
@@ -9,10 +9,49 @@ from tyro.conf import Positional, arg
 
 from mapping_stroke.errors import ConfigError, RunFolderError
 from mapping_stroke.names import ProfileName, RuleName
-from mapping_stroke.stages.settings import FoldsConfig, PredictConfig, PrepareConfig, TrainConfig
+from mapping_stroke.stages.settings import (
+    ExperimentConfig,
+    FoldsConfig,
+    PredictConfig,
+    PrepareConfig,
+    TrainConfig,
+)
+from mapping_stroke.workflow.execution import Execution
 
 if TYPE_CHECKING:
     from mapping_stroke.stages.status import MemberStatus
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Run the whole experiment: every stage from `prepare` to `report`, each training as a job of its own.
+
+    The jobs run by Snakemake, on this machine or a Slurm cluster. Interrupt it at any time; rerun the command to
+    resume. `mapping status RUN` shows the state from anywhere.
+    """
+
+    data: Annotated[Positional[Path], arg(metavar="DATASET")]
+    """Folder of the data set: ATLAS R2.0, ATLAS v3 or any BIDS folder, or a plain folder of scans."""
+    output: Annotated[Path, arg(aliases=["-o"], metavar="RUN")]
+    """Run folder to write; the same data and settings resume it."""
+    config: ExperimentConfig = field(default_factory=ExperimentConfig)
+    execution: Execution = field(default_factory=Execution)
+    dry_run: bool = False
+    """Only show the jobs and their states."""
+    overwrite: bool = False
+    """Remove another experiment from the run folder."""
+
+    def run(self) -> int:
+        """Run the jobs and return the exit status."""
+        from mapping_stroke.run_folder import RunFolder
+        from mapping_stroke.stages.experiment import experiment_run, plan_experiment
+
+        run = RunFolder(self.output)
+        if self.dry_run:
+            jobs, _ = plan_experiment(self.data, run, self.config, self.execution, overwrite=self.overwrite)
+            jobs.show()
+            return 0
+        return experiment_run(self.data, run, self.config, self.execution, overwrite=self.overwrite).status
 
 
 @dataclass(frozen=True)
@@ -191,10 +230,13 @@ HEADER = ("Scheme", "Fold", "State", "Epoch", "Best Dice", "Last sign of life", 
 
 @dataclass(frozen=True)
 class Status:
-    """Show the training progress of every member. Only reads files, so it works while the training runs elsewhere."""
+    """Show the jobs of an experiment and the training progress of every member.
+
+    Only reads files, so it works while the jobs run elsewhere.
+    """
 
     run_folder: Annotated[Positional[Path], arg(metavar="RUN")]
-    """Run folder with folds, as written by `mapping folds`."""
+    """Run folder, as written by `mapping experiment` or `mapping folds`."""
 
     def run(self) -> int:
         """Print the table."""
@@ -203,8 +245,15 @@ class Status:
         from mapping_stroke.console import aligned, say
         from mapping_stroke.run_folder import RunFolder
         from mapping_stroke.stages.status import run_status
+        from mapping_stroke.workflow.jobs import read_jobs
 
-        members = run_status(RunFolder(self.run_folder))
+        run = RunFolder(self.run_folder)
+        jobs = read_jobs(run.experiment)
+        if jobs is not None:
+            jobs.show()
+            if not run.folds_csv.is_file():
+                return 0
+        members = run_status(run)
         for line in aligned([HEADER, *map(_row, members)]):
             say(line)
         for one in members:

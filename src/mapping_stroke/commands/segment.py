@@ -1,12 +1,19 @@
 """The commands for new scans: `mapping segment`, `mapping bids`, `mapping grand-challenge`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg, subcommand
 
 from mapping_stroke.cohort.settings import Computation, ScanOptions
+from mapping_stroke.cohort.shares import CohortExecution
+from mapping_stroke.workflow.options import as_options
+
+if TYPE_CHECKING:
+    from mapping_stroke.cohort.bids_scans import Choice
+
+IN_THIS_PROCESS = CohortExecution()
 
 
 @dataclass(frozen=True)
@@ -25,9 +32,12 @@ class Segment:
     that `*` stands for names the outputs, as for the cases of `mapping prepare`."""
     overwrite: bool = False
     """Replace results of another model or other settings in the output folder."""
+    execution: CohortExecution = IN_THIS_PROCESS
 
     def run(self) -> int:
         """Segment every scan; a scan that fails does not stop the others."""
+        if self.execution.profile != IN_THIS_PROCESS.profile:
+            return self._run_shares()
         from mapping_stroke.cohort.loop import segment_scans
         from mapping_stroke.console import name_files
 
@@ -36,6 +46,30 @@ class Segment:
         )
         name_files("Masks, probabilities, lesion tables and run.json", self.output)
         return 3 if failed else 0
+
+    def _run_shares(self) -> int:
+        from mapping_stroke.cohort.inputs import find_scans
+        from mapping_stroke.cohort.shares import run_shares
+        from mapping_stroke.console import name_files
+
+        count = len(find_scans(self.paths, self.scan.series, self.scans))
+        paths = [str(path.absolute()) for path in self.paths]
+        options = as_options(
+            replace(
+                self, paths=(), output=Path(), computation=_everywhere(self.computation), execution=IN_THIS_PROCESS
+            ),
+            Segment((), Path()),
+        )
+        command = ["segment", *paths, "-o", str(self.output.absolute()), *options]
+        result = run_shares(self.output, command, self.execution, self.computation.device, scans=count, by_shard=False)
+        name_files("Masks, probabilities, lesion tables and run.json", self.output)
+        return result.status
+
+
+def _everywhere(computation: Computation) -> Computation:
+    """The same settings for a job that runs in another folder."""
+    model = Path(computation.model)
+    return replace(computation, model=str(model.absolute())) if model.exists() else computation
 
 
 @dataclass(frozen=True)
@@ -68,6 +102,7 @@ class Bids:
     """Accepted because BIDS Apps have it, and ignored: run the BIDS validator yourself."""
     overwrite: bool = False
     """`participant`: replace results of another model or other settings in the folder."""
+    execution: CohortExecution = IN_THIS_PROCESS
 
     def run(self) -> int:
         """Segment or write the table; a scan that fails does not stop the others."""
@@ -86,9 +121,29 @@ class Bids:
             name_files("Table", self.out / TABLE)
             name_files("Page for review", self.out / PAGE)
             return 3 if any(row.unread for row in rows) else 0
+        if self.execution.profile != IN_THIS_PROCESS.profile:
+            return self._run_shares(choice)
         failed = segment_participants(layout, choice, self.computation, self.brain, overwrite=self.overwrite)
         name_files("Derivative", self.out)
         return 3 if failed else 0
+
+    def _run_shares(self, choice: "Choice") -> int:
+        from mapping_stroke.cohort.bids_scans import find_bids_scans
+        from mapping_stroke.cohort.shares import run_shares
+        from mapping_stroke.console import name_files
+        from mapping_stroke.errors import ConfigError
+
+        if self.shard:
+            raise ConfigError("--shard and --profile exclude each other: with a profile, every job gets its own share")
+        count = len(find_bids_scans(self.bids_dir, choice).cases)
+        options = as_options(
+            replace(self, computation=_everywhere(self.computation), execution=IN_THIS_PROCESS),
+            Bids(self.bids_dir, self.out, self.level),
+        )
+        command = ["bids", str(self.bids_dir.absolute()), str(self.out.absolute()), self.level, *options]
+        result = run_shares(self.out, command, self.execution, self.computation.device, scans=count, by_shard=True)
+        name_files("Derivative", self.out)
+        return result.status
 
 
 SCANS = Path("/input/images/t1-brain-mri")

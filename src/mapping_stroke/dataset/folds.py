@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from mapping_stroke.dataset.cases import Case
+from mapping_stroke.dataset.cases import Case, FoundCase
 from mapping_stroke.errors import FoldsError
 from mapping_stroke.files import read_csv, write_csv
 
@@ -328,7 +328,7 @@ def write_folds(path: Path, assignment: Mapping[str, int]) -> None:
     write_csv(path, COLUMNS, rows)
 
 
-def read_folds(path: Path, cases: Iterable[Case]) -> dict[str, int]:
+def read_folds(path: Path, cases: Iterable[Case | FoundCase]) -> dict[str, int]:
     """Read a fold assignment: our `folds.csv`, or the authors' form.
 
     Args:

@@ -67,6 +67,26 @@ def prepare_run(
     return StageResult((run.cases_csv,), bad)
 
 
+def claim_run(data: Path, run: RunFolder, config: PrepareConfig, *, overwrite: bool = False) -> Findings:
+    """Find the cases of a data set and claim the run folder for them, without checking any case.
+
+    Raises:
+        CaseError: No scan is found.
+        RunFolderError: The folder holds something else, or would hold the data.
+    """
+    data = data.resolve()
+    findings = find_cases(data, config.layout, Patterns(config.scans, config.masks))
+    identity = _identify(run, data, config, findings, overwrite=overwrite)
+    claim_folder(run.path, identity, RUN_CONTENTS, overwrite=overwrite)
+    return findings
+
+
+def is_unchanged(data: Path, run: RunFolder, config: PrepareConfig, findings: Findings) -> bool:
+    """Whether the files of the cases are those that the run has checked, by size and time."""
+    stamp = _stamp(_identify(run, data.resolve(), config, findings, overwrite=True), findings)
+    return _stamp_file(run).is_file() and _stamp_file(run).read_text(encoding="utf-8") == stamp
+
+
 def _identify(
     run: RunFolder, data: Path, config: PrepareConfig, findings: Findings, *, overwrite: bool
 ) -> dict[str, object]:

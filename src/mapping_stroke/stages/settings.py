@@ -1,6 +1,6 @@
 """The settings of the stages. They are the options of the commands: each field's text is the help of its option."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +13,13 @@ from mapping_stroke.names import (
     GroupBy,
     LayoutName,
     PrecisionName,
+    ProfileName,
+    RuleName,
     SizeName,
     TrainingPrecision,
     VariantName,
 )
+from mapping_stroke.work import share_of
 
 if TYPE_CHECKING:
     from mapping_stroke.training.schemes import Scheme, Size
@@ -163,3 +166,61 @@ class PredictConfig:
     """Engine that computes the networks; `auto`: OpenVINO on x86 processors, torch elsewhere."""
     precision: PrecisionName = "auto"
     """Precision of the convolutions; `auto`: bfloat16 if the chip computes in it."""
+    shard: str = ""
+    """`i/N`: only the i-th of N shares of the scans, for N processes or machines."""
+
+    def __post_init__(self) -> None:
+        share_of(self.shard)
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """The settings that decide the results of an experiment. They are fixed once their stage has begun."""
+
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
+    folds: int = 5
+    """Number of folds."""
+    group_by: GroupBy = "subject"
+    """Keep all scans of a person, or all of a site, in one fold."""
+    given_folds: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Use this assignment instead: CSV with case_id,fold, or the authors' Name,Fold."""
+    schemes: tuple[str, ...] = ()
+    """Training schemes. Default: the paper's four, without self-training if the data set has no unlabelled scan."""
+    size: SizeName = "full"
+    """`full` is the paper's (a GPU, days); `compact`, `fine`, `small` and `tiny` run on a CPU (hours to minutes)."""
+    epochs: int | None = None
+    """Epochs of every member. Default: those of the size."""
+    variant: VariantName = "paper"
+    """Schemes as in the paper, or as in the authors' container."""
+    confidence_floor: float | None = None
+    """Leave out pseudo-labels that are empty or whose mean P inside is below this (0.5 to 1). Default: use all."""
+    seed: int = 0
+    """Determines the folds, initial weights, patches and augmentation."""
+    mirror: bool = False
+    """Average predictions over the mirrorings that the members were trained with, as the paper does."""
+    rule: RuleName = "challenge"
+    """Post-processing of the method `ensemble-pp`, see `mapping postprocess`."""
+    scoring: ProfileName = "atlas2022"
+    """Scoring profile, see `mapping evaluate --profile`."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `mps`; may change when the experiment is resumed."""
+
+    def __post_init__(self) -> None:
+        if self.folds < 2:
+            raise ConfigError(f"got --folds {self.folds}, expected 2 or more")
+        self.training()  # checks the settings that it takes
+
+    def splitting(self) -> FoldsConfig:
+        """The settings of the stage `folds`."""
+        return FoldsConfig(self.folds, self.seed, self.group_by, self.given_folds)
+
+    def training(self) -> TrainConfig:
+        """The settings of the stage `train`."""
+        return TrainConfig(
+            schemes=self.schemes,
+            size=self.size,
+            epochs=self.epochs,
+            variant=self.variant,
+            seed=self.seed,
+            confidence_floor=self.confidence_floor,
+        )

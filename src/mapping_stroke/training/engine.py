@@ -11,6 +11,7 @@ from typing import TypeVar
 import lightning_fabric
 import torch
 from jaxtyping import Shaped
+from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
 
@@ -193,7 +194,8 @@ def start_engine(hardware: Hardware) -> lightning_fabric.Fabric:
     precision = PRECISIONS[hardware.computes_in]
     if hardware.processes == 1:
         devices = [hardware.device.index or 0] if accelerator == "cuda" else 1
-        fabric = lightning_fabric.Fabric(accelerator=accelerator, devices=devices, precision=precision)
+        alone = [LightningEnvironment()]  # otherwise a job of Slurm is taken for one of several processes
+        fabric = lightning_fabric.Fabric(accelerator=accelerator, devices=devices, precision=precision, plugins=alone)
         fabric.launch()
         return fabric
     strategy = DDPStrategy(timeout=LONGEST_WAIT)

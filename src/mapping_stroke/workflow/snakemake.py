@@ -1,0 +1,182 @@
+"""Runs a graph of jobs by Snakemake, and shows which job began, ended or failed."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from mapping_stroke.console import counted, duration, progress, say
+from mapping_stroke.errors import ConfigError, RunFolderError
+from mapping_stroke.files import write_json
+from mapping_stroke.processes import StopRequest, listening, try_lock
+from mapping_stroke.workflow.execution import Execution
+from mapping_stroke.workflow.jobs import PLAN_FILE, Jobs, JobState
+
+LOG_FILE = "snakemake.log"
+SECONDS_BETWEEN_LOOKS = 1.0
+HOURS_OF_SMALL_JOBS, GB_OF_SMALL_JOBS = 2, 8
+"""What a job that is not large asks for on a cluster, at most."""
+NAMED = 5
+
+ShareDone = Callable[[str], float]
+"""The share of a running job that is done, 0 to 1, by its name."""
+
+
+def run_jobs(
+    jobs: Jobs,
+    graph: str,
+    plan: Mapping[str, Any],
+    execution: Execution,
+    share_done: ShareDone = lambda _: 0.0,
+    weights: Mapping[str, float] | None = None,
+) -> None:
+    """Run the jobs that are not done, side by side if they do not need one another.
+
+    Args:
+        jobs: All jobs.
+        graph: Name of a graph in this package, such as `experiment`.
+        plan: What the graph reads.
+        execution: Where and how the jobs run.
+        share_done: For the progress.
+        weights: Work of each job relative to the others; 1 if not given.
+
+    Raises:
+        RunFolderError: Another command runs these jobs.
+        ConfigError: A job failed. The end of its log was shown, and all that does not need it is done.
+        Stopped: A signal asked to stop; the jobs have saved their work.
+    """
+    lock = try_lock(jobs.lock)
+    if lock is None:
+        raise RunFolderError(f"{jobs.folder}: another command is running these jobs; wait for it, or stop it")
+    try:
+        write_json(jobs.folder / PLAN_FILE, {**plan, "jobs": jobs.names})
+        waiting = [job for job, state in jobs.states().items() if state != "done"]
+        if not waiting:
+            return
+        say(f"{counted(len(waiting), 'job')} of {len(jobs.names)} to run; logs: {jobs.folder / 'logs'}")
+        jobs.clear_marks()
+        command = snakemake_command(jobs, graph, execution)
+        output = jobs.folder / LOG_FILE
+        with listening() as stop, stop.held(), _running(command, output, local=execution.is_local) as process:
+            _watch(jobs, process, stop, share_done, weights or {})
+            status = process.wait()
+        _require_all(jobs, status)
+    finally:
+        lock.release()
+
+
+def _require_all(jobs: Jobs, status: int) -> None:
+    """Raise `ConfigError` if a job is not done, after showing why."""
+    states = jobs.states()
+    if all(state == "done" for state in states.values()):
+        return
+    failed = [job for job, state in states.items() if state in ("failed", "running")]
+    for job in failed:
+        jobs.show_failure(job)
+    if not failed:
+        log = jobs.folder / LOG_FILE
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-10:]:
+            say(f"  {line}")
+        raise ConfigError(f"{log}: Snakemake ended with status {status}, see its last lines above")
+    names = ", ".join(failed[:NAMED]) + (f" and {len(failed) - NAMED} more" if len(failed) > NAMED else "")
+    raise ConfigError(
+        f"{counted(len(failed), 'job')} failed ({names}), see above; the jobs that do not need them are done; fix the "
+        "problem and rerun the command to resume"
+    )
+
+
+def snakemake_command(jobs: Jobs, graph: str, execution: Execution) -> list[str]:
+    """The command line that starts Snakemake."""
+    home = Path(str(files(__package__)))
+    at_once = execution.jobs_at_once
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(home / f"{graph}.smk")]
+    command += ["--directory", str(jobs.folder.resolve()), "--configfile", str((jobs.folder / PLAN_FILE).resolve())]
+    # what the jobs did is known to them: Snakemake only compares the times of markers
+    command += ["--rerun-triggers", "mtime", "--rerun-incomplete", "--nolock", "--keep-going", "--nocolor"]
+    command += ["--retries", str(execution.times)]
+    if execution.is_local:
+        return [*command, "--cores", str(at_once * execution.cores_each)]
+    profile = home / "slurm" if execution.profile == "slurm" else Path(execution.profile)
+    command += ["--profile", str(profile.resolve()), "--jobs", str(at_once)]
+    return [*command, *(_slurm_options(execution) if execution.profile == "slurm" else ())]
+
+
+def _slurm_options(execution: Execution) -> list[str]:
+    small = {
+        "runtime": str(min(execution.time_limit, HOURS_OF_SMALL_JOBS * 60)),
+        "mem_mb": str(min(execution.memory_gb, GB_OF_SMALL_JOBS) * 1000),
+        "slurm_partition": execution.partition,
+        "slurm_account": execution.account,
+    }
+    options = ["--default-resources", *(f"{name}={value}" for name, value in small.items() if value)]
+    # without accounting, sacct answers nothing, and Snakemake would wait for it forever
+    counts = subprocess.run(["sacct", "--noheader", "-X"], capture_output=True, check=False).returncode == 0
+    options += ["--slurm-status-command", "sacct" if counts else "squeue"]
+    options += ["--slurm-array-jobs", "share"]
+    return options if execution.account else [*options, "--slurm-no-account"]
+
+
+@contextmanager
+def _running(command: list[str], log: Path, *, local: bool) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run Snakemake in a session of its own; if the block ends early, its jobs are asked to stop and waited for."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+        try:
+            yield process
+        except BaseException:
+            say("Stopping: the jobs are saving their work")
+            with suppress(ProcessLookupError):
+                if local:
+                    os.killpg(process.pid, signal.SIGTERM)
+                else:  # on SIGTERM, Snakemake would wait for the jobs; on SIGINT it has the scheduler cancel them
+                    process.send_signal(signal.SIGINT)
+            process.wait()
+            raise
+
+
+def _watch(
+    jobs: Jobs,
+    process: "subprocess.Popen[bytes]",
+    stop: StopRequest,
+    share_done: ShareDone,
+    weights: Mapping[str, float],
+) -> None:
+    """Report each job that begins or ends, and how much is done, until the process ends."""
+    known = jobs.states()
+    open_jobs = [job for job, state in known.items() if state != "done"]
+    begun: dict[str, float] = {}
+    with progress("Jobs:", sum(weights.get(job, 1.0) for job in open_jobs)) as show:
+        ended = False
+        while not ended:
+            stop.check()
+            ended = process.poll() is not None  # before the states, so that the last ones are seen
+            states = jobs.states()
+            for job in open_jobs:
+                if states[job] != known[job]:
+                    _report(jobs, job, states[job], begun)
+            known = states
+            shares = {job: share_done(job) if known[job] == "running" else known[job] == "done" for job in open_jobs}
+            running = [job for job in open_jobs if known[job] == "running"]
+            words = ", ".join(running[:3]) + (f" and {len(running) - 3} more" if len(running) > 3 else "")
+            show(sum(weights.get(job, 1.0) * share for job, share in shares.items()), words or "none is running")
+            if not ended:
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _report(jobs: Jobs, job: str, state: JobState, begun: dict[str, float]) -> None:
+    now = time.monotonic()
+    if state == "running":
+        begun[job] = now
+        say(f"{job}: started")
+    elif state == "done":
+        say(f"{job}: done in {duration(now - begun.get(job, now))}")
+    elif state == "failed":
+        say(f"{job}: failed, see {jobs.log(job)}")

@@ -1,0 +1,142 @@
+"""On a real Slurm of two workers: an experiment and a cohort end as on one machine, whatever happens to their jobs.
+
+Run by `make slurm`, which starts the cluster (tests/slurm/cluster).
+"""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bids_data import write_bids
+from phantoms import write_phantoms
+
+pytestmark = pytest.mark.slurm
+CLUSTER = Path(__file__).with_name("cluster")
+MAPPING = [sys.executable, "-m", "mapping_stroke.cli"]
+ON_SLURM = ["--profile", "slurm", "--cores", "1", "--gpus", "0", "--memory-gb", "2"]
+HERE = ["--profile", "local", "--cores", "1"]
+TINY = ["--size", "tiny", "--folds", "2", "--epochs", "9", "--schemes", "default", "self-training", "--device", "cpu"]
+PATIENCE_S = 600
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster() -> None:
+    if shutil.which("sinfo") is None or "idle" not in run("sinfo", "--noheader", "--format", "%T").stdout:
+        pytest.skip("no Slurm with an idle worker here; start one with: tests/slurm/cluster start FOLDER")
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def start(*arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen([*MAPPING, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_until(holds: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(1)
+
+
+def text(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def kill_worker(name: str, job: str) -> None:
+    """Kill a worker and all that runs on it, as a power cut does; then start the worker again.
+
+    Args:
+        name: Of the worker.
+        job: Words in the command line of the `mapping` process that it runs.
+    """
+    for process in psutil.process_iter(["name", "cmdline"]):
+        words = " ".join(process.info["cmdline"] or [])
+        ours = process.info["name"] == "slurmd" and f"-N {name}" in words
+        if ours or ("mapping_stroke.cli" in words and job in words and worker_of(process) == name):
+            for victim in [*process.parents(), process] if not ours else [process]:
+                if victim.name() in ("slurmstepd", "slurmd", "python", "bash", "srun") and is_on(victim, name):
+                    victim.send_signal(signal.SIGKILL)
+    wait_until(lambda: name not in run("sinfo", "-h", "-N", "-t", "idle,mix,alloc", "-o", "%N").stdout, "still up")
+    subprocess.run([CLUSTER, "worker", name], check=True)
+
+
+def worker_of(process: psutil.Process) -> str:
+    try:
+        return process.environ().get("SLURMD_NODENAME", "")
+    except psutil.Error:
+        return ""
+
+
+def is_on(process: psutil.Process, name: str) -> bool:
+    return worker_of(process) == name or f"-N {name}" in " ".join(process.cmdline())
+
+
+def attempts(log: Path) -> list[str]:
+    """The worker of each attempt at a job."""
+    return re.findall(r"^\[\S+ \S+ on (\w+)\]", text(log), re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_phantoms(tmp_path_factory.mktemp("slurm") / "the data", labelled=6)
+
+
+@pytest.fixture(scope="module")
+def here(data: Path) -> Path:
+    """The experiment, run on this machine."""
+    folder = data.with_name("run here")
+    done = run(*MAPPING, "experiment", str(data), "-o", str(folder), *TINY, *HERE, "--jobs", "2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_an_experiment_survives_time_limits_and_a_killed_worker(data: Path, here: Path) -> None:
+    folder = data.with_name("run on slurm")
+    logs, members = folder / "experiment" / "logs" / "train", folder / "train"
+    work = start("experiment", str(data), "-o", str(folder), *TINY, *ON_SLURM, "--time-limit", "1")
+    killed = logs / "self-training" / "fold_1.log"
+    wait_until(lambda: "epoch 2/" in text(killed) or work.poll() is not None, "self-training did not begin")
+    assert work.poll() is None, work.communicate()[0]
+    kill_worker(attempts(killed)[-1], "--schemes self-training --folds 1")
+    output, _ = work.communicate(timeout=2 * PATIENCE_S)
+    assert work.returncode == 0, output
+    for log in (logs / "default" / "fold_0.log", killed):
+        assert len(attempts(log)) > 1, text(log)
+        assert "resum" in text(log).lower(), text(log)
+    for table in ("report/table1.csv", "evaluate/scores.csv"):
+        assert (folder / table).read_bytes() == (here / table).read_bytes()
+    assert members.is_dir()
+
+
+def test_a_cohort_is_the_same_in_an_array_job(here: Path, tmp_path: Path) -> None:
+    names = tuple(f"sub-{number:02d}/anat/sub-{number:02d}_T1w.nii.gz" for number in range(40))
+    data = write_bids(tmp_path / "cohort", names)
+    (data / names[7]).write_bytes(b"this is no image")
+    options = ["--model", str(here), "--space", "mni", "--device", "cpu"]
+    alone = run(*MAPPING, "bids", str(data), str(tmp_path / "alone"), "participant", *options)
+    assert alone.returncode == 3, alone.stdout + alone.stderr
+    out = tmp_path / "together"
+    work = start("bids", str(data), str(out), "participant", *options, *ON_SLURM, "--jobs", "4")
+    log = tmp_path / "together.jobs" / "logs" / "share" / "2_of_4.log"
+    wait_until(lambda: list(out.glob("sub-*")) and attempts(log), "no share began")
+    kill_worker(attempts(log)[-1], "--shard 2/4")
+    output, _ = work.communicate(timeout=2 * PATIENCE_S)
+    assert work.returncode == 3, output
+    assert len(attempts(log)) > 1
+    assert contents(out) == contents(tmp_path / "alone")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file but the record, which names times and processes."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "run.json"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}

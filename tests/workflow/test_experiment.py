@@ -1,0 +1,279 @@
+"""`mapping experiment`: the jobs it plans, what it refuses, what it says of a failed job, and a whole run."""
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mapping_stroke import cli
+from mapping_stroke.cli import main
+from mapping_stroke.run_folder import RunFolder
+from mapping_stroke.workflow import execution as execution_module
+from mapping_stroke.workflow import snakemake
+from mapping_stroke.workflow.execution import Execution
+from mapping_stroke.workflow.jobs import Jobs, read_jobs
+from mapping_stroke.workflow.options import as_options, this_program
+from phantoms import write_phantoms
+
+TINY = ("--size", "tiny", "--folds", "2", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_phantoms(tmp_path_factory.mktemp("experiment") / "the data")
+
+
+Experiment = Callable[..., int]
+
+
+@pytest.fixture
+def experiment(data: Path, tmp_path: Path) -> Experiment:
+    """Runs `mapping experiment` at the tiny size, in a folder with a space in its name."""
+    return lambda *options: main(["experiment", str(data), "-o", str(tmp_path / "the run"), *TINY, *options])
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder(tmp_path / "the run")
+
+
+def plan(run: RunFolder) -> Jobs:
+    jobs = read_jobs(run.experiment)
+    assert jobs is not None
+    return jobs
+
+
+class NoSnakemake:
+    """Stands for Snakemake: does nothing, or plays that jobs were done."""
+
+    def __init__(self, play: Callable[[Jobs], None] = lambda _: None) -> None:
+        self.play = play
+
+    def __call__(self, jobs: Jobs, *_: object) -> list[str]:
+        self.play(jobs)
+        return [sys.executable, "-c", "pass"]
+
+
+def finish(jobs: Jobs, names: tuple[str, ...] | None = None) -> None:
+    for job in names or jobs.names:
+        for file, content in ((jobs.begun(job), ""), (jobs.log(job), "[now] mapping\nall went well\n")):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(content)
+        jobs.done(job).parent.mkdir(parents=True, exist_ok=True)
+        jobs.done(job).write_text("0\n")
+
+
+def test_a_dry_run_shows_the_jobs(experiment: Experiment, run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert experiment("--dry-run") == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    stages = ["prepare", "folds", "arrays", "train", "predict", "postprocess", "evaluate", "report"]
+    assert [line[0] for line in lines] == ["Stage", *stages]
+    assert dict(lines)["train"].strip() == "8 jobs: 8 waiting"
+    assert not run.cases_csv.exists()
+
+
+def test_every_training_is_a_job(experiment: Experiment, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snakemake, "snakemake_command", NoSnakemake(finish))
+    assert experiment() == 0
+    members = [job for job in plan(run).names if job.startswith("train/")]
+    schemes = ("default", "dice-topk10", "residual", "self-training")
+    assert members == [f"train/{scheme}/fold_{fold}" for scheme in schemes for fold in (0, 1)]
+
+
+def commands_of(graph: str, folder: Path) -> list[list[str]]:
+    """The `mapping` commands of all jobs of a graph, as Snakemake would run them."""
+    file = Path(snakemake.__file__).with_name(f"{graph}.smk")
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(file), "--directory", str(folder), "--cores", "1"]
+    command += ["--configfile", str(folder / "plan.json"), "--dry-run", "--printshellcmds"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    starts = shlex.join(this_program()) + " "
+    calls = [line for line in (done.stdout + done.stderr).splitlines() if starts in line]
+    return [shlex.split(line.rsplit(starts, 1)[1].split("&>>")[0]) for line in calls]
+
+
+def test_each_job_runs_a_command_that_exists(
+    experiment: Experiment, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(snakemake, "snakemake_command", NoSnakemake())
+        assert experiment("--rule", "paper", "--mirror", "--epochs", "3") == 2
+    calls = commands_of("experiment", run.experiment)
+    assert len(calls) == len(plan(run).names)
+    assert next(call for call in calls if call[0] == "postprocess")[2:] == ["--rule", "paper"]
+    assert next(call for call in calls if call[0] == "predict")[2:] == ["--shard", "1/1", "--mirror", "--device", "cpu"]
+    for command in cli.COMMANDS:
+        monkeypatch.setattr(command, "run", lambda _: 0)
+    assert [main(call) for call in calls] == [0] * len(calls)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (["--epochs", "3"], "epochs was not given, now 3"),
+        (["--seed", "1"], "seed was 0, now 1"),
+        (["--exclude-bad"], "exclude_bad was False, now True"),
+    ],
+)
+def test_other_settings_are_refused_by_name(
+    changed: list[str],
+    message: str,
+    experiment: Experiment,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(snakemake, "snakemake_command", NoSnakemake(finish))
+    assert experiment() == 0
+    assert experiment(*changed) == 2
+    assert message in capsys.readouterr().err
+    assert experiment("--jobs", "3", "--retries", "1") == 0
+
+
+def test_settings_of_a_stage_that_has_not_begun_may_change(
+    experiment: Experiment, run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(snakemake, "snakemake_command", NoSnakemake(lambda jobs: finish(jobs, ("prepare", "folds"))))
+    assert experiment() == 2
+    capsys.readouterr()
+    assert experiment("--rule", "none", "--epochs", "2") == 2
+    assert "other settings" not in capsys.readouterr().err
+    assert experiment("--rule", "none", "--epochs", "2", "--folds", "3") == 2
+    assert "folds was 2, now 3" in capsys.readouterr().err
+    assert 'rule = "none"' in (run.experiment / "settings.toml").read_text()
+
+
+def test_overwrite_starts_again(experiment: Experiment, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snakemake, "snakemake_command", NoSnakemake(finish))
+    assert experiment() == 0
+    monkeypatch.setattr(snakemake, "snakemake_command", NoSnakemake())
+    assert experiment("--folds", "3", "--overwrite") == 2
+    assert set(plan(run).states().values()) == {"waiting"}
+
+
+def test_a_failed_job_is_quoted_and_named(
+    experiment: Experiment, run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(jobs: Jobs) -> None:
+        finish(jobs, ("prepare", "folds", "arrays"))
+        job = "train/residual/fold_1"
+        jobs.log(job).write_text("[a] mapping\nan older attempt\n[b] mapping\nMember 1 of 1\nmapping: no memory left\n")
+        jobs.begun(job).touch()
+        jobs.failed(job).write_text("2\n")
+
+    monkeypatch.setattr(snakemake, "snakemake_command", NoSnakemake(fail))
+    assert experiment() == 2
+    printed = capsys.readouterr()
+    assert "mapping: no memory left" in printed.out
+    assert "an older attempt" not in printed.out
+    assert "1 job failed (train/residual/fold_1)" in printed.err
+    assert main(["status", str(run.path)]) == 0
+    shown = capsys.readouterr().out
+    assert "8 jobs: 7 waiting, 1 failed" in shown
+    assert "mapping: no memory left" in shown
+
+
+def test_other_data_are_checked_again(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy, folder = write_phantoms(tmp_path / "data"), tmp_path / "run"
+    call = ["experiment", str(copy), "-o", str(folder), *TINY]
+    assert main(["prepare", str(copy), "-o", str(folder)]) == 0
+    monkeypatch.setattr(snakemake, "snakemake_command", NoSnakemake(finish))
+    assert main(call) == 0
+    assert main(call) == 0
+    assert "have changed" not in capsys.readouterr().out
+    write_phantoms(copy, labelled=5)
+    assert main(call) == 0
+    assert "every stage is checked again" in capsys.readouterr().out
+
+
+def test_self_training_needs_unlabelled_scans(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_phantoms(tmp_path / "data", unlabelled=0)
+    call = ["experiment", str(data), "-o", str(tmp_path / "run"), *TINY, "--dry-run"]
+    assert main(call) == 0
+    printed = capsys.readouterr().out
+    assert "no unlabelled scans: self-training is left out" in printed
+    assert "6 jobs: 6 waiting" in printed
+    assert main([*call, "--schemes", "default", "self-training"]) == 2
+    assert "needs scans without a mask" in capsys.readouterr().err
+    assert main([*call, "--schemes", "self-training"]) == 2
+    assert "add default" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--profile", "slurm"], "no command sbatch here"),
+        (["--profile", "pbs"], "--profile pbs: expected local, slurm, or a folder"),
+        (["--jobs", "0"], "got --jobs 0, expected 1 or more"),
+        (["--folds", "1"], "got --folds 1, expected 2 or more"),
+        (["--epochs", "0"], "got --epochs 0, expected 1 or more"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_at_once(
+    options: list[str],
+    message: str,
+    experiment: Experiment,
+    run: RunFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(execution_module.shutil, "which", lambda _: None)
+    assert experiment(*options) == 2
+    assert message in capsys.readouterr().err
+    assert not run.path.exists()
+
+
+def test_a_second_command_on_the_same_run_is_refused(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    statuses: list[int] = []
+    monkeypatch.setattr(snakemake, "snakemake_command", NoSnakemake(lambda _: statuses.append(experiment())))
+    assert experiment() == 2
+    assert statuses == [2]
+    assert "another command is running these jobs" in capsys.readouterr().err
+
+
+def test_failed_cases_give_status_3(
+    experiment: Experiment, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def leave_out(jobs: Jobs) -> None:
+        finish(jobs)
+        jobs.done("evaluate").write_text("3\n")
+
+    monkeypatch.setattr(snakemake, "snakemake_command", NoSnakemake(leave_out))
+    assert experiment() == 3
+    assert "evaluate: some cases failed" in capsys.readouterr().err
+
+
+def test_options_say_only_what_differs() -> None:
+    assert as_options(Execution(), Execution()) == []
+    given = Execution(profile="slurm", jobs=4, memory_gb=8)
+    assert as_options(given, Execution()) == ["--profile", "slurm", "--jobs", "4", "--memory-gb", "8"]
+
+
+@pytest.mark.parametrize(
+    ("execution", "at_once", "times"), [(Execution(), 1, 0), (Execution("slurm"), 40, 3), (Execution(jobs=2), 2, 0)]
+)
+def test_a_cluster_runs_more_jobs_and_tries_again(execution: Execution, at_once: int, times: int) -> None:
+    assert (execution.jobs_at_once, execution.times) == (at_once, times)
+
+
+@pytest.mark.slow
+def test_an_experiment_runs_and_has_nothing_left_to_do(
+    experiment: Experiment, run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert experiment("--epochs", "1", "--jobs", "2") == 0
+    assert run.report_html.is_file()
+    assert len(list(run.members.glob("*/fold_*/weights.safetensors"))) == 8
+    assert json.loads((run.experiment / "plan.json").read_text())["jobs"]
+    written = run.report_html.stat().st_mtime_ns
+    assert str(run.report_html) in capsys.readouterr().out
+    assert experiment("--epochs", "1", "--jobs", "2") == 0
+    assert run.report_html.stat().st_mtime_ns == written
