@@ -177,7 +177,7 @@ class ModelConfig:
     continues. It simulates its cases itself, in the device's memory, and leaves all that another machine needs in
     RUN_FOLDER/pieces, in files below 15 MB. Packing and evaluation are left to a later call, after the training."""
     of: float = 0.0
-    """With --minutes: length of the whole schedule, all calls together; 0 for a single call."""
+    """With --minutes: length of the entire schedule, all calls together; 0 for a single call."""
     batch: int = 0
     """With --patches or --minutes: patches per step; 0 for that of the size (2). The learning rate is scaled by the
     square root of the ratio."""
