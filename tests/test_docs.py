@@ -124,8 +124,8 @@ def test_the_tables_of_schemes_and_sizes_are_those_of_the_code() -> None:
         "features, residual": [" ".join(map(str, size.residual.features)) for size in sizes],
         "residual blocks": [" ".join(map(str, size.residual.depths)) for size in sizes],
         "epochs": ["the scheme's own" if size.epochs is None else str(size.epochs) for size in sizes],
-        "steps an epoch": [str(size.steps_per_epoch) for size in sizes],
-        "validation steps an epoch": [str(size.validation_steps) for size in sizes],
+        "steps per epoch": [str(size.steps_per_epoch) for size in sizes],
+        "validation steps per epoch": [str(size.validation_steps) for size in sizes],
         "learning rate": [str(size.learning_rate) for size in sizes],
         "hardest voxels of `dice+topk10`": [f"{size.topk_share:.0%}".replace("%", " %") for size in sizes],
     }.items():

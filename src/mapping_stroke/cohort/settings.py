@@ -22,7 +22,7 @@ class Computation:
     that came with the installation. Weights of nnU-Net become a model by `mapping models import`."""
     preset: PresetName = "balanced"
     """`fast`: one member, on a single brain-sized window if the model supports it. `balanced`: all members. `paper`:
-    all members, each with the mirroring (TTA) that it was trained with, 8 passes for the paper's."""
+    all members, each with the mirroring (TTA) of its training, 8 passes for the paper's."""
     rule: Rule = "mapping"
     """Post-processing. `challenge` marks something in every scan."""
     space: Space = "auto"
@@ -32,9 +32,9 @@ class Computation:
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
     engine: EngineName = "auto"
-    """Runs the networks; `auto` is OpenVINO on x86 processors and torch everywhere else."""
+    """Engine that runs the networks; `auto` is OpenVINO on x86 processors and torch everywhere else."""
     precision: PrecisionName = "auto"
-    """Of the convolutions; `auto` takes the fastest that the processor or GPU supports well."""
+    """Precision of the convolutions; `auto` takes the fastest that the processor or GPU supports well."""
 
     def __post_init__(self) -> None:
         for name, known in NAMES.items():
@@ -49,8 +49,8 @@ class ScanOptions:
     brain: Path | None = None
     """Your own brain mask (0 and 1, on the scan's grid, axes in any order), used instead of brain extraction. For
     several scans: a folder of masks named as this command names them, NAME_brain.nii.gz or another image suffix, for
-    some or all scans. The mask decides the registration, and a model of brains only sees nothing outside it. It is
-    refused if the model needs neither registration nor brain extraction."""
+    some or all scans. The mask decides the registration, and a model made for brains only sees nothing outside it. It
+    is refused if the model needs neither registration nor brain extraction."""
     series: str = ""
     """Number, UID or description of the DICOM series to read from a folder; if left out, the one that looks like a
     three-dimensional T1w scan."""
@@ -58,6 +58,6 @@ class ScanOptions:
     """Also write each mask as DICOM SEG. It repeats the patient's name, identifier and date of birth from the scan, as
     the standard requires; no other output does."""
     probability: Storage = "uint8"
-    """How probability and uncertainty are stored: in 255 steps, or exactly and four times as large."""
+    """Storage of probability and uncertainty: in 255 steps, or exactly, in four times the space."""
     no_picture: bool = False
     """Draw no pictures."""

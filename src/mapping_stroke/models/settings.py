@@ -71,7 +71,7 @@ class ImportConfig:
 
 @dataclass(frozen=True)
 class Prediction:
-    """How the members are computed."""
+    """How the members predict."""
 
     preset: PresetName = "balanced"
     """As for `mapping segment`; `fit` fits the levels for it."""
@@ -86,9 +86,9 @@ class EvaluateConfig:
     cohort: Path
     """Labelled cases in any layout that `mapping prepare` reads; the model must not have been trained on them."""
     healthy: tuple[Path, ...] = ()
-    """Healthy scans, or folders of them: everything marked there is false."""
+    """Healthy scans, or folders of them: everything marked there is a false positive."""
     heads: tuple[Path, ...] = ()
-    """Healthy scans of whole heads, or folders of them: reported apart from --healthy, and never in a picture."""
+    """Healthy scans of whole heads, or folders of them: reported separately from --healthy, and never in a picture."""
     hard: tuple[Path, ...] = ()
     """Scans of patients without a mask, or folders of them, such as tumours: the marked volume is listed by scan."""
     prediction: Prediction = Prediction()
@@ -100,7 +100,7 @@ class FitConfig:
 
     cohort: Path
     """Labelled cases in any layout that `mapping prepare` reads. The model must not have been trained on them: it is
-    overconfident on cases that it knows, which biases the levels."""
+    overconfident on such cases, which would bias the levels."""
     healthy: tuple[Path, ...] = ()
     """Healthy scans, or folders of them: the mean volume that a rule marks there is ranked like a metric."""
     keep_maps: bool = False
@@ -110,12 +110,12 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class AuditConfig:
-    """Number of simulated cases that a model is audited on, and how it is computed."""
+    """Simulated cases that a model is audited on, and how it predicts."""
 
     cases: int = 60
-    """Cases of people and masks that no training has seen."""
+    """Number of cases of people and masks that no training has seen."""
     known: int = 30
-    """Cases of the people and masks that models are trained on."""
+    """Number of cases of the people and masks that models are trained on."""
     seed: int = 0
     """Seed of the cases."""
     prediction: Prediction = Prediction()
@@ -130,9 +130,9 @@ class HeldOutCases:
     """Number of simulated cases held out of a training."""
 
     validation: int = 60
-    """Cases of held-out people and masks, for fitting the rule."""
+    """Number of cases of held-out people and masks, for fitting the rule."""
     test: int = 120
-    """Cases of yet other people and masks, for evaluating the model."""
+    """Number of cases of yet other people and masks, for evaluating the model."""
     heads: tuple[Path, ...] = ()
     """Healthy scans of whole heads, files or folders, for evaluating the model; none is trained on."""
 
@@ -149,14 +149,14 @@ class ModelConfig:
     """How a model is trained."""
 
     size: SizeName = "compact"
-    """Of networks and training. `fine` is for fine-tuning a model of size `compact`: its members grow, and see voxels
-    half as large."""
+    """Size of networks and training. `fine` is for fine-tuning a model of size `compact`: its members grow, and read
+    voxels half as large."""
     seed: int = 0
     """Seed of initial weights, cases and augmentation."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
     precision: TrainingPrecision = "auto"
-    """Of the convolutions; `auto` takes bfloat16 if the device has instructions for it."""
+    """Precision of the convolutions; `auto` uses bfloat16 if the device supports it natively."""
     from_: Annotated[str, arg(name="from")] = ""
     """Warm start: continue from this model (as for `mapping segment`) of the same size (or see --size), at half the
     learning rate, on new cases: nearly all registered and skull-stripped, as `mapping segment` passes them on. Give the
@@ -167,7 +167,7 @@ class ModelConfig:
     beside: bool = False
     """With --from: add the new members to those of that model. Members with other voxels make other mistakes."""
     epochs: int = 0
-    """Of every member (with --branch, 0.4 of them for those that branch off); 0 for those of the size."""
+    """Epochs of every member (with --branch, 0.4 of them for members that branch off); 0 for those of the size."""
     patches: int = 0
     """Train for days, on a schedule of this many patches, one network at a time; 0 to count in epochs. The packed
     weights are a running average. A small file for moving to another machine is written with every checkpoint, see
@@ -177,7 +177,7 @@ class ModelConfig:
     continues. It simulates its cases itself, in the device's memory, and leaves all that another machine needs in
     RUN_FOLDER/pieces, in files below 15 MB. Packing and evaluation are left to a later call, after the training."""
     of: float = 0.0
-    """With --minutes: length of the whole schedule, all calls together; 0 for a single call."""
+    """With --minutes: length of the entire schedule, all calls together; 0 for a single call."""
     batch: int = 0
     """With --patches or --minutes: patches per step; 0 for that of the size (2). The learning rate is scaled by the
     square root of the ratio."""
@@ -197,7 +197,7 @@ class ModelConfig:
     compile: bool = False
     """Compile the networks: up to twice as fast on a CPU; needs a C++ compiler, and a minute or two at the start."""
     save_minutes: float = 10.0
-    """Longest time between two checkpoints; one is written at the end of every epoch anyway."""
+    """Longest time between two checkpoints, in minutes; one is also written after every epoch."""
 
     def __post_init__(self) -> None:
         if self.epochs < 0:

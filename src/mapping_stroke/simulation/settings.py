@@ -6,7 +6,7 @@ from pathlib import Path
 from mapping_stroke.errors import CaseError
 
 FROZEN_CASES = 160
-"""Cases of the frozen hold-out."""
+"""Number of cases in the frozen hold-out."""
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class SourceFolders:
     brains: Path | None = None
     """Folder of real healthy *_T1w.nii.gz: skull-stripped in MNI space, perhaps with *_tissues.nii.gz (1 CSF, 2 grey,
     3 white), or raw, which are then registered and skull-stripped; without it the ICBM152 template is used. Scans whose
-    names agree up to the first _ are of one person. `models` deals people and masks into fixed parts: give `audit` and
-    `hold-out` all those that models were trained with."""
+    names agree up to the first _ belong to one person. `models` deals people and masks into fixed splits: give `audit`
+    and `hold-out` all those that models were trained with."""
     lesions: Path | None = None
     """Folder of real lesion masks in MNI space, on any grid; without it lesions are drawn."""
     rescans: tuple[str, ...] = ()
@@ -33,11 +33,11 @@ class CohortSize:
     """Size and seed of a simulated cohort."""
 
     subjects: int
-    """Training cases."""
+    """Number of training cases."""
     seed: int
-    """Seed of everything."""
+    """Seed of all random numbers."""
     unlabelled: int = 0
-    """Scans without masks in Testing/, of other people than the training cases."""
+    """Number of scans without masks in Testing/, of people other than those of the training cases."""
 
     def __post_init__(self) -> None:
         if self.subjects < 1 or self.unlabelled < 0:
