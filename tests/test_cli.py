@@ -14,7 +14,7 @@ from mapping_stroke import cli
 from mapping_stroke.errors import CaseError, Stopped
 
 STAGES = (
-    "simulate", "prepare", "folds", "train", "status", "predict", "postprocess", "evaluate", "report",
+    "simulate", "experiment", "prepare", "folds", "train", "status", "predict", "postprocess", "evaluate", "report",
     "segment", "bids", "grand-challenge", "models", "rank", "demo", "info",
 )  # fmt: skip
 

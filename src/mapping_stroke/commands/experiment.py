@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 class Experiment:
     """Run the whole experiment: every stage from `prepare` to `report`, each training as a job of its own.
 
-    The jobs run by Snakemake, on this machine or a Slurm cluster. Interrupt it at any time; rerun the command to
-    resume. `mapping status RUN` shows the state from anywhere.
+    Snakemake runs the jobs on this machine or a Slurm cluster. Interrupt it at any time; rerun the command to resume.
+    See the state of the jobs from anywhere with `mapping status`.
     """
 
-    data: Annotated[Positional[Path], arg(metavar="DATASET")]
+    data: Annotated[Positional[Path], arg(metavar="DATA")]
     """Folder of the data set: ATLAS R2.0, ATLAS v3 or any BIDS folder, or a plain folder of scans."""
     output: Annotated[Path, arg(aliases=["-o"], metavar="RUN")]
     """Run folder to write; the same data and settings resume it."""
