@@ -1,4 +1,4 @@
-"""Fit the post-processing rule: which rules are tried, and which has the best mean rank."""
+"""Fitting of the post-processing rule: a search for the rule with the best mean rank."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,17 +29,17 @@ SPACE: Mapping[str, tuple[Any, ...]] = MappingProxyType(
         "many_lesions": (4, 1000),
     }
 )
-"""Setting of a rule to the values that are tried for it, in the order in which settings are changed. A voxel of 1 mm
-has 1 mm3; the load ends of 500 and 10000 mm3 halve the small and the large half of ATLAS R2.0's cases."""
+"""Setting of a rule to the values that are tried for it, in the order of the search. A voxel of 1 mm has 1 mm3; the
+load ends of 500 and 10000 mm3 halve the small and the large half of ATLAS R2.0's cases."""
 
 
 def start_rule(rule: PostprocessConfig) -> PostprocessConfig:
-    """Start of the search: the rule in mm3; if its load is in voxels, the number is used as mm3."""
+    """Start of the search: the rule with its load in mm3; a number of voxels is taken as mm3."""
     return replace(rule, manner="grow", load_unit="mm3")
 
 
 def variants(rule: PostprocessConfig, setting: str) -> Iterator[PostprocessConfig]:
-    """The rule itself, then with every other value of a setting."""
+    """The rule itself, then the rule with every other value of a setting."""
     yield rule
     for value in SPACE[setting]:
         changed = replace(rule, **{setting: value})
@@ -50,12 +50,12 @@ def variants(rule: PostprocessConfig, setting: str) -> Iterator[PostprocessConfi
 def as_applied(
     rule: PostprocessConfig, peak: float, load_vox: int, voxel_volume_mm3: float
 ) -> PostprocessConfig | None:
-    """The settings of a rule that affect a map: rules that agree in them give the same mask; None for an empty one.
+    """The settings of a rule that affect a map: rules that agree in them give the same mask; None for an empty mask.
 
     Args:
         rule: Any rule.
-        peak: The map's maximum.
-        load_vox: Its voxels at P > 0.5.
+        peak: Maximum of the map.
+        load_vox: Number of its voxels at P > 0.5.
         voxel_volume_mm3: Volume of one voxel.
     """
     if peak <= rule.least_peak:
@@ -67,15 +67,15 @@ def as_applied(
 
 
 FALSE_VOLUME = "false_volume_mm3"
-"""Column of what is marked in a healthy scan; lower is better."""
+"""Column of the volume marked in a healthy scan; lower is better."""
 ROUNDS = 3
-"""How often all settings are gone through, at most."""
+"""Largest number of passes over all settings."""
 PARTS = 5
-"""Number of parts of the cases for cross-fitting."""
+"""Number of parts for cross-fitting."""
 
 Row = Mapping[str, float]
 ScoreRules = Callable[[str, Sequence[PostprocessConfig]], Sequence[Row]]
-"""From a case's or healthy scan's id and some rules to the values of each: the metrics, or the false volume."""
+"""From the id of a case or healthy scan and some rules to the values of each: the metrics, or the false volume."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Judged:
     """The cases that rules are evaluated on.
 
     Attributes:
-        people: Id of a labelled case or healthy scan to the person it is of.
+        people: Id of a labelled case or healthy scan to its person.
         score: Scores rules on one of them.
     """
 
@@ -97,8 +97,8 @@ class Fit:
 
     Attributes:
         rule: Fitted on all cases.
-        held_out: Id of each case to its values by a rule that was fitted on other people's cases.
-        tried: How many rules were looked at, at most, for the final one.
+        held_out: Id of each case to its values under a rule fitted on other people's cases.
+        tried: Largest number of rules tried for the final one.
     """
 
     rule: PostprocessConfig
@@ -109,12 +109,12 @@ class Fit:
 def fit_rule(
     judged: Judged, start: PostprocessConfig, show: Callable[[float, str], None] = lambda done, name: None
 ) -> Fit:
-    """Search on all cases, and once more for each part of them on the other parts.
+    """Search on all cases, and, for each part of them, on the other parts.
 
     Args:
         judged: Cases of at least two people.
         start: Start of the search; it is kept unless another rule ranks better.
-        show: Told how many of the searches (`count_searches`) are done.
+        show: Called with the number of searches done (of `count_searches`) and the name of the current one.
     """
     held_out: dict[str, Row] = {}
     rule, tried = search_rule(judged, start, list(judged.people), lambda share: show(share, "all cases"))
@@ -129,10 +129,10 @@ def fit_rule(
 def search_rule(
     judged: Judged, start: PostprocessConfig, names: Sequence[str], show: Callable[[float], None] = lambda share: None
 ) -> tuple[PostprocessConfig, int]:
-    """Change one setting after another to its best value, until nothing changes; also how many rules were tried.
+    """Change one setting after another to its best value, until nothing changes; also return the number of rules tried.
 
-    The rules that differ in one setting are ranked against one another (`mean_ranks`); of equally good ones the rule as
-    it was stays. At the end the found rule is ranked against `start`, which stays unless it is worse.
+    Rules that differ in one setting are ranked against one another (`mean_ranks`); the present rule wins ties. At the
+    end, the rule found is ranked against `start`, which wins ties.
     """
     rule, tried = start, {start}
     steps = ROUNDS * len(SPACE)
@@ -146,11 +146,12 @@ def search_rule(
         if rule == before:
             break
     show(1.0)
+    # ranks depend on the field of rules, so single steps may improve them and lead to a worse rule
     return _best(judged, [start, rule], names), len(tried)
 
 
 def mean_ranks(means: Sequence[Row]) -> Float64[np.ndarray, " n"]:
-    """The mean over all columns of the ranks (1 the best, equal ones share theirs) of rows of mean values."""
+    """Mean over all columns of the ranks (1 is best, ties share the mean rank) of rows of mean values."""
     higher_is_better = {metric.key: metric.higher_is_better for metric in ATLAS2022.metrics}
     signs = np.array([-1.0 if higher_is_better.get(column, False) else 1.0 for column in means[0]])
     values = np.array([[row[column] for column in means[0]] for row in means], np.float64)
@@ -158,7 +159,7 @@ def mean_ranks(means: Sequence[Row]) -> Float64[np.ndarray, " n"]:
 
 
 def mean_row(rows: Sequence[Row]) -> Row:
-    """The mean of every column over the rows that have it; NaN are left out, and so is a column without numbers."""
+    """Mean of every column over the rows that have it, without NaN; columns without numbers are left out."""
     columns = dict.fromkeys(column for row in rows for column in row)
     values = {column: np.array([row[column] for row in rows if column in row], np.float64) for column in columns}
     defined = {column: each[~np.isnan(each)] for column, each in values.items()}
@@ -166,14 +167,14 @@ def mean_row(rows: Sequence[Row]) -> Row:
 
 
 def deal_parts(people: Mapping[str, str]) -> list[list[str]]:
-    """Deal the people into at most `PARTS` parts; the ids of each part. A person's scans stay together."""
+    """The ids of each of at most `PARTS` parts, into which people are dealt with all of their scans."""
     order = list(dict.fromkeys(people.values()))
     number = min(PARTS, len(order))
     return [[name for name, person in people.items() if order.index(person) % number == part] for part in range(number)]
 
 
 def count_searches(people: Mapping[str, str]) -> int:
-    """How many searches `fit_rule` makes."""
+    """Number of searches of `fit_rule`."""
     return 1 + len(deal_parts(people))
 
 
@@ -184,4 +185,4 @@ def _show_part(show: Callable[[float, str], None], number: int, share: float) ->
 def _best(judged: Judged, rules: Sequence[PostprocessConfig], names: Sequence[str]) -> PostprocessConfig:
     scored = [judged.score(name, rules) for name in names]
     ranks = mean_ranks([mean_row(rows) for rows in zip(*scored, strict=True)])
-    return rules[int(np.argmin(np.round(ranks, 9)))]  # rounding of means decides no tie
+    return rules[int(np.argmin(np.round(ranks, 9)))]  # rounding of means must not decide ties

@@ -65,6 +65,7 @@ class Bundle:
         postprocess = self.card.postprocess and asdict(self.card.postprocess)
         how = {"average": self.card.average, "fast_cover": self.card.fast_cover}
         scans = {"space": self.card.space, "shows": self.card.shows}
+        # left out if unknown, so that older models keep their hash
         known = {name: value for name, value in scans.items() if value != "unknown"}
         decisive = {**how, **known, "postprocess": postprocess, "members": members}
         return hashlib.sha256(json.dumps(plain_json(decisive), sort_keys=True).encode()).hexdigest()
@@ -87,8 +88,8 @@ class Bundle:
 
     def read_stored(self, member: BundleMember) -> Weights:
         """`read_weights` in their stored types, for writing the same bytes again."""
-        what = f"{self.path}: {member.weights}"
-        return weights_from_bytes(self._read(member), member.card.network, what, as_stored=True)
+        name = f"{self.path}: {member.weights}"
+        return weights_from_bytes(self._read(member), member.card.network, name, as_stored=True)
 
     def find_problems(self, member: BundleMember) -> list[str]:
         """Problems of one member's weights, including NaN and infinity, one line each; empty if there are none."""

@@ -1,6 +1,6 @@
-"""Result folders of nnU-Net: found from any path inside or around them, and described with the import command.
+"""Result folders of nnU-Net: found from any path inside or around them, with the command that imports them.
 
-Only file names matter here; `interop` reads the files.
+Only file names are used here; `interop` reads the files.
 """
 
 import shlex
@@ -47,7 +47,7 @@ def results_zipped(path: Path) -> list[PurePosixPath]:
 
 
 def choose_result(results: Sequence[Place]) -> Place | None:
-    """Choose one of several result folders: nnU-Net exports all configurations together, including 2D ones.
+    """Choose one of several result folders, since nnU-Net exports all configurations together, including 2D ones.
 
     Returns:
         The only one, or the only supported one, or the only one of full resolution; otherwise None.
