@@ -29,8 +29,8 @@ def score(
         probability: P(lesion) in [0, 1] of the same shape; used by `isles2026` for pr_auc, which is NaN without it.
 
     Returns:
-        Metric key -> value, in the profile's order; NaN if a metric is undefined. For definitions, ranges and empty cases
-        see `mapping_stroke.evaluation.metrics`.
+        Metric key -> value, in the profile's order; NaN if a metric is undefined. `mapping_stroke.evaluation.metrics`
+        defines each metric, with its range and empty case.
 
     Raises:
         ConfigError: Unknown profile.

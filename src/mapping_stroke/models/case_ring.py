@@ -1,4 +1,4 @@
-"""A ring of simulated cases on disk: a low-priority process makes them, the training uses them up."""
+"""A ring of simulated cases on disk: a low-priority process makes them, and the training uses them up."""
 
 import multiprocessing
 import os
@@ -106,12 +106,13 @@ class RingSupply:
     def _use(self, name: str) -> CaseArrays:
         case = read_arrays(self.ring.folder, name)
         if self.memory.count_use(name):
+            # copied, since the arrays are mapped from the files to be removed
             case = CaseArrays(name, case.scan.clone(), case.mask.clone(), case.lesion_voxels.copy())
             self._remove(name)
         return case
 
     def _remove(self, name: str) -> None:
-        for part in ("lesion", "mask", "scan"):
+        for part in ("lesion", "mask", "scan"):  # the file that marks a complete case goes first
             (self.ring.folder / f"{name}_{part}.npy").unlink(missing_ok=True)
         self.memory.forget(name)
 

@@ -26,6 +26,7 @@ from mapping_stroke.models.judge import (
 )
 from mapping_stroke.models.pack import write_with_progress
 from mapping_stroke.models.settings import FitConfig
+from mapping_stroke.names import TABLE_RULES
 from mapping_stroke.networks.bundle import Bundle, open_bundle, require_free
 from mapping_stroke.report.tables import RuleRow, RuleTable, rule_page, rule_text, rule_values
 from mapping_stroke.rules import find_rule
@@ -80,13 +81,14 @@ def fit_model(model: str | Path, config: FitConfig, target: Path, *, overwrite: 
 
 
 def _key(case: FoundCase) -> str:
-    """A key that is unique among labelled cases and healthy scans."""
+    """A key that distinguishes labelled cases from healthy scans of the same name."""
     return case.case_id if case.mask is not None else f"healthy/{case.case_id}"
 
 
 def _predict_all(segmenter: Segmenter, found: Sequence[FoundCase], maps: Path) -> tuple[dict[str, Path], list[str]]:
     """Store the ensemble's map of every scan, unless it exists."""
     bundle, engine = segmenter.bundle, segmenter.ensemble.engine
+    # maps do not depend on the rule, so those of an earlier fit are reused
     networks = replace(bundle, card=replace(bundle.card, postprocess=None)).sha256
     how = [MAPS_FORMAT, networks, segmenter.computation.preset, engine.precision, "auto"]
     files, failed = {}, []
@@ -127,7 +129,7 @@ def _fit(bundle: Bundle, people: Mapping[str, str], files: Mapping[str, Path]) -
     scores = RuleScores(files)
     with progress("Fitting:", count_searches(people)) as show:
         fit = fit_rule(Judged(people, scores.score), start_rule(before), show)
-    shown = {name: find_rule(name) for name in ("none", "paper", "challenge")} | {BEFORE: before}
+    shown = {name: find_rule(name) for name in TABLE_RULES if name != "mapping"} | {BEFORE: before}
     rows: dict[str, list[Row]] = {
         label: [scores.score(key, [rule])[0] for key in people] for label, rule in shown.items()
     }

@@ -131,7 +131,7 @@ def rounds_of(config: ModelConfig) -> tuple[tuple[str, ...], ...]:
         return (config.schemes or (SCHEMES[0].name,),)
     if config.from_:
         return (tuple(scheme.name for scheme in SCHEMES if not config.schemes or scheme.name in config.schemes),)
-    first = {scheme.encoder: scheme.name for scheme in reversed(SCHEMES)}
+    first = {scheme.encoder: scheme.name for scheme in reversed(SCHEMES)}  # the first of each kind wins
     early = [s.name for s in SCHEMES if not s.pseudo_labels and (not config.branch or first[s.encoder] == s.name)]
     return tuple(early), tuple(scheme.name for scheme in SCHEMES if scheme.name not in early)
 

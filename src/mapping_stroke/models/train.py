@@ -218,6 +218,7 @@ def _start(work: _Work, scheme: Scheme) -> tuple[WarmStart | None, Size]:
     early = rounds_of(config)[0]
     if not config.branch or scheme.name in early:
         return None, size
+    # the member of the same network from whose weights this one continues
     trunk = next(name for name in early if find_scheme(name).encoder == scheme.encoder)
     fewer = max(round(BRANCH_EPOCHS * size.epochs_of(scheme)), 1)
     shorter = replace(size, epochs=fewer, learning_rate=BRANCH_RATE * size.learning_rate)
@@ -256,6 +257,7 @@ def _pseudo_cases(
     dice = {name: float(one.member.card.training["validation_dice"]) for name, one in teachers.items()}
     scheme = best_scheme(dice)
     teacher = teachers[scheme].member
+    # the network after growth, if the teacher has coarser voxels
     spec, patch = teachers[scheme].network, find_size(config.size).patch
     network = TorchEngine(device).load(spec, teachers[scheme].read_weights)
     window = WindowConfig()
