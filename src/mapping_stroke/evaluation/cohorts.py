@@ -49,7 +49,7 @@ def estimate_mean(values: Float64[np.ndarray, " n"]) -> Estimate:
     if len(defined) < 2:
         mean = float(defined.mean()) if len(defined) else math.nan
         return Estimate(mean, math.nan, math.nan, math.nan, len(values), undefined)
-    drawn = _drawn(len(values))
+    drawn = _drawn(len(values))  # of all cases, so that undefined ones vary the number as well
     weights = drawn[:, ~np.isnan(values)]
     totals = weights.sum(1)
     means = (weights @ defined)[totals > 0] / totals[totals > 0]  # a resample may hold only undefined cases
@@ -123,6 +123,7 @@ class FalsePositives:
 def find_false(mask: Mask, reference: Mask, voxel_volume_mm3: float) -> Marked:
     """The false positives of a mask; for a healthy scan, the reference is empty."""
     lesions = find_lesions(mask)
+    # labels of marked lesions that share a voxel with the reference
     touching = np.unique(lesions.labels[reference[lesions.box] & mask[lesions.box]])
     false_vox = np.count_nonzero(mask & ~reference)
     return Marked(float(false_vox * voxel_volume_mm3), lesions.count - len(touching))
@@ -177,7 +178,7 @@ LOAD_GROUPS = (ALL_LOADS, WITH_LESION, LARGE, SMALL, *DISJOINT_GROUPS)
 
 
 @dataclass(frozen=True)
-class JudgedCase:
+class ScoredCase:
     """One labelled case.
 
     Attributes:
@@ -204,7 +205,7 @@ class CohortScores:
         methods: Keys of the methods, in the order in which tables show them.
     """
 
-    cases: tuple[JudgedCase, ...]
+    cases: tuple[ScoredCase, ...]
     methods: tuple[str, ...]
 
     def __post_init__(self) -> None:

@@ -66,6 +66,7 @@ def matched_lesion_f1(prediction: Lesions, reference: Lesions) -> float:
     sum_vox = prediction.sizes_vox[predicted] + reference.sizes_vox[referred]
     fits = 5 * shared_vox >= sum_vox  # IoU >= 1/4, in whole numbers: 4 shared >= sum - shared
     shape = (prediction.count, reference.count)
+    # a greedy choice could take a lesion that another one needs; the matching is optimal
     candidates = csr_array((np.ones(int(fits.sum())), (predicted[fits], referred[fits])), shape=shape)
     matched = np.count_nonzero(maximum_bipartite_matching(candidates) >= 0)
     return float(2 * matched / (prediction.count + reference.count))

@@ -32,6 +32,7 @@ class Pair:
     connectivity: Bool[np.ndarray, "3 3 3"]
     probability: Probability | None = None
 
+    # cached, since several metrics share the components
     @cached_property
     def predicted_lesions(self) -> Lesions:
         """The components of the prediction."""

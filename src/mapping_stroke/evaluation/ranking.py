@@ -97,4 +97,5 @@ def _value(scores: Mapping[str, TeamScores], board: str, team: str, metric: str)
 def _mean_ranks(values: Float64[np.ndarray, "team metric"], metrics: list[str]) -> Float64[np.ndarray, " team"]:
     higher_is_better = {metric.key: metric.higher_is_better for metric in ATLAS2022.metrics}
     signs = np.array([-1.0 if higher_is_better[metric] else 1.0 for metric in metrics])
+    # the sign makes low values best, as `rankdata` ranks them
     return np.asarray(rankdata(values * signs, method="average", axis=0).mean(axis=1))

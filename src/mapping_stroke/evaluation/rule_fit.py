@@ -15,7 +15,7 @@ from mapping_stroke.rules import PostprocessConfig, Thresholds
 
 
 def _pairs(cores: Iterable[float], edges: Iterable[float]) -> tuple[Thresholds, ...]:
-    edges = tuple(edges)
+    edges = tuple(edges)  # iterated once for every core
     return tuple(Thresholds(core, edge) for core in cores for edge in edges if edge <= core)
 
 
@@ -62,6 +62,7 @@ def as_applied(
         return None
     load = load_vox * (voxel_volume_mm3 if rule.load_unit == "mm3" else 1)
     if load < rule.small_load:
+        # everything that a small load does not use gets a fixed value; likewise below
         return replace(rule, large=rule.small, small_load=1e300, load_unit="mm3", least_peak=0.0)
     return replace(rule, small=rule.large, small_load=0.0, load_unit="mm3", many_lesions=0, least_peak=0.0)
 
@@ -79,8 +80,8 @@ ScoreRules = Callable[[str, Sequence[PostprocessConfig]], Sequence[Row]]
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The cases that rules are evaluated on.
+class FitCases:
+    """The cases that rules are fitted on.
 
     Attributes:
         people: Id of a labelled case or healthy scan to its person.
@@ -107,27 +108,28 @@ class Fit:
 
 
 def fit_rule(
-    judged: Judged, start: PostprocessConfig, show: Callable[[float, str], None] = lambda done, name: None
+    cases: FitCases, start: PostprocessConfig, show: Callable[[float, str], None] = lambda done, name: None
 ) -> Fit:
     """Search on all cases, and, for each part of them, on the other parts.
 
     Args:
-        judged: Cases of at least two people.
+        cases: Cases of at least two people.
         start: Start of the search; it is kept unless another rule ranks better.
         show: Called with the number of searches done (of `count_searches`) and the name of the current one.
     """
     held_out: dict[str, Row] = {}
-    rule, tried = search_rule(judged, start, list(judged.people), lambda share: show(share, "all cases"))
-    for number, part in enumerate(deal_parts(judged.people), start=1):
-        others = [name for name in judged.people if name not in part]
-        found, _ = search_rule(judged, start, others, partial(_show_part, show, number))
+    rule, tried = search_rule(cases, start, list(cases.people), lambda share: show(share, "all cases"))
+    for number, part in enumerate(deal_parts(cases.people), start=1):
+        others = [name for name in cases.people if name not in part]
+        # fitted on other people only, so its values for this part are unbiased
+        found, _ = search_rule(cases, start, others, partial(_show_part, show, number))
         for name in part:
-            held_out[name] = judged.score(name, [found])[0]
+            held_out[name] = cases.score(name, [found])[0]
     return Fit(rule, held_out, tried)
 
 
 def search_rule(
-    judged: Judged, start: PostprocessConfig, names: Sequence[str], show: Callable[[float], None] = lambda share: None
+    cases: FitCases, start: PostprocessConfig, names: Sequence[str], show: Callable[[float], None] = lambda share: None
 ) -> tuple[PostprocessConfig, int]:
     """Change one setting after another to its best value, until nothing changes; also return the number of rules tried.
 
@@ -141,13 +143,13 @@ def search_rule(
         for place, setting in enumerate(SPACE):
             candidates = list(variants(rule, setting))
             tried.update(candidates)
-            rule = _best(judged, candidates, names)
+            rule = _best(cases, candidates, names)
             show((number * len(SPACE) + place + 1) / steps)
         if rule == before:
             break
     show(1.0)
     # ranks depend on the field of rules, so single steps may improve them and lead to a worse rule
-    return _best(judged, [start, rule], names), len(tried)
+    return _best(cases, [start, rule], names), len(tried)
 
 
 def mean_ranks(means: Sequence[Row]) -> Float64[np.ndarray, " n"]:
@@ -155,7 +157,7 @@ def mean_ranks(means: Sequence[Row]) -> Float64[np.ndarray, " n"]:
     higher_is_better = {metric.key: metric.higher_is_better for metric in ATLAS2022.metrics}
     signs = np.array([-1.0 if higher_is_better.get(column, False) else 1.0 for column in means[0]])
     values = np.array([[row[column] for column in means[0]] for row in means], np.float64)
-    return np.asarray(rankdata(np.round(values * signs, 9), method="average", axis=0).mean(axis=1))
+    return np.asarray(rankdata(np.round(values * signs, 9), method="average", axis=0).mean(axis=1))  # 1 is best
 
 
 def mean_row(rows: Sequence[Row]) -> Row:
@@ -182,7 +184,7 @@ def _show_part(show: Callable[[float, str], None], number: int, share: float) ->
     show(number + share, f"part {number}")
 
 
-def _best(judged: Judged, rules: Sequence[PostprocessConfig], names: Sequence[str]) -> PostprocessConfig:
-    scored = [judged.score(name, rules) for name in names]
+def _best(cases: FitCases, rules: Sequence[PostprocessConfig], names: Sequence[str]) -> PostprocessConfig:
+    scored = [cases.score(name, rules) for name in names]
     ranks = mean_ranks([mean_row(rows) for rows in zip(*scored, strict=True)])
     return rules[int(np.argmin(np.round(ranks, 9)))]  # rounding of means must not decide ties

@@ -96,7 +96,7 @@ def audit_case(
     scan, twin = map(_image, twins)
     mask = twins[0].mask.cpu().numpy() > 0
     probability, healthy = predict(scan), predict(twin)
-    marked = probability > np.float32(0.5)
+    marked = probability > np.float32(0.5)  # no rule: the audit is about the networks
     inside = probability[mask]
     to_ml = scan.voxel_volume_mm3 / 1000
     return AuditedCase(

@@ -78,6 +78,7 @@ class RingSupply:
         present = self.ring.present
         self.memory.forget_all_but(present)
         if present:
+            # a resumed training must not reuse the number of a case made meanwhile
             self.memory.made = max(self.memory.made, _number(present[-1]) + 1)
         if len(present) >= fewest_ready(self.ring.size):
             return True
@@ -120,6 +121,7 @@ class RingSupply:
 @contextmanager
 def producing(ring: Ring, made: int) -> Iterator[SpawnProcess]:
     """Run a low-priority process that keeps a ring full, counting cases from `made`; it ends with the block."""
+    # spawned, since a forked process may inherit locked threads of torch
     producer = multiprocessing.get_context("spawn").Process(target=_produce_as_job, args=(ring, made), daemon=True)
     producer.start()
     try:

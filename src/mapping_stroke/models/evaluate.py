@@ -16,9 +16,9 @@ from mapping_stroke.evaluation.cohorts import (
     HEALTHY,
     CohortScores,
     Failure,
-    JudgedCase,
     Marked,
     MarkedScan,
+    ScoredCase,
     choose_failures,
 )
 from mapping_stroke.evaluation.profiles import ATLAS2022
@@ -64,6 +64,7 @@ def picture_failures(
 
     cases = {(part, case.case_id): case for part, found in scans.items() for case in found}
     rows = []
+    # predicted again, because maps of all scans would not fit in memory or be worth the disk
     with progress("Drawing failures:", len(failures)) as show:
         for number, failure in enumerate(failures, start=1):
             case = cases["healthy" if failure.group == HEALTHY else "labelled", failure.name]
@@ -159,7 +160,7 @@ def _collect(
             "none of the labelled cases could be evaluated; fix the problems named above and rerun the command"
         )
     cases = tuple(
-        JudgedCase(name, entry["load_vox"], entry["load_ml"], _defined(entry["scores"]), _marked(entry))
+        ScoredCase(name, entry["load_vox"], entry["load_ml"], _defined(entry["scores"]), _marked(entry))
         for name, entry in entries["labelled"].items()
     )
     others = [

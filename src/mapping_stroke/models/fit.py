@@ -9,7 +9,7 @@ from mapping_stroke.cohort.segmenter import Segmenter
 from mapping_stroke.console import counted, name_files, progress, say, warn
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.errors import CaseError
-from mapping_stroke.evaluation.rule_fit import Fit, Judged, Row, count_searches, fit_rule, start_rule
+from mapping_stroke.evaluation.rule_fit import Fit, FitCases, Row, count_searches, fit_rule, start_rule
 from mapping_stroke.files import fingerprint, given_name, write_json, write_text
 from mapping_stroke.inference.segmentation import choose_rule
 from mapping_stroke.models.describe import describe_rule
@@ -128,11 +128,12 @@ def _fit(bundle: Bundle, people: Mapping[str, str], files: Mapping[str, Path]) -
     before = choose_rule(bundle, "mapping")
     scores = RuleScores(files)
     with progress("Fitting:", count_searches(people)) as show:
-        fit = fit_rule(Judged(people, scores.score), start_rule(before), show)
+        fit = fit_rule(FitCases(people, scores.score), start_rule(before), show)
     shown = {name: find_rule(name) for name in TABLE_RULES if name != "mapping"} | {BEFORE: before}
     rows: dict[str, list[Row]] = {
         label: [scores.score(key, [rule])[0] for key in people] for label, rule in shown.items()
     }
+    # the fitted rule by its cross-fitted values; all others are fixed and need no holding out
     rows[AFTER] = [fit.held_out[key] for key in people]
     return RuleTable(tuple(RuleRow(label, tuple(values)) for label, values in rows.items())), fit
 

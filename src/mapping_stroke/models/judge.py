@@ -226,6 +226,7 @@ class RuleScores:
             load_vox = int(np.count_nonzero(stored.probability > np.float32(0.5)))
             self._facts[name] = (float(stored.probability.max(initial=0)), load_vox, stored.voxel_volume_mm3)
         applied = [as_applied(rule, *self._facts[name]) for rule in rules]
+        # the map is read at most once, and only if a rule is new for it
         for rule in dict.fromkeys(applied):
             if (name, rule) not in self._by_rule:
                 stored = stored or StoredMap.read(self._files[name])
@@ -304,7 +305,7 @@ class Evaluator:
                 entry = attempt(case, partial(self._evaluate_one, part, case, advance), alone=alone)
                 if entry is not None:
                     known[case.case_id] = {"mark": hashes[case.case_id], **entry}
-                    write_json(self.ledger, ledger)
+                    write_json(self.ledger, ledger)  # after every scan, so that an interrupted call can resume
         results = {case.case_id: known[case.case_id] for case in found if case.case_id in known}
         return results, [case.case_id for case in found if case.case_id not in results]
 

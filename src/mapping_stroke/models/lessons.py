@@ -66,6 +66,7 @@ class LaterCases:
 
     def draw(self, rng: np.random.Generator) -> CaseArrays:
         """One case."""
+        # the training's generator still advances, and the lesson's seed makes the cases new
         return self.source.draw(np.random.default_rng([*self.seed, int(rng.integers(2**63))]))
 
 
@@ -94,6 +95,7 @@ def warm_starts(
         start = starts[scheme.name] = _grown(starts[scheme.name], size.network(scheme), size)
         card = start.member.card
         trained_on = (card.training.get("simulation") or {}).get("people") or []
+        # splits depend on the set of all people, so a common person may be on another side now
         if now & {name for person in trained_on for name in person} and trained_on != people:
             raise ConfigError(
                 f"{start.model.path}: was trained on some of these people together with others, so the splits "

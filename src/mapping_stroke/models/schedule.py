@@ -214,7 +214,7 @@ def _supplied(source: Ring | PoolPlan | CaseSource, position: Position) -> Itera
 def _keep(events: Iterable[Step | Epoch], long: _Long, saving: CheckpointPolicy) -> None:
     """Run a training to its end, writing checkpoints as the policy says."""
     saved = time.monotonic()
-    with saving.stop.held():
+    with saving.stop.held():  # a request to stop waits for the end of a step
         for _ in events:
             stop = bool(saving.stop.by)
             if stop or time.monotonic() - saved >= 60 * saving.minutes:

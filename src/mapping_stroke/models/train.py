@@ -162,6 +162,7 @@ def train_scheme(run: RunFolder, sources: Sources, config: ModelConfig, name: st
         source = Mixture(source, labelled, PSEUDO_SHARE)
     origin = work.origin | {"kept_cases": config.cases}
     share = work.lesson.start_share
+    # no folds: the cases are simulated, so the plan lists none
     plan = Plan(
         scheme, size, FOLD, config.seed, (), (), pseudo=pseudo, simulation=origin, start=start, start_share=share
     )
@@ -262,6 +263,7 @@ def _pseudo_cases(
     network = TorchEngine(device).load(spec, teachers[scheme].read_weights)
     window = WindowConfig()
     labelled, confidence = [], {}
+    # their true masks are known but not used: self-training learns from predictions
     drawn = _draw_many(bank, UNLABELLED, (config.seed, PSEUDO_SEED), f"Scans for {scheme} to label")
     for case in track(drawn, f"Pseudo-labels by {scheme}", len(drawn)):
         voxels = case.scan.float().cpu().numpy()

@@ -17,27 +17,12 @@ from typing import Any
 from mapping_stroke.errors import BundleError
 from mapping_stroke.files import remove, require_space, written_whole
 from mapping_stroke.networks.archive import SUFFIX, add_entry, has_entry, read_entry
-from mapping_stroke.networks.cards import BundleCard, BundleMember, MemberCard, weights_path
-from mapping_stroke.networks.member_folder import WEIGHTS_FILE, find_members, has_member, read_card
+from mapping_stroke.networks.cards import BundleCard, BundleMember, weights_path
+from mapping_stroke.networks.member_folder import WEIGHTS_FILE, find_members, read_card
 from mapping_stroke.networks.nnunet_results import describe_import
 from mapping_stroke.networks.spec import Weights, count_parameters
 from mapping_stroke.networks.typed_json import plain_json
 from mapping_stroke.networks.weights import find_problems, most_bytes, weights_from_bytes, weights_to_bytes
-
-__all__ = [
-    "Bundle",
-    "BundleCard",
-    "BundleMember",
-    "MemberCard",
-    "bundled_models",
-    "find_members",
-    "has_member",
-    "is_packed",
-    "open_bundle",
-    "read_card",
-    "require_free",
-    "write_bundle",
-]
 
 BUNDLE_FILE = "bundle.json"
 PAGE_FILE = "card.md"

@@ -191,6 +191,7 @@ def _draw_cases(axes: Axes, scores: CohortScores) -> None:
         inside = group.holds(loads_ml) & has_lesion
         if inside.any():
             found = scores.estimate(FINAL, "dice", group)
+            # the line spans the cases, not the range, which may have no upper end
             ends = [loads_ml[inside].min() / 1.06, loads_ml[inside].max() * 1.06]
             axes.plot(ends, [found.mean] * 2, color=HUES[1], linewidth=2.5)
             if inside.sum() >= FEWEST:
@@ -207,7 +208,7 @@ def _draw_without(axes: Axes, evaluation: Evaluation, scans: Sequence[MarkedScan
         return
     for place, method in enumerate(reversed(methods)):
         false_ml = volumes_ml(scans, method)
-        shown = np.maximum(false_ml, SMALLEST_ML)
+        shown = np.maximum(false_ml, SMALLEST_ML)  # a logarithmic axis has no 0
         axes.plot(shown, place + _spread(shown), "o", color=HUES[0], markersize=4, alpha=0.55, markeredgewidth=0)
         median = max(float(np.median(false_ml)), SMALLEST_ML)
         axes.plot([median] * 2, [place - 0.32, place + 0.32], color=HUES[1], linewidth=2.5)

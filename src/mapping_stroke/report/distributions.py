@@ -161,6 +161,7 @@ def draw_fold_balance(loads: Mapping[str, int], assignment: Mapping[str, int], p
     axes = figure.subplots()
     plain_axes(axes, "Folds", "lesion load of a case (voxels, logarithmic)", "share of the fold's cases")
     for number, (fold, distance) in enumerate(distances.items()):
+        # a logarithmic axis has no 0
         inside = [max(loads[case_id], 1) for case_id, of in assignment.items() if of == fold]
         label = f"fold {fold}: {len(inside)} case{'s' * (len(inside) != 1)}, distance {distance:.3f}"
         axes.ecdf(inside, color=HUES[number % len(HUES)], linewidth=1.6, label=label)

@@ -226,6 +226,7 @@ def fill_card(text: str, values: Mapping[str, str], what: str) -> str:
             raise ConfigError(
                 f"{what}: has the unknown placeholder {{{{ {name} }}}}; expected some of {', '.join(values)}"
             )
+    # in one pass, so that values with braces are not filled again
     return _PLACE.sub(lambda place: values[place[1]], text)
 
 
@@ -313,6 +314,7 @@ def _failures(values: Mapping[str, Any], failures_picture: str) -> str:
 
 
 def _estimate(found: Mapping[str, Any]) -> Estimate:
+    # JSON has no NaN
     mean, std, low, high = (math.nan if found[key] is None else found[key] for key in ("mean", "std", "low", "high"))
     return Estimate(mean, std, low, high, found["cases"], found["undefined"])
 

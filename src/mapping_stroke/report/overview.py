@@ -119,7 +119,7 @@ class FoundScan:
         """The side of a lesion's centre relative to the middle of the head, by the scan's header."""
         centre = [(side.stop - side.start - 1) / 2 for side in self.viewer.box]
         offset_mm = lesion.x_mm - float(self.viewer.ras_affine[0] @ [*centre, 1])
-        if abs(offset_mm) < MIDDLE_MM:
+        if abs(offset_mm) < MIDDLE_MM:  # RAS: x increases to the right
             return "middle"
         return "right" if offset_mm > 0 else "left"
 
@@ -314,12 +314,13 @@ def draw_placements(scans: Sequence[PlacedRow], path: Path) -> None:
 
 def _draw_row(row: Sequence[Axes], scan: PlacedScan) -> None:
     shown = [scan.on_atlas(section.grid, brain_only=True).voxels for section in SECTIONS]
+    # one window for all sections of a scan
     inside = np.concatenate([values[values != 0] for values in shown])
     low, high = np.percentile(inside, WINDOW) if inside.size else (0.0, 1.0)
     for axes, section, values in zip(row, SECTIONS, shown, strict=True):
         across, up = _sides(section)
         extent = (across[0] - 0.5, across[-1] + 0.5, up[0] - 0.5, up[-1] + 0.5)
-        picture = np.where(values == 0, low, values).squeeze(section.axis).T
+        picture = np.where(values == 0, low, values).squeeze(section.axis).T  # black around the brain
         axes.imshow(picture, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), origin="lower", extent=extent)
         for volume, colour in zip(_template_on(section), (TEMPLATE_BRAIN_COLOUR, TEMPLATE_WHITE_COLOUR), strict=True):
             axes.contour(across, up, volume.squeeze(section.axis).T, [0.5], colors=[colour], linewidths=LINE_WIDTH)
@@ -358,5 +359,6 @@ def _template_on(section: Section) -> tuple[Float32[np.ndarray, "x y z"], Float3
     template, grid = read_template(), section.grid
     to_template = np.linalg.inv(template.affine) @ grid.affine
     brain, t1 = (resample(part, to_template, grid.shape) for part in (template.brain, template.t1))
+    # the 95th percentile is the brightest tissue, without single bright voxels
     level = WHITE_LEVEL * float(np.quantile(template.t1[template.brain > 0.5], 0.95))
     return brain, 0.5 * t1 / np.float32(level)

@@ -121,7 +121,7 @@ def render_page(about: About, results: Results, pictures: Mapping[str, Picture |
     jinja = Environment(
         loader=PackageLoader("mapping_stroke.report"),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=StrictUndefined,  # a wrong name in the template must not become an empty text
         trim_blocks=True,
         lstrip_blocks=True,
     )

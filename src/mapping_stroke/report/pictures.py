@@ -155,7 +155,7 @@ def draw_comparisons(comparisons: Sequence[Comparison], methods: Sequence[str], 
             show_slice(axes, row.grey, row.viewer)
         outline(axes_row[1], row.reference, OUTLINE)
         row_label(axes_row[0], row.title, 7.5)
-        mark_frame(axes_row[0], row.frame)
+        mark_frame(axes_row[0], row.frame)  # the other columns show only this part
         for axes, method in zip(axes_row[2:], methods, strict=True):
             _draw_method(axes, row, method)
         for axes in axes_row[1:]:
@@ -223,7 +223,7 @@ def _choose_slices(centres: Sequence[int], viewer: Viewer) -> list[int]:
     """Slices through the first few centres that are not too close, lowest first; three middle ones without centres."""
     depth = viewer.box[2].stop - viewer.box[2].start
     chosen: list[int] = []
-    for centre in centres:
+    for centre in centres:  # of the largest lesions first
         apart = all(abs(centre - other) * viewer.spacing_mm[2] >= SLICE_GAP_MM for other in chosen)
         if apart and len(chosen) < SHOWN_SLICES:
             chosen.append(centre)
@@ -312,6 +312,7 @@ class FailureRow:
         frame = frame_around(marked, self.viewer.pixel_aspect, MARGIN_MM / width_mm)
         if not marked.any() or frame.width * width_mm >= SMALLEST_FRAME_MM:
             return frame
+        # half of the missing width on each side
         wider_px = (SMALLEST_FRAME_MM / width_mm - frame.width) / 2
         return frame_around(marked, self.viewer.pixel_aspect, MARGIN_MM / width_mm + wider_px)
 
@@ -361,7 +362,7 @@ def draw_failures(rows: Sequence[FailureRow], path: Path) -> None:
 def _write_text(axes: Axes, text: str) -> None:
     axes.set_axis_off()
     written = axes.text(0.01, 0.0, text, transform=axes.transAxes, ha="left", va="bottom", fontsize=8, color=PALE)
-    written.set_in_layout(False)
+    written.set_in_layout(False)  # a long sentence must not narrow the slices
 
 
 def _draw_row(tiles: Sequence[Axes], row: FailureRow) -> None:

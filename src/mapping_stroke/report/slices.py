@@ -66,6 +66,7 @@ class Viewer:
     def ras_affine(self) -> np.ndarray:
         """Voxel index after reorientation and cropping to RAS millimetres."""
         reoriented = self.affine @ nib.orientations.inv_ornt_aff(self.orientation, self.shape)
+        # cropping moves the first voxel
         reoriented[:3, 3] += reoriented[:3, :3] @ np.array([side.start for side in self.box])
         return np.asarray(reoriented)
 
@@ -122,6 +123,7 @@ def view(scan: Image) -> Viewer:
 
 def cut(reoriented: Reoriented, index: int) -> Slice:
     """The axial slice at an index of a reoriented volume, in radiological convention."""
+    # the patient's right and front come first
     return np.ascontiguousarray(reoriented[::-1, ::-1, index].T)
 
 
@@ -143,9 +145,8 @@ def show_slice(axes: Axes, grey: Float32[np.ndarray, "row column"], viewer: View
     )
     axes.set(xticks=[], yticks=[])
     axes.set_axis_off()
-    for x, letter, side in ((0.03, "R", "left"), (0.97, "L", "right")):
-        mark = axes.text(x, 0.97, letter, transform=axes.transAxes, fontsize=7.5, color=PALE, ha=side, va="top")
-        mark.set_path_effects([withStroke(linewidth=1.5, foreground=DARK)])
+    _mark(axes, "R", (0.03, 0.97))
+    _mark(axes, "L", (0.97, 0.97))
 
 
 def outline(axes: Axes, mask: Bool[np.ndarray, "row column"], colour: str, width: float = 0.9) -> None:
@@ -186,6 +187,7 @@ def frame_around(marked: Bool[np.ndarray, "row column"], pixel_aspect: float, ma
     at_rows, at_columns = np.flatnonzero(marked.any(axis=1)), np.flatnonzero(marked.any(axis=0))
     height = np.ptp(at_rows) + 1 + 2 * margin_px / pixel_aspect
     width = np.ptp(at_columns) + 1 + 2 * margin_px
+    # the tighter side decides, so that the frame keeps the slice's proportions
     share = min(max(height / rows, width / columns), 1.0)
     height, width = share * rows, share * columns
     top = np.clip((at_rows[0] + at_rows[-1] - height) / 2, -0.5, rows - 0.5 - height)
@@ -318,6 +320,7 @@ def draw_native(row: Sequence[Axes], reoriented: ReorientedScan) -> None:
         for mask, colour in ((reoriented.brain, SCAN_BRAIN_COLOUR), (reoriented.lesion, LESION_COLOUR)):
             _outline(axes, sides, _slice(mask, at), colour)
         (left, right), (bottom, top) = (_limits_mm(reoriented, axis) for axis in (across, up))
+        # from right to left: radiological convention
         axes.set(xlim=(right, left), ylim=(bottom, top), aspect="equal")
         axes.set_axis_off()
         axes.set_title(f"{AXES[at.axis]} = {reoriented.place_mm(at):.0f} mm", fontsize=8, color=PALE)
@@ -327,8 +330,13 @@ def draw_native(row: Sequence[Axes], reoriented: ReorientedScan) -> None:
 
 def mark_right(axes: Axes) -> None:
     """Mark the left of a section as the patient's right."""
-    mark = axes.text(0.02, 0.98, "R", transform=axes.transAxes, fontsize=7.5, color=PALE, ha="left", va="top")
-    mark.set_path_effects([withStroke(linewidth=1.5, foreground=DARK)])
+    _mark(axes, "R", (0.02, 0.98))
+
+
+def _mark(axes: Axes, letter: str, at: tuple[float, float]) -> None:
+    side = "left" if at[0] < 0.5 else "right"
+    mark = axes.text(*at, letter, transform=axes.transAxes, fontsize=7.5, color=PALE, ha=side, va="top")
+    mark.set_path_effects([withStroke(linewidth=1.5, foreground=DARK)])  # legible on bright tissue
 
 
 def _slice(volume: np.ndarray, at: Cut) -> np.ndarray:
@@ -338,6 +346,7 @@ def _slice(volume: np.ndarray, at: Cut) -> np.ndarray:
 
 def _outline(axes: Axes, sides: Sequence[np.ndarray], mask: Bool[np.ndarray, "row column"], colour: str) -> None:
     if mask.any():
+        # one more position on each side, for the padding
         across, up = (np.r_[2 * side[0] - side[1], side, 2 * side[-1] - side[-2]] for side in sides)
         padded: Float32[np.ndarray, "row2 column2"] = np.pad(mask.astype(np.float32), 1)
         axes.contour(across, up, padded, [0.5], colors=[colour], linewidths=LINE_WIDTH)
