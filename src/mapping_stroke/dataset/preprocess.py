@@ -121,7 +121,7 @@ def prepare_scan(scan: Image, spec: PreprocessSpec) -> Prepared:
     The brain is all non-zero voxels and the holes between them, as in nnU-Net.
 
     Raises:
-        ImageError: The scan is 0 everywhere, has one value in the whole brain, or is far larger than a head.
+        ImageError: The scan is 0 everywhere, has a single value in the brain, or is far larger than a head.
     """
     return prepare_for_each(scan, [spec])[spec]
 

@@ -240,7 +240,7 @@ def _require_grid(scan: Image) -> None:
     if min(scan.shape) < FEWEST_VOX:
         raise ImageError(
             f"has {'x'.join(map(str, scan.shape))} voxels, expected at least {FEWEST_VOX} along each axis; "
-            "give the whole volume, not single slices"
+            "give the entire volume instead of single slices"
         )
     if max(scan.spacing_mm) > LARGEST_EDGE_MM:
         raise ImageError(

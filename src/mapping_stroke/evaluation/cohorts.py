@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -301,23 +301,20 @@ def choose_failures(scores: CohortScores, healthy: Sequence[MarkedScan], method:
     without = [scan for scan in (*scores.marked, *healthy) if scan.group in (WITHOUT, HEALTHY)]
     chosen: dict[tuple[bool, str], Failure] = {}
     for kind, group in ((LOW_LARGE, LARGE), (LOW_SMALL, SMALL)):
-        _take(chosen, kind, sorted(_in_group(cases, group), key=lambda case: (case[1], -case[0].load_ml)))
-    beside = [case for case in cases if case[0].false_ml > 0]
-    _take(chosen, FALSE_BESIDE, sorted(beside, key=lambda case: -case[0].false_ml))
+        _take(chosen, kind, sorted(_in_group(cases, group), key=lambda case: (case.dice or 0.0, -case.load_ml)))
+    outside = [case for case in cases if case.false_ml > 0]
+    _take(chosen, FALSE_BESIDE, sorted(outside, key=lambda case: -case.false_ml))
     marked = [
-        (Failure("", "false", scan.name, scan.group, 0.0, None, 0.0, float(false_ml)), 0.0)
+        Failure("", "false", scan.name, scan.group, 0.0, None, 0.0, float(false_ml))
         for scan, false_ml in zip(without, volumes_ml(without, method), strict=True)
         if false_ml > 0
     ]
-    _take(chosen, FALSE_WITHOUT, sorted(marked, key=lambda scan: -scan[0].false_ml))
+    _take(chosen, FALSE_WITHOUT, sorted(marked, key=lambda scan: -scan.false_ml))
     return tuple(chosen.values())
 
 
-_Candidate = tuple[Failure, float]
-
-
-def _with_lesion(scores: CohortScores, method: str) -> list[_Candidate]:
-    """Every case with a lesion, by name, with its Dice."""
+def _with_lesion(scores: CohortScores, method: str) -> list[Failure]:
+    """Every case with a lesion, by name, as a possible failure."""
     found = []
     dice, false_ml = scores.values(method, "dice"), volumes_ml(scores.marked, method)
     for index in np.flatnonzero(WITH_LESION.holds(scores.loads_ml)):
@@ -326,19 +323,18 @@ def _with_lesion(scores: CohortScores, method: str) -> list[_Candidate]:
         hit_ml = overlap * (false_ml[index] + case.load_ml) / (2 - overlap)
         missed_ml = max(case.load_ml - float(hit_ml), 0.0)
         values = (case.load_ml, overlap, missed_ml, float(false_ml[index]))
-        found.append((Failure("", "wrong", case.case_id, BESIDE, *values), overlap))
-    return sorted(found, key=lambda case: case[0].name)
+        found.append(Failure("", "wrong", case.case_id, BESIDE, *values))
+    return sorted(found, key=lambda case: case.name)
 
 
-def _in_group(cases: Sequence[_Candidate], group: LoadGroup) -> list[_Candidate]:
-    held = group.holds(np.array([case.load_ml for case, _ in cases], np.float64))
+def _in_group(cases: Sequence[Failure], group: LoadGroup) -> list[Failure]:
+    held = group.holds(np.array([case.load_ml for case in cases], np.float64))
     return [case for case, inside in zip(cases, held, strict=True) if inside]
 
 
-def _take(chosen: dict[tuple[bool, str], Failure], kind: Kind, ordered: Sequence[_Candidate]) -> None:
+def _take(chosen: dict[tuple[bool, str], Failure], kind: Kind, ordered: Sequence[Failure]) -> None:
     """Add the first ones that are not chosen yet."""
-    left = [case for case, _ in ordered if (case.group == HEALTHY, case.name) not in chosen]
+    # a healthy scan may have the name of a labelled case
+    left = [case for case in ordered if (case.group == HEALTHY, case.name) not in chosen]
     for case in left[: kind.count]:
-        facts = (case.name, case.group, case.load_ml, case.dice, case.missed_ml, case.false_ml)
-        # a healthy scan may have the name of a labelled case
-        chosen[case.group == HEALTHY, case.name] = Failure(kind.title, kind.look, *facts)
+        chosen[case.group == HEALTHY, case.name] = replace(case, title=kind.title, look=kind.look)

@@ -101,7 +101,7 @@ HEALTHY_COLUMNS = ("method", "group", "scan", "volume_mm3", "lesions")
 def evaluate_model(model: str | Path, config: EvaluateConfig, output: Path, *, overwrite: bool = False) -> list[str]:
     """Score each single member and the ensemble with each rule, and write tables, a page and pictures.
 
-    Scans are registered and shown to the model as by `mapping segment`.
+    Scans are registered and prepared as by `mapping segment`.
 
     Args:
         model: See `open_bundle`.
@@ -130,9 +130,8 @@ def evaluate_model(model: str | Path, config: EvaluateConfig, output: Path, *, o
     with claimed(output, identity, CONTENTS, overwrite=overwrite):
         rules = {rule: choose_rule(bundle, rule) for rule in TABLE_RULES}
         evaluator = Evaluator(segmenter, rules, output / LEDGER_FILE)
-        used = f"{counted(len(ensemble.members), 'member')} on {ensemble.engine.description}"
-        counts = [counted(len(found), PART_NOUNS[part]) for part, found in scans.items()]
-        say(f"Evaluating {', '.join(counts)} with {used}")
+        counts = ", ".join(counted(len(found), PART_NOUNS[part]) for part, found in scans.items())
+        say(f"Evaluating {counts} with {counted(len(ensemble.members), 'member')} on {ensemble.engine.description}")
         entries = {}
         for part, found in scans.items():
             entries[part], its_failed = evaluator.evaluate(part, found)

@@ -52,7 +52,7 @@ class EvaluationCase:
     """A scan ready for the members, with its reference mask.
 
     Attributes:
-        loaded: The scan as its file holds it, and as the members see it.
+        loaded: The scan as stored, and as model input.
         reference: The lesions, on RAS axes; empty for a healthy scan.
         spacing_mm: Length of a voxel's edge along each RAS axis.
     """
@@ -178,7 +178,7 @@ class StoredMap:
     voxel_volume_mm3: float
 
     def write(self, path: Path) -> None:
-        """Write the map, whole or not at all."""
+        """Write the map atomically."""
         is_low = self.probability.max(initial=0) <= LOWEST + CHALLENGE.below_peak
         used = self.probability > np.float32(0 if is_low else LOWEST)
         # lesions are kept even where nothing is marked: metrics need all of them
@@ -203,7 +203,7 @@ class StoredMap:
 
 
 class RuleScores:
-    """Scores rules on stored maps; rules that act alike on a map, or yield the same mask, are scored once.
+    """Scores rules on stored maps; rules that act equally on a map, or yield the same mask, are scored once.
 
     Args:
         files: Id of a labelled case or healthy scan to its stored map.

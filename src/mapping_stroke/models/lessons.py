@@ -46,8 +46,8 @@ class Lesson:
 FIRST = Lesson(DEFAULT_MIX, "none", 5, 1.0, 0.0)
 """From scratch, on the full variety of scans."""
 SECOND = Lesson(PLACED_MIX, "sides", 6, 0.5, 0.5)
-"""Fine-tuning on scans as `mapping segment` presents them. Members half forget whole heads meanwhile, so they keep
-half of their initial weights."""
+"""Fine-tuning on scans as `mapping segment` presents them. Members partly forget heads meanwhile, so they keep half of
+their initial weights."""
 FINER = Lesson(FINER_MIX, "sides", 7, 0.5, 0.0)
 """For members that grow to finer voxels: as the second lesson, with more heads."""
 LONG = Lesson(FINER_MIX, "sides", 8, 1.0, 0.0)

@@ -18,15 +18,15 @@ def can_grow(old: NetworkSpec, new: NetworkSpec) -> bool:
     """Whether `grow_weights` applies: the networks differ only by wider stages and by cubes of voxels."""
     if new.stages != old.stages or old.unshuffle != 1:
         return False
-    alike = replace(new, features=old.features, unshuffle=1) == old
+    same_otherwise = replace(new, features=old.features, unshuffle=1) == old
     wider = all(after >= before for before, after in zip(old.features, new.features, strict=True))
-    return alike and wider and not _shortcuts_differ(old, new)
+    return same_otherwise and wider and not _shortcuts_differ(old, new)
 
 
 def grow_weights(weights: Weights, old: NetworkSpec, new: NetworkSpec, seed: int) -> Weights:
     """Widen every stage, and replace input voxels by cubes of voxels.
 
-    For each voxel the grown network predicts what the original predicts for the mean of its cube: new channels have
+    For each voxel, the grown network's prediction is that of the original for the mean of its cube: new channels have
     fresh weights, and weights from new to original channels are 0. Source: Chen et al. 2016, arXiv:1511.05641
     (Net2Net), with new channels in place of copied ones.
 

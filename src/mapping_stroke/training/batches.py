@@ -142,8 +142,8 @@ def draw_batch(
     scan, target, blend = torch.stack(scans)[:, None], torch.stack(targets), None
     if mixing.blend_alpha > 0:
         scan, blend = blend_patches(scan, target, mixing.blend_alpha, random.numbers)
-    whole = Batch(scan, target, tuple(case_ids), blend)
-    return _without_first(whole) if with_neighbour else whole
+    drawn = Batch(scan, target, tuple(case_ids), blend)
+    return _without_first(drawn) if with_neighbour else drawn
 
 
 def _draw_case(cases: Cases, mixing: Mixing, rng: np.random.Generator) -> CaseArrays:

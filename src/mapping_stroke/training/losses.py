@@ -1,7 +1,7 @@
 """Training losses: Dice plus cross-entropy, or Dice plus top-k cross-entropy, with deep supervision.
 
 If several processes have equal shares of a batch, each computes a loss such that the means of losses and gradients over
-the processes are those of the whole batch. This holds automatically for means over samples; terms that pool the voxels
+the processes are those of the entire batch. This holds automatically for means over samples; terms that pool the voxels
 of a batch exchange values through `gather`.
 """
 
