@@ -210,7 +210,7 @@ def _check_scan(found: FoundCase, scan: Image) -> list[Problem]:
 def _check_values(case_id: str, path: Path, mask: Image) -> list[Problem]:
     marked = mask.voxels[mask.voxels != 0]
     if marked.size == 0:
-        remedy = "correct for a person without a lesion; otherwise draw the lesion"
+        remedy = "correct for a person without a lesion, otherwise draw it"
         return [Problem("warning", case_id, path, "the mask is empty", "", remedy)]
     low, high = float(marked.min()), float(marked.max())
     if low < 0 or high - low > SAME_VALUE * high:

@@ -76,8 +76,8 @@ def describe_import(path: Path) -> str:
         return f"{path}: holds several models of nnU-Net; run `mapping models import` on those you want: {names}"
     if path.is_file() and path.suffix in CHECKPOINT_SUFFIXES:
         return (
-            f"{path}: looks like one file of a model of nnU-Net, expected the entire model; get its result folder, with "
-            "plans and folds, and run `mapping models import` on it"
+            f"{path}: looks like one file of a model of nnU-Net, expected the entire model; get its result folder "
+            "with plans and folds, and run `mapping models import` on it"
         )
     return ""
 
