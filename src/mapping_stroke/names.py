@@ -32,5 +32,5 @@ LayoutName = Literal["auto", "atlas", "bids", "plain"]
 GroupBy = Literal["subject", "site"]
 """Scans that stay in one fold: those of a person, or of a site."""
 
-TABLE_RULES: tuple[RuleName, ...] = get_args(RuleName)[::-1]
+TABLE_RULES: tuple[str, ...] = get_args(RuleName)[::-1]
 """The rules in the order of tables, which end with the default of `mapping segment`."""

@@ -61,10 +61,10 @@ LABELS = np.digitize(np.arange(SHAPE[0]), [5, 9, 13, 17])[:, None, None] * np.on
     [
         (changed(np.zeros(SHAPE)), "all voxels are 0, expected a brain"),
         (changed(np.full(SHAPE, 7)), "all voxels are 7, expected a brain"),
-        (changed(head().voxels > 0), "all non-zero voxels are 1, expected a brain; .* whether it is a mask"),
+        (changed(head().voxels > 0), "all non-zero voxels are 1, expected a brain; .* that it is not a mask"),
         (changed(LABELS), "as in a label map, expected a T1-weighted MRI"),
         (changed(LABELS * 0.25), "as in a label map"),
-        (changed(np.where(head().voxels > 0, head().voxels, -1000)), r"\d\d% of its voxels are below -500, as air"),
+        (changed(np.where(head().voxels > 0, head().voxels, -1000)), r"\d\d% of its voxels are below -500, like air"),
         (changed(head().voxels[:, :, 10:11]), "has 24x26x1 voxels, expected at least 8 along each axis"),
         (changed(head().voxels, of_edges(12, 12, 12)), "has voxels of 12 x 12 x 12 mm, expected edges of at most 10"),
         (changed(head().voxels, skew(20)), "axes of its grid are 20 degrees off a right angle, expected at most 10"),
