@@ -114,9 +114,9 @@ def evaluation_page(evaluation: Evaluation, failures_picture: str = "") -> str:
     """
     facts, scores = evaluation.facts, evaluation.scores
     parts = [
-        f"# {facts['model']}: how well it does",
+        f"# {facts['model']}: evaluation",
         f"{len(scores.cases)} labelled cases of `{facts['cohort']}`, {len(evaluation.healthy)} healthy scans; preset "
-        f"{facts['preset']}, {facts['precision']}. Members are cut at P > 0.5.",
+        f"{facts['preset']}, {facts['precision']}. Members are thresholded at P > 0.5.",
         f"SHA-256 of the model: `{facts['model_sha256']}`.",
         "Means over cases [95 % interval: bootstrap over cases]; (n) cases where the metric is undefined.",
         "## Members, ensemble and rules",
@@ -125,7 +125,7 @@ def evaluation_page(evaluation: Evaluation, failures_picture: str = "") -> str:
         "## By lesion load",
         "The best member is the one with the highest mean Dice over all cases.",
         *(part for metric in ATLAS2022.metrics for part in _by_load(evaluation, metric)),
-        "## Marked falsely",
+        "## False positives",
         *(part for group, scans in evaluation.marked.items() for part in _false_parts(evaluation, group, scans)),
         *([] if evaluation.healthy else ["No healthy scans were given."]),
         "## Failures",
@@ -339,14 +339,14 @@ def audit_page(cases: Sequence[AuditedCase], facts: Mapping[str, object]) -> str
     with_lesion = [case for case in held_out if case.load_ml > 0]
     parts = [
         f"# {facts['model']}: audit",
-        f"Simulated cases, each with its healthy twin: {len(held_out)} of people and masks that no training saw, "
-        f"{len(cases) - len(held_out)} of those of the training. Preset {facts['preset']}, {facts['precision']}; masks "
-        "are cut at P > 0.5, without a rule.",
+        f"Simulated cases, each with a healthy twin: {len(held_out)} of held-out people and masks, "
+        f"{len(cases) - len(held_out)} of those used in training. Preset {facts['preset']}, {facts['precision']}; maps "
+        "are thresholded at P > 0.5, without a rule.",
         f"SHA-256 of the model: `{facts['model_sha256']}`.",
-        "## How visible lesions are",
-        f"*CNR*: difference of the mean intensities inside a lesion and {AROUND_MM[0]:g} to {AROUND_MM[1]:g} mm around "
-        "it, divided by the standard deviation around it. *Change*: median of how far the lesion changed the "
-        "intensities inside, divided by the same. *P*: median P(lesion) inside. Held-out cases.",
+        "## Visibility of lesions",
+        f"*CNR*: absolute difference of the mean intensities inside a lesion and {AROUND_MM[0]:g} to {AROUND_MM[1]:g} "
+        "mm around it, divided by the standard deviation around it. *Change*: median absolute change of the "
+        "intensities inside by the lesion, divided by the same. *P*: median P(lesion) inside. Held-out cases only.",
         _visibility(with_lesion),
         _by_group("CNR", {_range(group): group for group in terciles(with_lesion) if group}),
         "## Training cases and held-out cases",
@@ -358,8 +358,7 @@ def audit_page(cases: Sequence[AuditedCase], facts: Mapping[str, object]) -> str
             {group.label: [case for case in with_lesion if _holds(group, case.load_ml)] for group in DISJOINT_GROUPS},
         ),
         "## Dice against false volume",
-        "Mean Dice of the held-out cases of 1 mL and more, and volumes marked in the healthy twins of all, if masks "
-        "are cut at each level.",
+        "Mean Dice of the held-out cases of 1 mL and more, and volumes marked in all healthy twins, at each threshold.",
         _curve(held_out),
     ]
     return "\n\n".join(parts) + "\n"
