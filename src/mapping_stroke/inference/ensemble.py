@@ -154,9 +154,8 @@ class Ensemble:
 
     def prepare(self, scan: Image) -> PreparedScan:
         """Preprocess a scan for each member; raises `ImageError` if it shows no brain."""
-        specs = dict.fromkeys(
-            member.card.preprocess for member in self.members
-        )  # a fixed order: float sums depend on it
+        # without duplicates, in a fixed order, since float sums depend on it
+        specs = dict.fromkeys(member.card.preprocess for member in self.members)
         return prepare_for_each(scan, specs)
 
     def warm_up(self) -> None:
