@@ -319,7 +319,9 @@ def test_rounding_beyond_0_and_1_is_clipped(dtype: type) -> None:
 
 
 def test_an_unknown_rule_is_refused() -> None:
-    with pytest.raises(ConfigError, match="unknown post-processing rule 'best'; choose one of challenge, paper"):
+    with pytest.raises(
+        ConfigError, match="unknown post-processing rule 'best'; choose one of mapping, challenge, paper"
+    ):
         postprocess(row(0.5), "best")
     assert find_rule("none") is RULES["none"]
 

@@ -1,9 +1,9 @@
-"""Names that users type and read: each list stands here only, in the order in which it is shown.
+"""Names that users type and read: each list is defined only here, in the order in which it is shown.
 
-This module imports nothing, so that the command line can offer the names without loading what is behind them.
+This module imports nothing, so that the command line can offer the names without loading the code behind them.
 """
 
-from typing import Literal
+from typing import Literal, get_args
 
 PAPER_SCHEMES = ("default", "dice-topk10", "residual", "self-training")
 """Training schemes of the paper, in the order of its tables."""
@@ -23,11 +23,14 @@ METHOD_LABELS = {
 VariantName = Literal["paper", "container"]
 SizeName = Literal["full", "compact", "fine", "small", "tiny"]
 PresetName = Literal["fast", "balanced", "paper"]
-RuleName = Literal["challenge", "paper", "mapping", "none"]
+RuleName = Literal["mapping", "challenge", "paper", "none"]
 ProfileName = Literal["atlas2022", "isles2026"]
 EngineName = Literal["auto", "openvino", "torch"]
 PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
 TrainingPrecision = Literal["auto", "float32", "bfloat16"]
 LayoutName = Literal["auto", "atlas", "bids", "plain"]
 GroupBy = Literal["subject", "site"]
-"""What is kept in one fold: all scans of a person, or of a site."""
+"""Scans that stay in one fold: those of a person, or of a site."""
+
+TABLE_RULES: tuple[str, ...] = get_args(RuleName)[::-1]
+"""The rules in the order of tables, which end with the default of `mapping segment`."""

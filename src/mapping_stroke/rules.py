@@ -38,16 +38,17 @@ class PostprocessConfig:
 
     Attributes:
         manner: `drop` keeps the regions above `edge` whose maximum reaches `core`. `grow` starts from the cores, lets
-            them grow into their regions, and for large loads splits and rescues (see `postprocess`).
-        small: Thresholds of cases with less load than `small_load` at P > 0.5.
+            them grow into their regions, and for large loads splits regions and keeps those without a core (see
+            `postprocess`).
+        small: Thresholds of cases with a load below `small_load` at P > 0.5.
         large: Thresholds of all others.
         small_load: Upper end of the small loads.
-        load_unit: What `small_load` counts: voxels, or mm3 for any grid.
-        many_lesions: `grow`, small load: with more cores than this the smallest core is dropped.
+        load_unit: Unit of `small_load`: voxels, or mm3 for any grid.
+        many_lesions: `grow`, small load: if there are more cores than this, the smallest one is dropped.
         wide_edge: `grow`: the edge level if no voxel lies between `core` and `edge`.
-        below_peak: `grow`: without any core, all voxels less than this below the maximum are the mask.
+        below_peak: `grow`: if there is no core, the mask is all voxels less than this below the maximum.
         least_peak: A scan whose maximum is not above this gets an empty mask; 0 for no such level.
-        smallest_mm3: Lesions of the mask with less volume are dropped; 0 keeps all.
+        smallest_mm3: Lesions with a smaller volume are dropped from the mask; 0 keeps all.
     """
 
     manner: Literal["drop", "grow"]
@@ -72,15 +73,15 @@ CHALLENGE = PostprocessConfig("grow", small=Thresholds(0.70, 0.50), large=Thresh
 
 RULES: Mapping[str, PostprocessConfig] = MappingProxyType(
     {
+        "mapping": replace(CHALLENGE, load_unit="mm3", least_peak=0.5),
         "challenge": CHALLENGE,
         "paper": PostprocessConfig("drop", small=Thresholds(0.70, 0.50), large=Thresholds(0.55, 0.55)),
-        "mapping": replace(CHALLENGE, load_unit="mm3", least_peak=0.5),
         "none": PostprocessConfig("drop", small=Thresholds(0.50, 0.50), large=Thresholds(0.50, 0.50)),
     }
 )
-"""`challenge`: the authors' container. `paper`: the text of section 2.3. `mapping`: `challenge` for any grid, with the
-load in mm3; a scan without any voxel at P > 0.5 gets an empty mask, and models may have their own levels for it, fitted
-out of fold. `none`: P > 0.5."""
+"""`mapping`: `challenge` for any grid, with the load in mm3; a scan without any voxel at P > 0.5 gets an empty mask. A
+model may replace it by levels of its own, fitted out of fold. `challenge`: the authors' container. `paper`: the text of
+section 2.3. `none`: P > 0.5."""
 
 
 def find_rule(name: str) -> PostprocessConfig:
@@ -93,20 +94,19 @@ def find_rule(name: str) -> PostprocessConfig:
 def postprocess(probability: np.ndarray, rule: str = "challenge", voxel_volume_mm3: SupportsFloat = 1.0) -> Mask:
     """Turn a probability map into a lesion mask, by size-aware rules.
 
-    Lesions are face-connected. With `core` and `edge` chosen by the load at P > 0.5, the rule `challenge` does:
+    Lesions are face-connected. The load at P > 0.5 decides `core` and `edge`. The steps of the rule `challenge`:
 
     1. A = voxels above `core`, B = voxels above `edge`.
-    2. Small load and more than four lesions in A: the smallest of them is dropped (of equal ones the first, last axis
-       fastest).
-    3. Nothing in A: the mask is all voxels above maximum - 0.1, and the steps below are left out.
-    4. A and B alike: B becomes all voxels above 0.3.
-    5. The mask is A and the regions of B that hold a lesion of A. For a large load also the regions that hold none,
-       but a region that holds several keeps only its A voxels, which splits it.
+    2. Small load and more than four lesions in A: drop the smallest (of equal ones the first in C order).
+    3. A is empty: the mask is all voxels above maximum - 0.1, and the steps below are skipped.
+    4. A equals B: B becomes all voxels above 0.3.
+    5. The mask is A and the regions of B that contain a lesion of A. For a large load also the regions that contain
+       none, while a region that contains several keeps only its A voxels, which splits it.
 
     Args:
-        probability: Mean P(lesion) per voxel (x, y, z), in [0, 1], beyond it by at most 1e-6 of rounding; converted to
-            float32. Any memory layout.
-        rule: `challenge`, `paper`, `mapping` or `none`, see `RULES`.
+        probability: Mean P(lesion) per voxel (x, y, z), in [0, 1] up to rounding by 1e-6; converted to float32. Any
+            memory layout.
+        rule: `mapping`, `challenge`, `paper` or `none`, see `RULES`.
         voxel_volume_mm3: Volume of one voxel; only affects `mapping`.
 
     Returns:
@@ -128,7 +128,7 @@ def check_probability(probability: np.ndarray) -> Probability:
     """Return the map as float32 in [0, 1]; values beyond by at most `ROUNDING` are clipped.
 
     Raises:
-        ImageError: The map has other than 3 axes, or holds NaN, values farther outside, or no real numbers.
+        ImageError: The map does not have 3 axes, or holds NaN, values farther outside, or no real numbers.
     """
     probability = np.asarray(probability)
     if probability.ndim != 3:
@@ -152,7 +152,7 @@ def check_probability(probability: np.ndarray) -> Probability:
 
 
 def apply_rule(probability: Probability, config: PostprocessConfig, voxel_volume_mm3: float) -> Mask:
-    """Post-process with any levels, not only those of `RULES`; like `postprocess`, but without its checks."""
+    """Post-process with any levels, not only those of `RULES`, without the checks of `postprocess`."""
     if probability.max(initial=np.float32(0)) <= np.float32(config.least_peak):
         return np.zeros(probability.shape, np.bool_)
     mask = _mark(probability, config, voxel_volume_mm3)
@@ -162,7 +162,7 @@ def apply_rule(probability: Probability, config: PostprocessConfig, voxel_volume
 def mark_lesions(probability: Image, config: PostprocessConfig) -> Mask:
     """Apply a rule to a probability map on a scan's own grid, with the axes reoriented to RAS.
 
-    So ties, such as which of two equal lesions is dropped, are decided the same way for any order of the file's axes.
+    This way, ties (which of two equal lesions is dropped) do not depend on the order of the file's axes.
     """
     mask = apply_rule(reorient(probability).voxels, config, probability.voxel_volume_mm3)
     return restore_axes(mask, probability)
@@ -171,6 +171,7 @@ def mark_lesions(probability: Image, config: PostprocessConfig) -> Mask:
 def _mark(probability: Probability, config: PostprocessConfig, voxel_volume_mm3: float) -> Mask:
     """Apply manner and levels, before small lesions are dropped."""
     mask = np.zeros(probability.shape, np.bool_)
+    # float32 on both sides: 0.7 as a double would differ from the 0.7 in the map
     load = np.count_nonzero(probability > np.float32(0.5)) * (voxel_volume_mm3 if config.load_unit == "mm3" else 1)
     is_small = load < config.small_load
     thresholds = config.small if is_small else config.large
@@ -178,6 +179,7 @@ def _mark(probability: Probability, config: PostprocessConfig, voxel_volume_mm3:
         box = bounding_box(probability > np.float32(thresholds.edge))
         mask[box] = _drop_doubtful_regions(probability[box], thresholds)
         return mask
+    # labelling is the slow part, so all of it happens inside the box of the lowest level
     box = bounding_box(probability > np.float32(min(thresholds.edge, config.wide_edge)))
     inside = np.ascontiguousarray(probability[box])
     core = _choose_core(inside, thresholds.core, config.many_lesions if is_small else None)
@@ -207,7 +209,7 @@ def _choose_core(probability: Probability, level: float, many_lesions: int | Non
         return core
     lesions = find_lesions(core)
     if lesions.count > many_lesions:
-        smallest = 1 + int(np.argmin(lesions.sizes_vox))
+        smallest = 1 + int(np.argmin(lesions.sizes_vox))  # labels count from 1
         core[lesions.box] &= lesions.labels != smallest
     return core
 
@@ -224,23 +226,25 @@ def _grow(core: Mask, edge: Mask, *, split: bool) -> Mask:
     """Let the cores grow into the regions of `edge` that hold them; see step 5 of `postprocess` for `split`."""
     regions = find_lesions(edge)
     cores_held = np.bincount(_regions_of(find_lesions(core), regions), minlength=regions.count + 1)
+    # with `split`, regions without a core stay, and those with several lose all but their cores
     keep = cores_held <= 1 if split else cores_held >= 1
     return np.asarray(core | _select(regions, keep, edge))
 
 
 def _regions_of(cores: Lesions, regions: Lesions) -> Int64[np.ndarray, " n"]:
-    """The label of the region of each core. A core lies entirely in one region, so any of its voxels will do."""
+    """The label of each core's region. A core lies entirely in one region, so any of its voxels will do."""
     voxels = np.flatnonzero(cores.labels)
-    any_voxel = np.zeros(cores.count + 1, np.int64)
+    any_voxel = np.zeros(cores.count + 1, np.int64)  # the last one written wins
     any_voxel[cores.labels.ravel()[voxels]] = voxels
     places = np.unravel_index(any_voxel[1:], cores.labels.shape)
+    # both label arrays are cropped to boxes of their own
     shifts_vox = [core.start - region.start for core, region in zip(cores.box, regions.box, strict=True)]
     x, y, z = (place + shift_vox for place, shift_vox in zip(places, shifts_vox, strict=True))
     return np.asarray(regions.labels[x, y, z], dtype=np.int64)
 
 
 def _drop_specks(mask: Mask, smallest_vox: float) -> Mask:
-    """The lesions of a mask with at least this many voxels, allowing for rounding of the volume by 1e-6."""
+    """The lesions of a mask with at least this many voxels, up to rounding of the volume by 1e-6."""
     lesions = find_lesions(mask)
     keep = np.concatenate([[False], lesions.sizes_vox >= smallest_vox * (1 - 1e-6)])
     return _select(lesions, keep, mask)

@@ -92,7 +92,7 @@ def test_a_scan_leaves_its_files_and_a_record(model: Path, tmp_path: Path, capsy
     assert entry["source"]["scan"] == str(scan)
     assert list(entry["seconds"]) == ["read", "place", "prepare", "predict", "postprocess", "write"]
     assert entry["warnings"] == [
-        "its non-zero voxels span 54 x 60 x 48 mm and fill 82 mL, less than a brain: look whether a part is missing"
+        "its non-zero voxels span 54 x 60 x 48 mm and fill 82 mL, less than a brain: check whether a part is missing"
     ]
     with (out / "p0_T1w_lesions.tsv").open() as file:
         rows = list(csv.DictReader(file, delimiter="\t"))

@@ -152,7 +152,7 @@ def test_a_checkpoint_without_its_folder_is_refused(
     lone.parent.mkdir(parents=True)
     shutil.copy(folder / "fold_0" / FINAL, lone)
     for command in (("models", "import", lone, "-o", "a.mapping"), ("models", "show", lone)):
-        assert "looks like one file of a model of nnU-Net, expected the whole model" in refusal(capsys, *command)
+        assert "looks like one file of a model of nnU-Net, expected the entire model" in refusal(capsys, *command)
 
 
 def test_a_missing_checkpoint_is_refused_with_the_kind_that_is_there(

@@ -83,5 +83,5 @@ def test_a_damaged_line_is_named(tmp_path: Path, good: str, bad: str) -> None:
 
 def test_an_id_that_comes_twice_is_refused(tmp_path: Path) -> None:
     write_cases(tmp_path / "cases.csv", [CASES[0], CASES[0]])
-    with pytest.raises(CaseError, match="case sub-1_ses-1 comes more than once"):
+    with pytest.raises(CaseError, match="case sub-1_ses-1 occurs more than once"):
         read_cases(tmp_path / "cases.csv")

@@ -169,7 +169,7 @@ def test_a_mask_of_several_values_is_an_error(found: FoundCase, values: tuple[fl
     write_any(mask_of(found), mask)
     problem = the_problem(found)
     assert (problem.severity, problem.found) == ("error", f"the mask is not binary ({told})")
-    assert (problem.expected, problem.remedy) == ("0 and 1", "save the lesion as 1 and all else as 0")
+    assert (problem.expected, problem.remedy) == ("0 and 1", "save the lesion as 1 and everything else as 0")
 
 
 @pytest.mark.parametrize(("value", "told"), [(0.9999, "0.9999"), (255, "255")])
@@ -223,13 +223,13 @@ def test_checking_can_be_left_halfway(found: FoundCase) -> None:
 def test_an_id_that_two_scans_have_is_an_error(found: FoundCase) -> None:
     (problem,) = check_names([found, replace(found, scan=Path("/b_T1w.nii"), mask=None)])
     assert (problem.severity, problem.case_id) == ("error", "a")
-    assert problem.found == "2 scans have this id, capitals aside (/b_T1w.nii too)"
+    assert problem.found == "2 scans have this id, ignoring case (also /b_T1w.nii)"
 
 
 def test_ids_that_differ_in_capitals_alone_are_an_error_for_both(found: FoundCase) -> None:
     problems = check_names([found, replace(found, case_id="A", scan=Path("/A_T1w.nii"), mask=None)])
     assert [(problem.severity, problem.case_id) for problem in problems] == [("error", "a"), ("error", "A")]
-    assert problems[0].found == "2 scans have this id, capitals aside (/A_T1w.nii too)"
+    assert problems[0].found == "2 scans have this id, ignoring case (also /A_T1w.nii)"
     assert problems[1].file == Path("/A_T1w.nii")
 
 

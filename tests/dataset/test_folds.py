@@ -212,9 +212,9 @@ def test_a_case_without_group_is_refused() -> None:
 
 
 def test_distances_need_two_folds_and_all_loads() -> None:
-    with pytest.raises(FoldsError, match="all cases lie in 1 fold"):
+    with pytest.raises(FoldsError, match="all cases are in 1 fold"):
         fold_distances(SIX, dict.fromkeys(SIX, 0))
-    with pytest.raises(FoldsError, match="g: no lesion load is known"):
+    with pytest.raises(FoldsError, match="g: the lesion load is unknown"):
         fold_distances(SIX, {"a": 0, "g": 1})
 
 
@@ -260,7 +260,7 @@ def test_the_authors_own_file_fits_their_655_cases(shared: Path) -> None:
         (GIVEN | {"sub-z": 0}, "case_id,fold", r"given\.csv: sub-z: unknown case id"),
         (GIVEN | {"sub-z": 0}, "Name,Fold", r"given\.csv: sub-z: unknown case id"),
         (GIVEN | {"sub-a_ses-1_T1w": 0}, "case_id,fold", "sub-a_ses-1_T1w: unknown case id"),
-        (GIVEN | {"sub-a_ses-1_T1w": 1}, "Name,Fold", "case sub-a_ses-1 comes more than once"),
+        (GIVEN | {"sub-a_ses-1_T1w": 1}, "Name,Fold", "case sub-a_ses-1 occurs more than once"),
         ({"sub-b_ses-1": 0}, "case_id,fold", "sub-a_ses-1, sub-a_ses-2, sub-c_ses-1: no fold; add a line"),
         (
             GIVEN | {"sub-b_ses-1": "first"},
@@ -270,13 +270,13 @@ def test_the_authors_own_file_fits_their_655_cases(shared: Path) -> None:
         (GIVEN | {"sub-b_ses-1": 0.5}, "case_id,fold", "has fold '0.5'"),
         (GIVEN | {"sub-b_ses-1": -1}, "case_id,fold", "has fold '-1'"),
         (GIVEN | {"sub-b_ses-1": ""}, "case_id,fold", "has fold ''"),
-        (dict.fromkeys(GIVEN, 0), "case_id,fold", "all cases lie in one fold"),
+        (dict.fromkeys(GIVEN, 0), "case_id,fold", "all cases are in one fold"),
         (GIVEN, "case,number", "has the columns case, number, expected case_id,fold"),
         ({}, "case_id,fold", "has no lines, expected case_id,fold"),
         (
             GIVEN | {"sub-a_ses-2": 0},
             "case_id,fold",
-            "subject a lies in two folds .sub-a_ses-1 in 1, sub-a_ses-2 in 0.",
+            "subject a is in two folds .sub-a_ses-1 in 1, sub-a_ses-2 in 0.",
         ),
     ],
 )
@@ -300,5 +300,5 @@ def test_a_file_that_is_missing_or_no_text_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_site_in_two_folds_is_named_as_such() -> None:
-    with pytest.raises(FoldsError, match="site R001 lies in two folds"):
+    with pytest.raises(FoldsError, match="site R001 is in two folds"):
         require_whole_groups({"a": 0, "b": 1}, {"a": "R001", "b": "R001"}, "site")

@@ -124,7 +124,7 @@ def test_two_masks_for_one_scan_are_told(tmp_path: Path) -> None:
     )
     (problem,) = find_cases(tmp_path).problems
     assert (problem.severity, problem.case_id, problem.expected) == ("error", "sub-1", "one")
-    assert problem.found.startswith("2 lesion masks fit this scan: sub-1/anat/sub-1_label-L_desc-a_mask.nii.gz, ")
+    assert problem.found.startswith("2 lesion masks match this scan: sub-1/anat/sub-1_label-L_desc-a_mask.nii.gz, ")
 
 
 def test_a_mask_without_scan_is_told(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_several_masks_by_a_pattern_are_told(tmp_path: Path) -> None:
     touch(tmp_path, "a_T1w.nii.gz", "a_lesion1.nii.gz", "a_lesion2.nii.gz")
     (problem,) = find_cases(tmp_path, "auto", Patterns(masks="{id}_lesion*")).problems
     assert problem.line.startswith(
-        "a: 2 masks fit this scan: a_lesion1.nii.gz, a_lesion2.nii.gz, expected one; name one"
+        "a: 2 masks match this scan: a_lesion1.nii.gz, a_lesion2.nii.gz, expected one; match only one"
     )
 
 
@@ -313,7 +313,7 @@ def test_a_masks_pattern_that_finds_nothing_is_refused(tmp_path: Path) -> None:
     [
         (("/data/*.nii", None), "expected a pattern within the data folder"),
         (("../*.nii", None), "expected a pattern within the data folder"),
-        (("[z-a].nii", None), "is no name pattern"),
+        (("[z-a].nii", None), "is not a name pattern"),
         ((None, "{subject}.nii"), "expected no braces but {id} and {name}"),
         ((None, "{id.nii"), "expected no braces but {id} and {name}"),
     ],
@@ -342,7 +342,7 @@ def test_a_folder_that_cannot_be_looked_into_is_told_and_hides_no_other(
     fail_to_look_into("sub-1", monkeypatch, number)
     fail_to_look_at("run.json", monkeypatch, number)
     assert [case.case_id for case in find_cases(data).cases] == ["sub-2"]
-    assert f"warning: {data / 'sub-1'}: cannot be looked into ({os.strerror(number)})" in capsys.readouterr().err
+    assert f"warning: {data / 'sub-1'}: cannot be listed ({os.strerror(number)})" in capsys.readouterr().err
 
 
 def test_what_bidsignore_names_is_no_scan_and_still_a_mask(tmp_path: Path) -> None:
@@ -354,7 +354,7 @@ def test_what_bidsignore_names_is_no_scan_and_still_a_mask(tmp_path: Path) -> No
     assert found.cases[1].mask
     (problem,) = found.problems
     assert problem.line == (
-        f"2 T1w scans left out, as .bidsignore says; take the line out to use what it names ({problem.file})"
+        f"2 T1w scans left out because of .bidsignore; remove the line there to use them ({problem.file})"
     )
 
 
@@ -389,6 +389,6 @@ def test_a_data_set_of_which_bidsignore_names_every_scan_is_refused(tmp_path: Pa
     data = touch(tmp_path, "sub-1/anat/sub-1_T1w.nii.gz", "sub-1/anat/sub-1_label-L_mask.nii.gz")
     (data / ".bidsignore").write_text("*_T1w*\n")
     with pytest.raises(
-        CaseError, match=r"holds no other scan: 1 T1w scan left out, as .bidsignore says; take the line"
+        CaseError, match=r"holds no other scan; 1 T1w scan left out because of .bidsignore; remove the line"
     ):
         find_cases(data)

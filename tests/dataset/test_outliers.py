@@ -42,7 +42,7 @@ def test_a_loud_voxel_gets_a_value_from_beside_it_and_no_other_changes() -> None
     voxels[3, 3, 3] = 62
     np.testing.assert_array_equal(tamed.voxels, voxels)
     assert tamed.warnings == (
-        "1 voxel holds 32000, far beyond all others (0 to 125), as no tissue does: read as what is beside it",
+        "1 voxel holds 32000, far beyond all others (0 to 125) and beyond any tissue: replaced by values next to it",
     )
 
 

@@ -49,7 +49,7 @@ def test_a_phantom_of_the_tests_passes() -> None:
     (told,) = check_scan(Image(scan, AFFINE))
     assert (
         told
-        == "its non-zero voxels span 54 x 60 x 48 mm and fill 82 mL, less than a brain: look whether a part is missing"
+        == "its non-zero voxels span 54 x 60 x 48 mm and fill 82 mL, less than a brain: check whether a part is missing"
     )
 
 
@@ -61,13 +61,13 @@ LABELS = np.digitize(np.arange(SHAPE[0]), [5, 9, 13, 17])[:, None, None] * np.on
     [
         (changed(np.zeros(SHAPE)), "all voxels are 0, expected a brain"),
         (changed(np.full(SHAPE, 7)), "all voxels are 7, expected a brain"),
-        (changed(head().voxels > 0), "all non-zero voxels are 1, expected a brain; .* whether it is a mask"),
+        (changed(head().voxels > 0), "all non-zero voxels are 1, expected a brain; .* that it is not a mask"),
         (changed(LABELS), "as in a label map, expected a T1-weighted MRI"),
         (changed(LABELS * 0.25), "as in a label map"),
-        (changed(np.where(head().voxels > 0, head().voxels, -1000)), r"\d\d% of its voxels are below -500, as air"),
+        (changed(np.where(head().voxels > 0, head().voxels, -1000)), r"\d\d% of its voxels are below -500, like air"),
         (changed(head().voxels[:, :, 10:11]), "has 24x26x1 voxels, expected at least 8 along each axis"),
         (changed(head().voxels, of_edges(12, 12, 12)), "has voxels of 12 x 12 x 12 mm, expected edges of at most 10"),
-        (changed(head().voxels, skew(20)), "axes of its grid are 20 degrees off the upright, expected at most 10"),
+        (changed(head().voxels, skew(20)), "axes of its grid are 20 degrees off a right angle, expected at most 10"),
         (
             changed(head().voxels, of_edges(0.1, 0.1, 0.1)),
             r"span .* mm \(voxels of 0.1 x 0.1 x 0.1 mm\), expected a head",
@@ -89,8 +89,8 @@ def test_what_is_no_t1w_scan_of_a_head_is_refused(image: Image, message: str) ->
     [
         (changed(head().voxels + 1), "no background of 0"),
         (changed(head().voxels, of_edges(9.9, 9.9, 9.9)), "mL, more than a brain: strip the skull first"),
-        (changed(head().voxels, of_edges(4, 6, 6)), "mL, less than a brain: look whether a part is missing"),
-        (changed(np.tile(head().voxels, (2, 1, 1)), of_edges(9, 9, 9)), "mL, more than a head: look at the voxel size"),
+        (changed(head().voxels, of_edges(4, 6, 6)), "mL, less than a brain: check whether a part is missing"),
+        (changed(np.tile(head().voxels, (2, 1, 1)), of_edges(9, 9, 9)), "mL, more than a head: check the voxel size"),
         (head(), "voxels of 8 x 8 x 8 mm: lesions smaller than a slice can be missed"),
         (Image(head().voxels, head().affine, warnings=("the file says so",)), "the file says so"),
     ],

@@ -8,17 +8,17 @@ from mapping_stroke.evaluation.cohorts import (
     LOAD_GROUPS,
     WITHOUT,
     CohortScores,
-    JudgedCase,
     Marked,
     MarkedScan,
+    ScoredCase,
     count_false_positives,
     find_false,
 )
 
 
-def judged_case(number: int, load_ml: float, **dice: float) -> JudgedCase:
+def judged_case(number: int, load_ml: float, **dice: float) -> ScoredCase:
     scores = {method: {"dice": value, "hd95_mm": float("nan")} for method, value in dice.items()}
-    return JudgedCase(f"c{number}", int(1000 * load_ml), load_ml, scores, {method: Marked(0.0, 0) for method in dice})
+    return ScoredCase(f"c{number}", int(1000 * load_ml), load_ml, scores, {method: Marked(0.0, 0) for method in dice})
 
 
 SCORES = CohortScores(

@@ -4,19 +4,19 @@ from mapping_stroke.evaluation.cohorts import (
     HEADS,
     HEALTHY,
     CohortScores,
-    JudgedCase,
     Marked,
     MarkedScan,
+    ScoredCase,
     choose_failures,
 )
 
 
-def case(name: str, load_ml: float, dice: float, false_ml: float = 0.0) -> JudgedCase:
+def case(name: str, load_ml: float, dice: float, false_ml: float = 0.0) -> ScoredCase:
     marked = {"a": Marked(1000 * false_ml, 1)}
-    return JudgedCase(name, int(1000 * load_ml), load_ml, {"a": {"dice": dice}}, marked)
+    return ScoredCase(name, int(1000 * load_ml), load_ml, {"a": {"dice": dice}}, marked)
 
 
-def chosen(*cases: JudgedCase, healthy: tuple[MarkedScan, ...] = ()) -> list[tuple[str, str]]:
+def chosen(*cases: ScoredCase, healthy: tuple[MarkedScan, ...] = ()) -> list[tuple[str, str]]:
     return [(found.title, found.name) for found in choose_failures(CohortScores(cases, ("a",)), healthy, "a")]
 
 

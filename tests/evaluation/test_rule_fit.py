@@ -14,7 +14,7 @@ from mapping_stroke.evaluation.profiles import ATLAS2022
 from mapping_stroke.evaluation.rule_fit import (
     FALSE_VOLUME,
     SPACE,
-    Judged,
+    FitCases,
     Row,
     as_applied,
     count_searches,
@@ -54,7 +54,7 @@ def prefers(wanted: PostprocessConfig, name: str, tried: Sequence[PostprocessCon
 
 def test_the_wanted_rule_is_found_one_setting_after_another() -> None:
     wanted = replace(START, small=Thresholds(0.5, 0.4), smallest_mm3=30.0, least_peak=0.8, small_load=1000.0)
-    judged = Judged(PEOPLE, lambda name, tried: prefers(wanted, name, tried))
+    judged = FitCases(PEOPLE, lambda name, tried: prefers(wanted, name, tried))
     fit = fit_rule(judged, START)
     assert fit.rule == wanted
     assert fit.held_out.keys() == PEOPLE.keys()
@@ -63,7 +63,7 @@ def test_the_wanted_rule_is_found_one_setting_after_another() -> None:
 
 
 def test_of_equally_good_rules_the_first_stays() -> None:
-    judged = Judged(PEOPLE, lambda name, tried: [{"dice": 0.5} for _ in tried])
+    judged = FitCases(PEOPLE, lambda name, tried: [{"dice": 0.5} for _ in tried])
     assert search_rule(judged, START, list(PEOPLE))[0] == START
 
 
@@ -77,7 +77,7 @@ def test_no_case_is_scored_by_a_rule_that_was_fitted_on_its_person() -> None:
             assert PEOPLE[name] not in seen[-1]
         return [{"dice": 0.5} for _ in tried]
 
-    fit_rule(Judged(PEOPLE, score), START, lambda done, _: seen.append(set()) if done == int(done) else None)
+    fit_rule(FitCases(PEOPLE, score), START, lambda done, _: seen.append(set()) if done == int(done) else None)
     assert max(map(len, seen)) == len(set(PEOPLE.values()))
 
 

@@ -1,6 +1,6 @@
 """Made-up scores of a model of two members, for tests of the pages that tell them."""
 
-from mapping_stroke.evaluation.cohorts import HEALTHY, CohortScores, JudgedCase, Marked, MarkedScan, choose_failures
+from mapping_stroke.evaluation.cohorts import HEALTHY, CohortScores, Marked, MarkedScan, ScoredCase, choose_failures
 from mapping_stroke.report.model_pages import FINAL, Evaluation
 
 LABELS = {"a_fold_0": "a, fold 0", "b_fold_0": "b, fold 0", "ensemble-none": "ensemble, rule none"}
@@ -16,7 +16,7 @@ def values(dice: float, hd95_mm: float = 5.0) -> dict[str, float]:
 def judgement(*, healthy: bool = True, loads_ml: tuple[float, ...] = (0.5, 0.8, 30.0)) -> Evaluation:
     dice = {"a_fold_0": 0.2, "b_fold_0": 0.4, "ensemble-none": 0.5, "ensemble-mapping": 0.6}
     cases = tuple(
-        JudgedCase(
+        ScoredCase(
             f"c{i}",
             int(1000 * load),
             load,

@@ -120,7 +120,7 @@ def test_what_makes_no_card_is_refused(data: Path, capsys: pytest.CaptureFixture
     assert "belongs to another model" in capsys.readouterr().err
     (data / "about.md").write_text("{{ dice }}")
     assert card(data, "--about", data / "about.md") == 2
-    assert "about.md: nothing is called {{ dice }}; expected some of name, " in capsys.readouterr().err
+    assert "about.md: has the unknown placeholder {{ dice }}; expected some of name, " in capsys.readouterr().err
     assert card(data, "--about", data / "none.md") == 2
     assert "none.md: cannot be read" in capsys.readouterr().err
     assert main(["models", "show", str(data / "m.mapping"), "--card"]) == 2

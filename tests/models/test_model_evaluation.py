@@ -127,7 +127,7 @@ def test_what_is_judged_is_not_judged_again(
     assert evaluate(data) == 0
     assert (data / "out" / "evaluation.json").read_bytes() == before
     assert len(predicted) == 5
-    assert "3 of 3 labelled scans are evaluated already" in capsys.readouterr().out
+    assert "3 of 3 labelled scans have already been evaluated" in capsys.readouterr().out
     write_image(data / "cohort" / "p1_lesion.nii.gz", phantom(2)[1], AFFINE)
     assert evaluate(data) == 0
     assert predicted[5:] == ["p1"]

@@ -49,7 +49,7 @@ def test_an_empty_field_is_undefined(tmp_path: Path) -> None:
 )
 def test_a_damaged_table_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "epochs.csv").write_text(text)
-    with pytest.raises(CaseError, match="is no table of epochs"):
+    with pytest.raises(CaseError, match="is not a table of epochs"):
         read_epochs(tmp_path / "epochs.csv")
 
 

@@ -7,7 +7,7 @@ from mapping_stroke.report.model_pages import evaluation_blocks, evaluation_valu
 
 def test_places_are_filled_and_an_unknown_one_is_named() -> None:
     assert fill_card("{{ a }} {{b}}, {{ a }} {c}", {"a": "x", "b": "{{ a }}"}, "text") == "x {{ a }}, x {c}"
-    with pytest.raises(ConfigError, match=r"text: nothing is called \{\{ d \}\}; expected some of a, b"):
+    with pytest.raises(ConfigError, match=r"text: has the unknown placeholder \{\{ d \}\}; expected some of a, b"):
         fill_card("{{ d }}", {"a": "", "b": ""}, "text")
 
 

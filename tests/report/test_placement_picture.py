@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from mapping_stroke.images.image import Image, Mask, reorient
 from mapping_stroke.report.overview import SECTIONS, PlacedRow, Section, draw_placements
-from mapping_stroke.report.slices import HEIGHTS, Cut, choose_cuts, draw_native, turn_to_ras
+from mapping_stroke.report.slices import HEIGHTS, Cut, choose_cuts, draw_native, reorient_to_ras
 from mapping_stroke.space.brain import Brain
 from mapping_stroke.space.model_input import deface
 from mapping_stroke.space.placement import PlacedScan
@@ -75,19 +75,19 @@ def test_what_is_cut_off_and_what_is_marked_is_seen(placed: PlacedScan, tmp_path
 def test_sections_go_through_the_lesions_where_they_are_largest(placed: PlacedScan) -> None:
     lesion = np.zeros_like(placed.brain.mask)
     lesion[30:34, 50, 20] = lesion[31, 50:55, 20] = True
-    low, high = turn_to_ras(placed.scan, placed.brain.mask, None).reach_vox(2)
+    low, high = reorient_to_ras(placed.scan, placed.brain.mask, None).reach_vox(2)
     axial = [round(low + share * (high - low)) for share in HEIGHTS]
-    cuts = choose_cuts(turn_to_ras(placed.scan, placed.brain.mask, lesion))
+    cuts = choose_cuts(reorient_to_ras(placed.scan, placed.brain.mask, lesion))
     assert cuts[0] == Cut(2, 20)  # the nearest of the axial ones
     assert cuts[1:] == [Cut(2, axial[1]), Cut(2, axial[2]), Cut(1, 50), Cut(0, 31)]
-    assert choose_cuts(turn_to_ras(placed.scan, placed.brain.mask, None))[:3] == [Cut(2, index) for index in axial]
+    assert choose_cuts(reorient_to_ras(placed.scan, placed.brain.mask, None))[:3] == [Cut(2, index) for index in axial]
 
 
 def test_the_picture_does_not_depend_on_how_the_scan_is_stored(placed: PlacedScan, tmp_path: Path) -> None:
     marked = Image(placed.brain.mask.astype(np.float32), placed.scan.affine)
     scan, mask = (reorient(image, "PSL") for image in (placed.scan, marked))
     turned = replace(placed, scan=scan, corrected=scan, brain=replace(placed.brain, mask=mask.voxels > 0))
-    rows = [turn_to_ras(each.scan, each.brain.mask, None) for each in (placed, turned)]
+    rows = [reorient_to_ras(each.scan, each.brain.mask, None) for each in (placed, turned)]
     np.testing.assert_array_equal(rows[0].scan.voxels, rows[1].scan.voxels)
     np.testing.assert_array_equal(rows[0].brain, rows[1].brain)
     assert choose_cuts(rows[0]) == choose_cuts(rows[1])
@@ -101,7 +101,7 @@ def test_voxels_of_unequal_edges_are_shown_in_true_proportions() -> None:
     x, y, z = np.indices((40, 30, 16))
     ball = (2 * x - 40) ** 2 + (3 * y - 45) ** 2 + (6 * z - 48) ** 2 < 30**2
     grid = Figure().subplots(1, 5)
-    draw_native(list(grid), turn_to_ras(Image(ball.astype(np.float32), affine), ball, None))
+    draw_native(list(grid), reorient_to_ras(Image(ball.astype(np.float32), affine), ball, None))
     for axes in grid:
         (right, left), top = axes.get_xlim(), axes.get_ylim()[1]
         assert right > left

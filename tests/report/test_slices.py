@@ -17,9 +17,9 @@ ORIENTATIONS = ("RAS", "LAS", "PSR", "PSL", "LPI", "SAR")
 def test_a_scan_looks_the_same_however_it_is_stored(orientation: str) -> None:
     as_ras, as_stored = view(Image(head(), AFFINE)), view(Image(*stored_as(orientation, head())))
     mask = box((6, 8, 8), (3, 4, 5))
-    turned = as_stored.turn(stored_as(orientation, mask)[0])
-    np.testing.assert_array_equal(turned, as_ras.turn(mask))
-    np.testing.assert_array_equal(as_stored.turn(stored_as(orientation, head())[0]), as_ras.turn(head()))
+    turned = as_stored.reorient(stored_as(orientation, mask)[0])
+    np.testing.assert_array_equal(turned, as_ras.reorient(mask))
+    np.testing.assert_array_equal(as_stored.reorient(stored_as(orientation, head())[0]), as_ras.reorient(head()))
     np.testing.assert_allclose(as_stored.ras_affine, as_ras.ras_affine)
     assert as_stored.window == as_ras.window
 
@@ -28,7 +28,7 @@ def test_the_right_of_the_patient_is_at_the_left_and_the_front_at_the_top() -> N
     viewer = view(Image(head(), AFFINE))
     right_front_top = np.zeros(SHAPE, bool)
     right_front_top[15:, 18:, 15:] = True
-    turned = viewer.turn(right_front_top)
+    turned = viewer.reorient(right_front_top)
     rows, columns = np.nonzero(cut(turned, busiest_slice(turned)))
     middle = np.array(cut(turned, 0).shape) / 2
     assert rows.max() < middle[0]
@@ -45,7 +45,7 @@ def test_what_is_shown_is_the_head_with_a_margin() -> None:
 
 def test_a_scan_without_contrast_is_shown_whole() -> None:
     viewer = view(Image(np.zeros((4, 5, 6), np.float32), np.eye(4)))
-    assert viewer.turn(np.zeros((4, 5, 6))).shape == (4, 5, 6)
+    assert viewer.reorient(np.zeros((4, 5, 6))).shape == (4, 5, 6)
     assert viewer.window[1] > viewer.window[0]
 
 
@@ -63,7 +63,7 @@ def test_long_voxels_stay_long() -> None:
 
 def test_an_array_of_another_shape_is_refused() -> None:
     with pytest.raises(GeometryError, match=r"shape \(2, 2, 2\) over a scan of shape \(24, 28, 22\)"):
-        view(Image(head(), AFFINE)).turn(np.zeros((2, 2, 2)))
+        view(Image(head(), AFFINE)).reorient(np.zeros((2, 2, 2)))
 
 
 @given(st.tuples(*(st.integers(1, side - 2) for side in SHAPE)), st.sampled_from(ORIENTATIONS))
@@ -73,7 +73,7 @@ def test_a_place_in_millimetres_is_found_in_the_picture(place: tuple[int, int, i
     mark[place] = True
     x_mm, y_mm, z_mm = (float(edge) for edge in (AFFINE @ [*place, 1])[:3])
     found = viewer.locate((x_mm, y_mm, z_mm))
-    assert viewer.turn(stored_as(orientation, mark)[0])[found]
+    assert viewer.reorient(stored_as(orientation, mark)[0])[found]
 
 
 def test_the_busiest_slice_is_the_largest_area_and_the_middle_of_nothing() -> None:

@@ -101,7 +101,7 @@ def test_an_unknown_site_is_refused(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_a_person_at_two_sites_cannot_be_kept_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cases = [make_case(f"c{number}", number, subject="p", site=f"R{number}") for number in range(2)]
     assert fold(prepared(RunFolder(tmp_path / "run"), cases), "--number", "2", "--group-by", "site") == 2
-    assert "subject p lies in two folds" in refusal(capsys)
+    assert "subject p is in two folds" in refusal(capsys)
 
 
 def test_given_folds_are_taken(run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,10 +125,10 @@ def test_given_folds_that_split_a_person_or_site_are_refused(
 ) -> None:
     write_folds(tmp_path / "given.csv", {case.case_id: number % 2 for number, case in enumerate(LABELLED)})
     assert fold(run, "--folds", str(tmp_path / "given.csv")) == 2
-    assert "subject p0 lies in two folds (sub-0_ses-1 in 0, sub-0_ses-2 in 1)" in refusal(capsys)
+    assert "subject p0 is in two folds (sub-0_ses-1 in 0, sub-0_ses-2 in 1)" in refusal(capsys)
     write_folds(tmp_path / "given.csv", {case.case_id: int(case.subject[1:]) // 3 for case in LABELLED})
     assert fold(run, "--folds", str(tmp_path / "given.csv"), "--group-by", "site") == 2
-    assert "site R001 lies in two folds (sub-1_ses-1 in 0, sub-3_ses-1 in 1)" in refusal(capsys)
+    assert "site R001 is in two folds (sub-1_ses-1 in 0, sub-3_ses-1 in 1)" in refusal(capsys)
     assert not run.folds_csv.exists()
 
 
@@ -137,9 +137,7 @@ def test_an_unknown_case_in_given_folds_is_refused(
 ) -> None:
     write_folds(tmp_path / "given.csv", {case.case_id: 0 for case in LABELLED} | {"sub-z": 1})
     assert fold(run, "--folds", str(tmp_path / "given.csv")) == 2
-    assert refusal(capsys).endswith(
-        "given.csv: sub-z: unknown case id; remove it, or prepare the data set it belongs to"
-    )
+    assert refusal(capsys).endswith("given.csv: sub-z: unknown case id; remove it, or prepare its data set")
     assert not run.folds_csv.exists()
 
 

@@ -162,7 +162,7 @@ def spoil_id(data: Path) -> None:
         (spoil_nan, "holds 120 NaN or infinite voxels, expected numbers; replace them"),
         (spoil_grid, "the mask has shape .*; resample the mask onto the scan"),
         (spoil_labels, r"the mask is not binary \(0, 1, 2, 3, 4, \.\.\.\), expected 0 and 1; save the lesion as 1"),
-        (spoil_id, "2 scans have this id, capitals aside .*, expected one; rename or move away all but one"),
+        (spoil_id, "2 scans have this id, ignoring case .*, expected one; rename or move all but one"),
     ],
 )
 def test_one_bad_case_is_one_line_and_status_2(
@@ -220,7 +220,8 @@ def test_warnings_of_one_kind_are_counted(tmp_path: Path, run: RunFolder, capsys
     assert prepare(data, run) == 0
     told = errors(capsys)
     assert len(told) == 6
-    assert told[-1] == "warning: 3 more cases with the same problem (right for a person without lesion, else draw it)"
+    remedy = "correct for a person without a lesion, otherwise draw it"
+    assert told[-1] == f"warning: 3 more cases with the same problem ({remedy})"
     assert len(read_problems(run.problems_csv)) == 8
 
 
@@ -306,4 +307,4 @@ def test_scans_that_bidsignore_names_are_left_out_and_told(
     assert all(case.mask for case in cases)
     told = errors(capsys)
     assert len(told) == 2
-    assert told[0].startswith("warning: 1 T1w scan left out, as .bidsignore says; take the line out")
+    assert told[0].startswith("warning: 1 T1w scan left out because of .bidsignore; remove the line")

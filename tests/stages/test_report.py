@@ -209,7 +209,7 @@ def test_failures_are_listed_and_stop_nothing(run: RunFolder) -> None:
     assert "warning: b: odd values, expected 0 and 1; look (f)" in text
     assert "Ensemble: no score for 1 of 2 cases: b" in text
     assert re.search(r"a: cannot be shown: .*default.*a_mask.nii.gz: cannot be read", text)
-    assert "is no table of epochs" in text
+    assert "is not a table of epochs" in text
 
 
 def test_a_case_that_cannot_be_drawn_stops_nothing(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.names import EngineName, PrecisionName, PresetName
+from mapping_stroke.names import EngineName, PrecisionName, PresetName, RuleName
 
-Rule = Literal["mapping", "challenge", "paper", "none"]
 Space = Literal["auto", "native", "mni"]
 Storage = Literal["uint8", "float32"]
-NAMES = {"preset": PresetName, "rule": Rule, "space": Space, "engine": EngineName, "precision": PrecisionName}
+NAMES = {"preset": PresetName, "rule": RuleName, "space": Space, "engine": EngineName, "precision": PrecisionName}
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Computation:
     preset: PresetName = "balanced"
     """`fast`: one member, on a single brain-sized window if the model supports it. `balanced`: all members. `paper`:
     all members, each with the mirroring (TTA) of its training, 8 passes for the paper's."""
-    rule: Rule = "mapping"
+    rule: RuleName = "mapping"
     """Post-processing. `challenge` marks something in every scan."""
     space: Space = "auto"
     """`auto`: if the model was made for MNI152 space, scans that do not lie there are registered, and the results are

@@ -1,4 +1,4 @@
-"""Preprocessed cases on disk as arrays that training reads by index, mapped into memory."""
+"""Preprocessed cases on disk, as arrays that training maps into memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from mapping_stroke.images.image import Mask, Voxels
 
 ARRAYS_A_CASE = 3
 UNSURE = 2
-"""In a mask: lesion that is not visible, which is ignored in training."""
+"""Label of lesion voxels that are not visible; training ignores them."""
 OTHER_FILES = 256
 """Open files that the rest of a process may need."""
 
@@ -28,7 +28,7 @@ class CaseArrays:
     """One training case on the network grid.
 
     Attributes:
-        case_id: Which case.
+        case_id: Id of the case.
         scan: z-scores (x, y, z), float16; mapped from disk, or resident on a device.
         mask: 1 inside a lesion, `UNSURE` if it is not visible (simulated cases only), uint8, same shape and device.
         lesion_voxels: Index (x, y, z) of every voxel that is 1 in the mask; (0, 3) for a case without any.
@@ -41,7 +41,7 @@ class CaseArrays:
 
     @property
     def bytes(self) -> int:
-        """Of scan and mask."""
+        """Size of scan and mask."""
         return int(self.scan.nbytes + self.mask.nbytes)
 
     def to(self, device: torch.device) -> "CaseArrays":
@@ -50,7 +50,7 @@ class CaseArrays:
 
 
 def write_arrays(folder: Path, case_id: str, scan: Voxels, mask: Mask | Labels) -> None:
-    """Write one case as three arrays; the lesion voxels come last, so a case that has them is complete."""
+    """Write one case as three arrays. The lesion voxels come last, so a case that has them is complete."""
     for name, array in (
         ("scan", scan.astype(np.float16)),
         ("mask", mask.astype(np.uint8)),
@@ -68,7 +68,7 @@ def has_arrays(folder: Path, case_id: str) -> bool:
 def read_all_arrays(folder: Path, case_ids: Sequence[str]) -> dict[str, CaseArrays]:
     """Map many cases into memory, by their ids; raises as `read_arrays` does.
 
-    Each array stays open, and most systems let a process keep only some thousand files open unless it asks for more.
+    Each array stays open, and most systems limit a process to about a thousand open files unless it asks for more.
     """
     allow_open_files(ARRAYS_A_CASE * len(case_ids) + OTHER_FILES)
     return {case_id: read_arrays(folder, case_id) for case_id in case_ids}
@@ -78,11 +78,13 @@ def read_arrays(folder: Path, case_id: str) -> CaseArrays:
     """Map one case into memory; raises `RunFolderError` if it is missing or damaged."""
     try:
         scan, mask, lesion = (
-            np.load(folder / f"{case_id}_{name}.npy", mmap_mode="c") for name in ("scan", "mask", "lesion")
+            # copy-on-write: torch warns about read-only memory
+            np.load(folder / f"{case_id}_{name}.npy", mmap_mode="c")
+            for name in ("scan", "mask", "lesion")
         )
     except (OSError, ValueError) as error:
         raise RunFolderError(
             f"{folder}: the preprocessed arrays of case {case_id} cannot be read ({error}); "
-            "delete that folder and train again"
+            "delete that folder and rerun the command"
         ) from error
     return CaseArrays(case_id, torch.from_numpy(scan), torch.from_numpy(mask), np.asarray(lesion))

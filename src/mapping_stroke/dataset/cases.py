@@ -1,4 +1,4 @@
-"""A case: one scan of a person, with or without a reference mask; and the table of the checked cases."""
+"""Cases (one scan of a person, with or without a reference mask) and the table of the checked cases."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ COLUMNS = (
     "shape",
     "orientation",
 )
-"""Of `cases.csv`; `mask`, `load_vox`, `load_ml` and `components` are empty for an unlabelled scan."""
+"""Columns of `cases.csv`; `mask`, `load_vox`, `load_ml` and `components` are empty for an unlabelled scan."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class FoundCase:
     """A case found by the layout of its data set, before any file is opened.
 
     Attributes:
-        case_id: Names the case everywhere, also in file names, such as `sub-r001s001_ses-1`.
+        case_id: Identifies the case everywhere, also in file names, such as `sub-r001s001_ses-1`.
         subject: The person, without the prefix `sub-`.
         session: Without the prefix `ses-`; empty if the layout has none.
         site: Cohort or centre; empty if unknown.
@@ -54,7 +54,7 @@ class FoundCase:
 
     @property
     def split(self) -> Split:
-        """Labelled scans train, unlabelled ones test (and are pseudo-labelled)."""
+        """`training` for a labelled scan; `testing` for an unlabelled one, which can be pseudo-labelled."""
         return "testing" if self.mask is None else "training"
 
 
@@ -63,19 +63,20 @@ class Case:
     """A case that passed the checks: one row of `cases.csv`.
 
     Attributes:
-        case_id: Names the case everywhere.
+        case_id: Identifies the case everywhere.
         subject: The person; all scans of a person belong in one fold.
         session: Empty if unknown.
         site: Cohort or centre; empty if unknown.
         split: `training` for a labelled scan, `testing` for an unlabelled one.
         scan: T1w file, absolute.
-        mask: Reference mask, absolute, to be read as `voxels > 0`; None for an unlabelled scan, as are the next three.
+        mask: Reference mask, absolute, in which voxels above 0 are lesion. It and the next three are None for an
+            unlabelled scan.
         load_vox: Lesion voxels, 0 or more.
         load_ml: Their volume in millilitres.
         components: Number of lesions (face-connected).
-        spacing_mm: Of the scan.
+        spacing_mm: Length of a voxel's edge along each axis.
         shape: Voxels of the scan along each axis.
-        orientation: Where the scan's axes point, such as `RAS`.
+        orientation: Directions of the scan's axes, such as `RAS`.
     """
 
     case_id: str
@@ -95,6 +96,7 @@ class Case:
     def __post_init__(self) -> None:
         if not self.case_id or set("/\\") & set(self.case_id):
             raise CaseError(f"case id {self.case_id!r}: expected a name without slashes; rename its scan")
+        # all five are set, or none is
         labelled = (self.mask, self.load_vox, self.load_ml, self.components, None if self.split == "testing" else "")
         if len({value is None for value in labelled}) > 1:
             raise CaseError(
@@ -106,7 +108,7 @@ class Case:
 
 
 def labelled_loads(cases: Sequence[Case]) -> dict[str, int]:
-    """Load in voxels of every labelled case, by case id."""
+    """The load in voxels of every labelled case, by case id."""
     return {case.case_id: case.load_vox for case in cases if case.load_vox is not None}
 
 
@@ -119,7 +121,7 @@ def read_cases(path: Path) -> list[Case]:
     """Read `cases.csv`.
 
     Raises:
-        CaseError: The file lacks a column, a value is damaged, an id comes twice, or there is no case.
+        CaseError: The file lacks a column, a value is damaged, an id occurs twice, or there is no case.
     """
     try:
         rows = read_csv(path)
@@ -133,7 +135,7 @@ def read_cases(path: Path) -> list[Case]:
     cases = [_case(path, number, row) for number, row in enumerate(rows, start=2)]
     twice = [case_id for case_id, count in Counter(case.case_id for case in cases).items() if count > 1]
     if twice:
-        raise CaseError(f"{path}: case {twice[0]} comes more than once; run `mapping prepare` again")
+        raise CaseError(f"{path}: case {twice[0]} occurs more than once; run `mapping prepare` again")
     return cases
 
 

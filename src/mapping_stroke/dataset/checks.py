@@ -1,4 +1,4 @@
-"""Check every case before anything is computed from it; all problems are reported at once."""
+"""Checks of every case before anything is computed from it; all problems are reported at once."""
 
 import os
 from collections import defaultdict
@@ -21,7 +21,7 @@ Severity = Literal["error", "warning"]
 SEVERITIES: dict[str, Severity] = {"error": "error", "warning": "warning"}
 
 COLUMNS = ("severity", "case_id", "file", "found", "expected", "remedy")
-"""Of `problems.csv`."""
+"""Columns of `problems.csv`."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +53,19 @@ class Problem:
 
 
 def problem_from(error: MappingError, case_id: str, file: Path) -> Problem:
-    """The problem that an error tells, whose text reads `FILE: what was found, expected what; remedy`."""
-    told, _, remedy = str(error).removeprefix(f"{file}: ").rpartition("; ")
-    found, _, expected = told.partition(", expected ")
+    """The problem that an error describes, in the form `FILE: FOUND, expected EXPECTED; REMEDY`."""
+    description, _, remedy = str(error).removeprefix(f"{file}: ").rpartition("; ")
+    found, _, expected = description.partition(", expected ")
     return Problem("error", case_id, file, found, expected, remedy)
 
 
 def write_problems(path: Path, problems: Sequence[Problem]) -> None:
-    """Write `problems.csv`, one row per problem; no rows if all is well."""
+    """Write `problems.csv`, one row per problem; only the header if there are none."""
     write_csv(path, COLUMNS, ({name: getattr(problem, name) for name in COLUMNS} for problem in problems))
 
 
 def read_problems(path: Path) -> list[Problem]:
-    """Read what `write_problems` wrote."""
+    """Read a file of `write_problems`."""
     return [
         Problem(
             SEVERITIES[row["severity"]],
@@ -82,7 +82,7 @@ def read_problems(path: Path) -> list[Problem]:
 SAME_VALUE = 1e-3
 """Mask values that differ by less than this fraction count as equal, to allow for rounding."""
 BRAIN_SHARE = 0.5
-"""A mask that covers more of the scan's non-zero voxels than this is hardly a lesion."""
+"""A mask that covers a larger share of the scan's non-zero voxels is probably not a lesion mask."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Checked:
 
     Attributes:
         case: None if one of the problems is an error.
-        problems: In the order of the checks; empty if all is well.
+        problems: In the order of the checks; empty if there are none.
     """
 
     case: Case | None
@@ -101,7 +101,7 @@ class Checked:
 def check_names(found: Sequence[FoundCase]) -> list[Problem]:
     """Problems between cases: two scans with the same id or the same mask; none for a single case.
 
-    Ids that differ only in capitals count as the same, because many disks do not distinguish such file names.
+    Ids that differ only in case count as the same, because many file systems do not distinguish such names.
     """
     by_id: dict[str, list[FoundCase]] = defaultdict(list)
     by_mask: dict[Path, list[FoundCase]] = defaultdict(list)
@@ -128,11 +128,11 @@ def check_cases(found: Sequence[FoundCase]) -> Iterator[Checked]:
 
 
 def check_case(found: FoundCase) -> Checked:
-    """Read a case's files and check them; an unreadable scan hides what may be wrong with its mask's geometry.
+    """Read a case's files and check them; the grid of a mask is only checked if its scan is readable.
 
-    Errors: a file that is unreadable, not three-dimensional or holds infinity, or NaN within what it shows; a scan of
-    one value; a mask on another grid, or with several values, or negative ones. Warnings: an empty mask, one whose
-    values are 0 and something else than 1, one that covers most of the brain, and what reading the files gave.
+    Errors: a file that is unreadable, not three-dimensional, or holds infinity or NaN inside the head; a scan with a
+    single value; a mask on another grid, or with several or negative values. Warnings: an empty mask, one with another
+    value than 1, one that covers most of the brain, and those of reading the files.
 
     Args:
         found: The case.
@@ -141,13 +141,14 @@ def check_case(found: FoundCase) -> Checked:
         The case, unless a problem is an error, and its problems.
     """
     problems: list[Problem] = []
-    read = _read(found.case_id, found.scan, problems)
-    scan = None if read is None else tame_outliers(read)
+    scan = _read(found.case_id, found.scan, problems)
+    if scan is not None:
+        scan = tame_outliers(scan)  # as training and prediction do
     mask = _read(found.case_id, found.mask, problems) if found.mask else None
     if scan is not None:
         problems += _check_scan(found, scan)
     if mask is not None and found.mask is not None:
-        problems += _warnings_of(mask, found.case_id, found.mask, "look at it over its scan in a viewer", scan)
+        problems += _warnings_of(mask, found.case_id, found.mask, "inspect it over its scan in a viewer", scan)
         problems += _check_values(found.case_id, found.mask, mask)
         if scan is not None:
             problems += _check_grid(found, scan, mask)
@@ -191,34 +192,34 @@ def _read(case_id: str, path: Path, problems: list[Problem]) -> Image | None:
         return None
 
 
-def _warnings_of(image: Image, case_id: str, path: Path, remedy: str, beside: Image | None = None) -> list[Problem]:
-    """What reading an image gave, but for what reading the one beside it gave, too."""
-    known = () if beside is None else beside.warnings
-    return [Problem("warning", case_id, path, told, "", remedy) for told in image.warnings if told not in known]
+def _warnings_of(image: Image, case_id: str, path: Path, remedy: str, other: Image | None = None) -> list[Problem]:
+    """The warnings of an image as problems, without those that another image of the case also has."""
+    known = () if other is None else other.warnings
+    return [Problem("warning", case_id, path, line, "", remedy) for line in image.warnings if line not in known]
 
 
 def _check_scan(found: FoundCase, scan: Image) -> list[Problem]:
-    told = _warnings_of(scan, found.case_id, found.scan, "look at it over its mask in a viewer")
+    problems = _warnings_of(scan, found.case_id, found.scan, "inspect it with its mask in a viewer")
     value = one_value(scan.voxels)
     if value:
         remedy = "export the scan again, or leave the case out"
-        told.append(Problem("error", found.case_id, found.scan, value, "a brain", remedy))
-    return told
+        problems.append(Problem("error", found.case_id, found.scan, value, "a brain", remedy))
+    return problems
 
 
 def _check_values(case_id: str, path: Path, mask: Image) -> list[Problem]:
     marked = mask.voxels[mask.voxels != 0]
     if marked.size == 0:
-        remedy = "right for a person without lesion, else draw it"
+        remedy = "correct for a person without a lesion, otherwise draw it"
         return [Problem("warning", case_id, path, "the mask is empty", "", remedy)]
     low, high = float(marked.min()), float(marked.max())
     if low < 0 or high - low > SAME_VALUE * high:
         values = np.unique(marked)
-        told = ", ".join(f"{value:g}" for value in values[:4]) + (", ..." if values.size > 4 else "")
-        remedy = "save the lesion as 1 and all else as 0"
-        return [Problem("error", case_id, path, f"the mask is not binary (0, {told})", "0 and 1", remedy)]
+        listed = ", ".join(f"{value:g}" for value in values[:4]) + (", ..." if values.size > 4 else "")
+        remedy = "save the lesion as 1 and everything else as 0"
+        return [Problem("error", case_id, path, f"the mask is not binary (0, {listed})", "0 and 1", remedy)]
     if (low, high) != (1.0, 1.0):
-        remedy = "nothing needed, every voxel above 0 counts as lesion"
+        remedy = "no action needed, every voxel above 0 counts as lesion"
         return [Problem("warning", case_id, path, f"the mask holds 0 and {high:g}", "0 and 1", remedy)]
     return []
 
@@ -237,7 +238,7 @@ def _check_load(case_id: str, path: Path, scan: Image, lesion: Mask) -> list[Pro
     if share <= BRAIN_SHARE:
         return []
     found = f"the mask covers {share:.0%} of the scan's non-zero voxels"
-    return [Problem("warning", case_id, path, found, "a lesion", "look whether it is a brain mask")]
+    return [Problem("warning", case_id, path, found, "a lesion", "check whether it is a brain mask")]
 
 
 def _shared_id(case_id: str, cases: Sequence[FoundCase]) -> Problem:
@@ -247,9 +248,9 @@ def _shared_id(case_id: str, cases: Sequence[FoundCase]) -> Problem:
         severity="error",
         case_id=case_id,
         file=first.scan,
-        found=f"{len(cases)} scans have this id, capitals aside ({others} too)",
+        found=f"{len(cases)} scans have this id, ignoring case (also {others})",
         expected="one",
-        remedy="rename or move away all but one, or tell them apart with --scans PATTERN",
+        remedy="rename or move all but one, or distinguish them with --scans PATTERN",
     )
 
 
@@ -261,5 +262,5 @@ def _shared_mask(case: FoundCase, cases: Sequence[FoundCase]) -> Problem:
         file=case.mask or case.scan,
         found=f"another scan has the same mask ({others})",
         expected="one mask per scan",
-        remedy="name the masks like their scans, or choose with --masks PATTERN",
+        remedy="name the masks after their scans, or select them with --masks PATTERN",
     )

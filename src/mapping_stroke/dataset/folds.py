@@ -1,4 +1,4 @@
-"""Folds with near-equal distributions of lesion load: the search, and how equal they are."""
+"""Folds with near-equal distributions of lesion load: the search, their distances, and their file."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -16,28 +16,28 @@ CaseGroups = Int64[np.ndarray, " cases"]  # group of each case, 0..groups-1, in 
 GroupFolds = Int64[np.ndarray, " groups"]  # fold of each group
 
 COARSE_LEVELS, FINE_LEVELS = 128, 1024
-"""Loads at which distributions are compared in every attempt, then in the best: quantiles, or all if they are fewer."""
+"""Number of loads (quantiles) at which distributions are compared, in every attempt and then in the best one."""
 ATTEMPTS = 2000
-"""Attempts, by the number of groups: 2000 groups are dealt out in all, at least 3 times and at most once per group."""
+"""Groups dealt out in all attempts together: few groups get many attempts, at least 3 and at most one per group."""
 PARTNERS = 64
-"""Exchanges tried at once for a group."""
+"""Exchanges compared for a group at a time."""
 PATIENCE = 150
-"""Groups tried without success before a search ends; all, if there are fewer."""
+"""A search ends after this many groups in a row without an improvement, or after all of them."""
 EMPTY_FOLD = 1e3
-"""Cost of a fold without cases: more than any other."""
+"""Cost of a fold without cases, above that of any other."""
 GROUP_TOO_LARGE, SHARE_TOO_LARGE = 0.04, 0.15
-"""Kolmogorov-Smirnov distance that is as bad as a fold too large by one average group; by its own size (add both)."""
+"""Kolmogorov-Smirnov distances that weigh as much as a fold too large by one average group, or by its own size."""
 SQUARINGS = 3
-"""Distances are raised to the power 2 ** 3 before they are added up, so that the largest decide."""
+"""Distances are squared this many times before they are averaged, so that the largest dominate."""
 
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """The cases of every group up to each level of load.
+    """Cumulative numbers of cases of every group, by levels of load.
 
     Attributes:
-        below: Cases of the group with a load of at most the level's.
-        sizes: Cases of the group.
+        below: Number of the group's cases with at most the level's load.
+        sizes: Number of the group's cases.
         folds: Number of folds to make.
     """
 
@@ -47,13 +47,14 @@ class Counts:
 
 
 def largest_distance(loads: CaseLoads, fold_of: CaseGroups, folds: int) -> Float64[np.ndarray, " folds"]:
-    """Two-sample Kolmogorov-Smirnov distance of each fold's loads to those of the rest, in [0, 1].
+    """Two-sample Kolmogorov-Smirnov distance between each fold's loads and all others, in [0, 1].
 
     Args:
         loads: Ascending.
         fold_of: Fold of each case, each 0..folds-1 at least once and not all the same.
         folds: Number of folds.
     """
+    # distributions are compared after the last case of each load, since ties have no order
     below = np.cumsum(np.equal.outer(np.arange(folds), fold_of), axis=1)[:, np.append(loads[1:] != loads[:-1], True)]
     sizes = below[:, -1:]
     rest = below.sum(axis=0) - below
@@ -61,18 +62,18 @@ def largest_distance(loads: CaseLoads, fold_of: CaseGroups, folds: int) -> Float
 
 
 def search_folds(loads: CaseLoads, group_of: CaseGroups, folds: int, rng: np.random.Generator) -> GroupFolds:
-    """Deal out the groups so that the largest distance and the differences in size are small.
+    """Assign groups to folds such that the largest distance and the differences in size are small.
 
-    Groups of a single case need no search: each block of as many neighbours in load as there are folds is dealt out,
-    one to a fold, and no assignment into folds of one size has a smaller distance. Else groups of several cases are
-    dealt out at random and improved by moves and exchanges, single cases fill what they leave, and all are improved
-    together; the best of several such attempts is improved once more, at finer levels of load.
+    If every group is a single case, no search is needed: each run of as many cases, ordered by load, as there are folds
+    is dealt out one to a fold, and no assignment to folds of equal size has a smaller distance. Otherwise, groups of
+    several cases are dealt out at random and improved by moves and exchanges, single cases fill the gaps, and all are
+    improved together. The best of several such attempts is improved once more, at finer levels of load.
 
     Args:
         loads: Ascending.
         group_of: Group of each case; at least as many groups as folds.
         folds: 2 or more.
-        rng: Decides among assignments of like quality.
+        rng: Decides among assignments of similar quality.
 
     Returns:
         The fold of each group; no fold is empty.
@@ -80,7 +81,7 @@ def search_folds(loads: CaseLoads, group_of: CaseGroups, folds: int, rng: np.ran
     sizes = np.bincount(group_of)
     if sizes.max() == 1:
         wanted = np.full(folds, float(loads.size // folds))
-        wanted[rng.permutation(folds)[: loads.size % folds]] += 1
+        wanted[rng.permutation(folds)[: loads.size % folds]] += 1  # which folds get one case more is random
         return _fill_with_singles(np.full(sizes.size, -1), group_of, wanted, rng)
     counts = _count(loads, group_of, folds, COARSE_LEVELS)
     several = np.flatnonzero(sizes > 1)
@@ -91,6 +92,7 @@ def search_folds(loads: CaseLoads, group_of: CaseGroups, folds: int, rng: np.ran
         fold_of = np.full(sizes.size, -1)
         fold_of[several] = _improve(of_several, deal_out(sizes[several], folds, rng), rng)
         attempts.append(_improve(counts, _fill_with_singles(fold_of, group_of, equal, rng), rng))
+    # the search compares coarse levels; the winner is chosen by the exact distance
     best = min(attempts, key=lambda fold_of: _badness(loads, group_of, fold_of, folds))
     finer = _improve(_count(loads, group_of, folds, FINE_LEVELS), best, rng)
     return min(best, finer, key=lambda fold_of: _badness(loads, group_of, fold_of, folds))
@@ -107,7 +109,7 @@ def deal_out(sizes: Int64[np.ndarray, " groups"], folds: int, rng: np.random.Gen
 
 
 def _count(loads: CaseLoads, group_of: CaseGroups, folds: int, levels: int) -> Counts:
-    ends = np.append(np.flatnonzero(loads[1:] != loads[:-1]), loads.size - 1)
+    ends = np.append(np.flatnonzero(loads[1:] != loads[:-1]), loads.size - 1)  # last case of each load
     if ends.size > levels:
         ends = ends[np.unique(np.linspace(0, ends.size - 1, levels).round().astype(np.int64))]
     level_of = np.searchsorted(ends, np.arange(loads.size))
@@ -119,15 +121,15 @@ def _count(loads: CaseLoads, group_of: CaseGroups, folds: int, levels: int) -> C
 def _fill_with_singles(
     fold_of: GroupFolds, group_of: CaseGroups, wanted: Float64[np.ndarray, " folds"], rng: np.random.Generator
 ) -> GroupFolds:
-    """Give each group without a fold (-1; of one case), small loads first, to the fold that lags behind most.
+    """Assign each group without a fold (-1), which has one case, in order of load to the fold that lags behind most.
 
-    `wanted` is the number of cases that each fold is to have in the end; ties are decided at random.
+    `wanted` is the final number of cases of each fold; ties are broken at random.
     """
     filled = fold_of.copy()
     cases = np.zeros(wanted.size)
-    for group in group_of:
+    for group in group_of:  # once per case, in order of load
         if filled[group] < 0:
-            done = (cases + 0.5) / wanted
+            done = (cases + 0.5) / wanted  # as if half of the next case were in
             filled[group] = rng.choice(np.flatnonzero(done == done.min()))
         cases[filled[group]] += 1
     return filled
@@ -140,18 +142,18 @@ def _badness(loads: CaseLoads, group_of: CaseGroups, fold_of: GroupFolds, folds:
 
 
 def _imbalance(cases: float, groups: int, folds: int) -> float:
-    """Distance that is as bad as a fold too large by one case."""
+    """Distance that weighs as much as a fold too large by one case."""
     return GROUP_TOO_LARGE * groups / cases + SHARE_TOO_LARGE * folds / cases
 
 
 @dataclass(frozen=True, eq=False)
 class Changes:
-    """Ways to take one group out of its fold: exchanges with other groups, then plain moves.
+    """Ways to move one group out of its fold: exchanges with other groups, then plain moves.
 
     Attributes:
         partners: The other group of each exchange.
-        targets: The fold to go to, of each exchange and then of each move.
-        below: What the group's fold gains (and the target loses), as `Counts.below`.
+        targets: The group's new fold, for each exchange and then each move.
+        below: The gain of the group's fold (and loss of the target), as `Counts.below`.
         sizes: The same, as `Counts.sizes`.
     """
 
@@ -162,7 +164,7 @@ class Changes:
 
 
 def _improve(counts: Counts, fold_of: GroupFolds, rng: np.random.Generator) -> GroupFolds:
-    """Move groups to another fold, or exchange two, as long as that makes the folds more alike."""
+    """Move groups to another fold, or exchange two, as long as the folds become more similar."""
     fold_of = fold_of.copy()
     below = np.zeros((counts.folds, counts.below.shape[1]))
     np.add.at(below, fold_of, counts.below)
@@ -178,7 +180,7 @@ def _improve(counts: Counts, fold_of: GroupFolds, rng: np.random.Generator) -> G
         there = _costs(counts, below[changes.targets] - changes.below, sizes[changes.targets] - changes.sizes)
         gains = costs[fold] + costs[changes.targets] - here - there
         best = int(gains.argmax())
-        if gains[best] <= 1e-9 * costs.sum():
+        if gains[best] <= 1e-9 * costs.sum():  # rounding must not keep the search going
             continue
         in_vain, target = 0, changes.targets[best]
         for its_fold, sign, cost in ((fold, 1, here[best]), (target, -1, there[best])):
@@ -186,7 +188,7 @@ def _improve(counts: Counts, fold_of: GroupFolds, rng: np.random.Generator) -> G
             sizes[its_fold] += sign * changes.sizes[best]
             costs[its_fold] = cost
         fold_of[group] = target
-        fold_of[changes.partners[best : best + 1]] = fold
+        fold_of[changes.partners[best : best + 1]] = fold  # an empty slice for a plain move
     return fold_of
 
 
@@ -207,9 +209,9 @@ def _propose(counts: Counts, fold_of: GroupFolds, group: int, rng: np.random.Gen
 def _costs(
     counts: Counts, below: Float64[np.ndarray, "n levels"], sizes: Float64[np.ndarray, " n"]
 ) -> Float64[np.ndarray, " n"]:
-    """How far folds with these counts are from the rest, in load and in size; the search minimises it."""
+    """Cost of folds with these counts: their distance from the rest in load and in size. The search minimises it."""
     total = float(counts.sizes.sum())
-    inside = np.clip(sizes, 1, total - 1)[:, None]
+    inside = np.clip(sizes, 1, total - 1)[:, None]  # no division by 0 for an empty fold or an empty rest
     distances = below / inside - (counts.below.sum(axis=0) - below) / (total - inside)
     for _ in range(SQUARINGS):
         distances *= distances
@@ -219,11 +221,11 @@ def _costs(
 
 
 COLUMNS = ("case_id", "fold")
-"""Of `folds.csv`."""
+"""Columns of `folds.csv`."""
 AUTHORS_COLUMNS = ("Name", "Fold")
-"""Of the authors' `fold_index.csv`: names are those of the scans, without suffix."""
+"""Columns of the authors' `fold_index.csv`; its names are those of the scans, without suffix."""
 SHOWN = 3
-"""Number of cases named in an error; the rest are counted."""
+"""Number of cases listed in an error; the rest are counted."""
 
 
 def size_balanced_folds(
@@ -234,18 +236,18 @@ def size_balanced_folds(
     Args:
         loads: Case id to its lesion load in voxels, 0 or more; their order does not matter.
         folds: Number of folds, 2 or more.
-        seed: The same seed gives the same folds; another seed gives others of like quality.
-        groups: Case id to its group (person, site), for every case; a group stays in one fold. None: no groups.
+        seed: The same seed gives the same folds; another seed gives others of similar quality.
+        groups: Case id to its group (person, site), for every case; a group stays in one fold. None for no groups.
 
     Returns:
-        Case id to fold, 0..folds-1, in the order of `loads`; no fold is empty. Without groups, the numbers of cases
+        Case id to fold, 0..folds-1, in the order of `loads`; no fold is empty. Without groups, the sizes of the folds
         differ by at most one; if they are equal, no assignment has a smaller Kolmogorov-Smirnov distance.
 
     Raises:
         FoldsError: Fewer cases or groups than folds, fewer than two folds, a negative load or seed, or a case
             without a group.
 
-    Source: the paper balances its folds by lesion size (Huo et al. 2022) and does not say how; see
+    Source: the paper balances its folds by lesion size (Huo et al. 2022) but does not say how; see
     `docs/decisions/0005-size-balanced-folds.md`.
     """
     case_ids, group_of = _number_groups(loads, folds, seed, groups)
@@ -254,7 +256,7 @@ def size_balanced_folds(
         raise FoldsError(f"{negative[0]}: has a load of {loads[negative[0]]} voxels, expected 0 or more")
     rng = np.random.default_rng(seed)
     load_of = np.array([loads[case_id] for case_id in case_ids], np.int64)
-    ascending = np.lexsort((rng.permutation(load_of.size), load_of))
+    ascending = np.lexsort((rng.permutation(load_of.size), load_of))  # equal loads in random order
     fold_of = search_folds(load_of[ascending], group_of[ascending], folds, rng)[group_of]
     found = dict(zip(case_ids, fold_of.tolist(), strict=True))
     return {case_id: found[case_id] for case_id in loads}
@@ -273,14 +275,14 @@ def random_folds(
 
 
 def fold_distances(loads: Mapping[str, int], assignment: Mapping[str, int]) -> dict[int, float]:
-    """Two-sample Kolmogorov-Smirnov distance of each fold's loads to those of all other folds.
+    """Two-sample Kolmogorov-Smirnov distance between each fold's loads and those of all other folds.
 
     Args:
-        loads: Case id to load in voxels, for every case of the assignment at least.
+        loads: Case id to load in voxels, for at least every case of the assignment.
         assignment: Case id to fold.
 
     Returns:
-        Fold to its distance, in [0, 1], ascending by fold; 0.0 for two like distributions.
+        Fold to its distance, in [0, 1], ascending by fold; 0.0 if the distributions are equal.
 
     Raises:
         FoldsError: There are fewer than two folds, or a case has no load.
@@ -288,11 +290,11 @@ def fold_distances(loads: Mapping[str, int], assignment: Mapping[str, int]) -> d
     numbers = sorted(set(assignment.values()))
     if len(numbers) < 2:
         raise FoldsError(
-            f"all cases lie in {len(numbers)} fold, expected two or more; a fold is compared with the rest"
+            f"all cases are in {len(numbers)} fold, expected two or more; each fold is compared with the rest"
         )
     unknown = [case_id for case_id in assignment if case_id not in loads]
     if unknown:
-        raise FoldsError(f"{_named(unknown)}: no lesion load is known; run `mapping prepare` again")
+        raise FoldsError(f"{_named(unknown)}: the lesion load is unknown; run `mapping prepare` again")
     ordered = sorted(assignment, key=lambda case_id: loads[case_id])
     fold_of = np.searchsorted(numbers, [assignment[case_id] for case_id in ordered])
     distances = largest_distance(np.array([loads[case_id] for case_id in ordered]), fold_of, len(numbers))
@@ -300,25 +302,25 @@ def fold_distances(loads: Mapping[str, int], assignment: Mapping[str, int]) -> d
 
 
 def largest_fold_distance(loads: Mapping[str, int], assignment: Mapping[str, int]) -> float:
-    """The largest of `fold_distances`: how unlike the rest the most unlike fold is, in [0, 1]."""
+    """The largest of `fold_distances`, in [0, 1]."""
     return max(fold_distances(loads, assignment).values())
 
 
 def require_whole_groups(assignment: Mapping[str, int], groups: Mapping[str, str], noun: str = "subject") -> None:
-    """Raise `FoldsError` if cases of one group lie in two folds, and name the first such group.
+    """Raise `FoldsError`, naming the first such group, if cases of one group are in two folds.
 
     Args:
         assignment: Case id to fold.
         groups: Case id to group, for every case of the assignment.
-        noun: What a group is, for the message.
+        noun: Kind of group, for the message.
     """
     first: dict[str, str] = {}
     for case_id in sorted(assignment):
         other = first.setdefault(groups[case_id], case_id)
         if assignment[other] != assignment[case_id]:
             raise FoldsError(
-                f"{noun} {groups[case_id]} lies in two folds ({other} in {assignment[other]}, {case_id} in "
-                f"{assignment[case_id]}), so networks would be tested on whom they were trained on; give it one fold"
+                f"{noun} {groups[case_id]} is in two folds ({other} in {assignment[other]}, {case_id} in "
+                f"{assignment[case_id]}), so networks would be tested on training subjects; give it one fold"
             )
 
 
@@ -329,7 +331,7 @@ def write_folds(path: Path, assignment: Mapping[str, int]) -> None:
 
 
 def read_folds(path: Path, cases: Iterable[Case | FoundCase]) -> dict[str, int]:
-    """Read a fold assignment: our `folds.csv`, or the authors' form.
+    """Read a fold assignment: our `folds.csv`, or the authors' format.
 
     Args:
         path: CSV with the columns `case_id,fold`, or `Name,Fold` with names such as
@@ -340,20 +342,18 @@ def read_folds(path: Path, cases: Iterable[Case | FoundCase]) -> dict[str, int]:
         Case id to fold (0 or more), in the order of `cases`.
 
     Raises:
-        FoldsError: The file is missing or damaged, names a case that is unknown or twice, leaves one out, has a fold
-            that is no whole number or only one fold, or splits a person.
+        FoldsError: The file is missing or damaged, lists an unknown case or one twice, omits one, has a fold that is
+            not a whole number or only one fold, or splits a person.
     """
     subjects = {case.case_id: case.subject for case in cases}
     rows = _read_rows(path, subjects)
     unknown = [name for name, case_id, _ in rows if case_id is None]
     if unknown:
-        raise FoldsError(
-            f"{path}: {_named(unknown)}: unknown case id; remove it, or prepare the data set it belongs to"
-        )
+        raise FoldsError(f"{path}: {_named(unknown)}: unknown case id; remove it, or prepare its data set")
     assignment: dict[str, int] = {}
     for _, case_id, fold in rows:
         if case_id in assignment:
-            raise FoldsError(f"{path}: case {case_id} comes more than once, expected one fold for each; remove a line")
+            raise FoldsError(f"{path}: case {case_id} occurs more than once, expected one fold for each; remove a line")
         if not fold.strip().isdecimal():
             raise FoldsError(f"{path}: case {case_id} has fold {fold!r}, expected a whole number 0, 1, ...; correct it")
         assignment[str(case_id)] = int(fold)
@@ -361,7 +361,7 @@ def read_folds(path: Path, cases: Iterable[Case | FoundCase]) -> dict[str, int]:
     if missing:
         raise FoldsError(f"{path}: {_named(missing)}: no fold; add a line for each labelled case")
     if len(set(assignment.values())) < 2:
-        raise FoldsError(f"{path}: all cases lie in one fold, expected two or more; nothing would be left to train on")
+        raise FoldsError(f"{path}: all cases are in one fold, expected two or more; nothing would be left to train on")
     require_whole_groups(assignment, subjects)
     return {case_id: assignment[case_id] for case_id in subjects}
 
@@ -369,7 +369,7 @@ def read_folds(path: Path, cases: Iterable[Case | FoundCase]) -> dict[str, int]:
 def _number_groups(
     case_ids: Iterable[str], folds: int, seed: int, groups: Mapping[str, str] | None
 ) -> tuple[list[str], np.ndarray]:
-    """Sorted case ids and the number of each one's group, after checking the request."""
+    """Sorted case ids and the number of each case's group, after checking the request."""
     ordered = sorted(case_ids)
     if folds < 2:
         raise FoldsError(f"got {folds} folds, expected 2 or more; give --number 2 or more")
@@ -411,7 +411,7 @@ def _read_rows(path: Path, case_ids: Collection[str]) -> list[tuple[str, str | N
 
 
 def _case_of_scan(name: str, case_ids: Collection[str]) -> str | None:
-    """The longest case id that a scan's name is or starts with, at the end of a part; None if there is none."""
+    """The longest case id that consists of leading parts of a scan's name; None if there is none."""
     parts = name.split("_")
     leading = ("_".join(parts[:length]) for length in range(len(parts), 0, -1))
     return next((case_id for case_id in leading if case_id in case_ids), None)

@@ -1,4 +1,4 @@
-"""Grids of cubic voxels in RAS order, above all that of ATLAS R2.0."""
+"""Grids of cubic voxels in RAS order, in particular that of ATLAS R2.0."""
 
 import math
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ class Grid:
         return Grid((x, y, z), self.spacing_mm, (moved[0], moved[1], moved[2]))
 
     def corner_in(self, other: "Grid") -> tuple[int, int, int]:
-        """Index in another grid with the same voxels of this grid's first voxel; may be negative."""
+        """Index of this grid's first voxel in another grid with the same spacing; may be negative."""
         x, y, z = (
             round((here - there) / self.spacing_mm) for here, there in zip(self.origin_mm, other.origin_mm, strict=True)
         )
@@ -66,8 +66,9 @@ ATLAS_GRID = Grid((197, 233, 189), 1.0, (-98.0, -134.0, -72.0))
 
 
 def atlas_grid(spacing_mm: float) -> Grid:
-    """The space of ATLAS R2.0 on voxels of another size, the same outer edge at its lower ends."""
+    """The space of ATLAS R2.0 with voxels of another size and the same lower outer faces."""
     x, y, z = (math.ceil(length * ATLAS_GRID.spacing_mm / spacing_mm) for length in ATLAS_GRID.shape)
+    # origins are centres of voxels, so equal faces mean shifted origins
     shift_mm = (spacing_mm - ATLAS_GRID.spacing_mm) / 2
     a, b, c = (origin + shift_mm for origin in ATLAS_GRID.origin_mm)
     return Grid((x, y, z), spacing_mm, (a, b, c))
@@ -80,7 +81,7 @@ def coarser(grid: Grid, factor: int) -> Grid:
 
 
 def reached(shape: Sequence[int], affine: Affine, grid: Grid) -> Box:
-    """The part of a grid that a volume of this shape and affine reaches; `is_empty` if it reaches none."""
+    """The part of a grid that a volume of this shape and affine covers; `is_empty` if it covers none."""
     to_grid = np.linalg.inv(grid.affine) @ affine
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) + 1) - 1  # one voxel beyond: values fade to 0
     places = (to_grid @ np.c_[corners, np.ones(8)].T)[:3]

@@ -21,12 +21,12 @@ from mapping_stroke.names import LayoutName
 from mapping_stroke.run_folder import RESULTS_KEY, is_run_folder, read_identity
 
 NO_SCANS_IN = ("derivatives", "sourcedata", "code")
-"""Folders of a BIDS data set that hold no scans to use; masks may lie in `derivatives`."""
+"""Folders of a BIDS data set whose scans are not used; masks may be in `derivatives`."""
 NO_SITES = ("rawdata", "sourcedata", "derivatives", "Training", "Testing")
-"""Folders around `sub-*` that are no centre."""
+"""Names of folders around `sub-*` that are not a centre."""
 IGNORE, PARTICIPANTS = ".bidsignore", "participants.tsv"
 SITE_COLUMNS = ("site", "site_id", "center", "centre", "cohort")
-"""Columns of `participants.tsv` that name the centre, in any case."""
+"""Columns of `participants.tsv` that name the centre, in upper or lower case."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +36,18 @@ class _Named:
 
 
 def find_bids(data: Path, images: Sequence[Path], patterns: Patterns) -> tuple[list[FoundCase], list[Problem]]:
-    """Find T1w scans by their BIDS names and, by entities, the lesion mask of each.
+    """Find T1w scans by their BIDS names, and the lesion mask of each by its entities.
 
-    Scans that `.bidsignore` names are left out and counted. Masks it names are used, because BIDS has no names for
-    them.
+    Scans listed in `.bidsignore` are left out and counted. Masks listed there are used, because BIDS has no names for
+    masks.
 
     Args:
         data: The data set's folder.
         images: Its image files, relative to it.
-        patterns: Not used; every finder has the same arguments.
+        patterns: Not used; all finders have the same arguments.
 
     Returns:
-        Cases in the order of their scans' paths, and problems of their names. No case if no name is BIDS.
+        Cases in the order of their scans' paths, and problems with their names. No case if no name follows BIDS.
     """
     named = [_Named(path, name) for path in images if (name := parse_bids_name(image_stem(path)))]
     scans = [file for file in named if file.name.is_scan and not set(file.path.parts) & set(NO_SCANS_IN)]
@@ -91,40 +91,43 @@ def _several_masks(data: Path, scan: _Named, masks: Sequence[Path]) -> Problem:
         severity="error",
         case_id=scan.name.case_id,
         file=data / scan.path,
-        found=f"{len(masks)} lesion masks fit this scan: {', '.join(map(str, masks))}",
+        found=f"{len(masks)} lesion masks match this scan: {', '.join(map(str, masks))}",
         expected="one",
-        remedy="move the others away, or choose with --masks PATTERN",
+        remedy="move the others, or select one with --masks PATTERN",
     )
 
 
 def _no_scan(mask: Path) -> Problem:
-    found = "a lesion mask that fits no scan (same sub, ses and space)"
-    return Problem("warning", "", mask, found, "", "rename it like its scan, or go on without it")
+    found = "a lesion mask that matches no scan (same sub, ses and space)"
+    return Problem("warning", "", mask, found, "", "rename it after its scan, or continue without it")
 
 
 def _ignored(data: Path, count: int) -> Problem:
-    found = f"{counted(count, 'T1w scan')} left out, as {IGNORE} says"
-    return Problem("warning", "", data / IGNORE, found, "", "take the line out to use what it names")
+    found = f"{counted(count, 'T1w scan')} left out because of {IGNORE}"
+    return Problem("warning", "", data / IGNORE, found, "", "remove the line there to use them")
 
 
 class BidsIgnore:
-    """The files named by `.bidsignore` (syntax of `.gitignore`), of the data set and of each centre in it."""
+    """The files listed in the `.bidsignore` (syntax of `.gitignore`) of the data set and of each centre in it."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
         self._specs: dict[Path, GitIgnoreSpec | None] = {}
 
     def names(self, path: Path) -> bool:
-        """Whether it names a file, given its path relative to the data set, or a folder above it.
+        """Whether a file or a folder above it is listed.
+
+        Args:
+            path: Of the file, relative to the data set.
 
         Raises:
-            CaseError: The `.bidsignore` cannot be read, or a line of it is no pattern.
+            CaseError: The `.bidsignore` cannot be read, or a line of it is not a pattern.
         """
         return any(self._names(folder, path) for folder in dict.fromkeys((Path(), folder_of_people(path))))
 
     def names_folder(self, path: Path) -> bool:
-        """Whether it names all that is in a folder; see `names`."""
-        return self.names(path / "any")
+        """Whether everything in a folder is listed; see `names`."""
+        return self.names(path / "any")  # patterns such as `folder/**` only match files in it
 
     def _names(self, folder: Path, path: Path) -> bool:
         if folder not in self._specs:
@@ -158,7 +161,7 @@ def folder_of_people(path: Path) -> Path:
 
 
 class _Sites:
-    """The centre of each scan: from `participants.tsv`, else the folder around `sub-*`; empty if unknown."""
+    """The centre of each scan: from `participants.tsv`, otherwise the folder around `sub-*`; empty if unknown."""
 
     def __init__(self, data: Path) -> None:
         self._data = data
@@ -167,8 +170,8 @@ class _Sites:
     def of(self, scan: Path, subject: str) -> str:
         """The centre of a scan, given its path relative to the data set and its person."""
         around = folder_of_people(scan)
-        told = self._table(around).get(subject) or self._table(Path()).get(subject)
-        return told or ("" if around.name in NO_SITES else around.name)
+        listed = self._table(around).get(subject) or self._table(Path()).get(subject)
+        return listed or ("" if around.name in NO_SITES else around.name)
 
     def _table(self, folder: Path) -> Mapping[str, str]:
         if folder not in self._tables:
@@ -177,7 +180,7 @@ class _Sites:
 
 
 def _read_sites(path: Path) -> Mapping[str, str]:
-    """The centre of every person that a `participants.tsv` gives one for; empty if there is no such table."""
+    """The centre of every person who has one in a `participants.tsv`; empty if there is no such table."""
     people = read_people(path)
     columns = next(iter(people.values()), {})
     column = next((name for name in SITE_COLUMNS if name in columns), None)
@@ -185,7 +188,7 @@ def _read_sites(path: Path) -> Mapping[str, str]:
 
 
 def read_people(path: Path) -> dict[str, dict[str, str]]:
-    """The rows of a `participants.tsv` by label without `sub-`, columns in lower case; none if it cannot be read."""
+    """The rows of a `participants.tsv` by label without `sub-`, columns in lower case; empty if it cannot be read."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
@@ -199,14 +202,15 @@ def read_people(path: Path) -> dict[str, dict[str, str]]:
 def list_images(root: Path) -> list[Path]:
     """Paths of all image files below a folder, relative to it, sorted.
 
-    Hidden files and folders are skipped, and so are folders of our own results below the given one: what a model
-    marked there is no reference. Links to folders are followed, each folder once: a folder is known by its own path
-    rather than by a link, and where scans are used rather than in `NO_SCANS_IN`. A folder that the system cannot look
-    into is told and skipped.
+    Hidden files and folders are skipped, and so are folders of our own results below the given one, because masks of a
+    model are not a reference. Links to folders are followed, each folder once: its own path is preferred to a link, and
+    a path with usable scans to one in `NO_SCANS_IN`. Unreadable folders are skipped with a warning.
     """
     images: list[Path] = []
     seen: set[Path] = set()
-    waiting = [(False, False, root)]  # whether scans are not used there, whether a link leads there; least first
+    waiting = [
+        (False, False, root)
+    ]  # whether its scans are unused, whether it is behind a link: a heap visits the preferred path first
     while waiting:
         unused, linked, folder = heappop(waiting)
         real = folder.resolve()
@@ -223,10 +227,10 @@ def list_images(root: Path) -> list[Path]:
 
 
 def holds_results(folder: Path) -> bool:
-    """Whether a folder is marked as one of our own results; data that we simulated are none."""
+    """Whether a folder is marked as our own results; simulated data are not."""
     try:
         return is_run_folder(folder) and RESULTS_KEY in read_identity(folder)
-    except (RunFolderError, OSError):  # listing what is in it will say why it cannot be looked into
+    except (RunFolderError, OSError):  # listing its contents will report the reason
         return False
 
 
@@ -238,16 +242,16 @@ def _is_link(path: Path) -> bool:
 
 
 def _report_unread(error: OSError) -> None:
-    warn(f"{error.filename}: cannot be looked into ({error.strerror}); check its permissions and the disk")
+    warn(f"{error.filename}: cannot be listed ({error.strerror}); check its permissions and the disk")
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The cases of a folder, found by file names.
+    """The cases of a folder, found by their file names.
 
     Attributes:
         layout: The layout it follows.
-        cases: In the order of their scans' paths; ids may still come twice.
+        cases: In the order of their scans' paths; ids may still occur twice.
         problems: Problems visible from the names, such as two masks for one scan.
     """
 
@@ -257,7 +261,7 @@ class Findings:
 
 
 Finder = Callable[[Path, Sequence[Path], Patterns], tuple[list[FoundCase], list[Problem]]]
-"""From the folder, its image files (relative) and the name patterns to cases and problems; no case if it is not its."""
+"""From a folder, its image files (relative) and name patterns to cases and problems; no cases for another layout."""
 
 
 @dataclass(frozen=True)
@@ -265,10 +269,10 @@ class Layout:
     """One layout of a data set.
 
     Attributes:
-        name: As given to `--layout`.
-        title: For people.
-        example: Path of a scan, for messages about the search.
-        find: Its finder.
+        name: Its name for `--layout`.
+        title: Its name in messages.
+        example: Path of a scan, for messages.
+        find: Finds its cases.
     """
 
     name: LayoutName
@@ -278,19 +282,19 @@ class Layout:
 
 
 def find_cases(data: Path, layout: LayoutName = "auto", patterns: Patterns = USUAL) -> Findings:
-    """Find the scans of a data set and their masks, without opening any file.
+    """Find the scans of a data set and their masks, without opening a file.
 
     Args:
         data: Folder of the data set.
         layout: `auto` takes the first of `LAYOUTS` that finds a scan.
-        patterns: Of a plain folder; giving one chooses that layout.
+        patterns: Name patterns of a plain folder; giving one selects that layout.
 
     Returns:
         At least one case.
 
     Raises:
-        CaseError: The folder does not exist, or no scan is found in it, or no mask although a pattern was given.
-        ConfigError: Patterns are given for a layout that has none, or a pattern is malformed.
+        CaseError: The folder does not exist, it holds no scan, or no mask matches the given pattern.
+        ConfigError: Patterns are given for a layout that has none, or one is malformed.
     """
     if not data.is_dir():
         found = "is a file, expected a folder" if data.exists() else "no such folder"
@@ -305,8 +309,8 @@ def find_cases(data: Path, layout: LayoutName = "auto", patterns: Patterns = USU
         if cases:
             return Findings(row, tuple(cases), tuple(problems))
         for problem in problems:
-            if problem.file.name == IGNORE:  # another layout would take the scans that it names
-                raise CaseError(f"{data}: holds no other scan: {problem.line}")
+            if problem.file.name == IGNORE:  # another layout would use the ignored scans
+                raise CaseError(f"{data}: holds no other scan; {problem.line}")
     looked_for = f"'{patterns.scans}'" if patterns.scans else "; ".join(f"{row.title}: {row.example}" for row in tried)
     raise CaseError(
         f"{data}: no scans found among {len(images)} image files; looked for {looked_for}; "
@@ -331,7 +335,7 @@ def find_atlas(data: Path, images: Sequence[Path], patterns: Patterns) -> tuple[
 
 
 def _no_mask(case: FoundCase) -> Problem:
-    remedy = "add the mask beside the scan, or go on: it is used as an unlabelled scan"
+    remedy = "put the mask next to the scan; without it, the scan is used as unlabelled"
     return Problem("warning", case.case_id, case.scan, "a training scan without mask", "", remedy)
 
 

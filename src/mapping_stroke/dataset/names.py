@@ -27,7 +27,7 @@ class BidsName:
 
     Attributes:
         entities: `sub`, `ses`, `space`, ... to their values, in the order of the name.
-        words: Parts that are no entity, before the suffix, such as `lesion` in `sub-1_lesion_mask`.
+        words: Parts before the suffix that are not entities, such as `lesion` in `sub-1_lesion_mask`.
         suffix: The last part, such as `T1w` or `mask`.
     """
 
@@ -42,24 +42,24 @@ class BidsName:
 
     @property
     def is_scan(self) -> bool:
-        """Whether this names a T1w scan; the phase, or the real or imaginary part of one, is none."""
+        """Whether this is the name of a T1w scan; phase, real and imaginary images do not count."""
         return self.suffix == "T1w" and not self.words and self.entities.get("part", "mag") == "mag"
 
     @property
     def medium(self) -> str:
-        """The contrast medium that was given before the scan, such as `gadolinium`; empty if none is named."""
+        """The contrast agent used for the scan, such as `gadolinium`; empty if there is none in the name."""
         return self.entities.get("ce", "")
 
     @property
     def is_lesion_mask(self) -> bool:
-        """Whether this names a lesion mask, not a brain mask: `label-L`, or the word lesion, and suffix mask or roi."""
-        told = (self.entities.get("label", ""), self.entities.get("desc", ""), *self.words)
-        lesion = self.entities.get("label") == "L" or any("lesion" in word.lower() for word in told)
+        """Whether this is the name of a lesion mask: `label-L` or the word lesion, and the suffix mask or roi."""
+        words = (self.entities.get("label", ""), self.entities.get("desc", ""), *self.words)
+        lesion = self.entities.get("label") == "L" or any("lesion" in word.lower() for word in words)
         return lesion and self.suffix in ("mask", "roi")
 
 
 def parse_bids_name(stem: str) -> BidsName | None:
-    """Take a file name without its image suffix apart; None if it does not start with `sub-`."""
+    """Parse a file name without its image suffix; None if it does not start with `sub-`."""
     *parts, suffix = stem.split("_")
     pairs = [part.partition("-") for part in parts]
     entities = {key: value for key, dash, value in pairs if dash}
@@ -69,9 +69,9 @@ def parse_bids_name(stem: str) -> BidsName | None:
 
 
 def belongs(mask: BidsName, scan: BidsName) -> bool:
-    """Whether a mask is of this scan: same person, session and space, and no entity that contradicts.
+    """Whether a mask belongs to this scan: same person, session and space, and no conflicting entity.
 
-    An entity that only the scan has (`run`, `acq`, ...) does not contradict; `desc` and `label` are never compared.
+    Entities that only the scan has (`run`, `acq`, ...) do not conflict; `desc` and `label` are never compared.
     """
     if any(mask.entities.get(key) != scan.entities.get(key) for key in ("sub", "ses")):
         return False
@@ -93,11 +93,11 @@ def _same(value: str, other: str) -> bool:
 
 
 SCAN_ENDINGS = ("_t1w", "_t1")
-"""How a scan's name ends (in any case), the likeliest first; cut off, the case id is left."""
+"""Endings of scan names, in upper or lower case, the likeliest first; the rest of the name is the case id."""
 NO_SCAN_WORDS = ("mask", "lesion", "label", "seg", "roi", "probability", "tissues")
-"""An image with one of these words in its name is not a scan, unless a pattern or an ending identifies the scans."""
+"""An image whose name has a word with such an ending is not a scan, unless a pattern or ending identifies the scans."""
 MASK_FOLDERS = ("lesions", "masks", "labels")
-"""Folders of masks without scans; otherwise, masks lie next to their scans."""
+"""Folders that hold only masks; otherwise, masks are next to their scans."""
 MASK_ENDINGS = (
     "_lesion",
     "_lesion_mask",
@@ -108,16 +108,16 @@ MASK_ENDINGS = (
     "_label",
     "_seg",
 )
-"""Endings of mask names after the case id or scan name, the likeliest first; in `MASK_FOLDERS` also none."""
+"""Endings of mask names after the case id or scan name, the likeliest first; in `MASK_FOLDERS`, none is needed."""
 
 
 @dataclass(frozen=True)
 class Patterns:
-    """How the files of a plain folder are named; None takes the usual names.
+    """Name patterns of the files in a plain folder; None stands for the usual names.
 
     Attributes:
-        scans: Such as `*_T1w.nii.gz` or `*/T1.nii.gz`, relative to the data folder (`**/` is any folder). The text
-            matched by the wildcards of the file name is the case id; without any, that of the folders with wildcards.
+        scans: Such as `*_T1w.nii.gz` or `*/T1.nii.gz`, relative to the data folder (`**/` is any folder). The case id
+            is the text that matches the wildcards of the file name; without any, the folders with wildcards.
         masks: Such as `{id}_lesion.nii.gz` or `../masks/{id}*.nii`, relative to the scan's folder or the data folder.
             `{id}` is the case id, `{name}` the scan's file name without suffix.
     """
@@ -131,12 +131,12 @@ class Patterns:
 
     @property
     def given(self) -> bool:
-        """Whether anything is not the usual."""
+        """Whether there is a pattern."""
         return self.scans is not None or self.masks is not None
 
 
 USUAL = Patterns()
-"""The usual names."""
+"""No patterns: the usual names."""
 
 
 def find_by_patterns(data: Path, images: Sequence[Path], patterns: Patterns) -> tuple[list[FoundCase], list[Problem]]:
@@ -145,14 +145,14 @@ def find_by_patterns(data: Path, images: Sequence[Path], patterns: Patterns) -> 
     Args:
         data: The data set's folder.
         images: Its image files, relative to it.
-        patterns: Of scans and masks.
+        patterns: Patterns of scans and masks.
 
     Returns:
-        Cases in the order of their scans' paths, and those with several masks as problems.
+        Cases in the order of their scans' paths, and a problem for each with several masks.
 
     Raises:
         ConfigError: A pattern is malformed.
-        CaseError: A mask pattern is given and no scan has such a mask.
+        CaseError: A mask pattern is given, but no scan has such a mask.
     """
     scans = _match_scans(images, patterns.scans) if patterns.scans else _guess_scans(images)
     known = set(images)
@@ -175,18 +175,18 @@ def find_by_patterns(data: Path, images: Sequence[Path], patterns: Patterns) -> 
 
 
 def _several_masks(case: FoundCase, masks: Sequence[Path]) -> Problem:
-    found = f"{len(masks)} masks fit this scan: {', '.join(mask.name for mask in masks)}"
-    return Problem("error", case.case_id, case.scan, found, "one", "name one with {id} in --masks PATTERN")
+    found = f"{len(masks)} masks match this scan: {', '.join(mask.name for mask in masks)}"
+    return Problem("error", case.case_id, case.scan, found, "one", "match only one, with {id} in --masks PATTERN")
 
 
 def _match_scans(images: Sequence[Path], pattern: str) -> list[tuple[Path, str]]:
-    """Scans and their ids by the user's pattern."""
+    """Scans that match the user's pattern, and their ids."""
     if pattern.startswith("/") or ".." in pattern.split("/"):
         raise ConfigError(f"--scans '{pattern}': expected a pattern within the data folder; give a folder above it")
     try:
         expression = re.compile(_expression(pattern))
     except re.error as error:
-        raise ConfigError(f"--scans '{pattern}': is no name pattern ({error}); correct it") from error
+        raise ConfigError(f"--scans '{pattern}': is not a name pattern ({error}); correct it") from error
     matches = [(image, expression.fullmatch(image.as_posix())) for image in images]
     return [(image, _id_of(match, image)) for image, match in matches if match]
 
@@ -197,9 +197,9 @@ def _id_of(match: re.Match[str], image: Path) -> str:
 
 
 def _expression(pattern: str) -> str:
-    """A name pattern as a regular expression whose groups make the id.
+    """A name pattern as a regular expression whose groups form the id.
 
-    Captured is what lies between the first and the last wildcard of the file name, else every folder with a wildcard.
+    They capture the text from the first to the last wildcard of the file name, or else each folder with a wildcard.
     """
     *folders, name = pattern.split("/")
     pieces = _pieces(name)
@@ -210,16 +210,17 @@ def _expression(pattern: str) -> str:
 
 
 def _folder(folder: str, *, capture: bool) -> str:
-    """A folder's name with the slash behind it, as a regular expression."""
+    """A folder's name and the following slash, as a regular expression."""
     if folder == "**":
         return "(.*/)?" if capture else "(?:.*/)?"
     pieces = _pieces(folder)
-    told = "".join(pieces)
-    return f"({told})/" if capture and len(pieces) > 1 else f"{told}/"
+    joined = "".join(pieces)
+    return f"({joined})/" if capture and len(pieces) > 1 else f"{joined}/"
 
 
 def _pieces(name: str) -> list[str]:
-    """Plain text and wildcards in turn, as regular expressions; the first and the last are plain, perhaps empty."""
+    """Alternating plain text and wildcards, as regular expressions; the first and the last are text, perhaps empty."""
+    # a capturing group makes `split` keep the separators, at odd places
     pieces = re.split(r"(\*+|\?|\[[^]]+\])", name)
     return [_wildcard(piece) if number % 2 else re.escape(piece) for number, piece in enumerate(pieces)]
 
@@ -231,7 +232,7 @@ def _wildcard(piece: str) -> str:
 
 
 def _guess_scans(images: Sequence[Path]) -> list[tuple[Path, str]]:
-    """The usual names: a scan's ending; if no image has one, every image that is not named like a mask."""
+    """Scans by the usual endings; if no image has one, every image without the name of a mask."""
     for ending in SCAN_ENDINGS:
         scans = [image for image in images if image_stem(image).lower().endswith(ending)]
         if scans:
@@ -240,9 +241,9 @@ def _guess_scans(images: Sequence[Path]) -> list[tuple[Path, str]]:
 
 
 def without_brain_masks(images: Sequence[Path]) -> list[Path]:
-    """Images except those named like the brain mask of a scan, or of a lesion mask, next to them.
+    """Images without the brain masks of scans or lesion masks next to them.
 
-    On its own, `p01_brain.nii.gz` may be a skull-stripped scan: other programs use this name.
+    Without such a neighbour, `p01_brain.nii.gz` may be a skull-stripped scan: other programs use this name.
     """
     there = {image.parent / image_stem(image) for image in images}
     ending = image_stem(Path(BRAIN_SUFFIX))
@@ -262,9 +263,9 @@ def _like_a_mask(image: Path) -> bool:
 
 
 def _match_masks(data: Path, scan: Path, case_id: str, pattern: str) -> list[Path]:
-    """The masks of the user's pattern: relative to the scan, or else to the data folder."""
+    """The masks that match the user's pattern, relative to the scan or else to the data folder."""
     filled = _fill(pattern, scan, case_id)
-    if Path(filled) == Path(Path(filled).anchor):
+    if Path(filled) == Path(Path(filled).anchor):  # empty, or only a root or drive
         raise ConfigError(f"--masks '{pattern}': expected the name of a file; correct it")
     if Path(filled).is_absolute():
         return _glob(Path(Path(filled).anchor), str(Path(*Path(filled).parts[1:])))
@@ -284,7 +285,7 @@ def _glob(folder: Path, pattern: str) -> list[Path]:
 
 
 def _usual_masks(scan: Path, case_id: str) -> Iterator[Path]:
-    """Where a mask may lie, relative to the data folder, the likeliest place first."""
+    """Possible paths of a mask, relative to the data folder, the likeliest first."""
     for stem in dict.fromkeys((case_id, image_stem(scan))):
         for ending in MASK_ENDINGS:
             yield from (scan.parent / f"{stem}{ending}{suffix}" for suffix in IMAGE_SUFFIXES)

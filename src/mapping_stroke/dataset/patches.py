@@ -1,4 +1,4 @@
-"""Placing and cutting out training patches."""
+"""Positions of training patches, and cutting them out."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,14 @@ from mapping_stroke.images.nifti import Shape
 from mapping_stroke.lesions import find_lesions
 
 Corner = tuple[int, int, int]
-"""Lowest voxel of a box; may be negative, and the box may reach past the volume (zeros there)."""
+"""Lowest voxel of a box; may be negative, and the box may extend past the volume, with zeros there."""
 
 
 def place_anywhere(shape: Sequence[int], size: Shape, rng: np.random.Generator) -> Corner:
-    """A corner such that the patch lies inside the volume; along a shorter axis the volume lies inside the patch."""
+    """A random corner with the patch inside the volume, or, along shorter axes, the volume inside the patch."""
     corner = []
     for edge, length in zip(shape, size, strict=True):
+        # nnU-Net pads a short axis on both sides, by one voxel more at the end if the padding is odd
         short_by = max(length - edge, 0)
         low, high = -(short_by // 2), edge - length + short_by // 2 + short_by % 2
         corner.append(int(rng.integers(low, high + 1)))
@@ -29,7 +30,7 @@ def place_on_lesion(
 ) -> Corner:
     """A corner that centres the patch on a random lesion voxel; anywhere if there is no lesion.
 
-    As in nnU-Net the patch is moved up if it would start below the volume, and may reach past its far end.
+    As in nnU-Net, the patch is moved if it would start before the volume, but it may extend past its end.
     """
     if len(lesion_voxels) == 0:
         return place_anywhere(shape, size, rng)
@@ -44,13 +45,13 @@ def place_on_lesion(
 def place_on_any_lesion(
     shape: Sequence[int], size: Shape, lesion_voxels: Int16[np.ndarray, "n 3"], rng: np.random.Generator
 ) -> Corner:
-    """As `place_on_lesion`, but each lesion is as likely as any other, however few voxels it has; then each of its own.
+    """As `place_on_lesion`, but first draw one of the lesions, all equally likely, and then one of its voxels.
 
-    So small lesions, which are many in some cases and the hardest in all, are seen as often as large ones.
+    This way, small lesions, which are often many and always the hardest, are drawn as often as large ones.
     """
     if len(lesion_voxels) == 0:
         return place_anywhere(shape, size, rng)
-    voxels = lesion_voxels - lesion_voxels.min(axis=0)
+    voxels = lesion_voxels - lesion_voxels.min(axis=0)  # label only their bounding box
     mask = np.zeros(voxels.max(axis=0) + 1, bool)
     mask[tuple(voxels.T)] = True
     lesions = find_lesions(mask)
@@ -59,7 +60,7 @@ def place_on_any_lesion(
 
 
 def cut_box(volume: Shaped[Tensor, "x y z"], corner: Corner, size: Shape) -> Shaped[Tensor, "x2 y2 z2"]:
-    """The voxels of a box, zero if it reaches past the volume."""
+    """The voxels of a box, with zeros outside the volume."""
     starts = [max(low, 0) for low in corner]
     stops = [max(min(low + length, edge), 0) for low, length, edge in zip(corner, size, volume.shape, strict=True)]
     x, y, z = (slice(min(start, stop), stop) for start, stop in zip(starts, stops, strict=True))
@@ -67,7 +68,7 @@ def cut_box(volume: Shaped[Tensor, "x y z"], corner: Corner, size: Shape) -> Sha
     if inside.shape == size:
         return inside
     padding: list[int] = []
-    for axis in (2, 1, 0):
+    for axis in (2, 1, 0):  # torch pads from the last axis
         before = min(max(-corner[axis], 0), size[axis])
         padding += [before, size[axis] - before - inside.shape[axis]]
     return functional.pad(inside, padding)

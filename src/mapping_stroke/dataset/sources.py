@@ -12,7 +12,7 @@ from mapping_stroke.dataset.arrays import CaseArrays
 
 @runtime_checkable
 class CaseSource(Protocol):
-    """Gives a random case whenever it is asked; the same generator in the same state gives the same case."""
+    """A source of random cases; the same generator in the same state gives the same case."""
 
     def draw(self, rng: np.random.Generator) -> CaseArrays:
         """One case, on the training device."""
@@ -20,11 +20,11 @@ class CaseSource(Protocol):
 
 
 Cases = Sequence[CaseArrays] | CaseSource
-"""Cases that are there already, each as likely as any other; or a source of cases."""
+"""Existing cases, all equally likely, or a source of cases."""
 
 
 def draw_case(cases: Cases, rng: np.random.Generator) -> CaseArrays:
-    """One random case; of a sequence, which holds at least one, each is as likely as any other."""
+    """One random case from a source, or from a sequence of at least one, all equally likely."""
     return cases.draw(rng) if isinstance(cases, CaseSource) else cases[int(rng.integers(len(cases)))]
 
 
@@ -33,8 +33,8 @@ class Mixture:
     """Two kinds of cases in one source.
 
     Attributes:
-        usual: Drawn otherwise.
-        other: Drawn with the probability `share`.
+        usual: Cases that are drawn otherwise.
+        other: Cases that are drawn with the probability `share`.
         share: In [0, 1].
     """
 
@@ -51,21 +51,21 @@ Part = Literal["training", "validation", "test"]
 
 PARTS: tuple[Part, ...] = ("training", "validation", "test")
 VALIDATION_PEOPLE, TEST_PEOPLE = 0.12, 0.20
-"""Shares of the people: of 25, three for validation and five for test."""
+"""Shares of the people: three of 25 for validation, and five for testing."""
 VALIDATION_MASKS, TEST_MASKS = 0.05, 0.15
 """Shares of the masks."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody whose brain is used, with all scans of it."""
+    """A person whose brain is used, with all its scans."""
 
     name: str
     scans: tuple[str, ...]
 
 
 def part_of_mask(sha256: str) -> Part:
-    """The part of a mask, from the SHA-256 of its file: copies of one mask are on one side."""
+    """The split of a mask, from the SHA-256 of its file, so that copies of a mask are in one split."""
     place = int(sha256[:12], 16) / 16**12
     if place < TEST_MASKS:
         return "test"
@@ -73,10 +73,10 @@ def part_of_mask(sha256: str) -> Part:
 
 
 def parts_of_people(people: Sequence[Person]) -> Mapping[str, Part]:
-    """The part of every scan, by the scan's name; all scans of a person are in one part.
+    """The split of every scan, by the scan's name; all scans of a person are in one split.
 
-    People are ordered by the SHA-256 of their names: the first are for test, the next for validation, the rest for
-    training. Of a single person all is for training.
+    People are ordered by the SHA-256 of their names: the first are for testing, the next for validation, the rest for
+    training. A single person is for training.
     """
     ordered = sorted(people, key=lambda person: hashlib.sha256(person.name.encode()).hexdigest())
     tests, validations = (round(share * len(people)) for share in (TEST_PEOPLE, VALIDATION_PEOPLE))

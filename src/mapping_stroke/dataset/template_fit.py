@@ -1,4 +1,4 @@
-"""How well the tissues of the MNI152 template explain a scan of any contrast."""
+"""Fit of the MNI152 template's tissues to a scan of any contrast."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ class TissuePoints:
     """Points in the brain of the template.
 
     Attributes:
-        places_mm: Where they are, RAS millimetres of MNI152.
+        places_mm: Their positions, RAS millimetres of MNI152.
         grey: Share of grey matter around each, in [0, 1].
-        white: Share of white matter; what is left is CSF.
+        white: Share of white matter; the rest is CSF.
     """
 
     places_mm: Float32[np.ndarray, "n 3"]
@@ -48,22 +48,23 @@ def tissue_points() -> TissuePoints:
 
 
 CELL_MM = 4.0
-"""A scan is averaged to about this voxel size first."""
+"""A scan is first averaged to about this voxel size."""
 COVERED, LEAST_COVERED = 0.9, 0.4
-"""Share of a point's surroundings that the scan must show; share of the points it must show for a fit to count."""
+"""A scan shows a point if it covers more than the first share of its surroundings. A fit needs at least the second
+share of the points."""
 STEPS = ((12.0, 20.0, 0.87), (6.0, 10.0, 0.93))
-"""Millimetres, degrees and scale by which the template is moved, coarse and fine."""
+"""Coarse and fine steps of the template: millimetres, degrees and scale."""
 MOST_STEPS = 10
 MUCH_BETTER = 2.0
-"""If a guess fits this many times better, the template does not lie on the brain."""
+"""If a guess fits this many times better, the template is not on the brain."""
 BACKGROUND_COLUMNS = 10
-"""Of the design: 1, the coordinates, and their products in pairs; grey and white matter come behind them."""
+"""Columns of the design before grey and white matter: 1, the coordinates, and their pairwise products."""
 BRIGHT_HALF = 0.5
-"""Contrast is also read among the brighter half of the brain: dark CSF in the sulci makes cortex look dark."""
+"""Contrast is also measured in the brighter half of the brain, because dark CSF in the sulci makes cortex look dark."""
 DARKER, BRIGHT, FOREGROUND = 0.02, 0.9, 0.2
-"""Foreground lies above this share of the way from the dark to the bright quantile of what is not background."""
+"""Foreground is brighter than the last share of the way from the dark to the bright quantile of non-background."""
 SCALP_MM, VERTEX_MM, BRAIN_MM = 14.0, 12.0, 90.0
-"""In a whole head: from skin to brain at the sides and at the top; the height below the vertex that has no neck."""
+"""In a head: distances from skin to brain at the sides and at the top, and height below the vertex without neck."""
 EDGE_QUANTILES = (0.01, 0.99)
 
 Turn = Float64[np.ndarray, "3 3"]  # a rotation
@@ -76,12 +77,12 @@ class TemplateFit:
     """The fit of the template to a scan.
 
     Attributes:
-        fit: Share of the variation of intensities that the tissues explain, times the share of the brain that the scan
+        fit: Share of the variance of intensities that the tissues explain, times the share of the brain that the scan
             shows, in [0, 1]; 0 if it shows too little.
-        in_place: Whether it fits best where the scan's affine says: the scan lies in MNI152 space, to about 6 mm, 10
-            degrees and 7 % of size.
-        contrast: White matter minus grey matter in ranks within the brain, the smaller one of all the brain and of its
-            brighter half; above 0 if white matter is brighter. 0 if `fit` is 0.
+        in_place: Whether it fits best at the scan's own affine: the scan is in MNI152 space, to about 6 mm, 10 degrees
+            and 7 % of size.
+        contrast: White matter minus grey matter in ranks within the brain, the smaller value of the entire brain and
+            its brighter half; above 0 if white matter is brighter. 0 if `fit` is 0.
     """
 
     fit: float
@@ -91,7 +92,7 @@ class TemplateFit:
 
 @dataclass(frozen=True, eq=False)
 class _Coarse:
-    """A scan in large voxels: means of what is not background, and how much of each voxel that is."""
+    """A scan in large voxels: means of the foreground, and its share of each voxel."""
 
     means: Voxels
     shares: Voxels
@@ -99,7 +100,7 @@ class _Coarse:
 
 
 def fit_template(scan: Image) -> TemplateFit:
-    """Lay the template on a scan; 0.1 to 0.3 s, less if the scan lies in MNI152 space."""
+    """Fit the template to a scan; takes 0.1 to 0.3 s, less for a scan in MNI152 space."""
     coarse = _coarsen(scan)
     place: Affine = np.eye(4)
     fit, starts = _fit(coarse, place), _starts(coarse)
@@ -112,7 +113,7 @@ def fit_template(scan: Image) -> TemplateFit:
 
 
 def lies_in_place(scan: Image) -> bool:
-    """Only `TemplateFit.in_place`, in a third of the time."""
+    """`TemplateFit.in_place`, in a third of the time."""
     coarse = _coarsen(scan)
     return _fits_best_in_place(coarse, _starts(coarse))
 
@@ -125,15 +126,15 @@ def _fits_best_in_place(coarse: _Coarse, starts: Sequence[Affine]) -> bool:
 
 
 def find_places(scan: Image, turns: Sequence[Turn]) -> list[tuple[Affine, float]]:
-    """Lay the template on a scan that may be turned, shifted and of another size.
+    """Fit the template to a scan that may be rotated, shifted and of another size.
 
     Args:
         scan: A T1w scan, or one of another contrast.
-        turns: Rotations by which the head may be turned, roughly.
+        turns: Approximate rotations of the head to try.
 
     Returns:
-        For each guess (two for each turn, fewer if the scan is small) the place it leads to, template's millimetres
-        to the scan's, and how well the template fits there, in (0, 1]; best first, empty if it fits nowhere.
+        The position that each guess leads to (two per rotation, fewer if the scan is small), template's millimetres to
+        the scan's, and the fit there, in (0, 1]; best first, empty if the template fits nowhere.
     """
     coarse = _coarsen(scan)
     starts = [start for turn in turns for start in _starts(coarse, turn)]
@@ -142,30 +143,30 @@ def find_places(scan: Image, turns: Sequence[Turn]) -> list[tuple[Affine, float]
 
 
 def fit_at(scan: Image, place: Affine) -> float:
-    """How well the template fits a scan at a place (template's millimetres to the scan's), in [0, 1].
+    """Fit of the template to a scan at a position (template's millimetres to the scan's), in [0, 1].
 
-    The best of three values as of `TemplateFit.fit`: of the whole brain, and of each of its sides, since a large stroke
-    leaves little of the usual tissues on its side, and spares the other.
+    The largest `TemplateFit.fit` of the entire brain and each side, because a large stroke leaves little normal tissue
+    on its own side but spares the other.
     """
     return _best_side(_coarsen(scan), place)[1]
 
 
 def contrast_at(scan: Image, place: Affine) -> float:
-    """`TemplateFit.contrast` at a place, of the part of the brain (both sides or one) that the template fits best."""
+    """`TemplateFit.contrast` at a position, of the part of the brain (both sides or one) with the best fit."""
     coarse = _coarsen(scan)
     side, fit = _best_side(coarse, place)
     return _contrast(coarse, place, side) if fit > 0 else 0.0
 
 
 def _best_side(coarse: _Coarse, place: Affine) -> tuple[_Among | None, float]:
-    """The part of the brain that the template fits best at a place, and how well; None for all of it."""
+    """The part of the brain with the best fit at a position (None for all of it), and that fit."""
     right = tissue_points().places_mm[:, 0] > 0
     fits = [(side, _fit(coarse, place, side)) for side in (None, right, ~right)]
     return max(fits, key=itemgetter(1))
 
 
 def _climb(coarse: _Coarse, place: Affine, moves: Sequence[Affine]) -> tuple[Affine, float]:
-    """Move to the best neighbour as long as it fits better; the last place, and how well that fits."""
+    """Move to the best neighbour as long as the fit improves; return the last position and its fit."""
     fit = _fit(coarse, place)
     for _ in range(MOST_STEPS):
         moved, moved_fit = _best_of(coarse, [place @ move for move in moves])
@@ -182,7 +183,7 @@ def _best_of(coarse: _Coarse, places: Sequence[Affine]) -> tuple[Affine, float]:
 
 
 def _fit(coarse: _Coarse, place: Affine, among: _Among | None = None) -> float:
-    """The fit at a place, judged by all points or those among them."""
+    """The fit at a position, by all points or by some of them."""
     values, seen = _look(coarse, place)
     if among is None:
         covered = float(seen.mean())
@@ -191,9 +192,10 @@ def _fit(coarse: _Coarse, place: Affine, among: _Among | None = None) -> float:
     if covered < LEAST_COVERED:
         return 0.0
     design, ranks = _design()[seen], _ranks(values[seen])
-    # as QR would have it; einsum, because threads of a BLAS wait for one another on matrices so small
+    # Cholesky gives the sums of squares of a QR; einsum, since BLAS threads only wait for one another here
     triangle = np.linalg.cholesky(np.einsum("na,nb->ab", design, design))
     explained = np.linalg.solve(triangle, np.einsum("na,n->a", design, ranks)) ** 2
+    # smooth variation, such as a bias field, is background and counts neither for nor against the tissues
     beyond_background = float(ranks @ ranks - explained[:BACKGROUND_COLUMNS].sum())
     return float(explained[BACKGROUND_COLUMNS:].sum()) / beyond_background * covered
 
@@ -210,7 +212,7 @@ def _contrast(coarse: _Coarse, place: Affine, among: _Among | None = None) -> fl
 
 
 def _look(coarse: _Coarse, place: Affine) -> tuple[Float64[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """The scan's values at the template's points laid at a place, and which of them it shows."""
+    """The scan's values at the template's points for a position, and which of the points it shows."""
     to_voxels = np.linalg.inv(coarse.affine) @ place
     voxels = to_voxels[:3, :3] @ tissue_points().places_mm.T + to_voxels[:3, 3:]
     values, shares = (
@@ -220,7 +222,7 @@ def _look(coarse: _Coarse, place: Affine) -> tuple[Float64[np.ndarray, " n"], Bo
 
 
 def _ranks(values: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
-    """Ranks from 0 to 1; equal values keep their order, which follows the coordinates and so counts as background."""
+    """Ranks from 0 to 1; equal values keep their order, which follows the coordinates and thus counts as background."""
     return np.argsort(np.argsort(values, kind="stable"), kind="stable") / (len(values) - 1)
 
 
@@ -234,7 +236,7 @@ def _design() -> Float64[np.ndarray, "n 12"]:
 
 @cache
 def _moves(shift_mm: float, turn_deg: float, scale: float) -> tuple[Affine, ...]:
-    """One step each way: along the axes, about them, and in size, about the template's centre."""
+    """Single steps in both directions along the axes, about them and in size, relative to the template's centre."""
     linear = [np.eye(3) * size for size in (scale, 1 / scale)]
     for axis, angle_deg in product(np.eye(3), (-turn_deg, turn_deg)):
         linear.append(Rotation.from_rotvec(axis * angle_deg, degrees=True).as_matrix())
@@ -245,26 +247,27 @@ def _moves(shift_mm: float, turn_deg: float, scale: float) -> tuple[Affine, ...]
 
 
 def _starts(coarse: _Coarse, turn: Turn = UPRIGHT) -> list[Affine]:
-    """Two guesses: the foreground is a brain, or it is a head, whose upper part holds the brain; both turned."""
+    """Two guesses, both rotated: the foreground is a brain, or it is a head with the brain in its upper part."""
     inside = coarse.shares > 0.5
     if not inside.any():
         return []
     dark, bright = np.quantile(coarse.means[inside], (DARKER, BRIGHT))
     voxels = np.argwhere(inside & (coarse.means >= dark + FOREGROUND * (bright - dark)))
-    places_mm = (voxels @ coarse.affine[:3, :3].T + coarse.affine[:3, 3]) @ turn  # turned back
+    places_mm = (voxels @ coarse.affine[:3, :3].T + coarse.affine[:3, 3]) @ turn  # rows times a rotation undo it
     brain_mm = np.quantile(places_mm, EDGE_QUANTILES, axis=0)
     upper = places_mm[places_mm[:, 2] > brain_mm[1, 2] - BRAIN_MM]
     head_mm = np.quantile(upper, EDGE_QUANTILES, axis=0) + np.outer([1, -1], [SCALP_MM, SCALP_MM, VERTEX_MM])
     extent_mm = np.diff(_template_box(), axis=0)[0]
     sides = slice(0, 2)
     size = np.diff(head_mm, axis=0)[0, sides].mean() / extent_mm[sides].mean()
+    # the neck hides the lower end of the brain, so the template's proportions replace it
     head_mm[0, 2] = head_mm[1, 2] - size * extent_mm[2]
     boxes = [box_mm for box_mm in (brain_mm, head_mm) if (np.diff(box_mm, axis=0) > CELL_MM).all()]
     return [_affine(turn, np.zeros(3)) @ _onto_box(box_mm) for box_mm in boxes]
 
 
 def _onto_box(box_mm: Float64[np.ndarray, "2 3"]) -> Affine:
-    """The transform that moves the template's box onto another one."""
+    """The transform from the template's box to another one."""
     own_mm = _template_box()
     size = np.diff(box_mm, axis=0)[0] / np.diff(own_mm, axis=0)[0]
     return _affine(np.diag(size), box_mm.mean(axis=0) - size * own_mm.mean(axis=0))
@@ -281,18 +284,19 @@ def _affine(matrix: Float64[np.ndarray, "3 3"], shift_mm: Float64[np.ndarray, " 
 
 
 def _coarsen(scan: Image) -> _Coarse:
-    """Average over voxels of about `CELL_MM`; 0 is background, and so is whatever value the first corner has."""
+    """Average to voxels of about `CELL_MM`; 0 and the value of the first corner are background."""
     factors = [max(round(CELL_MM / edge), 1) for edge in scan.spacing_mm]
     voxels = scan.voxels[tuple(slice(n // factor * factor) for n, factor in zip(scan.shape, factors, strict=True))]
-    shown = (voxels != 0) & (voxels != voxels[0, 0, 0])
-    shares = block_means(shown.astype(np.float32), factors)
-    means = block_means(np.where(shown, voxels, np.float32(0)), factors) / np.maximum(shares, 1e-6)
+    foreground = (voxels != 0) & (voxels != voxels[0, 0, 0])
+    shares = block_means(foreground.astype(np.float32), factors)
+    means = block_means(np.where(foreground, voxels, np.float32(0)), factors) / np.maximum(shares, 1e-6)
+    # the centre of a block lies between its voxels' centres
     affine = scan.affine @ _affine(np.diag(factors).astype(np.float64), (np.array(factors) - 1) / 2)
     return _Coarse(means * (shares > 0.5), shares, affine)
 
 
 def block_means(voxels: Float32[np.ndarray, "x y z"], factors: Sequence[int]) -> Float32[np.ndarray, "a b c"]:
-    """Means over blocks of this many voxels along each axis, which `voxels` must be a multiple of."""
+    """Means over blocks with these numbers of voxels along each axis, which must divide the shape of `voxels`."""
     for axis, factor in enumerate(factors):
         shape = [*voxels.shape[:axis], voxels.shape[axis] // factor, factor, *voxels.shape[axis + 1 :]]
         voxels = voxels.reshape(shape).mean(axis=axis + 1)

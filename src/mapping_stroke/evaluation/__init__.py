@@ -1,4 +1,4 @@
-"""Evaluation of masks: metrics, the sets of metrics that challenges use, tables, rankings, and fitting of rules.
+"""Evaluation of masks: metrics, the challenges' sets of metrics, tables, rankings, and rule fitting.
 
 Imports `dataset` and below, never torch.
 """

@@ -12,9 +12,9 @@ from mapping_stroke.images.image import Image, Mask
 from mapping_stroke.lesions import bounding_box, find_lesions
 
 AROUND_MM = (2.0, 8.0)
-"""Distance from a lesion of the tissue that it is compared with."""
+"""Range of distances from a lesion of the tissue it is compared with."""
 FEWEST_VOX = 20
-"""Minimum number of voxels of that tissue for a standard deviation."""
+"""Fewest voxels of that tissue for a standard deviation."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class LesionContrast:
 
     Attributes:
         volume_ml: Its volume.
-        cnr: Contrast-to-noise ratio: difference of the mean intensities inside and around it, without its sign,
-            divided by the standard deviation around it; NaN if there is too little tissue around it.
-        change: Median of how far the lesion changed the intensities inside, without its sign, divided by the same; NaN
-            if the scan without the lesion is not known.
+        cnr: Contrast-to-noise ratio: absolute difference of the mean intensities inside and around it, divided by the
+            standard deviation around it; NaN if there is too little tissue around it.
+        change: Median absolute change of the intensities inside by the lesion, divided by the same; NaN if the scan
+            without the lesion is unknown.
     """
 
     volume_ml: float
@@ -40,18 +40,19 @@ def lesion_contrasts(scan: Image, mask: Mask, twin: Image | None = None) -> tupl
     Args:
         scan: Intensities, 0 outside the brain.
         mask: Its lesions.
-        twin: The same scan without any lesion, if there is such a thing.
+        twin: The same scan without any lesion; None if unknown.
     """
     found = find_lesions(mask)
     reach_vox = int(np.ceil(AROUND_MM[1] / min(scan.spacing_mm)))
     contrasts = []
-    whole = np.zeros(mask.shape, np.int32)
-    whole[found.box] = found.labels
+    labels = np.zeros(mask.shape, np.int32)  # on the scan's grid, since surroundings may leave the lesions' box
+    labels[found.box] = found.labels
     for number in range(1, found.count + 1):
-        box = bounding_box(whole == number, reach_vox)
-        inside = whole[box] == number
+        box = bounding_box(labels == number, reach_vox)
+        inside = labels[box] == number
         away_mm = ndimage.distance_transform_edt(~inside, sampling=scan.spacing_mm)
         near = (away_mm >= AROUND_MM[0]) & (away_mm <= AROUND_MM[1])
+        # other lesions and the background are not normal tissue
         around = scan.voxels[box][near & ~mask[box] & (scan.voxels[box] != 0)]
         spread = float(around.std()) if around.size >= FEWEST_VOX else 0.0
         volume_ml = float(inside.sum()) * scan.voxel_volume_mm3 / 1000
@@ -66,9 +67,9 @@ def lesion_contrasts(scan: Image, mask: Mask, twin: Image | None = None) -> tupl
 
 
 CURVE_LEVELS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-"""Levels of P(lesion) at which masks are cut, for the curve of Dice against false volume."""
+"""Thresholds of P(lesion) for the curve of Dice against false volume."""
 BARELY_SEEN = 0.5
-"""A lesion with a smaller contrast-to-noise ratio is hardly visible: training on it teaches guessing."""
+"""Lesions with a smaller contrast-to-noise ratio are hardly visible, and teach a network to guess."""
 
 
 @dataclass(frozen=True)
@@ -77,15 +78,15 @@ class AuditedCase:
 
     Attributes:
         case_id: Its name.
-        part: Split of the people and masks it is made from.
+        part: Split of its people and masks.
         load_ml: Volume of its lesions.
-        dice: Of the mask at P > 0.5; 1 if both masks are empty.
-        missed_ml: Volume of lesion that is not marked.
-        false_ml: Marked volume that is not lesion.
+        dice: Dice of the mask at P > 0.5; 1 if both masks are empty.
+        missed_ml: Lesion volume that is not marked.
+        false_ml: Marked volume outside the lesions.
         probability: Median P(lesion) inside the lesions; NaN without any.
         curve_dice: Dice of the masks at `CURVE_LEVELS`.
         twin_ml: Volume marked in the healthy twin at these levels.
-        lesions: The contrast of each lesion.
+        lesions: Contrast of each lesion.
     """
 
     case_id: str
@@ -106,7 +107,7 @@ class AuditedCase:
 
     @property
     def cnr(self) -> float:
-        """Contrast-to-noise ratio of its lesions, mean by volume; NaN if none has one."""
+        """Volume-weighted mean contrast-to-noise ratio of its lesions; NaN if none has one."""
         known = [lesion for lesion in self.lesions if not math.isnan(lesion.cnr)]
         if not known:
             return math.nan
@@ -114,6 +115,6 @@ class AuditedCase:
 
 
 def terciles(cases: Sequence[AuditedCase]) -> list[list[AuditedCase]]:
-    """Cases with a known contrast-to-noise ratio in three groups of nearly one size, the least visible first."""
+    """Cases with a known contrast-to-noise ratio in three groups of nearly equal size, the least visible first."""
     ranked = sorted((case for case in cases if not math.isnan(case.cnr)), key=lambda case: case.cnr)
     return [[ranked[index] for index in part] for part in np.array_split(np.arange(len(ranked)), 3)]

@@ -1,8 +1,8 @@
-"""A cohort of scores: by lesion load, false positives, worst cases, bootstrap intervals."""
+"""Scores of a cohort: by lesion load, false positives, worst cases, bootstrap intervals."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -23,11 +23,11 @@ class Estimate:
     """A mean over cases.
 
     Attributes:
-        mean: Over the cases where the value is defined; NaN if it is nowhere.
-        std: Standard deviation over the same cases, with n - 1; NaN for fewer than two of them.
-        low, high: Ends of the 95 % interval of the mean; NaN for fewer than two defined cases.
-        cases: How many there are, defined or not.
-        undefined: Cases left out because the value is NaN there.
+        mean: Mean over the cases with a defined value; NaN if there are none.
+        std: Standard deviation over the same cases, with n - 1; NaN for fewer than two.
+        low, high: Ends of the 95 % interval of the mean; NaN for fewer than two.
+        cases: Number of cases, defined or not.
+        undefined: Number of cases left out because their value is NaN.
     """
 
     mean: float
@@ -41,7 +41,7 @@ class Estimate:
 def estimate_mean(values: Float64[np.ndarray, " n"]) -> Estimate:
     """Mean and 95 % percentile bootstrap interval over cases; the same values give the same interval.
 
-    The cases drawn depend on their number only, so that of two arrays over the same cases the same ones are drawn: the
+    The cases drawn depend only on their number. Arrays over the same cases are therefore resampled together, and the
     interval of a difference is that of paired cases. Source: Efron and Tibshirani 1993, chapter 13.
     """
     defined = values[~np.isnan(values)]
@@ -49,10 +49,10 @@ def estimate_mean(values: Float64[np.ndarray, " n"]) -> Estimate:
     if len(defined) < 2:
         mean = float(defined.mean()) if len(defined) else math.nan
         return Estimate(mean, math.nan, math.nan, math.nan, len(values), undefined)
-    drawn = _drawn(len(values))
+    drawn = _drawn(len(values))  # of all cases, so that undefined ones vary the number as well
     weights = drawn[:, ~np.isnan(values)]
     totals = weights.sum(1)
-    means = (weights @ defined)[totals > 0] / totals[totals > 0]
+    means = (weights @ defined)[totals > 0] / totals[totals > 0]  # a resample may hold only undefined cases
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return Estimate(float(defined.mean()), float(defined.std(ddof=1)), float(low), float(high), len(values), undefined)
@@ -60,12 +60,12 @@ def estimate_mean(values: Float64[np.ndarray, " n"]) -> Estimate:
 
 @lru_cache(maxsize=16)
 def _drawn(cases: int) -> Float64[np.ndarray, "resamples n"]:
-    """How often each case is drawn in each resample."""
+    """Number of times that each case is drawn in each resample."""
     return np.random.default_rng(SEED).multinomial(cases, np.full(cases, 1 / cases), RESAMPLES).astype(np.float64)
 
 
 LIMITS_ML = (0.3, 1.0, 3.0)
-"""Limits for which the number of scans above is reported."""
+"""The number of scans above each of these false volumes is reported."""
 
 BESIDE, WITHOUT, HEALTHY, HEADS, HARD = (
     "labelled cases, outside their lesions",
@@ -82,8 +82,8 @@ class Marked:
     """The false positives of one method in one scan.
 
     Attributes:
-        volume_mm3: Volume of the voxels that are marked and in no lesion.
-        lesions: Marked lesions that touch none; in a healthy scan all.
+        volume_mm3: Marked volume outside the lesions.
+        lesions: Number of marked lesions that touch no true one.
     """
 
     volume_mm3: float
@@ -92,7 +92,7 @@ class Marked:
 
 @dataclass(frozen=True)
 class MarkedScan:
-    """The false positives of every method in a scan, by method, and the group of the scan."""
+    """The false positives in a scan, by method, and the group of the scan."""
 
     name: str
     group: str
@@ -104,11 +104,11 @@ class FalsePositives:
     """The false positives of one method in one or more scans.
 
     Attributes:
-        scans: How many scans.
-        empty: In how many nothing is marked falsely.
-        median_ml: Of the false volumes.
-        largest_ml: Of the false volumes.
-        mean_lesions: False lesions a scan.
+        scans: Number of scans.
+        empty: Number of scans without false positives.
+        median_ml: Median false volume.
+        largest_ml: Largest false volume.
+        mean_lesions: Mean number of false lesions per scan.
         over: Limit in mL to the number of scans above it.
     """
 
@@ -121,8 +121,9 @@ class FalsePositives:
 
 
 def find_false(mask: Mask, reference: Mask, voxel_volume_mm3: float) -> Marked:
-    """The part of a mask outside all lesions of the reference, which is empty for a healthy scan."""
+    """The false positives of a mask; for a healthy scan, the reference is empty."""
     lesions = find_lesions(mask)
+    # labels of marked lesions that share a voxel with the reference
     touching = np.unique(lesions.labels[reference[lesions.box] & mask[lesions.box]])
     false_vox = np.count_nonzero(mask & ~reference)
     return Marked(float(false_vox * voxel_volume_mm3), lesions.count - len(touching))
@@ -155,7 +156,7 @@ class LoadGroup:
     upper_ml: float
 
     def holds(self, loads_ml: Float64[np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
-        """Which of the cases belong to it."""
+        """Whether each case belongs to the group."""
         return np.asarray((loads_ml >= self.lower_ml) & (loads_ml < self.upper_ml))
 
 
@@ -177,7 +178,7 @@ LOAD_GROUPS = (ALL_LOADS, WITH_LESION, LARGE, SMALL, *DISJOINT_GROUPS)
 
 
 @dataclass(frozen=True)
-class JudgedCase:
+class ScoredCase:
     """One labelled case.
 
     Attributes:
@@ -197,14 +198,14 @@ class JudgedCase:
 
 @dataclass(frozen=True)
 class CohortScores:
-    """Cases that the same methods segmented; at least one.
+    """Scores of the same methods on at least one case.
 
     Attributes:
         cases: In any order.
         methods: Keys of the methods, in the order in which tables show them.
     """
 
-    cases: tuple[JudgedCase, ...]
+    cases: tuple[ScoredCase, ...]
     methods: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -229,15 +230,15 @@ class CohortScores:
         return np.array([case.scores[method][metric] for case in self.cases], np.float64)
 
     def estimate(self, method: str, metric: str, group: LoadGroup = ALL_LOADS) -> Estimate:
-        """The mean of a metric over a range of loads, with its interval."""
+        """Mean of a metric over a group of cases, with its interval."""
         return estimate_mean(self.values(method, metric)[group.holds(self.loads_ml)])
 
     def difference(self, method: str, other: str, metric: str) -> Estimate:
-        """Mean of one method less that of another over all cases, paired."""
+        """Mean difference between two methods over all cases, paired."""
         return estimate_mean(self.values(method, metric) - self.values(other, metric))
 
     def best(self, methods: Sequence[str], metric: str = "dice") -> str:
-        """Of some methods that with the best mean of a metric; the first of equal ones."""
+        """The method with the best mean of a metric; the first of equals."""
         sign = 1 if next(row for row in ATLAS2022.metrics if row.key == metric).higher_is_better else -1
         return max(methods, key=lambda method: sign * self.estimate(method, metric).mean)
 
@@ -247,12 +248,12 @@ Look = Literal["wrong", "missed", "false"]
 
 @dataclass(frozen=True)
 class Kind:
-    """One way of failing.
+    """A kind of failure.
 
     Attributes:
         title: Its title.
-        count: How many are chosen.
-        look: The region to show: all errors, the lesions, or the false positives.
+        count: Number of failures to choose.
+        look: Region to show: all errors, the lesions, or the false positives.
     """
 
     title: str
@@ -268,17 +269,17 @@ FALSE_WITHOUT = Kind("Most marked where there is no lesion", 2, "false")
 
 @dataclass(frozen=True)
 class Failure:
-    """A case or scan with which a model had trouble.
+    """A case or scan with a poor result.
 
     Attributes:
         title: Kind of failure.
-        look: The region to show, as for `Kind`.
+        look: Region to show, as for `Kind`.
         name: The case or scan.
-        group: One of the groups of `false_positives`.
-        load_ml: Its lesions.
-        dice: Of the whole scan; None without lesion.
-        missed_ml: Volume of the lesions that is not marked.
-        false_ml: Volume that is marked outside the lesions.
+        group: Group of the scan, such as `HEALTHY`.
+        load_ml: Volume of its lesions.
+        dice: Dice of the scan; None without lesion.
+        missed_ml: Lesion volume that is not marked.
+        false_ml: Marked volume outside the lesions.
     """
 
     title: str
@@ -292,7 +293,7 @@ class Failure:
 
 
 def choose_failures(scores: CohortScores, healthy: Sequence[MarkedScan], method: str) -> tuple[Failure, ...]:
-    """The worst of each kind, each case once, worst first; of equal ones the largest load, then by name.
+    """The worst of each kind, each case only once, worst first; equal ones by load (largest first), then name.
 
     Whole heads are never chosen, because faces must not appear in pictures.
     """
@@ -300,42 +301,40 @@ def choose_failures(scores: CohortScores, healthy: Sequence[MarkedScan], method:
     without = [scan for scan in (*scores.marked, *healthy) if scan.group in (WITHOUT, HEALTHY)]
     chosen: dict[tuple[bool, str], Failure] = {}
     for kind, group in ((LOW_LARGE, LARGE), (LOW_SMALL, SMALL)):
-        _take(chosen, kind, sorted(_in_group(cases, group), key=lambda case: (case[1], -case[0].load_ml)))
-    beside = [case for case in cases if case[0].false_ml > 0]
-    _take(chosen, FALSE_BESIDE, sorted(beside, key=lambda case: -case[0].false_ml))
+        _take(chosen, kind, sorted(_in_group(cases, group), key=lambda case: (case.dice or 0.0, -case.load_ml)))
+    outside = [case for case in cases if case.false_ml > 0]
+    _take(chosen, FALSE_BESIDE, sorted(outside, key=lambda case: -case.false_ml))
     marked = [
-        (Failure("", "false", scan.name, scan.group, 0.0, None, 0.0, float(false_ml)), 0.0)
+        Failure("", "false", scan.name, scan.group, 0.0, None, 0.0, float(false_ml))
         for scan, false_ml in zip(without, volumes_ml(without, method), strict=True)
         if false_ml > 0
     ]
-    _take(chosen, FALSE_WITHOUT, sorted(marked, key=lambda scan: -scan[0].false_ml))
+    _take(chosen, FALSE_WITHOUT, sorted(marked, key=lambda scan: -scan.false_ml))
     return tuple(chosen.values())
 
 
-_Candidate = tuple[Failure, float]
-
-
-def _with_lesion(scores: CohortScores, method: str) -> list[_Candidate]:
-    """Every case with a lesion, by name, with its Dice."""
+def _with_lesion(scores: CohortScores, method: str) -> list[Failure]:
+    """Every case with a lesion, by name, as a possible failure."""
     found = []
     dice, false_ml = scores.values(method, "dice"), volumes_ml(scores.marked, method)
     for index in np.flatnonzero(WITH_LESION.holds(scores.loads_ml)):
         case, overlap = scores.cases[index], float(dice[index])
-        hit_ml = overlap * (false_ml[index] + case.load_ml) / (2 - overlap)  # Dice = 2 hit / (hit + false + load)
+        # Dice = 2 hit / (hit + false + load), solved for the volume that is hit
+        hit_ml = overlap * (false_ml[index] + case.load_ml) / (2 - overlap)
         missed_ml = max(case.load_ml - float(hit_ml), 0.0)
         values = (case.load_ml, overlap, missed_ml, float(false_ml[index]))
-        found.append((Failure("", "wrong", case.case_id, BESIDE, *values), overlap))
-    return sorted(found, key=lambda case: case[0].name)
+        found.append(Failure("", "wrong", case.case_id, BESIDE, *values))
+    return sorted(found, key=lambda case: case.name)
 
 
-def _in_group(cases: Sequence[_Candidate], group: LoadGroup) -> list[_Candidate]:
-    held = group.holds(np.array([case.load_ml for case, _ in cases], np.float64))
+def _in_group(cases: Sequence[Failure], group: LoadGroup) -> list[Failure]:
+    held = group.holds(np.array([case.load_ml for case in cases], np.float64))
     return [case for case, inside in zip(cases, held, strict=True) if inside]
 
 
-def _take(chosen: dict[tuple[bool, str], Failure], kind: Kind, ordered: Sequence[_Candidate]) -> None:
-    """Add the first few that are not chosen yet."""
-    left = [case for case, _ in ordered if (case.group == HEALTHY, case.name) not in chosen]
+def _take(chosen: dict[tuple[bool, str], Failure], kind: Kind, ordered: Sequence[Failure]) -> None:
+    """Add the first ones that are not chosen yet."""
+    # a healthy scan may have the name of a labelled case
+    left = [case for case in ordered if (case.group == HEALTHY, case.name) not in chosen]
     for case in left[: kind.count]:
-        facts = (case.name, case.group, case.load_ml, case.dice, case.missed_ml, case.false_ml)
-        chosen[case.group == HEALTHY, case.name] = Failure(kind.title, kind.look, *facts)
+        chosen[case.group == HEALTHY, case.name] = replace(case, title=kind.title, look=kind.look)

@@ -1,8 +1,8 @@
-"""One metric, one function: what it compares, its range, and its value in the empty case.
+"""Metrics, one function each, with their range and their value in the empty case.
 
-Overlap and distance metrics compare masks; lesion-wise metrics compare `Lesions`, whose connectivity the caller has
-chosen. Source of the metrics without another one named: the organisers' scoring code of ATLAS R2.0 (`isles/scoring.py`
-of npnl/atlas2_grand_challenge).
+Overlap and distance metrics compare masks; lesion-wise metrics compare `Lesions`, whose connectivity the caller
+chooses. Source unless stated otherwise: the organisers' scoring code of ATLAS R2.0 (`isles/scoring.py` of
+npnl/atlas2_grand_challenge).
 """
 
 import numpy as np
@@ -44,8 +44,8 @@ def lesion_count_difference(prediction: Lesions, reference: Lesions) -> float:
 def lesion_f1(prediction: Lesions, reference: Lesions) -> float:
     """F1 of lesions that touch the other mask, in [0, 1]; 1.0 when there are no lesions at all.
 
-    A lesion of the reference is found when any predicted voxel lies in it; a predicted lesion is false when it holds
-    no voxel of the reference.
+    A lesion of the reference is found if any of its voxels is predicted; a predicted lesion is false if it contains no
+    voxel of the reference.
     """
     predicted, referred, _ = _overlaps(prediction, reference)
     true_positives = len(np.unique(referred))
@@ -58,7 +58,7 @@ def lesion_f1(prediction: Lesions, reference: Lesions) -> float:
 def matched_lesion_f1(prediction: Lesions, reference: Lesions) -> float:
     """F1 of lesions matched one to one at IoU >= 0.25, in [0, 1]; 1.0 when there are no lesions at all.
 
-    Of all such matchings one with the most pairs counts. Source: the ISLES'26 (ATLAS v3.0) challenge.
+    The matching has as many pairs as possible. Source: the ISLES'26 (ATLAS v3.0) challenge.
     """
     if prediction.count + reference.count == 0:
         return 1.0
@@ -66,6 +66,7 @@ def matched_lesion_f1(prediction: Lesions, reference: Lesions) -> float:
     sum_vox = prediction.sizes_vox[predicted] + reference.sizes_vox[referred]
     fits = 5 * shared_vox >= sum_vox  # IoU >= 1/4, in whole numbers: 4 shared >= sum - shared
     shape = (prediction.count, reference.count)
+    # a greedy choice could take a lesion that another one needs; the matching is optimal
     candidates = csr_array((np.ones(int(fits.sum())), (predicted[fits], referred[fits])), shape=shape)
     matched = np.count_nonzero(maximum_bipartite_matching(candidates) >= 0)
     return float(2 * matched / (prediction.count + reference.count))
@@ -74,8 +75,8 @@ def matched_lesion_f1(prediction: Lesions, reference: Lesions) -> float:
 def hd95_mm(prediction: Mask, reference: Mask, spacing_mm: Spacing) -> float:
     """95th percentile of the distances between the surfaces in mm, 0 or more; NaN when either mask is empty.
 
-    A surface is the lesion voxels with a face towards the background (beyond the volume is background); the distances
-    of each surface's voxels to the other surface are pooled. Source: `medpy.metric.binary.hd95`.
+    A surface is the lesion voxels with a face towards the background, which continues beyond the volume. The distances
+    from each surface's voxels to the other surface are pooled. Source: `medpy.metric.binary.hd95`.
     """
     if not (prediction.any() and reference.any()):
         return float("nan")
@@ -100,7 +101,8 @@ def pr_auc(probability: Probability | None, reference: Mask) -> float:
 def _overlaps(
     prediction: Lesions, reference: Lesions
 ) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
-    """Every pair of a predicted and a reference lesion that share voxels (numbered from 0), and how many they share."""
+    """Every pair of a predicted and a reference lesion with shared voxels (numbered from 0), and their number."""
+    # labels are cropped to boxes, so compare them in the intersection of both
     starts = [max(p.start, r.start) for p, r in zip(prediction.box, reference.box, strict=True)]
     stops = [min(p.stop, r.stop) for p, r in zip(prediction.box, reference.box, strict=True)]
     stops = [max(start, stop) for start, stop in zip(starts, stops, strict=True)]
@@ -109,6 +111,7 @@ def _overlaps(
         bounds = zip(lesions.box, starts, stops, strict=True)
         labels.append(lesions.labels[tuple(slice(start - box.start, stop - box.start) for box, start, stop in bounds)])
     both = (labels[0] > 0) & (labels[1] > 0)
+    # one number for each pair, since `unique` is faster on numbers than on rows
     codes = (labels[0][both].astype(np.int64) - 1) * reference.count + labels[1][both] - 1
     pairs, shared_vox = np.unique(codes, return_counts=True)
     predicted, referred = np.divmod(pairs, max(reference.count, 1))
@@ -119,7 +122,7 @@ def _surface_mm(mask: Mask, spacing_mm: Spacing) -> Float64[np.ndarray, "n 3"]:
     """Positions of the voxels with a face towards the background."""
     box = bounding_box(mask)
     inside = np.ascontiguousarray(mask[box])
-    inner = inside.copy()
+    inner = inside.copy()  # an erosion by face neighbours, axis by axis
     for axis in range(3):
         along, kept = np.moveaxis(inside, axis, 0), np.moveaxis(inner, axis, 0)
         kept[1:] &= along[:-1]

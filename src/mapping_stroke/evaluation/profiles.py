@@ -1,4 +1,4 @@
-"""The sets of metrics that challenges score with, as data."""
+"""The metrics of challenges, as data."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,8 +22,8 @@ class Pair:
         prediction: The mask to score.
         reference: The mask it is compared with.
         spacing_mm: Length of a voxel's edge along each axis.
-        connectivity: Which neighbours belong to one lesion.
-        probability: The map that the prediction was made from; None if there is none.
+        connectivity: Neighbours that belong to one lesion.
+        probability: The map behind the prediction; None if there is none.
     """
 
     prediction: Mask
@@ -32,6 +32,7 @@ class Pair:
     connectivity: Bool[np.ndarray, "3 3 3"]
     probability: Probability | None = None
 
+    # cached, since several metrics share the components
     @cached_property
     def predicted_lesions(self) -> Lesions:
         """The components of the prediction."""
@@ -49,11 +50,11 @@ class Metric:
 
     Attributes:
         key: Its name in files and dicts, with the unit.
-        label: Its name for people.
+        label: Its name in tables.
         unit: Unit of its values; empty for a plain number.
         measure: Computes it.
-        higher_is_better: Which way teams are ranked and the best of a column is found.
-        undefined: When it is NaN, in words; empty for a metric that always has a value.
+        higher_is_better: Direction of rankings and of the best value in a column.
+        undefined: Description of the cases in which it is NaN; empty if it is always defined.
     """
 
     key: str
@@ -66,7 +67,7 @@ class Metric:
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """How a challenge scores: which voxels make a lesion, and which metrics in which order."""
+    """Scoring of a challenge: the connectivity of lesions, and the metrics in order."""
 
     name: str
     connectivity: Bool[np.ndarray, "3 3 3"]
@@ -79,7 +80,7 @@ class Profile:
 
     @property
     def scores_probability(self) -> bool:
-        """Whether a metric looks at the probability map, not only at the mask."""
+        """Whether a metric needs the probability map besides the mask."""
         return "pr_auc" in self.keys
 
 

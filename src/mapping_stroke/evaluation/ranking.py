@@ -19,22 +19,21 @@ if TYPE_CHECKING:
 TeamScores = Mapping[str, Mapping[str, SupportsFloat]]  # team -> metric -> value
 
 WEIGHTS = {"public": 1, "hidden": 4}
-"""How much each leaderboard counts in the final score."""
+"""Weight of each leaderboard in the final score."""
 
 
 def rank(scores: Mapping[str, TeamScores]) -> "pd.DataFrame":
     """Rank teams by the ATLAS-MICCAI score: (public + 4 x hidden) / 5, each the mean rank over the metrics.
 
     On each leaderboard the teams are ranked per metric, 1 the best; teams with equal values share the mean of their
-    ranks. Whether high or low is better comes from the profile `atlas2022`.
+    ranks. The profile `atlas2022` says whether high or low values are better.
 
     Args:
         scores: Leaderboard (`public` and `hidden`) -> team -> metric -> value. The metrics are those of the profile
             `atlas2022`, all or some, the same for every team on both leaderboards.
 
     Returns:
-        One row per team with the columns public, hidden and score, best (lowest score) first, teams of equal score by
-        name.
+        One row per team with the columns public, hidden and score, best (lowest score) first, equal scores by name.
 
     Raises:
         ScoreError: A leaderboard, a team or a metric is missing or unknown, or a value is not a finite number.
@@ -66,7 +65,9 @@ def _same_teams(scores: Mapping[str, TeamScores]) -> list[str]:
     for board in WEIGHTS:
         for team in teams:
             if team not in scores[board]:
-                raise ScoreError(f"team {team!r} has no scores on the {board} leaderboard; add them or leave it out")
+                raise ScoreError(
+                    f"team {team!r} has no scores on the {board} leaderboard; add them, or leave the team out"
+                )
     return teams
 
 
@@ -96,4 +97,5 @@ def _value(scores: Mapping[str, TeamScores], board: str, team: str, metric: str)
 def _mean_ranks(values: Float64[np.ndarray, "team metric"], metrics: list[str]) -> Float64[np.ndarray, " team"]:
     higher_is_better = {metric.key: metric.higher_is_better for metric in ATLAS2022.metrics}
     signs = np.array([-1.0 if higher_is_better[metric] else 1.0 for metric in metrics])
+    # the sign makes low values best, as `rankdata` ranks them
     return np.asarray(rankdata(values * signs, method="average", axis=0).mean(axis=1))

@@ -1,4 +1,4 @@
-"""Fit the post-processing rule: which rules are tried, and which has the best mean rank."""
+"""Fitting of the post-processing rule: a search for the rule with the best mean rank."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from mapping_stroke.rules import PostprocessConfig, Thresholds
 
 
 def _pairs(cores: Iterable[float], edges: Iterable[float]) -> tuple[Thresholds, ...]:
-    edges = tuple(edges)
+    edges = tuple(edges)  # iterated once for every core
     return tuple(Thresholds(core, edge) for core in cores for edge in edges if edge <= core)
 
 
@@ -29,17 +29,17 @@ SPACE: Mapping[str, tuple[Any, ...]] = MappingProxyType(
         "many_lesions": (4, 1000),
     }
 )
-"""Setting of a rule to the values that are tried for it, in the order in which settings are changed. A voxel of 1 mm
-has 1 mm3; the load ends of 500 and 10000 mm3 halve the small and the large half of ATLAS R2.0's cases."""
+"""Setting of a rule to the values that are tried for it, in the order of the search. A voxel of 1 mm has 1 mm3; the
+load ends of 500 and 10000 mm3 halve the small and the large half of ATLAS R2.0's cases."""
 
 
 def start_rule(rule: PostprocessConfig) -> PostprocessConfig:
-    """Start of the search: the rule in mm3; if its load is in voxels, the number is used as mm3."""
+    """Start of the search: the rule with its load in mm3; a number of voxels is taken as mm3."""
     return replace(rule, manner="grow", load_unit="mm3")
 
 
 def variants(rule: PostprocessConfig, setting: str) -> Iterator[PostprocessConfig]:
-    """The rule itself, then with every other value of a setting."""
+    """The rule itself, then the rule with every other value of a setting."""
     yield rule
     for value in SPACE[setting]:
         changed = replace(rule, **{setting: value})
@@ -50,40 +50,41 @@ def variants(rule: PostprocessConfig, setting: str) -> Iterator[PostprocessConfi
 def as_applied(
     rule: PostprocessConfig, peak: float, load_vox: int, voxel_volume_mm3: float
 ) -> PostprocessConfig | None:
-    """The settings of a rule that affect a map: rules that agree in them give the same mask; None for an empty one.
+    """The settings of a rule that affect a map: rules that agree in them give the same mask; None for an empty mask.
 
     Args:
         rule: Any rule.
-        peak: The map's maximum.
-        load_vox: Its voxels at P > 0.5.
+        peak: Maximum of the map.
+        load_vox: Number of its voxels at P > 0.5.
         voxel_volume_mm3: Volume of one voxel.
     """
     if peak <= rule.least_peak:
         return None
     load = load_vox * (voxel_volume_mm3 if rule.load_unit == "mm3" else 1)
     if load < rule.small_load:
+        # everything that a small load does not use gets a fixed value; likewise below
         return replace(rule, large=rule.small, small_load=1e300, load_unit="mm3", least_peak=0.0)
     return replace(rule, small=rule.large, small_load=0.0, load_unit="mm3", many_lesions=0, least_peak=0.0)
 
 
 FALSE_VOLUME = "false_volume_mm3"
-"""Column of what is marked in a healthy scan; lower is better."""
+"""Column of the volume marked in a healthy scan; lower is better."""
 ROUNDS = 3
-"""How often all settings are gone through, at most."""
+"""Largest number of passes over all settings."""
 PARTS = 5
-"""Number of parts of the cases for cross-fitting."""
+"""Number of parts for cross-fitting."""
 
 Row = Mapping[str, float]
 ScoreRules = Callable[[str, Sequence[PostprocessConfig]], Sequence[Row]]
-"""From a case's or healthy scan's id and some rules to the values of each: the metrics, or the false volume."""
+"""From the id of a case or healthy scan and some rules to the values of each: the metrics, or the false volume."""
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The cases that rules are evaluated on.
+class FitCases:
+    """The cases that rules are fitted on.
 
     Attributes:
-        people: Id of a labelled case or healthy scan to the person it is of.
+        people: Id of a labelled case or healthy scan to its person.
         score: Scores rules on one of them.
     """
 
@@ -97,8 +98,8 @@ class Fit:
 
     Attributes:
         rule: Fitted on all cases.
-        held_out: Id of each case to its values by a rule that was fitted on other people's cases.
-        tried: How many rules were looked at, at most, for the final one.
+        held_out: Id of each case to its values under a rule fitted on other people's cases.
+        tried: Largest number of rules tried for the final one.
     """
 
     rule: PostprocessConfig
@@ -107,32 +108,33 @@ class Fit:
 
 
 def fit_rule(
-    judged: Judged, start: PostprocessConfig, show: Callable[[float, str], None] = lambda done, name: None
+    cases: FitCases, start: PostprocessConfig, show: Callable[[float, str], None] = lambda done, name: None
 ) -> Fit:
-    """Search on all cases, and once more for each part of them on the other parts.
+    """Search on all cases, and, for each part of them, on the other parts.
 
     Args:
-        judged: Cases of at least two people.
+        cases: Cases of at least two people.
         start: Start of the search; it is kept unless another rule ranks better.
-        show: Told how many of the searches (`count_searches`) are done.
+        show: Called with the number of searches done (of `count_searches`) and the name of the current one.
     """
     held_out: dict[str, Row] = {}
-    rule, tried = search_rule(judged, start, list(judged.people), lambda share: show(share, "all cases"))
-    for number, part in enumerate(deal_parts(judged.people), start=1):
-        others = [name for name in judged.people if name not in part]
-        found, _ = search_rule(judged, start, others, partial(_show_part, show, number))
+    rule, tried = search_rule(cases, start, list(cases.people), lambda share: show(share, "all cases"))
+    for number, part in enumerate(deal_parts(cases.people), start=1):
+        others = [name for name in cases.people if name not in part]
+        # fitted on other people only, so its values for this part are unbiased
+        found, _ = search_rule(cases, start, others, partial(_show_part, show, number))
         for name in part:
-            held_out[name] = judged.score(name, [found])[0]
+            held_out[name] = cases.score(name, [found])[0]
     return Fit(rule, held_out, tried)
 
 
 def search_rule(
-    judged: Judged, start: PostprocessConfig, names: Sequence[str], show: Callable[[float], None] = lambda share: None
+    cases: FitCases, start: PostprocessConfig, names: Sequence[str], show: Callable[[float], None] = lambda share: None
 ) -> tuple[PostprocessConfig, int]:
-    """Change one setting after another to its best value, until nothing changes; also how many rules were tried.
+    """Change one setting after another to its best value, until nothing changes; also return the number of rules tried.
 
-    The rules that differ in one setting are ranked against one another (`mean_ranks`); of equally good ones the rule as
-    it was stays. At the end the found rule is ranked against `start`, which stays unless it is worse.
+    Rules that differ in one setting are ranked against one another (`mean_ranks`); the present rule wins ties. At the
+    end, the rule found is ranked against `start`, which wins ties.
     """
     rule, tried = start, {start}
     steps = ROUNDS * len(SPACE)
@@ -141,24 +143,25 @@ def search_rule(
         for place, setting in enumerate(SPACE):
             candidates = list(variants(rule, setting))
             tried.update(candidates)
-            rule = _best(judged, candidates, names)
+            rule = _best(cases, candidates, names)
             show((number * len(SPACE) + place + 1) / steps)
         if rule == before:
             break
     show(1.0)
-    return _best(judged, [start, rule], names), len(tried)
+    # ranks depend on the field of rules, so single steps may improve them and lead to a worse rule
+    return _best(cases, [start, rule], names), len(tried)
 
 
 def mean_ranks(means: Sequence[Row]) -> Float64[np.ndarray, " n"]:
-    """The mean over all columns of the ranks (1 the best, equal ones share theirs) of rows of mean values."""
+    """Mean over all columns of the ranks (1 is best, ties share the mean rank) of rows of mean values."""
     higher_is_better = {metric.key: metric.higher_is_better for metric in ATLAS2022.metrics}
     signs = np.array([-1.0 if higher_is_better.get(column, False) else 1.0 for column in means[0]])
     values = np.array([[row[column] for column in means[0]] for row in means], np.float64)
-    return np.asarray(rankdata(np.round(values * signs, 9), method="average", axis=0).mean(axis=1))
+    return np.asarray(rankdata(np.round(values * signs, 9), method="average", axis=0).mean(axis=1))  # 1 is best
 
 
 def mean_row(rows: Sequence[Row]) -> Row:
-    """The mean of every column over the rows that have it; NaN are left out, and so is a column without numbers."""
+    """Mean of every column over the rows that have it, without NaN; columns without numbers are left out."""
     columns = dict.fromkeys(column for row in rows for column in row)
     values = {column: np.array([row[column] for row in rows if column in row], np.float64) for column in columns}
     defined = {column: each[~np.isnan(each)] for column, each in values.items()}
@@ -166,14 +169,14 @@ def mean_row(rows: Sequence[Row]) -> Row:
 
 
 def deal_parts(people: Mapping[str, str]) -> list[list[str]]:
-    """Deal the people into at most `PARTS` parts; the ids of each part. A person's scans stay together."""
+    """The ids of each of at most `PARTS` parts, into which people are dealt with all of their scans."""
     order = list(dict.fromkeys(people.values()))
     number = min(PARTS, len(order))
     return [[name for name, person in people.items() if order.index(person) % number == part] for part in range(number)]
 
 
 def count_searches(people: Mapping[str, str]) -> int:
-    """How many searches `fit_rule` makes."""
+    """Number of searches of `fit_rule`."""
     return 1 + len(deal_parts(people))
 
 
@@ -181,7 +184,7 @@ def _show_part(show: Callable[[float, str], None], number: int, share: float) ->
     show(number + share, f"part {number}")
 
 
-def _best(judged: Judged, rules: Sequence[PostprocessConfig], names: Sequence[str]) -> PostprocessConfig:
-    scored = [judged.score(name, rules) for name in names]
+def _best(cases: FitCases, rules: Sequence[PostprocessConfig], names: Sequence[str]) -> PostprocessConfig:
+    scored = [cases.score(name, rules) for name in names]
     ranks = mean_ranks([mean_row(rows) for rows in zip(*scored, strict=True)])
-    return rules[int(np.argmin(np.round(ranks, 9)))]  # rounding of means decides no tie
+    return rules[int(np.argmin(np.round(ranks, 9)))]  # rounding of means must not decide ties

@@ -29,14 +29,14 @@ def score(
         probability: P(lesion) in [0, 1] of the same shape; used by `isles2026` for pr_auc, which is NaN without it.
 
     Returns:
-        Metric key -> value, in the profile's order; NaN if a metric is undefined. What each metric is, its range
-        and its empty case: `mapping_stroke.evaluation.metrics`.
+        Metric key -> value, in the profile's order; NaN if a metric is undefined. `mapping_stroke.evaluation.metrics`
+        defines each metric, with its range and empty case.
 
     Raises:
         ConfigError: Unknown profile.
         GeometryError: The shapes differ, or an edge is not longer than 0 mm.
         ImageError: A mask is not three-dimensional or holds other values than 0 and 1, or the probability map is
-            not one.
+            invalid.
     """
     chosen = find_profile(profile)
     predicted, expected = _check_mask(prediction, "prediction"), _check_mask(reference, "reference")
@@ -59,7 +59,7 @@ def _check_mask(mask: np.ndarray, name: str) -> Mask:
     if others.size > 0:
         raise ImageError(
             f"the {name} holds {others.size} voxels that are neither 0 nor 1, such as {others[0]}; "
-            "threshold it first, or turn its labels into one mask"
+            "threshold it first, or merge its labels into one mask"
         )
     return np.asarray(is_lesion)
 
@@ -67,7 +67,8 @@ def _check_mask(mask: np.ndarray, name: str) -> Mask:
 def _require_shape(array: np.ndarray, name: str, reference: Mask) -> None:
     if array.shape != reference.shape:
         raise GeometryError(
-            f"the {name} has shape {array.shape} but the reference has {reference.shape}; bring both onto one grid"
+            f"the {name} has shape {array.shape} but the reference has {reference.shape}; "
+            "resample one onto the grid of the other"
         )
 
 

@@ -1,4 +1,4 @@
-"""Scores of many cases as tables: one row per method and case, and mean and standard deviation per method and fold."""
+"""Tables of scores: one row per method and case, and mean and standard deviation per method and fold."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ class CaseScore:
     Attributes:
         method: Name of the training scheme, `ensemble` or `ensemble-pp`.
         case_id: The case.
-        fold: Fold whose validation set holds the case; None outside cross-validation.
+        fold: Fold whose validation set contains the case; None outside cross-validation.
         load_vox: Lesion voxels of the reference.
         values: Metric key -> value, NaN if undefined.
     """
@@ -46,10 +46,10 @@ class Summary:
         method: As in `CaseScore`.
         fold: Number of the fold, or `all`.
         metric: Key of the metric.
-        mean: Over the cases where the metric is defined; NaN if it is defined nowhere.
-        std: Standard deviation over the same cases, with n - 1; NaN for fewer than two of them.
-        cases: Cases scored, whether defined or not.
-        undefined: Cases left out of mean and standard deviation, because the metric is undefined (NaN) there.
+        mean: Mean over the cases with a defined value; NaN if there are none.
+        std: Standard deviation over the same cases, with n - 1; NaN for fewer than two.
+        cases: Number of cases scored, defined or not.
+        undefined: Number of cases left out because their value is NaN.
     """
 
     method: str
@@ -62,17 +62,17 @@ class Summary:
 
 
 def order_methods(methods: Iterable[str]) -> list[str]:
-    """Sort methods as tables show them: the paper's schemes, other schemes by name, the ensembles; each once."""
+    """The distinct methods in the order of tables: the paper's schemes, other schemes by name, the ensembles."""
     found = set(methods)
     others = sorted(found - {*PAPER_SCHEMES, *LAST_METHODS})
     return [method for method in (*PAPER_SCHEMES, *others, *LAST_METHODS) if method in found]
 
 
 def summarise(scores: Sequence[CaseScore], metrics: Sequence[str]) -> list[Summary]:
-    """Mean and standard deviation of every method and metric, over all cases and then fold by fold; empty for none.
+    """Mean and standard deviation of every method and metric, over all cases and then fold by fold.
 
     Args:
-        scores: Any order; the result is ordered by method, fold (`all` first) and metric.
+        scores: In any order; the result is ordered by method, fold (`all` first) and metric.
         metrics: Keys of the metrics, in order.
     """
     rows = []

@@ -1,4 +1,4 @@
-"""Memory and time that a prediction needs on this machine."""
+"""Estimated memory and time of a prediction on this machine."""
 
 import math
 import time
@@ -16,7 +16,7 @@ from mapping_stroke.networks.spec import NetworkSpec, Weights, parameter_shapes
 LIVE_MAPS = 3.5
 """Feature maps of the finest stage in memory at once: its skip, two of its convolutions, and scratch."""
 SCAN_MAPS = 17
-"""float32 volumes of the scan's size in memory at once: the scan, sums and maps, the scan read ahead, and the one being
+"""float32 volumes of the scan's size in memory at once: the scan, sums and maps, the next scan, and the results being
 written."""
 GIGABYTE = 1e9
 
@@ -25,7 +25,7 @@ def network_bytes(spec: NetworkSpec, patch: Shape, batch: int, value_bytes: int)
     """Memory of one network for a batch of patches: activations and weights."""
     activations = LIVE_MAPS * max(spec.features[0], 1) * math.prod(spec.shapes(patch)[0]) * batch * value_bytes
     largest = max(spec.features)
-    # at most: float32, 27 weights per pair of channels, two convolutions per stage as wide as the widest
+    # upper limit: float32, 27 weights per pair of channels, two convolutions per stage as wide as the widest
     return activations + 4 * 27 * 2 * largest * largest * spec.stages
 
 
@@ -35,7 +35,7 @@ def scan_bytes(shapes: Iterable[tuple[int, ...]]) -> float:
 
 
 def require_memory(needed_bytes: float, task: str, remedy: str) -> None:
-    """Raise `ResourceError` if the machine, container or job has less free memory than that."""
+    """Raise `ResourceError` if the machine, container or job has less free memory."""
     available = available_bytes()
     if needed_bytes > available:
         raise ResourceError(

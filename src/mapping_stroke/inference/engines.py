@@ -51,7 +51,7 @@ class Engine(Protocol):
     """Loads networks onto one device.
 
     Attributes:
-        precision: Of the convolutions.
+        precision: Precision of the convolutions.
         value_bytes: Bytes of one stored activation.
         on_gpu: Whether activations are in a GPU's own memory.
         description: Device and software, in a few words.
@@ -76,7 +76,7 @@ def choose_engine(device: str = "auto", engine: str = "auto", precision: str = "
         device: `auto` for a CUDA GPU if there is one, else Apple's MPS, else the processor; or `cpu`, `cuda`, `cuda:1`,
             `mps`.
         engine: `auto` for OpenVINO on x86 processors, torch everywhere else.
-        precision: Of the convolutions; `auto` for bfloat16 if the processor or GPU supports it.
+        precision: Precision of the convolutions; `auto` for bfloat16 if the processor or GPU supports it.
 
     Raises:
         ConfigError: There is no such device, engine or precision here.

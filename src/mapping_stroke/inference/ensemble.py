@@ -54,11 +54,11 @@ class RunningAverage:
     def __init__(self, of: Averaging = "probability") -> None:
         self.members = 0
         self._of = of
-        empty = np.zeros((0, 0, 0), np.float32)
+        empty = np.zeros((0, 0, 0), np.float32)  # the first map brings its shape
         self._logits, self._mean, self._squares, self._votes = empty, empty, empty, empty
 
     def add(self, values: Map) -> None:
-        """Add one member's map (Welford's running mean and sum of squares)."""
+        """Add one member's map, by Welford's running mean and sum of squares."""
         probability = np.asarray(expit(values)) if self._of == "logit" else values
         self.members += 1
         if self.members == 1:
@@ -82,6 +82,7 @@ class RunningAverage:
         """
         if self.members == 0:
             raise BundleError("a model average needs at least one member; train one, or name a folder that holds some")
+        # rounding can leave a square just below 0
         uncertainty = lay(np.sqrt(np.maximum(self._squares, 0) / self.members))
         probability = np.asarray(expit(lay(self._logits))) if self._of == "logit" else lay(self._mean)
         return Average(probability, uncertainty, lay(self._votes / self.members), self.members)
@@ -94,6 +95,7 @@ def average_groups(groups: Mapping[PreprocessSpec, RunningAverage], prepared: Pr
         groups: Running average of the members that read the same grid.
         prepared: The scan on these grids.
     """
+    # all groups share the brain's box, so only that part is averaged
     inside = join([running.result(prepared[spec].restore_inside) for spec, running in groups.items()])
     return inside.on(next(iter(prepared.values())).surround)
 
@@ -101,7 +103,7 @@ def average_groups(groups: Mapping[PreprocessSpec, RunningAverage], prepared: Pr
 def join(averages: Sequence[Average]) -> Average:
     """The average over groups of members, with all maps on the same grid.
 
-    The total variance is the mean of the groups' variances plus that of the squared deviations of their means.
+    The total variance is the mean variance within groups plus the variance between their means.
     """
     if len(averages) == 1:
         return averages[0]
@@ -152,7 +154,8 @@ class Ensemble:
 
     def prepare(self, scan: Image) -> PreparedScan:
         """Preprocess a scan for each member; raises `ImageError` if it shows no brain."""
-        specs = dict.fromkeys(member.card.preprocess for member in self.members)  # in order: it decides sums
+        # without duplicates, in a fixed order, since float sums depend on it
+        specs = dict.fromkeys(member.card.preprocess for member in self.members)
         return prepare_for_each(scan, specs)
 
     def warm_up(self) -> None:
@@ -165,7 +168,7 @@ class Ensemble:
         """
         for member in self.members:
             network = self._load(member)
-            if member.weights not in self._loaded:
+            if member.weights not in self._loaded:  # `LOADED_BYTES` are used up: no later member stays
                 return
             if self.window.cover == "tiles":
                 network.warm_up(member.card.patch, self._usual_batch(member, network.batch_vox))
@@ -211,10 +214,18 @@ class Ensemble:
             advance: Receives the share of the work done by each step; the shares sum to 1.
         """
         means = {spec: RunningAverage(self.window.average) for spec in prepared}
+        for _ in self.add_members(means, prepared, advance):
+            pass
+        return average_groups(means, prepared)
+
+    def add_members(
+        self, means: Mapping[PreprocessSpec, RunningAverage], prepared: PreparedScan, advance: Callable[[float], None]
+    ) -> Iterator[tuple[BundleMember, Map]]:
+        """Predict with one member after another, add each map to the mean of its grid, and yield it."""
         for member in self.members:
             values = self.predict_member(member, prepared, lambda share: advance(share / len(self.members)))
             means[member.card.preprocess].add(values)
-        return average_groups(means, prepared)
+            yield member, values
 
     def predict_member(
         self, member: BundleMember, prepared: PreparedScan, advance: Callable[[float], None] = lambda share: None
@@ -224,7 +235,7 @@ class Ensemble:
         tiling = self.tiling(member, prepared)
         voxels = prepared[member.card.preprocess].voxels
         values = predict_map(network, voxels, tiling, self.window_of(member), advance)
-        if len(self.members) > 1:
+        if len(self.members) > 1:  # the next member needs the memory
             network.release()
         return values
 
@@ -253,15 +264,12 @@ def predict_each(
         advance: Receives the share of the work done by each step; the shares sum to 1.
     """
     means = {spec: RunningAverage(ensemble.window.average) for spec in prepared}
-    for member in ensemble.members:
-        spec = member.card.preprocess
-        values = ensemble.predict_member(member, prepared, lambda share: advance(share / len(ensemble.members)))
-        means[spec].add(values)
-        yield member, _alone(values, prepared[spec], ensemble.window.average)
+    for member, values in ensemble.add_members(means, prepared, advance):
+        yield member, _of_member(values, prepared[member.card.preprocess], ensemble.window.average)
     yield None, average_groups(means, prepared).probability
 
 
-def _alone(values: Map, prepared: Prepared, of: Averaging) -> Float32[np.ndarray, "x2 y2 z2"]:
+def _of_member(values: Map, prepared: Prepared, of: Averaging) -> Float32[np.ndarray, "x2 y2 z2"]:
     """A map on the network's grid, of P(lesion) or its logit, as P(lesion) on the scan's own grid."""
     inside = prepared.restore_inside(values)
     return prepared.surround(np.asarray(expit(inside)) if of == "logit" else inside)

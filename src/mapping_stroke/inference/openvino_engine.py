@@ -105,6 +105,7 @@ class OpenVinoNetwork:
             self._model.release_memory()
 
     def _require(self, shape: Shape, batch: int) -> None:
+        # batches of a scan differ by at most one patch (`tile_groups`), so a smaller one is padded, not compiled
         if shape != self._shape or not self._batch - 1 <= batch <= self._batch:
             self._request = self._model = None  # free the old one before the new one is compiled
             self._model = self._compile(build_graph(self._spec, self._read_weights(), shape, batch))

@@ -45,6 +45,7 @@ def build_graph(spec: NetworkSpec, weights: Weights, patch: Shape, batch: int) -
     skips = encode(spec, weights, cubes)
     features = _decode(spec, weights, skips, spec.shapes(patch))
     last = f"decoder.seg_layers.{spec.stages - 2}"
+    # P(lesion) of two classes is the sigmoid of the difference of their logits, so one channel is enough
     background, lesion = np.split(weights[f"{last}.weight"], 2)
     logits = ops.convolution(features, ops.constant(lesion - background), *_same((1, 1, 1), (1, 1, 1)))
     background_bias, lesion_bias = np.split(weights[f"{last}.bias"], 2)
@@ -85,7 +86,7 @@ def _residual_block(spec: NetworkSpec, weights: Weights, name: str, features: No
     inner = _normalise(weights, f"{name}.conv2.norm", _convolve(weights, f"{name}.conv2.conv", inner))
     shortcut = features
     if spec.skip == "pooled":
-        if stride != (1, 1, 1):
+        if stride != (1, 1, 1):  # pools first, then a 1x1x1 convolution on the coarser grid
             shortcut = ops.avg_pool(shortcut, stride, [0] * 3, [0] * 3, stride, exclude_pad=True)
         projection = f"{name}.skip.{int(stride != (1, 1, 1))}"
         stride = (1, 1, 1)
@@ -116,6 +117,7 @@ def _decode(spec: NetworkSpec, weights: Weights, skips: list[Node], shapes: list
             name = f"decoder.stages.{level}.convs.{index}"
             if index == 0:
                 joined = weights[f"{name}.conv.weight"]
+                # a convolution of concatenated inputs is the sum of one convolution for each
                 own, skipped = joined[:, : spec.features[stage]], joined[:, spec.features[stage] :]
                 features = ops.add(_convolve_by(own, features), _convolve_by(skipped, skips[stage]))
             else:
@@ -157,7 +159,7 @@ def instance_norm(features: Node) -> Node:
     OpenVINO's own operation sums each channel in one float32 per thread: its result depends on the number of threads
     and loses three digits over millions of voxels. Means of means lose none and are the same on any processor.
     """
-    centred = ops.subtract(features, _channel_means(features))
+    centred = ops.subtract(features, _channel_means(features))  # two passes: no cancellation of large squares
     variance = _channel_means(ops.multiply(centred, centred))
     scale = ops.power(ops.add(variance, ops.constant(np.float32(EPSILON))), ops.constant(np.float32(-0.5)))
     return ops.multiply(centred, scale)
@@ -165,7 +167,7 @@ def instance_norm(features: Node) -> Node:
 
 def _channel_means(features: Node) -> Node:
     edges = [features.get_output_partial_shape(0)[axis].get_length() for axis in (2, 3, 4)]
-    while any(edge > 1 for edge in edges):
+    while any(edge > 1 for edge in edges):  # equal blocks, so the mean of their means is the mean
         window = [_window_vox(edge) for edge in edges]
         features = ops.avg_pool(features, window, [0] * 3, [0] * 3, window, exclude_pad=False)
         edges = [edge // vox for edge, vox in zip(edges, window, strict=True)]

@@ -1,4 +1,4 @@
-"""From the members' average of a scan to its lesions: post-process, describe each lesion; presets and rules."""
+"""Presets, and the way from the members' average to a mask and a table of lesions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -47,10 +47,10 @@ class LesionRow:
     """One lesion of a segmentation: a row of `lesions.tsv`.
 
     Attributes:
-        lesion: Number, 1 for the largest; of equal ones the leftmost (then hindmost, lowest) comes first.
+        lesion: Number, 1 for the largest; equal ones from left to right (then from back to front, from bottom to top).
         volume_ml: Volume in millilitres.
         x_mm, y_mm, z_mm: Centre of mass, RAS millimetres.
-        max_probability, mean_probability: Of P(lesion) inside, in [0, 1].
+        max_probability, mean_probability: Maximum and mean of P(lesion) inside, in [0, 1].
         mean_uncertainty: Mean standard deviation of the members inside, in [0, 0.5].
         agreement: Share of the members with P(lesion) > 0.5, mean over its voxels, in [0, 1].
     """
@@ -149,7 +149,7 @@ def number_lesions(mask: Mask, affine: Affine) -> UInt16[np.ndarray, "x y z"]:
     numbered = np.zeros(mask.shape, np.uint16)
     found = find_lesions(mask)
     if found.count:
-        ranks = np.zeros(found.count + 1, np.int64)
+        ranks = np.zeros(found.count + 1, np.int64)  # by label, 0 for the background
         ranks[1 + _rank(found, affine)[1]] = np.arange(1, found.count + 1)
         numbered[found.box] = np.minimum(ranks, np.iinfo(np.uint16).max)[found.labels]
     return numbered
@@ -161,6 +161,7 @@ def _rank(found: Lesions, affine: Affine) -> tuple[Float64[np.ndarray, "n 3"], I
     numbers = np.arange(1, found.count + 1)
     centres_vox = np.array(ndimage.center_of_mass(found.labels > 0, found.labels, numbers)) + start
     centres_mm = centres_vox @ affine[:3, :3].T + affine[:3, 3]
+    # by size, then by x, y, z, rounded so that float sums decide no tie; the last key comes first
     return centres_mm, np.lexsort((*np.round(centres_mm, 3).T[::-1], -found.sizes_vox))
 
 

@@ -1,4 +1,4 @@
-"""Predict a whole scan from overlapping patches, weighted towards their centres, or from one large window."""
+"""Prediction of a scan from overlapping patches, weighted towards their centres, or from a single window."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ Box = tuple[slice, slice, slice]
 
 ALL_AXES = (0, 1, 2)
 NO_LESION_LOGIT = -30.0
-"""Logit of voxels without any computed patch, P = 1e-13."""
+"""Logit of voxels that no patch covers, P = 1e-13."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def predict_map(
     Args:
         network: Computes patches.
         voxels: Prepared scan, 0 outside the brain.
-        tiling: Of this scan, by `plan_tiling`.
+        tiling: The scan's patches, from `plan_tiling`.
         config: Mirroring and the averaged quantity.
         advance: Receives the share of the work done by each step; the shares sum to 1.
 
@@ -134,11 +134,11 @@ def predict_map(
         P(lesion) in [0, 1], or its logit, on the grid of `voxels`. P is 0 (the logit `NO_LESION_LOGIT`) in voxels that
         are only covered by patches without brain, so everywhere in a scan without brain.
     """
-    whole = np.zeros(tiling.padded, np.float32)
-    whole[tiling.inside] = voxels
-    padded = network.put(whole)
+    centred = np.zeros(tiling.padded, np.float32)
+    centred[tiling.inside] = voxels
+    padded = network.put(centred)
     # sums and weights stay on the device: only the finished map is copied back
-    total, weight = network.put(np.zeros_like(whole)), network.put(np.zeros_like(whole))
+    total, weight = network.put(np.zeros_like(centred)), network.put(np.zeros_like(centred))
     # a single patch needs no blending
     importance = network.put(
         importance_map(tiling.patch) if len(tiling.boxes) > 1 else np.ones(tiling.patch, np.float32)
@@ -159,6 +159,7 @@ def _predict_tiles(network: TileNetwork[A], tiles: Sequence[A], config: WindowCo
     totals: list[Any] = []
     for flipped in config.mirrorings:
         logits = network.logits([network.flip(tile, flipped) for tile in tiles])
+        # mirroring twice along the same axes restores the patch
         values = [network.flip(_averaged(network, logit, config), flipped) for logit in logits]
         totals = [total + value for total, value in zip(totals, values, strict=True)] if totals else values
     return [total / len(config.mirrorings) for total in totals] if config.mirror else totals
@@ -171,7 +172,7 @@ def _averaged(network: TileNetwork[A], logit: A, config: WindowConfig) -> A:
 def tile_groups(boxes: Sequence[Box], patch: Shape, batch_vox: int) -> Iterator[Sequence[Box]]:
     """Batches of patches of nearly equal size, the first as large as any.
 
-    So a network is compiled only once. No batch has more voxels than `batch_vox` unless it is a single patch.
+    A network is therefore compiled only once. No batch has more voxels than `batch_vox` unless it is a single patch.
     """
     largest = max(batch_vox // math.prod(patch), 1)
     count = math.ceil(len(boxes) / largest)
@@ -194,12 +195,12 @@ def importance_map(patch: Shape) -> Float32[np.ndarray, "x y z"]:
     """Gaussian weight of a patch's voxels, sigma = edge / 8, 1 at the centre, above 0 everywhere."""
     x, y, z = (_importance(edge) for edge in patch)
     weight = x[:, None, None] * y[None, :, None] * z[None, None, :]
-    weight[weight == 0] = weight[weight > 0].min()
+    weight[weight == 0] = weight[weight > 0].min()  # far from the centre, the product underflows
     return np.asarray(weight, dtype=np.float32)
 
 
 def _importance(edge: int) -> Float64[np.ndarray, " edge"]:
-    spike = np.zeros(edge, np.float64)
+    spike = np.zeros(edge, np.float64)  # filtered, it is the truncated Gaussian of nnU-Net
     spike[edge // 2] = 1
     weight = ndimage.gaussian_filter1d(spike, edge / 8, mode="constant")
     return np.asarray(weight / weight.max())

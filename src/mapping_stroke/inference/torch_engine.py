@@ -78,6 +78,7 @@ class TorchNetwork:
         reduced = self._dtype != torch.float32
         with torch.inference_mode(), torch.autocast(self._device.type, self._dtype, enabled=reduced):
             logits = self._network(batch)
+            # the logit of P(lesion); subtracted in float32, since half precision would round the difference
             return list((logits[:, 1].float() - logits[:, 0].float()).unbind())
 
     def warm_up(self, patch: Shape, batch: int) -> None:

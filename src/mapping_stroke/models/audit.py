@@ -43,7 +43,7 @@ def audit_model(
         sources: Brains and masks; people and masks are dealt into the same splits as for every training.
         output: New folder, or one of the same call.
         config: Number of cases, preset and device.
-        overwrite: Replace what another model or other settings wrote there.
+        overwrite: Replace results of another model or other settings.
 
     Returns:
         All cases.
@@ -77,6 +77,7 @@ def audit_model(
 
 def _audit_part(ensemble: Ensemble, bank: SimulationBank, part: Part, count: int, seed: int) -> Iterator[AuditedCase]:
     for number in range(count):
+        # a generator per case, so that the first cases of a longer audit are those of a shorter one
         with_lesion, without = draw_twins(bank, np.random.default_rng([seed, AUDIT_SEED, number]))
         yield audit_case(f"{part}-{number:03d}", part, (with_lesion, without), lambda scan: _predict(ensemble, scan))
 
@@ -95,7 +96,7 @@ def audit_case(
     scan, twin = map(_image, twins)
     mask = twins[0].mask.cpu().numpy() > 0
     probability, healthy = predict(scan), predict(twin)
-    marked = probability > np.float32(0.5)
+    marked = probability > np.float32(0.5)  # no rule: the audit is about the networks
     inside = probability[mask]
     to_ml = scan.voxel_volume_mm3 / 1000
     return AuditedCase(

@@ -1,4 +1,4 @@
-"""A ring of simulated cases on disk: a low-priority process makes them, the training uses them up."""
+"""A ring of simulated cases on disk: a low-priority process makes them, and the training uses them up."""
 
 import multiprocessing
 import os
@@ -78,6 +78,7 @@ class RingSupply:
         present = self.ring.present
         self.memory.forget_all_but(present)
         if present:
+            # a resumed training must not reuse the number of a case made meanwhile
             self.memory.made = max(self.memory.made, _number(present[-1]) + 1)
         if len(present) >= fewest_ready(self.ring.size):
             return True
@@ -106,12 +107,13 @@ class RingSupply:
     def _use(self, name: str) -> CaseArrays:
         case = read_arrays(self.ring.folder, name)
         if self.memory.count_use(name):
+            # copied, since the arrays are mapped from the files to be removed
             case = CaseArrays(name, case.scan.clone(), case.mask.clone(), case.lesion_voxels.copy())
             self._remove(name)
         return case
 
     def _remove(self, name: str) -> None:
-        for part in ("lesion", "mask", "scan"):
+        for part in ("lesion", "mask", "scan"):  # the file that marks a complete case goes first
             (self.ring.folder / f"{name}_{part}.npy").unlink(missing_ok=True)
         self.memory.forget(name)
 
@@ -119,6 +121,7 @@ class RingSupply:
 @contextmanager
 def producing(ring: Ring, made: int) -> Iterator[SpawnProcess]:
     """Run a low-priority process that keeps a ring full, counting cases from `made`; it ends with the block."""
+    # spawned, since a forked process may inherit locked threads of torch
     producer = multiprocessing.get_context("spawn").Process(target=_produce_as_job, args=(ring, made), daemon=True)
     producer.start()
     try:

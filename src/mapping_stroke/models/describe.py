@@ -135,7 +135,7 @@ def write_card(model: str | Path, evaluation: Path, target: Path, about: Path | 
             shutil.copyfile(drawn, partial)
     write_text(target, page)
     if embed:
-        kept = _fill(text, bundle, values, "", str(source))
+        kept = _fill(text, bundle, values, "", str(source))  # a model holds no pictures
         write_bundle(bundle.path, bundle.card, bundle.read_stored, page=kept, overwrite=True)
     name_files("Model card", target, *([picture] if picture else []), *([bundle.path] if embed else []))
 

@@ -16,9 +16,9 @@ from mapping_stroke.evaluation.cohorts import (
     HEALTHY,
     CohortScores,
     Failure,
-    JudgedCase,
     Marked,
     MarkedScan,
+    ScoredCase,
     choose_failures,
 )
 from mapping_stroke.evaluation.profiles import ATLAS2022
@@ -38,6 +38,7 @@ from mapping_stroke.models.judge import (
     read_evaluation_case,
 )
 from mapping_stroke.models.settings import EvaluateConfig
+from mapping_stroke.names import TABLE_RULES
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.report.model_pages import FINAL, Evaluation, evaluation_page, evaluation_values
 from mapping_stroke.rules import apply_rule
@@ -63,6 +64,7 @@ def picture_failures(
 
     cases = {(part, case.case_id): case for part, found in scans.items() for case in found}
     rows = []
+    # predicted again, because maps of all scans would not fit in memory or be worth the disk
     with progress("Drawing failures:", len(failures)) as show:
         for number, failure in enumerate(failures, start=1):
             case = cases["healthy" if failure.group == HEALTHY else "labelled", failure.name]
@@ -87,7 +89,6 @@ def _segment(number: int, failure: Failure, case: FoundCase, evaluator: Evaluato
     return show_failure(text, reorient(shown), scan.reference, (mask, probability), failure.look)
 
 
-RULE_NAMES = ("none", "paper", "challenge", "mapping")
 LEDGER_FILE, SCORES_FILE, HEALTHY_FILE = "judged.json", "scores.csv", "healthy.csv"
 PAGE_FILE, PICTURE_FILE = "evaluation.md", "evaluation.png"
 CONTENTS = (LEDGER_FILE, SCORES_FILE, HEALTHY_FILE, PAGE_FILE, VALUES_FILE, PICTURE_FILE, FAILURES_PICTURE)
@@ -100,13 +101,13 @@ HEALTHY_COLUMNS = ("method", "group", "scan", "volume_mm3", "lesions")
 def evaluate_model(model: str | Path, config: EvaluateConfig, output: Path, *, overwrite: bool = False) -> list[str]:
     """Score each single member and the ensemble with each rule, and write tables, a page and pictures.
 
-    Scans are registered and shown to the model as by `mapping segment`.
+    Scans are registered and prepared as by `mapping segment`.
 
     Args:
         model: See `open_bundle`.
         config: Labelled cases that the model was not trained on, healthy scans, preset and device.
         output: New folder, or one of the same call, which is then resumed.
-        overwrite: Start afresh if another model or other settings wrote there.
+        overwrite: Replace results of another model or other settings.
 
     Returns:
         The ids of cases and scans that could not be evaluated, after a warning for each.
@@ -127,11 +128,10 @@ def evaluate_model(model: str | Path, config: EvaluateConfig, output: Path, *, o
     }
     identity = {"kind": "evaluate-model", "model_sha256": bundle.sha256, **settings}
     with claimed(output, identity, CONTENTS, overwrite=overwrite):
-        rules = {rule: choose_rule(bundle, rule) for rule in RULE_NAMES}
+        rules = {rule: choose_rule(bundle, rule) for rule in TABLE_RULES}
         evaluator = Evaluator(segmenter, rules, output / LEDGER_FILE)
-        used = f"{counted(len(ensemble.members), 'member')} on {ensemble.engine.description}"
-        counts = [counted(len(found), PART_NOUNS[part]) for part, found in scans.items()]
-        say(f"Evaluating {', '.join(counts)} with {used}")
+        counts = ", ".join(counted(len(found), PART_NOUNS[part]) for part, found in scans.items())
+        say(f"Evaluating {counts} with {counted(len(ensemble.members), 'member')} on {ensemble.engine.description}")
         entries = {}
         for part, found in scans.items():
             entries[part], its_failed = evaluator.evaluate(part, found)
@@ -153,13 +153,13 @@ def evaluate_model(model: str | Path, config: EvaluateConfig, output: Path, *, o
 def _collect(
     evaluator: Evaluator, entries: Mapping[Part, Mapping[str, Entry]], facts: Mapping[str, object]
 ) -> Evaluation:
-    """The values behind all outputs; raises `CaseError` if no case could be evaluated."""
+    """The results for all outputs; raises `CaseError` if no case could be evaluated."""
     if not entries["labelled"]:
         raise CaseError(
             "none of the labelled cases could be evaluated; fix the problems named above and rerun the command"
         )
     cases = tuple(
-        JudgedCase(name, entry["load_vox"], entry["load_ml"], _defined(entry["scores"]), _marked(entry))
+        ScoredCase(name, entry["load_vox"], entry["load_ml"], _defined(entry["scores"]), _marked(entry))
         for name, entry in entries["labelled"].items()
     )
     others = [
@@ -189,6 +189,7 @@ def _write(output: Path, evaluation: Evaluation, scans: Scans, evaluator: Evalua
     from mapping_stroke.report.curves import draw_evaluation
 
     values = evaluation_values(evaluation)
+    # drawing predicts each failure again, so pictures of the same failures are kept
     if values["failures"] != read_object(output / VALUES_FILE).get("failures") or not _pictures(output):
         picture_failures(evaluation.failures, scans, evaluator, output / FAILURES_PICTURE)
     write_csv(output / SCORES_FILE, SCORE_COLUMNS, _score_rows(evaluation))

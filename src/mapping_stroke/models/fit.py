@@ -9,7 +9,7 @@ from mapping_stroke.cohort.segmenter import Segmenter
 from mapping_stroke.console import counted, name_files, progress, say, warn
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.errors import CaseError
-from mapping_stroke.evaluation.rule_fit import Fit, Judged, Row, count_searches, fit_rule, start_rule
+from mapping_stroke.evaluation.rule_fit import Fit, FitCases, Row, count_searches, fit_rule, start_rule
 from mapping_stroke.files import fingerprint, given_name, write_json, write_text
 from mapping_stroke.inference.segmentation import choose_rule
 from mapping_stroke.models.describe import describe_rule
@@ -26,6 +26,7 @@ from mapping_stroke.models.judge import (
 )
 from mapping_stroke.models.pack import write_with_progress
 from mapping_stroke.models.settings import FitConfig
+from mapping_stroke.names import TABLE_RULES
 from mapping_stroke.networks.bundle import Bundle, open_bundle, require_free
 from mapping_stroke.report.tables import RuleRow, RuleTable, rule_page, rule_text, rule_values
 from mapping_stroke.rules import find_rule
@@ -80,13 +81,14 @@ def fit_model(model: str | Path, config: FitConfig, target: Path, *, overwrite: 
 
 
 def _key(case: FoundCase) -> str:
-    """A key that is unique among labelled cases and healthy scans."""
+    """A key that distinguishes labelled cases from healthy scans of the same name."""
     return case.case_id if case.mask is not None else f"healthy/{case.case_id}"
 
 
 def _predict_all(segmenter: Segmenter, found: Sequence[FoundCase], maps: Path) -> tuple[dict[str, Path], list[str]]:
     """Store the ensemble's map of every scan, unless it exists."""
     bundle, engine = segmenter.bundle, segmenter.ensemble.engine
+    # maps do not depend on the rule, so those of an earlier fit are reused
     networks = replace(bundle, card=replace(bundle.card, postprocess=None)).sha256
     how = [MAPS_FORMAT, networks, segmenter.computation.preset, engine.precision, "auto"]
     files, failed = {}, []
@@ -126,11 +128,12 @@ def _fit(bundle: Bundle, people: Mapping[str, str], files: Mapping[str, Path]) -
     before = choose_rule(bundle, "mapping")
     scores = RuleScores(files)
     with progress("Fitting:", count_searches(people)) as show:
-        fit = fit_rule(Judged(people, scores.score), start_rule(before), show)
-    shown = {name: find_rule(name) for name in ("none", "paper", "challenge")} | {BEFORE: before}
+        fit = fit_rule(FitCases(people, scores.score), start_rule(before), show)
+    shown = {name: find_rule(name) for name in TABLE_RULES if name != "mapping"} | {BEFORE: before}
     rows: dict[str, list[Row]] = {
         label: [scores.score(key, [rule])[0] for key in people] for label, rule in shown.items()
     }
+    # the fitted rule by its cross-fitted values; all others are fixed and need no holding out
     rows[AFTER] = [fit.held_out[key] for key in people]
     return RuleTable(tuple(RuleRow(label, tuple(values)) for label, values in rows.items())), fit
 

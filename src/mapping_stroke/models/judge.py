@@ -1,4 +1,4 @@
-"""Evaluation of labelled cases and healthy scans with every member, the ensemble and every rule."""
+"""Evaluation of labelled cases and healthy scans with every member, and with the ensemble under every rule."""
 
 import hashlib
 import math
@@ -52,7 +52,7 @@ class EvaluationCase:
     """A scan ready for the members, with its reference mask.
 
     Attributes:
-        loaded: The scan as its file holds it, and as the members see it.
+        loaded: The scan as stored, and as model input.
         reference: The lesions, on RAS axes; empty for a healthy scan.
         spacing_mm: Length of a voxel's edge along each RAS axis.
     """
@@ -147,8 +147,8 @@ def read_evaluation_case(case: FoundCase, segmenter: Segmenter, *, again: bool =
         lesions, mask = read_mask(case.mask)
         names = (f"{case.mask}: the mask", f"its scan {case.scan}")
         require_same_grid(mask, loaded.image, names, "resample the mask onto the scan with nearest neighbour")
-    turned = reorient(Image(lesions.astype(np.float32), loaded.image.affine))
-    return EvaluationCase(loaded, turned.voxels > 0, turned.spacing_mm)
+    reoriented = reorient(Image(lesions.astype(np.float32), loaded.image.affine))
+    return EvaluationCase(loaded, reoriented.voxels > 0, reoriented.spacing_mm)
 
 
 def attempt(case: FoundCase, work: Callable[[], T], *, alone: bool) -> T | None:
@@ -178,10 +178,11 @@ class StoredMap:
     voxel_volume_mm3: float
 
     def write(self, path: Path) -> None:
-        """Write the map, whole or not at all."""
+        """Write the map atomically."""
         is_low = self.probability.max(initial=0) <= LOWEST + CHALLENGE.below_peak
-        seen = self.probability > np.float32(0 if is_low else LOWEST)
-        box = bounding_box(seen if self.reference is None else seen | self.reference)
+        used = self.probability > np.float32(0 if is_low else LOWEST)
+        # lesions are kept even where nothing is marked: metrics need all of them
+        box = bounding_box(used if self.reference is None else used | self.reference)
         steps = np.rint(self.probability[box] * np.float32(STEPS)).astype(np.uint16)
         reference = np.zeros(0, np.bool_) if self.reference is None else self.reference[box]
         edges = np.array([*self.spacing_mm, self.voxel_volume_mm3], np.float64)
@@ -202,7 +203,7 @@ class StoredMap:
 
 
 class RuleScores:
-    """Scores rules on stored maps; rules that act alike on a map, or yield the same mask, are scored once.
+    """Scores rules on stored maps; rules that act equally on a map, or yield the same mask, are scored once.
 
     Args:
         files: Id of a labelled case or healthy scan to its stored map.
@@ -225,6 +226,7 @@ class RuleScores:
             load_vox = int(np.count_nonzero(stored.probability > np.float32(0.5)))
             self._facts[name] = (float(stored.probability.max(initial=0)), load_vox, stored.voxel_volume_mm3)
         applied = [as_applied(rule, *self._facts[name]) for rule in rules]
+        # the map is read at most once, and only if a rule is new for it
         for rule in dict.fromkeys(applied):
             if (name, rule) not in self._by_rule:
                 stored = stored or StoredMap.read(self._files[name])
@@ -234,6 +236,7 @@ class RuleScores:
     def _score_mask(self, name: str, stored: StoredMap, mask: Mask) -> Row:
         if stored.reference is None:
             return {FALSE_VOLUME: float(mask.sum()) * stored.voxel_volume_mm3}
+        # many rules yield the same mask, and scoring costs far more than hashing
         digest = hashlib.sha256(np.packbits(mask).tobytes()).digest()
         if (name, digest) not in self._by_mask:
             values = score(mask, stored.reference, stored.spacing_mm, ATLAS2022.name)
@@ -292,7 +295,7 @@ class Evaluator:
         hashes = {case.case_id: attempt(case, partial(hash_case, case), alone=alone) for case in found}
         todo = [case for case in found if not _is_known(known, case.case_id, hashes)]
         if len(todo) < len(found):
-            say(f"{len(found) - len(todo)} of {counted(len(found), PART_NOUNS[part])} are evaluated already")
+            say(f"{len(found) - len(todo)} of {counted(len(found), PART_NOUNS[part])} have already been evaluated")
         with progress(f"Evaluating {PART_NOUNS[part]}s:", len(todo)) as show:
             for index, case in enumerate(todo):
                 known.pop(case.case_id, None)
@@ -302,7 +305,7 @@ class Evaluator:
                 entry = attempt(case, partial(self._evaluate_one, part, case, advance), alone=alone)
                 if entry is not None:
                     known[case.case_id] = {"mark": hashes[case.case_id], **entry}
-                    write_json(self.ledger, ledger)
+                    write_json(self.ledger, ledger)  # after every scan, so that an interrupted call can resume
         results = {case.case_id: known[case.case_id] for case in found if case.case_id in known}
         return results, [case.case_id for case in found if case.case_id not in results]
 
@@ -314,16 +317,16 @@ class Evaluator:
         """The mask of every method on RAS axes, one at a time."""
         names = iter(self.members)
         for member, probability in self.segmenter.predict_each(scan.loaded, advance):
-            turned = scan.turn(probability)
+            reoriented = scan.turn(probability)
             if member is not None:
-                yield next(names), apply_rule(turned, find_rule("none"), scan.voxel_volume_mm3)
+                yield next(names), apply_rule(reoriented, find_rule("none"), scan.voxel_volume_mm3)
                 continue
             for name, rule in self.rules.items():
-                yield f"ensemble-{name}", apply_rule(turned, rule, scan.voxel_volume_mm3)
+                yield f"ensemble-{name}", apply_rule(reoriented, rule, scan.voxel_volume_mm3)
 
 
 def _is_known(known: Mapping[str, Entry], name: str, hashes: Mapping[str, str | None]) -> bool:
-    """Whether the unchanged scan has results of a version that measured the falsely marked volume."""
+    """Whether there are results of the unchanged scan, from a version that also measured false positives."""
     return name in known and known[name].get("mark") == hashes[name] and "marked" in known[name]
 
 

@@ -46,8 +46,8 @@ class Lesson:
 FIRST = Lesson(DEFAULT_MIX, "none", 5, 1.0, 0.0)
 """From scratch, on the full variety of scans."""
 SECOND = Lesson(PLACED_MIX, "sides", 6, 0.5, 0.5)
-"""Fine-tuning on scans as `mapping segment` presents them. Members half forget whole heads meanwhile, so they keep
-half of their initial weights."""
+"""Fine-tuning on scans as `mapping segment` presents them. Members partly forget heads meanwhile, so they keep half of
+their initial weights."""
 FINER = Lesson(FINER_MIX, "sides", 7, 0.5, 0.0)
 """For members that grow to finer voxels: as the second lesson, with more heads."""
 LONG = Lesson(FINER_MIX, "sides", 8, 1.0, 0.0)
@@ -66,6 +66,7 @@ class LaterCases:
 
     def draw(self, rng: np.random.Generator) -> CaseArrays:
         """One case."""
+        # the training's generator still advances, and the lesson's seed makes the cases new
         return self.source.draw(np.random.default_rng([*self.seed, int(rng.integers(2**63))]))
 
 
@@ -94,6 +95,7 @@ def warm_starts(
         start = starts[scheme.name] = _grown(starts[scheme.name], size.network(scheme), size)
         card = start.member.card
         trained_on = (card.training.get("simulation") or {}).get("people") or []
+        # splits depend on the set of all people, so a common person may be on another side now
         if now & {name for person in trained_on for name in person} and trained_on != people:
             raise ConfigError(
                 f"{start.model.path}: was trained on some of these people together with others, so the splits "
@@ -131,7 +133,7 @@ def rounds_of(config: ModelConfig) -> tuple[tuple[str, ...], ...]:
         return (config.schemes or (SCHEMES[0].name,),)
     if config.from_:
         return (tuple(scheme.name for scheme in SCHEMES if not config.schemes or scheme.name in config.schemes),)
-    first = {scheme.encoder: scheme.name for scheme in reversed(SCHEMES)}
+    first = {scheme.encoder: scheme.name for scheme in reversed(SCHEMES)}  # the first of each kind wins
     early = [s.name for s in SCHEMES if not s.pseudo_labels and (not config.branch or first[s.encoder] == s.name)]
     return tuple(early), tuple(scheme.name for scheme in SCHEMES if scheme.name not in early)
 

@@ -79,10 +79,10 @@ def pack_model(
         labels: Facts for its card.
         selection: Which members, and how their weights are stored. With `beside`, a member whose scheme and fold are
             taken gets the next fold, and a model without a rule takes that of the other.
-        overwrite: Replace a model that stands there.
+        overwrite: Replace an existing model.
 
     Raises:
-        BundleError: There is no such model, scheme, fold or member, or what `write_bundle` raises.
+        BundleError: There is no such model, scheme, fold or member, or `write_bundle` raises.
     """
     bundle = open_bundle(model)
     chosen = _choose(bundle, selection.schemes, selection.folds)
@@ -124,6 +124,7 @@ def _led_by(first: str, members: tuple[BundleMember, ...], path: Path) -> tuple[
     names = [member.card.name for member in members]
     if first not in names:
         raise BundleError(f"{path}: has no member {first!r}; expected one of {', '.join(map(repr, names))}")
+    # sorting is stable: all others keep their order
     return tuple(sorted(members, key=lambda member: member.card.name != first))
 
 
@@ -152,9 +153,9 @@ def write_with_progress(target: Path, card: BundleCard, weights: ReadWeights, *,
 
 
 @contextmanager
-def progress_shown(weights: ReadWeights, card: BundleCard, what: str) -> Iterator[ReadWeights]:
+def progress_shown(weights: ReadWeights, card: BundleCard, title: str) -> Iterator[ReadWeights]:
     """Yield a function that returns the same weights and advances a progress bar by one member per call."""
-    progress = track(card.members, what, len(card.members))
+    progress = track(card.members, title, len(card.members))
 
     def read(member: BundleMember) -> Weights:
         next(progress)
@@ -165,7 +166,7 @@ def progress_shown(weights: ReadWeights, card: BundleCard, what: str) -> Iterato
 
 
 def relabel(card: BundleCard, labels: ModelLabels) -> BundleCard:
-    """The card updated with the labels; what they leave out stays."""
+    """The card updated with the labels; empty ones change nothing."""
     given = {field.name: getattr(labels, field.name) for field in fields(labels) if field.name != "rule"}
     card = replace(card, **{name: value for name, value in given.items() if value not in ("", "keep")})
     return card if labels.rule == "keep" else replace(card, postprocess=find_rule(labels.rule), postprocess_origin="")
@@ -185,10 +186,10 @@ def _choose(bundle: Bundle, schemes: Sequence[str], folds: Sequence[int]) -> tup
     return chosen
 
 
-def _require_known(what: str, wanted: Sequence[object], known: Sequence[object], path: Path) -> None:
+def _require_known(kind: str, wanted: Sequence[object], known: Sequence[object], path: Path) -> None:
     for one in wanted:
         if one not in known:
-            raise BundleError(f"{path}: has no {what} {one}; expected some of {', '.join(map(str, known))}")
+            raise BundleError(f"{path}: has no {kind} {one}; expected some of {', '.join(map(str, known))}")
 
 
 def _models_in(folder: Path) -> list[Path]:
@@ -220,7 +221,7 @@ def import_models(
         target: See `write_bundle`.
         labels: Facts for its card; the name defaults to that of `target`.
         config: Names, orientation, checkpoint.
-        overwrite: Replace a model that stands there.
+        overwrite: Replace an existing model.
 
     Raises:
         ConfigError: There is no folder, or their number differs from that of the names.

@@ -137,16 +137,16 @@ def _train_under_lock(folder: Path, plan: Plan, cases: LongCases, engine: Engine
     state = start_training(plan.scheme, plan.size, seed, engine.fabric.device, weights)
     long = _Long(folder, plan, plan.schedule, state, start_position(state.network), saving.pieces)
     task = Task(plan.scheme, plan.size, plan.schedule, saving.session)
-    course = TrainingLength(plan.name, plan.schedule.periods, task.steps_of(0))
+    length = TrainingLength(plan.name, plan.schedule.periods, task.steps_of(0))
 
-    with signed(folder, course, state) as sign_running:
+    with signed(folder, length, state) as sign_running:
         _resume(long, cases.state)
         sign_running()
         with _supplied(cases.source, long.position) as supply:
             compiled = engine.hardware.compiled
             sources = (supply, cases.validation)
             events = train_on_schedule(state, long.position, task, sources, engine.fabric, compiled=compiled)
-            _keep(watched(events, folder, course, state, lambda one: _line(course, one, long)), long, saving)
+            _keep(watched(events, folder, length, state, lambda one: _line(length, one, long)), long, saving)
     if saving.session is not None:  # before anything else: the machine may be withdrawn
         long.save()
     write_epochs(folder, state.epochs)
@@ -214,7 +214,7 @@ def _supplied(source: Ring | PoolPlan | CaseSource, position: Position) -> Itera
 def _keep(events: Iterable[Step | Epoch], long: _Long, saving: CheckpointPolicy) -> None:
     """Run a training to its end, writing checkpoints as the policy says."""
     saved = time.monotonic()
-    with saving.stop.held():
+    with saving.stop.held():  # a request to stop waits for the end of a step
         for _ in events:
             stop = bool(saving.stop.by)
             if stop or time.monotonic() - saved >= 60 * saving.minutes:
@@ -225,12 +225,12 @@ def _keep(events: Iterable[Step | Epoch], long: _Long, saving: CheckpointPolicy)
                 saving.stop.end()
 
 
-def _line(course: TrainingLength, epoch: Epoch, long: _Long) -> str:
-    left_s = seconds_left(course, long.state) if course.steps else None
+def _line(length: TrainingLength, epoch: Epoch, long: _Long) -> str:
+    left_s = seconds_left(length, long.state) if length.steps else None
     left = f", {duration(left_s)} left, until {clock(left_s)}" if left_s else ""
     speed = long.plan.size.batch * epoch.steps_per_second
     return (
-        f"{course.name}: {_place(long)}, {speed:.3g} patches/s, loss {epoch.loss:+.3f}, "
+        f"{length.name}: {_place(long)}, {speed:.3g} patches/s, loss {epoch.loss:+.3f}, "
         f"foreground Dice {epoch.foreground_dice:.3f}{left}"
     )
 

@@ -162,6 +162,7 @@ def train_scheme(run: RunFolder, sources: Sources, config: ModelConfig, name: st
         source = Mixture(source, labelled, PSEUDO_SHARE)
     origin = work.origin | {"kept_cases": config.cases}
     share = work.lesson.start_share
+    # no folds: the cases are simulated, so the plan lists none
     plan = Plan(
         scheme, size, FOLD, config.seed, (), (), pseudo=pseudo, simulation=origin, start=start, start_share=share
     )
@@ -218,6 +219,7 @@ def _start(work: _Work, scheme: Scheme) -> tuple[WarmStart | None, Size]:
     early = rounds_of(config)[0]
     if not config.branch or scheme.name in early:
         return None, size
+    # the member of the same network from whose weights this one continues
     trunk = next(name for name in early if find_scheme(name).encoder == scheme.encoder)
     fewer = max(round(BRANCH_EPOCHS * size.epochs_of(scheme)), 1)
     shorter = replace(size, epochs=fewer, learning_rate=BRANCH_RATE * size.learning_rate)
@@ -256,10 +258,12 @@ def _pseudo_cases(
     dice = {name: float(one.member.card.training["validation_dice"]) for name, one in teachers.items()}
     scheme = best_scheme(dice)
     teacher = teachers[scheme].member
+    # the network after growth, if the teacher has coarser voxels
     spec, patch = teachers[scheme].network, find_size(config.size).patch
     network = TorchEngine(device).load(spec, teachers[scheme].read_weights)
     window = WindowConfig()
     labelled, confidence = [], {}
+    # their true masks are known but not used: self-training learns from predictions
     drawn = _draw_many(bank, UNLABELLED, (config.seed, PSEUDO_SEED), f"Scans for {scheme} to label")
     for case in track(drawn, f"Pseudo-labels by {scheme}", len(drawn)):
         voxels = case.scan.float().cpu().numpy()

@@ -1,4 +1,4 @@
-"""Files of a model, in a folder or one zip, which are read in place and never unpacked.
+"""Files of a model in a folder or a zip, read in place and never unpacked.
 
 Zips hold only stored (uncompressed) entries, so an entry is never larger than the zip itself.
 """
@@ -17,7 +17,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _ENCRYPTED = 0x1
 _AGAIN = "copy or download it again"
 ZIP_ERRORS = (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, NotImplementedError, OverflowError)
-"""Errors that `zipfile` raises for damaged archives."""
+"""Errors of `zipfile` for damaged archives."""
 
 
 def read_entry(model: Path, name: str, most_bytes: int) -> bytes:
@@ -86,13 +86,14 @@ def _require_plain(archive: zipfile.ZipFile, path: Path) -> None:
             require_inside(entry.orig_filename.removesuffix("/"))
         except BundleError as error:
             raise BundleError(f"{path}: {error}") from error
-        kind = stat.S_IFMT(entry.external_attr >> 16)
+        kind = stat.S_IFMT(entry.external_attr >> 16)  # the file mode, if a Unix program wrote the zip
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise BundleError(f"{shown} is a link or a device, expected a file; do not use this model")
         if entry.flag_bits & _ENCRYPTED:
             raise BundleError(f"{shown} is encrypted; ask for the model without a password")
         if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
             raise BundleError(f"{shown} is compressed, expected stored; unzip it and run `mapping models pack` on it")
+    # of two equal names, programs disagree on which one counts
     for name, times in Counter(entry.filename.casefold() for entry in entries).items():
         if times > 1:
             raise BundleError(f"{path}: has the entry {ascii(name)[:200]} twice; do not use this model")
@@ -103,5 +104,6 @@ def _require_plain(archive: zipfile.ZipFile, path: Path) -> None:
 def add_entry(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
     """Store one entry reproducibly: the same content always gives the same bytes."""
     entry = zipfile.ZipInfo(name, _EPOCH)
+    # Unix (3) and a fixed mode and date: otherwise the bytes depend on the machine
     entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16
     archive.writestr(entry, content, zipfile.ZIP_STORED)

@@ -17,27 +17,12 @@ from typing import Any
 from mapping_stroke.errors import BundleError
 from mapping_stroke.files import remove, require_space, written_whole
 from mapping_stroke.networks.archive import SUFFIX, add_entry, has_entry, read_entry
-from mapping_stroke.networks.cards import BundleCard, BundleMember, MemberCard, weights_path
-from mapping_stroke.networks.member_folder import WEIGHTS_FILE, find_members, has_member, read_card
+from mapping_stroke.networks.cards import BundleCard, BundleMember, weights_path
+from mapping_stroke.networks.member_folder import WEIGHTS_FILE, find_members, read_card
 from mapping_stroke.networks.nnunet_results import describe_import
 from mapping_stroke.networks.spec import Weights, count_parameters
 from mapping_stroke.networks.typed_json import plain_json
 from mapping_stroke.networks.weights import find_problems, most_bytes, weights_from_bytes, weights_to_bytes
-
-__all__ = [
-    "Bundle",
-    "BundleCard",
-    "BundleMember",
-    "MemberCard",
-    "bundled_models",
-    "find_members",
-    "has_member",
-    "is_packed",
-    "open_bundle",
-    "read_card",
-    "require_free",
-    "write_bundle",
-]
 
 BUNDLE_FILE = "bundle.json"
 PAGE_FILE = "card.md"
@@ -65,6 +50,7 @@ class Bundle:
         postprocess = self.card.postprocess and asdict(self.card.postprocess)
         how = {"average": self.card.average, "fast_cover": self.card.fast_cover}
         scans = {"space": self.card.space, "shows": self.card.shows}
+        # left out if unknown, so that older models keep their hash
         known = {name: value for name, value in scans.items() if value != "unknown"}
         decisive = {**how, **known, "postprocess": postprocess, "members": members}
         return hashlib.sha256(json.dumps(plain_json(decisive), sort_keys=True).encode()).hexdigest()
@@ -87,8 +73,8 @@ class Bundle:
 
     def read_stored(self, member: BundleMember) -> Weights:
         """`read_weights` in their stored types, for writing the same bytes again."""
-        what = f"{self.path}: {member.weights}"
-        return weights_from_bytes(self._read(member), member.card.network, what, as_stored=True)
+        name = f"{self.path}: {member.weights}"
+        return weights_from_bytes(self._read(member), member.card.network, name, as_stored=True)
 
     def find_problems(self, member: BundleMember) -> list[str]:
         """Problems of one member's weights, including NaN and infinity, one line each; empty if there are none."""

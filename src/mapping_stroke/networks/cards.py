@@ -44,7 +44,7 @@ HIGHEST_FOLD = 9999
 MOST_CONVOLUTIONS = 1000
 MOST_PARAMETERS = 2**31
 LONGEST_EDGE_VOX = 1024
-"""Far above any real network; larger values would only exhaust the machine that reads the card."""
+"""Far above any real network; larger values would exhaust the memory of the machine that reads the card."""
 
 Averaging = Literal["probability", "logit"]
 Cover = Literal["tiles", "window"]
@@ -149,6 +149,7 @@ class BundleCard:
                 if times > 1:
                     raise BundleError(f"{self.name}: has {what} {value}, expected each once; rename a scheme")
         trainings = [member.card.training for member in self.members]
+        # frozen, but the licences must be part of every card
         object.__setattr__(self, "licence", inherit_licence(self.licence, trainings))
 
     def to_json(self) -> dict[str, object]:
@@ -173,7 +174,7 @@ class BundleCard:
             if not isinstance(values, dict) or "format" not in values:
                 raise TypedJsonError("has no entry 'format'")
             found = values.pop("format")
-            if type(found) is not int or found != FORMAT_VERSION:
+            if type(found) is not int or found != FORMAT_VERSION:  # True would equal 1
                 raise BundleError(
                     f"has format version {ascii(found)[:60]}, this version reads {FORMAT_VERSION}; "
                     "update mapping-stroke"

@@ -18,15 +18,15 @@ def can_grow(old: NetworkSpec, new: NetworkSpec) -> bool:
     """Whether `grow_weights` applies: the networks differ only by wider stages and by cubes of voxels."""
     if new.stages != old.stages or old.unshuffle != 1:
         return False
-    alike = replace(new, features=old.features, unshuffle=1) == old
+    same_otherwise = replace(new, features=old.features, unshuffle=1) == old
     wider = all(after >= before for before, after in zip(old.features, new.features, strict=True))
-    return alike and wider and not _shortcuts_differ(old, new)
+    return same_otherwise and wider and not _shortcuts_differ(old, new)
 
 
 def grow_weights(weights: Weights, old: NetworkSpec, new: NetworkSpec, seed: int) -> Weights:
     """Widen every stage, and replace input voxels by cubes of voxels.
 
-    For each voxel the grown network predicts what the original predicts for the mean of its cube: new channels have
+    For each voxel, the grown network's prediction is that of the original for the mean of its cube: new channels have
     fresh weights, and weights from new to original channels are 0. Source: Chen et al. 2016, arXiv:1511.05641
     (Net2Net), with new channels in place of copied ones.
 
@@ -44,7 +44,7 @@ def grow_weights(weights: Weights, old: NetworkSpec, new: NetworkSpec, seed: int
     grown = {name: value.copy() for name, value in unet_weights(build_unet(new, seed)).items()}
     for name, (outputs, inputs) in _places(grown, old, new):
         original = weights[name].astype(np.float32)
-        if "seg_layers" in name:
+        if "seg_layers" in name:  # every voxel of a cube gets the logit of the original voxel
             original = np.repeat(original, new.cube_vox, axis=0)
         if original.ndim == 1:
             grown[name][outputs] = original
@@ -66,7 +66,7 @@ def _embed(
 ) -> None:
     """Copy an original kernel into a fresh one, and zero the weights from new to original channels."""
     first, second = (inputs, outputs) if transposed else (outputs, inputs)
-    if transposed:
+    if transposed:  # (in, out, x, y, z)
         kernel[:, outputs] = 0
     else:
         kernel[outputs] = 0
@@ -90,6 +90,7 @@ def _places_of(parts: list[str], old: NetworkSpec, new: NetworkSpec) -> Places:
         return np.arange(2 * new.cube_vox), own
     if parts[1] == "transpconvs":
         return own, np.arange(old.features[stage + 1])
+    # upsampled features come first, then the skip, which starts after the grown network's own
     joined = np.concatenate([own, own + new.features[stage]])
     return own, joined if parts[4] == "0" else own
 
@@ -100,6 +101,7 @@ def _encoder_places(parts: list[str], old: NetworkSpec, new: NetworkSpec) -> Pla
         return np.arange(old.features[0]), cube
     stage = int(parts[2])
     own = np.arange(old.features[stage])
+    # the first convolution of a stage (and its shortcut) reads the stage before
     first_of_stage = parts[5] == "0" if old.encoder == "plain" else parts[4] == "0" and parts[5] != "conv2"
     if not first_of_stage:
         return own, own

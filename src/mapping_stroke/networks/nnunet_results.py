@@ -1,6 +1,6 @@
-"""Result folders of nnU-Net: found from any path inside or around them, and described with the import command.
+"""Result folders of nnU-Net: found from any path inside or around them, with the command that imports them.
 
-Only file names matter here; `interop` reads the files.
+Only file names are used here; `interop` reads the files.
 """
 
 import shlex
@@ -47,7 +47,7 @@ def results_zipped(path: Path) -> list[PurePosixPath]:
 
 
 def choose_result(results: Sequence[Place]) -> Place | None:
-    """Choose one of several result folders: nnU-Net exports all configurations together, including 2D ones.
+    """Choose one of several result folders, since nnU-Net exports all configurations together, including 2D ones.
 
     Returns:
         The only one, or the only supported one, or the only one of full resolution; otherwise None.
@@ -76,8 +76,8 @@ def describe_import(path: Path) -> str:
         return f"{path}: holds several models of nnU-Net; run `mapping models import` on those you want: {names}"
     if path.is_file() and path.suffix in CHECKPOINT_SUFFIXES:
         return (
-            f"{path}: looks like one file of a model of nnU-Net, expected the whole model; get its result folder, with "
-            "plans and folds, and run `mapping models import` on it"
+            f"{path}: looks like one file of a model of nnU-Net, expected the entire model; get its result folder "
+            "with plans and folds, and run `mapping models import` on it"
         )
     return ""
 

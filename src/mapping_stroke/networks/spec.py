@@ -97,7 +97,7 @@ class NetworkSpec:
         """
         if self.stages < 5 or (self.encoder == "residual" and self.skip == "pooled"):
             return self.divisors
-        finer = self.stage_strides[:-2]
+        finer = self.stage_strides[:-2]  # all but the two coarsest stages
         x, y, z = (self.unshuffle * math.prod(axis) for axis in zip(*finer, strict=True))
         return x, y, z
 
@@ -120,7 +120,7 @@ class NetworkSpec:
         """Floating-point operations of the convolutions for one patch (a multiplication and an addition are two)."""
         voxels = [math.prod(shape) for shape in self.shapes(patch)]
         kernels = [math.prod(kernel) for kernel in self.stage_kernels]
-        total, channels = 0.0, self.cube_vox
+        total, channels = 0.0, self.cube_vox  # multiplications and additions, counted together until the end
         if self.encoder == "residual":
             total += voxels[0] * kernels[0] * self.features[0] * channels
             channels = self.features[0]
@@ -136,6 +136,7 @@ class NetworkSpec:
             joined = features * (2 + self.decoder_convolutions - 1)
             total += voxels[stage] * kernels[stage] * features * joined
             channels = features
+        # of the output layer, one class is enough: the lesion logit minus that of the background
         return 2 * (total + voxels[0] * channels * self.cube_vox)
 
 

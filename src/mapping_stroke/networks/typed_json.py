@@ -1,4 +1,4 @@
-"""Untrusted JSON to values: every entry must have the type that the dataclass declares."""
+"""Reading of untrusted JSON: every entry must have the type that the dataclass declares."""
 
 import json
 import math
@@ -85,6 +85,7 @@ def _first_that_fits(hints: Sequence[Any], value: Any, place: str) -> Any:
             return read_typed(hint, value, place)
         except TypedJsonError as error:
             complaints.append(error)
+    # the alternative that failed farthest inside is most likely the intended one
     deepest = max(complaints, key=lambda error: len(str(error).partition(" ")[0]))
     raise deepest
 

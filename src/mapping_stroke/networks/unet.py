@@ -29,6 +29,7 @@ class FusedInstanceNorm(nn.Module):
         """Normalise each sample and channel to mean 0 and variance 1, then apply weight and bias; in float32."""
         values = features.float()
         variance, mean = torch.var_mean(values, dim=(2, 3, 4), correction=0, keepdim=True)
+        # one multiplication and one addition per voxel, since weight and bias are folded in
         scale = torch.rsqrt(variance + self.eps) * self.weight.view(-1, 1, 1, 1)
         return (values * scale + (self.bias.view(-1, 1, 1, 1) - mean * scale)).to(features.dtype)
 
@@ -160,13 +161,13 @@ def channels_to_cubes(logits: Float[Tensor, "n c a b d"], edge: int) -> Float[Te
 def _cut_to_skips(network: nn.Module) -> None:
     """Crop the decoder's upsampled features to the encoder's grids, for windows with odd edges at coarse stages."""
     decoder: Any = network.decoder
-    grids: list[torch.Size] = []
+    grids: list[torch.Size] = []  # of the latest forward pass, finest first
 
     def remember(_: nn.Module, inputs: tuple[Any, ...]) -> None:
         grids[:] = [skip.shape[2:] for skip in inputs[0]]
 
     def cut(level: int, _: nn.Module, __: Any, features: Tensor) -> Tensor:
-        x, y, z = grids[-2 - level]
+        x, y, z = grids[-2 - level]  # the decoder starts at the second coarsest
         return features[..., :x, :y, :z]
 
     decoder.register_forward_pre_hook(remember)

@@ -1,4 +1,4 @@
-"""A network's weights as safetensors bytes, checked against the network's specification."""
+"""Weights of a network as safetensors bytes, checked against its specification."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -73,8 +73,7 @@ def _parse(content: bytes, what: str) -> tuple[dict[str, tuple[int, ...]], dict[
 def blend_weights(weights: Weights, start: Weights, start_share: float) -> Weights:
     """Interpolate between the weights of a trained network and its initial weights, in float32.
 
-    This keeps more of what the first training taught. Source: Wortsman et al. 2022,
-    arXiv:2109.01903 (WiSE-FT).
+    This preserves more of the first training. Source: Wortsman et al. 2022, arXiv:2109.01903 (WiSE-FT).
 
     Args:
         weights: Weights of the trained network.

@@ -1,4 +1,4 @@
-"""Pictures of scans and lesions, curves, tables, and the pages that show them.
+"""Pictures of scans and lesions, curves, tables, and pages.
 
-Imports `evaluation`, `space` and below; computes no mask and no score.
+Imports `evaluation`, `space` and below. Computes no mask and no score.
 """

@@ -30,19 +30,19 @@ from mapping_stroke.report.style import (
 Curve = Float64[np.ndarray, " epochs"]
 
 SMOOTH_FROM = 60
-"""From this many epochs on, the curve is pale, with its running mean drawn over it."""
+"""With this many epochs or more, the curve is pale, with its running mean over it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Epochs:
-    """The course of one training.
+    """The epochs of one training.
 
     Attributes:
         epoch: Number of each epoch.
         loss: Mean training loss.
         validation_loss: Mean loss over the fold's own cases; NaN if it was not computed.
         foreground_dice: Dice over the summed voxels of the validation patches (nnU-Net's pseudo-Dice), in [0, 1].
-        learning_rate: Of each epoch.
+        learning_rate: Learning rate of each epoch.
     """
 
     epoch: Curve
@@ -56,7 +56,7 @@ def read_epochs(path: Path) -> Epochs:
     """Read `epochs.csv` of one member; an empty field is NaN.
 
     Raises:
-        CaseError: A column is missing or a field is no number.
+        CaseError: A column is missing or a field is not a number.
     """
     rows = read_csv(path)
     try:
@@ -65,7 +65,7 @@ def read_epochs(path: Path) -> Epochs:
             for name in ("epoch", "loss", "validation_loss", "foreground_dice", "learning_rate")
         }
     except (KeyError, ValueError) as error:
-        raise CaseError(f"{path}: is no table of epochs ({error}); run `mapping train` again") from error
+        raise CaseError(f"{path}: is not a table of epochs ({error}); run `mapping train` again") from error
     return Epochs(**columns)
 
 
@@ -74,7 +74,7 @@ def draw_learning_curves(epochs: Mapping[str, Mapping[int, Epochs]], path: Path)
 
     Args:
         epochs: Scheme to fold to its epochs.
-        path: PNG to write; it says so if nothing was trained.
+        path: PNG to write, with a note if nothing was trained.
     """
     schemes = order_methods(epochs)
     figure = new_figure(max(2.6 * len(schemes) + 0.6, 6.4), 4.6)
@@ -87,11 +87,11 @@ def draw_learning_curves(epochs: Mapping[str, Mapping[int, Epochs]], path: Path)
         plain_axes(above, method_label(scheme), "", "loss" if column == 0 else "")
         plain_axes(below, "", "epoch", "foreground Dice" if column == 0 else "")
         below.set_ylim(0, 1)
-        for fold, course in sorted(epochs[scheme].items()):
+        for fold, training in sorted(epochs[scheme].items()):
             hue = HUES[fold % len(HUES)]
-            _draw_curve(above, course.epoch, course.loss, hue, "-")
-            _draw_curve(above, course.epoch, course.validation_loss, hue, "--")
-            _draw_curve(below, course.epoch, course.foreground_dice, hue, "-")
+            _draw_curve(above, training.epoch, training.loss, hue, "-")
+            _draw_curve(above, training.epoch, training.validation_loss, hue, "--")
+            _draw_curve(below, training.epoch, training.foreground_dice, hue, "-")
     folds = sorted({fold for members in epochs.values() for fold in members})
     handles = [Line2D([], [], color=HUES[fold % len(HUES)], linewidth=2, label=f"fold {fold}") for fold in folds]
     handles.append(Line2D([], [], color=MUTED, linestyle="-", label="training"))
@@ -103,21 +103,21 @@ def draw_learning_curves(epochs: Mapping[str, Mapping[int, Epochs]], path: Path)
     save_png(figure, path)
 
 
-def draw_member_curves(course: Epochs, path: Path, title: str) -> None:
-    """Draw one training: losses, foreground Dice with its best epoch, and learning rate, one above the other.
+def draw_member_curves(training: Epochs, path: Path, title: str) -> None:
+    """Draw one training: losses, foreground Dice with its best epoch, and learning rate, below one another.
 
     Args:
-        course: Its epochs so far.
+        training: Its epochs so far.
         path: PNG to write.
-        title: What to call the member.
+        title: Name of the member.
     """
     figure = new_figure(6.4, 6.4)
     losses, overlap, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1.2))
-    done = course.epoch.size
+    done = training.epoch.size
     plain_axes(losses, title, "", "loss")
     side_note(losses, f"{done} epoch{'' if done == 1 else 's'}")
-    _draw_curve(losses, course.epoch, course.loss, HUES[0], "-")
-    _draw_curve(losses, course.epoch, course.validation_loss, HUES[1], "--")
+    _draw_curve(losses, training.epoch, training.loss, HUES[0], "-")
+    _draw_curve(losses, training.epoch, training.validation_loss, HUES[1], "--")
     handles = [
         Line2D([], [], color=HUES[0], label="training"),
         Line2D([], [], color=HUES[1], linestyle="--", label="validation"),
@@ -126,14 +126,14 @@ def draw_member_curves(course: Epochs, path: Path, title: str) -> None:
         losses.legend(handles=handles, loc="upper right", fontsize=8, frameon=False, labelcolor=INK)
     plain_axes(overlap, "", "", "foreground Dice")
     overlap.set_ylim(0, 1)
-    _draw_curve(overlap, course.epoch, course.foreground_dice, HUES[2], "-")
-    if np.isfinite(course.foreground_dice).any():
-        best = int(np.nanargmax(course.foreground_dice))
-        side_note(overlap, f"best {course.foreground_dice[best]:.3f}, epoch {course.epoch[best]:.0f}")
+    _draw_curve(overlap, training.epoch, training.foreground_dice, HUES[2], "-")
+    if np.isfinite(training.foreground_dice).any():
+        best = int(np.nanargmax(training.foreground_dice))
+        side_note(overlap, f"best {training.foreground_dice[best]:.3f}, epoch {training.epoch[best]:.0f}")
     plain_axes(rate, "", "epoch", "learning rate")
     rate.xaxis.set_major_locator(MaxNLocator(integer=True))
-    rate.plot(course.epoch, course.learning_rate, color=MUTED, linewidth=1.4, marker="." if done == 1 else "")
-    rate.set_ylim(0, 1.1 * course.learning_rate.max(initial=1e-9))
+    rate.plot(training.epoch, training.learning_rate, color=MUTED, linewidth=1.4, marker="." if done == 1 else "")
+    rate.set_ylim(0, 1.1 * training.learning_rate.max(initial=1e-9))
     save_png(figure, path)
 
 
@@ -146,80 +146,81 @@ def _draw_curve(axes: Axes, epoch: Curve, values: Curve, hue: str, style: str) -
 
 
 def _running_mean(values: Curve) -> Curve:
-    """Exponential mean with nnU-Net's weight of 0.9 for the past; an undefined epoch leaves it as it was."""
-    mean, course = float("nan"), []
+    """Exponential mean with nnU-Net's weight of 0.9 for the past; undefined epochs do not change it."""
+    mean, means = float("nan"), []
     for value in values:
         if np.isfinite(value):
             mean = value if np.isnan(mean) else 0.9 * mean + 0.1 * value
-        course.append(mean)
-    return np.array(course, dtype=np.float64)
+        means.append(mean)
+    return np.array(means, dtype=np.float64)
 
 
 FEWEST = 3
-"""No interval is drawn for fewer cases."""
+"""Intervals are not drawn for fewer cases."""
 SMALLEST_ML = 0.01
-"""Smaller false volumes, 0 too, are drawn here."""
+"""Smaller false volumes, including 0, are drawn here."""
 
 
-def draw_evaluation(judgement: Evaluation, path: Path) -> None:
-    """Draw the ensemble with the model's own rule; it says so if there is nothing to draw.
+def draw_evaluation(evaluation: Evaluation, path: Path) -> None:
+    """Draw the results of the ensemble with the model's own rule.
 
     Args:
-        judgement: What the model did.
-        path: PNG to write.
+        evaluation: Results of the model.
+        path: PNG to write, with a note if there is nothing to draw.
     """
     figure = new_figure(9.6, 3.8)
     left, right = figure.subplots(1, 2, width_ratios=(2.1, 1))
     plain_axes(left, "Dice by lesion load", "lesion load of a case (mL, logarithmic)", "Dice")
-    _draw_cases(left, judgement.scores)
-    without = [scan for group, scans in judgement.marked.items() if group != BESIDE for scan in scans]
+    _draw_cases(left, evaluation.scores)
+    without = [scan for group, scans in evaluation.marked.items() if group != BESIDE for scan in scans]
     plain_axes(right, f"{len(without)} scans without lesion", "marked (mL, logarithmic)", "")
-    _draw_without(right, judgement, without)
+    _draw_without(right, evaluation, without)
     save_png(figure, path)
 
 
 def _draw_cases(axes: Axes, scores: CohortScores) -> None:
     loads_ml, dice = scores.loads_ml, scores.values(FINAL, "dice")
-    seen = loads_ml > 0
-    if not seen.any():
+    has_lesion = loads_ml > 0
+    if not has_lesion.any():
         no_data(axes, "no case with a lesion")
         return
-    axes.plot(loads_ml[seen], dice[seen], "o", color=HUES[0], markersize=4.5, alpha=0.55, markeredgewidth=0)
+    axes.plot(loads_ml[has_lesion], dice[has_lesion], "o", color=HUES[0], markersize=4.5, alpha=0.55, markeredgewidth=0)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g}")
     for group in DISJOINT_GROUPS:
-        inside = group.holds(loads_ml) & seen
+        inside = group.holds(loads_ml) & has_lesion
         if inside.any():
             found = scores.estimate(FINAL, "dice", group)
+            # the line spans the cases, not the range, which may have no upper end
             ends = [loads_ml[inside].min() / 1.06, loads_ml[inside].max() * 1.06]
             axes.plot(ends, [found.mean] * 2, color=HUES[1], linewidth=2.5)
             if inside.sum() >= FEWEST:
                 axes.fill_between(ends, found.low, found.high, color=HUES[1], alpha=0.18, linewidth=0)
     axes.set_ylim(-0.03, 1.03)
-    side_note(axes, f"rule mapping, {seen.sum()} cases; bars: means, 95 % intervals")
+    side_note(axes, f"rule mapping, {has_lesion.sum()} cases; bars: means, 95 % intervals")
 
 
-def _draw_without(axes: Axes, judgement: Evaluation, scans: Sequence[MarkedScan]) -> None:
-    """One line of dots for each method of the ensemble, its median as a stroke."""
-    methods = [method for method in judgement.labels if method not in judgement.members]
+def _draw_without(axes: Axes, evaluation: Evaluation, scans: Sequence[MarkedScan]) -> None:
+    """Draw a row of dots for each method of the ensemble, with its median as a line."""
+    methods = [method for method in evaluation.labels if method not in evaluation.members]
     if not scans:
         no_data(axes, "no scan without lesion was given")
         return
     for place, method in enumerate(reversed(methods)):
         false_ml = volumes_ml(scans, method)
-        shown = np.maximum(false_ml, SMALLEST_ML)
+        shown = np.maximum(false_ml, SMALLEST_ML)  # a logarithmic axis has no 0
         axes.plot(shown, place + _spread(shown), "o", color=HUES[0], markersize=4, alpha=0.55, markeredgewidth=0)
         median = max(float(np.median(false_ml)), SMALLEST_ML)
         axes.plot([median] * 2, [place - 0.32, place + 0.32], color=HUES[1], linewidth=2.5)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"≤ {value:g}" if value <= SMALLEST_ML else f"{value:g}")
     axes.axvline(1.0, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
-    labels = [judgement.labels[method].removeprefix("ensemble, ") for method in reversed(methods)]
+    labels = [evaluation.labels[method].removeprefix("ensemble, ") for method in reversed(methods)]
     axes.set_yticks(range(len(methods)), labels, color=INK)
     axes.set_ylim(-0.6, len(methods) - 0.4)
     side_note(axes, "strokes: medians")
 
 
 def _spread(values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Small shifts that let equal dots be told apart, always the same."""
+    """Small fixed offsets that separate equal dots."""
     return np.linspace(-0.2, 0.2, len(values)) if len(values) > 1 else np.zeros(len(values))

@@ -1,4 +1,4 @@
-"""Distributions of a data set's lesions and folds, and scores by lesion size."""
+"""Distributions of a data set's lesions and folds, and scores by lesion load."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -38,17 +38,17 @@ from mapping_stroke.report.style import (
 from mapping_stroke.space.model_input import deface
 
 QUANTILES = (0.95, 0.8, 0.6, 0.45)
-"""Of the Dice: two easy cases and two ordinary ones."""
+"""Quantiles of the Dice of typical cases: two easy ones and two average ones."""
 WORST = 4
 
 
 def worst_cases(scores: Sequence[CaseScore], count: int = WORST) -> list[str]:
-    """The cases of lowest Dice, worst first; of equal ones the largest load, then by id; NaN is skipped."""
+    """The cases with the lowest Dice, worst first, ties by load (largest first) and id; NaN is skipped."""
     return [score.case_id for score in _ranked(scores)[:count]]
 
 
 def typical_cases(scores: Sequence[CaseScore]) -> list[str]:
-    """The cases at `QUANTILES` of the Dice, best first, each once; cases without lesion are skipped."""
+    """The distinct cases at `QUANTILES` of the Dice, best first; cases without lesion are skipped."""
     ranked = _ranked([score for score in scores if score.load_vox > 0])
     if not ranked:
         return []
@@ -62,17 +62,17 @@ def _ranked(scores: Sequence[CaseScore]) -> list[CaseScore]:
 
 
 SMALL_LOAD_ML = 5.0
-"""Small and large examples part here: more than half of ATLAS R2.0's cases lie below (5 000 voxels at 1 mm)."""
+"""Limit between small and large examples, 5 000 voxels at 1 mm; more than half of ATLAS R2.0's cases are below."""
 
 EXAMPLES = 5
-"""Examples of either size."""
+"""Number of examples of each size."""
 
 BINS_PER_DECADE = 5
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One slice of one case; without slices it says why there are none."""
+    """One slice of a case, or the reason why it cannot be shown."""
 
     title: str
     viewer: Viewer | None = None
@@ -85,8 +85,8 @@ def draw_load_distribution(loads_ml: Sequence[float], path: Path) -> None:
     """Draw the distribution of lesion loads over a logarithmic axis (the paper's Fig. 2).
 
     Args:
-        loads_ml: Lesion load of every labelled case; a case without lesion is counted in the text, not drawn.
-        path: PNG to write; it says so if there is no load to draw.
+        loads_ml: Lesion load of every labelled case; cases without lesion are not drawn, but counted in the text.
+        path: PNG to write, with a note if there is no load to draw.
     """
     loads = np.array([load for load in loads_ml if load > 0], dtype=np.float64)
     figure = new_figure(7.2, 3.4)
@@ -103,12 +103,12 @@ def draw_load_distribution(loads_ml: Sequence[float], path: Path) -> None:
         axes.xaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.axvline(SMALL_LOAD_ML, color=HUES[1], linestyle="--", linewidth=1.4)
-        beside_line = axes.get_xaxis_transform()
+        at_line = axes.get_xaxis_transform()
         axes.text(
             SMALL_LOAD_ML * 1.07,
             0.96,
             f"{SMALL_LOAD_ML:g} mL",
-            transform=beside_line,
+            transform=at_line,
             va="top",
             fontsize=8,
             color=HUES[1],
@@ -119,12 +119,12 @@ def draw_load_distribution(loads_ml: Sequence[float], path: Path) -> None:
 def draw_examples(cases: Sequence[Case], path: Path) -> None:
     """Draw small and large lesions over their scans (the paper's Fig. 1).
 
-    Up to `EXAMPLES` of each, spread evenly over the small (up to `SMALL_LOAD_ML`) and the large loads; each shows the
-    axial slice of largest lesion area. A case whose files cannot be read shows that instead.
+    Up to `EXAMPLES` of each are spread evenly over the small (up to `SMALL_LOAD_ML`) and the large loads, each in the
+    axial slice with the largest lesion area. A note replaces a case whose files cannot be read.
 
     Args:
         cases: Any cases; those without mask or lesion are skipped.
-        path: PNG to write; it says so if there is no lesion to show.
+        path: PNG to write, with a note if there is no lesion to show.
     """
     loaded = sorted((case for case in cases if (case.load_ml or 0) > 0), key=lambda case: (case.load_ml, case.case_id))
     small = [case for case in loaded if (case.load_ml or 0) <= SMALL_LOAD_ML]
@@ -146,7 +146,7 @@ def draw_examples(cases: Sequence[Case], path: Path) -> None:
 
 
 def draw_fold_balance(loads: Mapping[str, int], assignment: Mapping[str, int], path: Path) -> None:
-    """Draw the distribution of lesion load in every fold, and its Kolmogorov-Smirnov distance to the other folds.
+    """Draw the distribution of lesion load in every fold, with its Kolmogorov-Smirnov distance to the other folds.
 
     Args:
         loads: Case to its load in voxels.
@@ -161,6 +161,7 @@ def draw_fold_balance(loads: Mapping[str, int], assignment: Mapping[str, int], p
     axes = figure.subplots()
     plain_axes(axes, "Folds", "lesion load of a case (voxels, logarithmic)", "share of the fold's cases")
     for number, (fold, distance) in enumerate(distances.items()):
+        # a logarithmic axis has no 0
         inside = [max(loads[case_id], 1) for case_id, of in assignment.items() if of == fold]
         label = f"fold {fold}: {len(inside)} case{'s' * (len(inside) != 1)}, distance {distance:.3f}"
         axes.ecdf(inside, color=HUES[number % len(HUES)], linewidth=1.6, label=label)
@@ -182,14 +183,14 @@ def _load_words(loads: Float64[np.ndarray, " n"], empty: int) -> str:
 
 
 def _bins(loads: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " edges"]:
-    """Edges on a fixed logarithmic lattice through `SMALL_LOAD_ML`, so that data sets can be compared by eye."""
+    """Edges on a fixed logarithmic lattice through `SMALL_LOAD_ML`, which makes pictures of data sets comparable."""
     steps = np.floor(np.log10(loads / SMALL_LOAD_ML) * BINS_PER_DECADE)
     lattice = np.arange(steps.min(), steps.max() + 2)
     return np.asarray(SMALL_LOAD_ML * 10 ** (lattice / BINS_PER_DECADE), dtype=np.float64)
 
 
 def _spread(cases: Sequence[Case]) -> list[Case]:
-    """Up to `EXAMPLES` of the sorted cases, at even ranks without the extremes."""
+    """Up to `EXAMPLES` of the sorted cases, at evenly spaced ranks without the extremes."""
     count = min(EXAMPLES, len(cases))
     return [cases[int((number + 0.5) * len(cases) / count)] for number in range(count)]
 
@@ -201,11 +202,11 @@ def _read_example(case: Case) -> Example:
         require_same_grid(mask, scan, (f"{case.case_id}: mask", "its scan"), "run `mapping prepare` again")
     except MappingError as error:
         return Example(title, problem=type(error).__name__)
-    scan = deface(scan)
+    scan = deface(scan)  # pictures must not show a face
     viewer = view(scan)
-    lesion = viewer.turn(mask.voxels > 0)
+    lesion = viewer.reorient(mask.voxels > 0)
     index = busiest_slice(lesion)
-    return Example(title, viewer, cut(viewer.turn(scan.voxels), index), cut(lesion, index))
+    return Example(title, viewer, cut(viewer.reorient(scan.voxels), index), cut(lesion, index))
 
 
 def _draw_example(axes: Axes, example: Example) -> None:
@@ -218,20 +219,20 @@ def _draw_example(axes: Axes, example: Example) -> None:
 
 
 UPPER_ML = (1.0, 5.0, 20.0, math.inf)
-"""Upper end of each group of loads, included; more than half of ATLAS R2.0's cases lie in the first two."""
+"""Inclusive upper limits of the groups of loads; the first two hold more than half of ATLAS R2.0's cases."""
 
 METRICS = ("dice", "lesion_f1", "matched_lesion_f1")
-"""Shown by size where they were scored."""
+"""Metrics to show by load, if they were scored."""
 
 
 @dataclass(frozen=True)
 class SizeGroup:
-    """Means over the cases of one range of loads.
+    """Means over the cases in one range of loads.
 
     Attributes:
         label: The range, such as `1 to 5 mL`.
         cases: Number of cases.
-        means: Method to mean over the cases where the metric is defined, NaN if it is nowhere.
+        means: Method to its mean over the cases with a defined value; NaN if there are none.
     """
 
     label: str
@@ -240,12 +241,12 @@ class SizeGroup:
 
 
 def group_by_load(scores: Sequence[CaseScore], loads_ml: Mapping[str, float], metric: Metric) -> list[SizeGroup]:
-    """Mean of a metric for every method and range of loads, smallest first; ranges without a case are left out.
+    """Mean of a metric for every method and range of loads, smallest first; ranges without cases are left out.
 
     Args:
-        scores: Any order; cases without a known load are skipped.
-        loads_ml: Case to load in millilitres; 0 (no lesion) makes a group of its own.
-        metric: What to average.
+        scores: In any order; cases without a known load are skipped.
+        loads_ml: Case to load in millilitres; cases with 0 (no lesion) are a group of their own.
+        metric: Metric to average.
     """
     methods = order_methods(score.method for score in scores)
     parts: dict[int, list[CaseScore]] = {}
@@ -266,13 +267,13 @@ def group_by_load(scores: Sequence[CaseScore], loads_ml: Mapping[str, float], me
 
 
 def draw_by_load(scores: Sequence[CaseScore], loads_ml: Mapping[str, float], method: str, path: Path) -> None:
-    """Draw the Dice of every case over its load, and the mean of each range of loads.
+    """Draw the Dice of every case against its load, and the mean of each range of loads.
 
     Args:
-        scores: Those of other methods are skipped, as are cases without lesion.
+        scores: Scores; other methods and cases without lesion are skipped.
         loads_ml: Case to load in millilitres.
-        method: Whose scores.
-        path: PNG to write; it says so if there is nothing to draw.
+        method: Method to draw.
+        path: PNG to write, with a note if there is nothing to draw.
     """
     own = [score for score in scores if score.method == method and loads_ml.get(score.case_id, 0) > 0]
     figure = new_figure(7.2, 3.4)
@@ -297,7 +298,7 @@ def draw_by_load(scores: Sequence[CaseScore], loads_ml: Mapping[str, float], met
 
 
 def _group(load_ml: float) -> int:
-    """0 without lesion, then 1.. for the ranges of `UPPER_ML`."""
+    """0 without lesion, otherwise the number of the range of `UPPER_ML`, from 1."""
     return 0 if load_ml <= 0 else 1 + next(number for number, upper in enumerate(UPPER_ML) if load_ml <= upper)
 
 

@@ -1,4 +1,4 @@
-"""A model on paper: evaluation page, model card, audit."""
+"""Pages about a model: evaluation, model card, audit."""
 
 import math
 import re
@@ -36,10 +36,10 @@ from mapping_stroke.report.pictures import PICTURED, failure_sentence
 from mapping_stroke.report.tables import markdown_table, mean_and_interval, metric_head
 
 FINAL = "ensemble-mapping"
-"""The method of `mapping segment`."""
+"""Method of `mapping segment`."""
 PLAIN = "ensemble-none"
 LISTED, ALL_LISTED = 5, 60
-"""Labelled cases that are named; and real scans, of which the most marked are worth knowing each."""
+"""Number of scans to list with their false volumes: labelled cases, and other scans, each of which is worth a look."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,13 +47,13 @@ class Evaluation:
     """The results of a model on cases and scans.
 
     Attributes:
-        scores: Of the labelled cases.
-        healthy: What was marked in healthy scans and whole heads; may be empty.
-        labels: What each method is called, in the order of the tables.
+        scores: Scores of the labelled cases.
+        healthy: False positives in healthy scans and whole heads; may be empty.
+        labels: Label of each method, in the order of the tables.
         members: Keys of the methods that are single members.
-        failures: The cases and scans with which `FINAL` had most trouble.
-        facts: What was judged, and how, as plain values.
-        hard: What was marked in scans of patients without a reference; no failures are chosen from them.
+        failures: The worst cases and scans of `FINAL`.
+        facts: Model, scans and settings, as plain values.
+        hard: Marked volumes in scans of patients without a reference; no failures are chosen from them.
     """
 
     scores: CohortScores
@@ -66,16 +66,16 @@ class Evaluation:
 
     @property
     def marked(self) -> dict[str, list[MarkedScan]]:
-        """False positives, by groups of scans."""
+        """False positives, by group of scans."""
         groups: dict[str, list[MarkedScan]] = {}
         for scan in (*self.scores.marked, *self.healthy, *self.hard):
             groups.setdefault(scan.group, []).append(scan)
         return groups
 
 
-def evaluation_values(judgement: Evaluation) -> dict[str, object]:
-    """All numbers as plain values: facts, method to metric to range of loads, what is marked falsely, and failures."""
-    scores = judgement.scores
+def evaluation_values(evaluation: Evaluation) -> dict[str, object]:
+    """All results as plain values: facts, scores by method, metric and load, false positives, and failures."""
+    scores = evaluation.scores
     methods = {
         method: {
             metric.key: {
@@ -83,53 +83,53 @@ def evaluation_values(judgement: Evaluation) -> dict[str, object]:
             }
             for metric in ATLAS2022.metrics
         }
-        for method in judgement.labels
+        for method in evaluation.labels
     }
     marked = {
-        group: {method: asdict(count_false_positives(scans, method)) for method in judgement.labels}
-        for group, scans in judgement.marked.items()
+        group: {method: asdict(count_false_positives(scans, method)) for method in evaluation.labels}
+        for group, scans in evaluation.marked.items()
     }
     values: dict[str, object] = plain_json(
         {
-            **judgement.facts,
+            **evaluation.facts,
             "cases": len(scores.cases),
-            "healthy_scans": len(judgement.healthy),
-            "methods": dict(judgement.labels),
-            "best_member": scores.best(judgement.members),
+            "healthy_scans": len(evaluation.healthy),
+            "methods": dict(evaluation.labels),
+            "best_member": scores.best(evaluation.members),
             "scores": methods,
-            "ensemble_less_best_member": _gains(judgement),
+            "ensemble_less_best_member": _gains(evaluation),
             "false_positives": marked,
-            "failures": [asdict(failure) for failure in judgement.failures],
+            "failures": [asdict(failure) for failure in evaluation.failures],
         }
     )
     return values
 
 
-def evaluation_page(judgement: Evaluation, failures_picture: str = "") -> str:
-    """The page in Markdown.
+def evaluation_page(evaluation: Evaluation, failures_picture: str = "") -> str:
+    """The page of an evaluation in Markdown.
 
     Args:
-        judgement: What it tells.
+        evaluation: The results.
         failures_picture: Picture of the failures, relative to the page; empty for none.
     """
-    facts, scores = judgement.facts, judgement.scores
+    facts, scores = evaluation.facts, evaluation.scores
     parts = [
-        f"# {facts['model']}: how well it does",
-        f"{len(scores.cases)} labelled cases of `{facts['cohort']}`, {len(judgement.healthy)} healthy scans; preset "
-        f"{facts['preset']}, {facts['precision']}. Members are cut at P > 0.5.",
+        f"# {facts['model']}: evaluation",
+        f"{len(scores.cases)} labelled cases of `{facts['cohort']}`, {len(evaluation.healthy)} healthy scans; preset "
+        f"{facts['preset']}, {facts['precision']}. Members are thresholded at P > 0.5.",
         f"SHA-256 of the model: `{facts['model_sha256']}`.",
         "Means over cases [95 % interval: bootstrap over cases]; (n) cases where the metric is undefined.",
         "## Members, ensemble and rules",
-        *(part for group in _held(scores, METHOD_GROUPS) for part in _by_method(judgement, group)),
-        _gain_words(judgement),
+        *(part for group in _held(scores, METHOD_GROUPS) for part in _by_method(evaluation, group)),
+        _gain_words(evaluation),
         "## By lesion load",
         "The best member is the one with the highest mean Dice over all cases.",
-        *(part for metric in ATLAS2022.metrics for part in _by_load(judgement, metric)),
-        "## Marked falsely",
-        *(part for group, scans in judgement.marked.items() for part in _false_parts(judgement, group, scans)),
-        *([] if judgement.healthy else ["No healthy scans were given."]),
+        *(part for metric in ATLAS2022.metrics for part in _by_load(evaluation, metric)),
+        "## False positives",
+        *(part for group, scans in evaluation.marked.items() for part in _false_parts(evaluation, group, scans)),
+        *([] if evaluation.healthy else ["No healthy scans were given."]),
         "## Failures",
-        *_failure_parts(judgement, failures_picture),
+        *_failure_parts(evaluation, failures_picture),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -138,25 +138,25 @@ METHOD_GROUPS = (ALL_LOADS, WITH_LESION, LARGE, SMALL)
 
 
 def _held(scores: CohortScores, groups: Sequence[LoadGroup]) -> list[LoadGroup]:
-    """The ranges of loads that hold a case."""
+    """The ranges of loads with at least one case."""
     return [group for group in groups if group.holds(scores.loads_ml).any()]
 
 
-def _by_method(judgement: Evaluation, group: LoadGroup) -> list[str]:
+def _by_method(evaluation: Evaluation, group: LoadGroup) -> list[str]:
     rows = []
-    for method, label in judgement.labels.items():
-        found = [(metric.key, judgement.scores.estimate(method, metric.key, group)) for metric in ATLAS2022.metrics]
+    for method, label in evaluation.labels.items():
+        found = [(metric.key, evaluation.scores.estimate(method, metric.key, group)) for metric in ATLAS2022.metrics]
         rows.append([label, *(mean_and_interval(key, estimate) for key, estimate in found)])
     heads = ["Method", *(metric_head(metric) for metric in ATLAS2022.metrics)]
-    cases = np.count_nonzero(group.holds(judgement.scores.loads_ml))
+    cases = np.count_nonzero(group.holds(evaluation.scores.loads_ml))
     return [f"### Load: {group.label} (n = {cases})", markdown_table(heads, rows)]
 
 
-def _by_load(judgement: Evaluation, metric: Metric) -> list[str]:
-    scores = judgement.scores
-    best = scores.best(judgement.members)
-    methods = {best: f"best member ({judgement.labels[best]})"}
-    methods |= {method: label for method, label in judgement.labels.items() if method not in judgement.members}
+def _by_load(evaluation: Evaluation, metric: Metric) -> list[str]:
+    scores = evaluation.scores
+    best = scores.best(evaluation.members)
+    methods = {best: f"best member ({evaluation.labels[best]})"}
+    methods |= {method: label for method, label in evaluation.labels.items() if method not in evaluation.members}
     rows = []
     for group in _held(scores, DISJOINT_GROUPS):
         found = [scores.estimate(method, metric.key, group) for method in methods]
@@ -164,24 +164,24 @@ def _by_load(judgement: Evaluation, metric: Metric) -> list[str]:
     return [f"### {metric_head(metric)}", markdown_table(["Load", "Cases", *methods.values()], rows)]
 
 
-def _gains(judgement: Evaluation) -> dict[str, dict[str, object]]:
-    """The plain ensemble less its best member on each metric, paired."""
-    best = judgement.scores.best(judgement.members)
-    return {metric.key: asdict(judgement.scores.difference(PLAIN, best, metric.key)) for metric in ATLAS2022.metrics}
+def _gains(evaluation: Evaluation) -> dict[str, dict[str, object]]:
+    """Paired differences between the ensemble at P > 0.5 and its best member, by metric."""
+    best = evaluation.scores.best(evaluation.members)
+    return {metric.key: asdict(evaluation.scores.difference(PLAIN, best, metric.key)) for metric in ATLAS2022.metrics}
 
 
-def _gain_words(judgement: Evaluation) -> str:
-    best = judgement.scores.best(judgement.members)
-    gain = judgement.scores.difference(PLAIN, best, "dice")
+def _gain_words(evaluation: Evaluation) -> str:
+    best = evaluation.scores.best(evaluation.members)
+    gain = evaluation.scores.difference(PLAIN, best, "dice")
     return (
-        f"The ensemble's Dice at P > 0.5 less that of its best member ({judgement.labels[best]}), paired by case: "
+        f"The ensemble's Dice at P > 0.5 less that of its best member ({evaluation.labels[best]}), paired by case: "
         f"{mean_and_interval('dice', gain, sign='+')}."
     )
 
 
-def _false_parts(judgement: Evaluation, group: str, scans: Sequence[MarkedScan]) -> list[str]:
+def _false_parts(evaluation: Evaluation, group: str, scans: Sequence[MarkedScan]) -> list[str]:
     rows = []
-    for method, label in judgement.labels.items():
+    for method, label in evaluation.labels.items():
         found = count_false_positives(scans, method)
         over = [str(found.over[limit]) for limit in LIMITS_ML]
         volumes = [f"{found.median_ml:.2f}", f"{found.largest_ml:.2f}"]
@@ -193,45 +193,48 @@ def _false_parts(judgement: Evaluation, group: str, scans: Sequence[MarkedScan])
     return [
         f"### {group[0].upper()}{group[1:]} (n = {len(scans)})",
         markdown_table([*heads, "Nothing", "False lesions a scan"], rows),
-        f"Most marked, {judgement.labels[FINAL]}: {'; '.join(named)}.",
+        f"Most marked, {evaluation.labels[FINAL]}: {'; '.join(named)}.",
     ]
 
 
-def _failure_parts(judgement: Evaluation, failures_picture: str) -> list[str]:
-    if not judgement.failures:
+def _failure_parts(evaluation: Evaluation, failures_picture: str) -> list[str]:
+    if not evaluation.failures:
         return ["None: no case has a lesion, and nothing is marked."]
-    told = [f"{number}. {failure_sentence(failure)}" for number, failure in enumerate(judgement.failures, start=1)]
+    lines = [f"{number}. {failure_sentence(failure)}" for number, failure in enumerate(evaluation.failures, start=1)]
     picture = [PICTURED, f"![Failures]({failures_picture})"] if failures_picture else []
-    return [f"The worst cases of {judgement.labels[FINAL]}.", *picture, "\n".join(told)]
+    return [f"The worst cases of {evaluation.labels[FINAL]}.", *picture, "\n".join(lines)]
 
 
 PLAIN_CARD = Path(__file__).with_name("templates") / "model-card.md"
-"""For a model of which nothing else is said."""
+"""Text of a card without `--about`."""
 _PLACE = re.compile(r"\{\{ *([a-z_]+) *\}\}")
 
 
 def fill_card(text: str, values: Mapping[str, str], what: str) -> str:
-    """Put values into the places `{{ name }}` of a text.
+    """Replace the placeholders `{{ name }}` of a text by values.
 
     Args:
         text: Markdown.
-        values: Name to Markdown, of one line or many.
-        what: What to call the text in an error.
+        values: Name to Markdown, of one or more lines.
+        what: Name of the text for errors.
 
     Raises:
-        ConfigError: A place has a name that no value has.
+        ConfigError: There is no value for a placeholder.
     """
     for name in _PLACE.findall(text):
         if name not in values:
-            raise ConfigError(f"{what}: nothing is called {{{{ {name} }}}}; expected some of {', '.join(values)}")
+            raise ConfigError(
+                f"{what}: has the unknown placeholder {{{{ {name} }}}}; expected some of {', '.join(values)}"
+            )
+    # in one pass, so that values with braces are not filled again
     return _PLACE.sub(lambda place: values[place[1]], text)
 
 
 def evaluation_blocks(values: Mapping[str, Any], failures_picture: str) -> dict[str, str]:
-    """The values of an evaluation as Markdown, by the names of their places.
+    """Results of an evaluation as Markdown, by placeholder.
 
     Args:
-        values: As `evaluation_values` gave them, perhaps by way of a JSON file.
+        values: From `evaluation_values`, perhaps by way of a JSON file.
         failures_picture: Picture of the failures, relative to the page; empty for none.
     """
     loads = _groups(values)
@@ -251,7 +254,7 @@ def evaluation_blocks(values: Mapping[str, Any], failures_picture: str) -> dict[
 
 
 def _groups(values: Mapping[str, Any]) -> list[str]:
-    """The ranges of loads that hold a case, in the order of tables."""
+    """The ranges of loads with at least one case, in the order of tables."""
     found = values["scores"][FINAL]["dice"]
     return [group.label for group in LOAD_GROUPS if group.label in found]
 
@@ -305,12 +308,13 @@ def _failures(values: Mapping[str, Any], failures_picture: str) -> str:
     failures = [Failure(**failure) for failure in values["failures"]]
     if not failures:
         return "None: no case has a lesion, and nothing is marked."
-    told = [f"{number}. {failure_sentence(failure)}" for number, failure in enumerate(failures, start=1)]
+    lines = [f"{number}. {failure_sentence(failure)}" for number, failure in enumerate(failures, start=1)]
     picture = [PICTURED, f"![Where the model fails]({failures_picture})"] if failures_picture else []
-    return "\n\n".join([*picture, "\n".join(told)])
+    return "\n\n".join([*picture, "\n".join(lines)])
 
 
 def _estimate(found: Mapping[str, Any]) -> Estimate:
+    # JSON has no NaN
     mean, std, low, high = (math.nan if found[key] is None else found[key] for key in ("mean", "std", "low", "high"))
     return Estimate(mean, std, low, high, found["cases"], found["undefined"])
 
@@ -319,42 +323,42 @@ PARTS = {"test": "held out", "training": "of the training"}
 
 
 def audit_values(cases: Sequence[AuditedCase], facts: Mapping[str, object]) -> dict[str, object]:
-    """All that was measured as plain values: facts, and every case with its lesions."""
+    """All results of an audit as plain values: facts, and every case with its lesions."""
     values: dict[str, object] = plain_json({**facts, "levels": CURVE_LEVELS, "cases": [asdict(case) for case in cases]})
     return values
 
 
 def audit_page(cases: Sequence[AuditedCase], facts: Mapping[str, object]) -> str:
-    """The page in Markdown.
+    """The page of an audit in Markdown.
 
     Args:
-        cases: At least one of them held out.
+        cases: At least one case is held out.
         facts: The model, its SHA-256, preset and precision.
     """
     held_out = [case for case in cases if case.part == "test"]
-    ill = [case for case in held_out if case.load_ml > 0]
+    with_lesion = [case for case in held_out if case.load_ml > 0]
     parts = [
         f"# {facts['model']}: audit",
-        f"Simulated cases, each with its healthy twin: {len(held_out)} of people and masks that no training saw, "
-        f"{len(cases) - len(held_out)} of those of the training. Preset {facts['preset']}, {facts['precision']}; masks "
-        "are cut at P > 0.5, without a rule.",
+        f"Simulated cases, each with a healthy twin: {len(held_out)} of held-out people and masks, "
+        f"{len(cases) - len(held_out)} of those used in training. Preset {facts['preset']}, {facts['precision']}; maps "
+        "are thresholded at P > 0.5, without a rule.",
         f"SHA-256 of the model: `{facts['model_sha256']}`.",
-        "## How visible lesions are",
-        f"*CNR*: difference of the mean intensities inside a lesion and {AROUND_MM[0]:g} to {AROUND_MM[1]:g} mm around "
-        "it, divided by the standard deviation around it. *Change*: median of how far the lesion changed the "
-        "intensities inside, divided by the same. *P*: median P(lesion) inside. Held-out cases.",
-        _visibility(ill),
-        _by_group("CNR", {_range(group): group for group in terciles(ill) if group}),
+        "## Visibility of lesions",
+        f"*CNR*: absolute difference of the mean intensities inside a lesion and {AROUND_MM[0]:g} to {AROUND_MM[1]:g} "
+        "mm around it, divided by the standard deviation around it. *Change*: median absolute change of the "
+        "intensities inside by the lesion, divided by the same. *P*: median P(lesion) inside. Held-out cases only.",
+        _visibility(with_lesion),
+        _by_group("CNR", {_range(group): group for group in terciles(with_lesion) if group}),
         "## Training cases and held-out cases",
-        "A small difference says: train longer; a large one: vary more.",
+        "A small difference means that longer training may help; a large one, more variety.",
         _by_group("cases", {PARTS[part]: _with_load(cases, part) for part in PARTS}),
         "## By load",
         _by_group(
-            "load", {group.label: [case for case in ill if _holds(group, case.load_ml)] for group in DISJOINT_GROUPS}
+            "load",
+            {group.label: [case for case in with_lesion if _holds(group, case.load_ml)] for group in DISJOINT_GROUPS},
         ),
         "## Dice against false volume",
-        "Mean Dice of the held-out cases of 1 mL and more, and volumes marked in the healthy twins of all, if masks "
-        "are cut at each level.",
+        "Mean Dice of the held-out cases of 1 mL and more, and volumes marked in all healthy twins, at each threshold.",
         _curve(held_out),
     ]
     return "\n\n".join(parts) + "\n"
@@ -373,7 +377,7 @@ def _range(group: Sequence[AuditedCase]) -> str:
 
 
 def _visibility(cases: Sequence[AuditedCase]) -> str:
-    """Lesions by their own volume: how many can hardly be seen."""
+    """A table of lesions by volume, with the share of hardly visible ones."""
     lesions = [lesion for case in cases for lesion in case.lesions if not math.isnan(lesion.cnr)]
     rows = []
     for group in DISJOINT_GROUPS:

@@ -1,4 +1,4 @@
-"""Many scans in one picture: their lesions, or the brains found in them and their placement."""
+"""Pictures of several scans: their lesions, or their brains and placement in MNI152 space."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,10 +28,10 @@ from mapping_stroke.report.slices import (
     draw_native,
     mark_right,
     outline,
+    reorient_to_ras,
     show_probability,
     show_scale,
     show_slice,
-    turn_to_ras,
     view,
 )
 from mapping_stroke.report.style import (
@@ -55,23 +55,23 @@ from mapping_stroke.space.template import read_template
 Side = Literal["right", "left", "middle"]
 
 TRUTH = HUES[5]
-"""Border of a true lesion."""
+"""Colour of true lesions."""
 TILE_IN, TEXT_IN = 2.3, 2.9
 """Widths of a slice and of the text next to it."""
 LISTED = 6
 MIDDLE_MM = 5.0
-"""A lesion whose centre is nearer than this to the middle of the head is on no side."""
+"""Lesions whose centre is closer to the middle of the head are on neither side."""
 
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """The findings in a scan, on its grid.
+    """Results for a scan, on its grid.
 
     Attributes:
-        mask: What is marked.
+        mask: Lesion mask.
         probability: P(lesion).
-        lesions: The lesions of the mask, largest first.
-        truth: The true lesions; None if they are not known.
+        lesions: Lesions of the mask, largest first.
+        truth: True lesions; None if unknown.
     """
 
     mask: Mask
@@ -82,20 +82,20 @@ class Findings:
 
 @dataclass(frozen=True, eq=False)
 class FoundScan:
-    """A row of the picture: one slice of a segmented scan, and the findings in the whole scan.
+    """A row of the picture: one slice of a segmented scan, and the results for the scan.
 
     Attributes:
-        name: What the row is called.
-        note: What is said below that; may be empty.
-        viewer: How the scan is shown.
-        index: Which axial slice.
+        name: Title of the row.
+        note: Text below the title; may be empty.
+        viewer: Display settings of the scan.
+        index: Index of the axial slice.
         grey: Its anatomy.
-        found: What is marked in it.
-        likely: P(lesion) in it.
-        truth: The true lesions in it; None if they are not known.
-        lesions: All that were found in the scan, largest first.
-        true_ml: Volume of all true lesions; None if they are not known.
-        dice: Of the whole scan; None if the truth is not known.
+        found: Its lesion mask.
+        likely: Its P(lesion).
+        truth: Its true lesions; None if unknown.
+        lesions: All lesions found in the scan, largest first.
+        true_ml: Volume of all true lesions; None if unknown.
+        dice: Dice of the scan; None if unknown.
     """
 
     name: str
@@ -116,32 +116,32 @@ class FoundScan:
         return sum(lesion.volume_ml for lesion in self.lesions)
 
     def side(self, lesion: LesionRow) -> Side:
-        """On which side of the head's middle a lesion has its centre, as the scan's header places it."""
+        """The side of a lesion's centre relative to the middle of the head, by the scan's header."""
         centre = [(side.stop - side.start - 1) / 2 for side in self.viewer.box]
         offset_mm = lesion.x_mm - float(self.viewer.ras_affine[0] @ [*centre, 1])
-        if abs(offset_mm) < MIDDLE_MM:
+        if abs(offset_mm) < MIDDLE_MM:  # RAS: x increases to the right
             return "middle"
         return "right" if offset_mm > 0 else "left"
 
 
 def look_at(name: str, scan: Image, findings: Findings, note: str = "") -> FoundScan:
-    """Take the axial slice in which most is truly lesion, or else marked; the middle one if nothing is.
+    """Choose the axial slice with the largest area of true lesions, or else of marked ones, or else the middle one.
 
     Raises:
         GeometryError: A mask or the map has another shape than the scan.
     """
     viewer, truth = view(scan), findings.truth
-    found = viewer.turn(findings.mask)
-    true = None if truth is None else viewer.turn(truth)
+    found = viewer.reorient(findings.mask)
+    true = None if truth is None else viewer.reorient(truth)
     index = busiest_slice(found if true is None or not true.any() else true)
     return FoundScan(
         name=name,
         note=note,
         viewer=viewer,
         index=index,
-        grey=cut(viewer.turn(scan.voxels), index),
+        grey=cut(viewer.reorient(scan.voxels), index),
         found=cut(found, index),
-        likely=cut(viewer.turn(findings.probability), index),
+        likely=cut(viewer.reorient(findings.probability), index),
         truth=None if true is None else cut(true, index),
         lesions=findings.lesions,
         true_ml=None if truth is None else np.count_nonzero(truth) * scan.voxel_volume_mm3 / 1000,
@@ -150,10 +150,10 @@ def look_at(name: str, scan: Image, findings: Findings, note: str = "") -> Found
 
 
 def draw_overview(rows: Sequence[FoundScan], path: Path) -> None:
-    """Draw a row for each scan: its slice, the same with what was found (and the truth) outlined, and P(lesion).
+    """Draw a row for each scan: its slice, the slice with outlines of found (and true) lesions, and with P(lesion).
 
     Args:
-        rows: From top to bottom; at least one.
+        rows: At least one, from top to bottom.
         path: PNG to write.
     """
     heights = [TILE_IN * row.viewer.pixel_aspect * row.grey.shape[0] / row.grey.shape[1] for row in rows]
@@ -165,7 +165,7 @@ def draw_overview(rows: Sequence[FoundScan], path: Path) -> None:
         for axes in (plain, outlined, coloured):
             show_slice(axes, row.grey, row.viewer)
         if row.truth is not None:
-            outline(outlined, row.truth, TRUTH, 2.4)  # wider: it is seen below a border that is the same
+            outline(outlined, row.truth, TRUTH, 2.4)  # wider, to stay visible below an equal border
         outline(outlined, row.found, OUTLINE, 1.0)
         show_probability(coloured, row.likely, row.viewer)
         _write_words(words, row)
@@ -203,20 +203,20 @@ def _write_words(axes: Axes, row: FoundScan) -> None:
 
 
 def _draw_scale(axes: Axes) -> None:
-    """The colours of P(lesion), below the words of the last row."""
+    """Draw the colours of P(lesion), below the text of the last row."""
     bar = axes.inset_axes((0.06, 0.07, 0.7, 0.035))
     show_scale(bar)
     bar.set_title(f"P(lesion); below {FAINT:g} not shown", fontsize=7.5, color=PALE, loc="left")
 
 
 WINDOW = (1.0, 99.5)
-"""Percentiles of the brain's intensities that are shown black and white."""
+"""Percentiles of the brain's intensities for black and white."""
 TEMPLATE_BRAIN_COLOUR, TEMPLATE_WHITE_COLOUR = "#ff7ad9", "#e8e24a"
 LINE_WIDTH = 0.6
 WHITE_LEVEL = 0.72
-"""Of the template's intensities, its brightest as 1: between grey and white matter."""
+"""Intensity of the template between grey and white matter, relative to its brightest."""
 MARGIN_MM = 6.0
-"""Around the template's brain; nothing farther out can be brain."""
+"""Margin around the template's brain."""
 ROW_IN = 1.95
 LEGEND_IN = 0.75
 LABEL_SIZE = 7.5
@@ -236,18 +236,18 @@ OUTLINED: Mapping[BrainSource, str] = {
     "template": "found by the template",
     "given": "as given",
 }
-"""What says where the brain is."""
+"""Labels of the sources of brain masks."""
 
 
 @dataclass(frozen=True, eq=False)
 class PlacedRow:
-    """A scan of the picture.
+    """A scan in the picture of placements.
 
     Attributes:
-        name: What to call it; may be empty.
-        placed: Its brain and place.
-        shown: The scan as its file has it, its face hidden: see `deface`.
-        lesion: Its lesions, on its grid; None if none are known.
+        name: Its label; may be empty.
+        placed: Its brain and placement.
+        shown: The scan on its own grid, defaced.
+        lesion: Lesion mask on its grid; None if unknown.
     """
 
     name: str
@@ -257,7 +257,7 @@ class PlacedRow:
 
     @property
     def native_label(self) -> str:
-        """Text next to its own grid."""
+        """Label of the row on its own grid."""
         brain = self.placed.brain
         return "\n".join(
             [*filter(None, [self.name]), f"brain {OUTLINED[brain.source]}", f"{brain.volume_ml(self.shown):.0f} mL"]
@@ -266,21 +266,21 @@ class PlacedRow:
 
 @dataclass(frozen=True)
 class Section:
-    """A plane of MNI152 space: the axis across it (0 x, 1 y, 2 z), and where that is cut."""
+    """A plane of MNI152 space: the axis across it (0 x, 1 y, 2 z), and its position along that."""
 
     axis: int
     place_mm: float
 
     @property
     def grid(self) -> Grid:
-        """One layer of voxels of 1 mm, the sides as of the ATLAS grid."""
+        """One layer of 1 mm voxels, with the extent of the ATLAS grid."""
         shape, origin_mm = list(ATLAS_GRID.shape), list(ATLAS_GRID.origin_mm)
         shape[self.axis], origin_mm[self.axis] = 1, self.place_mm
         return Grid((shape[0], shape[1], shape[2]), 1.0, (origin_mm[0], origin_mm[1], origin_mm[2]))
 
     @property
     def title(self) -> str:
-        """Where it is."""
+        """Its position."""
         return f"{'xyz'[self.axis]} = {self.place_mm:.0f} mm"
 
 
@@ -288,10 +288,9 @@ SECTIONS = (Section(2, -30.0), Section(2, 5.0), Section(2, 35.0), Section(1, -20
 
 
 def draw_placements(scans: Sequence[PlacedRow], path: Path) -> None:
-    """Draw two rows of sections for each scan: on its own grid, and in MNI152 space with the template's outlines on it.
+    """Draw two rows of sections for each scan: on its own grid, and in MNI152 space with the template's outlines.
 
-    On its own grid the outlines of its brain and lesions are seen, and of what is around the brain what `shown` still
-    has; in MNI152 space the brain alone.
+    On its own grid, the brain and the lesions are outlined; in MNI152 space, only the brain is shown.
 
     Args:
         scans: At least one.
@@ -303,7 +302,7 @@ def draw_placements(scans: Sequence[PlacedRow], path: Path) -> None:
     figure = new_figure(width_in, 2 * ROW_IN * len(scans) + LEGEND_IN, dark=True)
     grid = figure.subplots(2 * len(scans), len(SECTIONS), squeeze=False, width_ratios=widths)
     for native, in_mni, scan in zip(grid[::2], grid[1::2], scans, strict=True):
-        draw_native(list(native), turn_to_ras(scan.shown, scan.placed.brain.mask, scan.lesion))
+        draw_native(list(native), reorient_to_ras(scan.shown, scan.placed.brain.mask, scan.lesion))
         row_label(native[0], scan.native_label, LABEL_SIZE)
         _draw_row(list(in_mni), scan.placed)
         row_label(in_mni[0], "\n".join(["MNI152", *scan.placed.quality.lines()]), LABEL_SIZE)
@@ -315,12 +314,13 @@ def draw_placements(scans: Sequence[PlacedRow], path: Path) -> None:
 
 def _draw_row(row: Sequence[Axes], scan: PlacedScan) -> None:
     shown = [scan.on_atlas(section.grid, brain_only=True).voxels for section in SECTIONS]
+    # one window for all sections of a scan
     inside = np.concatenate([values[values != 0] for values in shown])
     low, high = np.percentile(inside, WINDOW) if inside.size else (0.0, 1.0)
     for axes, section, values in zip(row, SECTIONS, shown, strict=True):
         across, up = _sides(section)
         extent = (across[0] - 0.5, across[-1] + 0.5, up[0] - 0.5, up[-1] + 0.5)
-        picture = np.where(values == 0, low, values).squeeze(section.axis).T
+        picture = np.where(values == 0, low, values).squeeze(section.axis).T  # black around the brain
         axes.imshow(picture, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), origin="lower", extent=extent)
         for volume, colour in zip(_template_on(section), (TEMPLATE_BRAIN_COLOUR, TEMPLATE_WHITE_COLOUR), strict=True):
             axes.contour(across, up, volume.squeeze(section.axis).T, [0.5], colors=[colour], linewidths=LINE_WIDTH)
@@ -332,7 +332,7 @@ def _draw_row(row: Sequence[Axes], scan: PlacedScan) -> None:
 
 
 def _sides(section: Section) -> tuple[np.ndarray, np.ndarray]:
-    """Millimetres of the voxels along the two axes within a section."""
+    """Positions in millimetres of the voxels along the two axes within a section."""
     first, second = (
         origin + np.arange(length, dtype=np.float64)
         for axis, (origin, length) in enumerate(zip(ATLAS_GRID.origin_mm, ATLAS_GRID.shape, strict=True))
@@ -342,7 +342,7 @@ def _sides(section: Section) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _limits(section: Section) -> tuple[tuple[float, float], tuple[float, float]]:
-    """What is shown of a section: from left to right, where millimetres fall, and from bottom to top."""
+    """Limits of a section's picture: from left to right (millimetres decrease), and from bottom to top."""
     template = read_template()
     index = np.argwhere(template.brain > 0.5)
     low, high = (
@@ -355,9 +355,10 @@ def _limits(section: Section) -> tuple[tuple[float, float], tuple[float, float]]
 
 @cache
 def _template_on(section: Section) -> tuple[Float32[np.ndarray, "x y z"], Float32[np.ndarray, "x y z"]]:
-    """The template's brain, and its white matter, above 0.5 each."""
+    """The template's brain and white matter, each above 0.5."""
     template, grid = read_template(), section.grid
     to_template = np.linalg.inv(template.affine) @ grid.affine
     brain, t1 = (resample(part, to_template, grid.shape) for part in (template.brain, template.t1))
+    # the 95th percentile is the brightest tissue, without single bright voxels
     level = WHITE_LEVEL * float(np.quantile(template.t1[template.brain > 0.5], 0.95))
     return brain, 0.5 * t1 / np.float32(level)

@@ -1,4 +1,4 @@
-"""HTML pages that hold their pictures: the report of a run, and a cohort at a glance."""
+"""HTML pages: the report of a run, with embedded pictures, and the overview of a cohort."""
 
 import base64
 import math
@@ -42,14 +42,14 @@ class Provenance:
     """Origin of the pseudo-labels of one member.
 
     Attributes:
-        member: Scheme that was trained with them.
-        fold: Of that member.
-        scheme: Whose member of the same fold made the labels.
-        weights_sha256: Of the network that made them.
-        labels: Scans that it labelled.
-        empty: Labels without lesion.
-        left_out: Labels not trained with, because they do not reach the floor.
-        floor: Smallest mean confidence; empty for none.
+        member: Scheme of the member trained with them.
+        fold: Fold of that member.
+        scheme: Scheme of the member of the same fold that made the labels.
+        weights_sha256: Hash of its weights.
+        labels: Number of labelled scans.
+        empty: Number of labels without lesion.
+        left_out: Number of labels excluded from training because they do not reach the floor.
+        floor: Lowest mean confidence; empty for none.
         confidence: Mean P inside the labels, and its range.
     """
 
@@ -70,11 +70,11 @@ class Results:
 
     Attributes:
         table: The paper's Table 1 for this run.
-        fold_tables: The same for every fold.
-        sizes: Metric and its means by load.
-        final: The last method of the table: the pipeline's result.
+        fold_tables: The same table for every fold.
+        sizes: Metrics and their means by load.
+        final: Last method of the table: the pipeline's result.
         cases: Scores of the final method, worst first.
-        loads_ml: Case to load.
+        loads_ml: Case to load in millilitres.
     """
 
     table: Table
@@ -90,14 +90,14 @@ class About:
     """Data, settings and environment of a run; missing parts are empty.
 
     Attributes:
-        name: Of the run.
-        simulated: Whether the data set says that it is simulated; None if it does not say.
-        facts: Name and value.
-        provenance: Of the pseudo-labels.
-        failures: What went wrong, a line each.
+        name: Name of the run.
+        simulated: Whether the data set is declared as simulated; None if unknown.
+        facts: Names and values.
+        provenance: Origin of the pseudo-labels.
+        failures: Problems, one line each.
         settings: Text of `config.toml`.
-        environment: Name and version.
-        version: Of this software.
+        environment: Packages and their versions.
+        version: Version of this software.
     """
 
     name: str
@@ -111,17 +111,17 @@ class About:
 
 
 def render_page(about: About, results: Results, pictures: Mapping[str, Picture | str]) -> str:
-    """The page as HTML text; whatever comes from files is escaped.
+    """The report as HTML; text from files is escaped.
 
     Args:
-        about: What was run.
-        results: The numbers.
-        pictures: By name, all that the template has a place for; a text says why a picture is not there.
+        about: The run.
+        results: Its numbers.
+        pictures: All pictures of the template by name; a text replaces a missing picture.
     """
     jinja = Environment(
         loader=PackageLoader("mapping_stroke.report"),
         autoescape=True,
-        undefined=StrictUndefined,
+        undefined=StrictUndefined,  # a wrong name in the template must not become an empty text
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -159,7 +159,7 @@ HEADS = {
     "right_ml": ("Right, mL", "{:.3g}"),
     "agreement": ("Agreement", "{:.0%}"),
 }
-"""Columns of the page, with their heads and how their numbers are written."""
+"""Columns of the page: heads and number formats."""
 
 
 @dataclass(frozen=True)
@@ -169,8 +169,8 @@ class CohortRow:
     Attributes:
         scan: Its file name, or the participant.
         status: See the columns of the group's table.
-        reasons: Why a person should look at it; empty if nothing speaks for that.
-        values: A number for every key of `HEADS`, or None.
+        reasons: Reasons for a visual check; empty if there are none.
+        values: A number or None for every key of `HEADS`.
         picture: Path relative to the page; empty if there is none.
     """
 
@@ -182,7 +182,7 @@ class CohortRow:
 
     @property
     def cells(self) -> list[str]:
-        """The values as they are shown, in the order of `HEADS`."""
+        """The formatted values, in the order of `HEADS`."""
         known = ((form, self.values[key]) for key, (_, form) in HEADS.items())
         return ["n/a" if value is None else form.format(value) for form, value in known]
 
@@ -193,7 +193,7 @@ class CohortRow:
 
 
 def write_cohort_page(rows: Sequence[CohortRow]) -> str:
-    """The page, rows in the order given; pictures are linked, not held."""
+    """The overview of a cohort as HTML, with rows in the order given and links to pictures."""
     environment = Environment(
         loader=PackageLoader("mapping_stroke.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )

@@ -1,4 +1,4 @@
-"""Pictures of lesions on scans: methods next to the reference, and failures of a model."""
+"""Pictures of lesions: methods next to the reference, a segmented scan, and failures of a model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ from mapping_stroke.report.style import (
 )
 
 MARGIN_MM = 15.0
-"""Of anatomy around what is marked, in an enlarged slice."""
+"""Margin around the marks in an enlarged slice."""
 
 SHOWN_SLICES = 4
 SLICE_GAP_MM = 4.0
@@ -66,15 +66,15 @@ LEGEND = (
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """One slice of one case under every method: all that a row of Fig. 5 or 6 shows.
+    """One slice of a case with all methods: a row of Fig. 5 or 6.
 
     Attributes:
-        title: What the row is called.
-        viewer: How the scan is shown.
-        grey: The scan's axial slice.
-        reference: The reference mask's slice.
-        predictions: Method to its mask's slice.
-        dice: Method to the Dice of the whole volume.
+        title: Title of the row.
+        viewer: Display settings of the scan.
+        grey: Axial slice of the scan.
+        reference: Slice of the reference mask.
+        predictions: Method to the slice of its mask.
+        dice: Method to the Dice of the volume.
     """
 
     title: str
@@ -86,7 +86,7 @@ class Comparison:
 
     @property
     def frame(self) -> Frame:
-        """The enlarged part of the slice: everything that the reference or any method marks."""
+        """The part of the slice to enlarge: all that the reference or a method marks."""
         marked = np.any([self.reference, *self.predictions.values()], axis=0)
         return frame_around(marked, self.viewer.pixel_aspect, MARGIN_MM / self.viewer.spacing_mm[0])
 
@@ -94,29 +94,29 @@ class Comparison:
 def compare(
     title: str, scan: Image, reference: Mask, predictions: Mapping[str, Mask], dice: Mapping[str, float]
 ) -> Comparison:
-    """Take the axial slice where the reference lesion is largest (of the first prediction if there is none).
+    """Choose the axial slice with the largest reference lesion, or else the largest lesion of the first prediction.
 
     Args:
-        title: What to call the case.
+        title: Name of the case.
         scan: The T1w scan.
         reference: Mask on the scan's grid.
         predictions: Method to its mask on the scan's grid; may be empty.
         dice: Method to the case's Dice.
 
     Returns:
-        The slice of everything; its height in millimetres is added to the title.
+        The slices; their position in millimetres is added to the title.
 
     Raises:
         GeometryError: A mask has another shape than the scan.
     """
     viewer = view(scan)
-    lesion = viewer.turn(reference)
-    marked = {method: viewer.turn(mask) for method, mask in predictions.items()}
+    lesion = viewer.reorient(reference)
+    marked = {method: viewer.reorient(mask) for method, mask in predictions.items()}
     index = busiest_slice(next((mask for mask in (lesion, *marked.values()) if mask.any()), lesion))
     return Comparison(
         f"{title}\nz = {viewer.z_mm(index):.0f} mm",
         viewer,
-        cut(viewer.turn(scan.voxels), index),
+        cut(viewer.reorient(scan.voxels), index),
         cut(lesion, index),
         {method: cut(mask, index) for method, mask in marked.items()},
         dice,
@@ -126,7 +126,7 @@ def compare(
 def agreement(
     prediction: Bool[np.ndarray, "row column"], reference: Bool[np.ndarray, "row column"]
 ) -> UInt8[np.ndarray, "row column 4"]:
-    """Colour found, missed and wrongly marked pixels; transparent if neither is lesion."""
+    """Colours of found, missed and wrongly marked pixels; all others are transparent."""
     colours = np.zeros((*reference.shape, 4), np.uint8)
     for where, colour in (
         (prediction & reference, OVERLAP),
@@ -138,10 +138,10 @@ def agreement(
 
 
 def draw_comparisons(comparisons: Sequence[Comparison], methods: Sequence[str], path: Path) -> None:
-    """Draw one row a case: the scan's slice, then enlarged the reference and every method with its Dice.
+    """Draw a row for each case: the scan, then enlarged the reference and every method with its Dice.
 
     Args:
-        comparisons: Rows from top to bottom; at least one.
+        comparisons: At least one row, from top to bottom.
         methods: Columns from left to right.
         path: PNG to write.
     """
@@ -155,7 +155,7 @@ def draw_comparisons(comparisons: Sequence[Comparison], methods: Sequence[str], 
             show_slice(axes, row.grey, row.viewer)
         outline(axes_row[1], row.reference, OUTLINE)
         row_label(axes_row[0], row.title, 7.5)
-        mark_frame(axes_row[0], row.frame)
+        mark_frame(axes_row[0], row.frame)  # the other columns show only this part
         for axes, method in zip(axes_row[2:], methods, strict=True):
             _draw_method(axes, row, method)
         for axes in axes_row[1:]:
@@ -185,11 +185,11 @@ def _height_over_width(row: Comparison) -> float:
 def draw_segmentation(
     scan: Image, mask: Mask, probability: Probability, lesions: Sequence[LesionRow], path: Path
 ) -> None:
-    """Draw a new scan's lesions: slices through the largest, outlined (above) and with P(lesion) (below), and a list.
+    """Draw the lesions of a scan: slices with outlines (above) and P(lesion) (below), and a list.
 
     Args:
         scan: The T1w scan.
-        mask: Its segmentation, on the scan's grid; if it is empty, three middle slices are shown.
+        mask: Lesion mask on the scan's grid; if it is empty, three middle slices are shown.
         probability: P(lesion) on the scan's grid.
         lesions: The lesions of the mask, largest first.
         path: PNG to write.
@@ -198,19 +198,19 @@ def draw_segmentation(
         GeometryError: The mask or the map has another shape than the scan.
     """
     viewer = view(scan)
-    turned, lesion, likely = viewer.turn(scan.voxels), viewer.turn(mask), viewer.turn(probability)
+    anatomy, lesion, likely = viewer.reorient(scan.voxels), viewer.reorient(mask), viewer.reorient(probability)
     places = [viewer.locate((row.x_mm, row.y_mm, row.z_mm)) for row in lesions[:LISTED_LESIONS]]
     indices = _choose_slices([place[2] for place in places], viewer)
     figure = new_figure(1.9 * len(indices) + 3.4, 5.0, dark=True)
     grid = figure.subplots(2, len(indices) + 1, squeeze=False, width_ratios=[1.9] * len(indices) + [3.3])
     for (above, below), index in zip(grid.T[:-1], indices, strict=True):
         for axes in (above, below):
-            show_slice(axes, cut(turned, index), viewer)
+            show_slice(axes, cut(anatomy, index), viewer)
         above.set_title(f"z = {viewer.z_mm(index):.0f} mm", fontsize=8, color=PALE)
         outline(above, cut(lesion, index), OUTLINE)
         for number, (x, y, z) in enumerate(places, start=1):
             if z == index:
-                at = (turned.shape[0] - 1 - x, turned.shape[1] - 1 - y)
+                at = (anatomy.shape[0] - 1 - x, anatomy.shape[1] - 1 - y)  # mirrored, as in `cut`
                 above.annotate(str(number), at, (7, 7), textcoords="offset points", fontsize=8, color=OUTLINE)
         show_probability(below, cut(likely, index), viewer)
     _write_list(grid[0, -1], lesions)
@@ -220,10 +220,10 @@ def draw_segmentation(
 
 
 def _choose_slices(centres: Sequence[int], viewer: Viewer) -> list[int]:
-    """Slices through the first few centres, not too close, lowest first; three of the middle without centres."""
+    """Slices through the first few centres that are not too close, lowest first; three middle ones without centres."""
     depth = viewer.box[2].stop - viewer.box[2].start
     chosen: list[int] = []
-    for centre in centres:
+    for centre in centres:  # of the largest lesions first
         apart = all(abs(centre - other) * viewer.spacing_mm[2] >= SLICE_GAP_MM for other in chosen)
         if apart and len(chosen) < SHOWN_SLICES:
             chosen.append(centre)
@@ -247,7 +247,7 @@ def _write_list(axes: Axes, lesions: Sequence[LesionRow]) -> None:
 
 
 def _draw_scale(axes: Axes) -> None:
-    """The colours of P(lesion), and the note that the picture is not for clinical use."""
+    """Draw the colours of P(lesion), and the note that the picture is not for clinical use."""
     axes.set_axis_off()
     bar = axes.inset_axes((0.05, 0.72, 0.8, 0.06))
     show_scale(bar)
@@ -262,7 +262,7 @@ PICTURED = (
 
 
 def failure_sentence(failure: Failure) -> str:
-    """Its kind, name and values."""
+    """Kind, name and values of a failure in a sentence."""
     if failure.dice is None:
         return f"{failure.title}: {failure.name} ({failure.group}), {load_words(failure.false_ml)} marked."
     missed = "all of it missed" if failure.dice == 0 else f"{load_words(failure.missed_ml)} missed"
@@ -278,23 +278,23 @@ TILE_IN = 1.75
 CAPTION_IN = 0.2
 HEADS_IN, LEGEND_IN = 0.2, 0.6
 PIXELS_PER_INCH, JPEG_QUALITY = 110, 75
-"""A picture of all rows stays below 500 kB, and may stand in a repository."""
+"""The picture stays below 500 kB, and can be committed to a repository."""
 SMALLEST_FRAME_MM = 60.0
-"""A smaller part would show voxels, not anatomy."""
+"""A smaller part would show voxels instead of anatomy."""
 SCALE = f"P(lesion): from dark ({FAINT:g}) to bright (1). {NOT_CLINICAL}"
 
 
 @dataclass(frozen=True, eq=False)
 class FailureRow:
-    """The slice of one case that shows a failure best.
+    """The slice of a case with most of a failure.
 
     Attributes:
         text: Sentence above the row.
-        viewer: How the scan is shown.
-        grey: The scan's axial slice.
-        reference: The true lesions there.
-        mask: What the model marks there.
-        probability: P(lesion) there.
+        viewer: Display settings of the scan.
+        grey: Axial slice of the scan.
+        reference: Its true lesions.
+        mask: Its lesions by the model.
+        probability: Its P(lesion).
     """
 
     text: str
@@ -306,36 +306,37 @@ class FailureRow:
 
     @property
     def frame(self) -> Frame:
-        """What is enlarged: the lesions and all that is marked in the slice, with some anatomy around."""
+        """The part of the slice to enlarge: true and marked lesions with a margin."""
         width_mm = self.viewer.spacing_mm[0]
         marked = self.reference | self.mask
         frame = frame_around(marked, self.viewer.pixel_aspect, MARGIN_MM / width_mm)
         if not marked.any() or frame.width * width_mm >= SMALLEST_FRAME_MM:
             return frame
+        # half of the missing width on each side
         wider_px = (SMALLEST_FRAME_MM / width_mm - frame.width) / 2
         return frame_around(marked, self.viewer.pixel_aspect, MARGIN_MM / width_mm + wider_px)
 
 
 def show_failure(text: str, scan: Image, reference: Mask, marked: tuple[Mask, Probability], look: Look) -> FailureRow:
-    """Take the axial slice in which most of a failure lies.
+    """Choose the axial slice with most of a failure.
 
     Args:
         text: Sentence above the row.
         scan: The T1w scan.
-        reference: Its lesions, on the scan's grid.
-        marked: What the model marks there, and P(lesion).
-        look: What must be seen; where there is nothing of it, the lesions, or else the middle of the scan.
+        reference: True lesions on the scan's grid.
+        marked: Lesions by the model, and P(lesion).
+        look: Region to show; if it is empty, the true lesions, or else the middle of the scan.
     """
     mask, probability = marked
     sought = {"wrong": mask ^ reference, "missed": reference, "false": mask & ~reference}[look]
     viewer = view(scan)
-    index = busiest_slice(viewer.turn(sought if sought.any() else reference))
-    slices = [cut(viewer.turn(volume), index) for volume in (scan.voxels, reference, mask, probability)]
+    index = busiest_slice(viewer.reorient(sought if sought.any() else reference))
+    slices = [cut(viewer.reorient(volume), index) for volume in (scan.voxels, reference, mask, probability)]
     return FailureRow(text, viewer, *slices)
 
 
 def draw_failures(rows: Sequence[FailureRow], path: Path) -> None:
-    """Draw the rows, each under its number and sentence.
+    """Draw failures, each below its sentence.
 
     Args:
         rows: At least one.
@@ -361,15 +362,15 @@ def draw_failures(rows: Sequence[FailureRow], path: Path) -> None:
 def _write_text(axes: Axes, text: str) -> None:
     axes.set_axis_off()
     written = axes.text(0.01, 0.0, text, transform=axes.transAxes, ha="left", va="bottom", fontsize=8, color=PALE)
-    written.set_in_layout(False)
+    written.set_in_layout(False)  # a long sentence must not narrow the slices
 
 
 def _draw_row(tiles: Sequence[Axes], row: FailureRow) -> None:
     aspect = row.viewer.pixel_aspect
     for axes in tiles:
         show_slice(axes, row.grey, row.viewer)
-    whole, _, truth, marked, likely = tiles
-    mark_frame(whole, row.frame)
+    full, _, truth, marked, likely = tiles
+    mark_frame(full, row.frame)
     outline(truth, row.reference, OUTLINE)
     marked.imshow(agreement(row.mask, row.reference), aspect=aspect, interpolation="nearest")
     show_probability(likely, row.probability, row.viewer)

@@ -18,17 +18,17 @@ INK = "#1f2933"
 MUTED = "#66717e"
 GRID = "#e3e7eb"
 DARK = "#0b0d10"
-"""Around slices of a scan, whose air is black."""
+"""Background around slices of a scan, whose air is black."""
 PALE = "#d7dce2"
 """Text and lines on `DARK`."""
 
 HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6f4c9b", "#000000")
-"""Okabe and Ito's colours (violet in place of their yellow, too pale on white), in the order of use."""
+"""Okabe and Ito's colours, in the order of use; violet replaces their yellow, which is too pale on white."""
 
 OVERLAP = "#ffe14d"
 MISSED = "#2e8bff"
 FALSE = "#e03a00"
-"""Found, missed, wrongly marked: at least 37 CIELAB units apart under every kind of colour blindness."""
+"""Colours of found, missed and wrongly marked voxels, at least 37 CIELAB units apart for any colour blindness."""
 OUTLINE = "#ff9a2e"
 """Border of a lesion on grey anatomy."""
 
@@ -36,14 +36,14 @@ NOT_CLINICAL = "For research only, not for clinical use."
 
 
 def new_figure(width_in: float, height_in: float, *, dark: bool = False) -> Figure:
-    """An empty figure that no window system or global state knows about; dark ones hold tightly packed slices."""
+    """An empty figure, independent of any window system or global state; dark ones are for tightly packed slices."""
     tight = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.07, wspace=0.0, hspace=0.0)
     layout = tight if dark else ConstrainedLayoutEngine()
     return Figure(figsize=(width_in, height_in), facecolor=DARK if dark else "white", layout=layout)
 
 
 def save_png(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all; the same figure gives the same bytes."""
+    """Write a figure as PNG, atomically; the same figure gives the same bytes."""
     figure.set_dpi(PIXELS_PER_INCH)
     if layout := figure.get_layout_engine():
         layout.execute(figure)
@@ -53,7 +53,7 @@ def save_png(figure: Figure, path: Path) -> None:
 
 
 def plain_axes(axes: Axes, title: str, x_label: str, y_label: str) -> None:
-    """Light grid, no box, a title at the left: for plots of numbers."""
+    """Style the axes of a plot: light grid, no box, a title at the left."""
     axes.set_title(title, loc="left", fontsize=10, color=INK, fontweight="bold")
     axes.set_xlabel(x_label, fontsize=9, color=INK)
     axes.set_ylabel(y_label, fontsize=9, color=INK)
@@ -67,18 +67,18 @@ def plain_axes(axes: Axes, title: str, x_label: str, y_label: str) -> None:
 
 
 def no_data(axes: Axes, text: str) -> None:
-    """Say in the middle of an axes why it is empty."""
+    """Write in the middle of an axes why it is empty."""
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, fontsize=9, color=MUTED)
     axes.set_axis_off()
 
 
 def side_note(axes: Axes, text: str) -> None:
-    """A line of numbers above an axes, at the right."""
+    """Write a note above an axes, at the right."""
     axes.set_title(text, loc="right", fontsize=8.5, color=MUTED)
 
 
 def row_label(axes: Axes, text: str, size: float) -> None:
-    """Upright text at the left of a row of slices."""
+    """Write vertical text at the left of a row of slices."""
     at = axes.transAxes
     axes.text(
         -0.05, 0.5, text, transform=at, rotation=90, ha="right", va="center", ma="center", fontsize=size, color=PALE
@@ -86,12 +86,12 @@ def row_label(axes: Axes, text: str, size: float) -> None:
 
 
 def caption(axes: Axes, text: str, size: float = 8.5) -> None:
-    """A line under a slice."""
+    """Write a line below a slice."""
     axes.text(0.5, -0.02, text, transform=axes.transAxes, ha="center", va="top", fontsize=size, color=PALE)
 
 
 def legend_below(figure: Figure, handles: Sequence[Patch | Line2D], title: str) -> None:
-    """A legend in one line under a dark figure, with a sentence above it."""
+    """Add a one-line legend below a dark figure, with a sentence above it."""
     legend = figure.legend(
         handles=handles,
         loc="outside lower center",
@@ -105,16 +105,16 @@ def legend_below(figure: Figure, handles: Sequence[Patch | Line2D], title: str) 
 
 
 def method_label(method: str) -> str:
-    """The published name of a method; any other keeps its own."""
+    """The published name of a method, or its own."""
     return METHOD_LABELS.get(method, method)
 
 
 def short_id(case_id: str) -> str:
-    """A case id that fits next to a slice: a long one keeps its ends."""
+    """A case id that fits next to a slice; long ones keep only their ends."""
     return case_id if len(case_id) <= 28 else f"{case_id[:12]}…{case_id[-13:]}"
 
 
 def load_words(load_ml: float) -> str:
-    """A lesion load as a person says it: `0.013 mL`, `0.18 mL`, `5.2 mL`, `131 mL`."""
+    """A lesion load with about two digits: `0.013 mL`, `0.18 mL`, `5.2 mL`, `131 mL`."""
     decimals = 3 if load_ml < 0.095 else 2 if load_ml < 0.95 else 1 if load_ml < 9.5 else 0
     return f"{load_ml:.{decimals}f} mL"

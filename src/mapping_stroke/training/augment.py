@@ -21,8 +21,8 @@ class Augmentation:
 
     Factors (brightness, contrast, gamma) are drawn below 1 in half of the patches and above 1 in the others.
 
-    Source: nnU-Net v2's default set, and nnU-Net v1's set DA3 ("strong"), which the MAPPING authors used; both follow
-    the programs' computation rather than the names of their arguments.
+    Source: nnU-Net v2's default set, and nnU-Net v1's set DA3 ("strong"), which the MAPPING authors used. Both follow
+    the code of these programs rather than the names of their arguments.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Augmentation:
     """About each of the three axes."""
     scale_probability: float = 0.2
     scale: Range = (0.7, 1.4)
-    """Above 1, the patch shows more of the head, so lesions look smaller."""
+    """With a scale above 1, the patch shows more of the head, so lesions look smaller."""
     scale_balanced: bool = False
     """Below 1 in half of the patches and above 1 in the others, as in v1; else uniform over the range, as in v2."""
     scale_per_axis_share: float = 0.0
@@ -43,7 +43,7 @@ class Augmentation:
     noise_sigma: Range = (0.0, 0.1)
     """Standard deviation. nnU-Net calls this range a variance, and passes it on as a standard deviation."""
     blur_probability: float = 0.2 * 0.5
-    """0.2 of the patches, and half of their channels; here there is one channel."""
+    """nnU-Net blurs 0.2 of the patches and half of their channels; here there is one channel."""
     blur_sigma_vox: Range = (0.5, 1.0)
     blur_per_axis: bool = True
     """Separate sigmas for the axes; otherwise one for all three."""
@@ -55,7 +55,7 @@ class Augmentation:
     contrast_probability: float = 0.15
     contrast_factor: Range = (0.75, 1.25)
     low_resolution_probability: float = 0.25 * 0.5
-    """0.25 of the patches, and half of their channels."""
+    """Likewise: 0.25 of the patches, and half of their channels."""
     low_resolution_zoom: Range = (0.5, 1.0)
     inverted_gamma_probability: float = 0.1
     gamma_probability: float = 0.3
@@ -127,12 +127,13 @@ def change_intensity(
     brain = patch != 0
     changed = _degrade(patch, augmentation, rng, noise)
     if rng.random() < augmentation.inverted_gamma_probability:
+        # inverted, gamma stretches the dark instead of the bright end
         changed = -change_gamma(-changed, draw_factor(augmentation.gamma, rng))
     if rng.random() < augmentation.shift_probability:
         changed = changed + rng.normal(0, augmentation.shift_sigma)
     if rng.random() < augmentation.gamma_probability:
         changed = change_gamma(changed, draw_factor(augmentation.gamma, rng))
-    return changed * brain
+    return changed * brain  # noise and offsets also reached the background
 
 
 def _degrade(patch: Patch, augmentation: Augmentation, rng: np.random.Generator, noise: torch.Generator) -> Patch:
@@ -155,6 +156,7 @@ def blur(patch: Patch, sigma_vox: Float64[np.ndarray, " 3"]) -> Patch:
     """Gaussian blur along each axis, with mirrored edges and nnU-Net's kernel widths."""
     blurred = patch[None, None]
     for axis, sigma in enumerate(sigma_vox):
+        # one axis after another, since a Gaussian is separable
         radius = min(_kernel_radius(float(sigma)), patch.shape[axis] - 1)  # limit of mirrored padding
         steps = torch.arange(-radius, radius + 1, device=patch.device, dtype=patch.dtype)
         kernel = torch.exp(-0.5 * (steps / sigma) ** 2)
@@ -224,7 +226,7 @@ def draw_warp(augmentation: Augmentation, size: Shape, rng: np.random.Generator)
             draw_factor(augmentation.scale, rng) if augmentation.scale_balanced else rng.uniform(*augmentation.scale)
             for _ in range(draws)
         ]
-        matrix = np.reshape(scales, (draws, 1)) * matrix
+        matrix = np.reshape(scales, (draws, 1)) * matrix  # scales the scan's axes, after the rotation
     if rng.random() >= augmentation.elastic_probability:
         return Warp(matrix)
     scale = rng.uniform(*augmentation.elastic_scale)
@@ -253,9 +255,11 @@ def cut_warped(
     if warp.is_identity:
         return scan.float(), mask.long()
     inside = warped_points((corner[0] - low[0], corner[1] - low[1], corner[2] - low[2]), size, warp, noise)
+    # sampled together, since the positions cost more than the values
     channels = [scan.float(), (scan != 0).float(), (mask > 0).float(), (mask == UNSURE).float()]
     values = _interpolate(torch.stack(channels), inside)
     target = (values[2] >= 0.5).long()
+    # among lesion voxels, the majority decides whether they are visible
     return values[0] * (values[1] >= 0.5), target.masked_fill((target == 1) & (2 * values[3] > values[2]), UNSURE)
 
 
@@ -265,10 +269,10 @@ def _box_to_read(corner: Corner, size: Shape, warp: Warp, shape: torch.Size) -> 
     Inspecting the warped points would make the processor wait for a GPU at every patch.
     """
     half = (np.array(size) - 1) / 2
-    farthest = half + 2 * np.array(
-        warp.elastic_magnitude_vox
-    )  # twice, since the mean of the displacements is subtracted
+    # twice the magnitude, since the mean of the displacements is subtracted
+    farthest = half + 2 * np.array(warp.elastic_magnitude_vox)
     reach = np.abs(warp.matrix) @ farthest + 1e-3  # the points are float32
+    # one voxel beyond the scan is enough: farther out, everything is 0
     low = np.maximum(np.floor(corner + half - reach), -1).astype(int)
     high = np.minimum(np.ceil(corner + half + reach), shape).astype(int)
     lengths = np.maximum(high - low + 1, 1)
@@ -298,6 +302,7 @@ def _elastic(size: Shape, warp: Warp, noise: torch.Generator) -> Float[Tensor, "
     spectrum = torch.fft.rfftn(white, dim=(1, 2, 3))
     for axis, (length, sigma) in enumerate(zip(size, warp.elastic_sigma_vox, strict=True)):
         frequency = torch.fft.rfftfreq if axis == 2 else torch.fft.fftfreq
+        # the Fourier transform of a Gaussian of this sigma
         window = torch.exp(-2 * (np.pi * sigma * frequency(length, device=device)) ** 2)
         spectrum = spectrum * window.reshape([-1 if a == axis else 1 for a in range(3)])
     smooth: Tensor = torch.fft.irfftn(spectrum, s=size, dim=(1, 2, 3))

@@ -20,9 +20,9 @@ LARGEST_SHARE = 0.5
 
 
 def bring_to(device: torch.device, cases: Cases) -> Cases:
-    """Copy cases to a GPU, if all of them fit; otherwise return them as they are.
+    """Copy cases to a GPU if all of them fit; otherwise return them as they are.
 
-    Cases that do not fit are read patch by patch: at every step only the box of a patch is copied to the GPU.
+    Cases that do not fit are read patch by patch: at every step, only the box of a patch is copied to the GPU.
 
     Args:
         device: The training device.
@@ -95,7 +95,7 @@ class Randomness:
         """Independent generators from a sequence of integers, such as (seed, scheme, fold)."""
         sequence = np.random.SeedSequence(list(seed))
         noise = torch.Generator(device)
-        noise.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        noise.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1)))  # torch takes 63 bits
         return cls(np.random.default_rng(sequence), noise)
 
     def of_patch(self, seed: int) -> "Randomness":
@@ -126,11 +126,12 @@ def draw_batch(
     """
     share = batch if isinstance(batch, Share) else Share(batch)
     first_on_lesion = round(share.batch * (1 - LESION_SHARE))
+    # seeds of all patches, so that every process advances the generator equally
     seeds = random.numbers.integers(2**63, size=share.batch)
     indices = list(share.indices)
     with_neighbour = mixing.blend_alpha > 0 and len(indices) < share.batch
     if with_neighbour:
-        indices.insert(0, (indices[0] - 1) % share.batch)  # for blending into the first one
+        indices.insert(0, (indices[0] - 1) % share.batch)  # this process's first patch is blended with it
     pairs, case_ids = [], []
     for index in indices:
         of_patch = random.of_patch(int(seeds[index]))
@@ -141,8 +142,8 @@ def draw_batch(
     scan, target, blend = torch.stack(scans)[:, None], torch.stack(targets), None
     if mixing.blend_alpha > 0:
         scan, blend = blend_patches(scan, target, mixing.blend_alpha, random.numbers)
-    whole = Batch(scan, target, tuple(case_ids), blend)
-    return _without_first(whole) if with_neighbour else whole
+    drawn = Batch(scan, target, tuple(case_ids), blend)
+    return _without_first(drawn) if with_neighbour else drawn
 
 
 def _draw_case(cases: Cases, mixing: Mixing, rng: np.random.Generator) -> CaseArrays:

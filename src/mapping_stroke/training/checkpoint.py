@@ -1,4 +1,4 @@
-"""Exact checkpoints, and the same in small pieces for moving to another machine."""
+"""Exact checkpoints, also in small pieces for moving to another machine."""
 
 import hashlib
 import io
@@ -52,6 +52,7 @@ def write_checkpoint(folder: Path, state: TrainingState, recipe: str, position: 
     torch.save(_values_of(state, recipe, position), content)
     with written_whole(folder / NEWEST) as partial:
         write_sealed(partial, _MAGIC, content.getbuffer())
+        # only now, so that at every moment there is an intact checkpoint
         if (folder / NEWEST).is_file():
             (folder / NEWEST).replace(folder / PREVIOUS)
 
@@ -94,7 +95,7 @@ def bring_in_step(state: TrainingState, fabric: lightning_fabric.Fabric) -> None
     content = io.BytesIO()
     if fabric.is_global_zero:
         torch.save(_values_of(state, ""), content)
-    received = fabric.broadcast(content.getvalue())
+    received = fabric.broadcast(content.getvalue())  # as bytes, since tensors would keep their device
     if not fabric.is_global_zero:
         _restore(state, torch.load(io.BytesIO(received), map_location="cpu", weights_only=True))
 
@@ -197,7 +198,7 @@ def write_pieces(checkpoint: Path, folder: Path, name: str, recipe: str, patches
     """
     before = {path for path in folder.glob(f"{name}.*.piece") if path.is_file()}
     content = memoryview(checkpoint.read_bytes())
-    prefix = hashlib.sha256(content).hexdigest()[:8]
+    prefix = hashlib.sha256(content).hexdigest()[:8]  # new pieces must not overwrite the former ones
     pieces: dict[str, str] = {}
     for index, start in enumerate(range(0, len(content), PIECE_BYTES)):
         piece = content[start : start + PIECE_BYTES]
@@ -206,6 +207,7 @@ def write_pieces(checkpoint: Path, folder: Path, name: str, recipe: str, patches
             partial.write_bytes(piece)
         pieces[path.name] = hashlib.sha256(piece).hexdigest()
         before.discard(path)
+    # the list last: it makes the new pieces valid, and the former ones are removed after it
     write_json(folder / list_name(name), asdict(PieceList(recipe, patches, pieces)))
     remove_files(sorted(before))
 

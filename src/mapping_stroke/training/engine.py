@@ -38,7 +38,7 @@ def of_all(values: Shaped[Tensor, "..."], fabric: lightning_fabric.Fabric) -> Sh
     if fabric.world_size == 1:
         return values[None]
     gathered = [torch.empty_like(values) for _ in range(fabric.world_size)]
-    torch.distributed.all_gather(gathered, values.detach().contiguous())  # Fabric's own call is deprecated in torch
+    torch.distributed.all_gather(gathered, values.detach().contiguous())  # Fabric uses a call deprecated in torch
     return torch.stack(gathered)
 
 

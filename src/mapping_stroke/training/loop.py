@@ -119,6 +119,7 @@ def foreground_dice(overlap: Int64[Tensor, " 3"]) -> float:
 WEIGHT_DECAY = 3e-5
 LARGEST_GRADIENT_NORM = 12.0
 POLYNOMIAL_DECAY = 0.9
+"""nnU-Net's optimiser settings."""
 
 
 @dataclass(eq=False)
@@ -158,6 +159,50 @@ def start_training(
     return TrainingState(network, _build_optimiser(network, size), random)
 
 
+@dataclass(frozen=True, eq=False)
+class Learner:
+    """A network and its optimiser, set up by Fabric, with the loss to minimise.
+
+    Attributes:
+        network: In training mode, perhaps compiled.
+        optimiser: Of the network's parameters.
+        loss_of: `batch_loss`, perhaps compiled.
+        fabric: Launched engine: device, precision, processes.
+    """
+
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    loss_of: Callable[..., Float[Tensor, ""]]
+    fabric: lightning_fabric.Fabric
+
+    def set_rate(self, learning_rate: float) -> None:
+        """Set the learning rate of all parameters."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate
+
+
+def set_up(
+    state: TrainingState, fabric: lightning_fabric.Fabric, *, compiled: bool, dynamic: bool | None = None
+) -> Learner:
+    """Set up a training on an engine.
+
+    Args:
+        state: Its network and optimiser are used in place.
+        fabric: Launched engine.
+        compiled: See `train`.
+        dynamic: Whether compiled code is for any patch size; None lets torch decide.
+    """
+    if compiled and fabric.device.type == "cpu":
+        fuse_norms(state.network)
+    network = torch.compile(state.network, dynamic=dynamic) if compiled else state.network
+    network, optimiser = fabric.setup(network, state.optimiser)
+    # several processes exchange values within the loss, which cannot be compiled
+    compiles_loss = compiled and fabric.world_size == 1
+    loss_of = torch.compile(batch_loss, dynamic=dynamic) if compiles_loss else batch_loss
+    network.train()
+    return Learner(network, optimiser, loss_of, fabric)
+
+
 def train(
     state: TrainingState,
     scheme: Scheme,
@@ -169,8 +214,8 @@ def train(
 ) -> Iterator[Step | Epoch]:
     """Train from the current state, even within an epoch, to the last epoch.
 
-    At every yield the state is consistent: saved and restored, training continues with the same numbers. Several
-    processes share the same state, and each computes its part of every batch; gradients are those of the whole batch.
+    At every yield the state is consistent: a training that is restored from it yields the same numbers. Several
+    processes have the same state, and each computes its part of every batch; gradients are those of the whole batch.
 
     Args:
         state: From `start_training`, or read from a checkpoint; changed in place.
@@ -189,30 +234,25 @@ def train(
     """
     if not cases[0]:
         raise TrainingError(f"scheme {scheme.name}: no training cases in the other folds; use more cases or folds")
-    if compiled and fabric.device.type == "cpu":
-        fuse_norms(state.network)
-    network, optimiser = fabric.setup(torch.compile(state.network) if compiled else state.network, state.optimiser)
-    loss_of = torch.compile(batch_loss) if compiled and fabric.world_size == 1 else batch_loss
-    network.train()
+    learner, loss_config = set_up(state, fabric, compiled=compiled), size.loss_of(scheme)
     share = share_of(size.batch, fabric)
     steps = size.steps_per_epoch + (size.validation_steps if cases[1] else 0)
     total = size.epochs_of(scheme)
     for number in range(len(state.epochs), total):
         rate = size.learning_rate * (1 - number / total) ** POLYNOMIAL_DECAY
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        so_far = state.so_far
+        learner.set_rate(rate)
+        so_far = state.so_far  # of the checkpoint, if that was written within an epoch
         while so_far.steps_done < steps:
             start = time.monotonic()
             if len(so_far.losses) < size.steps_per_epoch:
                 batch = draw_batch(
                     cases[0], size.patch, share, augmentation_of(scheme), state.random, mixing_of(scheme)
                 )
-                loss, _ = take_step(network, optimiser, batch, size.loss_of(scheme), fabric, loss_of)
+                loss, _ = take_step(learner, batch, loss_config)
                 so_far.add_training(loss, time.monotonic() - start)
             else:
                 batch = draw_batch(cases[1], size.patch, share, NONE, state.random)
-                validated = validate(network, batch, size.loss_of(scheme), fabric)
+                validated = validate(learner.network, batch, loss_config, fabric)
                 so_far.add_validation(*validated, time.monotonic() - start)
             yield Step(number, so_far.steps_done, steps)
         state.epochs.append(so_far.sum_up(number, rate))
@@ -227,6 +267,7 @@ def validate(
     with torch.no_grad():
         outputs = network(batch.scan)
         loss = deep_supervision_loss(outputs, batch.target, loss_config, gather_from(fabric))
+        # P > 0.5 means that the lesion has the larger logit
         predicted = (outputs[0][:, 1] > outputs[0][:, 0]) & (batch.target != UNSURE)
         reference = batch.target == 1
         overlap = torch.stack([(predicted & reference).sum(), predicted.sum(), reference.sum()])
@@ -238,7 +279,7 @@ def _expect_background(network: nn.Module, margin: float) -> None:
     decoder: Any = network.decoder
     with torch.no_grad():
         for layer in decoder.seg_layers:
-            layer.weight.mul_(0.1)
+            layer.weight.mul_(0.1)  # so that the bias decides at first
             background, lesion = layer.bias.chunk(2)  # for each voxel of the cube
             background.fill_(0.5 * margin)
             lesion.fill_(-0.5 * margin)
@@ -264,22 +305,9 @@ def _build_optimiser(network: nn.Module, size: Size) -> torch.optim.Optimizer:
 
 
 def take_step(
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    batch: Batch,
-    loss_config: LossConfig,
-    fabric: lightning_fabric.Fabric,
-    loss_of: Callable[..., Float[Tensor, ""]],
+    learner: Learner, batch: Batch, loss_config: LossConfig
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "n 2 x y z"]]:
-    """Take an optimisation step.
-
-    Args:
-        network: Set up by Fabric, as is the optimiser.
-        optimiser: Its learning rate is already set.
-        batch: This process's share of the batch.
-        loss_config: The loss.
-        fabric: Launched engine.
-        loss_of: `batch_loss`, compiled or not.
+    """Take an optimisation step on this process's share of a batch.
 
     Returns:
         The loss of the whole batch, and the finest logits of the share, both detached.
@@ -287,9 +315,11 @@ def take_step(
     Raises:
         TrainingError: Loss or gradient are not finite (names the cases).
     """
+    network, optimiser, fabric = learner.network, learner.optimiser, learner.fabric
     outputs = network(batch.scan)
-    loss = loss_of(outputs, batch.target, batch.blend, loss_config, gather_from(fabric))
+    loss = learner.loss_of(outputs, batch.target, batch.blend, loss_config, gather_from(fabric))
     losses = of_all(loss.detach(), fabric)
+    # all processes see all losses, so all of them stop together
     if not torch.isfinite(losses).all():
         _refuse(losses, batch, fabric)
     optimiser.zero_grad(set_to_none=True)

@@ -1,7 +1,7 @@
 """Training losses: Dice plus cross-entropy, or Dice plus top-k cross-entropy, with deep supervision.
 
 If several processes have equal shares of a batch, each computes a loss such that the means of losses and gradients over
-the processes are those of the whole batch. This holds automatically for means over samples; terms that pool the voxels
+the processes are those of the entire batch. This holds automatically for means over samples; terms that pool the voxels
 of a batch exchange values through `gather`.
 """
 
@@ -81,12 +81,14 @@ def _topk_of_all(own: Float[Tensor, " n"], share: float, gather: Gather) -> Floa
     Ties with the smallest value taken are weighted, so that all processes together count as many values as one would.
     """
     processes = len(gather(own.new_zeros(1)))
+    # in the worst case, all of the largest values belong to one process
     wanted = max(int(processes * own.numel() * share), 1)
     hardest = own.topk(min(wanted, own.numel()), sorted=False).values
     candidates = gather(hardest.detach()).flatten()
     taken = candidates.topk(wanted, sorted=False).values
     least = taken.min()
     part = (taken == least).sum() / (candidates == least).sum()
+    # times their number, since the processes' losses are averaged
     return processes / wanted * (hardest[hardest > least].sum() + part * hardest[hardest == least].sum())
 
 
@@ -95,7 +97,7 @@ def _pooled(own: Float[Tensor, ""], gather: Gather | None) -> Float[Tensor, ""]:
     if gather is None:
         return own
     values = gather(own.detach())
-    return values.sum() + len(values) * (own - own.detach())
+    return values.sum() + len(values) * (own - own.detach())  # the difference is 0 but has a gradient
 
 
 def segmentation_loss(
@@ -124,8 +126,9 @@ def deep_supervision_loss(
     total = outputs[0].new_zeros(())
     for logits, weight in zip(outputs, deep_supervision_weights(len(outputs)), strict=True):
         if weight > 0:
-            there = downsample_target(target, logits.shape[2:])
-            total = total + weight * segmentation_loss(logits.float(), there, config, gather)
+            coarse = downsample_target(target, logits.shape[2:])
+            # float32, because sums over voxels overflow or cancel in half precision
+            total = total + weight * segmentation_loss(logits.float(), coarse, config, gather)
     return total
 
 

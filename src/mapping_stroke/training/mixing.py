@@ -143,8 +143,9 @@ def carve_mix(host: CaseArrays, donor: CaseArrays, level: float) -> CaseArrays:
     corner, size, margin = _lesion_box(donor)
     carved_mask = cut_box(donor.mask, corner, size)
     distance = signed_distance(carved_mask > 0, margin)
-    region = distance <= level * -distance.min()
+    region = distance <= level * -distance.min()  # the minimum is the depth, with a minus sign
     there = [low + (ours - its) // 2 for low, ours, its in zip(corner, host.mask.shape, donor.mask.shape, strict=True)]
+    # the part of the donor's box that lies inside the host, in the coordinates of both
     starts = [max(low, 0) for low in there]
     stops = [
         max(start, min(low + length, edge))
@@ -187,7 +188,7 @@ def _squared_distance(places: Bool[Tensor, "x y z"], reach: int) -> Float[Tensor
     """Squared distance to the nearest True voxel, exact up to `reach`, minimised over one axis at a time."""
     squared = torch.where(places, 0.0, torch.inf)
     for axis, edge in enumerate(places.shape):
-        nearest = squared.clone()
+        nearest = squared.clone()  # squared distances along the axes simply add up
         for step in range(1, min(reach, edge - 1) + 1):
             for here, from_there in ((0, step), (step, 0)):
                 part = nearest.narrow(axis, here, edge - step)

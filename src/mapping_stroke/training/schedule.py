@@ -66,7 +66,7 @@ class Session:
         if patch not in self.warm:
             self.warm.add(patch)
         elif taken_s >= left_s:
-            position.seconds = self.goal
+            position.seconds = self.goal  # the step used up all time left
         else:
             position.seconds += (self.goal - position.seconds) * taken_s / left_s
 
@@ -96,7 +96,7 @@ class Growth:
 
 
 GROWTH = (Growth(0.1, 0.6), Growth(1 / 3, 0.8), Growth(1.0, 1.0))
-"""Small patches cost a third, and suffice while a network learns basic intensities."""
+"""Small patches cost a third, and are sufficient while a network learns basic intensities."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ class Schedule:
         return min((number + 1) * self.period, self.length)
 
     def place_of(self, position: Position) -> float:
-        """Progress of a training, in the unit of `counts`."""
+        """Point of the schedule that a training has reached, in the unit of `counts`."""
         return position.patches if self.counts == "patches" else position.seconds
 
     def rate_of(self, position: Position) -> float:
@@ -187,6 +187,7 @@ class Schedule:
 
     def patch_at(self, place: float) -> Shape:
         """Patch size at a point of the schedule, rounded to multiples of `divisors`."""
+        # the second condition also covers the very end of the schedule
         edge = next(step.edge for step in self.growth if place < step.until * self.length or step.until == 1)
         x, *others = self.patch
         y, z = (

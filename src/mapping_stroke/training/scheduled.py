@@ -1,7 +1,7 @@
 """The loop of long trainings on a schedule, with a running average of the weights as their result."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,11 +14,9 @@ from torch.nn import functional
 from mapping_stroke.dataset.arrays import UNSURE, CaseArrays
 from mapping_stroke.dataset.patches import place_anywhere, place_on_any_lesion
 from mapping_stroke.networks.spec import Weights
-from mapping_stroke.networks.unet import fuse_norms
 from mapping_stroke.training.augment import NONE, Augmentation
 from mapping_stroke.training.batches import Batch, Randomness, cut_patch, draw_batch
-from mapping_stroke.training.loop import Epoch, EpochSoFar, Step, TrainingState, take_step, validate
-from mapping_stroke.training.mixing import batch_loss
+from mapping_stroke.training.loop import Epoch, EpochSoFar, Learner, Step, TrainingState, set_up, take_step, validate
 from mapping_stroke.training.schedule import Schedule, Session
 from mapping_stroke.training.schemes import Scheme, Size, augmentation_of
 from mapping_stroke.training.supply import Position, Supply
@@ -98,12 +96,8 @@ def train_on_schedule(
         TrainingError: The loss is no longer finite, or the supply of cases ended.
     """
     schedule, session = task.schedule, task.session
-    if compiled and fabric.device.type == "cpu":
-        fuse_norms(state.network)
-    network = torch.compile(state.network, dynamic=False) if compiled else state.network
-    network, optimiser = fabric.setup(network, state.optimiser)
-    loss_of = torch.compile(batch_loss, dynamic=False) if compiled else batch_loss
-    network.train()
+    # patches grow only a few times: code for each size is faster than code for any size
+    learner = set_up(state, fabric, compiled=compiled, dynamic=False)
     if session is not None:
         session.begin(position, schedule.length)
     while len(state.epochs) < schedule.periods:
@@ -116,49 +110,36 @@ def train_on_schedule(
             if task.is_over(position):
                 return
             patch = schedule.patch_at(schedule.place_of(position))
-            loss = _step((network, optimiser), state, position, (task, cases[0]), fabric, loss_of)
+            loss = _step(learner, state, position, task, cases[0])
             if session is not None:
                 session.count_step(position, patch, left_s)
             state.so_far.add_training(loss, time.monotonic() - start)
             yield Step(number, state.so_far.steps_done, task.steps_of(number))
-        _end_period(network, state, position, task, cases[1], fabric)
+        _end_period(learner, state, position, task, cases[1])
         yield state.epochs[-1]
 
 
-def _step(
-    learning: tuple[nn.Module, torch.optim.Optimizer],
-    state: TrainingState,
-    position: Position,
-    sources: tuple[Task, Supply],
-    fabric: lightning_fabric.Fabric,
-    loss_of: Callable[..., Float[Tensor, ""]],
-) -> Float[Tensor, ""]:
+def _step(learner: Learner, state: TrainingState, position: Position, task: Task, supply: Supply) -> Float[Tensor, ""]:
     """Take a step, count its patches, and return the loss."""
-    (network, optimiser), (task, supply) = learning, sources
     schedule = task.schedule
-    for group in optimiser.param_groups:
-        group["lr"] = schedule.rate_of(position)
+    learner.set_rate(schedule.rate_of(position))
     batch = draw_scheduled(supply, schedule, position, task.size.batch, augmentation_of(task.scheme), state.random)
-    loss, logits = take_step(network, optimiser, batch, task.size.loss_of(task.scheme), fabric, loss_of)
+    loss, logits = take_step(learner, batch, task.size.loss_of(task.scheme))
     supply.note(batch.case_ids, patch_hardness(logits, batch.target).tolist())
+    # the state's own network: that of the learner has other parameter names once compiled
     _update_average(position, state.network, schedule)
     position.patches += task.size.batch
     return loss
 
 
 def _end_period(
-    network: nn.Module,
-    state: TrainingState,
-    position: Position,
-    task: Task,
-    cases: Sequence[CaseArrays],
-    fabric: lightning_fabric.Fabric,
+    learner: Learner, state: TrainingState, position: Position, task: Task, cases: Sequence[CaseArrays]
 ) -> None:
     """Validate with the averaged weights and record the period; one without steps is not validated."""
     before_s = 0.0 if task.session is None else task.session.left_s
     if state.so_far.steps_done:
         with averaged(state.network, position):
-            _validate(network, state.so_far, task.size, task.scheme, cases, fabric)
+            _validate(learner, state.so_far, task, cases)
     state.epochs.append(state.so_far.sum_up(len(state.epochs), task.schedule.rate_of(position)))
     state.so_far = EpochSoFar()
     if task.session is not None:
@@ -180,6 +161,7 @@ def draw_scheduled(
     """
     patch, elsewhere = schedule.patch_at(schedule.place_of(position)), round(batch * (1 - schedule.lesion_share))
     pairs, case_ids = [], []
+    # each patch has its own generators, as in `draw_batch`
     for index, seed in enumerate(random.numbers.integers(2**63, size=batch)):
         of_patch = random.of_patch(int(seed))
         rng = of_patch.numbers
@@ -198,7 +180,7 @@ def patch_hardness(logits: Float[Tensor, "n 2 x y z"], target: Int[Tensor, "n x 
     """Mean cross-entropy over the lesion and predicted lesion voxels of each patch, 0 or more; 0 if there are none.
 
     A missed lesion therefore counts the same whatever its volume, and so does a false positive in a healthy brain.
-    Eight voxels without error are included, so that single voxels do not make a patch hard.
+    `FEWEST_VOXELS` without error are included, so that single voxels do not make a patch hard.
     """
     entropy = functional.cross_entropy(logits.float(), target, reduction="none", ignore_index=UNSURE)
     concerned = ((target == 1) | (logits[:, 1] > logits[:, 0])) & (target != UNSURE)
@@ -227,21 +209,19 @@ def _update_average(position: Position, network: nn.Module, schedule: Schedule) 
     weights = dict(network.named_parameters())
     averages = list(position.average.values())
     with torch.no_grad():
+        # one call for all parameters: one by one would cost a GPU more time in launches than in work
         torch._foreach_lerp_(
-            averages, [weights[name] for name in position.average], 1 - schedule.decay_at(position.patches)
+            averages,
+            [weights[name] for name in position.average],
+            1 - schedule.decay_at(position.patches),
         )
 
 
-def _validate(
-    network: nn.Module,
-    so_far: EpochSoFar,
-    size: Size,
-    scheme: Scheme,
-    cases: Sequence[CaseArrays],
-    fabric: lightning_fabric.Fabric,
-) -> None:
-    random = Randomness.from_seed(VALIDATION_SEED, fabric.device)
+def _validate(learner: Learner, so_far: EpochSoFar, task: Task, cases: Sequence[CaseArrays]) -> None:
+    size, loss_config = task.size, task.size.loss_of(task.scheme)
+    random = Randomness.from_seed(VALIDATION_SEED, learner.fabric.device)
     for _ in range(size.validation_steps if cases else 0):
         start = time.monotonic()
         batch = draw_batch(cases, size.patch, size.batch, NONE, random)
-        so_far.add_validation(*validate(network, batch, size.loss_of(scheme), fabric), time.monotonic() - start)
+        validated = validate(learner.network, batch, loss_config, learner.fabric)
+        so_far.add_validation(*validated, time.monotonic() - start)

@@ -29,12 +29,12 @@ class Scheme:
     mixing: str = "none"
 
     def __post_init__(self) -> None:
-        for what, name, known in (
+        for kind, name, known in (
             ("augmentation", self.augmentation, AUGMENTATIONS),
             ("mixing", self.mixing, MIXINGS),
         ):
             if name not in known:
-                raise ConfigError(f"scheme {self.name}: no {what} {name!r}; expected one of {', '.join(known)}")
+                raise ConfigError(f"scheme {self.name}: no {kind} {name!r}; expected one of {', '.join(known)}")
 
 
 SCHEMES = (
@@ -208,7 +208,7 @@ def find_variant(variant: str) -> tuple[Scheme, ...]:
 def seed_number(scheme: Scheme) -> int:
     """Seed number of a scheme: its position among the paper's schemes, or a checksum of its name.
 
-    Adding, removing or moving extra schemes therefore leaves the weights of all other schemes unchanged.
+    Adding, removing or moving extra schemes therefore does not change the weights of other schemes.
     """
     places = {row.name: place for place, row in enumerate(SCHEMES)}
     return places.get(scheme.name, zlib.crc32(scheme.name.encode()))

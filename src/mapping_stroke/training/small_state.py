@@ -110,7 +110,7 @@ def read_state(path: Path, state: TrainingState, position: Position, identity: I
         TrainingError: The file is missing, damaged, or of another network or other settings; nothing is changed.
     """
     facts, arrays = _read(path)
-    network = json.loads(json.dumps(asdict(identity.network)))
+    network = json.loads(json.dumps(asdict(identity.network)))  # tuples become lists, as in the file
     if facts["network"] != network:
         raise TrainingError(f"{path}: holds the state of another network; give the --size and --schemes that wrote it")
     if facts["recipe"] != identity.recipe:
@@ -125,7 +125,7 @@ def read_state(path: Path, state: TrainingState, position: Position, identity: I
     set_weights(state.network, weights)
     for name, value in average.items():
         position.average[name].copy_(torch.from_numpy(value))
-    position.patches = position.restarted_at = facts["patches"]
+    position.patches = position.restarted_at = facts["patches"]  # the rate warms up again from here
     position.seconds = facts.get("seconds", 0.0)  # absent from older states
     position.memory = Memory(made=max(facts["made"], position.memory.made))
     state.random.numbers.bit_generator.state = facts["numbers"]
@@ -186,6 +186,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise TrainingError(
             f"{path}: is damaged, or not the state of a training (its SHA-256 does not match); {_AGAIN}"
         )
+    # safetensors: eight bytes with the length of a JSON header, which `load` does not return
     length = 8 + int.from_bytes(content[:8], "little")
     facts: dict[str, Any] = json.loads(json.loads(content[8:length])["__metadata__"]["facts"])
     return facts, load(content)

@@ -162,7 +162,7 @@ class Pool:
 
     def is_ready(self) -> bool:
         """Make cases: at first a quarter of the pool, then as many as are used up, but at least one."""
-        self.memory.forget_all_but(self.cases)
+        self.memory.forget_all_but(self.cases)  # a resumed training starts without cases
         few = fewest_ready(self.plan.size)
         missing = self.plan.size - len(self.cases)
         at_once = MADE_AT_ONCE if len(self.cases) < few else max(math.ceil(len(self.drawn) / MOST_USES), 1)
