@@ -42,10 +42,10 @@ class DemoScan:
     """A simulated, cleanly skull-stripped scan in MNI space; not a patient.
 
     Attributes:
-        name: Of its file, without suffix.
-        parts_mm3: Volume of each of its lesions; none for a healthy brain.
+        name: Name of its file, without suffix.
+        parts_mm3: Volume of each lesion; none for a healthy brain.
         age: 0 young to 1 old.
-        seed: Of everything random: location and appearance of lesions, anatomy and scanner.
+        seed: Seed of everything random: location and appearance of lesions, anatomy and scanner.
     """
 
     name: str
@@ -70,11 +70,11 @@ DEMO_SCANS = (
     DemoScan("simulated-stroke", (20_000.0, 1_500.0), age=0.6, seed=0),
     DemoScan("simulated-healthy", (), age=0.75, seed=4),
 )
-"""A typical stroke with a medium-sized and a small lesion; and an old brain without lesions."""
+"""A typical stroke with a medium-sized and a small lesion, and an old brain without lesions."""
 
 
 def make_demo_scans(folder: Path, *, overwrite: bool = False) -> None:
-    """Write the missing scans and their true lesions, which takes seconds each.
+    """Write the missing scans and their true lesions; each takes a few seconds.
 
     Args:
         folder: Target; a repeat reuses its scans.
@@ -149,7 +149,7 @@ def show_model(
     Raises:
         MappingError: There is no such model, device or scan, or a folder holds something else.
     """
-    choose_device(device)
+    choose_device(device)  # fails before anything is written
     card = open_bundle(model).card
     _require_images(scans)
     simulated = [scan.scan(out / "scans") for scan in DEMO_SCANS]
@@ -171,7 +171,7 @@ def _and_others(given: int) -> str:
 
 
 def _require_images(scans: Sequence[Path]) -> None:
-    """Refuse paths at once that could only fail later."""
+    """Refuse at once paths that would fail later."""
     for scan in scans:
         if not scan.exists():
             raise CaseError(f"{scan}: {describe_missing(scan)}")

@@ -1,4 +1,4 @@
-"""One scan segmented: load it, predict with every member, apply the rule, all on the scan's own grid."""
+"""Segmentation of one scan: load it, predict with every member, apply the rule, all on the scan's own grid."""
 
 import hashlib
 import math
@@ -30,7 +30,7 @@ from mapping_stroke.space.model_input import ModelInput, load_brain_extraction, 
 BATCH_VOX = 128**3
 """Small patches are computed together up to about this many voxels."""
 LISTED_VALUES = 4
-"""An error lists this many of the values that a mask should not hold."""
+"""Errors list this many of the unexpected values of a mask."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +40,10 @@ class LoadedScan:
     Attributes:
         model_input: The scan as stored in its file, and the image that the members read.
         prepared: That image after each member's preprocessing.
-        warnings: Doubts the user should know about, a line each.
+        warnings: Doubts the user should know about, one line each.
         seconds: Duration of `read`, `place` and `prepare`.
         source: File or folder, and the SHA-256 of the content; also the number of a DICOM series.
-        series: DICOM series that it was read from, if any.
+        series: DICOM series it was read from, if any.
     """
 
     model_input: ModelInput
@@ -60,7 +60,7 @@ class LoadedScan:
 
 
 class MemoryCheck:
-    """Checks that a scan fits into memory before it is computed; memory granted before is not requested again."""
+    """Checks that a scan fits into memory before it is computed; memory granted to earlier scans is available."""
 
     def __init__(self, ensemble: Ensemble) -> None:
         self._ensemble = ensemble
@@ -75,14 +75,14 @@ class MemoryCheck:
             self._granted_bytes = needed_bytes
 
     def _needed_bytes(self, loaded: LoadedScan) -> float:
-        """For the scan, the one read ahead, and the largest network; a GPU's own memory is not counted."""
+        """Memory for the scan, the one read ahead, and the largest network; a GPU's own memory is not counted."""
         prepared = [each.voxels.shape for each in loaded.prepared.values()]
         shapes = [loaded.image.shape, loaded.model_input.image.shape, *prepared]
         engine = self._ensemble.engine
         if engine.on_gpu:
             return scan_bytes(shapes)
         networks = []
-        for member in self._ensemble.members:
+        for member in self._ensemble.members:  # loaded one after the other, so the largest decides
             tiling = self._ensemble.tiling(member, loaded.prepared)
             together = min(max(BATCH_VOX // math.prod(tiling.patch), 1), max(len(tiling.boxes), 1))
             networks.append(network_bytes(member.card.network, tiling.patch, together, engine.value_bytes))
@@ -113,6 +113,7 @@ class Segmenter:
     memory: MemoryCheck = field(init=False)
 
     def __post_init__(self) -> None:
+        # the one mutable part of a frozen value: what the process has been granted so far
         object.__setattr__(self, "memory", MemoryCheck(self.ensemble))
 
     def load(self, source: Path | Image, brain: Path | Image | None = None, series: str = "") -> LoadedScan:
@@ -154,6 +155,7 @@ class Segmenter:
         placed_at = time.perf_counter()
         prepared = self.ensemble.prepare(model_input.image)
         seconds = {"place": placed_at - start, "prepare": time.perf_counter() - placed_at}
+        # results are written and drawn on the scan as stored, outliers included
         return LoadedScan(replace(model_input, scan=image), prepared, tuple(warnings), seconds)
 
     def warm_up(self, *, brain_extraction: bool) -> None:
@@ -166,7 +168,7 @@ class Segmenter:
         """The members' average on the scan's own grid.
 
         Args:
-            loaded: By `load`.
+            loaded: The scan, from `load`.
             advance: Receives the share of the work done by each step; the shares sum to 1.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Locks for an output folder that several processes fill at once: active processes and claimed cases."""
+"""Locks on an output folder that several processes fill at once: active processes and claimed cases."""
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,16 +12,16 @@ from mapping_stroke.run_folder import SHARING, claim_folder, holds_work, is_run_
 
 DOOR = "door"
 DOOR_WAIT_S = 60.0
-"""Far longer than any process holds this lock; after that, it is ignored."""
+"""Far longer than any process holds this lock; after that time it is ignored."""
 PROCESS_SUFFIX, CLAIM_SUFFIX = ".process", ".claim"
 
 
 class SharedFolder:
     """The locks of one process on an output folder, in its hidden folder `SHARING`.
 
-    A process holds the lock `*.process` while it works there, `NAME.claim` while it processes a case, and `door` for
-    the moment in which it joins, leaves, or writes a common file. The system frees the locks of a killed process. If
-    system or disk have no locks, processes cannot see each other: all of them compute every case, with equal results.
+    A process holds the lock `*.process` while it works there, `NAME.claim` while it processes a case, and `door` while
+    it joins, leaves, or writes a common file. The system frees the locks of a killed process. If the system or the disk
+    has no locks, processes cannot detect each other: each computes every case, with equal results.
     """
 
     def __init__(self, output: Path) -> None:
@@ -45,12 +45,12 @@ class SharedFolder:
                 lock.release()
 
     def join(self) -> None:
-        """Register this process; called within `exclusive`."""
+        """Register this process; call it within `exclusive`."""
         while self._process is None:
             self._process = try_lock(self._folder / f"{uuid.uuid4().hex}{PROCESS_SUFFIX}")
 
     def has_others(self) -> bool:
-        """Whether another process works here; called within `exclusive`. Locks of killed processes are removed."""
+        """Whether another process works here; call it within `exclusive`. Locks of killed processes are removed."""
         own = self._process.path.name if self._process else ""
         there = [path for path in self._folder.glob(f"*{PROCESS_SUFFIX}") if path.name != own]
         held = [_is_held(path) for path in there]  # a list, since checking also removes stale locks
@@ -86,10 +86,10 @@ class SharedFolder:
 def shared(
     path: Path, identity: Mapping[str, object], contents: Sequence[str], *, overwrite: bool = False
 ) -> Iterator[SharedFolder]:
-    """`claim_folder` for work that several processes may share.
+    """Claim a folder, as `claim_folder` does, for work that several processes may share.
 
     Results of another identity are only replaced if no other process works there. If a `MappingError` ends the work in
-    a folder that was not ours before, nothing stays, unless other processes work there.
+    a folder that was not ours before, everything is removed, unless other processes work there.
 
     Raises:
         RunFolderError: See `claim_folder`; or other processes work in a folder that should be replaced.

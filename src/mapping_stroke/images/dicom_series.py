@@ -64,15 +64,17 @@ def _may_be_dicom(name: str) -> bool:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """All files of a folder and its subfolders: its own files first, then those behind links."""
+    """All files of a folder and its subfolders: its own files before those behind links."""
+    # parents count as entered, so that a link upwards does not leave the given folder
     entered = {key for parent in Path(os.path.realpath(folder)).parents if (key := _identity(parent))}
-    waiting = [(False, folder)]
+    waiting = [(False, folder)]  # False sorts first: own folders before linked ones
     while waiting:
         linked, place = heappop(waiting)
         key = _identity(place)
         if key is None or key in entered:
             continue
         entered.add(key)
+        # `os.walk` skips unreadable folders instead of raising
         _, folders, files = next(os.walk(place), ("", [], []))
         for name in folders:
             if name[0] != ".":
@@ -139,7 +141,7 @@ class DicomSeries:
 
     @property
     def title(self) -> str:
-        """For lists: number, description, slices and voxels, such as `4 't1_mprage' (176 slices of 1 x 1 x 1 mm)`."""
+        """Number, description, slices and voxels, for lists, such as `4 't1_mprage' (176 slices of 1 x 1 x 1 mm)`."""
         name = next((name for name in self.facts.names if name), "")
         size = f"{len(self.slices)} slice{'s' * (len(self.slices) > 1)}"
         edges_mm = self.edges_mm()
@@ -174,7 +176,7 @@ class DicomSeries:
             raise ImageError("; ".join([str(error), *self.left_aside()])) from error
 
     def left_aside(self) -> list[str]:
-        """Images that were not read, and guesses, a line each."""
+        """Images that were not read, and guesses, one line each."""
         lines = []
         if self.guessed:
             lines.append(
@@ -214,7 +216,7 @@ def _order(series: DicomSeries) -> tuple[int, str, int]:
 
 
 def once_each(found: Sequence[DicomSeries]) -> list[DicomSeries]:
-    """The series without repeats: of those with equal facts and images, as one sent twice under two UIDs, the first."""
+    """The series without repeats: the first of those with equal facts and images, as if sent twice under two UIDs."""
     alike: dict[object, list[DicomSeries]] = {}
     for series in found:
         alike.setdefault((replace(series.facts, uid=""), series.trait, _places(series)), []).append(series)
@@ -222,6 +224,7 @@ def once_each(found: Sequence[DicomSeries]) -> list[DicomSeries]:
     for group in alike.values():
         equal: dict[object, list[DicomSeries]] = {}
         for series in group:
+            # pixels are only read if facts and positions agree
             equal.setdefault(_pixels(series) if len(group) > 1 else (), []).append(series)
         kept += [
             replace(first, copies=first.copies + sum(len(other.files) for other in others))
@@ -263,6 +266,7 @@ def _groups(slices: Sequence[Slice]) -> list[list[Slice]]:
     for slice_ in slices:
         by_uid.setdefault(slice_.facts.uid, []).append(slice_)
     strays = by_uid.pop("", [])
+    # a UID of only one image may be an anonymiser's: such images are grouped like those without a UID
     for uid in [uid for uid, group in by_uid.items() if _is_single(group)]:
         strays += by_uid.pop(uid)
     studies = Counter(slice_.facts.study for slice_ in strays)

@@ -39,7 +39,7 @@ class Placement:
 
     Attributes:
         fields: Value of each of `FIELDS`.
-        pixdim: The sign of the qform's third axis and the edges of a voxel.
+        pixdim: The sign of the qform's third axis, and the edges of a voxel.
     """
 
     fields: dict[str, Any]
@@ -55,7 +55,7 @@ def place_voxels(header: Any, pixdim_mm: Edges, shape: Shape) -> tuple[Affine, t
         shape: Voxels along each axis.
 
     Returns:
-        The affine, and warnings about it, a line each.
+        The affine, and warnings about it, one line each.
 
     Raises:
         ImageError: There is no sform, and a voxel edge is 0 or not a number.
@@ -101,6 +101,7 @@ def write_placement(header: Any, grid: Affine | Placement) -> None:
         return
     header.set_sform(grid, code="aligned")
     header.set_qform(grid, code="aligned")
+    # set_qform silently drops shear, so compare what it stored
     shift_vox = np.linalg.solve(grid[:3, :3], header.get_qform()[:3, :3]) - np.eye(3)
     if np.abs(shift_vox).max() > SHEAR_VOX:
         header["qform_code"] = 0
@@ -108,6 +109,7 @@ def write_placement(header: Any, grid: Affine | Placement) -> None:
 
 def largest_shift_mm(affine: Affine, other: Affine, shape: Shape) -> float:
     """The largest distance between the places of a voxel under two affines."""
+    # affine maps differ most at a corner
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) - 1)
     corners_1 = np.c_[corners, np.ones(8)].T
     return float(np.linalg.norm((affine - other) @ corners_1, axis=0).max())

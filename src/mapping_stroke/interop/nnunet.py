@@ -26,6 +26,8 @@ from mapping_stroke.networks.nnunet_results import (
     results_zipped,
 )
 
+__all__ = ["ImportedModel", "find_result", "read_nnunet", "write_nnunet_v2"]
+
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError)
 """Errors of unpacking a damaged, encrypted or unusual zip, as opposed to a full disk."""
 
@@ -51,11 +53,13 @@ def unpacked(source: Path, beside: Path) -> Iterator[Path]:
         raise BundleError(describe_import(source))
     beside.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".", dir=beside.absolute()) as place:
+        # members are named after the folder, so a zip without one lends its own name
         root = Path(place) if result.name else Path(place) / source.stem  # the zip has no top-level folder
         try:
             _unpack(source, result, root)
             yield root / result
         except MappingError as error:
+            # the temporary folder means nothing to the user
             raise type(error)(str(error).replace(f"{place}/", f"{source}: ")) from error
 
 
@@ -77,9 +81,6 @@ def _is_wanted(name: PurePosixPath, result: PurePosixPath) -> bool:
     if name.parent == result:
         return name.name in (PLANS_V1, PLANS_V2, DATASET_FILE)
     return name.parent.parent == result and name.name in (*CHECKPOINTS_V1.values(), *CHECKPOINTS_V2.values())
-
-
-__all__ = ["ImportedModel", "find_result", "read_nnunet", "write_nnunet_v2"]
 
 
 def read_nnunet(

@@ -1,4 +1,4 @@
-"""Common parts of both versions of nnU-Net: axes, checkpoints, and fitting weights to a specification."""
+"""Code for both versions of nnU-Net: axes, checkpoints, and fitting weights to a specification."""
 
 import pickle
 import re
@@ -26,7 +26,7 @@ class Axes:
 
     @classmethod
     def from_transpose(cls, transpose_forward: Sequence[int]) -> "Axes":
-        """From the plans' `transpose_forward`, which maps each axis of the network to z, y or x."""
+        """Read the plans' `transpose_forward`, which maps each axis of the network to z, y or x."""
         order = [int(axis) for axis in transpose_forward]
         if sorted(order) != [0, 1, 2]:
             raise ValueError(f"transpose_forward is {list(transpose_forward)}, expected 0, 1 and 2 in some order")
@@ -68,6 +68,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise BundleError(f"{path}: missing; copy the whole folder again")
+    # torch accepts only these names besides tensors, and calls our stand-ins instead of numpy
     stand_ins: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
         (stand_in, name) for name, stand_in in NUMPY_STAND_INS.items()
     ]
@@ -160,6 +161,7 @@ def _widen(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if array.ndim != 5 or array.shape == shape or len(shape) != 5 or array.shape[:2] != shape[:2]:
         return array
     extra = [wanted - found for found, wanted in zip(array.shape[2:], shape[2:], strict=True)]
+    # an odd kernel padded by an even number keeps its centre
     if min(extra) < 0 or any(edge % 2 for edge in extra):
         return array
     return np.pad(array, [(0, 0), (0, 0), *((edge // 2, edge // 2) for edge in extra)])

@@ -35,9 +35,9 @@ LARGEST_ANISOTROPY = 3.0
 def resolve_configuration(plans: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
     """A configuration with everything it inherits."""
     configurations = require(plans, "configurations", path)
-    chain: list[dict[str, Any]] = []
+    chain: list[dict[str, Any]] = []  # from the configuration to its oldest ancestor
     while name is not None:
-        if name not in configurations or len(chain) > len(configurations):
+        if name not in configurations or len(chain) > len(configurations):  # inherits from itself
             raise refusal(path, f"has no usable configuration {name!r}", f"one of {', '.join(configurations)}")
         chain.append(configurations[name])
         name = configurations[name].get("inherits_from")

@@ -225,12 +225,12 @@ def simulate_cohort(
             write_json(places.facts, facts)
     write_participants(out)
     name_files("Simulated cohort (not patients)", out)
-    name_files("Who is in it", out / "participants.tsv")
+    name_files("Participants", out / "participants.tsv")
     return cases
 
 
 def places_of(out: Path, case: PlannedCase) -> Places:
-    """Paths of a case; the true mask of an unlabelled scan is kept apart, named as `mapping evaluate` expects it."""
+    """Paths of a case; the true mask of an unlabelled scan is stored elsewhere, named as `mapping evaluate` expects."""
     part = "Training" if case.split == "training" else "Testing"
     anat = out / part / case.site / f"sub-{case.subject}" / f"ses-{case.session}" / "anat"
     stem = f"{case.case_id}_space-{SPACE}"
@@ -242,7 +242,7 @@ def places_of(out: Path, case: PlannedCase) -> Places:
 
 @contextmanager
 def _one_torch_thread() -> Iterator[None]:
-    """Limit torch to one thread: for many short operations, several would mostly wait for one another."""
+    """Limit torch to one thread: in many short operations, several threads would mostly wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -279,7 +279,7 @@ def _make_case(
 ) -> tuple[SimulatedCase, dict[str, Any]]:
     """Simulate a case; return it with its facts."""
     brain, allowed = prepared
-    rng = case.rng()
+    rng = case.rng()  # its own numbers: adding cases does not change the others
     used: list[str] = []
     if sources.lesions is None:
         lesions = draw_lesions(brain, allowed, split_load(case.load_mm3, rng), rng)

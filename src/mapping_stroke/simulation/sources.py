@@ -94,9 +94,10 @@ def find_brains(folder: Path, rescans: Sequence[str] = ()) -> BrainFolder:
     by_person: dict[str, list[str]] = defaultdict(list)
     for path in files:
         name = image_stem(path).removesuffix("_T1w")
+        # case is ignored, as on the disks of many machines
         other = clashing.setdefault(name.casefold(), path)
         if other != path:
-            raise CaseError(f"{path} and {other} have the same name but for upper and lower case; rename one of them")
+            raise CaseError(f"{path} and {other} have the same name, ignoring case; rename one of them")
         scans[name] = path
         by_person[name.split("_")[0]].append(name)
     for pair in rescans:

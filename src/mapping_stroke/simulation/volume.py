@@ -31,6 +31,7 @@ def smooth_field(shape: Sequence[int], knots_vox: float, rng: np.random.Generato
     Returns:
         The field, twice differentiable between voxels.
     """
+    # a random value at each knot, interpolated by cubic B-splines
     bases = [_spline_basis(length, knots_vox) for length in shape]
     knots = rng.standard_normal([basis.shape[1] for basis in bases], dtype=np.float32)
     field = torch.from_numpy(knots / np.float32(SPLINE_STD**3)).to(device)
@@ -81,9 +82,10 @@ def warp(
 
     Args:
         volumes: Volumes to sample.
-        displacement: In voxels, for every voxel of the result.
+        displacement: Displacement in voxels, for every voxel of the result.
         corner: Position of the result's first voxel in `volumes`.
     """
+    # own positions as one broadcastable line along each axis, which saves a full grid
     here = [
         torch.arange(low, low + length, device=volumes.device, dtype=torch.float32).view(
             [-1 if a == axis else 1 for a in range(3)]
@@ -113,7 +115,7 @@ def top_voxels(score: Volume, allowed: Region, count: int) -> Region:
 
 def region_box(region: Region, margin_vox: int = 0) -> tuple[slice, slice, slice]:
     """Bounding box of a region with a margin, clipped to the volume; empty slices for an empty region."""
-    columns = region.any(dim=2)
+    columns = region.any(dim=2)  # shared by two axes, since reading the volume is the cost
     hits = (columns.any(dim=1), columns.any(dim=0), region.any(dim=0).any(dim=0))
     x, y, z = (_extent(hit.cpu().numpy(), margin_vox) for hit in hits)
     return x, y, z
@@ -137,6 +139,7 @@ def depth_in(region: Region, limit_vox: int) -> Volume:
     depth = region.float()
     inner = region
     for step in range(1, limit_vox):
+        # alternating neighbourhoods approximate a ball
         inner = erode(inner, diagonal=step % 2 == 0)
         depth += inner
     return depth
@@ -171,6 +174,7 @@ def gaussian_band(length: int, sigma_vox: float) -> Float32[Tensor, "length leng
     """Matrix of Gaussian smoothing along an axis of this length."""
     index = torch.arange(length, dtype=torch.float64)
     reach = torch.arange(-length, length + 1, dtype=torch.float64)
+    # normalised by the whole kernel, not by the part inside: 0 is assumed beyond the border
     total = torch.exp(-0.5 * (reach / sigma_vox) ** 2).sum()
     return (torch.exp(-0.5 * ((index[:, None] - index) / sigma_vox) ** 2) / total).float()
 
@@ -179,6 +183,7 @@ def _spline_basis(length: int, knots_vox: float) -> Float32[Tensor, "length knot
     place = torch.arange(length, dtype=torch.float64) / knots_vox
     knot = torch.arange(int(place[-1]) + 4, dtype=torch.float64) - 1
     distance = (place[:, None] - knot).abs()
+    # the two pieces of the cubic B-spline
     near = 2 / 3 - distance**2 + distance**3 / 2
     far = (2 - distance).clamp(min=0) ** 3 / 6
     return torch.where(distance < 1, near, far).float()
@@ -223,7 +228,7 @@ def refine(volume: Float32[Tensor, "a b c"], source: Grid, target: Grid) -> Volu
 
 
 def average(volume: Float32[Tensor, "a b c"], affine: Affine, grid: Grid) -> Volume:
-    """As `resample`, but with means over the voxels of a coarser grid (partial volume), as in `prepare_scan`.
+    """Resample by means over the voxels of a coarser grid (partial volume), as in `prepare_scan`; see `resample`.
 
     Args:
         volume: Intensities, or fractions.
@@ -239,6 +244,7 @@ def average(volume: Float32[Tensor, "a b c"], affine: Affine, grid: Grid) -> Vol
         return result
     part, fine_mm = grid.crop(box), grid.spacing_mm / parts
     x, y, z = (length * parts for length in part.shape)
+    # centre of the first fine voxel
     a, b, c = (origin - (grid.spacing_mm - fine_mm) / 2 for origin in part.origin_mm)
     fine = resample(volume, affine, Grid((x, y, z), fine_mm, (a, b, c)))
     result[box] = torch.nn.functional.avg_pool3d(fine[None, None], parts)[0, 0]

@@ -30,7 +30,7 @@ def shrink(scan: Image, cell_mm: float) -> Image:
         return scan
     whole = tuple(slice(n // factor * factor) for n, factor in zip(scan.shape, factors, strict=True))
     to_old: Affine = np.diag([*factors, 1]).astype(np.float64)
-    to_old[:3, 3] = (np.array(factors) - 1) / 2
+    to_old[:3, 3] = (np.array(factors) - 1) / 2  # a block's centre, not its first voxel
     return Image(np.ascontiguousarray(block_means(scan.voxels[whole], factors)), scan.affine @ to_old)
 
 
@@ -42,7 +42,7 @@ def resample(
     Args:
         values: The volume.
         to_values: Index on the new grid to index in `values`.
-        shape: Of the new grid.
+        shape: Shape of the new grid.
         repeat_border: Extend the outermost voxels beyond the volume, instead of 0.
     """
     mode: Literal["nearest", "constant"] = "nearest" if repeat_border else "constant"
@@ -56,6 +56,7 @@ def resample(
 
     def fill(first: int) -> None:
         slab = resampled[first : min(first + SLAB_VOX, x.stop), y, z]
+        # the slab's first voxel in the source
         at = start + to_values[:3, :3] @ [first, y.start, z.start]
         ndimage.affine_transform(values, matrix, at, slab.shape, output=slab, order=1, mode=mode)
 
@@ -68,9 +69,9 @@ def box_on_grid(box: Box, to_grid: Affine, shape: Shape) -> Box:
     """The smallest box on another grid that contains a box; empty for an empty one.
 
     Args:
-        box: On a first grid.
+        box: Box on the first grid.
         to_grid: Index on the first grid to index on the other.
-        shape: Of the other grid.
+        shape: Shape of the other grid.
     """
     if any(edge.start == edge.stop for edge in box):
         return _whole((0, 0, 0))
