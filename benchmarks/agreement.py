@@ -114,7 +114,7 @@ def _difference(probability: Probability, exact: Probability, scan: Image) -> fl
 
 
 def describe_agreement(found: Sequence[Comparison], command: str, device: str = "auto") -> str:
-    """Means over the cases, as Markdown; `device` as for `bench_agreement`."""
+    """Means over the cases, as Markdown, for the device of `bench_agreement`."""
     ways = list(dict.fromkeys(row.way for row in found))
     rows = {way: [row for row in found if row.way == way] for way in ways}
     exact_dice = float(np.mean([row.dice for row in rows[ways[0]]]))

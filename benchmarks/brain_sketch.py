@@ -58,7 +58,7 @@ def sketch(head: Head, painted: Image, lesion: Mask, brains: Mapping[str, Mask])
 
 
 def draw_sketches(sketches: Mapping[str, Sketch], path: Path) -> None:
-    """Draw a row for each painted head, by its label; at least one."""
+    """Draw a row for each painted head (at least one), by its label."""
     figure = new_figure(12.0, 2.4 * len(sketches) + 0.5, dark=True)
     grid = figure.subplots(len(sketches), 6, squeeze=False)
     for row, (label, sections) in zip(grid, sketches.items(), strict=True):

@@ -83,7 +83,7 @@ _SHARE_COLUMNS = (
 
 
 def _share_line(name: str, program: str, outcomes: Sequence[Outcome], wanted: Callable[[Outcome], bool]) -> str:
-    """A row of the summary; empty if there is no such case."""
+    """A row of the summary, empty if there is no such case."""
     kept = [one.kept[program] for one in outcomes if wanted(one) and program in one.kept]
     if not kept:
         return ""

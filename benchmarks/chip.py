@@ -48,7 +48,7 @@ def measure_chip(spec: NetworkSpec, patch: Shape) -> ChipRates:
 
 
 def _time_convolution(engine: OpenVinoEngine, channels: int, patch: Shape) -> tuple[float, float]:
-    """Operations and seconds of several convolutions in a row; input and output layers are small in comparison."""
+    """Operations and seconds of several convolutions in a row, with small input and output layers."""
     rng = np.random.default_rng(0)
 
     def convolve(features: Any, inputs: int, outputs: int, edge: int) -> Any:

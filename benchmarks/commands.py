@@ -63,7 +63,7 @@ NOTHING_ELSE: Mapping[str, str] = {}
 
 
 def run_command(command: Sequence[str], environment: Mapping[str, str] = NOTHING_ELSE) -> Cost:
-    """Run a command to its end without showing its output; arguments and errors as for `follow_command`."""
+    """Run a command to its end without showing its output (see `follow_command`)."""
     return follow_command(command, environment)[0]
 
 

@@ -89,7 +89,7 @@ class FineTuning(Benchmark):
             )
 
     def report(self) -> str:
-        """Fine-tune; list the scores before and after, and their differences."""
+        """Fine-tune, and list the scores before and after and their differences."""
         given = {
             "--model": Path(self.model).name,
             "--brains": self.folders.brains and "BRAINS",
@@ -150,7 +150,7 @@ def bench_fine_tuning(bench: FineTuning) -> FineTuningResult:
 
 
 def _identity(bench: FineTuning, sources: Sources, start: Bundle) -> dict[str, object]:
-    """Everything that determines cases and model; folds may be added, and the members refuse other epochs."""
+    """Everything that determines cases and model. Folds may be added, and the members refuse other epochs."""
     origin = {"brains": sources.brains_fingerprint, "masks": sources.masks_fingerprint, "people": sources.people}
     what = {"kind": "bench", "command": "fine-tuning", "model": start.sha256, "cases": bench.cases}
     return {**what, **origin, "scanner": asdict(UNSEEN)}
@@ -184,7 +184,7 @@ def _write_cohort(bench: FineTuning, sources: Sources, name: str, device: torch.
 def _evaluate(
     bundle: Bundle, rules: Mapping[str, PostprocessConfig], cases: Sequence[FoundCase], kept: Path, device: str
 ) -> Scores:
-    """Scores of a model on cases; scores in the file `kept` are not computed again."""
+    """Scores of a model on cases. Scores in the file `kept` are not computed again."""
     by = {"model": bundle.sha256, "cases": [case.case_id for case in cases]}
     values = read_object(kept)
     if values.get("by") != by:

@@ -36,7 +36,7 @@ class Folds(Benchmark):
         require_at_least("--repeats", self.repeats)
 
     def report(self) -> str:
-        """Make both kinds of folds; list the medians and their ratio."""
+        """Make both kinds of folds, and list the medians and their ratio."""
         return bench_folds(self.repeats)
 
 

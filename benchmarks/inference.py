@@ -55,7 +55,7 @@ class Inference(Benchmark):
         require_at_least("--repeats", self.repeats)
 
     def report(self) -> str:
-        """Run all programs in turns; list the medians and their ratios."""
+        """Run all programs in turns, and list the medians and their ratios."""
         nnunet = " --nnunet ENVIRONMENT/bin" if self.nnunet else ""
         scan = f" --scan {self.scan.name}" if self.scan else ""
         numbers = f"--members {self.members} --cohort {self.cohort} --repeats {self.repeats} --device {self.device}"
@@ -85,7 +85,7 @@ class InferenceResult:
 
 
 def bench_inference(config: Inference) -> InferenceResult:
-    """Run all programs in turns on one scan; raises `BenchError` if a command fails."""
+    """Run all programs in turns on one scan. Raises `BenchError` if a command fails."""
     with _workplace(config) as place:
         ways = _commands(config, place)
         costs: dict[str, list[Cost]] = {way: [] for way in ways}
@@ -145,7 +145,7 @@ def _untrained_weights(member: BundleMember) -> Weights:
 
 
 def _commands(config: Inference, place: Path) -> dict[str, Sequence[str]]:
-    """All commands by name; nnU-Net first if it is given."""
+    """All commands by name, with nnU-Net first if it is given."""
     scan, results = str(place / "scans" / "case_0000.nii.gz"), place / "results"
 
     def segment(way: str, model: str, preset: str) -> Sequence[str]:
@@ -196,7 +196,7 @@ def _measure_cohort(config: Inference, place: Path) -> tuple[tuple[float, ...], 
 
 
 def median_after_first(seconds: Sequence[float]) -> float:
-    """Median of all but the first; NaN if there is only one."""
+    """Median of all but the first, or NaN if there is only one."""
     return median(seconds[1:]) if len(seconds) > 1 else float("nan")
 
 

@@ -83,7 +83,7 @@ class MisplacedScan:
 
 
 def misplace(plan: Plan, rng: np.random.Generator) -> MisplacedScan:
-    """Make one scan; the generator draws its appearance, its size, and the axes of rotation and shift.
+    """Make one scan. The generator draws its appearance, its size, and the axes of rotation and shift.
 
     Raises:
         ImageError: The plan's file cannot be read, or shows no skull-stripped brain in MNI152 space.

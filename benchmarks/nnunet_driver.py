@@ -1,4 +1,4 @@
-"""Train with the stock `nnUNetTrainer`; run by the Python of an nnU-Net environment, and never imported.
+"""Train with the stock `nnUNetTrainer`, in the Python of an nnU-Net environment. Never imported.
 
 `python nnunet_driver.py SETTINGS`. nnU-Net's own command has no arguments for the numbers of epochs and steps or for a
 seed, so these few attributes are set here before its own loop starts. Loop, loaders, augmentation, loss and optimiser

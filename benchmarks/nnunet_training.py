@@ -29,7 +29,7 @@ class Invocation:
 
 
 def find_program(nnunet: Path, name: str) -> str:
-    """A program of an nnU-Net environment; raises `BenchError` if its folder `bin` has none of that name."""
+    """A program of an nnU-Net environment. Raises `BenchError` if its folder `bin` has none of that name."""
     if not (nnunet / name).is_file():
         raise BenchError(f"{nnunet / name}: no such file; name the folder of nnU-Net v2's commands with --nnunet")
     return str(nnunet / name)
@@ -45,7 +45,7 @@ def nnunet_versions(nnunet: Path) -> str:
 
 
 def write_nnunet_data(job: TrainingJob) -> None:
-    """Write the files that nnU-Net's preprocessing reads: data set, plans and split; scans are not copied."""
+    """Write the files that nnU-Net's preprocessing reads: data set, plans and split. Scans are not copied."""
     prepared, raw = (Path(job.prepared) / kind / DATASET for kind in ("preprocessed", "raw"))
     cases = {case.case_id: {"images": [case.scan], "label": case.mask} for case in job.cases}
     dataset = {**make_dataset(), "numTraining": len(cases), "dataset": cases}
@@ -76,7 +76,7 @@ def prepare_command(job: TrainingJob, nnunet: Path, processes: int = 2) -> Invoc
 
 
 def train_command(job: TrainingJob, nnunet: Path) -> Invocation:
-    """The command that trains; also writes the driver's settings next to the job's folder."""
+    """Write the driver's settings next to the job's folder, and return the command that trains."""
     settings = {
         "dataset": DATASET,
         "plans": PLANS,

@@ -75,7 +75,7 @@ class Head:
 
     @cached_property
     def outward(self) -> tuple[Float32[np.ndarray, "x y z"], Int32[np.ndarray, "3 x y z"]]:
-        """Depth of each voxel of the space in mm, and the nearest voxel outside the space; within `box`."""
+        """Depth of each voxel of the space in mm, and the nearest voxel outside the space, within `box`."""
         inside = self.space[self.box]
         depth_mm, nearest = ndimage.distance_transform_edt(inside, self.scan.spacing_mm, return_indices=True)
         return depth_mm.astype(np.float32), nearest

@@ -14,7 +14,7 @@ ATLAS_SHAPE = (197, 233, 189)
 
 @dataclass(frozen=True)
 class PhantomConfig:
-    """Properties of the case; lesion sizes are evenly spaced on a logarithmic scale, as in ATLAS."""
+    """Properties of the case. Lesion sizes are evenly spaced on a logarithmic scale, as in ATLAS."""
 
     shape: tuple[int, int, int] = ATLAS_SHAPE
     lesions: int = 25

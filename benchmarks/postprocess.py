@@ -28,14 +28,14 @@ class Postprocess(Benchmark):
         require_at_least("--repeats", self.repeats)
 
     def report(self) -> str:
-        """Time both; list the medians and their ratio."""
+        """Time both, and list the medians and their ratio."""
         return describe_race(
             race_postprocess(self.repeats), f"python -m benchmarks postprocess --repeats {self.repeats}"
         )
 
 
 def race_postprocess(repeats: int, config: PhantomConfig = PhantomConfig(), seed: int = 1) -> Race:  # noqa: B008 - frozen
-    """Time the rule `challenge` on a synthetic map; raises `AssertionError` if the two results differ."""
+    """Time the rule `challenge` on a synthetic map. Raises `AssertionError` if the two results differ."""
     probability = make_phantom(config, np.random.default_rng(seed)).probability
     timings = race(
         lambda: postprocess(probability),
@@ -48,7 +48,7 @@ def race_postprocess(repeats: int, config: PhantomConfig = PhantomConfig(), seed
 
 
 def postprocess_by_whole_passes(probability: Probability) -> Mask:
-    """The rule `challenge` as in the authors' `rename_predictions.py`; only for the benchmark.
+    """The rule `challenge` as in the authors' `rename_predictions.py`, only for the benchmark.
 
     Same result as `mapping_stroke.rules.postprocess`, but each component is selected from the whole volume by its
     label, and its cores are the distinct values of its product with the labels of the cores.

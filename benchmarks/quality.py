@@ -65,7 +65,7 @@ class Quality(Benchmark):
         return self.work or self.cohort.with_name(f"{self.cohort.name}-quality")
 
     def report(self) -> str:
-        """Run the missing trainings; list every run, the means, and the variation between seeds."""
+        """Run the missing trainings, and list every run, the means, and the variation between seeds."""
         command = f"python -m benchmarks quality COHORT --nnunet ENVIRONMENT/bin --seeds {self.seeds}"
         return describe_quality(bench_quality(self), command)
 
@@ -116,13 +116,13 @@ class QualityResult:
         return mean(run.mean() for run in self.of(program))
 
     def noise(self, program: Program) -> float:
-        """Standard deviation (n - 1) of the mean Dice over the seeds of a program; 0 for one seed."""
+        """Standard deviation (n - 1) of the mean Dice over the seeds of a program, or 0 for one seed."""
         means = [run.mean() for run in self.of(program)]
         return stdev(means) if len(means) > 1 else 0.0
 
 
 def bench_quality(config: Quality) -> QualityResult:
-    """Train, predict and score with both programs in parallel, one torch thread each; finished runs are kept.
+    """Train, predict and score with both programs in parallel, one torch thread each. Finished runs are kept.
 
     Raises:
         BenchError: The cohort has too few labelled scans, or a command fails.
@@ -157,7 +157,7 @@ def split_cohort(cohort: Path) -> tuple[tuple[LabelledScan, ...], tuple[Labelled
 
 
 def as_nifti(cases: Sequence[LabelledScan], folder: Path) -> tuple[LabelledScan, ...]:
-    """The same cases as `.nii.gz` files, the only format that nnU-Net is set up for here; others are converted."""
+    """The same cases as `.nii.gz` files, the only format that nnU-Net is set up for here. Others are converted."""
     return tuple(replace(case, scan=_copy(case, "scan", folder), mask=_copy(case, "mask", folder)) for case in cases)
 
 
@@ -233,7 +233,7 @@ def _train_nnunet(job: TrainingJob, config: Quality, masks: Path) -> None:
 
 
 def score_masks(cases: Sequence[LabelledScan], masks: Path) -> dict[str, list[float]]:
-    """Each metric of every case, for masks of either program; raises `BenchError` if one is missing."""
+    """Each metric of every case, for masks of either program. Raises `BenchError` if one is missing."""
     scores: dict[str, list[float]] = {metric: [] for metric in METRICS}
     for case in cases:
         names = (f"{case.case_id}.nii.gz", f"{case.case_id}_0000_mask.nii.gz")

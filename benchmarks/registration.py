@@ -62,7 +62,7 @@ class Registration(Benchmark):
         require_at_least("--scans", self.scans, 0)
 
     def report(self) -> str:
-        """Register all scans; a table of the raw and one of the misplaced scans."""
+        """Register all scans, and list the raw and the misplaced scans in a table each."""
         found = bench_registration(self.native, self.brains, self.scans, self.picture)
         command = f"python -m benchmarks registration NATIVE --brains BRAINS --scans {self.scans}"
         return describe_registration(found, command)
@@ -141,7 +141,7 @@ class Registrations:
 
 
 def bench_registration(native: Path, brains: Path, count: int, picture: Path | None = None) -> Registrations:
-    """Register the raw scans of a folder, and misplaced scans made from the brains of another; draw the raw scans.
+    """Register and draw the raw scans of a folder, and register misplaced scans made from the brains of another.
 
     Raises:
         CaseError: A folder holds no scans.
@@ -174,7 +174,7 @@ def bench_registration(native: Path, brains: Path, count: int, picture: Path | N
 
 
 def plan_misplaced(paths: list[Path], count: int, rng: np.random.Generator) -> list[Plan]:
-    """Plan scans with decreasing rotation and shifts of all lengths; each orientation occurs once in 48."""
+    """Plan scans with decreasing rotation and shifts of all lengths. Each orientation occurs once in 48."""
     axes = rng.permutation(orientation_names())
     shifts_mm = rng.permutation(np.linspace(LARGEST_SHIFT_MM / max(count, 1), LARGEST_SHIFT_MM, count))
     plans = []
@@ -206,7 +206,7 @@ def register(made: MisplacedScan) -> tuple[Outcome, PlacedScan | None]:
 
 
 def try_placing(scan: Image) -> tuple[Placing, PlacedScan | None]:
-    """Place a scan as if it came from a scanner; None, with the reason, if that fails."""
+    """Place a scan as if it came from a scanner, or return None and the reason if that fails."""
     start = time.process_time()
     try:
         placed = place_scan(scan, "native")

@@ -58,7 +58,7 @@ class RoundTrip(Benchmark):
         require_at_least("--cases", self.cases)
 
     def report(self) -> str:
-        """Segment all scans in both spaces; list the overlap of the masks."""
+        """Segment all scans in both spaces, and list the overlap of the masks."""
         rescans = f" --rescans {' '.join(self.rescans)}" if self.rescans else ""
         model = f" --model {Path(self.model).name}" if self.model != "default" else ""
         command = f"python -m benchmarks round-trip BRAINS{rescans}{model} --cases {self.cases}"

@@ -31,12 +31,12 @@ class Score(Benchmark):
         require_at_least("--repeats", self.repeats)
 
     def report(self) -> str:
-        """Time both; list the medians and their ratio."""
+        """Time both, and list the medians and their ratio."""
         return describe_race(race_score(self.repeats), f"python -m benchmarks score --repeats {self.repeats}")
 
 
 def race_score(repeats: int, config: PhantomConfig = PhantomConfig(), seed: int = 1) -> Race:  # noqa: B008 - frozen
-    """Time the profile `atlas2022` on a synthetic pair of masks; raises `AssertionError` if the two results differ."""
+    """Time the profile `atlas2022` on a synthetic pair of masks. Raises `AssertionError` if the two results differ."""
     phantom = make_phantom(config, np.random.default_rng(seed))
     prediction, reference = postprocess(phantom.probability), phantom.reference
     timings = race(
@@ -50,7 +50,7 @@ def race_score(repeats: int, config: PhantomConfig = PhantomConfig(), seed: int 
 
 
 def score_by_whole_passes(prediction: Mask, reference: Mask) -> dict[str, float]:
-    """The profile `atlas2022` at 1 mm as in the organisers' code and medpy; only for the benchmark."""
+    """The profile `atlas2022` at 1 mm as in the organisers' code and medpy, only for the benchmark."""
     predicted_labels, predicted_lesions = ndimage.label(prediction)
     reference_labels, reference_lesions = ndimage.label(reference)
     found = sum(_touches(reference_labels == label, prediction) for label in range(1, reference_lesions + 1))

@@ -49,7 +49,7 @@ class Training(Benchmark):
         require_at_least("--repeats", self.repeats)
 
     def report(self) -> str:
-        """Train with each program; list speeds, their ratios, and the parts of a step's time."""
+        """Train with each program, and list speeds, their ratios, and the parts of a step's time."""
         nnunet = " --nnunet ENVIRONMENT/bin" if self.nnunet else ""
         command = f"python -m benchmarks training{nnunet} --repeats {self.repeats} --device {self.device}"
         return describe_training(bench_training(self), self, command)
@@ -97,7 +97,7 @@ class TrainingResult:
 
 
 def bench_training(config: Training) -> TrainingResult:
-    """Train every network with each program and option, in turns; raises `BenchError` if a command fails."""
+    """Train every network with each program and option, in turns. Raises `BenchError` if a command fails."""
     versions = nnunet_versions(config.nnunet) if config.nnunet else ""
     with _workplace(config) as jobs:
         measured: dict[str, list[MeasuredTraining]] = {}
@@ -126,7 +126,7 @@ def epoch_seconds(lines: Sequence[Line], pattern: str) -> list[float]:
 
 @contextmanager
 def _workplace(config: Training) -> Iterator[dict[str, TrainingJob]]:
-    """A job for each network, on simulated cases; nnU-Net has preprocessed them if it is given."""
+    """A job for each network, on simulated cases, which nnU-Net has preprocessed if it is given."""
     if any(task.epochs < FEWEST_EPOCHS for task in config.setting.tasks.values()):
         raise BenchError(
             f"trainings are shorter than {FEWEST_EPOCHS} epochs, expected {FEWEST_EPOCHS} or more, since the first and "
@@ -154,7 +154,7 @@ def _workplace(config: Training) -> Iterator[dict[str, TrainingJob]]:
 
 
 def _ways(config: Training) -> list[Way | None]:
-    """All trainings of a network; None is nnU-Net."""
+    """All trainings of a network, with None for nnU-Net."""
     return [*([None] if config.nnunet else []), *config.setting.ways]
 
 

@@ -139,7 +139,7 @@ def _wait(device: torch.device) -> None:
 
 
 def _convolutions(task: TrainingTask) -> tuple[int, list[tuple[int, tuple[int, int, int]]]]:
-    """Number of values that convolutions read and write in a forward pass; channels and grid of each stage."""
+    """Number of values that convolutions read and write in a forward pass, and channels and grid of each stage."""
     values = 0
 
     def count(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

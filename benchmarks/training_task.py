@@ -14,7 +14,7 @@ from mapping_stroke.training.schemes import Scheme, Size
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """A training; everything else is the default of both programs.
+    """A training, in everything else with the defaults of both programs.
 
     Attributes:
         network: Plain or residual U-Net.
@@ -57,7 +57,7 @@ class TrainingTask:
 
 @dataclass(frozen=True)
 class LabelledScan:
-    """Paths of a scan and its reference mask; both programs read the same files."""
+    """Paths of a scan and its reference mask. Both programs read the same files."""
 
     case_id: str
     scan: str
@@ -114,7 +114,7 @@ class TrainingJob:
 
 
 def read_job(path: Path) -> TrainingJob:
-    """The inverse of `TrainingJob.write`; raises `TypedJsonError` if an entry is invalid."""
+    """The inverse of `TrainingJob.write`. Raises `TypedJsonError` if an entry is invalid."""
     values: Any = read_json(path)
     job: TrainingJob = read_typed(TrainingJob, values, path.name)
     return job

@@ -38,7 +38,7 @@ def warn(text: str) -> None:
 
 
 def be_quiet() -> None:
-    """Print nothing from now on; for all but one of several processes that would print the same lines."""
+    """Print nothing from now on, in all but one of several processes that would print the same lines."""
     out.quiet = err.quiet = True
 
 
@@ -90,7 +90,7 @@ def progress(what: str, total: float) -> Iterator[Callable[[float, str], None]]:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of a table as lines with aligned columns; all rows have the same number of cells."""
+    """Rows of a table as lines with aligned columns. All rows have the same number of cells."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

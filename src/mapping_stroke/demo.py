@@ -39,7 +39,7 @@ SCAN_SUFFIX, TRUTH_SUFFIX = ".nii.gz", f"_true{MASK_SUFFIX}"
 
 @dataclass(frozen=True)
 class DemoScan:
-    """A simulated, cleanly skull-stripped scan in MNI space; not a patient.
+    """A simulated, cleanly skull-stripped scan in MNI space, not a patient.
 
     Attributes:
         name: Name of its file, without suffix.
@@ -58,7 +58,7 @@ class DemoScan:
         return folder / f"{self.name}{SCAN_SUFFIX}"
 
     def truth(self, folder: Path) -> Path:
-        """The file of the true lesions; there is none for a healthy brain."""
+        """The file of the true lesions. There is none for a healthy brain."""
         return folder / f"{self.name}{TRUTH_SUFFIX}"
 
     def exists(self, folder: Path) -> bool:
@@ -74,7 +74,7 @@ DEMO_SCANS = (
 
 
 def make_demo_scans(folder: Path, *, overwrite: bool = False) -> None:
-    """Write the missing scans and their true lesions; each takes a few seconds.
+    """Write the missing scans and their true lesions. Each takes a few seconds.
 
     Args:
         folder: Target; a repeat reuses its scans.
@@ -134,7 +134,7 @@ template, which is among the training brains of the bundled model, so scores on 
 def show_model(
     out: Path, scans: Sequence[Path], model: str = DEFAULT_MODEL, device: str = "auto", *, overwrite: bool = False
 ) -> list[str]:
-    """Segment a simulated stroke, a simulated healthy brain and given scans; print and draw the lesions.
+    """Segment a simulated stroke, a simulated healthy brain and given scans, and print and draw the lesions.
 
     Args:
         out: Folder for `scans/`, `segment/` and `demo.png`; a repeat resumes there.
@@ -207,7 +207,7 @@ def _report_lesions(rows: Sequence[FoundScan]) -> None:
 
 
 def _lines(row: FoundScan) -> list[tuple[str, ...]]:
-    """The table rows of a scan; only the first line has its name."""
+    """The table rows of a scan. Only the first line has its name."""
     cells: list[tuple[str, ...]] = [
         (
             str(lesion.lesion),

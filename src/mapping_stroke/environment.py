@@ -59,7 +59,7 @@ def peak_memory_bytes() -> int:
 
 
 def allow_open_files(count: int) -> None:
-    """Raise the limit of open files to `count` if the system allows it; memory-mapped arrays count."""
+    """Raise the limit of open files to `count` if the system allows it. Memory-mapped arrays count."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
@@ -87,7 +87,7 @@ def _processor() -> str:
 
 
 def may_have_gpu() -> bool:
-    """Whether there may be a GPU; if not, torch need not be loaded to look for one, which takes seconds."""
+    """Whether there may be a GPU. If not, torch need not be loaded to look for one, which takes seconds."""
     if platform.system() == "Linux":
         return any(path.exists() for path in DEVICE_FILES)
     return True
@@ -134,14 +134,14 @@ USUAL = (Mount(2, "/", Path("/sys/fs/cgroup")), Mount(1, "/", Path("/sys/fs/cgro
 
 
 def available_bytes() -> float:
-    """Memory that is still available to this process, in bytes; 0 if a group exceeds its limit."""
+    """Memory that is still available to this process, in bytes, or 0 if a group exceeds its limit."""
     # a limit may be set on any parent group, and counts all its processes
     left = min(map(_left_bytes, _groups()), default=math.inf)
     return max(min(float(psutil.virtual_memory().available), left), 0.0)
 
 
 def _left_bytes(group: Path) -> float:
-    """Memory available within one control group; infinite if it has no limit or is hidden."""
+    """Memory available within one control group, infinite if it has no limit or is hidden."""
     for limit, used in FILES:
         try:
             stat = (group / "memory.stat").read_text()

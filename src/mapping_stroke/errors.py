@@ -1,4 +1,4 @@
-"""Errors the user can fix; each message names the file, the finding, the expectation and the remedy."""
+"""Errors the user can fix. Each message names the file, the finding, the expectation and the remedy."""
 
 import errno
 from pathlib import Path

@@ -25,7 +25,7 @@ _REMEDY = "copy it again, or delete it and run the command that wrote it"
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary name next to `path`; on success it is renamed to `path`, on failure it is removed.
+    """Yield a temporary name next to `path`. On success it is renamed to `path`, on failure it is removed.
 
     The temporary name starts with `PARTIAL` and keeps the end of the name, so that writers choose the format by its
     suffix, but it is short enough for any disk. Leftovers of killed processes for the same file are removed.
@@ -108,12 +108,12 @@ def given_path(path: Path) -> Path:
 
 
 def given_name(folder: Path) -> str:
-    """The name of a folder as given, see `given_path`; for `.`, the name of the current folder."""
+    """The name of a folder as given (see `given_path`), or that of the current folder for `.`."""
     return Path(os.path.normpath(given_path(folder))).name
 
 
 def list_files(folder: Path, pattern: str) -> list[Path]:
-    """The files of a folder that fit a name pattern, sorted; hidden ones, and so partial ones, are skipped.
+    """The files of a folder that fit a name pattern, sorted. Hidden ones, and so partial ones, are skipped.
 
     Files that the system cannot access are included, see `may_be_file`.
     """
@@ -129,7 +129,7 @@ def may_be_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is such a folder; False if the system cannot access it: reading it then reports the reason."""
+    """Whether there is such a folder that the system can access. Reading another one reports the reason."""
     try:
         return path.is_dir()
     except OSError:
@@ -137,7 +137,7 @@ def is_folder(path: Path) -> bool:
 
 
 def longest_name_bytes(folder: Path) -> int:
-    """The longest file name that an existing folder allows; 255 if the system does not know."""
+    """The longest file name that an existing folder allows, or 255 if the system does not know."""
     try:
         return os.pathconf(folder, "PC_NAME_MAX")
     except (AttributeError, OSError, ValueError):  # Windows has no such function
@@ -164,7 +164,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON value; raises `FileError` if the file is damaged."""
+    """Read a JSON value. Raises `FileError` if the file is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -172,7 +172,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object that can be recreated; empty if it is missing or damaged."""
+    """Read a JSON object that can be recreated, or return an empty one if it is missing or damaged."""
     try:
         value = read_json(path)
     except (OSError, ValueError):
@@ -181,7 +181,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]], delimiter: str = ",") -> None:
-    """Write rows under a header line, completely or not at all; a missing value is an empty field."""
+    """Write rows under a header line, completely or not at all. A missing value is an empty field."""
     with written_whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n", delimiter=delimiter)
         writer.writeheader()
@@ -189,7 +189,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, ob
 
 
 def read_csv(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
-    """Read a CSV file with a header line: a dict of text for each row; raises `FileError` if the file is not text."""
+    """Read a CSV file with a header line: a dict of text for each row. Raises `FileError` if the file is not text."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return list(csv.DictReader(file, delimiter=delimiter))
@@ -198,7 +198,7 @@ def read_csv(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal; raises `FileError` if they cannot be read."""
+    """SHA-256 of a file's bytes, in hexadecimal. Raises `FileError` if they cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -213,7 +213,7 @@ def file_state(path: Path) -> list[object]:
 
 
 def fingerprint(value: Any) -> str:
-    """A short hash of a JSON-able value, the same on every machine; keys may come in any order."""
+    """A short hash of a JSON-able value, the same on every machine. Keys may come in any order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -222,7 +222,7 @@ def _machine() -> str:
 
 
 def _is_running(process: str) -> bool:
-    """Whether the process with this number is running on this machine; True if unknown."""
+    """Whether the process with this number is, or may be, running on this machine."""
     if os.name != "posix" or not process.isdecimal():
         return True
     try:

@@ -33,7 +33,7 @@ class Lesions:
 
 
 def bounding_box(mask: Bool[np.ndarray, "x y z"], margin_vox: int = 0) -> tuple[slice, slice, slice]:
-    """The smallest box that holds every True voxel, widened by a margin within the volume; empty slices if none."""
+    """The smallest box that holds every True voxel, widened by a margin within the volume, or empty slices if none."""
     # the other axes only look at planes that the first one found
     x_hit = np.asarray(mask.any(axis=(1, 2)))
     y_hit, z_hit = np.asarray(mask[x_hit].any(axis=(0, 2))), np.asarray(mask[x_hit].any(axis=(0, 1)))
@@ -41,7 +41,7 @@ def bounding_box(mask: Bool[np.ndarray, "x y z"], margin_vox: int = 0) -> tuple[
 
 
 def find_lesions(mask: Bool[np.ndarray, "x y z"], connectivity: Bool[np.ndarray, "3 3 3"] = FACE_CONNECTED) -> Lesions:
-    """Label the connected components of a mask; none for an empty mask."""
+    """Label the connected components of a mask, of which an empty mask has none."""
     box = bounding_box(mask)
     inside = np.ascontiguousarray(mask[box])
     labels = np.empty(inside.shape, np.int32)

@@ -48,7 +48,7 @@ class Lock:
 
 
 def try_lock(path: Path) -> Lock | None:
-    """Try to take the lock of this name, creating its folder if needed; None if another process holds it."""
+    """Try to take the lock of this name, creating its folder if needed, or None if another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         file = path.open("ab")
@@ -91,7 +91,7 @@ def wait_for_lock(path: Path, wait_s: float, report: Callable[[], None] = lambda
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock of this name while a member is trained; does nothing if locks are not supported.
+    """Hold the lock of this name while a member is trained. Does nothing if locks are not supported.
 
     Raises:
         TrainingError: Another process did not release it.
@@ -132,7 +132,7 @@ class StopRequest:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Defer requests until `check`; otherwise they end the work at once. A second Ctrl-C is never deferred."""
+        """Defer requests until `check`. Otherwise they end the work at once. A second Ctrl-C is never deferred."""
         before, self._held = self._held, True
         try:
             yield
@@ -158,7 +158,7 @@ class StopRequest:
 
 @contextmanager
 def listening(remedy: str = RESUME) -> Iterator[StopRequest]:
-    """Handle the signals that ask to stop. Only the main thread receives them; in other threads this does nothing."""
+    """Handle the signals that ask to stop. This does nothing outside the main thread, which receives them."""
     request = StopRequest(remedy)
     if threading.current_thread() is not threading.main_thread():
         yield request

@@ -44,7 +44,7 @@ def for_each_case(
     work: Callable[[T, ShowShare], object],
     file_of: Callable[[T], Path | None] = lambda _: None,
 ) -> dict[str, str]:
-    """Do the same work on each case and show progress; a case that fails is reported and does not stop the others.
+    """Do the same work on each case and show progress. A case that fails is reported and does not stop the others.
 
     Args:
         cases: The cases by name, in order.
@@ -78,7 +78,7 @@ def attempt(
     alone: bool,
     note: Callable[[str], None] = lambda why: None,
 ) -> tuple[T | None, str]:
-    """Do the work on one case; if it fails, print a warning.
+    """Do the work on one case. If it fails, print a warning.
 
     Args:
         work: The work.

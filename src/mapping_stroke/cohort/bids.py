@@ -36,7 +36,7 @@ def made_by(segmenter: Segmenter) -> dict[str, object]:
 
 
 def write_dataset(bids_dir: Path, output: Path, segmenter: Segmenter) -> None:
-    """Write the four files of the data set; between processes of one run, only the machine in `CITATION.md` differs."""
+    """Write the four files of the data set. Between processes of one run, only the machine in `CITATION.md` differs."""
     write_json(output / DESCRIPTION, _describe(bids_dir, output, segmenter))
     write_text(output / IGNORE, "".join(f"{line}\n" for line in IGNORED))
     write_text(output / README, _README.format(template=TEMPLATE))
@@ -69,7 +69,7 @@ def _describe(bids_dir: Path, output: Path, segmenter: Segmenter) -> dict[str, A
 
 
 def link(raw: Path, output: Path) -> str:
-    """The path of a data set relative to a derivative, with `/`; a URI if there is no relative path.
+    """The path of a data set relative to a derivative, with `/`, or a URI if there is no relative path.
 
     Links in the data set's path are not followed, since their targets may contain names that should stay private.
 
@@ -255,7 +255,7 @@ def segment_participants(
 def report_group(
     layout: BidsLayout, choice: Choice, atlas: Path | None = None, labels: Path | None = None
 ) -> list[GroupRow]:
-    """Write the group's table and page, and report the number of scans to review; see `write_group`."""
+    """Write the group's table and page, and report the number of scans to review (see `write_group`)."""
     regions = read_atlas(atlas, labels) if atlas and labels else None
     scans = find_bids_scans(layout.bids_dir, choice)
     rows = write_group(layout.bids_dir, layout, scans, regions)

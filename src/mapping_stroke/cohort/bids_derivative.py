@@ -111,7 +111,7 @@ def lesion_points(mask: Mask, affine: Affine, to_mni: Affine) -> Points:
 
 
 def hemisphere_ml(points: Points, voxel_mm3: float) -> dict[str, float]:
-    """Volume left and right of the midplane x = 0 of MNI152, in mL; voxels on it count half on each side."""
+    """Volume left and right of the midplane x = 0 of MNI152, in mL. Voxels on it count half on each side."""
     x = points[:, 0]
     middle = float((x == 0).sum()) / 2
     return {
@@ -242,6 +242,6 @@ def _label_rows(lesions: tuple[LesionRow, ...]) -> list[dict[str, object]]:
 
 
 def _agreement(lesions: tuple[LesionRow, ...]) -> float | None:
-    """Mean over all lesion voxels; None if there is no lesion."""
+    """Mean over all lesion voxels, or None if there is no lesion."""
     load_ml = sum(lesion.volume_ml for lesion in lesions)
     return sum(lesion.agreement * lesion.volume_ml for lesion in lesions) / load_ml if lesions else None

@@ -48,7 +48,7 @@ class Atlas:
         return (*dict.fromkeys(self.names.values()), ELSEWHERE)
 
     def volumes_ml(self, points: Points, voxel_mm3: float) -> dict[str, float]:
-        """Volume in every region and `elsewhere`, in mL; the centre of a voxel decides its region."""
+        """Volume in every region and `elsewhere`, in mL. The centre of a voxel decides its region."""
         to_index = np.linalg.inv(self.affine)
         # nearest voxel: labels cannot be interpolated
         index = np.rint(points @ to_index[:3, :3].T + to_index[:3, 3]).astype(np.int64)
@@ -100,7 +100,7 @@ def _read_names(table: Path) -> dict[int, str]:
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits beyond which a scan is flagged for review; set to flag too many rather than too few."""
+    """Limits beyond which a scan is flagged for review. They rather flag too many scans than too few."""
 
     similarity: float = 0.30
     """Correct registrations had at least 0.35; below 0.15 one is refused. See `benchmarks/results/registration.md`."""
@@ -120,7 +120,7 @@ LIMITS = Limits()
 
 
 def review_reasons(entry: Mapping[str, Any], name: str, limits: Limits = LIMITS) -> list[str]:
-    """Reasons to review a scan, one phrase each; empty if there are none.
+    """Reasons to review a scan, one phrase each, if there are any.
 
     Args:
         entry: The scan's entry in `run.json`, with the key `outdated` if the scan has changed since; empty if nothing

@@ -73,7 +73,7 @@ def _reason(folder: Path, images: Sequence[Path], there: Set[str]) -> str:
 
 
 def report_without(without: Mapping[str, str]) -> None:
-    """Report participants without a T1w scan and the reasons; of many, only the first."""
+    """Report participants without a T1w scan and the reasons, but only the first of many."""
     for label, why in list(without.items())[:LISTED]:
         warn(f"sub-{label}: {why}")
     if len(without) > LISTED:
@@ -104,12 +104,12 @@ class Choice:
 
     @property
     def people(self) -> Set[str]:
-        """Labels without `sub-`; empty for all."""
+        """Labels without `sub-`, empty for all."""
         return {label.removeprefix("sub-") for label in self.participants}
 
     @property
     def visits(self) -> Set[str]:
-        """Labels without `ses-`; empty for all."""
+        """Labels without `ses-`, empty for all."""
         return {label.removeprefix("ses-") for label in self.sessions}
 
     @property
@@ -152,7 +152,7 @@ class BidsScans:
 
 
 def find_bids_scans(bids_dir: Path, choice: Choice) -> BidsScans:
-    """Find the T1w scans in the `sub-*` folders of a data set; if there are none, those in other folders.
+    """Find the T1w scans in the `sub-*` folders of a data set, or in other folders if there are none.
 
     A derived scan (`desc`, `space`, ...) is left out if the scan with the same entities exists, and so are scans named
     in `.bidsignore`. A share takes every N-th scan, so that shares are similar; a share of few scans, or a choice of
@@ -199,13 +199,13 @@ def _in_share(
 
 
 def _scan_name(image: Path) -> str:
-    """The name of a T1w scan's outputs, given its path in the data set; empty for any other image."""
+    """The name of a T1w scan's outputs by its path in the data set, or an empty one for any other image."""
     name = parse_bids_name(image_stem(image))
     return f"{name.case_id}_T1w" if name and name.is_scan and not set(image.parts) & set(NO_SCANS_IN) else ""
 
 
 def _own(bids_dir: Path, cases: Sequence[FoundCase]) -> Sequence[FoundCase]:
-    """Scans in `sub-*` folders of the data set itself; all scans if there are none, as in a data set of centres."""
+    """Scans in `sub-*` folders of the data set itself, or all scans if there are none, as in a data set of centres."""
     inside = [case.scan.relative_to(bids_dir) for case in cases]
     own = [case for case, path in zip(cases, inside, strict=True) if path.parts[0].startswith("sub-")]
     others = [path for path in inside if not path.parts[0].startswith("sub-")]
@@ -215,7 +215,7 @@ def _own(bids_dir: Path, cases: Sequence[FoundCase]) -> Sequence[FoundCase]:
 
 
 def _meant(alike: Sequence[FoundCase]) -> Sequence[FoundCase]:
-    """The scan to use out of several with the same output name; several if that is unclear."""
+    """The scan to use out of several with the same output name, or several if that is unclear."""
     raw = [case for case in alike if image_stem(case.scan) == _name(case)] or alike
     packed = [case for case in raw if image_suffix(case.scan) == ".nii.gz"]
     # the same path in several formats is one scan

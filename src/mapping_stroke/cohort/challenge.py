@@ -43,7 +43,7 @@ class ChallengeFolders:
     probabilities: Path | None = None
 
     def find_scans(self) -> list[Path]:
-        """The scans, sorted; raises `CaseError` if there is none."""
+        """The scans, sorted. Raises `CaseError` if there is none."""
         if not self.scans.is_dir():
             raise CaseError(f"{self.scans}: no such folder, expected scans in it; mount them, or name their folder")
         files = list_files(self.scans, "*")
@@ -110,7 +110,7 @@ def write_on_grid(path: Path, voxels: UInt8[np.ndarray, "x y z"] | Float32[np.nd
 
 
 def find_weights(folder: Path) -> Path | None:
-    """The model uploaded next to the container; None if the folder is missing or empty.
+    """The model uploaded next to the container, or None if the folder is missing or empty.
 
     The folder and its subfolders are searched, since an archive may hold the model in a folder of its own.
 
@@ -165,7 +165,7 @@ def _write_nifti(path: Path, voxels: np.ndarray, grid: NiftiGrid) -> None:
 
 
 def _spatial(shape: Sequence[int]) -> Shape:
-    """The first three edges; raises `ValueError` if there are fewer."""
+    """The first three edges. Raises `ValueError` if there are fewer."""
     x, y, z = (int(edge) for edge in shape[:3])
     return x, y, z
 
@@ -227,7 +227,7 @@ def segment_challenge(folders: ChallengeFolders, computation: Computation, weigh
 def serve_challenge(
     folders: ChallengeFolders, computation: Computation, weights: Path, address: tuple[str, int]
 ) -> None:
-    """Serve `GET /health` and `POST /invoke` until a signal asks to stop; an invocation segments the folder's scans.
+    """Serve `GET /health` and `POST /invoke` until a signal asks to stop. An invocation segments the folder's scans.
 
     `/invoke` is answered with 201 if every scan has a mask, perhaps an empty one, and with 500 if a scan has none or
     there is no scan; `/health` with 200 once the model is ready, with 503 before.
@@ -264,7 +264,7 @@ def _segment_folder(folders: ChallengeFolders, segmenter: Segmenter) -> list[Cas
 
 
 def _segment_case(scan: Path, folders: ChallengeFolders, segmenter: Segmenter) -> CaseOutcome:
-    """Segment one scan and write its results, or empty ones if it cannot be segmented; log the outcome."""
+    """Segment one scan, write its results, or empty ones if it cannot be segmented, and log the outcome."""
     start = time.perf_counter()
     found: Segmentation | None = None
     error = lost = ""

@@ -22,7 +22,7 @@ LISTED = 5
 
 
 def find_scans(given: Sequence[Path], series: str = "", pattern: str | None = None) -> dict[str, Path]:
-    """The scans by the name of their outputs, in order; a folder stands for its images except our own outputs.
+    """The scans by the name of their outputs, in order. A folder stands for its images except our own outputs.
 
     A folder with the name of an image, as left by some archive programs, counts as a scan, and reading it fails. A
     folder without image files but with DICOM files, in it or in subfolders, is one scan, named after the folder as it
@@ -86,7 +86,7 @@ def _any_dicom(folder: Path) -> bool:
 
 
 def _dicom_name(path: Path, series: str) -> str:
-    """The name for outputs of a DICOM folder or file; headers hold people's names, so nothing is taken from them."""
+    """The name for outputs of a DICOM folder or file. Headers hold people's names, so nothing is taken from them."""
     name = given_name(path) if is_folder(path) else image_stem(path)
     return f"{name}_series-{re.sub('[^A-Za-z0-9]+', '-', series)}" if series else name
 

@@ -1,4 +1,4 @@
-"""`mapping segment`: one scan after another, also in several processes; a failed scan does not stop the others."""
+"""`mapping segment`: one scan after another, also in several processes. A failed scan does not stop the others."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -182,7 +182,7 @@ def _segment_and_record(run: CohortRun, todo: Sequence[str]) -> tuple[list[str],
 
 
 def _identity(cohort: Cohort, segmenter: Segmenter) -> dict[str, object]:
-    """Everything that decides the outputs; device and engine do not, only their precision.
+    """Everything that decides the outputs. Device and engine do not, only their precision.
 
     Choosing a DICOM series or a brain mask decides the input, like choosing a file, and each stamp records it.
     """
@@ -240,7 +240,7 @@ def _exists(scan: Path) -> bool:
 
 
 def _claim_each(run: CohortRun, todo: Sequence[str]) -> Iterator[str]:
-    """Claim one scan after another; those claimed by other processes are tried once more at the end."""
+    """Claim one scan after another. Those claimed by other processes are tried once more at the end."""
     waiting = list(todo)
     for _ in range(2):
         left = []
@@ -258,7 +258,7 @@ def _claim_each(run: CohortRun, todo: Sequence[str]) -> Iterator[str]:
 
 
 def segment_all(run: CohortRun, todo: Sequence[str]) -> None:
-    """Segment scan after scan and note failures; raises only errors that would also stop the next scan.
+    """Segment scan after scan and note failures. Raises only errors that would also stop the next scan.
 
     One thread reads the next scan and another writes the previous one while this one computes.
     """
@@ -287,7 +287,7 @@ def segment_all(run: CohortRun, todo: Sequence[str]) -> None:
 
 
 def read_ahead(read: Callable[[str], T], names: Iterable[str]) -> Iterator[tuple[str, Callable[[], T]]]:
-    """Yield each name with a function that returns the result of reading it, or raises its error; reads one ahead."""
+    """Yield each name with a function that returns, or raises, the result of reading it, and read one ahead."""
     waiting = iter(names)
     with ThreadPoolExecutor(1, "reader") as reader:
         try:
@@ -355,7 +355,7 @@ def _written(run: CohortRun, name: str, written: Future[Stamp]) -> Stamp:
 
 
 def _attempt(run: CohortRun, name: str, work: Callable[[], T]) -> T | None:
-    """Do work that may fail for one scan; if it fails, record the failure, release the scan and return None."""
+    """Do work that may fail for one scan. If it fails, record the failure, release the scan and return None."""
     scan = run.cohort.scans[name]
 
     def note(why: str) -> None:
@@ -381,7 +381,7 @@ def report_start(todo: int, scans: int, segmenter: Segmenter) -> None:
 
 
 def describe_mirrorings(ensemble: Ensemble) -> str:
-    """Number of mirrored versions of each patch that the members average, as `8 mirrorings`; empty without TTA."""
+    """Number of mirrored versions of each patch that the members average, as `8 mirrorings`, or empty without TTA."""
     fewest, most = ensemble.mirrorings
     return f"{'up to ' if fewest < most else ''}{most} mirrorings" if most > 1 else ""
 

@@ -113,7 +113,7 @@ class RunRecord:
         return time.perf_counter() - self._start
 
     def scans(self) -> dict[str, dict[str, Any]]:
-        """Status (`done` or `failed`) and all known facts by name; old failures of scans that are gone are left out."""
+        """Status (`done` or `failed`) and all known facts by name. Old failures of scans that are gone are left out."""
         failures = {name: entry for name, entry in self._notes.failures().items() if self._counts(name, entry)}
         failed = {name: {"status": "failed", **entry} for name, entry in failures.items()}
         done = {name: {"status": "done", **stamp} for name, stamp in self._notes.stamps().items()}
@@ -133,7 +133,7 @@ class RunRecord:
         self._notes.note_failure(name, scan, error)
 
     def finish(self, name: str, *, computed: bool) -> None:
-        """Note that a scan is finished; `computed` says whether this process segmented it."""
+        """Note that a scan is finished. `computed` says whether this process segmented it."""
         self._notes.forget_failure(name)
         self.computed += computed
 

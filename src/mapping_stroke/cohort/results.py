@@ -89,7 +89,7 @@ class OutputLayout(ABC):
 
     @abstractmethod
     def write_extra(self, files: "ScanFiles", loaded: LoadedScan, found: Segmentation, segmenter: Segmenter) -> Stamp:
-        """Write additional files of a scan and return entries for its stamp; `files` lists their paths."""
+        """Write additional files of a scan and return entries for its stamp. `files` lists their paths."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class ScanFiles:
         return math.prod(shape) * (2 + 2 * BYTES[self.options.probability]) + OTHER_BYTES
 
     def is_finished(self, scan: Path, brain: Path | None = None) -> bool:
-        """Whether all outputs of exactly this scan exist; a scan whose content was dropped (DataLad) still counts.
+        """Whether all outputs of exactly this scan exist. A scan whose content was dropped (DataLad) still counts.
 
         Args:
             scan: The scan.
@@ -212,7 +212,7 @@ class ScanFiles:
         return stamp
 
     def _write_maps(self, model_input: ModelInput, found: Segmentation) -> None:
-        """Write maps, tables and pictures; an older stamp is removed first."""
+        """Write maps, tables and pictures. An older stamp is removed first."""
         self.path(STAMP_SUFFIX).unlink(missing_ok=True)
         image, in_steps = model_input.scan, self.options.probability == "uint8"
         mask, probability, uncertainty = map(self.path, MAP_SUFFIXES)
@@ -244,7 +244,7 @@ class ScanFiles:
 
 
 def is_source(source: Mapping[str, Any], scan: Path, series: str = "") -> bool:
-    """Whether results belong to exactly this scan; if its content was dropped (DataLad), its name decides.
+    """Whether results belong to exactly this scan. If its content was dropped (DataLad), its name decides.
 
     Args:
         source: Entry `source` in the stamp of the results.

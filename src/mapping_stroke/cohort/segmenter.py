@@ -60,7 +60,7 @@ class LoadedScan:
 
 
 class MemoryCheck:
-    """Checks that a scan fits into memory before it is computed; memory granted to earlier scans is available."""
+    """Checks that a scan fits into memory before it is computed. Memory granted to earlier scans is available."""
 
     def __init__(self, ensemble: Ensemble) -> None:
         self._ensemble = ensemble
@@ -75,7 +75,7 @@ class MemoryCheck:
             self._granted_bytes = needed_bytes
 
     def _needed_bytes(self, loaded: LoadedScan) -> float:
-        """Memory for the scan, the one read ahead, and the largest network; a GPU's own memory is not counted."""
+        """Memory for the scan, the one read ahead, and the largest network. A GPU's own memory is not counted."""
         prepared = [each.voxels.shape for each in loaded.prepared.values()]
         shapes = [loaded.image.shape, loaded.model_input.image.shape, *prepared]
         engine = self._ensemble.engine
@@ -159,7 +159,7 @@ class Segmenter:
         return LoadedScan(replace(model_input, scan=image), prepared, tuple(warnings), seconds)
 
     def warm_up(self, *, brain_extraction: bool) -> None:
-        """Load the networks while the first scan is being read; those of brain extraction only if it will be needed."""
+        """Load the networks while the first scan is being read, also those of brain extraction if needed."""
         if brain_extraction:
             load_brain_extraction(self.bundle.card, self.computation.space)
         self.ensemble.warm_up()
@@ -187,7 +187,7 @@ class Segmenter:
             yield member, loaded.model_input.bring_back(probability)
 
     def segment(self, loaded: LoadedScan, advance: Callable[[float], None] = lambda share: None) -> Segmentation:
-        """Predict and post-process; see `predict` for arguments and errors."""
+        """Predict and post-process. See `predict` for arguments and errors."""
         start = time.perf_counter()
         mean = self.predict(loaded, advance)
         predicted_at = time.perf_counter()
@@ -207,7 +207,7 @@ class Segmenter:
 
 
 def make_segmenter(computation: Computation, bundle: Bundle | None = None) -> Segmenter:
-    """Choose engine, members and rule; raises `MappingError` if one of them does not exist.
+    """Choose engine, members and rule. Raises `MappingError` if one of them does not exist.
 
     Args:
         computation: Settings.
@@ -220,7 +220,7 @@ def make_segmenter(computation: Computation, bundle: Bundle | None = None) -> Se
 
 
 def _doubts(model_input: ModelInput, card: BundleCard, space: str) -> list[str]:
-    """Doubts about a scan as it was placed; if it was not placed, about its kind and place."""
+    """Doubts about a placed scan, or about the kind and place of a scan that was not placed."""
     t1w, placed = card.contrast == "T1w", model_input.placed
     if placed is None or space == "mni":
         doubts = doubt_scan(model_input.scan, t1w=t1w, mni152=card.space == "MNI152" and space == "mni")
@@ -230,7 +230,7 @@ def _doubts(model_input: ModelInput, card: BundleCard, space: str) -> list[str]:
 
 
 def scan_sha256(scan: Source) -> str:
-    """SHA-256 of an image file, in hexadecimal; if an image is spread over several files, of all their hashes."""
+    """SHA-256 of an image file in hexadecimal, or of the hashes of its files if there are several."""
     hashes = [sha256(file) for file in stored_files(scan)]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 

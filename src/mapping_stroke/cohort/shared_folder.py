@@ -45,26 +45,26 @@ class SharedFolder:
                 lock.release()
 
     def join(self) -> None:
-        """Register this process; call it within `exclusive`."""
+        """Register this process. Call it within `exclusive`."""
         while self._process is None:
             self._process = try_lock(self._folder / f"{uuid.uuid4().hex}{PROCESS_SUFFIX}")
 
     def has_others(self) -> bool:
-        """Whether another process works here; call it within `exclusive`. Locks of killed processes are removed."""
+        """Whether another process works here. Call it within `exclusive`. Locks of killed processes are removed."""
         own = self._process.path.name if self._process else ""
         there = [path for path in self._folder.glob(f"*{PROCESS_SUFFIX}") if path.name != own]
         held = [_is_held(path) for path in there]  # a list, since checking also removes stale locks
         return any(held)
 
     def claim(self, name: str) -> bool:
-        """Claim a case; False if another process has it."""
+        """Claim a case, or return False if another process has it."""
         lock = try_lock(self._folder / f"{short_name(name)}{CLAIM_SUFFIX}")
         if lock:
             self._claims[name] = lock
         return lock is not None
 
     def release(self, name: str) -> None:
-        """Release a case; does nothing if it is not claimed."""
+        """Release a case. Does nothing if it is not claimed."""
         lock = self._claims.pop(name, None)
         if lock:
             lock.release()
@@ -115,7 +115,7 @@ def shared(
 def _begin(
     folder: SharedFolder, path: Path, identity: Mapping[str, object], contents: Sequence[str], *, overwrite: bool
 ) -> bool:
-    """Claim a folder and join it; returns whether it was ours before."""
+    """Claim a folder and join it. Returns whether it was ours before."""
     with folder.exclusive():
         was_ours = is_run_folder(path)
         if was_ours and not holds_work(path, identity) and folder.has_others():
@@ -128,7 +128,7 @@ def _begin(
 
 
 def _is_held(path: Path) -> bool:
-    """Whether another process holds a lock, or this is unknown; the file of a killed process is removed."""
+    """Whether another process holds a lock, or this is unknown. The file of a killed process is removed."""
     try:
         lock = try_lock(path)
     except OSError:

@@ -52,7 +52,7 @@ def looks_t1w(series: DicomSeries) -> bool:
 
 
 def no_scan_type(series: DicomSeries) -> str:
-    """The image type that marks a series as not a plain scan, such as `T1 MAP`; empty if there is none."""
+    """The image type, such as `T1 MAP`, that marks a series as not a plain scan, or empty if there is none."""
     return next((kind for kind in series.slices[0].image_type if NO_SCAN.fullmatch(kind)), "")
 
 

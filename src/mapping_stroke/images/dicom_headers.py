@@ -93,7 +93,7 @@ class Slice:
 
 
 def read_slices(file: Path) -> list[Slice]:
-    """The slices of a DICOM file; none if it holds no image, like a report.
+    """The slices of a DICOM file, which has none if it holds no image, like a report.
 
     Raises:
         ImageError: It is damaged, for example truncated, so that it may have held an image.
@@ -149,7 +149,7 @@ def _slices(file: Path, data: Any) -> list[Slice]:
 
 
 def _slice(file: Path, index: int, facts: Facts, data: Any, levels: Sequence[Any]) -> Slice:
-    """One slice of a file; `levels` are searched in order for values that may differ between frames."""
+    """One slice of a file. `levels` are searched in order for values that may differ between frames."""
 
     def find(group: str, tag: str) -> Any:
         for level in levels:  # frame, shared groups, then the plain data set of single-frame files
@@ -199,7 +199,7 @@ def _whole(data: Any, tag: str) -> int | None:
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
-    """A tuple of `count` finite numbers; None for anything else."""
+    """A tuple of `count` finite numbers, or None for anything else."""
     try:
         numbers = tuple(map(float, value)) if value is not None and not isinstance(value, str) else ()
     except ValueError:  # text, which pydicom passes on
@@ -242,7 +242,7 @@ def read_frames(file: Path) -> Frames:
 
 
 def hash_pixels(slices: Sequence[Slice]) -> list[str]:
-    """A hash of the scaled pixels of each slice, sorted by file; empty if they cannot be read."""
+    """A hash of the scaled pixels of each slice, sorted by file, or empty if they cannot be read."""
     hashes: list[str] = []
     for file, frames in groupby(slices, lambda slice_: slice_.file):
         wanted = [slice_.frame for slice_ in frames]

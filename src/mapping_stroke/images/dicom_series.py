@@ -84,7 +84,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode of a file or folder, equal for all paths to it; None if it cannot be reached."""
+    """Device and inode of a file or folder, equal for all paths to it, or None if it cannot be reached."""
     try:
         state = path.stat()
     except OSError:
@@ -135,7 +135,7 @@ class DicomSeries:
 
     @property
     def number(self) -> str:
-        """Number of the series, and of the volume in it: `4`, `4:2`; without one the UID, or else `none`."""
+        """Number of the series, and of the volume in it: `4`, `4:2`. Without a number it is the UID, or `none`."""
         number = (self.facts.uid or NO_NUMBER) if self.facts.number is None else str(self.facts.number)
         return f"{number}:{self.part}" if self.part else number
 
@@ -155,7 +155,7 @@ class DicomSeries:
         return f"{self.number} '{name}' ({', '.join(details)})"
 
     def edges_mm(self) -> tuple[float, float, float] | None:
-        """Edges of a voxel; None if its slices do not stack."""
+        """Edges of a voxel, or None if its slices do not stack."""
         try:
             _, affine = self.stacked()
         except ImageError:
@@ -164,7 +164,7 @@ class DicomSeries:
         return float(x), float(y), float(z)
 
     def stacked(self) -> tuple[list[Slice], Affine]:
-        """Its slices in the order of the volume's third axis, and the affine; raises as `stack_slices` does."""
+        """Its slices in the order of the volume's third axis, and the affine (errors as of `stack_slices`)."""
         if self.guessed and numbers_repeat(self.slices):
             raise ImageError(
                 "its images do not state their series (SeriesInstanceUID), and several have the same number "
@@ -198,7 +198,7 @@ class DicomSeries:
 
 
 def find_series(place: Path) -> list[DicomSeries]:
-    """All series of a folder and its subfolders, or of one file, by number; empty if there is no DICOM image."""
+    """All series of a folder and its subfolders, or of one file, by number."""
     files: Iterable[Path] = dicom_files(place) if place.is_dir() else [place]
     slices: list[Slice] = []
     damaged: list[Path] = []
@@ -261,7 +261,7 @@ def _series(place: Path, slices: Sequence[Slice], damaged: Sequence[Path]) -> It
 
 
 def _groups(slices: Sequence[Slice]) -> list[list[Slice]]:
-    """Slices by series UID; if they have none, or each has its own, by the other facts about the series."""
+    """Group slices by series UID, or by the other facts about the series if they have none or each its own."""
     by_uid: dict[str, list[Slice]] = {}
     for slice_ in slices:
         by_uid.setdefault(slice_.facts.uid, []).append(slice_)

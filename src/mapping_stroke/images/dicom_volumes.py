@@ -43,7 +43,7 @@ def describe_strangers(slices: Sequence[Slice], strange: Int[np.ndarray, " stran
 
 
 def off_the_steps(heights_mm: Heights, usual_mm: float, tolerance_mm: float) -> Int[np.ndarray, " strange"]:
-    """The few ordered slices between the even steps of the others, or far from them; empty if there are many."""
+    """The few ordered slices between the even steps of the others, or far from them, but none if there are many."""
     steps = (heights_mm[:, np.newaxis] - heights_mm) / usual_mm
     fits = np.abs(steps - np.rint(steps)) * usual_mm <= tolerance_mm
     # the slice with which most others agree defines the steps
@@ -56,7 +56,7 @@ def off_the_steps(heights_mm: Heights, usual_mm: float, tolerance_mm: float) -> 
 
 
 def off_the_line(positions_mm: Float64[np.ndarray, "slices 3"], tolerance_mm: float) -> Int[np.ndarray, " strange"]:
-    """The few ordered, evenly spaced slices that lie off a line through the others; empty if there are many."""
+    """The few ordered, evenly spaced slices that lie off a line through the others, but none if there are many."""
     steps = np.arange(len(positions_mm))[:, np.newaxis]
     # medians, which a few misplaced slices do not change
     step_mm = np.median(np.diff(positions_mm, axis=0), axis=0)
@@ -126,7 +126,7 @@ def lies_with(slice_: Slice, other: Slice) -> bool:
 
 
 def place_along_normal(slice_: Slice) -> float:
-    """Position of a slice along its own normal, in whole `SAME_PLANE_MM`; 0 if it has none."""
+    """Position of a slice along its own normal, in whole `SAME_PLANE_MM`, or 0 if it has none."""
     if slice_.position_mm is None or slice_.axes is None:
         return 0.0
     normal = np.cross(slice_.axes[:3], slice_.axes[3:])
@@ -280,7 +280,7 @@ def find_volumes(slices: Sequence[Slice], *, guessed: bool = False) -> tuple[lis
 
 
 def numbers_repeat(slices: Sequence[Slice]) -> bool:
-    """Whether some images share a number, which indicates several series; not if all have the same number."""
+    """Whether some images, but not all, share a number, which indicates several series."""
     numbers = [(slice_.number, slice_.frame) for slice_ in slices if slice_.number is not None]
     return len(set(numbers)) < len(numbers) and len({number for number, _ in numbers}) > 1
 
@@ -295,7 +295,7 @@ def _copies(kept: Sequence[Slice], twins: Twins) -> int:
 
 
 def _without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], Twins]:
-    """Keep one slice per UID, from the largest file since a copy may be truncated; sorted by file and frame."""
+    """Keep one slice per UID, from the largest file since a copy may be truncated, sorted by file and frame."""
     groups: dict[object, list[Slice]] = {}
     for slice_ in slices:
         traits = [slice_.traits[trait] for trait in TRAITS if trait != FOLDER]

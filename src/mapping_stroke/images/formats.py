@@ -67,7 +67,7 @@ class Stored:
 
 
 def image_suffix(path: Path) -> str | None:
-    """The image suffix of a file name (`.nii.gz` counts as one); None for any other name."""
+    """The image suffix of a file name (`.nii.gz` counts as one), or None for any other name."""
     return next((suffix for suffix in IMAGE_SUFFIXES if path.name.lower().endswith(suffix)), None)
 
 
@@ -108,7 +108,7 @@ def stored_files(source: Source) -> list[Path]:
 
 
 def read_stored(source: Source) -> Stored:
-    """Read an image; axes of length 1 after the third are dropped.
+    """Read an image. Axes of length 1 after the third are dropped.
 
     Raises:
         ImageError: The file is missing or damaged, does not hold one real number per voxel, or exceeds free memory.
@@ -125,7 +125,7 @@ def read_stored(source: Source) -> Stored:
 
 
 def read_nifti_placement(path: Path) -> tuple[tuple[int, ...], Placement]:
-    """Shape and placement from a NIfTI header; the voxels are not read, so they may be damaged.
+    """Shape and placement from a NIfTI header. The voxels are not read, so they may be damaged.
 
     Raises:
         Exception: Any kind, if the header is damaged or the file holds something else.
@@ -186,7 +186,7 @@ def _read_nibabel(path: Path) -> Stored:
 
 
 def _open_unpacked(path: Path) -> BufferedReader | gzip.GzipFile:
-    """Open a file, decompressed if its content is compressed; after downloads the name may be wrong."""
+    """Open a file, decompressed if its content is compressed. After downloads the name may be wrong."""
     with path.open("rb") as file:
         packed = file.read(len(GZIP)) == GZIP
     return gzip.open(path) if packed else path.open("rb")
@@ -211,7 +211,7 @@ def _stored_edges_mm(start: bytes) -> Edges:
 
 
 def _kind(start: bytes) -> Any:
-    """Nibabel's class for a file with this start; the first number distinguishes NIfTI-1, NIfTI-2 and MGH."""
+    """Nibabel's class for a file with this start. The first number distinguishes NIfTI-1, NIfTI-2 and MGH."""
     import nibabel as nib
 
     first = {int.from_bytes(start[:4], order) for order in ("little", "big")} if start else set()
@@ -277,7 +277,7 @@ def _spatial_axes(voxels: np.ndarray) -> np.ndarray:
 
 
 def _require_memory(shape: Sequence[int], stored_bytes: int) -> None:
-    """Raise if reading a volume would take more memory than is free; damaged headers can cause that."""
+    """Raise if reading a volume would take more memory than is free. Damaged headers can cause that."""
     needed_gb = math.prod(shape) * (2 * stored_bytes + 4) / 1e9
     free_gb = available_bytes() / 1e9
     if needed_gb > free_gb:

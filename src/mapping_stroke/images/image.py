@@ -1,4 +1,4 @@
-"""Images: voxels and the affine that places them; reading, checking and writing."""
+"""Read, check and write images, which are voxels and the affine that places them."""
 
 from dataclasses import dataclass
 from itertools import permutations, product
@@ -123,7 +123,7 @@ def read_image(path: Path | str | DicomSeries, *, series: str = "") -> Image:
 def write_image(
     path: Path, voxels: Voxels | Mask | Numbers, grid: Affine | Image, *, step: float | None = None
 ) -> None:
-    """Write a volume as NIfTI, completely or not at all; a mask becomes uint8 with values 0 and 1.
+    """Write a volume as NIfTI, completely or not at all. A mask becomes uint8 with values 0 and 1.
 
     Args:
         path: Target, `.nii` or `.nii.gz`; its folder is created if missing.

@@ -77,7 +77,7 @@ def place_voxels(header: Any, pixdim_mm: Edges, shape: Shape) -> tuple[Affine, t
 
 
 def copy_placement(header: Any, pixdim_mm: Edges) -> Placement:
-    """Copy the placement fields of a NIfTI header; an invalid voxel edge is replaced by the sform's.
+    """Copy the placement fields of a NIfTI header. An invalid voxel edge is replaced by the sform's.
 
     Args:
         header: See `place_voxels`.
@@ -126,7 +126,7 @@ def _sform(header: Any) -> Affine | None:
 
 
 def _qform(header: Any) -> tuple[Affine | None, str]:
-    """The qform, if there is one, and the problem with it; a quaternion longer than 1 is no rotation."""
+    """The qform, if there is one, and the problem with it. A quaternion longer than 1 is no rotation."""
     if int(header["qform_code"]) <= 0:
         return None, ""
     try:
@@ -136,7 +136,7 @@ def _qform(header: Any) -> tuple[Affine | None, str]:
 
 
 def _other_size(sform: Affine, pixdim_mm: Edges) -> list[str]:
-    """Report voxel edges that differ from the sform's by more than rounding; their sign is ignored."""
+    """Report voxel edges that differ from the sform's by more than rounding. Their sign is ignored."""
     edges_mm = voxel_edges_mm(sform)
     if np.allclose(np.abs(pixdim_mm), edges_mm, rtol=SAME_EDGE, atol=0):
         return []

@@ -39,7 +39,7 @@ def require_highdicom() -> None:
 
 
 def write_segmentation(path: Path, series: DicomSeries, mask: Mask, model: str) -> None:
-    """Write a mask as DICOM SEG, completely or not at all; an empty mask is also written.
+    """Write a mask as DICOM SEG, completely or not at all. An empty mask is also written.
 
     Args:
         path: Target, `.dcm`.

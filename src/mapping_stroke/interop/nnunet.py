@@ -34,7 +34,7 @@ DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, N
 
 @contextmanager
 def unpacked(source: Path, beside: Path) -> Iterator[Path]:
-    """Yield the unpacked result folder of an exported zip; yield anything else unchanged.
+    """Yield the unpacked result folder of an exported zip. Yield anything else unchanged.
 
     Args:
         source: A zip of `nnUNetv2_export_model_to_zip` or `nnUNet_export_model_to_zip`, or anything else.
@@ -86,7 +86,7 @@ def _is_wanted(name: PurePosixPath, result: PurePosixPath) -> bool:
 def read_nnunet(
     folder: Path, *, scheme: str | None = None, orientation: str = "RAS", checkpoint: str = "final"
 ) -> ImportedModel:
-    """Read a result folder of nnU-Net, v1 or v2; executes nothing from its files.
+    """Read a result folder of nnU-Net, v1 or v2. Executes nothing from its files.
 
     Args:
         folder: `.../TRAINER__PLANS__CONFIGURATION` (v2, with plans.json) or `.../TRAINER__PLANS` (v1, with plans.pkl);

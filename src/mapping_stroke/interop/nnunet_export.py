@@ -145,7 +145,7 @@ def write_nnunet_v2(
 
 
 def differences(bundle_card: BundleCard) -> list[str]:
-    """Differences between an exported model in nnU-Net and here, one sentence each; empty if there are none."""
+    """Differences between an exported model in nnU-Net and here, one sentence each."""
     cards = [member.card for member in bundle_card.members]
     found = []
     if bundle_card.space == "MNI152":

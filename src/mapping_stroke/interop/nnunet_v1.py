@@ -41,12 +41,12 @@ _SKIP = re.compile(r"encoder\.stages\.(\d+)\.convs\.(\d+)\.downsample_skip\.([01
 
 
 def rename_plain(weights: Weights) -> Weights:
-    """Rename the parameters of `Generic_UNet`; unknown names stay."""
+    """Rename the parameters of `Generic_UNet`. Unknown names stay."""
     return {_plain_name(name, weights).replace(".instnorm.", ".norm."): array for name, array in weights.items()}
 
 
 def rename_residual(weights: Weights) -> Weights:
-    """Rename the parameters of `FabiansUNet`, each once; unknown names stay."""
+    """Rename the parameters of `FabiansUNet`, each once. Unknown names stay."""
     outputs = {name.split(".")[2] for name in weights if name.startswith("decoder.tus.")}
     finest = f"decoder.seg_layers.{len(outputs) - 1}."
     return {
@@ -225,7 +225,7 @@ def _read_preprocess(
 
 
 def _find_folds(folder: Path, checkpoint: str) -> list[str]:
-    """The folders of the folds that have the checkpoint, in order; `all` only if there is no numbered one."""
+    """The folders of the folds that have the checkpoint, in order, or `all` if there is no numbered one."""
     name = CHECKPOINTS_V1[checkpoint]
     found = [path.parent.name for path in folder.glob(f"fold_*/{name}") if path.parent.name[5:].isdecimal()]
     if not found and not (folder / "all" / name).is_file():

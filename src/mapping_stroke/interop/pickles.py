@@ -25,7 +25,7 @@ _PLAIN_KIND = re.compile(r"[<>|=]?([biufcSUO]\d*|\?|bool|u?int\d+|float\d+)")
 
 
 class StandInDtype:
-    """Stand-in for `numpy.dtype`: one number, text or object per element; no records, which could hold anything."""
+    """Stand-in for `numpy.dtype`: one number, text or object per element, but no records, which could hold anything."""
 
     def __init__(self, name: object, align: object = False, copy: object = False) -> None:  # noqa: FBT002 - numpy's
         if not isinstance(name, str) or not _PLAIN_KIND.fullmatch(name):

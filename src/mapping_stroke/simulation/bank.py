@@ -105,7 +105,7 @@ class SimulationBank:
     """Downsampling factor: cases are simulated on the hosts' voxels and then averaged over blocks of this edge."""
 
     def draw(self, rng: np.random.Generator) -> CaseArrays:
-        """A new case; see `draw_case`."""
+        """A new case (see `draw_case`)."""
         return draw_case(self, rng)
 
 
@@ -177,7 +177,7 @@ def draft_case(bank: SimulationBank, rng: np.random.Generator) -> Draft:
 
 
 def make_case(bank: SimulationBank, draft: Draft, rng: np.random.Generator) -> CaseArrays:
-    """Simulate a drawn case; `rng` is the source of textures, shapes and noise."""
+    """Simulate a drawn case. `rng` is the source of textures, shapes and noise."""
     brain = draft.host.brain
     made = simulate_case(brain, draft.lesions, draft.look, rng)
     unsure = unseen_lesion(made, draft.look.scanner, brain.grid.spacing_mm)
@@ -221,14 +221,14 @@ def finish_case(
 
 
 def _block_means(volume: Volume, edge: int) -> Float32[Tensor, "a b c"]:
-    """Means over cubes of voxels; incomplete cubes are padded with 0."""
+    """Means over cubes of voxels. Incomplete cubes are padded with 0."""
     # `pad` takes the last axis first
     padding = [pad for length in reversed(volume.shape) for pad in (0, -length % edge)]
     return functional.avg_pool3d(functional.pad(volume, padding)[None, None], edge)[0, 0]
 
 
 def place_lesions(bank: SimulationBank, host: Host, load_mm3: float, rng: np.random.Generator) -> Region:
-    """Place lesions of about this load in a host, drawn or from real masks; none for 0 mm3."""
+    """Place lesions of about this load in a host, drawn or from real masks, but none for 0 mm3."""
     if load_mm3 <= 0:
         return torch.zeros_like(host.allowed)
     if not bank.masks or rng.random() < bank.mix.drawn:
@@ -286,7 +286,7 @@ def load_bank(
 
 
 def write_bank(sources: Sources, spacing_mm: float, cache: Path) -> Path:
-    """Path of the bank's file with all splits for a network's voxel size; written if missing."""
+    """Write the bank's file with all splits for a network's voxel size if it is missing, and return its path."""
     grid = atlas_grid(spacing_mm / _coarsen(spacing_mm))
     identity = {
         "format": FORMAT,
@@ -328,7 +328,7 @@ def _stored_brains(sources: Sources, grid: Grid) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class _Hosts(Sequence[Host]):
-    """Brains that are built on first use, which takes a second each; few may ever be used."""
+    """Brains that are built on first use, which takes a second each. Few may ever be used."""
 
     builders: list[Callable[[], Host]]
     built: dict[int, Host] = field(default_factory=dict)
@@ -345,7 +345,7 @@ class _Hosts(Sequence[Host]):
 
 
 def _read_host(stored: Mapping[str, Any], name: str, grid: Grid, device: torch.device) -> Callable[[], Host]:
-    """Read a brain; return a function that builds it."""
+    """Read a brain, and return a function that builds it."""
     t1, tissues, corner = (stored[f"{name}/{what}"] for what in ("t1", "tissues", "corner"))
     return partial(_host, t1, tissues, corner.tolist(), grid, device)
 

@@ -225,7 +225,7 @@ def _surely_ventricles(ventricles: Region, grid: Grid) -> Region:
 
 
 def _distance_mm(region: Region, grid: Grid, step_mm: float) -> Volume:
-    """Distance to a region, 0 inside; computed in steps of `step_mm`."""
+    """Distance to a region (0 inside), computed in steps of `step_mm`."""
     stride = max(round(step_mm / grid.spacing_mm), 1)
     coarse = region[::stride, ::stride, ::stride].cpu().numpy()
     if not coarse.any():
@@ -257,7 +257,7 @@ RENDERED = 0.15
 
 @dataclass(frozen=True)
 class Rendering:
-    """Rendering of a brain from its tissue maps, with regional changes of contrast; CSF 0.25, grey 0.65, white 1.
+    """Rendering of a brain from its tissue maps, with regional changes of contrast (CSF 0.25, grey 0.65, white 1).
 
     Attributes:
         kept: Share of the scan's own intensities that is kept, for its texture.
@@ -275,7 +275,7 @@ class Rendering:
 
 
 def draw_rendering(rng: np.random.Generator) -> Rendering | None:
-    """Draw a rendering; None for most cases, which keep the intensities of their scan."""
+    """Draw a rendering, or None for most cases, which keep the intensities of their scan."""
     if rng.random() >= RENDERED:
         return None
     return Rendering(
@@ -288,7 +288,7 @@ def draw_rendering(rng: np.random.Generator) -> Rendering | None:
 
 
 def render(brain: Brain, rendering: Rendering | None, rng: np.random.Generator) -> Brain:
-    """Render a brain from its tissue maps; without a rendering, return `brain` itself.
+    """Render a brain from its tissue maps. Without a rendering, return `brain` itself.
 
     The order CSF, grey, white is kept, and so is the intensity of CSF.
 

@@ -91,7 +91,7 @@ class SimulatedCase:
 
 
 def draw_look(load_mm3: float, scanner: Scanner, strength: float, rng: np.random.Generator) -> Look:
-    """Draw a well skull-stripped person in MNI space; most are old."""
+    """Draw a well skull-stripped person in MNI space. Most are old."""
     age = float(rng.beta(2.2, 1.6))
     return Look(
         age=age,
@@ -105,7 +105,7 @@ def draw_look(load_mm3: float, scanner: Scanner, strength: float, rng: np.random
 def draw_any_look(
     load_mm3: float, scanner: Scanner, kind: Kind, strength: float, rng: np.random.Generator, free: float = 0.5
 ) -> Look:
-    """Draw a person with any kind of view; healthy people are older.
+    """Draw a person with any kind of view. Healthy people are older.
 
     Args:
         load_mm3: Lesion load of the case.
@@ -211,7 +211,7 @@ def _surround(t1: Volume, brain: Brain, look: Look, rng: np.random.Generator) ->
 
 
 def _needed_grid(grid: Grid, look: Look) -> Grid:
-    """The part of a grid that the scan shows and the deformed brain needs; the whole grid in MNI space."""
+    """The part of a grid that the scan shows and the deformed brain needs, which is the whole grid in MNI space."""
     if look.deformation.turn_deg == (0.0, 0.0, 0.0):
         return grid
     spared_mm = 0.0 if look.view.kind == "head" else SPARED_MM

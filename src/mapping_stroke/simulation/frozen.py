@@ -144,7 +144,7 @@ def write_frozen(
 
 
 def differing(rows: Sequence[Row], pinned: Sequence[Row]) -> list[str]:
-    """Ids of the cases that differ from the published ones or are unknown; mean intensities have a tolerance."""
+    """Ids of the cases that differ from the published ones or are unknown. Mean intensities have a tolerance."""
     expected = {row["case_id"]: row for row in pinned}
     return [row["case_id"] for row in rows if not _agrees(row, expected.get(row["case_id"], {}))]
 

@@ -35,7 +35,7 @@ USUAL_AGE = 0.65
 
 @dataclass(frozen=True)
 class FrozenCase:
-    """A case of the frozen hold-out; everything else is drawn from its own random numbers.
+    """A case of the frozen hold-out. Everything else is drawn from its own random numbers.
 
     Attributes:
         number: Number of the case, from 0.
@@ -70,13 +70,13 @@ class FrozenCase:
     shades: tuple[str, ...] = ()
 
     def rng(self) -> np.random.Generator:
-        """The random numbers of the case; twins share them."""
+        """The random numbers of the case. Twins share them."""
         return np.random.default_rng([FROZEN_SEED, self.number if self.twin_of is None else self.twin_of])
 
 
 @cache
 def plan_frozen() -> tuple[FrozenCase, ...]:
-    """Plan all cases, identically on every machine; each property is dealt independently of the others."""
+    """Plan all cases, identically on every machine. Each property is dealt independently of the others."""
     roles = [CYCLE[number % len(CYCLE)] for number in range(FROZEN_CASES)]
     own: dict[int, FrozenCase] = {}
     for role in ("lesion", "healthy"):

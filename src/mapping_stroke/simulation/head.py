@@ -58,7 +58,7 @@ def draw_view(kind: Kind, rng: np.random.Generator) -> View:
 
 
 def cover(brain: Brain, around_mm: Volume | None, view: View, rng: np.random.Generator) -> Volume:
-    """Fraction of each voxel that skull-stripping keeps, before the deformation; not for whole heads.
+    """Fraction of each voxel that skull-stripping keeps, before the deformation, except in whole heads.
 
     Args:
         brain: The brain.
@@ -107,7 +107,7 @@ SOFT_MM = 0.7
 
 @dataclass(frozen=True)
 class Meninges:
-    """Appearance of the space around a brain, and its cut by a brain mask; lengths in mm from the brain's surface.
+    """Appearance of the space around a brain, and its cut by a brain mask, in mm from the brain's surface.
 
     Attributes:
         fluid_mm: Thickness of the CSF.
@@ -138,7 +138,7 @@ class Meninges:
 
 
 def draw_meninges(age: float, rng: np.random.Generator) -> Meninges:
-    """Draw the meninges; old people have more CSF around the brain.
+    """Draw the meninges. Old people have more CSF around the brain.
 
     Args:
         age: 0 young to 1 old.
@@ -225,7 +225,7 @@ EYES_MM = (33.0, 58.0, -36.0)
 
 @dataclass(frozen=True)
 class Head:
-    """Tissue around a brain; lengths in mm, intensities relative to white matter.
+    """Tissue around a brain, with lengths in mm and intensities relative to white matter.
 
     Attributes:
         fluid_mm: Thickness of the CSF around the brain.
@@ -253,7 +253,7 @@ class Head:
 
 
 def draw_head(age: float, rng: np.random.Generator) -> Head:
-    """Draw a head; old people have more CSF around the brain."""
+    """Draw a head. Old people have more CSF around the brain."""
     return Head(
         fluid_mm=float(rng.uniform(0.3, 1.5 + 2.5 * age)),
         skull_mm=float(rng.uniform(3.5, 8.0)),

@@ -113,7 +113,7 @@ def _drawing(bank: SimulationBank, seed: Sequence[int]) -> MakeCase:
 
 
 def _write_case(folder: Path, name: str, number: int, case: CaseArrays) -> None:
-    """Write scan and mask; the mask comes last, so a case that has one is complete."""
+    """Write scan and mask. The mask comes last, so a case that has one is complete."""
     affine = np.diag([SPACING_MM] * 3 + [1.0])
     # centred at 0, since cropping has discarded the position
     affine[:3, 3] = [-SPACING_MM * (length - 1) / 2 for length in case.scan.shape]
@@ -161,7 +161,7 @@ class KeptCases:
         return [number for number in range(self.count) if not has_arrays(self.folder, self.name(number))]
 
     def read(self) -> list[CaseArrays]:
-        """Map all cases into memory; raises `RunFolderError` if one is missing or damaged."""
+        """Map all cases into memory. Raises `RunFolderError` if one is missing or damaged."""
         return list(read_all_arrays(self.folder, [self.name(number) for number in range(self.count)]).values())
 
 

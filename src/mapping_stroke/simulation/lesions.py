@@ -50,12 +50,12 @@ def _table(largest_mm3: float) -> tuple[Float64[np.ndarray, " n"], Float64[np.nd
 
 
 def spread_quantile(index: int, offset: float) -> float:
-    """Quantile of the `index`-th case; consecutive cases cover [0, 1) evenly (golden-ratio sequence)."""
+    """Quantile of the `index`-th case. Consecutive cases cover [0, 1) evenly (golden-ratio sequence)."""
     return (offset + index * GOLDEN) % 1.0
 
 
 def split_load(load_mm3: float, rng: np.random.Generator) -> list[float]:
-    """Divide a load among lesions, largest first; small loads mostly have one lesion, large loads more."""
+    """Divide a load among lesions, largest first. Small loads mostly have one lesion, large loads more."""
     # more lesions for each order of magnitude, but at most one more per 20 mm3
     expected_more = 0.26 * max(math.log10(load_mm3 / SMALLEST_LOAD_MM3), 0.0) ** 1.3
     count = 1 + min(int(rng.poisson(expected_more)), int(load_mm3 / 20))
@@ -164,7 +164,7 @@ def _draw_one(
 
 
 def _draw_site(volume_mm3: float, rng: np.random.Generator) -> Site | None:
-    """Draw the site of a deep infarct; None for a cortical one, as most large infarcts are."""
+    """Draw the site of a deep infarct, or None for a cortical one, as most large infarcts are."""
     sites = [site for site in DEEP_SITES if volume_mm3 <= site.largest_mm3]
     if not sites or rng.random() >= (0.6 if volume_mm3 < 3_000 else 0.3):
         return None
@@ -179,7 +179,7 @@ def _infratentorial(axes_mm: Sequence[Tensor]) -> Tensor:
 
 
 def _deep_seed(brain: Brain, allowed: Region, site: Site, side: int, rng: np.random.Generator) -> Point:
-    """A position in tissue near a site; the last position tried if none is found."""
+    """A position in tissue near a site, or the last position tried if none is found."""
     centre = np.array(site.centre_mm) * (side, 1, 1)
     for _ in range(40):
         place = centre + rng.standard_normal(3) * site.spread_mm
@@ -190,7 +190,7 @@ def _deep_seed(brain: Brain, allowed: Region, site: Site, side: int, rng: np.ran
 
 
 def _cortical_seed(brain: Brain, allowed: Region, volume_mm3: float, side: int, rng: np.random.Generator) -> Point:
-    """A position near the surface; large lesions start laterally, in the territory of the middle cerebral artery."""
+    """A position near the surface. Large lesions start laterally, in the territory of the middle cerebral artery."""
     shape = brain.grid.shape
     tries = torch.from_numpy(np.stack([rng.integers(0, length, TISSUE_TRIES) for length in shape])).to(brain.device)
     x, y, z = tries
@@ -228,7 +228,7 @@ def _wedge(offsets: Sequence[Tensor], seed: Point, radius_mm: float, rng: np.ran
 
 
 def box_around(brain: Brain, centre: Point, half_mm: float) -> Box:
-    """The box of a brain's arrays within `half_mm` of a centre along each axis; at least four voxels wide."""
+    """The box of a brain's arrays within `half_mm` of a centre along each axis, at least four voxels wide."""
     sides = []
     for place, origin, length in zip(centre, brain.grid.origin_mm, brain.grid.shape, strict=True):
         low, high = (int(np.floor(brain.vox(place + sign * half_mm - origin))) for sign in (-1, 1))
@@ -272,12 +272,12 @@ class RealMask:
 
     @property
     def shrinks(self) -> bool:
-        """Whether it shows a small acute infarct; acute masks have `ACUTE` in their names."""
+        """Whether it shows a small acute infarct. Acute masks have `ACUTE` in their names."""
         return ACUTE in self.name and self.volume_mm3 < LARGEST_SHRINKING_MM3
 
 
 def cut_mask(name: str, image: Image) -> RealMask | None:
-    """Crop a mask (voxels above 0.5) to its bounding box; None if it is empty."""
+    """Crop a mask (voxels above 0.5) to its bounding box, or None if it is empty."""
     inside = image.voxels > 0.5
     if not inside.any():
         return None
@@ -285,7 +285,7 @@ def cut_mask(name: str, image: Image) -> RealMask | None:
 
 
 def coarsen_mask(mask: RealMask, grid: Grid) -> RealMask | None:
-    """Downsample a mask to a coarser grid; below the voxel size, partial volume preserves its volume.
+    """Downsample a mask to a coarser grid. Below the voxel size, partial volume preserves its volume.
 
     None if it lies outside the grid.
     """

@@ -67,7 +67,7 @@ class Appearance:
 
 
 def draw_appearance(load_mm3: float, rng: np.random.Generator) -> Appearance:
-    """Draw the appearance of a case's infarcts; gliosis and halo are thin in small ones."""
+    """Draw the appearance of a case's infarcts. Gliosis and halo are thin in small ones."""
     radius_mm = (load_mm3 * 3 / (4 * np.pi)) ** (1 / 3)
     kind = KINDS[int(rng.choice(len(KINDS), p=KIND_SHARES))]
     thinnest, thickest = np.log(FALL_MM)
@@ -225,7 +225,7 @@ def paint_lesions(t1: Volume, brain: Brain, lesions: Region, look: Appearance, r
 
 
 def _depth_mm(lost: Region, brain: Brain) -> Volume:
-    """Distance to the remaining tissue; 0 inside it and in border voxels."""
+    """Distance to the remaining tissue, or 0 inside it and in border voxels."""
     deepest_vox = max(round(brain.vox(DEEPEST_MM)), 3)
     return (depth_in(lost, deepest_vox) - 1).clamp(min=0) * brain.grid.spacing_mm
 
@@ -246,7 +246,7 @@ def _scar(tissue: Volume, depth_mm: Volume, look: Appearance, coarse: Volume, fi
 
 
 def _halo(region: Region, brain: Brain, box: Box, look: Appearance) -> Volume:
-    """Share of its intensity above CSF that tissue loses; larger in white matter and near the lesion."""
+    """Share of its intensity above CSF that tissue loses, which is larger in white matter and near the lesion."""
     stride = max(round(brain.vox(COARSE_MM)), 1)
     thin = region[::stride, ::stride, ::stride].float()
     # computed on coarse voxels, since it is smooth

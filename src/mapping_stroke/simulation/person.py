@@ -123,7 +123,7 @@ def _age(brain: Brain, lesions: Region, ageing: Ageing, rng: np.random.Generator
 
 
 def _draw_focus(brain: Brain, rng: np.random.Generator) -> Tensor:
-    """A smooth bump at one of the foci; its height is the widening there."""
+    """A smooth bump at one of the foci. Its height is the widening there."""
     _, centre = FOCI[int(rng.integers(len(FOCI)))]
     place = np.array(centre) * (1 if rng.random() < 0.5 else -1, 1, 1) + rng.normal(0, 6, 3)
     radius_mm, height = rng.uniform(9, 24), rng.uniform(0.5, 1.1)

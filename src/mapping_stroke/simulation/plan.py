@@ -53,7 +53,7 @@ class PlannedCase:
 
     @property
     def subject(self) -> str:
-        """Subject label, such as `simulatedr001s001`; unlabelled ones have a `u` before their number."""
+        """Subject label, such as `simulatedr001s001`. Unlabelled ones have a `u` before their number."""
         letter = "s" if self.split == "training" else "u"
         return f"simulated{self.site.lower()}{letter}{self.person % SUBJECTS_PER_SITE + 1:03d}"
 
@@ -94,7 +94,7 @@ def divide(items: Sequence[T], use: str, seed: int, *, reserve: bool) -> dict[st
 
 
 def plan_cohort(size: CohortSize, people: Sequence[Person] | None = None) -> list[PlannedCase]:
-    """Plan all cases; a longer plan begins with the cases of a shorter one.
+    """Plan all cases. A longer plan begins with the cases of a shorter one.
 
     Args:
         size: Number of cases, and the seed; whether there are unlabelled scans decides which people are reserved.

@@ -25,7 +25,7 @@ LARGEST_STORED = 255
 
 @dataclass(frozen=True)
 class Scanner:
-    """Image formation of one scan; white matter is 1.
+    """Image formation of one scan, with white matter at 1.
 
     Attributes:
         csf: Intensity of CSF.
@@ -110,7 +110,7 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
 
 
 def draw_any_scanner(rng: np.random.Generator, protocols: Sequence[Protocol] = PROTOCOLS) -> Scanner:
-    """Draw a scanner from the whole range of protocols, or from some of them; most are good, some poor."""
+    """Draw a scanner from the whole range of protocols, or from some of them. Most are good, some poor."""
     shares = np.array([protocol.share for protocol in protocols])
     protocol = protocols[int(rng.choice(len(protocols), p=shares / shares.sum()))]
     csf = float(rng.uniform(*protocol.csf))
@@ -178,7 +178,7 @@ def contrasted(t1: Volume, scanner: Scanner) -> Volume:
 
 
 def noise_std(scanner: Scanner, spacing_mm: float) -> float:
-    """Standard deviation of the noise for this voxel size; white matter is 1."""
+    """Standard deviation of the noise for this voxel size, relative to white matter."""
     return scanner.noise / spacing_mm
 
 

@@ -19,7 +19,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Variant:
-    """A normal variant: location, frequency and size. Right hemisphere, MNI, mm; CSF 0.25, grey 0.65, white 1.
+    """A normal variant: location, frequency and size. Right hemisphere, MNI, mm. CSF 0.25, grey 0.65, white 1.
 
     Attributes:
         name: Name of the variant.
@@ -234,7 +234,7 @@ def make_variants(pools: Sequence[Variant], dim: Sequence[Shade], rng: np.random
 
 
 def apply_variants(t1: Volume, brain: Brain, variants: Variants, rng: np.random.Generator) -> Volume:
-    """Add the variants to the intensities; without any, return `t1` itself.
+    """Add the variants to the intensities. Without any, return `t1` itself.
 
     Args:
         t1: Intensities of the brain; 0 outside.

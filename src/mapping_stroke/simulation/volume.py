@@ -52,7 +52,7 @@ def blur(volume: Volume, sigma_vox: float) -> Volume:
 
 
 def blur_region(region: Region, sigma_vox: float) -> Volume:
-    """`blur` of a region, computed only near it; 0 beyond four standard deviations."""
+    """`blur` of a region, computed only near it, with 0 beyond four standard deviations."""
     result = torch.zeros(region.shape, device=region.device)
     box = region_box(region, math.ceil(4 * sigma_vox))
     if box[0].stop > 0:
@@ -78,7 +78,7 @@ def enlarge(coarse: Float32[Tensor, "a b c"], shape: Sequence[int], stride: int)
 def warp(
     volumes: Float32[Tensor, "c a b d"], displacement: Displacement, corner: Sequence[int] = (0, 0, 0)
 ) -> Float32[Tensor, "c x y z"]:
-    """Sample volumes at every voxel's position plus `displacement`, trilinearly; 0 beyond the border.
+    """Sample volumes at every voxel's position plus `displacement`, trilinearly, with 0 beyond the border.
 
     Args:
         volumes: Volumes to sample.
@@ -96,14 +96,14 @@ def warp(
 
 
 def look_up(volumes: Float32[Tensor, "c a b d"], places: Sequence[Volume]) -> Float32[Tensor, "c x y z"]:
-    """Sample volumes at positions given by three coordinates in voxels, trilinearly; 0 beyond the border."""
+    """Sample volumes at positions given by three coordinates in voxels, trilinearly, with 0 beyond the border."""
     scaled = [place * (2 / max(length - 1, 1)) - 1 for place, length in zip(places, volumes.shape[1:], strict=True)]
     grid = torch.stack(scaled[::-1], dim=-1)[None]  # grid_sample wants the last axis first
     return torch.nn.functional.grid_sample(volumes[None], grid, mode="bilinear", align_corners=True)[0]
 
 
 def top_voxels(score: Volume, allowed: Region, count: int) -> Region:
-    """The `count` allowed voxels with the highest score (all if there are fewer); ties are decided by order."""
+    """The `count` allowed voxels with the highest score (all if there are fewer). Ties are decided by order."""
     chosen = torch.zeros_like(allowed)
     where = allowed.flatten().nonzero()[:, 0]
     if count >= where.numel():
@@ -114,7 +114,7 @@ def top_voxels(score: Volume, allowed: Region, count: int) -> Region:
 
 
 def region_box(region: Region, margin_vox: int = 0) -> tuple[slice, slice, slice]:
-    """Bounding box of a region with a margin, clipped to the volume; empty slices for an empty region."""
+    """Bounding box of a region with a margin, clipped to the volume, or empty slices for an empty region."""
     columns = region.any(dim=2)  # shared by two axes, since reading the volume is the cost
     hits = (columns.any(dim=1), columns.any(dim=0), region.any(dim=0).any(dim=0))
     x, y, z = (_extent(hit.cpu().numpy(), margin_vox) for hit in hits)
@@ -122,7 +122,7 @@ def region_box(region: Region, margin_vox: int = 0) -> tuple[slice, slice, slice
 
 
 def erode(region: Region, *, diagonal: bool) -> Region:
-    """Erode a region by face neighbours (or, `diagonal`, by all 26); the volume's border counts as outside."""
+    """Erode a region by face neighbours (or, `diagonal`, by all 26). The volume's border counts as outside."""
     result = region.clone()
     for axis in range(3):
         base = (result if diagonal else region).clone()
@@ -146,7 +146,7 @@ def depth_in(region: Region, limit_vox: int) -> Volume:
 
 
 def stretch(volume: Volume, knots: Sequence[float], targets: Sequence[float]) -> Volume:
-    """Map intensities piecewise linearly through (knot, target); constant below, extrapolated above."""
+    """Map intensities piecewise linearly through (knot, target), constant below and extrapolated above."""
     result = torch.full_like(volume, targets[0])
     last = len(knots) - 2
     for index in range(len(knots) - 1):
@@ -195,7 +195,7 @@ def _linear_basis(length: int, stride: int, known: int) -> Float32[Tensor, "leng
 
 
 def resample(volume: Float32[Tensor, "a b c"], affine: Affine, grid: Grid) -> Volume:
-    """Resample a volume to a grid by linear interpolation; 0 outside the volume.
+    """Resample a volume to a grid by linear interpolation, with 0 outside the volume.
 
     Args:
         volume: Intensities, or 0 and 1 for a mask (then compare the result with 0.5).
@@ -218,7 +218,7 @@ def resample(volume: Float32[Tensor, "a b c"], affine: Affine, grid: Grid) -> Vo
 
 
 def refine(volume: Float32[Tensor, "a b c"], source: Grid, target: Grid) -> Volume:
-    """Resample a volume between axis-aligned grids by fast linear interpolation; its border is repeated outside."""
+    """Resample a volume between axis-aligned grids by fast linear interpolation. Its border is repeated outside."""
     bases = []
     for axis in range(3):
         place = (target.axes_mm(volume.device)[axis].flatten() - source.origin_mm[axis]) / source.spacing_mm
@@ -228,7 +228,7 @@ def refine(volume: Float32[Tensor, "a b c"], source: Grid, target: Grid) -> Volu
 
 
 def average(volume: Float32[Tensor, "a b c"], affine: Affine, grid: Grid) -> Volume:
-    """Resample by means over the voxels of a coarser grid (partial volume), as in `prepare_scan`; see `resample`.
+    """Resample by means over the voxels of a coarser grid (partial volume), as in `prepare_scan` (see `resample`).
 
     Args:
         volume: Intensities, or fractions.

@@ -121,7 +121,7 @@ def _blurred(
 
 
 def _as_sitk(voxels: np.ndarray, spacing_mm: Sequence[float]) -> Any:
-    """An image with its first voxel at 0 and the world's axes; affines are kept separately."""
+    """An image with its first voxel at 0 and the world's axes. Affines are kept separately."""
     image = SimpleITK.GetImageFromArray(voxels.transpose(2, 1, 0))
     image.SetSpacing(tuple(map(float, spacing_mm)))
     return image

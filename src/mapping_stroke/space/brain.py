@@ -167,7 +167,7 @@ def view_on_template(scan: Image, place: Affine) -> Region:
 
 @cache
 def depth_in_template_mm() -> Float32[np.ndarray, "a b c"]:
-    """Depth below the surface of the template's brain; negative outside."""
+    """Depth below the surface of the template's brain, negative outside."""
     template = read_template()
     inside = template.brain > 0.5
     depth, height = (ndimage.distance_transform_edt(part, sampling=template.spacing_mm) for part in (inside, ~inside))
@@ -223,7 +223,7 @@ MIRROR: Affine = np.diag([-1.0, 1.0, 1.0, 1.0])
 
 
 def complete_brain(scan: Image, brain: Brain, place: Affine) -> Brain:
-    """Add the cavities that the network left out of the brain, once the place is known; other brains stay as they are.
+    """Add the cavities that the network left out of the brain, once the place is known. Other brains stay as they are.
 
     The network's outline may pass below a cavity at the surface. A region is a cavity if it is dark, deep in the
     template's brain, and has brain at its mirror image; it is added with similar voxels nearby. Bone at that depth,
@@ -294,7 +294,7 @@ def missing_ml(scan: Image, brain: Mask, place: Affine) -> tuple[float, float]:
 
 
 def missing_tissue(scan: Image, brain: Mask, place: Affine) -> list[str]:
-    """Warnings about missing tissue, one line each; empty if the brain is complete."""
+    """Warnings about missing tissue, one line each, or none if the brain is complete."""
     cut_ml, unseen_ml = missing_ml(scan, brain, place)
     warnings = []
     if cut_ml >= LEAST_ML:

@@ -79,7 +79,7 @@ def _compile(name: NetworkName) -> Any:
 
 
 def load_networks() -> None:
-    """Compile both networks ahead of time; does nothing if they are not installed."""
+    """Compile both networks ahead of time. Does nothing if they are not installed."""
     with suppress(ConfigError):  # the first scan that needs them reports it
         for name in get_args(NetworkName):
             load_network(name)
@@ -218,7 +218,7 @@ def extract_brain(scan: Image) -> Mask:
 
 
 def _field_of_view(voxels: Voxels) -> Box:
-    """The whole volume; if the head fills little of it, the box around the head."""
+    """The whole volume, or the box around the head if it fills little of the volume."""
     head = voxels > SHOWN * float(np.quantile(voxels[::EVERY, ::EVERY, ::EVERY], BRIGHT_QUANTILE))
     filled_vox = np.prod([edge.stop - edge.start for edge in bounding_box(head)])
     if 0 < filled_vox < LEAST_FILLED * voxels.size:
@@ -282,7 +282,7 @@ def _resize(values: Shaped[np.ndarray, "x y z"], shape: Shape) -> Shaped[np.ndar
 
 
 def largest_region(mask: Mask) -> Mask:
-    """The largest 26-connected region of a mask; an empty mask for an empty one."""
+    """The largest 26-connected region of a mask, or an empty mask for an empty one."""
     labels, count = ndimage.label(mask, FULLY_CONNECTED)
     return np.asarray(labels == np.bincount(labels[mask]).argmax()) if count else mask
 
@@ -298,7 +298,7 @@ def fill_holes(mask: Mask) -> Mask:
 
 
 def close_gaps(mask: Mask, radius_mm: float, spacing_mm: Sequence[float]) -> Mask:
-    """The mask without gaps narrower than twice a radius, and without holes; an empty mask for an empty one."""
+    """The mask without gaps narrower than twice a radius, and without holes, or an empty mask for an empty one."""
     if not mask.any():
         return mask
     box = bounding_box(mask)  # closing adds nothing outside it

@@ -52,7 +52,7 @@ def find_bias(scan: Image, brain: Mask) -> Image | None:
 
 
 def divide_bias(scan: Image, field: Image | None) -> Image:
-    """The scan without its bias; unchanged if there is no field."""
+    """The scan without its bias, unchanged if there is no field."""
     if field is None:
         return scan
     to_field: Affine = np.linalg.inv(field.affine) @ scan.affine
@@ -79,7 +79,7 @@ def find_surroundings(voxels: Voxels) -> Bool[np.ndarray, "x y z"]:
 
 
 def shift_background(scan: Image) -> Image:
-    """The scan with background and black at 0; unchanged if few or no values are below 0.
+    """The scan with background and black at 0, unchanged if few or no values are below 0.
 
     Background voxels are 0 or have the first corner's value; but if all values are whole numbers, a 0 enclosed by other
     values counts as tissue.
@@ -116,7 +116,7 @@ NOISE_WARNING = (
 
 
 def silence_air(scan: Image) -> Image:
-    """The scan with 0 for bright noise connected to the volume's border; unchanged if there is none."""
+    """The scan with 0 for bright noise connected to the volume's border, unchanged if there is none."""
     low, high = np.quantile(scan.voxels[::EVERY, ::EVERY, ::EVERY], RANGE_QUANTILES)
     if not low < high:
         return scan

@@ -1,4 +1,4 @@
-"""The image that a model reads, made from a scan; and defacing for pictures."""
+"""The image that a model reads, made from a scan, and defacing for pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ LEAST_HEAD_ML = 200.0
 
 
 def deface(scan: Image, placed: PlacedScan | None = None) -> Image:
-    """Blank everything outside the brain with the scan's lowest value; a scan of only a brain stays unchanged.
+    """Blank everything outside the brain with the scan's lowest value. A scan of only a brain stays unchanged.
 
     Args:
         scan: A scan of any kind.
@@ -48,7 +48,7 @@ def deface(scan: Image, placed: PlacedScan | None = None) -> Image:
 
 
 def _ball(radius_mm: float, spacing_mm: Sequence[float]) -> Mask:
-    """A ball on the scan's grid; one voxel thick along axes with voxels larger than its radius."""
+    """A ball on the scan's grid, one voxel thick along axes with voxels larger than its radius."""
     reach = [int(radius_mm // edge) for edge in spacing_mm]
     away_mm = np.meshgrid(
         *(edge * np.arange(-n, n + 1) for n, edge in zip(reach, spacing_mm, strict=True)), indexing="ij"
@@ -83,7 +83,7 @@ class ModelInput:
 
     @property
     def registered(self) -> PlacedScan | None:
-        """The scan's place if it was registered; None if it was left alone."""
+        """The scan's place if it was registered, or None if it was left alone."""
         return None if self.placed is None or self.placed.left_alone else self.placed
 
     def bring_back(self, values: Float32[np.ndarray, "a b c"]) -> Float32[np.ndarray, "x y z"]:
@@ -143,7 +143,7 @@ def _is_registered(card: BundleCard, space: str) -> bool:
 
 
 def _brain_only(image: Image, placed: PlacedScan) -> Image:
-    """An image on the grid of a placed scan, with 0 around its brain; unchanged if the scan already has that.
+    """An image on the grid of a placed scan, with 0 around its brain, unchanged if the scan already has that.
 
     The user's own mask counts as the brain even if a skull-stripped scan shows more.
     """

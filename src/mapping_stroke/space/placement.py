@@ -65,7 +65,7 @@ class PlacedScan:
     warnings: tuple[str, ...] = ()
 
     def on_atlas(self, grid: Grid = ATLAS_GRID, *, brain_only: bool = False) -> Image:
-        """The corrected scan in MNI152 space, by one linear interpolation; 0 outside its field of view.
+        """The corrected scan in MNI152 space, by one linear interpolation, with 0 outside its field of view.
 
         Voxels much finer than the grid's are averaged first.
 
@@ -83,7 +83,7 @@ class PlacedScan:
         return Image(resample(source.voxels, np.linalg.inv(source.affine) @ grid.affine, grid.shape), grid.affine)
 
     def from_atlas(self, values: Float32[np.ndarray, "a b c"], grid: Grid = ATLAS_GRID) -> Float32[np.ndarray, "x y z"]:
-        """A map in MNI152 space, resampled to the scan's own grid by one linear interpolation; 0 outside the map.
+        """A map in MNI152 space, resampled to the scan's own grid by one linear interpolation, with 0 outside the map.
 
         No value leaves the range of `values` and 0.
 
@@ -199,7 +199,7 @@ def _place_found(scan: Image, lifted: Image, brain: Brain, space: str) -> tuple[
 
 
 def _place_upright(scan: Image, lifted: Image, placed: PlacedScan, space: str) -> PlacedScan:
-    """The scan placed by the brain that the network finds in the upright head; unchanged if it finds none."""
+    """The scan placed by the brain that the network finds in the upright head, unchanged if it finds none."""
     upright = find_brain_upright(lifted, np.linalg.inv(placed.to_mni))
     return _place_brain(scan, lifted, upright, space) if upright.is_plausible(scan) else placed
 
@@ -256,7 +256,7 @@ def _with_signal(scan: Image, brain: Brain) -> Mask:
 
 
 def _lies_there(scan: Image, small: Image) -> bool:
-    """Whether a scan lies in MNI152 space; takes half a second only if it might, and has another grid than ATLAS."""
+    """Whether a scan lies in MNI152 space. Takes half a second only if it might, and has another grid than ATLAS."""
     if grid_turn_deg(scan) > OBLIQUE_DEG or not lies_in_place(small):
         return False
     return _is_grid(scan, ATLAS_GRID) or stays_there(small)

@@ -47,7 +47,7 @@ def write_tissue_points(path: Path) -> None:
 
 
 def cell_means(volume: Float32[np.ndarray, "x y z"], cell: int) -> Float32[np.ndarray, "a b c"]:
-    """Means over cells with that many voxels along each axis; the volume is padded with 0."""
+    """Means over cells with that many voxels along each axis. The volume is padded with 0."""
     padded = np.pad(volume, [(0, -length % cell) for length in volume.shape])
     a, b, c = (length // cell for length in padded.shape)
     means: np.ndarray = padded.reshape(a, cell, b, cell, c, cell).mean(axis=(1, 3, 5))

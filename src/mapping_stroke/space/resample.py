@@ -21,7 +21,7 @@ Box = tuple[slice, slice, slice]
 
 
 def shrink(scan: Image, cell_mm: float) -> Image:
-    """Average over blocks of about this edge; incomplete blocks at the far ends are left out.
+    """Average over blocks of about this edge. Incomplete blocks at the far ends are left out.
 
     Along an axis with voxels of that size or larger, nothing changes.
     """
@@ -37,7 +37,7 @@ def shrink(scan: Image, cell_mm: float) -> Image:
 def resample(
     values: Float32[np.ndarray, "x y z"], to_values: Affine, shape: Shape, *, repeat_border: bool = False
 ) -> Float32[np.ndarray, "a b c"]:
-    """Resample a volume onto another grid by linear interpolation; no value leaves its range.
+    """Resample a volume onto another grid by linear interpolation. No value leaves its range.
 
     Args:
         values: The volume.
@@ -66,7 +66,7 @@ def resample(
 
 
 def box_on_grid(box: Box, to_grid: Affine, shape: Shape) -> Box:
-    """The smallest box on another grid that contains a box; empty for an empty one.
+    """The smallest box on another grid that contains a box, empty for an empty one.
 
     Args:
         box: Box on the first grid.

@@ -51,7 +51,7 @@ class Quality:
         ]
 
     def complaints(self) -> list[str]:
-        """Values beyond their limits, one phrase each; empty if the registration is acceptable."""
+        """Values beyond their limits, one phrase each, or none if the registration is acceptable."""
         found = []
         if not self.similarity >= LEAST_SIMILARITY:  # `not`, so that NaN is refused
             found.append(f"similarity {self.similarity:.2f} is below {LEAST_SIMILARITY}")
@@ -120,7 +120,7 @@ def waves() -> Iterator[Sequence[Turn]]:
 
 
 def search(small: Image, overlap_at: Callable[[Affine], float]) -> Registration:
-    """Register a scan that may lie anywhere; the result is deterministic on any number of threads.
+    """Register a scan that may lie anywhere. The result is deterministic on any number of threads.
 
     Args:
         small: A brain cut out of a scan, or a whole head, with voxels of about the template's size.
