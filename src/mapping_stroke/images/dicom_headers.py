@@ -139,9 +139,7 @@ def _slices(file: Path, data: Any) -> list[Slice]:
     frames = data.get("PerFrameFunctionalGroupsSequence")
     if not frames:
         # without positions per frame all frames lie at one place; two are enough to show that
-        levels = [[data]] * min(
-            int(data.get("NumberOfFrames") or 1), 2
-        )  # without positions per frame they all lie at one place; two are enough to show that
+        levels = [[data]] * min(int(data.get("NumberOfFrames") or 1), 2)
     else:
         shared = list(data.get("SharedFunctionalGroupsSequence") or [])
         levels = [[frame, *shared, data] for frame in frames]

@@ -273,9 +273,8 @@ def _brain_box(small: Mask, shape: Sequence[int]) -> Box | None:
 
 def _resize(values: Shaped[np.ndarray, "x y z"], shape: Shape) -> Shaped[np.ndarray, "a b c"]:
     """A volume on another grid over the same field of view, by nearest neighbour."""
-    for axis in sorted(
-        range(3), key=lambda axis: shape[axis] / values.shape[axis]
-    ):  # most shrinking first: less to copy for the others
+    # the axis that shrinks most comes first, so that the others have less to copy
+    for axis in sorted(range(3), key=lambda axis: shape[axis] / values.shape[axis]):
         old, new = values.shape[axis], shape[axis]
         values = values.take(((np.arange(new) + 0.5) * old / new).astype(np.intp), axis)
     return values
