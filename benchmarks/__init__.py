@@ -1,1 +1,1 @@
-"""Benchmarks against reference implementations; run with `python -m benchmarks STAGE` in a checkout."""
+"""Benchmarks against reference implementations. Run with `python -m benchmarks STAGE` in a checkout."""

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tyro.conf import Positional
 
+from benchmarks.benchmark import Benchmark
 from benchmarks.heading import describe_head
 from mapping_stroke.console import track
 from mapping_stroke.dataset.cases import Case, read_cases
@@ -25,13 +27,28 @@ REFERENCE = "torch, float32, tiles"
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """One way of computing, on one case, beside float32 by torch with tiles.
+class Agreement(Benchmark):
+    """Compare reduced precision, and one window instead of tiles, with float32 on a run's held-out cases."""
+
+    run_folder: Positional[Path]
+    """Run folder with trained members and labelled cases."""
+    device: str = "auto"
+    """Device of the usual precision; float32 is computed on the CPU."""
+
+    def report(self) -> str:
+        """Predict every held-out case with each setting, and list the differences."""
+        found = bench_agreement(RunFolder(self.run_folder), self.device)
+        return describe_agreement(found, "python -m benchmarks agreement RUN", self.device)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One setting on one case, compared with torch in float32 with tiles.
 
     Attributes:
-        way: How.
-        dice: Of the post-processed mask with the reference mask.
-        mask_dice: Of the post-processed mask with that of the float32 way.
+        way: Name of the setting.
+        dice: Dice of the post-processed mask with the reference mask.
+        mask_dice: Dice of the post-processed mask with the float32 mask.
         difference: Mean absolute difference of P(lesion) inside the brain.
     """
 
@@ -41,8 +58,8 @@ class Agreement:
     difference: float
 
 
-def bench_agreement(run: RunFolder, device: str = "auto") -> list[Agreement]:
-    """Predict every labelled case of a run by its own fold's members, in each way.
+def bench_agreement(run: RunFolder, device: str = "auto") -> list[Comparison]:
+    """Predict every labelled case of a run with the members of its own fold, with each setting.
 
     Raises:
         RunFolderError: No fold of the run has both members and labelled cases.
@@ -71,7 +88,7 @@ def _ways(device: str) -> dict[str, tuple[Engine, WindowConfig]]:
     }
 
 
-def _compare(case: Case, bundle: Bundle, fold: int, ways: dict[str, tuple[Engine, WindowConfig]]) -> list[Agreement]:
+def _compare(case: Case, bundle: Bundle, fold: int, ways: dict[str, tuple[Engine, WindowConfig]]) -> list[Comparison]:
     scan = tame_outliers(read_image(case.scan))
     truth = read_image(_mask_of(case)).voxels > 0
     members = [member for member in bundle.card.members if member.card.fold == fold]
@@ -81,8 +98,8 @@ def _compare(case: Case, bundle: Bundle, fold: int, ways: dict[str, tuple[Engine
         ensemble = Ensemble(bundle, engine, window, members)
         probability = ensemble.predict(ensemble.prepare(scan)).probability
         mask = postprocess(probability, "mapping", scan.voxel_volume_mm3)
-        exact = exact or (probability, mask)
-        rows.append(Agreement(way, dice(mask, truth), dice(mask, exact[1]), _difference(probability, exact[0], scan)))
+        exact = exact or (probability, mask)  # the reference comes first
+        rows.append(Comparison(way, dice(mask, truth), dice(mask, exact[1]), _difference(probability, exact[0], scan)))
     return rows
 
 
@@ -96,8 +113,8 @@ def _difference(probability: Probability, exact: Probability, scan: Image) -> fl
     return float(np.abs(probability - exact)[scan.voxels != 0].mean())
 
 
-def describe_agreement(found: Sequence[Agreement], command: str, device: str = "auto") -> str:
-    """Means over the cases, as Markdown; `device` as for `bench_agreement`."""
+def describe_agreement(found: Sequence[Comparison], command: str, device: str = "auto") -> str:
+    """Means over the cases, as Markdown, for the device of `bench_agreement`."""
     ways = list(dict.fromkeys(row.way for row in found))
     rows = {way: [row for row in found if row.way == way] for way in ways}
     exact_dice = float(np.mean([row.dice for row in rows[ways[0]]]))
@@ -108,7 +125,7 @@ def describe_agreement(found: Sequence[Agreement], command: str, device: str = "
             ("openvino", "torch"),
             device=choose_device(device).type,
         ),
-        f"{len(rows[ways[0]])} held-out cases, each by the members of its own fold; masks by the rule `mapping`.",
+        f"{len(rows[ways[0]])} held-out cases, each predicted by its own fold's members; masks by the rule `mapping`.",
         "",
         "| way | Dice | against float32 | mask Dice with float32, mean | lowest | mean difference of P in the brain |",
         "|---|---|---|---|---|---|",

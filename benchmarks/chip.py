@@ -1,4 +1,4 @@
-"""Floating-point operations per second that the processor reaches for one convolution and for a whole network."""
+"""Floating-point performance of the processor for one convolution and for a whole network."""
 
 import math
 import time
@@ -24,9 +24,9 @@ class ChipRates:
     """Floating-point operations per second, medians.
 
     Attributes:
-        precision: Of the convolutions.
-        convolution: One 3x3x3 convolution, as many channels in as out, on the grid of the finest stage.
-        network: The convolutions of a whole network over the time of the whole network.
+        precision: Precision of the convolutions.
+        convolution: Of one 3x3x3 convolution, with as many channels in as out, on the grid of the finest stage.
+        network: Operations of all convolutions of a network, divided by the time of the whole network.
         patch_s: Seconds for one patch.
     """
 
@@ -48,7 +48,7 @@ def measure_chip(spec: NetworkSpec, patch: Shape) -> ChipRates:
 
 
 def _time_convolution(engine: OpenVinoEngine, channels: int, patch: Shape) -> tuple[float, float]:
-    """Operations and seconds of some convolutions in a row; what brings data in and out is small beside them."""
+    """Operations and seconds of several convolutions in a row, with small input and output layers."""
     rng = np.random.default_rng(0)
 
     def convolve(features: Any, inputs: int, outputs: int, edge: int) -> Any:
@@ -56,6 +56,7 @@ def _time_convolution(engine: OpenVinoEngine, channels: int, patch: Shape) -> tu
         padding = [edge // 2] * 3
         return ops.convolution(features, ops.constant(kernel), [1] * 3, padding, padding, [1] * 3)
 
+    # 1x1x1 convolutions adapt the channels at both ends, at little cost
     voxels = ops.parameter([1, 1, *patch], np.float32)
     features = convolve(voxels, 1, channels, 1)
     for _ in range(LAYERS):
@@ -63,11 +64,12 @@ def _time_convolution(engine: OpenVinoEngine, channels: int, patch: Shape) -> tu
     request = engine.compile(ov.Model([convolve(features, channels, 1, 1)], [voxels])).create_infer_request()
     scan = rng.standard_normal((1, 1, *patch), dtype=np.float32)
     seconds = _median_seconds(lambda: request.infer([scan]))
+    # a multiplication and an addition for each of 27 weights per channel pair
     return LAYERS * 2 * 27 * channels**2 * math.prod(patch), seconds
 
 
 def _median_seconds(work: Callable[[], object]) -> float:
-    work()  # the first time memory is taken and weights are laid out
+    work()  # the first run allocates memory and arranges the weights
     seconds = []
     for _ in range(REPEATS):
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Time and peak memory of whole commands, run as a user would."""
+"""Time and peak memory of whole commands, run as by a user."""
 
 import os
 import subprocess
@@ -14,18 +14,18 @@ OURS = (sys.executable, "-m", "mapping_stroke.cli")
 
 
 class BenchError(MappingError):
-    """A command that is measured failed."""
+    """A measured command failed."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one command took.
+    """Time and memory of one command.
 
     Attributes:
-        seconds: From its start to its end, whatever it loads or writes.
-        peak_bytes: Largest resident memory of any one of its processes; on Linux no less than what this process held
-            when it began the command.
-        processor_seconds: Of all its cores and of the processes that it waited for; NaN where it was not measured.
+        seconds: From start to end, including loading and writing.
+        peak_bytes: Largest resident memory of any of its processes; on Linux at least the memory of this process when
+            it started the command.
+        processor_seconds: CPU time over all cores, including the processes it waited for; NaN if not measured.
     """
 
     seconds: float
@@ -53,7 +53,7 @@ class Costs:
 
 @dataclass(frozen=True)
 class Line:
-    """What a command said, and when: seconds from its start."""
+    """A line of a command's output, and its time in seconds from the start."""
 
     seconds: float
     text: str
@@ -63,7 +63,7 @@ NOTHING_ELSE: Mapping[str, str] = {}
 
 
 def run_command(command: Sequence[str], environment: Mapping[str, str] = NOTHING_ELSE) -> Cost:
-    """Run a command to its end; its output is kept out of sight. Arguments and errors as of `follow_command`."""
+    """Run a command to its end without showing its output (see `follow_command`)."""
     return follow_command(command, environment)[0]
 
 
@@ -74,13 +74,13 @@ def follow_command(
 
     Args:
         command: Program and arguments.
-        environment: Variables that it gets beside those of this process.
+        environment: Variables in addition to those of this process.
 
     Returns:
-        What it took, and what it said.
+        Time and memory, and the output.
 
     Raises:
-        BenchError: It failed; the end of what it said is quoted.
+        BenchError: It failed; the end of its output is quoted.
     """
     start = time.perf_counter()
     everything = {**os.environ, **environment}  # noqa: TID251 - another program's settings, not ours
@@ -88,12 +88,14 @@ def follow_command(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=everything
     ) as process:
         lines = [Line(time.perf_counter() - start, text) for text in process.stdout or ()]
+        # unlike `process.wait`, this returns the resources of the process and its children
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         said = " ".join(" ".join(line.text.split()) for line in lines)
         raise BenchError(f"{' '.join(command)}: ended with status {process.returncode}: {said[-400:]}")
+    # `ru_maxrss` is in bytes on macOS, in kilobytes on Linux
     kilobyte = 1 if sys.platform == "darwin" else 1024
     cost = Cost(seconds, float(usage.ru_maxrss * kilobyte), usage.ru_utime + usage.ru_stime)
     return cost, tuple(lines)

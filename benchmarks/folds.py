@@ -1,4 +1,4 @@
-"""Balance of size-balanced and of random folds, on as many cases and sites as in ATLAS R2.0."""
+"""Balance of size-balanced and random folds, with as many cases and sites as in ATLAS R2.0."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from statistics import median
 
 import numpy as np
 
+from benchmarks.benchmark import Benchmark, require_at_least
 from benchmarks.heading import describe_head
 from mapping_stroke.dataset.folds import largest_fold_distance, random_folds, size_balanced_folds
 from mapping_stroke.simulation.lesions import atlas_load_mm3
@@ -19,18 +20,33 @@ CASES_OF_SITES = (
 )
 """Training cases of each of the 33 cohorts of ATLAS R2.0, counted in the authors' `fold_index.csv`; 655 in all."""
 SHARE_WITH_SEVERAL = 0.15
-"""Share of persons with 2 to 5 scans in the second and third data set; ATLAS R2.0 has one scan of each."""
+"""Share of people with 2 to 5 scans in the second and third cohort; ATLAS R2.0 has one scan of each person."""
 SITE_SPREAD, SCAN_SPREAD = 0.6, 0.2
-"""Logarithmic standard deviations: of the sites' typical loads, and between the scans of a person."""
+"""Logarithmic standard deviations of the typical loads of sites, and of the scans of a person."""
+
+
+@dataclass(frozen=True)
+class Folds(Benchmark):
+    """Compare the balance of folds of 655 cases with ATLAS-like loads with that of random folds."""
+
+    repeats: int = 5
+    """Seeds; medians are reported."""
+
+    def __post_init__(self) -> None:
+        require_at_least("--repeats", self.repeats)
+
+    def report(self) -> str:
+        """Make both kinds of folds, and list the medians and their ratio."""
+        return bench_folds(self.repeats)
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """Cases to be folded.
+    """Cases to split into folds.
 
     Attributes:
-        loads: Case to load in voxels.
-        groups: Case to what must stay in one fold; None: nothing.
+        loads: Load in voxels, by case.
+        groups: Group that must stay in one fold, by case; None for no groups.
     """
 
     loads: Mapping[str, int]
@@ -55,16 +71,16 @@ class Comparison:
 
 
 def bench_folds(seeds: int = 10) -> str:
-    """Fold cohorts of 655 ATLAS-like cases with several seeds, and tell the distances as Markdown.
+    """Split cohorts of 655 ATLAS-like cases with several seeds, and report the distances as Markdown.
 
     Args:
-        seeds: Each makes its own loads and its own folds of both kinds; 1 or more.
+        seeds: Number of seeds, 1 or more; each makes its own loads and its own folds of both kinds.
 
     Returns:
-        Date, machine, command, and a table with a line for each kind of grouping.
+        Date, machine, command, and a table with a row for each kind of grouping.
     """
     lines = []
-    for number, what in enumerate(("none", "persons, scans unlike", "persons, scans alike", "33 sites")):
+    for number, what in enumerate(("none", "people, scans differ", "people, similar scans", "33 sites")):
         found = [compare(make_cohort(number, seed), seed) for seed in range(seeds)]
         ours, at_random = median(one.ours for one in found), median(one.at_random for one in found)
         lines.append(
@@ -74,32 +90,32 @@ def bench_folds(seeds: int = 10) -> str:
     return "\n".join(
         [
             *describe_head(TITLE, f"python -m benchmarks folds --repeats {seeds}", ("numpy",)),
-            "The distance is between the lesion loads of a fold and those of all others, the largest of the 5 folds; "
-            f"median over {seeds} seeds, each with its own loads.",
+            "Largest distance, over the 5 folds, between the lesion loads of a fold and those of all others; median "
+            f"over {seeds} seeds, each with its own loads.",
             "",
-            "| stays in one fold | size-balanced | its worst seed | random | ratio | fold sizes | at random |",
+            "| stays in one fold | size-balanced | worst seed | random | ratio | fold sizes | fold sizes, random |",
             "|---|---|---|---|---|---|---|",
             *lines,
             "",
-            f"With persons, {SHARE_WITH_SEVERAL:.0%} of them have 2 to 5 scans, whose loads are unlike (as of "
-            f"different people) or alike (within about {SCAN_SPREAD:.0%}). Five alike scans at an end of the range "
-            "force a distance of about 5/131 = 0.038 by themselves; the worst seeds are such. With sites, each has its "
-            "own typical load; the largest has 111 of the 655 cases, and the fold that gets it can be like no other. "
-            "The random split keeps the same groups whole. Without groups, 1/131 = 0.0076 is the least possible.",
+            f"{SHARE_WITH_SEVERAL:.0%} of the people have 2 to 5 scans, with loads that differ as between people or "
+            f"are similar (within about {SCAN_SPREAD:.0%}). Five similar scans at an end of the range already force a "
+            "distance of about 5/131 = 0.038, as in the worst seeds. Each site has its own typical load; the largest "
+            "has 111 of the 655 cases, so its fold necessarily differs from the others. Random folds keep the same "
+            "groups together. Without groups, the smallest possible distance is 1/131 = 0.0076.",
             "",
         ]
     )
 
 
 def make_cohort(number: int, seed: int) -> Cohort:
-    """655 cases without groups (0), in persons whose scans are unlike (1) or alike (2), or in sites (3)."""
+    """655 cases: without groups (0), of people whose scans differ (1) or are similar (2), or of sites (3)."""
     rng = np.random.default_rng(seed)
     cases = sum(CASES_OF_SITES)
     loads = [atlas_load_mm3(quantile) for quantile in rng.random(cases)]
     group_of, spread = np.arange(cases), 0.0
     if number in (1, 2):
         scans = np.where(rng.random(cases) < SHARE_WITH_SEVERAL, rng.integers(2, 6, cases), 1)
-        group_of = np.repeat(group_of, scans)[:cases]
+        group_of = np.repeat(group_of, scans)[:cases]  # people in order, each with as many scans as drawn
     if number == 2:
         loads = [loads[person] * np.exp(SCAN_SPREAD * rng.standard_normal()) for person in group_of]
     if number == 3:
@@ -112,7 +128,7 @@ def make_cohort(number: int, seed: int) -> Cohort:
 
 
 def compare(cohort: Cohort, seed: int) -> Comparison:
-    """Fold a cohort both ways."""
+    """Split a cohort both ways."""
     ours = size_balanced_folds(cohort.loads, FOLDS, seed, cohort.groups)
     at_random = random_folds(cohort.loads, FOLDS, seed, cohort.groups)
     return Comparison(

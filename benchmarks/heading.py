@@ -14,11 +14,11 @@ def describe_head(
     """The first lines of a report in Markdown, the last of them empty.
 
     Args:
-        title: What was measured.
-        command: How to measure it again, without the paths of this machine.
-        packages: Whose versions matter, beside ours.
-        device: What computed; the GPU is named where it is `cuda`; Apple's is part of the processor.
-        share: Of the cores, such as `1 of `; all of them where left out.
+        title: Title of the report.
+        command: Command that repeats the measurement, without the paths of this machine.
+        packages: Packages whose versions matter, besides ours.
+        device: Device in use; the GPU is named if it is `cuda`, since Apple's is part of the processor.
+        share: Share of the cores, such as `1 of `; empty for all of them.
         others: Versions of other programs.
     """
     machine = describe_environment()

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import numpy as np
 
+from benchmarks.benchmark import Benchmark, require_at_least
 from benchmarks.chip import ChipRates, measure_chip
 from benchmarks.commands import OURS, BenchError, Cost, Costs, run_command
 from benchmarks.heading import describe_head
@@ -25,48 +27,53 @@ from mapping_stroke.networks.spec import NetworkSpec, Weights
 from mapping_stroke.networks.unet import build_unet, unet_weights
 
 NNUNET_COMMAND = "nnUNetv2_predict_from_modelfolder"
-FULL = NetworkSpec()
-FULL_PATCH = (128, 128, 128)
+NETWORK = NetworkSpec()
+PATCH = (128, 128, 128)
+"""Network and patch of every member."""
 QUIET = -9.0
-"""Added to the lesion's bias of an untrained network, so that it marks a few voxels, as a trained one would."""
+"""Added to the bias of the lesion output of an untrained network, so that it marks few voxels, like a trained one."""
 
 
 @dataclass(frozen=True)
-class InferenceBench:
-    """What is measured.
+class Inference(Benchmark):
+    """Compare segmentation of one scan with nnU-Net v2: same weights, time and memory of whole commands."""
 
-    Attributes:
-        scan: The scan; None simulates a stroke on the template, 197x233x189 at 1 mm.
-        nnunet: Where nnU-Net v2's command lies; None leaves it out.
-        members: Members of the large ensemble.
-        repeats: How often each way is run.
-        cohort: Scans of the cohort whose time and memory are watched; 0 leaves it out.
-        device: `cpu` or `cuda`.
-        network: Of every member.
-        patch: Of every member.
-    """
-
-    scan: Path | None = None
     nnunet: Path | None = None
+    """Folder of the commands of an installed nnU-Net v2 (its environment's `bin`); without it only ours is measured."""
+    scan: Path | None = None
+    """T1w scan; if left out, a stroke simulated on the template, 197x233x189 at 1 mm."""
     members: int = 4
-    repeats: int = 3
+    """Members of the ensemble that is compared with one member."""
     cohort: int = 20
-    device: str = "cpu"
-    network: NetworkSpec = FULL
-    patch: tuple[int, int, int] = FULL_PATCH
+    """Scans of a single call whose time and memory are monitored; 0 skips that."""
+    repeats: int = 3
+    """Runs of each program; medians are reported."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Device of both programs."""
+
+    def __post_init__(self) -> None:
+        require_at_least("--repeats", self.repeats)
+
+    def report(self) -> str:
+        """Run all programs in turns, and list the medians and their ratios."""
+        nnunet = " --nnunet ENVIRONMENT/bin" if self.nnunet else ""
+        scan = f" --scan {self.scan.name}" if self.scan else ""
+        numbers = f"--members {self.members} --cohort {self.cohort} --repeats {self.repeats} --device {self.device}"
+        command = f"python -m benchmarks inference{nnunet}{scan} {numbers}"
+        return describe_inference(bench_inference(self), self, command)
 
 
 @dataclass(frozen=True)
 class InferenceResult:
-    """What came out.
+    """Results of the benchmark.
 
     Attributes:
-        reference: nnU-Net, one member, no mirroring; None where it was left out.
-        ours: Our ways, each with what it is called.
-        stages: Seconds of each step of our one member with tiles, from its `run.json`.
-        chip: What the processor reaches; None on a GPU.
+        reference: nnU-Net, one member, no mirroring; None if it was skipped.
+        ours: Our presets.
+        stages: Seconds of each step of our run with one member and tiles, from its `run.json`.
+        chip: Performance of the processor; None on a GPU.
         cohort: Seconds of each scan of a cohort, in order, and the peak memory of that command.
-        disagreement: Share of voxels where our mask of P > 0.5 differs from nnU-Net's; None without nnU-Net.
+        disagreement: Share of voxels in which our mask of P > 0.5 differs from nnU-Net's; None without nnU-Net.
     """
 
     reference: Costs | None
@@ -77,11 +84,12 @@ class InferenceResult:
     disagreement: float | None
 
 
-def bench_inference(config: InferenceBench) -> InferenceResult:
-    """Run every way in turns on one scan; raises `BenchError` where a command fails."""
+def bench_inference(config: Inference) -> InferenceResult:
+    """Run all programs in turns on one scan. Raises `BenchError` if a command fails."""
     with _workplace(config) as place:
         ways = _commands(config, place)
         costs: dict[str, list[Cost]] = {way: [] for way in ways}
+        # in turns, so that changes of the machine's speed affect all programs equally
         turns = [(way, command) for _ in range(config.repeats) for way, command in ways.items()]
         for way, command in track(turns, "Measuring", len(turns)):
             shutil.rmtree(place / "results" / way, ignore_errors=True)
@@ -91,20 +99,20 @@ def bench_inference(config: InferenceBench) -> InferenceResult:
         ours = tuple(measured.values())
         stages = _stages(place / "results" / "tiles", ours[0].seconds)
         disagreement = _disagreement(place) if config.nnunet else None
-        chip = measure_chip(config.network, config.patch) if config.device == "cpu" else None
-        return InferenceResult(reference, ours, stages, chip, _watch_cohort(config, place), disagreement)
+        chip = measure_chip(NETWORK, PATCH) if config.device == "cpu" else None
+        return InferenceResult(reference, ours, stages, chip, _measure_cohort(config, place), disagreement)
 
 
 @contextmanager
-def _workplace(config: InferenceBench) -> Iterator[Path]:
+def _workplace(config: Inference) -> Iterator[Path]:
     """A folder with `scans/case_0000.nii.gz`, the models `one.mapping` and `many.mapping`, and nnU-Net's `nnunet/`."""
     with TemporaryDirectory(prefix="mapping-bench-") as folder:
         place = Path(folder)
         (place / "scans").mkdir()
         scan = config.scan or _simulate(place)
         _copy_scan(scan, place / "scans" / "case_0000.nii.gz")
-        one = _write_model(place / "one.mapping", config, 1)
-        _write_model(place / "many.mapping", config, config.members)
+        one = _write_model(place / "one.mapping", 1)
+        _write_model(place / "many.mapping", config.members)
         if config.nnunet:
             write_nnunet_v2(one.card, one.read_weights, place / "nnunet")
         yield place
@@ -112,7 +120,7 @@ def _workplace(config: InferenceBench) -> Iterator[Path]:
 
 def _copy_scan(scan: Path, copy: Path) -> None:
     """Copy a scan of any format to a `.nii.gz` file."""
-    if image_suffix(scan) == ".nii.gz":
+    if image_suffix(scan) == ".nii.gz":  # all that nnU-Net reads here
         shutil.copyfile(scan, copy)
     else:
         image = read_image(scan)
@@ -124,20 +132,20 @@ def _simulate(place: Path) -> Path:
     return next((place / "cohort").rglob("*_T1w.nii.gz"))
 
 
-def _write_model(path: Path, config: InferenceBench, members: int) -> Bundle:
-    cards = [MemberCard("default", fold, config.network, PreprocessSpec(), config.patch, {}) for fold in range(members)]
+def _write_model(path: Path, members: int) -> Bundle:
+    cards = [MemberCard("default", fold, NETWORK, PreprocessSpec(), PATCH, {}) for fold in range(members)]
     card = BundleCard("bench", tuple(BundleMember(each) for each in cards), fast_cover="window")
-    return open_bundle(write_bundle(path, card, _weights_at_birth))
+    return open_bundle(write_bundle(path, card, _untrained_weights))
 
 
-def _weights_at_birth(member: BundleMember) -> Weights:
+def _untrained_weights(member: BundleMember) -> Weights:
     weights = unet_weights(build_unet(member.card.network, seed=member.card.fold))
     weights[f"decoder.seg_layers.{member.card.network.stages - 2}.bias"][1] += QUIET
     return weights
 
 
-def _commands(config: InferenceBench, place: Path) -> dict[str, Sequence[str]]:
-    """The ways by name: nnU-Net first where it is at hand."""
+def _commands(config: Inference, place: Path) -> dict[str, Sequence[str]]:
+    """All commands by name, with nnU-Net first if it is given."""
     scan, results = str(place / "scans" / "case_0000.nii.gz"), place / "results"
 
     def segment(way: str, model: str, preset: str) -> Sequence[str]:
@@ -161,7 +169,7 @@ def _commands(config: InferenceBench, place: Path) -> dict[str, Sequence[str]]:
 
 
 def _stages(results: Path, whole_s: float) -> dict[str, float]:
-    """Seconds of each step as the command told them, and what is left of the whole: starting and loading."""
+    """Seconds of each step as recorded by the command, and the rest: starting and loading."""
     (scan,) = json.loads((results / "run.json").read_text(encoding="utf-8"))["record"]["scans"].values()
     stages: dict[str, float] = scan["seconds"]
     return {**stages, "start and load": max(whole_s - sum(stages.values()), 0.0)}
@@ -173,7 +181,7 @@ def _disagreement(place: Path) -> float:
     return float(np.mean(theirs != ours))
 
 
-def _watch_cohort(config: InferenceBench, place: Path) -> tuple[tuple[float, ...], float]:
+def _measure_cohort(config: Inference, place: Path) -> tuple[tuple[float, ...], float]:
     if config.cohort == 0:
         return (), 0.0
     scans = place / "cohort-scans"
@@ -188,27 +196,27 @@ def _watch_cohort(config: InferenceBench, place: Path) -> tuple[tuple[float, ...
 
 
 def median_after_first(seconds: Sequence[float]) -> float:
-    """Median of all but the first; NaN where there is only one."""
+    """Median of all but the first, or NaN if there is only one."""
     return median(seconds[1:]) if len(seconds) > 1 else float("nan")
 
 
 MEGABYTE = 1e6
+TITLE = "Segmentation of one scan, compared with nnU-Net"
 WAYS = {
     "nnunet": "nnU-Net v2, one member, no mirroring",
-    "tiles": "ours, the same member and tiles",
+    "tiles": "ours, same member and tiles",
     "fast": "ours, `fast`: one member, one window",
     "ensemble": "ours, `balanced`: all members, tiles",
 }
 
 
-def describe_inference(result: InferenceResult, config: InferenceBench, command: str) -> str:
-    """The whole report."""
+def describe_inference(result: InferenceResult, config: Inference, command: str) -> str:
+    """The complete report."""
     lines = [
-        *describe_head("Segmenting one scan beside nnU-Net", command, ("openvino", "torch"), device=config.device),
+        *describe_head(TITLE, command, ("openvino", "torch"), device=config.device),
         f"The same scan ({config.scan.name if config.scan else 'a simulated stroke, 197x233x189 at 1 mm'}), the same "
-        f"weights (networks at birth: speed does not depend on what they learned), {len(result.ours[0].repeats)} "
-        "repeats in turns. Each time is that of a whole command, from its start to its last file; memory is the peak "
-        "of its largest process.",
+        f"weights (untrained networks: speed does not depend on training), {len(result.ours[0].repeats)} repeats in "
+        "turns. Times are those of whole commands, from start to last file; memory is the peak of the largest process.",
         "",
         *_table(result, config),
         "",
@@ -219,10 +227,10 @@ def describe_inference(result: InferenceResult, config: InferenceBench, command:
     return "\n".join([*lines, ""])
 
 
-def _table(result: InferenceResult, config: InferenceBench) -> list[str]:
+def _table(result: InferenceResult, config: Inference) -> list[str]:
     ways = [*([result.reference] if result.reference else []), *result.ours]
     head = [
-        "| way | median | fastest | slowest | peak memory | times faster | memory, share |",
+        "| program | median | fastest | slowest | peak memory | speed-up | memory ratio |",
         "|---|---|---|---|---|---|---|",
     ]
     rows = [_row(costs, result.reference) for costs in ways]
@@ -263,8 +271,8 @@ def _chip(chip: ChipRates) -> list[str]:
     return [
         "",
         f"One patch takes {chip.patch_s:.2f} s: {chip.network / 1e9:.0f} GFLOP/s in {chip.precision}, "
-        f"{100 * share:.0f} % of the {chip.convolution / 1e9:.0f} GFLOP/s that 3x3x3 convolutions alone reach at the "
-        "finest stage. The rest goes into InstanceNorm, the transposed convolutions, and stages with few voxels.",
+        f"{100 * share:.0f} % of the {chip.convolution / 1e9:.0f} GFLOP/s that 3x3x3 convolutions reach by themselves "
+        "at the finest stage. The rest is spent on InstanceNorm, transposed convolutions, and stages with few voxels.",
     ]
 
 
@@ -272,13 +280,13 @@ def _cohort(result: InferenceResult) -> list[str]:
     seconds, peak_bytes = result.cohort
     if len(seconds) < 2:
         return []
-    alone = next(costs for costs in result.ours if costs.way == "fast")
+    single = next(costs for costs in result.ours if costs.way == "fast")
     return [
         "## A cohort",
         "",
         f"{len(seconds)} scans in one call, `fast`: {seconds[0]:.1f} s for the first, "
         f"{median_after_first(seconds):.1f} s (median) for each of the others; peak memory "
-        f"{peak_bytes / MEGABYTE:.0f} MB, against {alone.peak_bytes / MEGABYTE:.0f} MB for one scan. "
+        f"{peak_bytes / MEGABYTE:.0f} MB, compared with {single.peak_bytes / MEGABYTE:.0f} MB for one scan. "
         f"{_growth(seconds)}",
     ]
 
@@ -287,4 +295,5 @@ def _growth(seconds: Sequence[float]) -> str:
     if len(seconds) < 3:
         return ""
     half = len(seconds) // 2
-    return f"The later half took {sum(seconds[-half:]) / max(sum(seconds[1 : 1 + half]), 1e-9):.2f} times the earlier."
+    ratio = sum(seconds[-half:]) / max(sum(seconds[1 : 1 + half]), 1e-9)
+    return f"The second half took {ratio:.2f} times as long as the first."

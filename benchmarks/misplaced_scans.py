@@ -1,4 +1,4 @@
-"""Scans with a known position in MNI152 space: brains, skull-stripped or in simulated heads, and then moved."""
+"""Scans with a known position in MNI152 space: skull-stripped brains or simulated heads that have been moved."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,26 +20,26 @@ from mapping_stroke.simulation.sources import read_brain
 from mapping_stroke.space.resample import resample
 
 SPACING_MM = 1.0
-"""Of simulated scans before they are moved; a coarser one in tests."""
+"""Spacing of simulated scans before they are moved; tests use a coarser one."""
 SIZES = (0.85, 1.02)
-"""Of heads along each axis, the template's as 1: most heads are smaller than it."""
+"""Size of heads along each axis relative to the template; most heads are smaller."""
 MARGIN_VOX = 3
-"""Room around what a scan shows."""
+"""Margin around the visible part of a scan."""
 UNMOVED = Deformation(0.0, 0.0, 0.0, (1.0, 1.0, 1.0), 0.0, 0.0)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a scan is to be made.
+    """Plan of a misplaced scan.
 
     Attributes:
         path: A skull-stripped brain in MNI152 space.
-        kind: What the scan shows; None: the brain as it was cut out, without simulation or lesions.
-        load_ml: Of its lesion.
-        turn_deg: About any axis.
-        shift_mm: In any direction.
-        edges_mm: Of its voxels.
-        axes: Where they point, such as `RAS`.
+        kind: Part of the head that the scan shows; None for the brain itself, without simulation or lesions.
+        load_ml: Volume of its lesion.
+        turn_deg: Rotation about a random axis.
+        shift_mm: Shift in a random direction.
+        edges_mm: Edges of its voxels.
+        axes: Orientation of its axes, such as `RAS`.
     """
 
     path: Path
@@ -52,25 +52,25 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """Of the person."""
+        """Name of the person."""
         return self.path.name.split("_")[0]
 
     @property
     def shows(self) -> str:
         """The kind, in words."""
-        return self.kind or "brain as it is"
+        return self.kind or "original brain"
 
 
 @dataclass(frozen=True, eq=False)
 class MisplacedScan:
-    """A scan, and where the template lies on it.
+    """A scan with its true position.
 
     Attributes:
-        plan: How it was made.
+        plan: Its plan.
         scan: The scan.
         brain: Its brain.
         lesions: Its lesions.
-        truth: MNI152 millimetres to the scan's, as the brain's own registration has it.
+        truth: MNI152 millimetres to the scan's, by the brain's original registration.
         unmoved: The scan in MNI152 space, before it was moved.
     """
 
@@ -83,7 +83,7 @@ class MisplacedScan:
 
 
 def misplace(plan: Plan, rng: np.random.Generator) -> MisplacedScan:
-    """Make one scan; the generator draws how it looks, where it is turned and shifted, and its size.
+    """Make one scan. The generator draws its appearance, its size, and the axes of rotation and shift.
 
     Raises:
         ImageError: The plan's file cannot be read, or shows no skull-stripped brain in MNI152 space.
@@ -94,6 +94,7 @@ def misplace(plan: Plan, rng: np.random.Generator) -> MisplacedScan:
     source = brain
     if plan.kind is not None:
         source, lesions = _simulate(plan.path, plan.kind, plan.load_ml, rng)
+    # the template's millimetres equal the unmoved scan's, so the move is the true place
     truth = _draw_move(plan.turn_deg, plan.shift_mm, rng)
     grid = _grid_of(source, truth, plan.edges_mm)
     scan, inside, lesions = (reorient(_on_grid(image, truth, grid), plan.axes) for image in (source, inside, lesions))
@@ -101,7 +102,7 @@ def misplace(plan: Plan, rng: np.random.Generator) -> MisplacedScan:
 
 
 def _simulate(path: Path, kind: Kind, load_ml: float, rng: np.random.Generator) -> tuple[Image, Image]:
-    """A person with that brain, which stays where it is, and the lesions."""
+    """A person with that brain, which is not deformed, and the lesions."""
     brain = read_brain(path, atlas_grid(SPACING_MM))
     lesions = torch.zeros_like(brain.inside)
     if load_ml > 0:
@@ -117,18 +118,21 @@ def _simulate(path: Path, kind: Kind, load_ml: float, rng: np.random.Generator) 
 
 
 def _draw_move(turn_deg: float, shift_mm: float, rng: np.random.Generator) -> Affine:
-    """Turn, shift and resize about the centre of the template's grid."""
+    """Rotate, shift and resize about the centre of the template's grid."""
+    # normalised Gaussian vectors are uniform on the sphere
     axis, direction = (vector / np.linalg.norm(vector) for vector in rng.standard_normal((2, 3)))
     move: Affine = np.eye(4)
     move[:3, :3] = Rotation.from_rotvec(axis * turn_deg, degrees=True).as_matrix() @ np.diag(rng.uniform(*SIZES, 3))
     centre_mm = ATLAS_GRID.affine[:3, :3] @ (np.array(ATLAS_GRID.shape) / 2) + ATLAS_GRID.affine[:3, 3]
+    # the centre is only shifted
     move[:3, 3] = centre_mm + direction * shift_mm - move[:3, :3] @ centre_mm
     return move
 
 
 def _grid_of(source: Image, move: Affine, edges_mm: Sequence[float]) -> tuple[Affine, Shape]:
-    """An upright grid that holds all that a moved head shows."""
+    """An upright grid that contains the visible part of a moved head."""
     shown = np.argwhere(source.voxels > 0)
+    # an affine map takes a box to the hull of its corners
     corners = np.array(list(np.ndindex(2, 2, 2))) * np.ptp(shown, axis=0) + shown.min(axis=0)
     places_mm = (move @ source.affine @ np.c_[corners, np.ones(8)].T)[:3]
     affine: Affine = np.diag([*edges_mm, 1.0])

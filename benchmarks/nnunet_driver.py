@@ -1,8 +1,8 @@
-"""Train with the stock `nnUNetTrainer`: run by the Python of an nnU-Net environment, imported by nobody.
+"""Train with the stock `nnUNetTrainer`, in the Python of an nnU-Net environment. Never imported.
 
-`python nnunet_driver.py SETTINGS`. nnU-Net's own command has no argument for the number of epochs and steps, nor for a
-seed; these few attributes are set here, before its own loop starts. Loop, loaders, augmentation, loss and optimiser are
-untouched. It needs nothing of ours, and finds nnU-Net by name, for this package never imports it.
+`python nnunet_driver.py SETTINGS`. nnU-Net's own command has no arguments for the numbers of epochs and steps or for a
+seed, so these few attributes are set here before its own loop starts. Loop, loaders, augmentation, loss and optimiser
+are unchanged. It needs none of our code, and imports nnU-Net by name, since this package must not import it.
 """
 
 import importlib
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def train_stock(settings: dict[str, Any]) -> None:
-    """Do what `nnUNetv2_train` does, for fewer steps, and write the peak GPU memory into `memory`.
+    """Train as `nnUNetv2_train` does, with fewer steps, and write the peak GPU memory to `memory`.
 
     Args:
         settings: `dataset`, `plans`, `epochs`, `steps`, `validation_steps`, `seed`, `device`, `threads`, `memory`.

@@ -1,4 +1,4 @@
-"""The stock nnU-Net v2 on our cases: its data set, plans and commands."""
+"""Data set, plans and commands for the stock nnU-Net v2 on our cases."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,26 +17,26 @@ DATASET = f"Dataset{DATASET_NUMBER}_MappingBench"
 PLANS = "MappingBenchPlans"
 DRIVER = Path(__file__).with_name("nnunet_driver.py")
 EPOCH_LINE = r": Epoch \d+"
-"""What the trainer says when an epoch begins."""
+"""Printed by the trainer when an epoch begins."""
 
 
 @dataclass(frozen=True)
-class Told:
-    """A command and the environment variables that it needs beside those of this process."""
+class Invocation:
+    """A command and the environment variables it needs in addition to those of this process."""
 
     command: Sequence[str]
     environment: Mapping[str, str]
 
 
 def find_program(nnunet: Path, name: str) -> str:
-    """A program of an nnU-Net environment; raises `BenchError` where its folder `bin` has none of that name."""
+    """A program of an nnU-Net environment. Raises `BenchError` if its folder `bin` has none of that name."""
     if not (nnunet / name).is_file():
         raise BenchError(f"{nnunet / name}: no such file; name the folder of nnU-Net v2's commands with --nnunet")
     return str(nnunet / name)
 
 
 def nnunet_versions(nnunet: Path) -> str:
-    """Versions of nnU-Net and of the torch that it computes with."""
+    """Versions of nnU-Net and its torch."""
     ask = (
         "from importlib.metadata import version; print(*(f'{p} {version(p)}' for p in ('nnunetv2', 'torch')), sep=', ')"
     )
@@ -45,7 +45,7 @@ def nnunet_versions(nnunet: Path) -> str:
 
 
 def write_nnunet_data(job: TrainingJob) -> None:
-    """Write what nnU-Net reads before it prepares scans: data set, plans, split; the scans stay where they are."""
+    """Write the files that nnU-Net's preprocessing reads: data set, plans and split. Scans are not copied."""
     prepared, raw = (Path(job.prepared) / kind / DATASET for kind in ("preprocessed", "raw"))
     cases = {case.case_id: {"images": [case.scan], "label": case.mask} for case in job.cases}
     dataset = {**make_dataset(), "numTraining": len(cases), "dataset": cases}
@@ -61,22 +61,22 @@ def write_nnunet_data(job: TrainingJob) -> None:
 
 
 def make_task_plans(task: TrainingTask) -> dict[str, Any]:
-    """`plans.json` for a task, resampling by nnU-Net's usual splines."""
+    """`plans.json` for a task, with nnU-Net's default spline resampling."""
     card = MemberCard("bench", 0, task.network, PreprocessSpec(task.spacing_mm, resampling="cubic"), task.patch, {})
     plans = make_plans(card, DATASET, PLANS)
     plans["configurations"][CONFIGURATION]["batch_size"] = task.batch
     return plans
 
 
-def tell_prepare(job: TrainingJob, nnunet: Path, processes: int = 2) -> Told:
-    """Prepare all scans."""
+def prepare_command(job: TrainingJob, nnunet: Path, processes: int = 2) -> Invocation:
+    """The command that preprocesses all scans."""
     program = find_program(nnunet, "nnUNetv2_preprocess")
     names = ["-d", str(DATASET_NUMBER), "-plans_name", PLANS, "-c", CONFIGURATION]
-    return Told([program, *names, "-np", str(processes), "--no_pbar"], _places(job))
+    return Invocation([program, *names, "-np", str(processes), "--no_pbar"], _folders(job))
 
 
-def tell_train(job: TrainingJob, nnunet: Path) -> Told:
-    """Train, after writing the driver's settings beside the job's folder."""
+def train_command(job: TrainingJob, nnunet: Path) -> Invocation:
+    """Write the driver's settings next to the job's folder, and return the command that trains."""
     settings = {
         "dataset": DATASET,
         "plans": PLANS,
@@ -89,18 +89,19 @@ def tell_train(job: TrainingJob, nnunet: Path) -> Told:
         "memory": str(job.memory_file),
     }
     write_json(job.file, settings)
-    return Told([find_program(nnunet, "python"), "-u", str(DRIVER), str(job.file)], _places(job))
+    return Invocation([find_program(nnunet, "python"), "-u", str(DRIVER), str(job.file)], _folders(job))
 
 
-def tell_predict(job: TrainingJob, scans: Path, masks: Path, nnunet: Path) -> Told:
-    """Segment a folder of `<case>_0000.nii.gz` with what was trained, without mirroring."""
+def predict_command(job: TrainingJob, scans: Path, masks: Path, nnunet: Path) -> Invocation:
+    """The command that segments a folder of `<case>_0000.nii.gz` with the trained network, without mirroring."""
     program = find_program(nnunet, "nnUNetv2_predict_from_modelfolder")
     model = Path(job.folder) / DATASET / f"nnUNetTrainer__{PLANS}__{CONFIGURATION}"
-    places = ["-i", str(scans), "-o", str(masks), "-m", str(model), "-f", "0"]
-    return Told([program, *places, "-device", job.device, "--disable_tta", "-npp", "1", "-nps", "1"], _places(job))
+    paths = ["-i", str(scans), "-o", str(masks), "-m", str(model), "-f", "0"]
+    options = ["-device", job.device, "--disable_tta", "-npp", "1", "-nps", "1"]
+    return Invocation([program, *paths, *options], _folders(job))
 
 
-def _places(job: TrainingJob) -> dict[str, str]:
+def _folders(job: TrainingJob) -> dict[str, str]:
     prepared = Path(job.prepared)
     return {
         "nnUNet_raw": str(prepared / "raw"),

@@ -16,7 +16,7 @@ SAVE_MINUTES = 10.0
 
 
 def train_ours(job: TrainingJob) -> None:
-    """Train the job's member into its folder, from where it was left."""
+    """Train the job's member into its folder, or resume its training."""
     if job.threads:
         torch.set_num_threads(job.threads)
     folder, task = Path(job.folder), job.task

@@ -14,7 +14,7 @@ ATLAS_SHAPE = (197, 233, 189)
 
 @dataclass(frozen=True)
 class PhantomConfig:
-    """What the case holds; sizes are spread evenly over their logarithm, as lesion sizes of ATLAS are."""
+    """Properties of the case. Lesion sizes are evenly spaced on a logarithmic scale, as in ATLAS."""
 
     shape: tuple[int, int, int] = ATLAS_SHAPE
     lesions: int = 25
@@ -31,15 +31,15 @@ class Phantom:
 
 
 def make_phantom(config: PhantomConfig, rng: np.random.Generator) -> Phantom:
-    """Draw a case: smooth uneven blobs that do not touch, and for each a reference of another outline.
+    """Draw a case: smooth irregular blobs that do not touch, each with a reference of another outline.
 
     Args:
         config: Grid, number and sizes of the lesions.
-        rng: Decides places and outlines.
+        rng: Source of positions and outlines.
 
     Returns:
         P(lesion), highest in the middle of a blob and 0.5 at its outline, and the reference mask. One blob in eight
-        has no reference, so lesions of both kinds of error occur.
+        has no reference, so false positives occur.
     """
     probability = np.zeros(config.shape, np.float32)
     reference = np.zeros(config.shape, np.bool_)
@@ -47,16 +47,18 @@ def make_phantom(config: PhantomConfig, rng: np.random.Generator) -> Phantom:
     sizes_vox = np.geomspace(config.largest_vox, config.smallest_vox, config.lesions)
     for number, size_vox in enumerate(sizes_vox):
         radius_vox = float((size_vox * 3 / (4 * np.pi)) ** (1 / 3))
+        # largest first, while there is room
         box = _free_box(taken, int(np.ceil(2 * radius_vox)) + 2, rng)
         taken[box] = True
         shape = taken[box].shape
+        # two outlines from different noise: prediction and reference overlap but differ
         probability[box] = 1 / (1 + np.exp(-4 * _depth(shape, radius_vox, rng)))
         reference[box] = (number % 8 != 7) & (_depth(shape, radius_vox, rng) > 0)
     return Phantom(np.where(probability < 0.02, 0, probability), reference)
 
 
 def _free_box(taken: Mask, edge_vox: int, rng: np.random.Generator) -> tuple[slice, slice, slice]:
-    """A cube that nothing has taken yet."""
+    """A cube that is still free."""
     for _ in range(10_000):
         start = [int(rng.integers(0, max(length - edge_vox, 0) + 1)) for length in taken.shape]
         x, y, z = (slice(first, first + edge_vox) for first in start)
@@ -66,7 +68,7 @@ def _free_box(taken: Mask, edge_vox: int, rng: np.random.Generator) -> tuple[sli
 
 
 def _depth(shape: tuple[int, ...], radius_vox: float, rng: np.random.Generator) -> Float32[np.ndarray, "x y z"]:
-    """How deep a voxel lies in an uneven blob: 1 in the middle, 0 at the outline, below 0 outside."""
+    """Depth of each voxel in an irregular blob: 1 in the middle, 0 at the outline, below 0 outside."""
     middle = [(length - 1) / 2 for length in shape]
     squares = [((np.arange(length) - centre) / radius_vox) ** 2 for length, centre in zip(shape, middle, strict=True)]
     distance = np.sqrt(squares[0][:, None, None] + squares[1][None, :, None] + squares[2][None, None, :])

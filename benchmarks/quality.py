@@ -1,4 +1,4 @@
-"""Accuracy compared with the stock nnU-Net: trained and scored in the same way on one simulated cohort."""
+"""Accuracy compared with the stock nnU-Net, trained and scored in the same way on one simulated cohort."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -8,13 +8,16 @@ from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Literal
 
+from tyro.conf import Positional
+
+from benchmarks.benchmark import Benchmark, require_at_least
 from benchmarks.commands import OURS, BenchError, run_command
 from benchmarks.heading import describe_head
 from benchmarks.nnunet_training import (
     nnunet_versions,
-    tell_predict,
-    tell_prepare,
-    tell_train,
+    predict_command,
+    prepare_command,
+    train_command,
     write_nnunet_data,
 )
 from benchmarks.training_task import LabelledScan, TrainingJob, TrainingTask
@@ -37,36 +40,44 @@ FOLDS = 3
 TASK = TrainingTask(
     NetworkSpec("plain", (12, 24, 48, 96), (2, 2, 2, 2)), (40, 40, 40), 3.0, epochs=30, steps=50, validation_steps=5
 )
-"""What two cores train six times in less than an hour, and what finds the larger lesions."""
+"""Two cores train it six times in less than an hour, and it finds the larger lesions."""
 
 
 @dataclass(frozen=True)
-class QualityBench:
-    """What is measured.
+class Quality(Benchmark):
+    """Compare accuracy with the stock nnU-Net v2, trained in the same way on one cohort with several seeds."""
 
-    Attributes:
-        cohort: Labelled scans in any layout that `prepare` reads; masks of 0 and 1.
-        nnunet: Where nnU-Net v2's commands lie.
-        work: Where trainings and their results are kept; a repeat goes on there.
-        seeds: Trainings of each program.
-        task: What is trained.
-    """
-
-    cohort: Path
+    cohort: Positional[Path]
+    """Folder of labelled scans, such as `mapping simulate` writes, with masks of 0 and 1; 60 or more."""
     nnunet: Path
-    work: Path
+    """Folder of the commands of an installed nnU-Net v2 (its environment's `bin`)."""
+    work: Path | None = None
+    """Folder that keeps the trainings, for resuming; COHORT-quality if left out."""
     seeds: int = 3
-    task: TrainingTask = TASK
+    """Trainings of each program."""
+
+    def __post_init__(self) -> None:
+        require_at_least("--seeds", self.seeds)
+
+    @property
+    def folder(self) -> Path:
+        """The folder that keeps the trainings."""
+        return self.work or self.cohort.with_name(f"{self.cohort.name}-quality")
+
+    def report(self) -> str:
+        """Run the missing trainings, and list every run, the means, and the variation between seeds."""
+        command = f"python -m benchmarks quality COHORT --nnunet ENVIRONMENT/bin --seeds {self.seeds}"
+        return describe_quality(bench_quality(self), command)
 
 
 @dataclass(frozen=True)
 class QualityRun:
-    """What one training came to.
+    """The result of one training.
 
     Attributes:
-        program: Who trained.
-        seed: From which seed.
-        scores: Of each validation case, by metric.
+        program: Program that trained.
+        seed: Seed of the training.
+        scores: Scores of each validation case, by metric.
     """
 
     program: Program
@@ -74,20 +85,20 @@ class QualityRun:
     scores: dict[str, tuple[float, ...]]
 
     def mean(self, metric: str = "dice") -> float:
-        """Over the validation cases."""
+        """Mean over the validation cases."""
         return mean(self.scores[metric])
 
 
 @dataclass(frozen=True)
 class QualityResult:
-    """What came out.
+    """Results of the benchmark.
 
     Attributes:
-        runs: By program, then seed.
-        training: Cases to learn from.
-        validation: Cases scored.
-        precision: Ours trained in.
-        versions: Of nnU-Net and its torch.
+        runs: All runs, by program, then seed.
+        training: Number of training cases.
+        validation: Number of scored cases.
+        precision: Precision of our training.
+        versions: Versions of nnU-Net and its torch.
     """
 
     runs: tuple[QualityRun, ...]
@@ -105,13 +116,13 @@ class QualityResult:
         return mean(run.mean() for run in self.of(program))
 
     def noise(self, program: Program) -> float:
-        """Standard deviation (n - 1) of the mean Dice over the seeds of a program; 0 for one seed."""
+        """Standard deviation (n - 1) of the mean Dice over the seeds of a program, or 0 for one seed."""
         means = [run.mean() for run in self.of(program)]
         return stdev(means) if len(means) > 1 else 0.0
 
 
-def bench_quality(config: QualityBench) -> QualityResult:
-    """Train, predict and score with both programs side by side, one torch thread each; what is done is kept.
+def bench_quality(config: Quality) -> QualityResult:
+    """Train, predict and score with both programs in parallel, one torch thread each. Finished runs are kept.
 
     Raises:
         BenchError: The cohort has too few labelled scans, or a command fails.
@@ -119,21 +130,22 @@ def bench_quality(config: QualityBench) -> QualityResult:
     """
     training, validation = split_cohort(config.cohort)
     split = {"training": [case.case_id for case in training], "validation": [case.case_id for case in validation]}
-    claim_folder(config.work, {"kind": "bench", "command": "quality", "task": asdict(config.task), **split})
-    training, validation = (as_nifti(cases, config.work / "nifti") for cases in (training, validation))
-    base = TrainingJob(config.task, training, validation, "", str(config.work / "nnunet"), threads=1)
-    link_scans(validation, config.work / "scans")
+    claim_folder(config.folder, {"kind": "bench", "command": "quality", "task": asdict(TASK), **split})
+    training, validation = (as_nifti(cases, config.folder / "nifti") for cases in (training, validation))
+    # one thread each, since both programs run at the same time
+    base = TrainingJob(TASK, training, validation, "", str(config.folder / "nnunet"), threads=1)
+    link_scans(validation, config.folder / "scans")
     _prepare_nnunet(base, config)
     with ThreadPoolExecutor(len(PROGRAMS)) as pool:
-        courses = [pool.submit(_run_seeds, program, base, config) for program in PROGRAMS]
-        runs = [run for course in courses for run in course.result()]
-    card, _ = read_card(config.work / "runs" / "ours-0")
+        running = [pool.submit(_run_seeds, program, base, config) for program in PROGRAMS]
+        runs = [run for each in running for run in each.result()]
+    card, _ = read_card(config.folder / "runs" / "ours-0")
     precision, versions = card.training["precision"], nnunet_versions(config.nnunet)
     return QualityResult(tuple(runs), len(training), len(validation), precision, versions)
 
 
 def split_cohort(cohort: Path) -> tuple[tuple[LabelledScan, ...], tuple[LabelledScan, ...]]:
-    """Two folds to learn from and one to validate on, balanced by load, each person in one of them."""
+    """Two folds for training and one for validation, balanced by load, each person in one of them."""
     found = {case.case_id: case for case in find_cases(cohort).cases if case.mask is not None}
     if len(found) < 2 * FOLDS:
         raise BenchError(f"{cohort}: has {len(found)} labelled scans, expected {2 * FOLDS} or more; simulate more")
@@ -145,7 +157,7 @@ def split_cohort(cohort: Path) -> tuple[tuple[LabelledScan, ...], tuple[Labelled
 
 
 def as_nifti(cases: Sequence[LabelledScan], folder: Path) -> tuple[LabelledScan, ...]:
-    """The same cases as `.nii.gz` files, which is all that nnU-Net is told of; those of other formats are copied."""
+    """The same cases as `.nii.gz` files, the only format that nnU-Net is set up for here. Others are converted."""
     return tuple(replace(case, scan=_copy(case, "scan", folder), mask=_copy(case, "mask", folder)) for case in cases)
 
 
@@ -161,7 +173,7 @@ def _copy(case: LabelledScan, what: Literal["scan", "mask"], folder: Path) -> st
 
 
 def link_scans(cases: Sequence[LabelledScan], folder: Path) -> None:
-    """Let `<case>_0000.nii.gz` in a folder stand for each scan: so nnU-Net wants them."""
+    """Link each scan in a folder as `<case>_0000.nii.gz`, the name that nnU-Net requires."""
     folder.mkdir(parents=True, exist_ok=True)
     for case in cases:
         link = folder / f"{case.case_id}_0000.nii.gz"
@@ -169,22 +181,22 @@ def link_scans(cases: Sequence[LabelledScan], folder: Path) -> None:
             link.symlink_to(Path(case.scan).resolve())
 
 
-def _prepare_nnunet(job: TrainingJob, config: QualityBench) -> None:
+def _prepare_nnunet(job: TrainingJob, config: Quality) -> None:
     done = Path(job.prepared) / "done.json"
     if not done.is_file():
-        say("nnU-Net prepares the scans")
+        say("nnU-Net preprocesses the scans")
         write_nnunet_data(job)
-        told = tell_prepare(job, config.nnunet)
-        run_command(told.command, told.environment)
+        prepare = prepare_command(job, config.nnunet)
+        run_command(prepare.command, prepare.environment)
         write_json(done, {})
 
 
-def _run_seeds(program: Program, base: TrainingJob, config: QualityBench) -> list[QualityRun]:
+def _run_seeds(program: Program, base: TrainingJob, config: Quality) -> list[QualityRun]:
     train = {"ours": _train_ours, "nnunet": _train_nnunet}[program]
     runs = []
     for seed in range(config.seeds):
-        folder = config.work / "runs" / f"{program}-{seed}"
-        prepared = base.prepared if program == "nnunet" else str(config.work / "arrays")
+        folder = config.folder / "runs" / f"{program}-{seed}"
+        prepared = base.prepared if program == "nnunet" else str(config.folder / "arrays")
         job = replace(base, folder=str(folder), prepared=prepared, seed=seed)
         runs.append(_run_once(program, job, config, train))
         say(f"{program}, seed {seed}: mean Dice {runs[-1].mean():.4f}")
@@ -192,10 +204,10 @@ def _run_seeds(program: Program, base: TrainingJob, config: QualityBench) -> lis
 
 
 def _run_once(
-    program: Program, job: TrainingJob, config: QualityBench, train: Callable[[TrainingJob, QualityBench, Path], None]
+    program: Program, job: TrainingJob, config: Quality, train: Callable[[TrainingJob, Quality, Path], None]
 ) -> QualityRun:
-    """Train, predict, score; or what that gave before."""
-    kept = config.work / "runs" / f"{program}-{job.seed}-scores.json"
+    """Train, predict and score, or return the scores of an earlier call."""
+    kept = config.folder / "runs" / f"{program}-{job.seed}-scores.json"
     scores = read_object(kept)
     if not scores:
         masks = Path(job.folder).with_name(f"{program}-{job.seed}-masks")
@@ -206,20 +218,22 @@ def _run_once(
     return QualityRun(program, job.seed, {metric: tuple(scores[metric]) for metric in METRICS})
 
 
-def _train_ours(job: TrainingJob, config: QualityBench, masks: Path) -> None:
+def _train_ours(job: TrainingJob, config: Quality, masks: Path) -> None:
     run_command([sys.executable, "-m", "benchmarks.our_training", str(job.write())])
     options = ["--model", job.folder, "--rule", "none", "--no-picture", "--device", job.device]
-    run_command([*OURS, "segment", str(config.work / "scans"), "-o", str(masks), *options])
+    run_command([*OURS, "segment", str(config.folder / "scans"), "-o", str(masks), *options])
 
 
-def _train_nnunet(job: TrainingJob, config: QualityBench, masks: Path) -> None:
+def _train_nnunet(job: TrainingJob, config: Quality, masks: Path) -> None:
     remove(Path(job.folder))
-    for told in (tell_train(job, config.nnunet), tell_predict(job, config.work / "scans", masks, config.nnunet)):
-        run_command(told.command, told.environment)
+    train = train_command(job, config.nnunet)
+    run_command(train.command, train.environment)
+    predict = predict_command(job, config.folder / "scans", masks, config.nnunet)
+    run_command(predict.command, predict.environment)
 
 
 def score_masks(cases: Sequence[LabelledScan], masks: Path) -> dict[str, list[float]]:
-    """Each metric of every case, whichever program wrote its mask; raises `BenchError` where one is missing."""
+    """Each metric of every case, for masks of either program. Raises `BenchError` if one is missing."""
     scores: dict[str, list[float]] = {metric: [] for metric in METRICS}
     for case in cases:
         names = (f"{case.case_id}.nii.gz", f"{case.case_id}_0000_mask.nii.gz")
@@ -232,21 +246,21 @@ def score_masks(cases: Sequence[LabelledScan], masks: Path) -> dict[str, list[fl
     return scores
 
 
-TITLE = "Equal quality: ours and nnU-Net, trained alike on simulated strokes"
+TITLE = "Accuracy of ours and of nnU-Net, trained in the same way on simulated strokes"
 NAMES: dict[Program, str] = {"nnunet": "stock nnU-Net", "ours": "ours"}
 
 
-def describe_quality(result: QualityResult, config: QualityBench, command: str) -> str:
-    """The whole report."""
+def describe_quality(result: QualityResult, command: str) -> str:
+    """The complete report."""
     lines = [
         *describe_head(TITLE, command, ("torch",), others=result.versions),
-        *_method(result, config),
+        *_method(result),
         "",
         "| program | seed | mean Dice | median Dice | mean lesion-wise F1 |",
         "|---|---|---|---|---|",
         *(_row(run) for run in result.runs),
         "",
-        "| program | seeds | mean Dice | spread of the seeds (sd) | mean lesion-wise F1 |",
+        "| program | seeds | mean Dice | standard deviation over seeds | mean lesion-wise F1 |",
         "|---|---|---|---|---|",
         *(_sum_up(program, result.of(program)) for program in PROGRAMS),
         "",
@@ -255,18 +269,19 @@ def describe_quality(result: QualityResult, config: QualityBench, command: str) 
     return "\n".join([*lines, ""])
 
 
-def _method(result: QualityResult, config: QualityBench) -> list[str]:
-    task, network = config.task, config.task.network
+def _method(result: QualityResult) -> list[str]:
+    task, network = TASK, TASK.network
     return [
-        "Simulated data: these scores compare two programs, and say nothing of how well either segments patients.",
+        "Simulated data: these scores compare two programs; they do not show how well either segments patients.",
         "",
-        f"{result.training} cases to learn from and {result.validation} to be scored on, balanced by lesion load, each "
-        f"person in one of the two; {task.epochs} epochs of {task.steps} steps, {task.batch} patches of "
+        f"{result.training} training cases and {result.validation} scored cases, balanced by lesion load, each person "
+        f"in only one of the two; {task.epochs} epochs of {task.steps} steps, {task.batch} patches of "
         f"{'x'.join(map(str, task.patch))} voxels of {task.spacing_mm:g} mm; {network.encoder} U-Net, features "
         f"{' '.join(map(str, network.features))}; SGD, 0.01 falling to 0. nnU-Net is the stock `nnUNetTrainer` with "
-        "its own preparation, loaders, augmentation and loss (only the numbers of epochs and steps and the seed are "
-        f"set), in float32; ours trains as it comes, here in {result.precision}. Each program predicts with its own "
-        "command (tiles at half a patch, no mirroring); the masks are P > 0.5 without post-processing, scored alike.",
+        "its own preprocessing, loaders, augmentation and loss (only the numbers of epochs and steps and the seed are "
+        f"set), in float32; ours trains with default options, here in {result.precision}. Each program predicts with "
+        "its own command (tiles at half a patch, no mirroring); the masks are P > 0.5 without post-processing, all "
+        "scored in the same way.",
     ]
 
 
@@ -287,9 +302,9 @@ def _sum_up(program: Program, runs: Sequence[QualityRun]) -> str:
 def _verdict(result: QualityResult) -> list[str]:
     difference, noise = result.mean("ours") - result.mean("nnunet"), result.noise("nnunet")
     if noise == 0:
-        return [f"Ours minus nnU-Net: **{difference:+.4f}**; one seed tells nothing of the noise."]
+        return [f"Ours minus nnU-Net: **{difference:+.4f}**; a single seed does not show the noise."]
     holds = "not lower" if difference >= -noise else "LOWER"
     return [
-        f"Ours minus nnU-Net: **{difference:+.4f}**; the seeds of nnU-Net spread by {noise:.4f}. Ours is {holds} than "
-        "nnU-Net by more than its seed noise."
+        f"Ours minus nnU-Net: **{difference:+.4f}**; the standard deviation over nnU-Net's seeds is "
+        f"{noise:.4f}. Ours is {holds} than nnU-Net by more than its seed noise."
     ]

@@ -10,7 +10,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from jaxtyping import Float64
 from scipy.spatial.transform import Rotation
+from tyro.conf import Positional
 
+from benchmarks.benchmark import Benchmark, require_at_least
 from benchmarks.commands import OURS, Cost, run_command
 from benchmarks.heading import describe_head
 from benchmarks.misplaced_scans import MisplacedScan, Plan, misplace
@@ -31,28 +33,51 @@ from mapping_stroke.space.resample import shrink
 from mapping_stroke.space.rough_fit import LEAST_OVERLAP, LEAST_SIMILARITY, Quality, displacement_mm, rate
 
 SUCCESS_MM = 3.0
-"""Mean displacement of the brain: two programs register one brain so differently, and training moves it further."""
+"""Mean displacement of the brain: two programs differ by about this much, and augmentation moves brains farther."""
 LARGEST_TURN_DEG, LARGEST_SHIFT_MM = 40.0, 60.0
 EDGES_MM = ((1.0, 1.0, 1.0), (0.8, 0.8, 0.8), (0.9, 0.9, 1.2), (1.0, 1.0, 3.0), (1.2, 0.6, 0.6))
-"""Voxels of the scanners, in turn."""
+"""Voxel sizes of the scans, in turn."""
 KINDS: tuple[Kind | None, ...] = ("head", None, "head", "too much", "head", "too little")
 LOADS_ML = (0.0, 5.0, 40.0, 0.0, 150.0)
-"""What is shown, and how much lesion that has, in turn."""
+"""Visible part of the head, and its lesion load, in turn."""
 SEED = 0
 WRONG = ((15.0, 20.0), (0.0, 35.0), (40.0, 0.0))
-"""Millimetres and degrees off: what a place looks like that must not pass."""
+"""Millimetres and degrees by which wrong places are off; the limits must reject them."""
+
+
+@dataclass(frozen=True)
+class Registration(Benchmark):
+    """Register raw scans, and scans with a known position, to MNI152: errors, refusals, time and memory."""
+
+    native: Positional[Path]
+    """Folder of raw T1w scans."""
+    brains: Path
+    """Folder of skull-stripped T1w scans in MNI152 space, from which misplaced scans are made."""
+    scans: int = 30
+    """Number of misplaced scans; 48 cover each orientation once, 0 skips them."""
+    picture: Path | None = None
+    """Draw the raw scans' brains with the template's outlines (PNG)."""
+
+    def __post_init__(self) -> None:
+        require_at_least("--scans", self.scans, 0)
+
+    def report(self) -> str:
+        """Register all scans, and list the raw and the misplaced scans in a table each."""
+        found = bench_registration(self.native, self.brains, self.scans, self.picture)
+        command = f"python -m benchmarks registration NATIVE --brains BRAINS --scans {self.scans}"
+        return describe_registration(found, command)
 
 
 @dataclass(frozen=True)
 class Placing:
-    """What came of placing one scan.
+    """The registration of one scan.
 
     Attributes:
-        quality: Of the place; None where none was found.
-        starts: Rough places that were refined.
-        stripped: Whether the scan shows next to nothing around its brain.
-        processor_seconds: Of `place_scan`.
-        failure: Why none was found.
+        quality: Quality of the place; None if none was found.
+        starts: Number of rough places refined.
+        stripped: Whether the scan shows almost nothing around its brain.
+        processor_seconds: CPU time of `place_scan`.
+        failure: Reason why no place was found.
     """
 
     quality: Quality | None
@@ -64,13 +89,13 @@ class Placing:
 
 @dataclass(frozen=True)
 class RawScan:
-    """What became of one raw scan.
+    """The result for one raw scan.
 
     Attributes:
-        name: Of its file, without `_T1w`.
-        edges_mm: Of its voxels.
-        placing: What came of placing it.
-        cost: Of the whole command that segments it, in a process of its own.
+        name: Name of its file, without `_T1w`.
+        edges_mm: Edges of its voxels.
+        placing: Its registration.
+        cost: Time and memory of the whole command that segments it, in a process of its own.
     """
 
     name: str
@@ -81,14 +106,14 @@ class RawScan:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one misplaced scan.
+    """The result for one misplaced scan.
 
     Attributes:
-        plan: How it was made.
-        placing: What came of placing it.
-        error_mm: Mean displacement of the brain from where its own registration has it; NaN where none was found.
-        unmoved_mm: The same from where ours has the cut-out brain before it was moved.
-        brain_dice: Of the brain found and the real one.
+        plan: Its plan.
+        placing: Its registration.
+        error_mm: Mean displacement of the brain from its position by its original registration; NaN if not placed.
+        unmoved_mm: The same from its position by our registration of the original brain.
+        brain_dice: Dice of the brain mask with the true brain.
     """
 
     plan: Plan
@@ -100,13 +125,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Registrations:
-    """All that was measured.
+    """All results.
 
     Attributes:
-        raw: The raw scans.
-        misplaced: The misplaced ones.
-        wrong: Qualities at places that are wrong.
-        apart_mm: How far our registration of each cut-out brain is from its own.
+        raw: Results of the raw scans.
+        misplaced: Results of the misplaced scans.
+        wrong: Qualities at wrong places.
+        apart_mm: Distance between our registration of each original brain and its own.
     """
 
     raw: tuple[RawScan, ...]
@@ -116,14 +141,14 @@ class Registrations:
 
 
 def bench_registration(native: Path, brains: Path, count: int, picture: Path | None = None) -> Registrations:
-    """Register the raw scans of a folder, and misplaced ones made from the brains of another; draw the raw ones.
+    """Register and draw the raw scans of a folder, and register misplaced scans made from the brains of another.
 
     Raises:
         CaseError: A folder holds no scans.
         BenchError: `mapping segment` failed on a raw scan.
     """
     raw_paths, brain_paths = (list(find_brains(folder).scans.values()) for folder in (native, brains))
-    costs = [segment_as_a_command(path) for path in raw_paths]  # first: a process is born with its parent's memory
+    costs = [segment_as_a_command(path) for path in raw_paths]  # first: a process starts with its parent's memory
     raw: list[RawScan] = []
     to_draw: list[PlacedRow] = []
     for path, cost in zip(raw_paths, costs, strict=True):
@@ -135,7 +160,7 @@ def bench_registration(native: Path, brains: Path, count: int, picture: Path | N
             to_draw.append(PlacedRow(name, placed, deface(scan, placed)))
     if picture and to_draw:
         draw_placements(to_draw, picture)
-    del to_draw
+    del to_draw  # whole scans, which would add to the peak memory
     misplaced, wrong, rng = [], [], np.random.default_rng(SEED)
     for index, plan in enumerate(plan_misplaced(brain_paths, count, rng)):
         outcome, placed = register(misplace(plan, rng))
@@ -149,7 +174,7 @@ def bench_registration(native: Path, brains: Path, count: int, picture: Path | N
 
 
 def plan_misplaced(paths: list[Path], count: int, rng: np.random.Generator) -> list[Plan]:
-    """Plan scans from the largest turn to next to none, with shifts of all lengths; each orientation once in 48."""
+    """Plan scans with decreasing rotation and shifts of all lengths. Each orientation occurs once in 48."""
     axes = rng.permutation(orientation_names())
     shifts_mm = rng.permutation(np.linspace(LARGEST_SHIFT_MM / max(count, 1), LARGEST_SHIFT_MM, count))
     plans = []
@@ -170,7 +195,7 @@ def plan_misplaced(paths: list[Path], count: int, rng: np.random.Generator) -> l
 
 
 def register(made: MisplacedScan) -> tuple[Outcome, PlacedScan | None]:
-    """Place one misplaced scan, and compare with where it is known to be."""
+    """Place one misplaced scan, and compare with its known position."""
     placing, placed = try_placing(made.scan)
     if placed is None:
         return Outcome(made.plan, placing, *[float("nan")] * 3), None
@@ -181,7 +206,7 @@ def register(made: MisplacedScan) -> tuple[Outcome, PlacedScan | None]:
 
 
 def try_placing(scan: Image) -> tuple[Placing, PlacedScan | None]:
-    """Place a scan as if it came from a scanner; why not, where that fails."""
+    """Place a scan as if it came from a scanner, or return None and the reason if that fails."""
     start = time.process_time()
     try:
         placed = place_scan(scan, "native")
@@ -192,13 +217,13 @@ def try_placing(scan: Image) -> tuple[Placing, PlacedScan | None]:
 
 
 def segment_as_a_command(path: Path) -> Cost:
-    """What `mapping segment` takes for one scan with the bundled model."""
+    """Time and memory of `mapping segment` for one scan with the bundled model."""
     with TemporaryDirectory() as folder:
         return run_command((*OURS, "segment", str(path), "--output", str(Path(folder) / "out")))
 
 
 def wrong_qualities(placed: PlacedScan, seed: int) -> Iterator[Quality]:
-    """What the quality would be at places that are off by `WRONG`, in random directions."""
+    """Qualities at places that are off by `WRONG`, in random directions."""
     rng = np.random.default_rng(seed)
     small, place = cut_out(placed.corrected, placed.brain.mask), np.linalg.inv(placed.to_mni)
     for shift_mm, turn_deg in WRONG:
@@ -208,7 +233,7 @@ def wrong_qualities(placed: PlacedScan, seed: int) -> Iterator[Quality]:
 
 @cache
 def unmoved_place(path: Path) -> Affine:
-    """Where our registration has a brain that its own has put into MNI152 space."""
+    """The place of an MNI152-registered brain by our own registration."""
     small = shrink(read_image(path), CELL_MM)
     place, _ = refine_place(small, np.eye(4), COARSE)
     return refine_place(small, place, FINE)[0]
@@ -219,6 +244,7 @@ def _off(shift_mm: float, turn_deg: float, rng: np.random.Generator) -> Affine:
     off: Affine = np.eye(4)
     off[:3, :3] = Rotation.from_rotvec(axis * turn_deg, degrees=True).as_matrix()
     centre_mm: Float64[np.ndarray, " 3"] = tissue_points().places_mm.mean(axis=0, dtype=np.float64)
+    # rotate about the centre of the brain, so that the two errors stay separate
     off[:3, 3] = direction * shift_mm + centre_mm - off[:3, :3] @ centre_mm
     return off
 
@@ -227,11 +253,12 @@ PLAN_COLUMNS = ("brain", "shows", "lesion, mL", "turn, deg", "shift, mm", "voxel
 
 
 def describe_registration(found: Registrations, command: str) -> str:
-    """A table of the raw scans, one of the misplaced ones, and how the limits stand to what was seen."""
+    """A table of the raw scans, one of the misplaced scans, and the limits compared with the found values."""
     return "\n".join(
         [
             *describe_head("Registration of raw scans to MNI152", command, ("numpy", "scipy", "SimpleITK")),
-            "Processor seconds add up over the cores; `seconds` were waited for, beside whatever else the machine did.",
+            "Processor seconds are summed over the cores; `seconds` are wall-clock time, with other work "
+            "on the machine.",
             "",
             "## Raw scans",
             "",
@@ -270,7 +297,7 @@ def edge_cell(edges_mm: Sequence[float]) -> str:
 
 
 def plan_cells(plan: Plan) -> tuple[str, ...]:
-    """How a scan was made, under `PLAN_COLUMNS`."""
+    """The plan of a scan, for `PLAN_COLUMNS`."""
     numbers = (f"{number:.0f}" for number in (plan.load_ml, plan.turn_deg, plan.shift_mm))
     return plan.name, plan.shows, *numbers, edge_cell(plan.edges_mm), plan.axes
 
@@ -301,14 +328,15 @@ def _misplaced(found: Registrations) -> list[str]:
     return [
         "## Misplaced scans",
         "",
-        f"**{len(good)} of {len(found.misplaced)} within {SUCCESS_MM:g} mm.** Real brains that lie in MNI152 space, "
-        "cut out or put into simulated heads (with age, simulated lesions, other scanners; some badly stripped), then "
-        "turned about any axis by up to 40 degrees, shifted by up to 60 mm, made smaller by up to 15 % along each "
-        "axis, scanned on upright grids of other voxels and stored in other orientations. The error is the mean "
-        "displacement of the brain from where the registration that came with it has it; `unmoved`, from where ours "
-        "has the cut-out brain before it was moved. The two registrations are "
-        f"{np.median(found.apart_mm):.1f} mm apart on the median brain (up to {max(found.apart_mm):.1f}), so less "
-        f"cannot be asked for; {SUCCESS_MM:g} mm is about twice that. `brain` is the Dice of the brain mask.",
+        f"**{len(good)} of {len(found.misplaced)} within {SUCCESS_MM:g} mm.** Real brains in MNI152 space, "
+        "skull-stripped or in simulated heads (with age, simulated lesions, other scanners; some badly stripped), then "
+        "rotated about any axis by up to 40 degrees, shifted by up to 60 mm, shrunk by up to 15 % along each axis, "
+        "resampled to upright grids with other voxels and stored in other orientations. The error is the mean "
+        "displacement of the brain from its position by its original registration; `unmoved`, from its position by our "
+        "registration of the original brain. The two registrations are "
+        f"{np.median(found.apart_mm):.1f} mm apart for the median brain (up to {max(found.apart_mm):.1f}), so a "
+        f"smaller error cannot be expected; {SUCCESS_MM:g} mm is about twice that. `brain` is the Dice of the brain "
+        "mask.",
         "",
         *table_head(*PLAN_COLUMNS, "error, mm", "unmoved, mm", "brain", "similarity", "overlap", "starts"),
         *lines,
@@ -320,7 +348,7 @@ def _misplaced(found: Registrations) -> list[str]:
 
 
 def _placing_cells(placing: Placing, *, with_size: bool = False) -> tuple[str, ...]:
-    """Shows, similarity, overlap, size where asked for, starts."""
+    """Shows, similarity, overlap, size if wanted, starts."""
     quality = placing.quality
     if quality is None:
         return "not placed", *[""] * (3 + with_size)
@@ -332,7 +360,7 @@ def _placing_cells(placing: Placing, *, with_size: bool = False) -> tuple[str, .
 def _summary(outcomes: Sequence[Outcome]) -> str:
     found = [one for one in outcomes if one.placing.quality is not None]
     if not found:
-        return "None was found."
+        return "No scan was placed."
     errors, unmoved, brains = (
         np.array([getattr(one, name) for one in found]) for name in ("error_mm", "unmoved_mm", "brain_dice")
     )
@@ -350,10 +378,10 @@ def _limits(found: Registrations) -> list[str]:
     off = ", ".join(f"{shift:g} mm and {turn:g} degrees" for shift, turn in WRONG)
     passed = sum(not quality.complaints() for quality in found.wrong)
     return [
-        "*Similarity*: share of the variation of intensities that the template's tissues explain, beyond a smooth "
-        "background, in the whole brain or on the side where it is larger. *Overlap*: Dice of the template's brain and "
-        "what the scan alone shows as its brain. Below its limit, a place is not used. Places that are off "
-        f"({off}) were judged, too: {passed} of {len(found.wrong)} would have passed.",
+        "*Similarity*: share of the intensity variance explained by the template's tissues, beyond a smooth "
+        "background, in the whole brain or in the hemisphere with the larger share. *Overlap*: Dice of the template's "
+        "brain and the brain found in the scan. A place below either limit is rejected. Places that are off "
+        f"({off}) were also rated: {passed} of {len(found.wrong)} would have been accepted.",
         "",
         *table_head("", "limit", "found places, lowest", "wrong places, median", "highest"),
         _limit_line("similarity", LEAST_SIMILARITY, right, found.wrong),

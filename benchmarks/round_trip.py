@@ -1,4 +1,4 @@
-"""Segmentation in native space compared with that of a copy in MNI152 space: simulated strokes in real brains."""
+"""Segmentation in native space compared with a copy in MNI152 space: simulated strokes in real brains."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from tyro.conf import Positional
 
+from benchmarks.benchmark import Benchmark, require_at_least
 from benchmarks.heading import describe_head
 from benchmarks.misplaced_scans import MisplacedScan, Plan, misplace
 from benchmarks.registration import EDGES_MM, PLAN_COLUMNS, plan_cells, table_head, table_line
@@ -28,52 +30,55 @@ from mapping_stroke.space.rough_fit import displacement_mm
 
 KINDS: tuple[Kind, ...] = ("stripped", "head")
 LOADS_ML = (20.0, 60.0, 8.0, 150.0, 35.0)
-"""Of one lesion each, in turn, before the brain is made smaller."""
+"""Loads of one lesion per scan, in turn, before the brain is shrunk."""
 LARGEST_TURN_DEG, LARGEST_SHIFT_MM = 30.0, 40.0
 SEED = 1
 LEAST_ML = 5.0
-"""Smaller lesions are not what the aim is about."""
+"""The target is for lesions larger than this."""
 COPIES = ("own", "true")
-"""The copy in MNI152 space that our own registration makes, and the scan as it was there before it was moved."""
+"""The copy in MNI152 space made by our registration, and the scan in MNI152 space before it was moved."""
 
 
 @dataclass(frozen=True)
-class RoundTripBench:
-    """What is measured.
+class RoundTrip(Benchmark):
+    """Compare masks of simulated strokes segmented in native space with masks of their copies in MNI152 space."""
 
-    Attributes:
-        brains: Folder of skull-stripped T1w scans in MNI152 space.
-        rescans: People under two names, see `find_brains`: the scans are of people that the model never saw.
-        model: See `open_bundle`.
-        cases: How many scans.
-        device: What computes.
-    """
-
-    brains: Path
+    brains: Positional[Path]
+    """Folder of skull-stripped T1w scans in MNI152 space, of which the test split is used."""
     rescans: tuple[str, ...] = ()
+    """As for `mapping models train`, and the same that the model was trained with."""
     model: str = "default"
+    """A `.mapping` file, a model folder, a run folder, or the name of a model of this installation."""
     cases: int = 12
+    """Number of scans, alternating between skull-stripped brains and whole heads."""
     device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `mps`."""
 
     def __post_init__(self) -> None:
-        if self.cases < 1:
-            raise ConfigError(f"--cases must be 1 or more, got {self.cases}")
+        require_at_least("--cases", self.cases)
+
+    def report(self) -> str:
+        """Segment all scans in both spaces, and list the overlap of the masks."""
+        rescans = f" --rescans {' '.join(self.rescans)}" if self.rescans else ""
+        model = f" --model {Path(self.model).name}" if self.model != "default" else ""
+        command = f"python -m benchmarks round-trip BRAINS{rescans}{model} --cases {self.cases}"
+        return describe_round_trips(bench_round_trip(self), self, command)
 
 
 @dataclass(frozen=True)
-class RoundTrip:
-    """What came of one scan.
+class Trip:
+    """The result for one scan.
 
     Attributes:
-        plan: How it was made.
-        true_ml: Its lesions.
-        found_ml: What is marked in its own space; NaN where it was not placed.
-        error_mm: How far its brain was misplaced, on average.
-        maps: For each of `COPIES` the Dice of the mask in the scan's own space, and the mask from the copy's map of
-            probabilities after that was brought back.
-        masks: The same with the copy's own mask brought back.
-        truths: Dice to the true lesions: of the mask in its own space (`native`), and of those of `masks`.
-        failure: Why it was not placed.
+        plan: Its plan.
+        true_ml: Volume of its lesions.
+        found_ml: Volume of the mask in native space; NaN if the scan was not placed.
+        error_mm: Mean displacement of its brain from the true position.
+        maps: For each of `COPIES`, Dice of the native mask with the mask made from the copy's probability map after
+            resampling the map to the scan.
+        masks: The same with the copy's own mask resampled to the scan.
+        truths: Dice of the native mask (`native`) and of the masks of `masks` with the true lesions.
+        failure: Reason why it was not placed.
     """
 
     plan: Plan
@@ -91,32 +96,32 @@ class RoundTrip:
         return self.true_ml > LEAST_ML and not self.failure
 
 
-def bench_round_trip(bench: RoundTripBench) -> tuple[RoundTrip, ...]:
+def bench_round_trip(bench: RoundTrip) -> tuple[Trip, ...]:
     """Make scans one after the other and segment each in both spaces.
 
     Raises:
-        MappingError: There are no brains of people that no training saw, or no such model or device.
+        MappingError: There are no brains of the test split, or no such model or device.
     """
     segmenter = make_segmenter(Computation(bench.model, device=bench.device))
     rng, done = np.random.default_rng(SEED), []
     for plan in plan_round_trips(held_out_brains(bench), bench.cases, rng):
-        done.append(travel(misplace(plan, rng), segmenter))
+        done.append(segment_both_ways(misplace(plan, rng), segmenter))
         say(f"{len(done)} of {bench.cases}: {done[-1]}")
     return tuple(done)
 
 
-def held_out_brains(bench: RoundTripBench) -> list[Path]:
-    """Scans of people that `mapping models train` keeps for tests."""
+def held_out_brains(bench: RoundTrip) -> list[Path]:
+    """Scans of people that `mapping models train` reserves for tests."""
     found = find_brains(bench.brains, bench.rescans)
     parts = parts_of_people(found.people)
     paths = [path for name, path in found.scans.items() if parts[name] == "test"]
     if not paths:
-        raise ConfigError(f"{bench.brains}: shows too few people to keep some for tests; give scans of five or more")
+        raise ConfigError(f"{bench.brains}: holds too few people to reserve some for tests; give scans of five or more")
     return paths
 
 
 def plan_round_trips(paths: Sequence[Path], count: int, rng: np.random.Generator) -> list[Plan]:
-    """Plan scans that are turned and shifted ever farther, stripped ones and whole heads in turn."""
+    """Plan scans with increasing rotation and shift, alternating between stripped brains and whole heads."""
     axes = rng.permutation(orientation_names())
     return [
         Plan(
@@ -132,8 +137,8 @@ def plan_round_trips(paths: Sequence[Path], count: int, rng: np.random.Generator
     ]
 
 
-def travel(made: MisplacedScan, segmenter: Segmenter) -> RoundTrip:
-    """Segment one scan in its own space, and its copies in MNI152 space."""
+def segment_both_ways(made: MisplacedScan, segmenter: Segmenter) -> Trip:
+    """Segment one scan in native space, and its copies in MNI152 space."""
     scan, voxel_ml = made.scan, made.scan.voxel_volume_mm3 / 1000
     true_ml, nan = float(made.lesions.sum()) * voxel_ml, float("nan")
     native_space, mni_space = (
@@ -142,10 +147,11 @@ def travel(made: MisplacedScan, segmenter: Segmenter) -> RoundTrip:
     try:
         loaded = native_space.load(scan)
     except RegistrationError as error:
-        return RoundTrip(made.plan, true_ml, nan, nan, {}, {}, {}, str(error))
+        return Trip(made.plan, true_ml, nan, nan, {}, {}, {}, str(error))
     native, placed = native_space.segment(loaded), loaded.model_input.placed
-    assert placed is not None, "whoever asks for native space gets a place"
+    assert placed is not None, "every scan is placed with the space `native`"
     copies: dict[str, tuple[Image, Affine]] = {
+        # NIfTI stores affines in single precision
         "own": (_through_a_file(loaded.model_input.image), placed.to_mni),
         "true": (made.unmoved, np.linalg.inv(made.truth)),
     }
@@ -159,22 +165,22 @@ def travel(made: MisplacedScan, segmenter: Segmenter) -> RoundTrip:
         maps[name] = dice(native.mask, mark_lesions(replace(scan, voxels=probability), segmenter.rule))
         masks[name], truths[name] = dice(native.mask, mask > 0.5), dice(mask > 0.5, made.lesions)
     error_mm = displacement_mm(np.linalg.inv(placed.to_mni), made.truth)
-    return RoundTrip(made.plan, true_ml, float(native.mask.sum()) * voxel_ml, error_mm, maps, masks, truths)
+    return Trip(made.plan, true_ml, float(native.mask.sum()) * voxel_ml, error_mm, maps, masks, truths)
 
 
 def _through_a_file(image: Image) -> Image:
-    """As it is read again after it was saved."""
+    """The image after saving and reading it."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "copy.nii.gz"
         write_image(path, image.voxels, image.affine)
         return read_image(path)
 
 
-AIM = 0.95
+TARGET_DICE = 0.95
 
 
-def describe_round_trips(trips: Sequence[RoundTrip], bench: RoundTripBench, command: str) -> str:
-    """How alike the masks are, and how like the truth, case by case and in words."""
+def describe_round_trips(trips: Sequence[Trip], bench: RoundTrip, command: str) -> str:
+    """Agreement of the masks with each other and with the true lesions: a summary, and a row for each scan."""
     model = open_bundle(bench.model)
     counted = [trip for trip in trips if trip.counts]
     return "\n".join(
@@ -185,23 +191,21 @@ def describe_round_trips(trips: Sequence[RoundTrip], bench: RoundTripBench, comm
                 ("numpy", "scipy", "SimpleITK"),
                 device=choose_device(bench.device).type,
             ),
-            "Simulated data: real brains of people that the model's training never saw (OASIS-1, in MNI152 space) with "
-            "one simulated chronic lesion each, stripped or in simulated heads, of simulated scanners; then turned, "
-            "shifted, made smaller, scanned on other grids and stored in other orientations.",
+            "Simulated data: real brains of people who were not in the model's training (OASIS-1, in MNI152 space), "
+            "each with one simulated chronic lesion, skull-stripped or in simulated heads, by simulated scanners; then "
+            "rotated, shifted, shrunk, resampled to other grids and stored in other orientations.",
             "",
             f"Model: {model.card.name}, SHA-256 `{model.sha256[:16]}...`, preset `balanced`, rule `mapping`.",
             "",
             "The mask of `--space native` is compared with that of the same scan's copy in MNI152 space, segmented "
-            "with `--space mni` and brought back to the scan's voxels. The copy is",
+            "with `--space mni` and resampled to the scan's voxels. The copy is",
             "",
-            "- *own*: the one that our registration makes, saved as NIfTI and read again, brought back by the place "
-            "that was found;",
-            "- *true*: the scan as it was in MNI152 space before it was moved and scanned again, brought back by the "
-            "known move. Registration, bias field, and an interpolation come between the two.",
+            "- *own*: made by our registration, saved as NIfTI and read again, resampled by the transform found;",
+            "- *true*: the scan in MNI152 space before it was moved and resampled, resampled by the known transform. "
+            "The two differ by registration, bias field, and an interpolation.",
             "",
-            "*map*: the copy's map of probabilities is brought back by one linear interpolation, and the rule applied "
-            "there, as `segment` does it. *mask*: its mask is brought back (linear, above a half), as another program "
-            "would.",
+            "*map*: the copy's probability map is resampled by one linear interpolation before the rule is applied, as "
+            "in `segment`. *mask*: the copy's mask is resampled (linear, threshold 0.5), as in other programs.",
             "",
             *(_summary(counted, copy) for copy in COPIES),
             "",
@@ -209,8 +213,8 @@ def describe_round_trips(trips: Sequence[RoundTrip], bench: RoundTripBench, comm
             "",
             *table_head(
                 *PLAN_COLUMNS,
-                *("error, mm", "true, mL", "marked, mL", "own: map", "own: mask", "true: map", "true: mask"),
-                *("to the truth: native", "own copy", "true copy"),
+                *("error, mm", "true, mL", "found, mL", "own: map", "own: mask", "true: map", "true: mask"),
+                *("Dice with the true lesions: native", "own copy", "true copy"),
             ),
             *(_line(trip) for trip in trips),
             "",
@@ -219,30 +223,30 @@ def describe_round_trips(trips: Sequence[RoundTrip], bench: RoundTripBench, comm
     )
 
 
-def _summary(counted: Sequence[RoundTrip], copy: str) -> str:
+def _summary(counted: Sequence[Trip], copy: str) -> str:
     """A line about one kind of copy."""
-    words = []
+    parts = []
     for what in ("map", "mask"):
         values = np.array([(trip.maps if what == "map" else trip.masks)[copy] for trip in counted])
         if values.size:
-            enough = int((values >= AIM).sum())
-            least = f"lowest {values.min():.3f}; {enough} of {values.size} at least {AIM}"
-            words.append(f"*{what}* Dice {values.mean():.3f} ({least})")
-    return f"- **{copy} copy**, lesions over {LEAST_ML:g} mL: {'; '.join(words) or 'none'}."
+            enough = int((values >= TARGET_DICE).sum())
+            least = f"lowest {values.min():.3f}; {enough} of {values.size} at least {TARGET_DICE}"
+            parts.append(f"*{what}* Dice {values.mean():.3f} ({least})")
+    return f"- **{copy} copy**, lesions over {LEAST_ML:g} mL: {'; '.join(parts) or 'none'}."
 
 
-def _truths(counted: Sequence[RoundTrip]) -> list[str]:
-    """How much native space costs in terms of the truth."""
+def _truths(counted: Sequence[Trip]) -> list[str]:
+    """Accuracy in native space and of the copies."""
     if not counted:
         return []
     native, own, true = (np.mean([trip.truths[name] for trip in counted]) for name in ("native", *COPIES))
     return [
-        f"Mean Dice to the true lesions: native {native:.3f}, own copy {own:.3f}, true copy {true:.3f} "
-        "(masks brought back)."
+        f"Mean Dice with the true lesions: native {native:.3f}, own copy {own:.3f}, true copy {true:.3f} "
+        "(resampled masks)."
     ]
 
 
-def _line(trip: RoundTrip) -> str:
+def _line(trip: Trip) -> str:
     cells = plan_cells(trip.plan)
     if trip.failure:
         return table_line(*cells, "not placed", f"{trip.true_ml:.1f}", *[""] * 8)

@@ -11,7 +11,7 @@ from mapping_stroke.console import say
 
 
 def describe_tree(folder: Path) -> str:
-    """One line of Markdown: a table row with the counts of all Python modules below a folder; `-` if there is none."""
+    """A row of a Markdown table with the counts of all Python modules below a folder, or `-` if there is none."""
     paths = sorted(path for path in folder.rglob("*.py") if not path.name.startswith("."))
     if not paths:
         return f"| {folder} | - | - | - | - | - |"

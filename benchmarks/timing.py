@@ -1,4 +1,4 @@
-"""Timing of two implementations of one computation, in turns on one core, with a comparison of the results."""
+"""Timing of two implementations in turns, on one core, with a comparison of their results."""
 
 import os
 import time
@@ -15,13 +15,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Race:
-    """How long both ways took.
+    """Times of two implementations.
 
     Attributes:
-        what: What both ways compute, and from what.
-        reference_way: How the slower one does it.
-        ours_s: Seconds of each repeat, our way.
-        reference_s: Seconds of each repeat, the reference way.
+        what: Task and input of both.
+        reference_way: Description of the reference implementation.
+        ours_s: Seconds of each repeat of ours.
+        reference_s: Seconds of each repeat of the reference.
     """
 
     what: str
@@ -31,26 +31,26 @@ class Race:
 
     @property
     def ratio(self) -> float:
-        """How many times faster ours is, by the medians."""
+        """Speed of ours relative to the reference, by the medians."""
         return median(self.reference_s) / median(self.ours_s)
 
 
 def race(
     ours: Callable[[], T], reference: Callable[[], T], repeats: int, require_same: Callable[[T, T], None]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Time both ways in turns.
+    """Time both in turns.
 
     Args:
-        ours: Our way.
-        reference: The reference way.
-        repeats: How often each is timed.
-        require_same: Called with both answers of every repeat; raises where they differ.
+        ours: Our implementation.
+        reference: The reference implementation.
+        repeats: Timings of each.
+        require_same: Called with both results of every repeat; raises if they differ.
 
     Returns:
         Seconds of each repeat of ours, and of the reference.
     """
     ours_s, reference_s = [], []
-    with one_core():
+    with one_core():  # neither may use several threads
         for _ in range(repeats):
             our_answer, seconds = _timed(ours)
             ours_s.append(seconds)
@@ -62,7 +62,7 @@ def race(
 
 @contextmanager
 def one_core() -> Iterator[None]:
-    """Keep this process on one core meanwhile, where the system can (Linux)."""
+    """Bind this process to one core if the system supports it (Linux)."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return
@@ -76,20 +76,20 @@ def one_core() -> Iterator[None]:
 
 def describe_race(result: Race, command: str) -> str:
     """The result as Markdown: date, machine, command, medians and their ratio."""
-    rows = (("ours", result.ours_s), ("reference way", result.reference_s))
+    rows = (("ours", result.ours_s), ("reference", result.reference_s))
     return "\n".join(
         [
             *describe_head(result.what, command, ("numpy", "scipy"), share="1 of "),
-            "| way | median | fastest | slowest | repeats |",
+            "| implementation | median | fastest | slowest | repeats |",
             "|---|---|---|---|---|",
             *(
                 f"| {way} | {median(seconds):.3f} s | {min(seconds):.3f} s | {max(seconds):.3f} s | {len(seconds)} |"
                 for way, seconds in rows
             ),
             "",
-            f"Ratio of the medians: **{result.ratio:.1f}**. Both ways gave the same answer in every repeat.",
+            f"Ratio of the medians: **{result.ratio:.1f}**. Both gave the same result in every repeat.",
             "",
-            f"Reference way: {result.reference_way}",
+            f"Reference: {result.reference_way}",
             "",
         ]
     )

@@ -1,4 +1,4 @@
-"""Settings of `python -m benchmarks training` on a CPU and on a GPU, as rows of data."""
+"""Settings of `python -m benchmarks training` on a CPU and on a GPU, as data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from mapping_stroke.training.schemes import SIZES
 
 @dataclass(frozen=True)
 class Way:
-    """One way of ours to train."""
+    """Options of one of our trainings."""
 
     name: str
     precision: str = "auto"
@@ -19,12 +19,12 @@ class Way:
 
 @dataclass(frozen=True)
 class Setting:
-    """What is trained on a kind of device, and how.
+    """Trainings on one kind of device.
 
     Attributes:
-        tasks: By the name of the network.
-        ways: Ours; the first is the default.
-        subjects: Simulated cases.
+        tasks: Tasks by the name of the network.
+        ways: Our trainings; the first has the default options.
+        subjects: Number of simulated cases.
     """
 
     tasks: Mapping[str, TrainingTask]
@@ -45,7 +45,7 @@ SETTINGS = {
             _SMALL, _SMALL_RESIDUAL, TrainingTask(_SMALL, (48, 48, 48), 2.0, epochs=4, steps=16, validation_steps=3)
         ),
         (
-            Way("ours, as it comes"),
+            Way("ours, default"),
             Way("ours, `--compile`", compiled=True),
             Way("ours, `--precision float32`", "float32"),
             Way("ours, `--precision float32 --compile`", "float32", compiled=True),
@@ -58,8 +58,8 @@ SETTINGS = {
             _FULL.residual,
             TrainingTask(_FULL.plain, _FULL.patch, 1.0, epochs=4, steps=250, validation_steps=50),
         ),
-        (Way("ours, as it comes"), Way("ours, `--compile`", compiled=True)),
+        (Way("ours, default"), Way("ours, `--compile`", compiled=True)),
         subjects=12,
     ),
 }
-"""A GPU trains at the paper's size, a processor at one that takes minutes; a sixth of the steps validates."""
+"""A GPU trains at the paper's size, a CPU at one that takes minutes; a sixth of the steps is validation."""

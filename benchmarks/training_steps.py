@@ -1,6 +1,6 @@
-"""Parts of the time of one training step, and their lower bounds: `python -m benchmarks.training_steps JOB RESULT`.
+"""Time of the parts of a training step, and their lower bounds: `python -m benchmarks.training_steps JOB RESULT`.
 
-Its own process, so that its clock and memory touch no other measurement.
+It runs in its own process, so that it does not affect other measurements.
 """
 
 import sys
@@ -29,22 +29,22 @@ from mapping_stroke.training.schemes import augmentation_of
 
 STEPS, WARM_UP = 20, 4
 PASSES = 3
-"""A forward pass, and two of its size backwards: for the inputs and for the weights."""
+"""The forward pass, and two of the same size backwards: for the inputs and for the weights."""
 COPIED_VALUES = 2**26
 PARTS = ("cut and augment", "forward", "loss", "backward", "optimiser")
 
 
 @dataclass(frozen=True)
 class StepFacts:
-    """A step of ours, uncompiled, and its floor.
+    """One of our uncompiled steps, and its lower bound.
 
     Attributes:
-        precision: Of the convolutions.
-        seconds: Of each part of a step, medians; in order.
-        flop: Of the convolutions of a step, both ways.
-        flop_per_s: What the network's own 3x3x3 convolutions reach alone, the best of them, forward.
-        moved_bytes: What the convolutions of a step read and write, each map once for each of three passes.
-        bytes_per_s: What copying memory reaches.
+        precision: Precision of the convolutions.
+        seconds: Median seconds of each part of a step, in order.
+        flop: Operations of the convolutions of a step, forward and backward.
+        flop_per_s: Best rate that one of the network's own 3x3x3 convolutions reaches by itself, forward.
+        moved_bytes: Bytes read and written by the convolutions of a step, each map once in each of three passes.
+        bytes_per_s: Rate of copying memory.
     """
 
     precision: str
@@ -56,17 +56,17 @@ class StepFacts:
 
     @property
     def step_s(self) -> float:
-        """All parts together."""
+        """Sum of all parts."""
         return sum(self.seconds.values())
 
     @property
     def floor_s(self) -> float:
-        """The least that a step can take: operations or bytes, whichever takes longer."""
+        """Lower bound of a step: its operations or its bytes, whichever takes longer."""
         return max(self.flop / self.flop_per_s, self.moved_bytes / self.bytes_per_s)
 
 
 def measure_steps(job: TrainingJob) -> StepFacts:
-    """Take some training steps part by part, then measure what the device reaches."""
+    """Time the parts of some training steps, then the performance of the device."""
     hardware = Hardware(torch.device(job.device), job.precision)
     task, device = job.task, hardware.device
     seconds = _time_parts(job, hardware)
@@ -103,7 +103,7 @@ def _step(
     state: TrainingState,
     engine: tuple[Fabric, Any, Any],
 ) -> None:
-    """A step as `training.loop` takes it, with a clock between its parts."""
+    """A step as in `training.loop`, with its parts timed."""
     fabric, network, optimiser = engine
     with watch.part("cut and augment"):
         batch = draw_batch(cases, task.patch, task.batch, augmentation_of(task.scheme), state.random)
@@ -126,7 +126,7 @@ class _Stopwatch:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        _wait(self.device)
+        _wait(self.device)  # GPU work is asynchronous
         start = time.perf_counter()
         yield
         _wait(self.device)
@@ -139,7 +139,7 @@ def _wait(device: torch.device) -> None:
 
 
 def _convolutions(task: TrainingTask) -> tuple[int, list[tuple[int, tuple[int, int, int]]]]:
-    """Values that convolutions read and write in a forward pass of one patch; channels and grid of each stage."""
+    """Number of values that convolutions read and write in a forward pass, and channels and grid of each stage."""
     values = 0
 
     def count(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -147,6 +147,7 @@ def _convolutions(task: TrainingTask) -> tuple[int, list[tuple[int, tuple[int, i
         values += inputs[0].numel() + output.numel()
 
     network = build_unet(task.network, seed=0)
+    # hooks see every convolution with the shapes of a real pass
     for module in network.modules():
         if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
             module.register_forward_hook(count)
@@ -158,8 +159,8 @@ def _convolutions(task: TrainingTask) -> tuple[int, list[tuple[int, tuple[int, i
 def _convolution_rate(
     batch: int, channels: int, grid: tuple[int, int, int], kind: torch.dtype, device: torch.device
 ) -> float:
-    """Floating-point operations per second of one 3x3x3 convolution, as many channels in as out."""
-    layout = torch.channels_last_3d
+    """Floating-point operations per second of one 3x3x3 convolution with as many channels in as out."""
+    layout = torch.channels_last_3d  # the faster memory layout, as in training
     maps = torch.randn((batch, channels, *grid), device=device).to(kind).contiguous(memory_format=layout)
     convolution = nn.Conv3d(channels, channels, 3, padding=1).to(device, kind)
     torch.nn.utils.convert_conv3d_weight_memory_format(convolution, layout)
@@ -170,9 +171,10 @@ def _convolution_rate(
 
 
 def _copy_rate(device: torch.device) -> float:
-    """Bytes per second that a copy reads and writes."""
+    """Bytes read and written per second by a copy."""
     source = torch.zeros(COPIED_VALUES, device=device)
     target = torch.empty_like(source)
+    # read and write, four bytes each
     return 2 * 4 * COPIED_VALUES / _median_seconds(lambda: target.copy_(source), device)
 
 

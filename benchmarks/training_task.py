@@ -1,4 +1,4 @@
-"""A training task for two programs, as data: one network, one split of labelled scans, a number of steps."""
+"""A training task for two programs, as data: network, split of labelled scans, number of steps."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,16 +14,16 @@ from mapping_stroke.training.schemes import Scheme, Size
 
 @dataclass(frozen=True)
 class TrainingTask:
-    """What is trained; all else is what both programs do unasked.
+    """A training, in everything else with the defaults of both programs.
 
     Attributes:
         network: Plain or residual U-Net.
         patch: Voxels of a patch along each axis.
         spacing_mm: Edge of the network's voxels.
-        epochs: Of the whole training; the learning rate falls from 0.01 to 0 over them.
-        steps: Training steps of an epoch.
-        validation_steps: Validation steps of an epoch.
-        batch: Patches of a step.
+        epochs: Number of epochs, over which the learning rate falls from 0.01 to 0.
+        steps: Training steps per epoch.
+        validation_steps: Validation steps per epoch.
+        batch: Patches per step.
     """
 
     network: NetworkSpec
@@ -36,7 +36,7 @@ class TrainingTask:
 
     @property
     def size(self) -> Size:
-        """The task as a size of ours."""
+        """The task as one of our sizes."""
         return Size(
             "bench",
             PreprocessSpec(self.spacing_mm),
@@ -51,13 +51,13 @@ class TrainingTask:
 
     @property
     def scheme(self) -> Scheme:
-        """The scheme of ours that does as the stock nnU-Net trainer, for this network."""
+        """Our scheme that matches the stock nnU-Net trainer, for this network."""
         return Scheme("default") if self.network.encoder == "plain" else Scheme("plain-residual", encoder="residual")
 
 
 @dataclass(frozen=True)
 class LabelledScan:
-    """A scan and its reference mask, as paths; both programs may read them where they lie."""
+    """Paths of a scan and its reference mask. Both programs read the same files."""
 
     case_id: str
     scan: str
@@ -69,16 +69,16 @@ class TrainingJob:
     """One training of a task by one program.
 
     Attributes:
-        task: What is trained.
-        training: Cases to learn from.
-        validation: Cases to validate on.
-        folder: Where this training writes; no other job writes there.
-        prepared: Where the prepared scans lie, which all jobs of a program read.
-        seed: Decides initial weights, and for ours all else too.
+        task: The task.
+        training: Training cases.
+        validation: Validation cases.
+        folder: Output folder of this training only.
+        prepared: Folder of the preprocessed scans, which all jobs of a program share.
+        seed: Determines the initial weights, and for ours everything else.
         device: `cpu` or `cuda`.
-        threads: Of torch; 0 for all cores.
-        precision: Of ours.
-        compiled: Of ours.
+        threads: Threads of torch; 0 for all cores.
+        precision: Precision of ours.
+        compiled: Whether ours is compiled.
     """
 
     task: TrainingTask
@@ -94,27 +94,27 @@ class TrainingJob:
 
     @property
     def cases(self) -> tuple[LabelledScan, ...]:
-        """Of both kinds."""
+        """Training and validation cases."""
         return (*self.training, *self.validation)
 
     @property
     def file(self) -> Path:
-        """Where the job is written for the process that does it."""
+        """File from which the training process reads the job."""
         return Path(self.folder).with_name(f"{Path(self.folder).name}.json")
 
     @property
     def memory_file(self) -> Path:
-        """Where that process writes the peak memory on a GPU, `allocated` and `reserved` bytes."""
+        """File to which it writes the peak GPU memory, `allocated` and `reserved` bytes."""
         return Path(self.folder) / "gpu-memory.json"
 
     def write(self) -> Path:
-        """Write the job for the process that does it."""
+        """Write the job for the training process."""
         write_json(self.file, asdict(self))
         return self.file
 
 
 def read_job(path: Path) -> TrainingJob:
-    """The inverse of `TrainingJob.write`; raises `TypedJsonError` where an entry is not what it should be."""
+    """The inverse of `TrainingJob.write`. Raises `TypedJsonError` if an entry is invalid."""
     values: Any = read_json(path)
     job: TrainingJob = read_typed(TrainingJob, values, path.name)
     return job

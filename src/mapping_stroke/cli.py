@@ -67,7 +67,7 @@ DESCRIPTION = "Find stroke lesions on T1-weighted brain MRI (MAPPING: model aver
 
 @dataclass(frozen=True)
 class Program:
-    """A program of several commands."""
+    """A program with several commands."""
 
     name: str
     description: str
@@ -85,12 +85,12 @@ def main(arguments: Sequence[str] | None = None, program: Program = MAPPING) -> 
     """
     _reopen_closed_streams()
     _replace_unprintable()
-    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # its messages do not name the file, our warnings do
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL)  # our own warnings also name the file
     try:
         try:
             return _run(arguments, program)
         finally:
-            sys.stdout.flush()
+            sys.stdout.flush()  # here, so that a full disk or a closed pipe is reported
     except OSError as error:
         _discard(sys.stdout)
         if not isinstance(error, BrokenPipeError):  # otherwise the reader, such as `head`, has finished

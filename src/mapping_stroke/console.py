@@ -1,4 +1,4 @@
-"""Messages to the user: lines, progress with the time left, and names of written files."""
+"""Messages to the user: lines, progress with the remaining time, and names of written files."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,7 +38,7 @@ def warn(text: str) -> None:
 
 
 def be_quiet() -> None:
-    """Print nothing from now on, in all but one of several processes that would print the same."""
+    """Print nothing from now on, in all but one of several processes that would print the same lines."""
     out.quiet = err.quiet = True
 
 
@@ -61,7 +61,7 @@ def track(items: Iterable[T], what: str, total: int) -> Iterator[T]:
 
 @contextmanager
 def progress(what: str, total: float) -> Iterator[Callable[[float, str], None]]:
-    """Yield a function that shows how much of `total` is done, also fractions, the current item, and the time left.
+    """Yield a function that shows the amount done out of `total` (also fractions), the current item, and the time left.
 
     A terminal shows a bar; a log gets a plain line every `SECONDS_BETWEEN_LINES`.
     """
@@ -76,7 +76,7 @@ def progress(what: str, total: float) -> Iterator[Callable[[float, str], None]]:
             task = bar.add_task(what, total=total)
             yield lambda done, name: bar.update(task, completed=done, description=f"{what} {name}")
         return
-    start = last = time.monotonic()
+    start = last = time.monotonic()  # not wall-clock time, which may jump
 
     def report(done: float, name: str) -> None:
         nonlocal last
@@ -90,7 +90,7 @@ def progress(what: str, total: float) -> Iterator[Callable[[float, str], None]]:
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of a table as lines with aligned columns; all rows have the same number of cells."""
+    """Rows of a table as lines with aligned columns. All rows have the same number of cells."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

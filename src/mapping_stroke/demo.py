@@ -39,13 +39,13 @@ SCAN_SUFFIX, TRUTH_SUFFIX = ".nii.gz", f"_true{MASK_SUFFIX}"
 
 @dataclass(frozen=True)
 class DemoScan:
-    """A simulated, cleanly skull-stripped scan in MNI space; not a patient.
+    """A simulated, cleanly skull-stripped scan in MNI space, not a patient.
 
     Attributes:
-        name: Of its file, without suffix.
-        parts_mm3: Volume of each of its lesions; none for a healthy brain.
+        name: Name of its file, without suffix.
+        parts_mm3: Volume of each lesion; none for a healthy brain.
         age: 0 young to 1 old.
-        seed: Of everything random: location and appearance of lesions, anatomy and scanner.
+        seed: Seed of everything random: location and appearance of lesions, anatomy and scanner.
     """
 
     name: str
@@ -58,7 +58,7 @@ class DemoScan:
         return folder / f"{self.name}{SCAN_SUFFIX}"
 
     def truth(self, folder: Path) -> Path:
-        """The file of the true lesions; there is none for a healthy brain."""
+        """The file of the true lesions. There is none for a healthy brain."""
         return folder / f"{self.name}{TRUTH_SUFFIX}"
 
     def exists(self, folder: Path) -> bool:
@@ -70,11 +70,11 @@ DEMO_SCANS = (
     DemoScan("simulated-stroke", (20_000.0, 1_500.0), age=0.6, seed=0),
     DemoScan("simulated-healthy", (), age=0.75, seed=4),
 )
-"""A typical stroke with a medium-sized and a small lesion; and an old brain without lesions."""
+"""A typical stroke with a medium-sized and a small lesion, and an old brain without lesions."""
 
 
 def make_demo_scans(folder: Path, *, overwrite: bool = False) -> None:
-    """Write the missing scans and their true lesions, which takes seconds each.
+    """Write the missing scans and their true lesions. Each takes a few seconds.
 
     Args:
         folder: Target; a repeat reuses its scans.
@@ -134,7 +134,7 @@ template, which is among the training brains of the bundled model, so scores on 
 def show_model(
     out: Path, scans: Sequence[Path], model: str = DEFAULT_MODEL, device: str = "auto", *, overwrite: bool = False
 ) -> list[str]:
-    """Segment a simulated stroke, a simulated healthy brain and given scans; print and draw the lesions.
+    """Segment a simulated stroke, a simulated healthy brain and given scans, and print and draw the lesions.
 
     Args:
         out: Folder for `scans/`, `segment/` and `demo.png`; a repeat resumes there.
@@ -149,7 +149,7 @@ def show_model(
     Raises:
         MappingError: There is no such model, device or scan, or a folder holds something else.
     """
-    choose_device(device)
+    choose_device(device)  # fails before anything is written
     card = open_bundle(model).card
     _require_images(scans)
     simulated = [scan.scan(out / "scans") for scan in DEMO_SCANS]
@@ -171,7 +171,7 @@ def _and_others(given: int) -> str:
 
 
 def _require_images(scans: Sequence[Path]) -> None:
-    """Refuse paths at once that could only fail later."""
+    """Refuse at once paths that would fail later."""
     for scan in scans:
         if not scan.exists():
             raise CaseError(f"{scan}: {describe_missing(scan)}")
@@ -207,7 +207,7 @@ def _report_lesions(rows: Sequence[FoundScan]) -> None:
 
 
 def _lines(row: FoundScan) -> list[tuple[str, ...]]:
-    """The table rows of a scan; only the first line has its name."""
+    """The table rows of a scan. Only the first line has its name."""
     cells: list[tuple[str, ...]] = [
         (
             str(lesion.lesion),

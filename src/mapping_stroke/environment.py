@@ -52,15 +52,14 @@ def peak_memory_bytes() -> int:
     try:
         import resource
     except ImportError:  # Windows
-        import psutil
-
         return int(psutil.Process().memory_info().peak_wset)
+    # in bytes on macOS, in kilobytes elsewhere
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 def allow_open_files(count: int) -> None:
-    """Raise the limit of open files to `count` if the system allows it; memory-mapped arrays count."""
+    """Raise the limit of open files to `count` if the system allows it. Memory-mapped arrays count."""
     try:
         import resource
     except ImportError:  # Windows has no such limit
@@ -88,7 +87,7 @@ def _processor() -> str:
 
 
 def may_have_gpu() -> bool:
-    """Whether there may be a GPU, so that it is worth loading torch, which takes seconds."""
+    """Whether there may be a GPU. If not, torch need not be loaded to look for one, which takes seconds."""
     if platform.system() == "Linux":
         return any(path.exists() for path in DEVICE_FILES)
     return True
@@ -108,11 +107,11 @@ PROC = Path("/proc/self")
 FILES = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
 """Files with the memory limit and usage of a control group (versions 2 and 1)."""
 CACHE = re.compile(r"^(?:total_)?inactive_file (\d+)$", re.MULTILINE)
-"""In `memory.stat`: cached files, which count as used memory but are released on demand."""
+"""Matches cached files in `memory.stat`, which count as used memory but are released on demand."""
 LIMIT_ABOVE = re.compile(r"^hierarchical_memory_limit (\d+)$", re.MULTILINE)
-"""In `memory.stat` of version 1: the lowest limit of all parent groups, also of those hidden from a container."""
+"""Matches the lowest limit of all parent groups in `memory.stat` of version 1, also of groups hidden in a container."""
 ESCAPED = re.compile(r"\\([0-7]{3})")
-"""In `mountinfo`: a character of a path, such as a space."""
+"""Matches an escaped character of a path in `mountinfo`, such as a space."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class Mount:
     """Mount point of a hierarchy of memory control groups.
 
     Attributes:
-        version: Of control groups: 1 or 2.
+        version: Version of control groups, 1 or 2.
         root: Group that is mounted at `folder`; its parents are hidden.
         folder: Mount point.
     """
@@ -135,13 +134,14 @@ USUAL = (Mount(2, "/", Path("/sys/fs/cgroup")), Mount(1, "/", Path("/sys/fs/cgro
 
 
 def available_bytes() -> float:
-    """Memory that is still available to this process, in bytes; 0 if a group exceeds its limit."""
+    """Memory that is still available to this process, in bytes, or 0 if a group exceeds its limit."""
+    # a limit may be set on any parent group, and counts all its processes
     left = min(map(_left_bytes, _groups()), default=math.inf)
     return max(min(float(psutil.virtual_memory().available), left), 0.0)
 
 
 def _left_bytes(group: Path) -> float:
-    """Memory available within one control group; infinite if it has no limit or is hidden."""
+    """Memory available within one control group, infinite if it has no limit or is hidden."""
     for limit, used in FILES:
         try:
             stat = (group / "memory.stat").read_text()
@@ -154,10 +154,11 @@ def _left_bytes(group: Path) -> float:
 
 
 def _groups() -> Iterator[Path]:
-    """Folders of the groups that hold this process: its own and those above, as far as they can be seen."""
+    """Folders of the groups that contain this process: its own and their visible parents."""
     own = _own_groups()
     for mount in _mounts():
         group, root = PurePosixPath(own.get(mount.version, "/")), PurePosixPath(mount.root)
+        # inside a container, the mount shows only a part of the hierarchy
         below = group.relative_to(root if group.is_relative_to(root) else "/")
         if ".." in below.parts:  # outside its namespace
             below = PurePosixPath()
@@ -167,7 +168,7 @@ def _groups() -> Iterator[Path]:
 
 
 def _own_groups() -> dict[int, str]:
-    """Version of control groups to the group of this process that counts memory."""
+    """The group of this process that accounts for memory, by version of control groups."""
     found = {}
     for line in _read_lines(PROC / "cgroup"):
         number, controllers, group = line.split(":", 2)
@@ -194,5 +195,5 @@ def _mounts() -> tuple[Mount, ...]:
 def _read_lines(path: Path) -> list[str]:
     try:
         return path.read_text(errors="replace").splitlines()
-    except OSError:  # another system than Linux
+    except OSError:  # not Linux
         return []

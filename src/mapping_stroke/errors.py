@@ -1,4 +1,4 @@
-"""Errors the user can fix. Each message names the file, what was found, what was expected, and the remedy."""
+"""Errors the user can fix. Each message names the file, the finding, the expectation and the remedy."""
 
 import errno
 from pathlib import Path
@@ -13,7 +13,7 @@ class ConfigError(MappingError):
 
 
 class FileError(MappingError, ValueError):
-    """A file cannot be read, or does not hold what it should."""
+    """A file cannot be read, or has unexpected contents."""
 
 
 class ImageError(MappingError):
@@ -25,7 +25,7 @@ class LostContentError(ImageError):
 
 
 class GeometryError(MappingError):
-    """Two arrays are expected on the same grid and are not."""
+    """Two arrays are not on the same grid as expected."""
 
 
 class RegistrationError(MappingError):
@@ -45,7 +45,7 @@ class ScoreError(MappingError):
 
 
 class RunFolderError(MappingError):
-    """A run folder holds other work than requested, or lacks the input of a stage."""
+    """A run folder holds different work than requested, or lacks the input of a stage."""
 
 
 class BundleError(MappingError):
@@ -61,14 +61,14 @@ class TrainingError(MappingError):
 
 
 class Stopped(KeyboardInterrupt):
-    """The user or the system asked this process to stop. The message says what is kept, and what to do."""
+    """The user or the system asked this process to stop. The message names the work that is kept, and the remedy."""
 
 
 PATH_ERRORS = (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError, PermissionError)
 """System errors about one path, which the user can fix. Any other system error, such as a full disk, is a failure."""
 
 SCAN_FAILURES = (MappingError, MemoryError, RuntimeError, ValueError, ArithmeticError, LookupError, OSError)
-"""Errors that end one scan but not the run, unless they `stops_all`. Full GPU memory is a `RuntimeError`."""
+"""Errors that end one scan but not the run, unless `stops_all` is true. Full GPU memory is a `RuntimeError`."""
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 """System errors of a disk that cannot be written to."""
@@ -93,6 +93,7 @@ def describe_failure(error: Exception, file: Path | None = None) -> str:
         error: The exception.
         file: File that the caller puts in front of the line; it is not repeated.
     """
+    # the caller names the file already
     message = str(error).removeprefix(f"{file}: ") if file else str(error)
     why = " ".join(message.split())
     if isinstance(error, MappingError):

@@ -18,21 +18,21 @@ from mapping_stroke.errors import FileError, ResourceError
 LONG_NAME_BYTES = 120
 """Longer names of internal files are shortened, so that they fit on every disk with prefix and suffix."""
 PARTIAL = ".partial-"
-"""How the name of a file or folder starts that is not whole yet, or never became whole."""
+"""Prefix of the names of files and folders that are incomplete, perhaps because a process was killed."""
 GET_CONTENT = "if this is a DataLad data set, run `datalad get` on it"
 _REMEDY = "copy it again, or delete it and run the command that wrote it"
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary name next to `path`; on success it is renamed to `path`, on failure it is removed.
+    """Yield a temporary name next to `path`. On success it is renamed to `path`, on failure it is removed.
 
-    The temporary name starts with `PARTIAL` and keeps the end of the name, so writers that look at its suffix choose
-    the right format; it is no longer than a disk takes, however long the name is.
-    What a process that was killed has left of the same file is removed.
+    The temporary name starts with `PARTIAL` and keeps the end of the name, so that writers choose the format by its
+    suffix, but it is short enough for any disk. Leftovers of killed processes for the same file are removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     end = os.fsencode(path.name)[-LONG_NAME_BYTES:].decode(errors="ignore")
+    # the name contains machine and process: only those of processes known to have ended are removed
     for leftover in path.parent.glob(f"{PARTIAL}{_machine()}-*-{glob.escape(end)}"):
         if not _is_running(leftover.name.split("-")[2]):
             remove(leftover)
@@ -45,7 +45,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def require_space(folder: Path, needed_bytes: float) -> None:
-    """Raise `ResourceError` unless that many bytes can still be written into a folder, which need not exist yet."""
+    """Raise `ResourceError` unless the disk of a folder, which need not exist yet, has that many free bytes."""
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     free_bytes = shutil.disk_usage(there).free
     if needed_bytes > free_bytes:
@@ -56,7 +56,7 @@ def require_space(folder: Path, needed_bytes: float) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a whole folder if it exists."""
+    """Remove a file, a link or a complete folder if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -64,10 +64,10 @@ def remove(path: Path) -> None:
 
 
 def remove_files(paths: Iterable[Path]) -> None:
-    """Remove those of some files that are there, in order, however many cannot be removed.
+    """Remove the files that exist, in order, even if some cannot be removed.
 
     Raises:
-        OSError: The first that was met; all that can be removed is gone.
+        OSError: The first error; all files that can be removed are gone.
     """
     failures = []
     for path in paths:
@@ -80,12 +80,12 @@ def remove_files(paths: Iterable[Path]) -> None:
 
 
 def leads_nowhere(path: Path) -> bool:
-    """Whether this is a link to a file that is not here, as DataLad leaves of one whose content was dropped."""
+    """Whether this is a link to a missing file, as DataLad leaves behind when it drops the content of a file."""
     try:
         path.stat()
     except FileNotFoundError:
         return path.is_symlink()
-    except OSError:  # links in a circle, or a folder that may not be looked into
+    except OSError:  # circular links, or a folder without permission
         return False
     return False
 
@@ -108,12 +108,12 @@ def given_path(path: Path) -> Path:
 
 
 def given_name(folder: Path) -> str:
-    """The name of a folder as given, see `given_path`; for `.`, the name of the current folder."""
+    """The name of a folder as given (see `given_path`), or that of the current folder for `.`."""
     return Path(os.path.normpath(given_path(folder))).name
 
 
 def list_files(folder: Path, pattern: str) -> list[Path]:
-    """The files of a folder that fit a name pattern, sorted; hidden ones, and so partial ones, are skipped.
+    """The files of a folder that fit a name pattern, sorted. Hidden ones, and so partial ones, are skipped.
 
     Files that the system cannot access are included, see `may_be_file`.
     """
@@ -129,7 +129,7 @@ def may_be_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is such a folder; False if the system cannot access it: reading it then reports the reason."""
+    """Whether there is such a folder that the system can access. Reading another one reports the reason."""
     try:
         return path.is_dir()
     except OSError:
@@ -137,7 +137,7 @@ def is_folder(path: Path) -> bool:
 
 
 def longest_name_bytes(folder: Path) -> int:
-    """The longest file name that an existing folder allows; 255 if the system does not know."""
+    """The longest file name that an existing folder allows, or 255 if the system does not know."""
     try:
         return os.pathconf(folder, "PC_NAME_MAX")
     except (AttributeError, OSError, ValueError):  # Windows has no such function
@@ -153,18 +153,18 @@ def short_name(name: str) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all."""
+    """Write UTF-8 text, completely or not at all."""
     with written_whole(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON, whole or not at all."""
+    """Write a value as indented JSON, completely or not at all."""
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON value; raises `FileError` if the file is damaged."""
+    """Read a JSON value. Raises `FileError` if the file is damaged."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -172,7 +172,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON object that can be recreated; empty if it is missing or damaged."""
+    """Read a JSON object that can be recreated, or return an empty one if it is missing or damaged."""
     try:
         value = read_json(path)
     except (OSError, ValueError):
@@ -181,7 +181,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]], delimiter: str = ",") -> None:
-    """Write rows under a header line, whole or not at all; a missing value is an empty field."""
+    """Write rows under a header line, completely or not at all. A missing value is an empty field."""
     with written_whole(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n", delimiter=delimiter)
         writer.writeheader()
@@ -189,7 +189,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, ob
 
 
 def read_csv(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
-    """Read a CSV file with a header line as one dict a row, all values text; raises `FileError` if it is not text."""
+    """Read a CSV file with a header line: a dict of text for each row. Raises `FileError` if the file is not text."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return list(csv.DictReader(file, delimiter=delimiter))
@@ -198,7 +198,7 @@ def read_csv(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal; raises `FileError` if they cannot be read."""
+    """SHA-256 of a file's bytes, in hexadecimal. Raises `FileError` if they cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -207,13 +207,13 @@ def sha256(path: Path) -> str:
 
 
 def file_state(path: Path) -> list[object]:
-    """Path, size and time of a file (None if missing): enough to notice a change without reading it."""
+    """Path, size and modification time of a file (None if missing), to detect a change without reading it."""
     state = path.stat() if path.exists() else None
     return [str(path), state.st_size if state else None, state.st_mtime_ns if state else None]
 
 
 def fingerprint(value: Any) -> str:
-    """A short hash of a JSON-able value, the same on every machine; keys may come in any order."""
+    """A short hash of a JSON-able value, the same on every machine. Keys may come in any order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -222,11 +222,11 @@ def _machine() -> str:
 
 
 def _is_running(process: str) -> bool:
-    """Whether the process of this number runs on this machine; True if unknown."""
+    """Whether the process with this number is, or may be, running on this machine."""
     if os.name != "posix" or not process.isdecimal():
         return True
     try:
-        os.kill(int(process), 0)  # signal 0 only asks
+        os.kill(int(process), 0)  # signal 0 only checks that the process exists
     except ProcessLookupError:
         return False
     except (OSError, OverflowError):

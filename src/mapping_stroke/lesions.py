@@ -1,4 +1,4 @@
-"""Labelling and measuring of lesions, the connected components of a mask, within their bounding box."""
+"""Lesions, the connected components of a mask: labels and sizes within their bounding box."""
 
 from dataclasses import dataclass
 
@@ -18,8 +18,8 @@ class Lesions:
 
     Attributes:
         labels: 1..n inside the lesions, 0 elsewhere; covers only `box`.
-        sizes_vox: Voxels of lesion 1..n.
-        box: Where `labels` lies in the whole volume; empty slices for an empty mask.
+        sizes_vox: Number of voxels of lesions 1..n.
+        box: Position of `labels` in the volume; empty slices for an empty mask.
     """
 
     labels: Int32[np.ndarray, "x y z"]
@@ -33,14 +33,15 @@ class Lesions:
 
 
 def bounding_box(mask: Bool[np.ndarray, "x y z"], margin_vox: int = 0) -> tuple[slice, slice, slice]:
-    """The smallest box that holds every True voxel, widened by a margin within the volume; empty slices if none."""
+    """The smallest box that holds every True voxel, widened by a margin within the volume, or empty slices if none."""
+    # the other axes only look at planes that the first one found
     x_hit = np.asarray(mask.any(axis=(1, 2)))
     y_hit, z_hit = np.asarray(mask[x_hit].any(axis=(0, 2))), np.asarray(mask[x_hit].any(axis=(0, 1)))
     return _extent(x_hit, margin_vox), _extent(y_hit, margin_vox), _extent(z_hit, margin_vox)
 
 
 def find_lesions(mask: Bool[np.ndarray, "x y z"], connectivity: Bool[np.ndarray, "3 3 3"] = FACE_CONNECTED) -> Lesions:
-    """Label the connected components of a mask; none for an empty mask."""
+    """Label the connected components of a mask, of which an empty mask has none."""
     box = bounding_box(mask)
     inside = np.ascontiguousarray(mask[box])
     labels = np.empty(inside.shape, np.int32)

@@ -1,4 +1,4 @@
-"""Locks, stop requests, and jobs that run side by side."""
+"""Locks, stop requests, and parallel jobs."""
 
 import _thread
 import multiprocessing
@@ -29,7 +29,7 @@ class Lock:
 
     Attributes:
         path: Its file, which is removed with the lock.
-        file: Open while it is held.
+        file: The open file; closing it frees the lock.
         known: Whether the system and the disk support locks. If not, other processes may hold the same one.
     """
 
@@ -48,7 +48,7 @@ class Lock:
 
 
 def try_lock(path: Path) -> Lock | None:
-    """Try to take the lock of this name, creating its folder if needed; None if another process holds it."""
+    """Try to take the lock of this name, creating its folder if needed, or None if another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         file = path.open("ab")
@@ -63,6 +63,7 @@ def try_lock(path: Path) -> Lock | None:
         return None
     except (ImportError, OSError):  # Windows, or a disk without locks
         return Lock(path, file, known=False)
+    # the holder may have removed this file after it was opened here: then the lock is on a file without a name
     try:
         ours = path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())
     except OSError:
@@ -90,15 +91,17 @@ def wait_for_lock(path: Path, wait_s: float, report: Callable[[], None] = lambda
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold the lock of this name while a member is trained; does nothing if locks are not supported.
+    """Hold the lock of this name while a member is trained. Does nothing if locks are not supported.
 
     Raises:
-        TrainingError: Another process kept holding it.
+        TrainingError: Another process did not release it.
     """
-    lock = wait_for_lock(path, LONGEST_WAIT_S, lambda: say(f"{what}: waiting for another process that trains it"))
+    lock = wait_for_lock(
+        path, LONGEST_WAIT_S, lambda: say(f"{what}: waiting for another process to finish training it")
+    )
     if lock is None:
         raise TrainingError(
-            f"{what}: another process trains it; wait for it to finish, or stop it, then rerun the command"
+            f"{what}: another process is training it; wait for it to finish, or stop it, then rerun the command"
         )
     try:
         yield
@@ -107,7 +110,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
 
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
-"""Ctrl-C, the signal that schedulers send before they kill a job, and one they can be asked to send earlier."""
+"""Ctrl-C, the signal that schedulers send before they kill a job, and one they can be configured to send earlier."""
 
 RESUME = "rerun the command to resume"
 
@@ -129,7 +132,7 @@ class StopRequest:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Defer a request until `check`; outside, it ends the work at once. A second Ctrl-C is never deferred."""
+        """Defer requests until `check`. Otherwise they end the work at once. A second Ctrl-C is never deferred."""
         before, self._held = self._held, True
         try:
             yield
@@ -142,7 +145,7 @@ class StopRequest:
             self.end()
 
     def end(self) -> NoReturn:
-        """Raise `Stopped`, because this process, or one that it trains with, was asked to stop."""
+        """Raise `Stopped`, because this process or one that it trains with was asked to stop."""
         by = self.by or "a signal to another process"
         raise Stopped(f"stopped by {by}; all work is saved; {self._remedy}")
 
@@ -155,7 +158,7 @@ class StopRequest:
 
 @contextmanager
 def listening(remedy: str = RESUME) -> Iterator[StopRequest]:
-    """Handle the signals that ask to stop. Only the main thread receives them; in other threads this does nothing."""
+    """Handle the signals that ask to stop. This does nothing outside the main thread, which receives them."""
     request = StopRequest(remedy)
     if threading.current_thread() is not threading.main_thread():
         yield request
@@ -186,12 +189,12 @@ T = TypeVar("T")
 
 
 def run_in_jobs(tasks: Sequence[Callable[[], T]], jobs: int, stop: StopRequest) -> list[T]:
-    """Call every task in a process of its own, several at once.
+    """Call every task in its own process, several at once.
 
     Args:
         tasks: Module-level functions with their arguments (`functools.partial`); each handles signals itself.
-        jobs: Processes at once, 1 or more.
-        stop: Checked twice a second. If it is set, the jobs are asked to stop, and waited for.
+        jobs: Number of parallel processes, 1 or more.
+        stop: Checked twice a second. If it is set, the jobs are asked to stop and awaited.
 
     Returns:
         The results of the tasks, in the order in which they finished.
@@ -244,7 +247,7 @@ def begin_job(threads: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """If the parent was killed, ask this job to save and exit: nothing waits for it any longer."""
+    """If the parent was killed, ask this job to save and exit, since nothing waits for it any more."""
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -1,4 +1,4 @@
-"""Work on many cases: one that fails does not end the others, and what failed is known at the end."""
+"""One loop over cases for all commands: a case that fails does not stop the others, and failures are collected."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -12,19 +12,19 @@ from mapping_stroke.errors import SCAN_FAILURES, CaseError, ConfigError, describ
 
 T = TypeVar("T")
 ShowShare = Callable[[float], None]
-"""Called while a case is computed, with the share of it that is done."""
+"""Called with the share of a case that is done."""
 
 SOME_FAILED = 3
-"""Exit status of a command that left cases out; the others are done."""
+"""Exit status of a command if some cases failed; the others are done."""
 
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage wrote, and which cases failed.
+    """Outputs and failures of a stage.
 
     Attributes:
-        outputs: Files or folders to look at.
-        failed: Why each case, member or mask failed, by its name; empty if all went well.
+        outputs: The main files or folders that were written.
+        failed: Reason why each case, member or mask failed, by its name; empty if none did.
     """
 
     outputs: tuple[Path, ...] = ()
@@ -32,7 +32,7 @@ class StageResult:
 
     @property
     def status(self) -> int:
-        """The exit status of a command that ran only this stage."""
+        """The exit status of a command that runs only this stage."""
         return SOME_FAILED if self.failed else 0
 
     def __add__(self, other: "StageResult") -> "StageResult":
@@ -59,25 +59,25 @@ def for_each_case(
     work: Callable[[T, ShowShare], object],
     file_of: Callable[[T], Path | None] = lambda _: None,
 ) -> dict[str, str]:
-    """Do the same work on each case, with progress; a case that fails is reported and does not end the others.
+    """Do the same work on each case and show progress. A case that fails is reported and does not stop the others.
 
     Args:
-        cases: By name, in order.
-        doing: A few words for the progress, such as `Predicting`.
-        work: Called with a case, and with what shows the share of it that is done, for cases that take long.
+        cases: The cases by name, in order.
+        doing: Label of the progress, such as `Predicting`.
+        work: Called with a case, and a function that long work calls with the share that is done.
         file_of: The file by which a case is reported; None for its name.
 
     Returns:
-        Why each failed case failed, by name; empty if all went well.
+        Reason why each failed case failed, by name; empty if none did.
 
     Raises:
         CaseError: There is only one case, and it failed.
-        OSError: The next case would fail likewise, see `stops_all`.
+        OSError: The next case would fail in the same way, see `stops_all`.
     """
     failed: dict[str, str] = {}
     with progress(doing, len(cases)) as show:
         for number, (name, case) in enumerate(cases.items()):
-            one = partial(work, case, partial(_show_share, show, name, number))
+            one = partial(work, case, partial(show_share, show, name, number))
             _, why = attempt(one, name, file_of(case), alone=len(cases) == 1)
             if why:
                 failed[name] = why
@@ -85,21 +85,29 @@ def for_each_case(
     return failed
 
 
-def attempt(work: Callable[[], T], name: str, file: Path | None, *, alone: bool) -> tuple[T | None, str]:
-    """Do the work on one case; if it fails, warn of it.
+def attempt(
+    work: Callable[[], T],
+    name: str,
+    file: Path | None,
+    *,
+    alone: bool,
+    note: Callable[[str], None] = lambda why: None,
+) -> tuple[T | None, str]:
+    """Do the work on one case. If it fails, print a warning.
 
     Args:
         work: The work.
-        name: Of the case.
+        name: Name of the case.
         file: The file by which the case is reported; None for its name.
         alone: Whether it is the only case.
+        note: Receives the reason of a failure, before it is reported or raised.
 
     Returns:
-        The result, or None if the work failed; and why it failed, empty if it did not.
+        The result, or None if the work failed; and the reason of the failure, empty if there was none.
 
     Raises:
         CaseError: The only case failed.
-        OSError: The next case would fail likewise, see `stops_all`.
+        OSError: The next case would fail in the same way, see `stops_all`.
     """
     try:
         return work(), ""
@@ -107,11 +115,13 @@ def attempt(work: Callable[[], T], name: str, file: Path | None, *, alone: bool)
         if stops_all(error):
             raise
         why = describe_failure(error, file)
+        note(why)
         if alone:
             raise CaseError(f"{file or name}: {why}") from error
         warn(f"{file or name}: {why}")
         return None, why
 
 
-def _show_share(show: Callable[[float, str], None], name: str, number: int, share: float) -> None:
+def show_share(show: Callable[[float, str], None], name: str, number: int, share: float) -> None:
+    """Show the share of a case that is done, on top of the cases before it."""
     show(number + share, name)

@@ -12,7 +12,6 @@ from bench_command import run_bench
 from benchmarks import brain as bench
 from benchmarks import brain_pairs
 from benchmarks.brain import (
-    BrainBench,
     BrainResults,
     HeadResult,
     Kept,
@@ -176,7 +175,7 @@ def test_the_command_paints_measures_and_draws(tmp_path: Path) -> None:
     assert run(tmp_path, *options) == 0
     text = page.read_text()
     assert "in 4 painted heads" in text
-    assert "ROBEX takes long, so that it had 2 of the painted heads" in text
+    assert "ROBEX is slow, so it was run on 2 of the painted heads" in text
     assert "| a | network | 1.000 | 1.000 |" in text
     assert "--robex ENVIRONMENT/bin/robex --robex-count 2`" in text
     assert str(tmp_path) not in text
@@ -218,6 +217,6 @@ def test_the_page_tells_what_was_lost() -> None:
 
 def test_wrong_options_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--count must be 1 or more"):
-        BrainBench((tmp_path,), tmp_path, count=0)
+        bench.Brain((tmp_path,), tmp_path, count=0)
     with pytest.raises(ConfigError, match="no such file"):
-        BrainBench((tmp_path,), tmp_path, robex=tmp_path / "robex")
+        bench.Brain((tmp_path,), tmp_path, robex=tmp_path / "robex")

@@ -9,7 +9,7 @@ import pytest
 from bench_command import run_bench
 from benchmarks.fine_tuning import (
     UNSEEN,
-    FineTuningBench,
+    FineTuning,
     FineTuningResult,
     bench_fine_tuning,
     describe_fine_tuning,
@@ -21,7 +21,6 @@ from mapping_stroke.errors import ConfigError
 from mapping_stroke.models.judge import find_labelled, read_evaluation_case
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.simulation import held_out
-from mapping_stroke.simulation.cohort import Sources
 from mapping_stroke.simulation.scanner import draw_any_scanner
 from phantoms import NANO, write_phantoms
 from small_models import member_card, write_model, write_seeing_model
@@ -30,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("nano")
 
 
 @pytest.fixture(scope="module")
-def bench(nano: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FineTuningBench]:
+def bench(nano: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FineTuning]:
     """An untrained member that says it is of the size `tiny`, on the template with drawn lesions."""
     folder = tmp_path_factory.mktemp("bench")
     training = {"size": "tiny", "epochs": 4}
@@ -38,11 +37,11 @@ def bench(nano: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fine
     model = write_model(folder / "start", card)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(held_out, "SPACING_MM", 3.0)
-        yield FineTuningBench(str(model.path), Sources(), folder / "work", cases=5, epochs=1, device="cpu")
+        yield FineTuning(folder / "work", str(model.path), cases=5, epochs=1, device="cpu")
 
 
 @pytest.fixture(scope="module")
-def result(bench: FineTuningBench) -> FineTuningResult:
+def result(bench: FineTuning) -> FineTuningResult:
     """What it comes to."""
     return bench_fine_tuning(bench)
 
@@ -54,7 +53,7 @@ def test_the_scanner_is_one_that_no_training_draws() -> None:
     assert max(scanner.csf for scanner in drawn) < UNSEEN.csf - 0.03
 
 
-def test_two_cohorts_of_as_many_cases_are_written(bench: FineTuningBench, result: FineTuningResult) -> None:
+def test_two_cohorts_of_as_many_cases_are_written(bench: FineTuning, result: FineTuningResult) -> None:
     for name in ("learn", "judge"):
         cases, failed = find_labelled(bench.work / name)
         assert [case.case_id for case in cases] == [f"{name}-{number:03d}" for number in range(5)]
@@ -72,7 +71,7 @@ def test_every_case_is_scored_before_and_after(result: FineTuningResult) -> None
     assert estimate.mean == pytest.approx(np.mean(result.after["none/dice"] - result.before["none/dice"]))
 
 
-def test_the_same_call_computes_nothing_again(bench: FineTuningBench, result: FineTuningResult) -> None:
+def test_the_same_call_computes_nothing_again(bench: FineTuning, result: FineTuningResult) -> None:
     kept = [*bench.work.glob("*.json"), *bench.work.glob("judge/*"), *bench.work.glob("run/train/*/*/weights*")]
     times = [path.stat().st_mtime_ns for path in kept]
     again = bench_fine_tuning(bench)
@@ -80,9 +79,7 @@ def test_the_same_call_computes_nothing_again(bench: FineTuningBench, result: Fi
     np.testing.assert_array_equal(again.after["none/dice"], result.after["none/dice"])
 
 
-def test_the_report_tells_how_it_was_made_and_every_difference(
-    bench: FineTuningBench, result: FineTuningResult
-) -> None:
+def test_the_report_tells_how_it_was_made_and_every_difference(bench: FineTuning, result: FineTuningResult) -> None:
     text = describe_fine_tuning(result, bench, "python -m benchmarks fine-tuning WORK")
     assert "Simulated data" in text
     assert "1 of 5 folds, each on about 4 cases; 1 epochs of 60 steps (25% of the epochs" in text
@@ -106,11 +103,11 @@ def test_a_false_lesion_touches_no_true_one(tmp_path: Path) -> None:
 def test_numbers_out_of_range_are_refused() -> None:
     for wrong in ({"cases": 4}, {"folds": 0}, {"folds": 6}):
         with pytest.raises(ConfigError, match="expected 5 or more cases, and 1 to 5 folds"):
-            FineTuningBench("default", Sources(), Path("work"), **wrong)
+            FineTuning(Path("work"), **wrong)
 
 
 def test_the_command_writes_the_report(
-    bench: FineTuningBench, result: FineTuningResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bench: FineTuning, result: FineTuningResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--model", bench.model, "--cases", "5", "--epochs", "1", "--device", "cpu"]
     report = tmp_path / "result.md"

@@ -49,8 +49,8 @@ def test_the_table_has_a_line_for_each_grouping(capsys: pytest.CaptureFixture[st
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert [row.split(" | ")[0] for row in rows[1:]] == [
         "| none",
-        "| persons, scans unlike",
-        "| persons, scans alike",
+        "| people, scans differ",
+        "| people, similar scans",
         "| 33 sites",
     ]
     assert rows[1].startswith("| none | 0.0076 | 0.0076 | ")

@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from benchmarks import heading
-from benchmarks.agreement import Agreement, describe_agreement
-from benchmarks.fine_tuning import METRICS, RULES, FineTuningBench, FineTuningResult, describe_fine_tuning
+from benchmarks.agreement import Comparison, describe_agreement
+from benchmarks.fine_tuning import METRICS, RULES, FineTuning, FineTuningResult, describe_fine_tuning
 from benchmarks.heading import describe_head
-from benchmarks.round_trip import RoundTripBench, describe_round_trips
-from mapping_stroke.simulation.cohort import Sources
+from benchmarks.round_trip import RoundTrip, describe_round_trips
 from mapping_stroke.stages.settings import TrainConfig
 from small_models import write_seeing_model
 
@@ -49,8 +48,8 @@ def test_reports_name_what_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     scores = {f"{rule}/{metric}": np.zeros(5) for rule in RULES for metric in METRICS}
     tuned = FineTuningResult(scores, scores, bundle, TrainConfig())
     reports = (
-        describe_agreement([Agreement("tiles", 1.0, 1.0, 0.0)], "COMMAND", device),
-        describe_fine_tuning(tuned, FineTuningBench("MODEL", Sources(), tmp_path, device=device), "COMMAND"),
-        describe_round_trips([], RoundTripBench(tmp_path, model=str(bundle.path), device=device), "COMMAND"),
+        describe_agreement([Comparison("tiles", 1.0, 1.0, 0.0)], "COMMAND", device),
+        describe_fine_tuning(tuned, FineTuning(tmp_path, "MODEL", device=device), "COMMAND"),
+        describe_round_trips([], RoundTrip(tmp_path, model=str(bundle.path), device=device), "COMMAND"),
     )
     assert [f", {named}, " in report.splitlines()[2] for report in reports] == [True] * 3

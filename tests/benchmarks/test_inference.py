@@ -12,16 +12,23 @@ from bench_command import run_bench
 from benchmarks import inference
 from benchmarks.chip import ChipRates
 from benchmarks.commands import BenchError, Cost, Costs, run_command
-from benchmarks.inference import InferenceBench, InferenceResult, bench_inference, describe_inference
+from benchmarks.inference import Inference, InferenceResult, bench_inference, describe_inference
 from mapping_stroke import cli
 from mapping_stroke.images.image import read_image, write_image
 from mapping_stroke.training.schemes import SIZES
 from phantoms import AFFINE, NANO, phantom, write_phantoms
 
 
-def small_bench(folder: Path, cohort: int = 0) -> InferenceBench:
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Members are tiny networks."""
+    monkeypatch.setattr(inference, "NETWORK", NANO.plain)
+    monkeypatch.setattr(inference, "PATCH", (16, 16, 16))
+
+
+def small_bench(folder: Path, cohort: int = 0) -> Inference:
     write_image(folder / "scan.nii.gz", phantom(0)[0], AFFINE)
-    return InferenceBench(folder / "scan.nii.gz", None, 2, 1, cohort, "cpu", NANO.plain, (16, 16, 16))
+    return Inference(scan=folder / "scan.nii.gz", members=2, cohort=cohort, repeats=1)
 
 
 def test_a_command_is_timed_and_its_memory_told() -> None:
@@ -35,6 +42,7 @@ def test_a_command_that_fails_is_quoted() -> None:
         run_command([sys.executable, "-c", "print('why it failed'); raise SystemExit(3)"])
 
 
+@pytest.mark.usefixtures("tiny")
 def test_all_ways_and_a_cohort_are_run(tmp_path: Path) -> None:
     config = small_bench(tmp_path, cohort=2)
     result = bench_inference(config)
@@ -46,6 +54,7 @@ def test_all_ways_and_a_cohort_are_run(tmp_path: Path) -> None:
     assert "| predict |" in text
 
 
+@pytest.mark.usefixtures("tiny")
 @pytest.mark.parametrize("name", ["scan.nii", "scan.mgz", "scan.nii.gz"])
 def test_a_scan_of_any_format_is_measured_as_nifti(tmp_path: Path, name: str) -> None:
     nib.save(
@@ -66,8 +75,8 @@ def test_ratios_are_those_of_the_medians() -> None:
     ours = (costs("tiles", 10, 10, 100), costs("fast", 5), costs("ensemble", 40))
     chip = ChipRates("bfloat16", 500e9, 400e9, 2.0)
     result = InferenceResult(costs("nnunet", 60, 70, 80), ours, {"read": 1.0, "predict": 3.0}, chip, ((), 0.0), 0.0001)
-    text = describe_inference(result, InferenceBench(), "python -m benchmarks inference")
-    assert "| ours, the same member and tiles | 10.0 s | 10.0 s | 100.0 s | 1000 MB | 7.0 | 1.00 |" in text
+    text = describe_inference(result, Inference(), "python -m benchmarks inference")
+    assert "| ours, same member and tiles | 10.0 s | 10.0 s | 100.0 s | 1000 MB | 7.0 | 1.00 |" in text
     assert "| ours, `fast`: one member, one window | 5.0 s | 5.0 s | 5.0 s | 1000 MB | 14.0 | 1.00 |" in text
     assert "4 members take **4.00** times as long as one." in text
     assert "| predict | 3.00 | 75 % |" in text
@@ -75,9 +84,10 @@ def test_ratios_are_those_of_the_medians() -> None:
     assert "differ in 0.0100 % of the voxels" in text
 
 
+@pytest.mark.usefixtures("tiny")
 def test_an_nnunet_that_is_not_there_is_refused(tmp_path: Path) -> None:
     write_image(tmp_path / "scan.nii.gz", np.ones((4, 4, 4), np.float32), AFFINE)
-    config = InferenceBench(tmp_path / "scan.nii.gz", tmp_path, network=NANO.plain, patch=(16, 16, 16))
+    config = Inference(tmp_path, tmp_path / "scan.nii.gz")
     with pytest.raises(BenchError, match="no such file; name the folder of nnU-Net v2's commands with --nnunet"):
         bench_inference(config)
 
@@ -100,10 +110,10 @@ def test_the_command_prints_and_writes_the_result(
 def test_a_cohort_of_few_scans_is_told_without_senseless_numbers(seconds: tuple[float, ...]) -> None:
     ours = tuple(Costs(way, (Cost(1.0, 1e9),)) for way in ("tiles", "fast", "ensemble"))
     result = InferenceResult(None, ours, {"predict": 1.0}, None, (seconds, 1e9), None)
-    text = describe_inference(result, InferenceBench(), "command")
+    text = describe_inference(result, Inference(), "command")
     assert ("## A cohort" in text) == (len(seconds) > 1)
     assert "nan s" not in text
-    assert "later half" not in text
+    assert "second half" not in text
 
 
 def test_ways_of_computing_agree_on_trained_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

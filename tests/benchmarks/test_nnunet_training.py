@@ -1,4 +1,4 @@
-"""What nnU-Net is told; nnU-Net itself is not needed."""
+"""The data set, plans and commands for nnU-Net, which itself is not needed."""
 
 import json
 import subprocess
@@ -14,9 +14,9 @@ from benchmarks.nnunet_training import (
     PLANS,
     make_task_plans,
     nnunet_versions,
-    tell_predict,
-    tell_prepare,
-    tell_train,
+    predict_command,
+    prepare_command,
+    train_command,
     write_nnunet_data,
 )
 from mapping_stroke.files import read_json
@@ -56,22 +56,22 @@ def test_the_plans_say_what_the_task_says() -> None:
 
 def test_each_command_is_told_where_its_folders_are(tmp_path: Path) -> None:
     job, programs = phantom_job(tmp_path), write_programs(tmp_path / "bin")
-    told = tell_prepare(job, programs)
-    assert told.command[:3] == [str(programs / "nnUNetv2_preprocess"), "-d", "901"]
-    assert told.environment["nnUNet_results"] == job.folder
-    predict = tell_predict(job, tmp_path / "scans", tmp_path / "masks", programs).command
+    prepare = prepare_command(job, programs)
+    assert prepare.command[:3] == [str(programs / "nnUNetv2_preprocess"), "-d", "901"]
+    assert prepare.environment["nnUNet_results"] == job.folder
+    predict = predict_command(job, tmp_path / "scans", tmp_path / "masks", programs).command
     assert f"{job.folder}/{DATASET}/nnUNetTrainer__{PLANS}__3d_fullres" in predict
     assert "--disable_tta" in predict
 
 
 def test_a_folder_without_its_commands_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"nnUNetv2_preprocess: no such file; name the folder .* with --nnunet"):
-        tell_prepare(phantom_job(tmp_path), tmp_path)
+        prepare_command(phantom_job(tmp_path), tmp_path)
 
 
 def test_the_driver_sets_lengths_and_lets_the_stock_trainer_run(tmp_path: Path) -> None:
     job, programs = phantom_job(tmp_path), write_programs(tmp_path / "bin")
-    settings = tell_train(job, programs).command[-1]
+    settings = train_command(job, programs).command[-1]
     assert json.loads(Path(settings).read_text())["epochs"] == TASK.epochs
     module = tmp_path / "stand-in" / "nnunetv2" / "run" / "run_training.py"
     module.parent.mkdir(parents=True)

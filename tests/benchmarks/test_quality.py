@@ -13,7 +13,7 @@ from benchmarks import quality
 from benchmarks.commands import BenchError, Cost
 from benchmarks.quality import (
     Program,
-    QualityBench,
+    Quality,
     QualityResult,
     QualityRun,
     as_nifti,
@@ -31,8 +31,6 @@ from mapping_stroke.networks.cards import MemberCard
 from phantoms import AFFINE, phantom, write_phantoms
 from small_models import PLAIN, write_trained_member
 from training_jobs import TASK, write_programs
-
-CONFIG = QualityBench(Path("cohort"), Path("bin"), Path("work"))
 
 
 def result_of(ours: Sequence[float], theirs: Sequence[float]) -> QualityResult:
@@ -94,7 +92,8 @@ def test_masks_of_both_programs_are_scored_and_a_missing_one_told(tmp_path: Path
 
 def test_what_is_scored_is_kept_and_not_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cohort, programs = write_phantoms(tmp_path / "data", 6, 0), write_programs(tmp_path / "bin")
-    config = QualityBench(cohort, programs, tmp_path / "work", seeds=2, task=TASK)
+    config = Quality(cohort, programs, tmp_path / "work", seeds=2)
+    monkeypatch.setattr(quality, "TASK", TASK)
     called: list[str] = []
 
     def stand_in(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Cost:
@@ -131,24 +130,24 @@ def test_what_is_scored_is_kept_and_not_trained_again(tmp_path: Path, monkeypatc
 
 @pytest.mark.parametrize(("ours", "verdict"), [((0.41, 0.42, 0.43), "not lower"), ((0.3, 0.3, 0.3), "LOWER")])
 def test_the_verdict_compares_means_with_the_spread_of_seeds(ours: tuple[float, ...], verdict: str) -> None:
-    text = describe_quality(result_of(ours, (0.42, 0.43, 0.44)), CONFIG, "python -m benchmarks quality")
+    text = describe_quality(result_of(ours, (0.42, 0.43, 0.44)), "python -m benchmarks quality")
     assert f"Ours is {verdict} than nnU-Net by more than its seed noise." in text
-    assert "the seeds of nnU-Net spread by 0.0100" in text
+    assert "the standard deviation over nnU-Net's seeds is 0.0100" in text
     assert "| stock nnU-Net | 2 | 0.4400 | 0.4400 | 0.3000 |" in text
     assert "| stock nnU-Net | 3 | **0.4300** | 0.0100 | 0.3000 |" in text
 
 
 def test_one_seed_tells_nothing_of_the_noise() -> None:
-    text = describe_quality(result_of((0.4,), (0.5,)), CONFIG, "python -m benchmarks quality")
-    assert "Ours minus nnU-Net: **-0.1000**; one seed tells nothing of the noise." in text
+    text = describe_quality(result_of((0.4,), (0.5,)), "python -m benchmarks quality")
+    assert "Ours minus nnU-Net: **-0.1000**; a single seed does not show the noise." in text
 
 
 def test_the_command_prints_the_result_and_refuses_no_seeds(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked: list[QualityBench] = []
+    asked: list[Quality] = []
 
-    def stand_in(config: QualityBench) -> QualityResult:
+    def stand_in(config: Quality) -> QualityResult:
         asked.append(config)
         return result_of((0.4,), (0.4,))
 
@@ -157,5 +156,7 @@ def test_the_command_prints_the_result_and_refuses_no_seeds(
     assert run_bench([*command, "--seeds", "0"]) == 2
     assert "--seeds must be 1 or more" in capsys.readouterr().err
     assert run_bench(command) == 0
-    assert asked == [QualityBench(Path("data/cohort"), Path("bin"), Path("data/cohort-quality"), 3)]
+    assert [(each, each.folder) for each in asked] == [
+        (Quality(Path("data/cohort"), Path("bin"), seeds=3), Path("data/cohort-quality"))
+    ]
     assert quality.TITLE in capsys.readouterr().out

@@ -110,7 +110,7 @@ def test_the_page_tells_successes_failures_and_limits() -> None:
     assert "| raw | 1 1 1 | head | 0.45 | 0.95 | 0.90 0.95 0.88 | 3 | 6.0 | 30.0 | 21.0 | 1.50 |" in page
     assert "| sub-01 | head | 40 | 20 | 30 | 1 1 3 | PSL | 1.2 | 0.5 | 0.96 | 0.45 | 0.95 | 3 |" in page
     assert "sub-01: could not be registered." in page
-    assert "0 of 1 would have passed" in page
+    assert "0 of 1 would have been accepted" in page
     widths = {line.count("|") for line in page.splitlines() if line.startswith("| sub-01") or "error, mm" in line}
     assert len(widths) == 1
 

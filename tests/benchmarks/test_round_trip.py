@@ -11,11 +11,11 @@ from benchmarks import round_trip
 from benchmarks.misplaced_scans import MisplacedScan, Plan
 from benchmarks.round_trip import (
     RoundTrip,
-    RoundTripBench,
+    Trip,
     describe_round_trips,
     held_out_brains,
     plan_round_trips,
-    travel,
+    segment_both_ways,
 )
 from mapping_stroke.cohort import segmenter as segment_reading
 from mapping_stroke.cohort.segmenter import Segmenter, make_segmenter
@@ -73,7 +73,7 @@ def test_where_the_place_is_right_all_masks_agree(
 ) -> None:
     monkeypatch.setattr(seen, "place_scan", lambda scan, *_: placed_at(scan, TRUTH))
     monkeypatch.setattr(segment_reading, "tame_outliers", lambda image: image)  # the ball is darker than any tissue
-    trip = travel(made, model)
+    trip = segment_both_ways(made, model)
     assert trip.error_mm == pytest.approx(0, abs=1e-9)
     assert trip.true_ml == pytest.approx(14.1 * 0.93**3, rel=0.1)
     assert trip.maps["own"] == 1
@@ -88,7 +88,7 @@ def test_a_wrong_place_is_told_by_the_true_copy_alone(
     aside = TRUTH @ move((0, 0, 0), (0, 0, 40), size=1)
     near_the_edge = replace(placed_at(made.scan, aside))
     monkeypatch.setattr(seen, "place_scan", lambda *_: near_the_edge)
-    assert travel(made, model).error_mm == pytest.approx(37.2)
+    assert segment_both_ways(made, model).error_mm == pytest.approx(37.2)
 
 
 def test_a_scan_that_is_not_placed_is_told(
@@ -98,7 +98,7 @@ def test_a_scan_that_is_not_placed_is_told(
         raise RegistrationError("could not be registered")
 
     monkeypatch.setattr(seen, "place_scan", refuse)
-    trip = travel(made, model)
+    trip = segment_both_ways(made, model)
     assert trip.failure == "could not be registered"
     assert not trip.counts
 
@@ -106,13 +106,13 @@ def test_a_scan_that_is_not_placed_is_told(
 def test_scans_are_of_people_kept_for_tests(tmp_path: Path) -> None:
     for number in range(10):
         (tmp_path / f"sub-{number:02d}_T1w.nii.gz").touch()
-    kept = held_out_brains(RoundTripBench(tmp_path))
+    kept = held_out_brains(RoundTrip(tmp_path))
     assert len(kept) == 2
     lonely = tmp_path / "lonely"
     lonely.mkdir()
     (lonely / "sub-01_T1w.nii.gz").touch()
     with pytest.raises(ConfigError, match="too few people"):
-        held_out_brains(RoundTripBench(lonely))
+        held_out_brains(RoundTrip(lonely))
 
 
 def test_each_brain_comes_stripped_and_in_a_head() -> None:
@@ -125,15 +125,15 @@ def test_each_brain_comes_stripped_and_in_a_head() -> None:
 
 
 def test_the_page_counts_lesions_over_5_ml(tmp_path: Path) -> None:
-    bench = RoundTripBench(tmp_path, model=str(write_seeing_model(tmp_path / "model.mapping").path))
+    bench = RoundTrip(tmp_path, model=str(write_seeing_model(tmp_path / "model.mapping").path))
     trips = [
-        RoundTrip(PLAN, 11.0, 10.0, 1.2, {"own": 1.0, "true": 0.96}, {"own": 0.97, "true": 0.94}, truths)
+        Trip(PLAN, 11.0, 10.0, 1.2, {"own": 1.0, "true": 0.96}, {"own": 0.97, "true": 0.94}, truths)
         for truths in ({"native": 0.8, "own": 0.8, "true": 0.82}, {"native": 0.6, "own": 0.62, "true": 0.7})
     ]
     nan = float("nan")
     small = replace(trips[0], true_ml=4.0, maps={"own": 0.1, "true": 0.1})
     page = describe_round_trips(
-        [*trips, small, RoundTrip(PLAN, 9.0, nan, nan, {}, {}, {}, "could not be registered")], bench, "COMMAND"
+        [*trips, small, Trip(PLAN, 9.0, nan, nan, {}, {}, {}, "could not be registered")], bench, "COMMAND"
     )
     assert "- **own copy**, lesions over 5 mL: *map* Dice 1.000 (lowest 1.000; 2 of 2 at least 0.95)" in page
     assert "- **true copy**, lesions over 5 mL: *map* Dice 0.960 (lowest 0.960; 2 of 2 at least 0.95); *mask*" in page
@@ -144,9 +144,7 @@ def test_the_page_counts_lesions_over_5_ml(tmp_path: Path) -> None:
 
 def test_the_command_writes_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = write_seeing_model(tmp_path / "model.mapping").path
-    trip = RoundTrip(
-        PLAN, 11.0, 10.0, 1.2, *[{"own": 1.0, "true": 0.9}] * 2, dict.fromkeys(("native", "own", "true"), 0.5)
-    )
+    trip = Trip(PLAN, 11.0, 10.0, 1.2, *[{"own": 1.0, "true": 0.9}] * 2, dict.fromkeys(("native", "own", "true"), 0.5))
     monkeypatch.setattr(round_trip, "bench_round_trip", lambda bench: (trip,) * bench.cases)
     page = tmp_path / "page.md"
     command = ["round-trip", str(tmp_path), "--model", str(model), "--cases", "2", "-o", str(page)]

@@ -31,7 +31,7 @@ def test_the_report_tells_date_machine_command_and_medians() -> None:
     assert "Command: `python -m benchmarks work`." in text
     assert "| ours | 0.500 s | 0.250 s | 1.000 s | 3 |" in text
     assert "Ratio of the medians: **10.0**" in text
-    assert text.endswith("Reference way: slowly.\n")
+    assert text.endswith("Reference: slowly.\n")
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot bind a process to a core")

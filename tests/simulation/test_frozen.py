@@ -9,17 +9,15 @@ import torch
 
 from mapping_stroke.simulation.bank import KINDS, PLACED_MIX, Host, SimulationBank
 from mapping_stroke.simulation.brain import Brain
-from mapping_stroke.simulation.frozen import (
+from mapping_stroke.simulation.frozen import draft_frozen, make_frozen, resolution_of
+from mapping_stroke.simulation.frozen_plan import (
     FEWEST_OF_VARIANT,
     FROZEN_CASES,
     LARGE_MM3,
     RESOLUTIONS,
     FrozenCase,
     deal,
-    draft_frozen,
-    make_frozen,
     plan_frozen,
-    resolution_of,
 )
 from mapping_stroke.simulation.lesions import atlas_load_mm3
 from mapping_stroke.simulation.scanner import PROTOCOLS

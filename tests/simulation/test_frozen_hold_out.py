@@ -13,7 +13,8 @@ from mapping_stroke.models.judge import find_labelled
 from mapping_stroke.simulation import bank as simulation_bank
 from mapping_stroke.simulation import frozen as frozen_hold_out
 from mapping_stroke.simulation import held_out
-from mapping_stroke.simulation.frozen import COLUMNS, PINNED_FILE, differing, plan_frozen, plan_row
+from mapping_stroke.simulation.frozen import COLUMNS, PINNED_FILE, differing, plan_row
+from mapping_stroke.simulation.frozen_plan import plan_frozen
 
 CASES = 6  # the first cycle: four with lesions, one healthy, one twin
 PINNED = read_csv(PINNED_FILE, "\t")

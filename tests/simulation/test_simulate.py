@@ -285,7 +285,7 @@ def test_two_scans_of_one_name_are_refused(names: tuple[str, str], tmp_path: Pat
     for folder, name in zip("ab", names, strict=True):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / f"{name}_T1w.nii").touch()
-    with pytest.raises(CaseError, match="have the same name but for upper and lower case"):
+    with pytest.raises(CaseError, match="have the same name, ignoring case"):
         find_sources(SourceFolders(tmp_path))
 
 

@@ -65,7 +65,7 @@ def test_a_damaged_bank_is_refused(sources: Sources, tmp_path: Path) -> None:
 def test_a_part_without_masks_is_refused(sources: Sources, tmp_path: Path) -> None:
     alone = Sources(lesions=sources.lesions, masks=sources.masks[:1])
     part = "test" if part_of_mask(sha256(sources.masks[0])) != "test" else "training"
-    with pytest.raises(CaseError, match=f"no masks for {part}"):
+    with pytest.raises(CaseError, match=f"no masks in the {part} split"):
         load_bank(alone, part, COARSE_MM, tmp_path, CPU)
 
 

@@ -206,7 +206,7 @@ def test_tissue_that_was_cut_off_is_told_with_its_volume() -> None:
     away = np.linalg.norm(side[:3], axis=0).reshape(scan.shape)
     cut = Image(np.where(away < 30, 0, scan.voxels).astype(np.float32), scan.affine)
     (told,) = place_scan(cut).warnings
-    told_ml = float(re.search(r"about (\d+) mL of tissue .* are missing from the brain", told).group(1))
+    told_ml = float(re.search(r"about (\d+) mL of connected tissue are missing from the brain", told).group(1))
     truth_ml = ((away < 30) & (brain_of(scan, FAR).voxels > 0.5)).sum() * scan.voxel_volume_mm3 / 1000
     assert 0.3 * truth_ml < told_ml < 1.1 * truth_ml
     assert place_scan(scan).warnings == ()

@@ -321,7 +321,7 @@ def test_two_processes_never_train_the_same_member(
         monkeypatch.setitem(SIZES, "tiny", tiny_size(1000))
         monkeypatch.setattr("mapping_stroke.processes.LONGEST_WAIT_S", 1.0)
         assert train(run, "--folds", "0") == 2
-        assert "default, fold 0: another process trains it" in capsys.readouterr().err
+        assert "default, fold 0: another process is training it" in capsys.readouterr().err
     finally:
         first.send_signal(signal.SIGTERM)
     assert first.wait(timeout=60) == 75

@@ -29,14 +29,14 @@ DATASET_FILES = (DESCRIPTION, IGNORE, README, CITATION)
 
 
 def made_by(segmenter: Segmenter) -> dict[str, object]:
-    """Entries for the sidecar of every map."""
+    """Entries that the sidecars of all maps share."""
     card, computation = segmenter.bundle.card, segmenter.computation
     model = {"Name": card.name, "SHA256": segmenter.bundle.sha256, "License": card.licence}
     return {"Model": model, "Preset": computation.preset, "Rule": computation.rule}
 
 
 def write_dataset(bids_dir: Path, output: Path, segmenter: Segmenter) -> None:
-    """Write the four files; between processes of one run only the machine in `CITATION.md` differs."""
+    """Write the four files of the data set. Between processes of one run, only the machine in `CITATION.md` differs."""
     write_json(output / DESCRIPTION, _describe(bids_dir, output, segmenter))
     write_text(output / IGNORE, "".join(f"{line}\n" for line in IGNORED))
     write_text(output / README, _README.format(template=TEMPLATE))
@@ -46,6 +46,7 @@ def write_dataset(bids_dir: Path, output: Path, segmenter: Segmenter) -> None:
 def _describe(bids_dir: Path, output: Path, segmenter: Segmenter) -> dict[str, Any]:
     raw = read_object(bids_dir / DESCRIPTION)
     card, computation = segmenter.bundle.card, segmenter.computation
+    # a DOI identifies the data set anywhere, a path only here
     source = {"DOI": raw["DatasetDOI"]} if raw.get("DatasetDOI") else {"URL": given_path(bids_dir).as_uri()}
     name = raw.get("Name") or given_name(bids_dir)
     return {
@@ -68,9 +69,9 @@ def _describe(bids_dir: Path, output: Path, segmenter: Segmenter) -> dict[str, A
 
 
 def link(raw: Path, output: Path) -> str:
-    """The path of a data set relative to a derivative, with `/`; a URI if there is no relative path.
+    """The path of a data set relative to a derivative, with `/`, or a URI if there is no relative path.
 
-    Links in the data set's path are not followed, since they may reveal names that should stay private.
+    Links in the data set's path are not followed, since their targets may contain names that should stay private.
 
     Args:
         raw: The data set, absolute.
@@ -78,7 +79,7 @@ def link(raw: Path, output: Path) -> str:
     """
     try:
         shared = Path(os.path.commonpath((raw, output)))
-        if output.resolve() == shared.resolve() / output.relative_to(shared):  # else `..` leads elsewhere
+        if output.resolve() == shared.resolve() / output.relative_to(shared):  # not if `..` crosses a link
             return Path(os.path.relpath(raw, output)).as_posix()
     except ValueError:  # on another drive of Windows
         pass
@@ -254,7 +255,7 @@ def segment_participants(
 def report_group(
     layout: BidsLayout, choice: Choice, atlas: Path | None = None, labels: Path | None = None
 ) -> list[GroupRow]:
-    """Write the group's table and page, and report how many scans to review; see `write_group`."""
+    """Write the group's table and page, and report the number of scans to review (see `write_group`)."""
     regions = read_atlas(atlas, labels) if atlas and labels else None
     scans = find_bids_scans(layout.bids_dir, choice)
     rows = write_group(layout.bids_dir, layout, scans, regions)

@@ -71,8 +71,8 @@ def bids_output(name: str, suffix: str) -> str:
     """The path of a scan's output below the folder of the derivative.
 
     Args:
-        name: Of the scan: its entities and `T1w`, such as `sub-1_ses-2_run-1_T1w`; or `*`.
-        suffix: Of the output, as in `mapping segment`.
+        name: Name of the scan, its entities and `T1w`, such as `sub-1_ses-2_run-1_T1w`; or `*`.
+        suffix: Suffix of the output, as in `mapping segment`.
     """
     if suffix == STAMP_SUFFIX:
         return f"{LOGS}/{name}{suffix}"
@@ -111,7 +111,7 @@ def lesion_points(mask: Mask, affine: Affine, to_mni: Affine) -> Points:
 
 
 def hemisphere_ml(points: Points, voxel_mm3: float) -> dict[str, float]:
-    """Volume left and right of the midplane x = 0 of MNI152, in mL; voxels on it count half on either side."""
+    """Volume left and right of the midplane x = 0 of MNI152, in mL. Voxels on it count half on each side."""
     x = points[:, 0]
     middle = float((x == 0).sum()) / 2
     return {
@@ -121,14 +121,14 @@ def hemisphere_ml(points: Points, voxel_mm3: float) -> dict[str, float]:
 
 
 def uncertain_ml(spread: Float32[np.ndarray, "x y z"], voxel_mm3: float, least: float) -> float:
-    """Volume in which the members' standard deviation is above a level, in mL."""
+    """Volume with a standard deviation over the members above a level, in mL."""
     return float((spread > least).sum()) * voxel_mm3 / 1000
 
 
 UNCERTAIN_SD = 0.25
 """Half the largest possible standard deviation: members disagree about such a voxel."""
 LESION_COLUMNS = ("index", "name", *(column for column in COLUMNS if column != "lesion"))
-"""Of the table of numbered lesions; BIDS requires the first two."""
+"""Columns of the table of numbered lesions; BIDS requires the first two."""
 TEXTS = {
     MASK_SUFFIX: "Lesion mask on the grid of the scan",
     PROBABILITY_SUFFIX: "Mean probability of lesion over the members of the model, on the grid of the scan",
@@ -155,10 +155,10 @@ class Derivative:
     """Properties shared by the results of one run.
 
     Attributes:
-        bids_dir: Data set that the scans belong to.
-        in_mni: Whether the user says that scans without a known placement lie in MNI152 space.
+        bids_dir: Data set of the scans.
+        in_mni: Whether the user states that scans without a known placement lie in MNI152 space.
         made_by: Entries of every sidecar: model, rule, preset.
-        members: Number of members; a single one has no agreement.
+        members: Number of members; agreement needs more than one.
     """
 
     bids_dir: Path
@@ -173,6 +173,7 @@ class Derivative:
         brain = (BRAIN_SUFFIX,) if placed else ()
         maps = (MASK_SUFFIX, PROBABILITY_SUFFIX, UNCERTAINTY_SUFFIX, LABELS_SUFFIX, *brain, *in_mni)
         paths = [files.path(suffix) for suffix in (*maps, LABEL_TABLE_SUFFIX)]
+        # listed before writing, so that a failure removes what exists
         paths += [Path(sidecar(str(files.path(suffix)))) for suffix in maps]
         scan = f"bids:raw:{Path(loaded.source['scan']).relative_to(self.bids_dir).as_posix()}"
         try:
@@ -184,7 +185,7 @@ class Derivative:
                 self._write_sidecar(files.path(suffix), suffix, scan, placed.brain.source if placed else None)
             measures = self._measures(image, found, to_mni)
         except SCAN_FAILURES:
-            with suppress(OSError):  # the reason why they could not be written matters more
+            with suppress(OSError):  # the first error matters more
                 remove_files(paths)  # without a stamp nothing else lists them
             raise
         fit = {"similarity": placed.quality.similarity, "overlap": placed.quality.overlap} if placed else {}
@@ -227,6 +228,7 @@ def _write_in_mni(files: ScanFiles, image: Image, found: Segmentation, to_mni: A
     """Write the mask (nearest neighbour, to preserve volumes) and the probability (linear) on the grid of ATLAS."""
     to_scan = np.linalg.inv(to_mni @ image.affine) @ ATLAS_GRID.affine
     mask = ndimage.affine_transform(found.mask, to_scan[:3, :3], to_scan[:3, 3], ATLAS_GRID.shape, order=0)
+    # averaged first: linear interpolation alone would skip voxels much finer than the grid
     source = shrink(Image(found.probability, to_mni @ image.affine), ATLAS_GRID.spacing_mm)
     probability = resample(source.voxels, np.linalg.inv(source.affine) @ ATLAS_GRID.affine, ATLAS_GRID.shape)
     step = PROBABILITY_STEP if files.options.probability == "uint8" else None
@@ -240,6 +242,6 @@ def _label_rows(lesions: tuple[LesionRow, ...]) -> list[dict[str, object]]:
 
 
 def _agreement(lesions: tuple[LesionRow, ...]) -> float | None:
-    """Mean over all lesion voxels; None if there is no lesion."""
+    """Mean over all lesion voxels, or None if there is no lesion."""
     load_ml = sum(lesion.volume_ml for lesion in lesions)
     return sum(lesion.agreement * lesion.volume_ml for lesion in lesions) / load_ml if lesions else None

@@ -23,7 +23,7 @@ from mapping_stroke.report.pages import HEADS, CohortRow, write_cohort_page
 from mapping_stroke.run_folder import MASK_SUFFIX, read_identity
 
 NUMBER_COLUMNS, NAME_COLUMNS = ("index", "label", "id", "value"), ("name", "region", "label_name", "structure")
-"""Of an atlas's table, in any case; the first that exists counts."""
+"""Column names in the table of an atlas, ignoring case; the first that exists is used."""
 ELSEWHERE = "elsewhere"
 """The column for voxels in no region."""
 
@@ -48,8 +48,9 @@ class Atlas:
         return (*dict.fromkeys(self.names.values()), ELSEWHERE)
 
     def volumes_ml(self, points: Points, voxel_mm3: float) -> dict[str, float]:
-        """Volume in every region and `elsewhere`, in mL; the centre of a voxel decides its region."""
+        """Volume in every region and `elsewhere`, in mL. The centre of a voxel decides its region."""
         to_index = np.linalg.inv(self.affine)
+        # nearest voxel: labels cannot be interpolated
         index = np.rint(points @ to_index[:3, :3].T + to_index[:3, 3]).astype(np.int64)
         inside = ((index >= 0) & (index < self.labels.shape)).all(axis=1)
         found = np.zeros(len(points), np.int64)
@@ -99,7 +100,7 @@ def _read_names(table: Path) -> dict[int, str]:
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits beyond which a scan is flagged for review; set to flag too many rather than too few."""
+    """Limits beyond which a scan is flagged for review. They rather flag too many scans than too few."""
 
     similarity: float = 0.30
     """Correct registrations had at least 0.35; below 0.15 one is refused. See `benchmarks/results/registration.md`."""
@@ -119,12 +120,12 @@ LIMITS = Limits()
 
 
 def review_reasons(entry: Mapping[str, Any], name: str, limits: Limits = LIMITS) -> list[str]:
-    """Reasons to review a scan, a phrase each; empty if there are none.
+    """Reasons to review a scan, one phrase each, if there are any.
 
     Args:
-        entry: The scan's entry in `run.json`, with the key `outdated` if it does not belong to the scan as it is now;
-            empty if nothing is known.
-        name: Of the scan: its entities and `T1w`.
+        entry: The scan's entry in `run.json`, with the key `outdated` if the scan has changed since; empty if nothing
+            is known.
+        name: Name of the scan: its entities and `T1w`.
         limits: Numbers beyond them are reasons.
     """
     if not entry:
@@ -213,9 +214,9 @@ class GroupRow:
     """One scan in the table, or one participant without a scan.
 
     Attributes:
-        values: By column; None if unknown.
-        reasons: For a review by a person.
-        picture: Relative to the derivative; empty if there is none.
+        values: Value of each column; None if unknown.
+        reasons: Reasons for a review.
+        picture: Path of its picture relative to the derivative; empty if there is none.
         unread: Whether its mask could not be read, so that the volumes by region are unknown.
     """
 
@@ -230,8 +231,8 @@ def write_group(bids_dir: Path, layout: OutputLayout, scans: BidsScans, atlas: A
 
     Args:
         bids_dir: Data set.
-        layout: Of its derivative.
-        scans: Of the data set.
+        layout: Layout of its derivative.
+        scans: Scans of the data set.
         atlas: Adds a column per region.
 
     Returns:
@@ -256,8 +257,10 @@ def write_group(bids_dir: Path, layout: OutputLayout, scans: BidsScans, atlas: A
         rows.append(_row(output, name, _first_columns(bids_dir, case), gone, atlas))
     listed = {row.values["participant_id"] for row in rows}
     rows += [_row_without(label, why) for label, why in scans.without.items() if f"sub-{label}" not in listed]
+    # a stable sort, so that each participant's scans keep their order
     rows.sort(key=lambda row: str(row.values["participant_id"]))
     regions = [f"{name}_ml" for name in atlas.regions] if atlas else []
+    # a region named `load` would overwrite the column `load_ml`
     clash = sorted(set(regions) & set(COLUMNS))
     if clash:
         raise CaseError(f"the atlas has regions named like columns of the table ({', '.join(clash)}); rename them")
@@ -303,7 +306,7 @@ def _first_columns(bids_dir: Path, case: FoundCase) -> dict[str, Any]:
 
 
 def _gone_case(bids_dir: Path, name: str, entry: Mapping[str, Any]) -> FoundCase:
-    """The case of a scan that is no longer in the data set, even if the data set has moved since."""
+    """The case of a scan that is no longer in the data set, even if the data set has been moved."""
     parsed = parse_bids_name(name)
     entities = parsed.entities if parsed else {}
     scan = Path(entry["source"].get("scan", name))

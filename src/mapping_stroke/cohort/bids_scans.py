@@ -24,13 +24,13 @@ from mapping_stroke.images.formats import image_suffix
 from mapping_stroke.images.image import image_stem
 
 LISTED = 10
-"""A message names this many, and counts the rest."""
+"""Messages name this many items and count the rest."""
 
 
 def without_scan(
     bids_dir: Path, images: Sequence[Path], scans: Sequence[Path], skipped: Sequence[Path], ignored: BidsIgnore
 ) -> dict[str, str]:
-    """Participants without a T1w scan: those that have a folder, or a row in `participants.tsv`, and no scan.
+    """Find participants without a T1w scan: those with a folder or a row in `participants.tsv` but no scan.
 
     Args:
         bids_dir: Data set.
@@ -73,7 +73,7 @@ def _reason(folder: Path, images: Sequence[Path], there: Set[str]) -> str:
 
 
 def report_without(without: Mapping[str, str]) -> None:
-    """Report participants without a T1w scan with the reasons; of many only the first."""
+    """Report participants without a T1w scan and the reasons, but only the first of many."""
     for label, why in list(without.items())[:LISTED]:
         warn(f"sub-{label}: {why}")
     if len(without) > LISTED:
@@ -104,12 +104,12 @@ class Choice:
 
     @property
     def people(self) -> Set[str]:
-        """Labels without `sub-`; empty for all."""
+        """Labels without `sub-`, empty for all."""
         return {label.removeprefix("sub-") for label in self.participants}
 
     @property
     def visits(self) -> Set[str]:
-        """Labels without `ses-`; empty for all."""
+        """Labels without `ses-`, empty for all."""
         return {label.removeprefix("ses-") for label in self.sessions}
 
     @property
@@ -126,7 +126,7 @@ class BidsScans:
     """The chosen scans.
 
     Attributes:
-        cases: By the name of their outputs, in order.
+        cases: Cases by the name of their outputs, in order.
         unclear: Reasons why one of several scans cannot be chosen, by that name; the case is the first of them.
         without: Reasons why a chosen participant has no T1w scan, by label, in order.
         existing: Output names of all scans in the data set, chosen or not, in lower case.
@@ -140,7 +140,7 @@ class BidsScans:
     choice: Choice
 
     def gone(self, names: Iterable[str]) -> list[str]:
-        """The output names that the choice includes but whose scan is no longer in the data set, in order."""
+        """The output names that the choice includes but whose scans are no longer in the data set, in order."""
         return sorted(name for name in names if name.casefold() not in self.existing and self._chooses(name))[
             self.choice.share
         ]
@@ -152,11 +152,11 @@ class BidsScans:
 
 
 def find_bids_scans(bids_dir: Path, choice: Choice) -> BidsScans:
-    """The T1w scans in the `sub-*` folders of a data set; if there are none, those in other folders.
+    """Find the T1w scans in the `sub-*` folders of a data set, or in other folders if there are none.
 
     A derived scan (`desc`, `space`, ...) is left out if the scan with the same entities exists, and so are scans named
-    in `.bidsignore`. A share takes every N-th scan, so that shares are alike; a share of few scans may be empty, and so
-    may be the choice of a participant without a scan.
+    in `.bidsignore`. A share takes every N-th scan, so that shares are similar; a share of few scans, or a choice of
+    participants without scans, may be empty.
 
     Raises:
         CaseError: There is no such data set, scan, participant or session, or the `.bidsignore` cannot be used.
@@ -191,7 +191,7 @@ def _in_share(
     """The part of the chosen scans, and of the chosen participants without one, in the share."""
     alike: dict[str, list[FoundCase]] = {}
     for case in sorted(chosen, key=lambda case: (case.case_id, str(case.scan))):
-        alike.setdefault(case.case_id.casefold(), []).append(case)  # not every disk tells names apart by case
+        alike.setdefault(case.case_id.casefold(), []).append(case)  # some disks ignore case
     meant = [_meant(each) for each in list(alike.values())[choice.share]]
     named = {_name(each[0]): each[0] for each in meant}
     unclear = {_name(each[0]): _unclear(bids_dir, each) for each in meant if len(each) > 1}
@@ -199,13 +199,13 @@ def _in_share(
 
 
 def _scan_name(image: Path) -> str:
-    """The name of a T1w scan's outputs, given its path in the data set; empty for any other image."""
+    """The name of a T1w scan's outputs by its path in the data set, or an empty one for any other image."""
     name = parse_bids_name(image_stem(image))
     return f"{name.case_id}_T1w" if name and name.is_scan and not set(image.parts) & set(NO_SCANS_IN) else ""
 
 
 def _own(bids_dir: Path, cases: Sequence[FoundCase]) -> Sequence[FoundCase]:
-    """Scans in `sub-*` folders of the data set itself; all scans if there are none, as in a data set of centres."""
+    """Scans in `sub-*` folders of the data set itself, or all scans if there are none, as in a data set of centres."""
     inside = [case.scan.relative_to(bids_dir) for case in cases]
     own = [case for case, path in zip(cases, inside, strict=True) if path.parts[0].startswith("sub-")]
     others = [path for path in inside if not path.parts[0].startswith("sub-")]
@@ -215,9 +215,10 @@ def _own(bids_dir: Path, cases: Sequence[FoundCase]) -> Sequence[FoundCase]:
 
 
 def _meant(alike: Sequence[FoundCase]) -> Sequence[FoundCase]:
-    """The scan to use out of several with the same output name; several if that is unclear."""
+    """The scan to use out of several with the same output name, or several if that is unclear."""
     raw = [case for case in alike if image_stem(case.scan) == _name(case)] or alike
     packed = [case for case in raw if image_suffix(case.scan) == ".nii.gz"]
+    # the same path in several formats is one scan
     stems = {case.scan.with_name(image_stem(case.scan)) for case in raw}
     if len(raw) == 1 or len(packed) != 1 or len(stems) > 1:
         return raw

@@ -25,7 +25,7 @@ from mapping_stroke.networks.bundle import BUNDLE_FILE, open_bundle
 from mapping_stroke.processes import listening
 
 SUFFIXES = (".mha", ".nii.gz")
-"""Of scans and results; the platform itself uses `.mha`."""
+"""Suffixes of scans and results; the platform itself uses `.mha`."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ class ChallengeFolders:
 
     Attributes:
         scans: The scans; only read.
-        masks: For masks: uint8, 1 inside a lesion.
-        probabilities: For P(lesion): float32 in [0, 1]; None if the challenge wants none.
+        masks: Folder for masks: uint8, 1 inside a lesion.
+        probabilities: Folder for P(lesion): float32 in [0, 1]; None if the challenge does not want it.
     """
 
     scans: Path
@@ -43,7 +43,7 @@ class ChallengeFolders:
     probabilities: Path | None = None
 
     def find_scans(self) -> list[Path]:
-        """The scans, sorted; raises `CaseError` if there is none."""
+        """The scans, sorted. Raises `CaseError` if there is none."""
         if not self.scans.is_dir():
             raise CaseError(f"{self.scans}: no such folder, expected scans in it; mount them, or name their folder")
         files = list_files(self.scans, "*")
@@ -86,6 +86,7 @@ def read_grid(scan: Path) -> Grid:
     except Exception as error:  # readers raise anything on damaged bytes
         reason = " ".join(str(error).split("ITK ERROR: ")[-1].split())[:160] or type(error).__name__
         raise ImageError(f"{scan}: its header cannot be read ({reason}); export the scan again") from error
+    # an empty mask needs a byte per voxel
     if not 0 < math.prod(grid.shape) < available_bytes():
         shape = " x ".join(map(str, grid.shape))
         raise ImageError(f"{scan}: its header describes {shape} voxels, expected a volume; export the scan again")
@@ -97,8 +98,8 @@ def write_on_grid(path: Path, voxels: UInt8[np.ndarray, "x y z"] | Float32[np.nd
 
     Args:
         path: Target, `.mha` for a `MetaGrid`, `.nii.gz` for a `NiftiGrid`; its folder is created if missing.
-        voxels: In the order of the scan's own file.
-        grid: Of that scan; its numbers are copied exactly, so that every program overlays the two.
+        voxels: Voxels in the order of the scan's own file.
+        grid: Grid of that scan; its numbers are copied exactly, so that every program overlays the two.
     """
     assert voxels.shape == grid.shape, "the voxels must lie on the grid"
     with written_whole(path) as partial:
@@ -109,7 +110,7 @@ def write_on_grid(path: Path, voxels: UInt8[np.ndarray, "x y z"] | Float32[np.nd
 
 
 def find_weights(folder: Path) -> Path | None:
-    """The model uploaded next to the container; None if the folder is missing or empty.
+    """The model uploaded next to the container, or None if the folder is missing or empty.
 
     The folder and its subfolders are searched, since an archive may hold the model in a folder of its own.
 
@@ -147,7 +148,7 @@ def _read_nifti_grid(scan: Path) -> NiftiGrid:
 def _write_meta(path: Path, voxels: np.ndarray, grid: MetaGrid) -> None:
     import SimpleITK as sitk  # noqa: N813 - the name its users know
 
-    image = sitk.GetImageFromArray(voxels.T)
+    image = sitk.GetImageFromArray(voxels.T)  # ITK's arrays are in z, y, x order
     image.SetSpacing(grid.spacing_mm)
     image.SetOrigin(grid.origin_mm)
     image.SetDirection(grid.direction)
@@ -164,13 +165,13 @@ def _write_nifti(path: Path, voxels: np.ndarray, grid: NiftiGrid) -> None:
 
 
 def _spatial(shape: Sequence[int]) -> Shape:
-    """The first three edges; raises `ValueError` if there are fewer."""
+    """The first three edges. Raises `ValueError` if there are fewer."""
     x, y, z = (int(edge) for edge in shape[:3])
     return x, y, z
 
 
 AGAIN = "rerun this command, which segments every scan anew"
-"""The settings behind a mask are not written next to it, so that no mask can count as finished."""
+"""Masks are stored without their settings, so that no mask can count as finished."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +227,7 @@ def segment_challenge(folders: ChallengeFolders, computation: Computation, weigh
 def serve_challenge(
     folders: ChallengeFolders, computation: Computation, weights: Path, address: tuple[str, int]
 ) -> None:
-    """Serve `GET /health` and `POST /invoke` until a signal asks to stop; an invocation segments the folder's scans.
+    """Serve `GET /health` and `POST /invoke` until a signal asks to stop. An invocation segments the folder's scans.
 
     `/invoke` is answered with 201 if every scan has a mask, perhaps an empty one, and with 500 if a scan has none or
     there is no scan; `/health` with 200 once the model is ready, with 503 before.
@@ -263,7 +264,7 @@ def _segment_folder(folders: ChallengeFolders, segmenter: Segmenter) -> list[Cas
 
 
 def _segment_case(scan: Path, folders: ChallengeFolders, segmenter: Segmenter) -> CaseOutcome:
-    """Segment one scan and write its results, or empty ones if it cannot be segmented; log the outcome."""
+    """Segment one scan, write its results, or empty ones if it cannot be segmented, and log the outcome."""
     start = time.perf_counter()
     found: Segmentation | None = None
     error = lost = ""
@@ -287,7 +288,7 @@ def _segment_case(scan: Path, folders: ChallengeFolders, segmenter: Segmenter) -
 
 
 def _write(scan: Path, found: Segmentation | None, folders: ChallengeFolders) -> None:
-    """Write the mask last, so that a scan with a mask has all its results."""
+    """Write the results, the mask last, so that a scan with a mask has all its results."""
     grid = read_grid(scan)
     mask = np.zeros(grid.shape, np.uint8) if found is None else found.mask.astype(np.uint8)
     if mask.shape != grid.shape:

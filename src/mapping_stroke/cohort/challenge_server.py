@@ -23,12 +23,12 @@ LARGEST_BODY_BYTES = 1_000_000
 """The platform sends no body; more than this is not read."""
 SECONDS_BETWEEN_LOOKS = 0.5
 REPLY_SECONDS = 2.0
-"""A service that ends waits this long for its last answer to be sent."""
+"""When the service ends, it waits this long for its last answer to be sent."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer: the status, which is all the platform reads, and JSON values for people."""
+    """An answer: the status, the only part that the platform reads, and JSON values for people."""
 
     status: HTTPStatus
     values: Mapping[str, object]
@@ -59,6 +59,7 @@ class Invocations:
         return self
 
     def __exit__(self, *_: object) -> None:
+        # an invocation holds `busy`, and `replying` until its answer is sent
         for lock in (self._server.busy, self._server.replying):
             if lock.acquire(timeout=REPLY_SECONDS):  # the last answer is sent
                 lock.release()
@@ -83,7 +84,7 @@ class Invocations:
                 raise
 
     def _next_call(self) -> "Future[Reply] | None":
-        """Wait for one, waking up regularly, because a signal that comes just before a wait does not end it."""
+        """Wait for a call, waking up regularly, because a signal that arrives just before a wait does not end it."""
         while True:
             with suppress(Empty):
                 return self._server.calls.get(timeout=SECONDS_BETWEEN_LOOKS)

@@ -16,24 +16,23 @@ from mapping_stroke.images.image import image_stem
 from mapping_stroke.run_folder import BRAIN_SUFFIX, MASK_SUFFIX, OWNER_FILE
 
 DEEPER = "use `mapping segment FOLDER --scans PATTERN` with a pattern such as '*/T1.nii.gz'"
-"""For scans with equal names in folders of their own, which tell them apart."""
+"""Advice for scans with equal names in different folders."""
 LISTED = 5
-"""A message names this many scans without a brain mask, and counts the rest."""
+"""Messages name this many scans without a brain mask and count the rest."""
 
 
 def find_scans(given: Sequence[Path], series: str = "", pattern: str | None = None) -> dict[str, Path]:
-    """The scans by the name of their outputs, in order; a folder stands for its images except our own outputs.
+    """The scans by the name of their outputs, in order. A folder stands for its images except our own outputs.
 
-    A folder that is named like an image, as left by some archive programs, is a scan that cannot be read. A folder
-    without image files that holds DICOM files, itself or in subfolders, is one scan and is named after the folder as
-    it was given, wherever a link leads. The same holds for a folder of links to DICOM files whose content is missing:
-    reading it will report that.
+    A folder with the name of an image, as left by some archive programs, counts as a scan, and reading it fails. A
+    folder without image files but with DICOM files, in it or in subfolders, is one scan, named after the folder as it
+    was given, not after the target of a link. The same applies to a folder of links to DICOM files whose content is
+    missing: reading it will report that.
 
     Args:
         given: Image files and folders.
         series: DICOM series of a folder; the folder is then the scan, even if it also holds image files.
-        pattern: A folder stands for the images in it and its subfolders that match, see `Patterns`; their case ids
-            name the outputs.
+        pattern: Selects images in folders and their subfolders, see `Patterns`; outputs are named after their case ids.
 
     Raises:
         CaseError: There is no scan, two have the same name, or a name is taken. Case is ignored, as on the disks of
@@ -50,7 +49,7 @@ def find_scans(given: Sequence[Path], series: str = "", pattern: str | None = No
     names: dict[str, Path] = {}
     known: dict[str, Path] = {}
     for name, scan in scans:
-        key = name.casefold()
+        key = name.casefold()  # on many disks, names that differ only in case are one file
         if f"{key}.json" == OWNER_FILE:
             raise CaseError(f"{scan}: the name {name} is taken by a file of the output folder; rename the scan")
         if key in known:
@@ -87,7 +86,7 @@ def _any_dicom(folder: Path) -> bool:
 
 
 def _dicom_name(path: Path, series: str) -> str:
-    """The name for outputs of a DICOM folder or file; headers hold people's names, so nothing is taken from them."""
+    """The name for outputs of a DICOM folder or file. Headers hold people's names, so nothing is taken from them."""
     name = given_name(path) if is_folder(path) else image_stem(path)
     return f"{name}_series-{re.sub('[^A-Za-z0-9]+', '-', series)}" if series else name
 
@@ -108,7 +107,7 @@ def _scans_in(folder: Path, series: str) -> list[Path]:
 
 
 def _report_skipped(folder: Path, images: Sequence[Path]) -> None:
-    """Report images that are skipped as brain masks although no lesion mask shows that they are outputs of ours."""
+    """Report images skipped as brain masks, unless a lesion mask next to them shows that they are our outputs."""
     ours = {path.with_name(path.name.removesuffix(MASK_SUFFIX) + BRAIN_SUFFIX) for path in images}
     skipped = sorted(set(images) - set(without_brain_masks(images)) - ours)
     if skipped:
@@ -130,9 +129,9 @@ def find_given(
     Args:
         brains: A mask, if there is one scan; or a folder of masks with the names that `mapping` itself gives them, with
             any image suffix, in subfolders as in the layout or all in one folder. None if the user gives none.
-        scans: By the name of their outputs.
-        layout: Names the outputs; they may be removed, so the user's masks must not be outputs.
-        perhaps_none: Whether the folder may hold masks of other scans only, since only part of a data set is meant.
+        scans: Scans by the name of their outputs.
+        layout: Names the outputs; these may be removed, so the user's masks must not be among them.
+        perhaps_none: Whether the folder may hold only masks of other scans, since only part of a data set is chosen.
 
     Returns:
         Masks by the scans' names; scans without one are reported and left out.

@@ -1,4 +1,4 @@
-"""`mapping segment`: one scan after another, also in several processes; a failed scan does not stop the others."""
+"""`mapping segment`: one scan after another, also in several processes. A failed scan does not stop the others."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,20 +18,21 @@ from mapping_stroke.cohort.settings import Computation, ScanOptions
 from mapping_stroke.cohort.shared_folder import SharedFolder, shared
 from mapping_stroke.console import counted, duration, progress, say, warn
 from mapping_stroke.environment import peak_memory_bytes
-from mapping_stroke.errors import SCAN_FAILURES, CaseError, MappingError, describe_failure, stops_all
+from mapping_stroke.errors import SCAN_FAILURES, CaseError, MappingError
 from mapping_stroke.files import require_space
 from mapping_stroke.inference.cost import estimate_seconds, measure_flop_per_s
 from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.inference.segmentation import Segmentation
 from mapping_stroke.run_folder import OWNER_FILE, SHARING
 from mapping_stroke.space.model_input import require_use_of_brain
+from mapping_stroke.work import attempt, show_share
 
 T = TypeVar("T")
 
 LONG_FLOP = 1e12
-"""The duration is estimated for work above this; less takes seconds on any machine."""
+"""The duration is only estimated for more work than this; less takes seconds on any machine."""
 LISTED = 10
-"""A message names this many scans that other processes are working on, and counts the rest."""
+"""Messages name this many scans of other processes and count the rest."""
 WITHOUT_LOCKS = (
     "another process is working there or was killed, and this disk has no file locks: each process computes every "
     f"scan, with equal results; if no other process is running, remove the folder {SHARING} in it"
@@ -44,7 +45,7 @@ class Cohort:
 
     Attributes:
         scans: Files by name; the names are also used in `run.json`.
-        layout: Of the output folder.
+        layout: Layout of the output folder.
         options: How scans are read and what is written.
         refused: Reasons why scans fail without being read, by name; results they had before are kept.
         brains: The user's own brain masks, by name; the other scans get theirs by brain extraction.
@@ -63,9 +64,9 @@ class CohortRun:
 
     Attributes:
         cohort: The scans.
-        segmenter: Segments each.
+        segmenter: Model and settings.
         folder: Locks on the output folder.
-        record: Of the output folder.
+        record: Record of the output folder.
         raise_first: Raise the first failure of a scan instead of going on.
     """
 
@@ -121,7 +122,7 @@ def segment_scans(
 def segment_cohort(
     cohort: Cohort, computation: Computation, *, overwrite: bool = False, raise_first: bool = False
 ) -> list[str]:
-    """Segment all scans of a cohort that are neither finished nor being processed elsewhere.
+    """Segment all scans of a cohort that are neither finished nor being processed by other processes.
 
     Args:
         cohort: Scans, and a new output folder or one written with the same model and settings: finished scans in it
@@ -181,7 +182,7 @@ def _segment_and_record(run: CohortRun, todo: Sequence[str]) -> tuple[list[str],
 
 
 def _identity(cohort: Cohort, segmenter: Segmenter) -> dict[str, object]:
-    """Everything that decides the outputs; device and engine do not, only their precision.
+    """Everything that decides the outputs. Device and engine do not, only their precision.
 
     Choosing a DICOM series or a brain mask decides the input, like choosing a file, and each stamp records it.
     """
@@ -198,7 +199,7 @@ def _identity(cohort: Cohort, segmenter: Segmenter) -> dict[str, object]:
 
 
 def _require_dicom(cohort: Cohort) -> None:
-    """Raise if masks cannot be written as DICOM."""
+    """Raise an error if masks cannot be written as DICOM."""
     from mapping_stroke.interop.dicom_seg import require_highdicom
 
     require_highdicom()
@@ -239,7 +240,7 @@ def _exists(scan: Path) -> bool:
 
 
 def _claim_each(run: CohortRun, todo: Sequence[str]) -> Iterator[str]:
-    """Claim one scan after another; those claimed by other processes are tried once more at the end."""
+    """Claim one scan after another. Those claimed by other processes are tried once more at the end."""
     waiting = list(todo)
     for _ in range(2):
         left = []
@@ -257,7 +258,7 @@ def _claim_each(run: CohortRun, todo: Sequence[str]) -> Iterator[str]:
 
 
 def segment_all(run: CohortRun, todo: Sequence[str]) -> None:
-    """Segment scan after scan and note failures; raises only errors that would also stop the next scan.
+    """Segment scan after scan and note failures. Raises only errors that would also stop the next scan.
 
     One thread reads the next scan and another writes the previous one while this one computes.
     """
@@ -275,8 +276,9 @@ def segment_all(run: CohortRun, todo: Sequence[str]) -> None:
                 if not time_is_reported:
                     report_time(run.segmenter.ensemble, loaded, len(todo) - index)
                     time_is_reported = True
-                found = _segment_one(run, name, loaded, partial(_show_share, show, name, todo.index(name)))
+                found = _segment_one(run, name, loaded, partial(show_share, show, name, todo.index(name)))
                 if found is not None:
+                    # at most one scan is being written, which bounds memory
                     _settle(run, writing)
                     writing.append((name, writer.submit(run.files(name).write, loaded, found, run.segmenter)))
                 del loaded, found  # before the scan after the next is read
@@ -285,7 +287,7 @@ def segment_all(run: CohortRun, todo: Sequence[str]) -> None:
 
 
 def read_ahead(read: Callable[[str], T], names: Iterable[str]) -> Iterator[tuple[str, Callable[[], T]]]:
-    """Yield each name with a function that returns, or raises, the outcome of reading it; one is read ahead."""
+    """Yield each name with a function that returns, or raises, the result of reading it, and read one ahead."""
     waiting = iter(names)
     with ThreadPoolExecutor(1, "reader") as reader:
         try:
@@ -294,7 +296,7 @@ def read_ahead(read: Callable[[str], T], names: Iterable[str]) -> Iterator[tuple
                 name, here = coming.pop()
                 coming = [(following, reader.submit(read, following)) for following in islice(waiting, 1)]
                 yield name, here.result
-                del here
+                del here  # otherwise the scan would stay in memory while the next is read
         finally:
             reader.shutdown(wait=False, cancel_futures=True)
 
@@ -318,7 +320,7 @@ def _segment_one(run: CohortRun, name: str, loaded: LoadedScan, show: Callable[[
     for line in loaded.warnings:
         warn(f"{scan}: {line}")
     needed_bytes = run.files(name).needed_bytes(loaded.image.shape)
-    require_space(run.cohort.layout.folder, 2 * needed_bytes)  # the previous scan may still be being written
+    require_space(run.cohort.layout.folder, 2 * needed_bytes)  # twice: the previous scan may still be written
     done = 0.0
 
     def advance(share: float) -> None:
@@ -327,10 +329,6 @@ def _segment_one(run: CohortRun, name: str, loaded: LoadedScan, show: Callable[[
         show(done)
 
     return _attempt(run, name, lambda: run.segmenter.segment(loaded, advance))
-
-
-def _show_share(show: Callable[[float, str], None], name: str, index: int, share: float) -> None:
-    show(index + share, name)
 
 
 def _settle(run: CohortRun, writing: list[tuple[str, Future[Stamp]]]) -> None:
@@ -351,27 +349,22 @@ def _written(run: CohortRun, name: str, written: Future[Stamp]) -> Stamp:
     try:
         return written.result()
     except SCAN_FAILURES:
-        with suppress(OSError):  # the reason why the scan could not be written matters more
-            run.files(name).remove()  # while it is claimed: no mask without a stamp
+        with suppress(OSError):  # the first error matters more
+            run.files(name).remove()  # while the scan is still claimed, so that no mask remains without a stamp
         raise
 
 
 def _attempt(run: CohortRun, name: str, work: Callable[[], T]) -> T | None:
-    """Do work that may fail for one scan; if it fails, note the failure and return None."""
+    """Do work that may fail for one scan. If it fails, record the failure, release the scan and return None."""
     scan = run.cohort.scans[name]
-    try:
-        return work()
-    except SCAN_FAILURES as error:
-        if stops_all(error):
-            raise
-        why = describe_failure(error, scan)
+
+    def note(why: str) -> None:
         run.record.fail(name, scan, why)
         run.folder.release(name)
-        if run.raise_first:
-            raise CaseError(f"{scan}: {why}") from error
-        run.record.write("running")
-        warn(f"{scan}: {why}")
-        return None
+        if not run.raise_first:
+            run.record.write("running")
+
+    return attempt(work, name, scan, alone=run.raise_first, note=note)[0]
 
 
 def report_start(todo: int, scans: int, segmenter: Segmenter) -> None:
@@ -388,7 +381,7 @@ def report_start(todo: int, scans: int, segmenter: Segmenter) -> None:
 
 
 def describe_mirrorings(ensemble: Ensemble) -> str:
-    """Number of mirrored versions of each patch that the members average, as `8 mirrorings`; empty without TTA."""
+    """Number of mirrored versions of each patch that the members average, as `8 mirrorings`, or empty without TTA."""
     fewest, most = ensemble.mirrorings
     return f"{'up to ' if fewest < most else ''}{most} mirrorings" if most > 1 else ""
 

@@ -23,7 +23,7 @@ from mapping_stroke.files import list_files, read_object, short_name, write_json
 from mapping_stroke.run_folder import BRAIN_SUFFIX, OWNER_FILE, SHARING, write_record
 
 FAILURE_SUFFIX = ".failed.json"
-"""Of the note about a failed scan, in the hidden folder."""
+"""Suffix of the note about a failed scan, in the hidden folder."""
 
 
 class Notes:
@@ -66,6 +66,7 @@ class Notes:
             status = path.stat()
         except OSError:  # another process has just removed it
             return {}
+        # a thousand stamps are read for each record, so unchanged files are not read again
         state = (status.st_mtime_ns, status.st_ino)
         known, value = self._read.get(path, (None, {}))
         if known != state:
@@ -94,7 +95,7 @@ class RunRecord:
 
     Args:
         output: Claimed output folder.
-        notes: About its scans.
+        notes: Notes about its scans.
         folder: Locks on it.
         facts: Model, engine and settings of the run.
     """
@@ -112,7 +113,7 @@ class RunRecord:
         return time.perf_counter() - self._start
 
     def scans(self) -> dict[str, dict[str, Any]]:
-        """Status (`done` or `failed`) and all known facts by name; old failures of scans that are gone are left out."""
+        """Status (`done` or `failed`) and all known facts by name. Old failures of scans that are gone are left out."""
         failures = {name: entry for name, entry in self._notes.failures().items() if self._counts(name, entry)}
         failed = {name: {"status": "failed", **entry} for name, entry in failures.items()}
         done = {name: {"status": "done", **stamp} for name, stamp in self._notes.stamps().items()}
@@ -132,7 +133,7 @@ class RunRecord:
         self._notes.note_failure(name, scan, error)
 
     def finish(self, name: str, *, computed: bool) -> None:
-        """Note that a scan is finished; `computed` says whether this process segmented it."""
+        """Note that a scan is finished. `computed` says whether this process segmented it."""
         self._notes.forget_failure(name)
         self.computed += computed
 
@@ -175,5 +176,5 @@ class RunRecord:
             return True
         try:
             return Path(failure["scan"]).exists() if failure.get("scan") else False
-        except OSError:  # it exists, but without permission to look
+        except OSError:  # it exists, but may not be looked at
             return True

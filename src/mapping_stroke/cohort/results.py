@@ -34,9 +34,9 @@ MAP_SUFFIXES = (MASK_SUFFIX, PROBABILITY_SUFFIX, UNCERTAINTY_SUFFIX)
 LESIONS_SUFFIX, PICTURE_SUFFIX, STAMP_SUFFIX = "_lesions.tsv", ".png", ".json"
 DICOM_SUFFIX = "_mask.dcm"
 TRANSFORM_SUFFIX = "_to-MNI152.txt"
-"""Only of registered scans."""
+"""Written for registered scans only."""
 PLACEMENT_SUFFIX = "_placement.png"
-"""Only of scans with a known brain and placement, like `BRAIN_SUFFIX`."""
+"""Written only for scans with a known brain and placement, like `BRAIN_SUFFIX`."""
 PICTURE_SUFFIXES = (PICTURE_SUFFIX, PLACEMENT_SUFFIX)
 SUFFIXES = (
     STAMP_SUFFIX,
@@ -47,7 +47,7 @@ SUFFIXES = (
     *PICTURE_SUFFIXES,
     DICOM_SUFFIX,
 )
-"""Of all outputs; the stamp comes first because it is removed first."""
+"""Suffixes of all outputs; the stamp comes first because it is removed first."""
 COLUMNS = tuple(LesionRow.__dataclass_fields__)
 PROBABILITY_STEP = 1 / 255
 UNCERTAINTY_STEP = 0.5 / 255
@@ -56,7 +56,7 @@ BYTES = {"uint8": 1, "float32": 4}
 OTHER_BYTES = 5_000_000
 """Upper limit for the table, the pictures and the stamp together."""
 STEPS = ("read", "place", "prepare", "predict", "postprocess", "write")
-"""Their durations are in the stamp."""
+"""Steps whose durations are in the stamp."""
 Stamp = dict[str, Any]
 
 
@@ -67,7 +67,7 @@ class OutputLayout(ABC):
     Attributes:
         folder: The output folder.
         kind: Kind of work recorded in `run.json`, so that no other command resumes it.
-        extra_patterns: Of additional files, which `--overwrite` removes.
+        extra_patterns: Name patterns of additional files, which `--overwrite` removes.
     """
 
     folder: Path
@@ -79,8 +79,8 @@ class OutputLayout(ABC):
         """The path of an output below the folder.
 
         Args:
-            name: Of the scan; `*` gives a pattern that matches this output of every scan.
-            suffix: Of the output.
+            name: Name of the scan; `*` gives a pattern that matches this output of every scan.
+            suffix: Suffix of the output.
         """
 
     @abstractmethod
@@ -89,7 +89,7 @@ class OutputLayout(ABC):
 
     @abstractmethod
     def write_extra(self, files: "ScanFiles", loaded: LoadedScan, found: Segmentation, segmenter: Segmenter) -> Stamp:
-        """Write additional files of a scan and return entries for its stamp; `files` lists their paths."""
+        """Write additional files of a scan and return entries for its stamp. `files` lists their paths."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,9 @@ class ScanFiles:
     """The outputs of one scan.
 
     Attributes:
-        layout: Of the output folder.
-        name: Of the scan, without suffix.
-        options: Files to write, and the DICOM series that is read.
+        layout: Layout of the output folder.
+        name: Name of the scan, without suffix.
+        options: Files to write, and the DICOM series to read.
     """
 
     layout: OutputLayout
@@ -134,7 +134,7 @@ class ScanFiles:
         return math.prod(shape) * (2 + 2 * BYTES[self.options.probability]) + OTHER_BYTES
 
     def is_finished(self, scan: Path, brain: Path | None = None) -> bool:
-        """Whether all outputs of exactly this scan exist; a scan whose content was dropped (DataLad) still counts.
+        """Whether all outputs of exactly this scan exist. A scan whose content was dropped (DataLad) still counts.
 
         Args:
             scan: The scan.
@@ -153,7 +153,7 @@ class ScanFiles:
             return False
 
     def _suffixes(self, *, registered: bool, placed: bool) -> list[str]:
-        """Of the outputs that belong to a finished scan besides its stamp."""
+        """Suffixes of the outputs of a finished scan, besides its stamp."""
         optional = {
             PICTURE_SUFFIX: not self.options.no_picture,
             BRAIN_SUFFIX: placed,
@@ -212,7 +212,7 @@ class ScanFiles:
         return stamp
 
     def _write_maps(self, model_input: ModelInput, found: Segmentation) -> None:
-        """Write maps, tables and pictures; an older stamp goes first."""
+        """Write maps, tables and pictures. An older stamp is removed first."""
         self.path(STAMP_SUFFIX).unlink(missing_ok=True)
         image, in_steps = model_input.scan, self.options.probability == "uint8"
         mask, probability, uncertainty = map(self.path, MAP_SUFFIXES)
@@ -244,10 +244,10 @@ class ScanFiles:
 
 
 def is_source(source: Mapping[str, Any], scan: Path, series: str = "") -> bool:
-    """Whether results belong to exactly this scan; if its content was dropped (DataLad), its name decides.
+    """Whether results belong to exactly this scan. If its content was dropped (DataLad), its name decides.
 
     Args:
-        source: From the stamp of the results.
+        source: Entry `source` in the stamp of the results.
         scan: The scan; it need not exist.
         series: See `find_source`.
 
@@ -268,7 +268,7 @@ def is_brain_of(source: Mapping[str, Any], brain: Path | None) -> bool:
     """Whether results were made with exactly this brain mask, or without one if None is given.
 
     Args:
-        source: From the stamp of the results.
+        source: Entry `source` in the stamp of the results.
         brain: The user's mask; if its content was dropped (DataLad), its name decides.
 
     Raises:

@@ -1,4 +1,4 @@
-"""One scan segmented: load it, predict with every member, apply the rule, all on the scan's own grid."""
+"""Segmentation of one scan: load it, predict with every member, apply the rule, all on the scan's own grid."""
 
 import hashlib
 import math
@@ -30,7 +30,7 @@ from mapping_stroke.space.model_input import ModelInput, load_brain_extraction, 
 BATCH_VOX = 128**3
 """Small patches are computed together up to about this many voxels."""
 LISTED_VALUES = 4
-"""An error lists this many of the values that a mask should not hold."""
+"""Errors list this many of the unexpected values of a mask."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +40,10 @@ class LoadedScan:
     Attributes:
         model_input: The scan as stored in its file, and the image that the members read.
         prepared: That image after each member's preprocessing.
-        warnings: Doubts the user should know about, a line each.
+        warnings: Doubts the user should know about, one line each.
         seconds: Duration of `read`, `place` and `prepare`.
         source: File or folder, and the SHA-256 of the content; also the number of a DICOM series.
-        series: DICOM series that it was read from, if any.
+        series: DICOM series it was read from, if any.
     """
 
     model_input: ModelInput
@@ -60,7 +60,7 @@ class LoadedScan:
 
 
 class MemoryCheck:
-    """Checks that a scan fits into memory before it is computed; memory granted before is not requested again."""
+    """Checks that a scan fits into memory before it is computed. Memory granted to earlier scans is available."""
 
     def __init__(self, ensemble: Ensemble) -> None:
         self._ensemble = ensemble
@@ -75,14 +75,14 @@ class MemoryCheck:
             self._granted_bytes = needed_bytes
 
     def _needed_bytes(self, loaded: LoadedScan) -> float:
-        """For the scan, the one read ahead, and the largest network; a GPU's own memory is not counted."""
+        """Memory for the scan, the one read ahead, and the largest network. A GPU's own memory is not counted."""
         prepared = [each.voxels.shape for each in loaded.prepared.values()]
         shapes = [loaded.image.shape, loaded.model_input.image.shape, *prepared]
         engine = self._ensemble.engine
         if engine.on_gpu:
             return scan_bytes(shapes)
         networks = []
-        for member in self._ensemble.members:
+        for member in self._ensemble.members:  # loaded one after the other, so the largest decides
             tiling = self._ensemble.tiling(member, loaded.prepared)
             together = min(max(BATCH_VOX // math.prod(tiling.patch), 1), max(len(tiling.boxes), 1))
             networks.append(network_bytes(member.card.network, tiling.patch, together, engine.value_bytes))
@@ -113,6 +113,7 @@ class Segmenter:
     memory: MemoryCheck = field(init=False)
 
     def __post_init__(self) -> None:
+        # the one mutable part of a frozen value: what the process has been granted so far
         object.__setattr__(self, "memory", MemoryCheck(self.ensemble))
 
     def load(self, source: Path | Image, brain: Path | Image | None = None, series: str = "") -> LoadedScan:
@@ -154,10 +155,11 @@ class Segmenter:
         placed_at = time.perf_counter()
         prepared = self.ensemble.prepare(model_input.image)
         seconds = {"place": placed_at - start, "prepare": time.perf_counter() - placed_at}
+        # results are written and drawn on the scan as stored, outliers included
         return LoadedScan(replace(model_input, scan=image), prepared, tuple(warnings), seconds)
 
     def warm_up(self, *, brain_extraction: bool) -> None:
-        """Load the networks while the first scan is being read; those of brain extraction only if it will be needed."""
+        """Load the networks while the first scan is being read, also those of brain extraction if needed."""
         if brain_extraction:
             load_brain_extraction(self.bundle.card, self.computation.space)
         self.ensemble.warm_up()
@@ -166,7 +168,7 @@ class Segmenter:
         """The members' average on the scan's own grid.
 
         Args:
-            loaded: By `load`.
+            loaded: The scan, from `load`.
             advance: Receives the share of the work done by each step; the shares sum to 1.
 
         Raises:
@@ -185,7 +187,7 @@ class Segmenter:
             yield member, loaded.model_input.bring_back(probability)
 
     def segment(self, loaded: LoadedScan, advance: Callable[[float], None] = lambda share: None) -> Segmentation:
-        """Predict and post-process; see `predict` for arguments and errors."""
+        """Predict and post-process. See `predict` for arguments and errors."""
         start = time.perf_counter()
         mean = self.predict(loaded, advance)
         predicted_at = time.perf_counter()
@@ -205,7 +207,7 @@ class Segmenter:
 
 
 def make_segmenter(computation: Computation, bundle: Bundle | None = None) -> Segmenter:
-    """Choose engine, members and rule; raises `MappingError` if one of them does not exist.
+    """Choose engine, members and rule. Raises `MappingError` if one of them does not exist.
 
     Args:
         computation: Settings.
@@ -218,7 +220,7 @@ def make_segmenter(computation: Computation, bundle: Bundle | None = None) -> Se
 
 
 def _doubts(model_input: ModelInput, card: BundleCard, space: str) -> list[str]:
-    """Doubts about a scan as it was placed; if it was not placed, about its kind and place."""
+    """Doubts about a placed scan, or about the kind and place of a scan that was not placed."""
     t1w, placed = card.contrast == "T1w", model_input.placed
     if placed is None or space == "mni":
         doubts = doubt_scan(model_input.scan, t1w=t1w, mni152=card.space == "MNI152" and space == "mni")
@@ -228,7 +230,7 @@ def _doubts(model_input: ModelInput, card: BundleCard, space: str) -> list[str]:
 
 
 def scan_sha256(scan: Source) -> str:
-    """SHA-256 of an image file, in hexadecimal; if an image is spread over several files, of all their hashes."""
+    """SHA-256 of an image file in hexadecimal, or of the hashes of its files if there are several."""
     hashes = [sha256(file) for file in stored_files(scan)]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""Locks for an output folder that several processes fill at once: active processes and claimed cases."""
+"""Locks on an output folder that several processes fill at once: active processes and claimed cases."""
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,16 +12,16 @@ from mapping_stroke.run_folder import SHARING, claim_folder, holds_work, is_run_
 
 DOOR = "door"
 DOOR_WAIT_S = 60.0
-"""Far longer than any process holds this lock; after that, it is ignored."""
+"""Far longer than any process holds this lock; after that time it is ignored."""
 PROCESS_SUFFIX, CLAIM_SUFFIX = ".process", ".claim"
 
 
 class SharedFolder:
     """The locks of one process on an output folder, in its hidden folder `SHARING`.
 
-    A process holds the lock `*.process` while it works there, `NAME.claim` while it processes a case, and `door` for
-    the moment in which it joins, leaves, or writes a common file. The system frees the locks of a killed process. If
-    system or disk have no locks, processes cannot see each other: all of them compute every case, with equal results.
+    A process holds the lock `*.process` while it works there, `NAME.claim` while it processes a case, and `door` while
+    it joins, leaves, or writes a common file. The system frees the locks of a killed process. If the system or the disk
+    has no locks, processes cannot detect each other: each computes every case, with equal results.
     """
 
     def __init__(self, output: Path) -> None:
@@ -45,26 +45,26 @@ class SharedFolder:
                 lock.release()
 
     def join(self) -> None:
-        """Register this process; called within `exclusive`."""
+        """Register this process. Call it within `exclusive`."""
         while self._process is None:
             self._process = try_lock(self._folder / f"{uuid.uuid4().hex}{PROCESS_SUFFIX}")
 
     def has_others(self) -> bool:
-        """Whether another process works here; called within `exclusive`. Locks of killed processes are removed."""
+        """Whether another process works here. Call it within `exclusive`. Locks of killed processes are removed."""
         own = self._process.path.name if self._process else ""
         there = [path for path in self._folder.glob(f"*{PROCESS_SUFFIX}") if path.name != own]
         held = [_is_held(path) for path in there]  # a list, since checking also removes stale locks
         return any(held)
 
     def claim(self, name: str) -> bool:
-        """Claim a case; False if another process has it."""
+        """Claim a case, or return False if another process has it."""
         lock = try_lock(self._folder / f"{short_name(name)}{CLAIM_SUFFIX}")
         if lock:
             self._claims[name] = lock
         return lock is not None
 
     def release(self, name: str) -> None:
-        """Release a case; does nothing if it is not claimed."""
+        """Release a case. Does nothing if it is not claimed."""
         lock = self._claims.pop(name, None)
         if lock:
             lock.release()
@@ -86,10 +86,10 @@ class SharedFolder:
 def shared(
     path: Path, identity: Mapping[str, object], contents: Sequence[str], *, overwrite: bool = False
 ) -> Iterator[SharedFolder]:
-    """`claim_folder` for work that several processes may share.
+    """Claim a folder, as `claim_folder` does, for work that several processes may share.
 
     Results of another identity are only replaced if no other process works there. If a `MappingError` ends the work in
-    a folder that was not ours before, nothing stays, unless other processes work there.
+    a folder that was not ours before, everything is removed, unless other processes work there.
 
     Raises:
         RunFolderError: See `claim_folder`; or other processes work in a folder that should be replaced.
@@ -115,7 +115,7 @@ def shared(
 def _begin(
     folder: SharedFolder, path: Path, identity: Mapping[str, object], contents: Sequence[str], *, overwrite: bool
 ) -> bool:
-    """Claim a folder and join it; returns whether it was ours before."""
+    """Claim a folder and join it. Returns whether it was ours before."""
     with folder.exclusive():
         was_ours = is_run_folder(path)
         if was_ours and not holds_work(path, identity) and folder.has_others():
@@ -128,7 +128,7 @@ def _begin(
 
 
 def _is_held(path: Path) -> bool:
-    """Whether another process holds a lock, or this is unknown; the file of a killed process is removed."""
+    """Whether another process holds a lock, or this is unknown. The file of a killed process is removed."""
     try:
         lock = try_lock(path)
     except OSError:

@@ -52,7 +52,7 @@ def looks_t1w(series: DicomSeries) -> bool:
 
 
 def no_scan_type(series: DicomSeries) -> str:
-    """The image type that marks a series as not a plain scan, such as `T1 MAP`; empty if there is none."""
+    """The image type, such as `T1 MAP`, that marks a series as not a plain scan, or empty if there is none."""
     return next((kind for kind in series.slices[0].image_type if NO_SCAN.fullmatch(kind)), "")
 
 
@@ -75,6 +75,7 @@ def read_series(series: DicomSeries) -> tuple[Float32[np.ndarray, "x y z"], Affi
     slices, affine = series.stacked()
     _require_one_scaling(slices)
     voxels = np.empty((series.facts.columns, series.facts.rows, len(slices)), dtype=np.float32)
+    # a file with many frames is read once, since its slices follow each other
     opened: tuple[Path | None, Frames] = (None, np.zeros((0, 0, 0), np.float32))
     for index, slice_ in enumerate(slices):
         if opened[0] != slice_.file:
@@ -160,6 +161,7 @@ def choose_series(place: Path, wanted: str = "") -> DicomSeries:
             raise LostContentError(f"{place}: {error}; {_describe_lost(lost)}") from error
         raise ImageError(f"{place}: {error}") from error
     kinds = {(file.parent, file.suffix) for file in series.files}
+    # only links like the series' own files can be its missing slices
     missed = [file for file in lost if (file.parent, file.suffix) in kinds]
     if missed or (lost and not wanted and not looks_t1w(series)):
         raise LostContentError(f"{place}: series {series.title} may be incomplete; {_describe_lost(missed or lost)}")
@@ -183,13 +185,14 @@ def _is_called(series: DicomSeries, wanted: str) -> bool:
 
 
 def _likely(found: Sequence[DicomSeries]) -> DicomSeries:
-    """The only series that best resembles a three-dimensional T1w scan, or the only volume."""
+    """The one series that best resembles a three-dimensional T1w scan, or the only volume."""
     volumes = [series for series in found if _is_scan(series)]
     named = [series for series in volumes if looks_t1w(series)]
     fine = _narrow([series for series in named if _is_fine(series)], SOUND)
+    # derived series may be reformatted copies, so the original is preferred
     original = [series for series in fine if "DERIVED" not in series.slices[0].image_type]
     candidates = next((tier for tier in (original, fine, named, volumes) if tier), [])
-    if named:
+    if named:  # without a telling name, no variant is better than another
         candidates = _narrow(candidates, {**SOUND, **CORRECTED})
     candidates = once_each(candidates)
     if len(candidates) == 1:
@@ -206,11 +209,11 @@ def _likely(found: Sequence[DicomSeries]) -> DicomSeries:
 
 
 def _narrow(candidates: Sequence[DicomSeries], criteria: Criteria) -> list[DicomSeries]:
-    """The candidates of one study, of those with the same name only the best by each criterion that any of them meets.
+    """Reduce candidates of one study with the same name to the best by each criterion that any of them meets.
 
     Names are compared without the endings of variants. A scan before contrast medium is never replaced by one after.
     """
-    if len({series.facts.study for series in candidates}) > 1:
+    if len({series.facts.study for series in candidates}) > 1:  # perhaps of several people: the user decides
         return list(candidates)
     groups: dict[tuple[str, bool], list[DicomSeries]] = {}
     for series in candidates:

@@ -1,4 +1,4 @@
-"""DICOM headers and pixels: the facts about each slice, without any about the person."""
+"""DICOM headers and pixels: facts about each slice, without personal data."""
 
 import hashlib
 import math
@@ -26,7 +26,7 @@ SLICE_TAGS = (
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
 )
 NO_AGENT = re.compile(r"\W*((no|none|non|nil|n/?a|ohne|without|0)(contrast|agent|medium|\W)*)?", re.IGNORECASE)
-"""Entries for "no contrast agent"."""
+"""Matches entries that mean "no contrast agent"."""
 SCALING_TAGS = ("RescaleSlope", "RescaleIntercept")
 TRAITS = (
     *("image type", "series number", "name", "echo time", "inversion time", "repetition time", "flip angle"),
@@ -40,10 +40,10 @@ class Facts:
     """Facts shared by all slices of a series.
 
     Attributes:
-        uid: Of the series, the same in all its files and in no others; empty if missing.
+        uid: UID of the series, the same in all its files and in no others; empty if missing.
         study: UID of the study.
-        number: Of the series in its study; None if missing.
-        modality: Such as `MR`.
+        number: Number of the series in its study; None if missing.
+        modality: Modality, such as `MR`.
         names: Description and protocol, as typed at the scanner.
         rows, columns: Voxels of a slice.
         samples: Numbers per voxel; 3 for colours.
@@ -68,15 +68,15 @@ class Slice:
     Attributes:
         file: Its file.
         frame: Its index in the file.
-        uid: Of the image in the file.
-        facts: Of its series.
-        position_mm: Of its first voxel: left, posterior, superior; None if missing.
+        uid: UID of the image in the file.
+        facts: Facts about its series.
+        position_mm: Position of its first voxel (left, posterior, superior); None if missing.
         axes: Unit vectors along a row and down a column; None if missing.
-        spacing_mm: Between rows and between columns; None if missing.
+        spacing_mm: Distance between rows and between columns; None if missing.
         scaling: Slope and intercept of its values.
-        image_type: Such as `("ORIGINAL", "PRIMARY", "M")`.
+        image_type: Image type, such as `("ORIGINAL", "PRIMARY", "M")`.
         traits: Value of each of `TRAITS`, as text.
-        number: Of the image in its series; None if missing.
+        number: Number of the image in its series; None if missing.
     """
 
     file: Path
@@ -93,7 +93,7 @@ class Slice:
 
 
 def read_slices(file: Path) -> list[Slice]:
-    """The slices of a DICOM file; none if it holds no image, like a report.
+    """The slices of a DICOM file, which has none if it holds no image, like a report.
 
     Raises:
         ImageError: It is damaged, for example truncated, so that it may have held an image.
@@ -101,7 +101,7 @@ def read_slices(file: Path) -> list[Slice]:
     import pydicom
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about values that break the standard: the relevant ones are checked here
+        warnings.simplefilter("ignore")  # about nonconforming values: the relevant ones are checked here
         try:
             data = pydicom.dcmread(
                 file, stop_before_pixels=True, force=True, specific_tags=[*FACT_TAGS, *SLICE_TAGS, *SCALING_TAGS]
@@ -138,7 +138,8 @@ def _slices(file: Path, data: Any) -> list[Slice]:
     )
     frames = data.get("PerFrameFunctionalGroupsSequence")
     if not frames:
-        levels = [[data]] * min(int(data.get("NumberOfFrames") or 1), 2)  # all at one place: two show that
+        # without positions per frame all frames lie at one place; two are enough to show that
+        levels = [[data]] * min(int(data.get("NumberOfFrames") or 1), 2)
     else:
         shared = list(data.get("SharedFunctionalGroupsSequence") or [])
         levels = [[frame, *shared, data] for frame in frames]
@@ -146,10 +147,10 @@ def _slices(file: Path, data: Any) -> list[Slice]:
 
 
 def _slice(file: Path, index: int, facts: Facts, data: Any, levels: Sequence[Any]) -> Slice:
-    """One slice of a file; `levels` are searched in order for values that may differ between frames."""
+    """One slice of a file. `levels` are searched in order for values that may differ between frames."""
 
     def find(group: str, tag: str) -> Any:
-        for level in levels:
+        for level in levels:  # frame, shared groups, then the plain data set of single-frame files
             items = level.get(group)
             value = items[0].get(tag) if items else level.get(tag)
             if value not in (None, ""):
@@ -196,7 +197,7 @@ def _whole(data: Any, tag: str) -> int | None:
 
 
 def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
-    """A tuple of `count` finite numbers; None for anything else."""
+    """A tuple of `count` finite numbers, or None for anything else."""
     try:
         numbers = tuple(map(float, value)) if value is not None and not isinstance(value, str) else ()
     except ValueError:  # text, which pydicom passes on
@@ -206,6 +207,7 @@ def _numbers(value: Any, count: int) -> tuple[float, ...] | None:
 
 def _line(value: Any) -> str:
     """Text typed by a person, on one printable line."""
+    # control characters would break a line of output
     text = "" if value is None else str(value)
     return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
@@ -238,7 +240,7 @@ def read_frames(file: Path) -> Frames:
 
 
 def hash_pixels(slices: Sequence[Slice]) -> list[str]:
-    """A hash of the scaled pixels of each slice, sorted by file; empty if they cannot be read."""
+    """A hash of the scaled pixels of each slice, sorted by file, or empty if they cannot be read."""
     hashes: list[str] = []
     for file, frames in groupby(slices, lambda slice_: slice_.file):
         wanted = [slice_.frame for slice_ in frames]

@@ -64,15 +64,17 @@ def _may_be_dicom(name: str) -> bool:
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """All files of a folder and its subfolders: its own files first, then those behind links."""
+    """All files of a folder and its subfolders: its own files before those behind links."""
+    # parents count as entered, so that a link upwards does not leave the given folder
     entered = {key for parent in Path(os.path.realpath(folder)).parents if (key := _identity(parent))}
-    waiting = [(False, folder)]
+    waiting = [(False, folder)]  # False sorts first: own folders before linked ones
     while waiting:
         linked, place = heappop(waiting)
         key = _identity(place)
         if key is None or key in entered:
             continue
         entered.add(key)
+        # `os.walk` skips unreadable folders instead of raising
         _, folders, files = next(os.walk(place), ("", [], []))
         for name in folders:
             if name[0] != ".":
@@ -82,7 +84,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode of a file or folder, equal for all paths to it; None if it cannot be reached."""
+    """Device and inode of a file or folder, equal for all paths to it, or None if it cannot be reached."""
     try:
         state = path.stat()
     except OSError:
@@ -133,13 +135,13 @@ class DicomSeries:
 
     @property
     def number(self) -> str:
-        """Number of the series, and of the volume in it: `4`, `4:2`; without one the UID, or else `none`."""
+        """Number of the series, and of the volume in it: `4`, `4:2`. Without a number it is the UID, or `none`."""
         number = (self.facts.uid or NO_NUMBER) if self.facts.number is None else str(self.facts.number)
         return f"{number}:{self.part}" if self.part else number
 
     @property
     def title(self) -> str:
-        """For lists: number, description, slices and voxels, such as `4 't1_mprage' (176 slices of 1 x 1 x 1 mm)`."""
+        """Number, description, slices and voxels, for lists, such as `4 't1_mprage' (176 slices of 1 x 1 x 1 mm)`."""
         name = next((name for name in self.facts.names if name), "")
         size = f"{len(self.slices)} slice{'s' * (len(self.slices) > 1)}"
         edges_mm = self.edges_mm()
@@ -153,7 +155,7 @@ class DicomSeries:
         return f"{self.number} '{name}' ({', '.join(details)})"
 
     def edges_mm(self) -> tuple[float, float, float] | None:
-        """Edges of a voxel; None if its slices do not stack."""
+        """Edges of a voxel, or None if its slices do not stack."""
         try:
             _, affine = self.stacked()
         except ImageError:
@@ -162,7 +164,7 @@ class DicomSeries:
         return float(x), float(y), float(z)
 
     def stacked(self) -> tuple[list[Slice], Affine]:
-        """Its slices in the order of the volume's third axis, and the affine; raises as `stack_slices` does."""
+        """Its slices in the order of the volume's third axis, and the affine (errors as of `stack_slices`)."""
         if self.guessed and numbers_repeat(self.slices):
             raise ImageError(
                 "its images do not state their series (SeriesInstanceUID), and several have the same number "
@@ -174,7 +176,7 @@ class DicomSeries:
             raise ImageError("; ".join([str(error), *self.left_aside()])) from error
 
     def left_aside(self) -> list[str]:
-        """Images that were not read, and guesses, a line each."""
+        """Images that were not read, and guesses, one line each."""
         lines = []
         if self.guessed:
             lines.append(
@@ -196,7 +198,7 @@ class DicomSeries:
 
 
 def find_series(place: Path) -> list[DicomSeries]:
-    """All series of a folder and its subfolders, or of one file, by number; empty if there is no DICOM image."""
+    """All series of a folder and its subfolders, or of one file, by number."""
     files: Iterable[Path] = dicom_files(place) if place.is_dir() else [place]
     slices: list[Slice] = []
     damaged: list[Path] = []
@@ -214,7 +216,7 @@ def _order(series: DicomSeries) -> tuple[int, str, int]:
 
 
 def once_each(found: Sequence[DicomSeries]) -> list[DicomSeries]:
-    """The series without repeats: of those with equal facts and images, as one sent twice under two UIDs, the first."""
+    """The series without repeats: the first of those with equal facts and images, as if sent twice under two UIDs."""
     alike: dict[object, list[DicomSeries]] = {}
     for series in found:
         alike.setdefault((replace(series.facts, uid=""), series.trait, _places(series)), []).append(series)
@@ -222,6 +224,7 @@ def once_each(found: Sequence[DicomSeries]) -> list[DicomSeries]:
     for group in alike.values():
         equal: dict[object, list[DicomSeries]] = {}
         for series in group:
+            # pixels are only read if facts and positions agree
             equal.setdefault(_pixels(series) if len(group) > 1 else (), []).append(series)
         kept += [
             replace(first, copies=first.copies + sum(len(other.files) for other in others))
@@ -258,11 +261,12 @@ def _series(place: Path, slices: Sequence[Slice], damaged: Sequence[Path]) -> It
 
 
 def _groups(slices: Sequence[Slice]) -> list[list[Slice]]:
-    """Slices by series UID; if they have none, or each has its own, by the other facts about the series."""
+    """Group slices by series UID, or by the other facts about the series if they have none or each its own."""
     by_uid: dict[str, list[Slice]] = {}
     for slice_ in slices:
         by_uid.setdefault(slice_.facts.uid, []).append(slice_)
     strays = by_uid.pop("", [])
+    # a UID of only one image may be an anonymiser's: such images are grouped like those without a UID
     for uid in [uid for uid, group in by_uid.items() if _is_single(group)]:
         strays += by_uid.pop(uid)
     studies = Counter(slice_.facts.study for slice_ in strays)

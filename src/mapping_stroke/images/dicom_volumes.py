@@ -17,7 +17,7 @@ Heights = Float64[np.ndarray, " slices"]
 LISTED = 3
 """An error names this many slices, and counts the rest."""
 FEW = 10
-"""At most one slice in so many, or a single one, may be misplaced; with more it is unclear which ones are right."""
+"""At most one in this many slices, or a single one, may be misplaced; if more are, it is unclear which are right."""
 FAR_SLICES = 20
 """A few slices beyond a gap of more steps than this do not belong to the others."""
 
@@ -43,19 +43,22 @@ def describe_strangers(slices: Sequence[Slice], strange: Int[np.ndarray, " stran
 
 
 def off_the_steps(heights_mm: Heights, usual_mm: float, tolerance_mm: float) -> Int[np.ndarray, " strange"]:
-    """The few ordered slices that lie between the even steps of the others or far from them; empty if many do."""
+    """The few ordered slices between the even steps of the others, or far from them, but none if there are many."""
     steps = (heights_mm[:, np.newaxis] - heights_mm) / usual_mm
     fits = np.abs(steps - np.rint(steps)) * usual_mm <= tolerance_mm
+    # the slice with which most others agree defines the steps
     on = fits[fits.sum(axis=1).argmax()]
     inside = np.flatnonzero(on)
+    # slices beyond a large gap belong to something else
     clusters = np.split(inside, np.flatnonzero(np.diff(heights_mm[inside]) > FAR_SLICES * usual_mm) + 1)
     strange = np.setdiff1d(np.arange(len(heights_mm)), max(clusters, key=len))
     return _if_few(strange, len(heights_mm))
 
 
 def off_the_line(positions_mm: Float64[np.ndarray, "slices 3"], tolerance_mm: float) -> Int[np.ndarray, " strange"]:
-    """The few ordered, evenly spaced slices that lie beside a line through the others; empty if many do."""
+    """The few ordered, evenly spaced slices that lie off a line through the others, but none if there are many."""
     steps = np.arange(len(positions_mm))[:, np.newaxis]
+    # medians, which a few misplaced slices do not change
     step_mm = np.median(np.diff(positions_mm, axis=0), axis=0)
     starts_mm = positions_mm - steps * step_mm
     strange = np.flatnonzero(np.linalg.norm(starts_mm - np.median(starts_mm, axis=0), axis=1) > tolerance_mm)
@@ -92,7 +95,7 @@ def stack_slices(slices: Sequence[Slice]) -> tuple[list[Slice], Affine]:
     """
     row, column, normal = _axes(slices)
     positions_mm = np.array([slice_.position_mm for slice_ in slices], dtype=np.float64)
-    heights_mm = positions_mm @ normal
+    heights_mm = positions_mm @ normal  # instance numbers may run either way, or be missing
     order = np.argsort(heights_mm, kind="stable")
     positions_mm, heights_mm = positions_mm[order], heights_mm[order]
     ordered = [slices[index] for index in order]
@@ -103,6 +106,7 @@ def stack_slices(slices: Sequence[Slice]) -> tuple[list[Slice], Affine]:
     affine = np.eye(4)
     affine[:3, 3] = positions_mm[0]
     edges_mm = np.array([between_columns_mm, between_rows_mm, step_mm])
+    # `PixelSpacing` is (between rows, between columns); the first axis runs along a row, over columns
     affine[:3, :3] = np.stack([row, column, normal], axis=1) * edges_mm
     if _aside_mm(positions_mm, affine) > SAME_PLACE_VOX * edges_mm.min():
         affine[:3, :3] = np.stack(_along_positions(row, normal, positions_mm), axis=1) * edges_mm
@@ -122,7 +126,7 @@ def lies_with(slice_: Slice, other: Slice) -> bool:
 
 
 def place_along_normal(slice_: Slice) -> float:
-    """Position of a slice along its own normal, in whole `SAME_PLANE_MM`; 0 if it has none."""
+    """Position of a slice along its own normal, in whole `SAME_PLANE_MM`, or 0 if it has none."""
     if slice_.position_mm is None or slice_.axes is None:
         return 0.0
     normal = np.cross(slice_.axes[:3], slice_.axes[3:])
@@ -186,6 +190,7 @@ def _even_step(slices: Sequence[Slice], heights_mm: Float64[np.ndarray, " slices
     strange = off_the_steps(heights_mm, usual_mm, tolerance_mm)
     if len(strange):
         raise ImageError(f"{describe_strangers(slices, strange, 'off the even steps of')}; {REMEDY}")
+    # whole multiples of the usual step mean missing slices
     counts = np.rint(steps_mm / usual_mm)
     if np.abs(steps_mm - counts * usual_mm).max() <= tolerance_mm and counts.max() > 1:
         raise ImageError(f"{_gaps(slices, counts)}; {REMEDY}")
@@ -230,9 +235,9 @@ def _format(numbers: Sequence[float] | np.ndarray) -> str:
 FEWEST_SLICES = 8
 """Fewer slices are not a volume."""
 SHARED_PLACES = 1.5
-"""Volumes of one series share places: fewer than so many times their slices; halves of a volume have twice as many."""
+"""Volumes of one series share positions: fewer than this times their slices; two halves would have twice as many."""
 IMAGE_TYPE, FOLDER = "image type", "folder"
-"""Of `TRAITS`: the first marks images derived from a scan, the second the folder of a file."""
+"""Two of `TRAITS`: the image type marks images derived from a scan, the folder is that of the file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,7 +259,7 @@ def find_volumes(slices: Sequence[Slice], *, guessed: bool = False) -> tuple[lis
     """The volumes of one series, and the number of its images that belong to none.
 
     Args:
-        slices: Of one series.
+        slices: Slices of one series.
         guessed: Whether it is only a guess that they form one series.
 
     Of repeated images, one is kept. A few images that do not fit a volume, such as a key image or a secondary capture,
@@ -275,7 +280,7 @@ def find_volumes(slices: Sequence[Slice], *, guessed: bool = False) -> tuple[lis
 
 
 def numbers_repeat(slices: Sequence[Slice]) -> bool:
-    """Whether some images share a number, which indicates several series; not if all have the same number."""
+    """Whether some images, but not all, share a number, which indicates several series."""
     numbers = [(slice_.number, slice_.frame) for slice_ in slices if slice_.number is not None]
     return len(set(numbers)) < len(numbers) and len({number for number, _ in numbers}) > 1
 
@@ -290,7 +295,7 @@ def _copies(kept: Sequence[Slice], twins: Twins) -> int:
 
 
 def _without_copies(slices: Sequence[Slice]) -> tuple[list[Slice], Twins]:
-    """One slice per UID, from the largest file since a copy may be truncated; sorted by file and frame."""
+    """Keep one slice per UID, from the largest file since a copy may be truncated, sorted by file and frame."""
     groups: dict[object, list[Slice]] = {}
     for slice_ in slices:
         traits = [slice_.traits[trait] for trait in TRAITS if trait != FOLDER]
@@ -326,6 +331,7 @@ def _without_equals(slices: list[Slice]) -> tuple[list[Slice], Twins]:
 
     An unreadable slice counts as equal to a readable one at the same place with the same traits.
     """
+    # pixels are costly to read, so only slices at the same place with the same traits are compared
     suspects = sorted((slice_ for slice_ in slices if slice_.position_mm is not None), key=_place_and_traits)
     groups = [[*group] for _, group in groupby(suspects, _place_and_traits)]
     groups = [group for group in groups if len({each.file for each in group}) > 1 and group[0].facts.modality == "MR"]
@@ -358,7 +364,7 @@ def _split(
         return [(name, slices)]
     for index, trait in enumerate(traits):
         if not repeats and trait != IMAGE_TYPE:
-            continue  # any other may split a volume with a gap into two without one
+            continue  # any other trait may split a volume with a gap into two without one
         parts: dict[str, list[Slice]] = {}
         for slice_ in slices:
             parts.setdefault(slice_.traits[trait], []).append(slice_)
@@ -383,7 +389,7 @@ def _separates(parts: Sequence[list[Slice]], trait: str, *, repeats: bool, guess
     Other images lie only at places of the volume, or are derived, or are too few for a volume.
     """
     count = sum(map(len, parts))
-    if len(parts) == 1 or len(parts) == count:
+    if len(parts) == 1 or len(parts) == count:  # the same or another value in every slice separates nothing
         return False
     main = max(parts, key=len)
     everywhere = {place_along_normal(slice_) for part in parts for slice_ in part}

@@ -34,19 +34,19 @@ CORONAL = np.array([[-1.0, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 OTHER_BYTES = 64_000_000
 """Far more than header, extensions and appended data need in addition to the voxels."""
 GOOD_RAS_BYTES = slice(28, 30)
-"""Of an MGH file: 0 if it has no orientation."""
+"""Position of a flag in an MGH header: 0 if the file has no orientation."""
 META_HEADER_BYTES = 8192
 """Far more than the text at the start of an .mha file, whose lines come in any order."""
 META_SIZES = re.compile(rb"^Element(?:Spacing|Size) *=", re.MULTILINE)
-"""Of an .mha or .mhd file: the edges of a voxel."""
+"""Matches the edges of a voxel in an .mha or .mhd header."""
 NRRD_SIZES = re.compile(rb"^(?:spacings|space directions): *(.+)$", re.MULTILINE)
-"""Of an .nrrd file: the edges of a voxel, or vectors along them."""
+"""Matches the edges of a voxel, or vectors along them, in an .nrrd header."""
 NRRD_SIZE = re.compile(rb"\([^)]*\)|[-+.\d]\S*")
-"""One of them; an axis may have `nan` or `none` instead."""
+"""Matches one of them; an axis may have `nan` or `none` instead."""
 NRRD_SPACE = re.compile(rb"^space:", re.MULTILINE)
-"""Of an .nrrd file: the directions of the axes."""
+"""Matches the directions of the axes in an .nrrd header."""
 VOXEL_FILE = re.compile(rb"^ElementDataFile *= *(.+?)\s*$", re.MULTILINE)
-"""Of an .mhd file: the file with the voxels."""
+"""Matches the name of the file with the voxels in an .mhd header."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Stored:
         voxels: float32, with all axes of the file except those of length 1 after the third.
         affine: Voxel index to RAS millimetres.
         placement: Fields of a NIfTI header behind the affine; None for other formats.
-        warnings: For the user, a line each.
+        warnings: Warnings for the user, one line each.
     """
 
     voxels: np.ndarray
@@ -67,7 +67,7 @@ class Stored:
 
 
 def image_suffix(path: Path) -> str | None:
-    """The image suffix of a file name (`.nii.gz` counts as one); None for any other name."""
+    """The image suffix of a file name (`.nii.gz` counts as one), or None for any other name."""
     return next((suffix for suffix in IMAGE_SUFFIXES if path.name.lower().endswith(suffix)), None)
 
 
@@ -108,7 +108,7 @@ def stored_files(source: Source) -> list[Path]:
 
 
 def read_stored(source: Source) -> Stored:
-    """Read an image; axes of length 1 after the third are dropped.
+    """Read an image. Axes of length 1 after the third are dropped.
 
     Raises:
         ImageError: The file is missing or damaged, does not hold one real number per voxel, or exceeds free memory.
@@ -125,10 +125,10 @@ def read_stored(source: Source) -> Stored:
 
 
 def read_nifti_placement(path: Path) -> tuple[tuple[int, ...], Placement]:
-    """Shape and placement from a NIfTI header; the voxels are not read, so they may be damaged.
+    """Shape and placement from a NIfTI header. The voxels are not read, so they may be damaged.
 
     Raises:
-        Exception: Of any kind, if the header is damaged or the file holds something else.
+        Exception: Any kind, if the header is damaged or the file holds something else.
     """
     start = _read_start(path)
     header = _parse(start)[1]
@@ -160,10 +160,11 @@ def _read_nibabel(path: Path) -> Stored:
         values = "colours" if stored.names else "complex numbers"
         raise ImageError(f"holds {values}, expected one real number per voxel; save the magnitude or one channel")
     _require_memory([int(edge) for edge in header.get_data_shape()], stored.itemsize)
+    # bounded, so that a damaged or malicious file cannot fill the memory
     voxel_bytes = math.prod(int(edge) for edge in header.get_data_shape()) * stored.itemsize
     limit = voxel_bytes + min(int(header.get_data_offset()), OTHER_BYTES) + OTHER_BYTES
     with _open_unpacked(path) as file:
-        whole = file.read(limit + 1)  # to its end, which reveals a damaged or truncated file
+        whole = file.read(limit + 1)  # to the end, which reveals a damaged or truncated file
     if len(whole) > limit:
         raise ImageError(
             f"holds more than {limit / 1e6:.0f} MB, but its header describes {voxel_bytes / 1e6:.1f} MB of voxels; "
@@ -185,7 +186,7 @@ def _read_nibabel(path: Path) -> Stored:
 
 
 def _open_unpacked(path: Path) -> BufferedReader | gzip.GzipFile:
-    """Open a file, decompressed if its content is compressed; after downloads the name may be wrong."""
+    """Open a file, decompressed if its content is compressed. After downloads the name may be wrong."""
     with path.open("rb") as file:
         packed = file.read(len(GZIP)) == GZIP
     return gzip.open(path) if packed else path.open("rb")
@@ -210,7 +211,7 @@ def _stored_edges_mm(start: bytes) -> Edges:
 
 
 def _kind(start: bytes) -> Any:
-    """Nibabel's class for a file with this start; the first number distinguishes NIfTI-1, NIfTI-2 and MGH."""
+    """Nibabel's class for a file with this start. The first number distinguishes NIfTI-1, NIfTI-2 and MGH."""
     import nibabel as nib
 
     first = {int.from_bytes(start[:4], order) for order in ("little", "big")} if start else set()
@@ -276,7 +277,7 @@ def _spatial_axes(voxels: np.ndarray) -> np.ndarray:
 
 
 def _require_memory(shape: Sequence[int], stored_bytes: int) -> None:
-    """Raise if reading a volume would take more memory than is free; damaged headers can cause that."""
+    """Raise if reading a volume would take more memory than is free. Damaged headers can cause that."""
     needed_gb = math.prod(shape) * (2 * stored_bytes + 4) / 1e9
     free_gb = available_bytes() / 1e9
     if needed_gb > free_gb:

@@ -1,4 +1,4 @@
-"""An image is voxels and the affine that places them: reading, checking, writing."""
+"""Read, check and write images, which are voxels and the affine that places them."""
 
 from dataclasses import dataclass
 from itertools import permutations, product
@@ -28,7 +28,7 @@ Mask = Bool[np.ndarray, "x y z"]  # True inside a lesion
 Numbers = UInt8[np.ndarray, "x y z"] | UInt16[np.ndarray, "x y z"]  # of labels, 0 outside
 
 ROUNDING = 1e-4
-"""A mean may exceed the largest of its values by this fraction."""
+"""By rounding, a mean may exceed the largest of its values by this fraction."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +38,8 @@ class Image:
     Attributes:
         voxels: Array (x, y, z), float32, all finite.
         affine: Maps voxel indices to RAS millimetres.
-        placement: Of the NIfTI header that it was read from; None for another origin.
-        warnings: For the user about the file it was read from, a line each.
+        placement: Placement fields of the NIfTI header it was read from; None for other origins.
+        warnings: Warnings for the user about the file it was read from, one line each.
     """
 
     voxels: Voxels
@@ -123,7 +123,7 @@ def read_image(path: Path | str | DicomSeries, *, series: str = "") -> Image:
 def write_image(
     path: Path, voxels: Voxels | Mask | Numbers, grid: Affine | Image, *, step: float | None = None
 ) -> None:
-    """Write a volume as NIfTI, completely or not at all; a mask becomes uint8 with values 0 and 1.
+    """Write a volume as NIfTI, completely or not at all. A mask becomes uint8 with values 0 and 1.
 
     Args:
         path: Target, `.nii` or `.nii.gz`; its folder is created if missing.
@@ -186,7 +186,7 @@ def restore_box(box: tuple[slice, slice, slice], shape: Shape, target: Image, ax
         nib.orientations.io_orientation(target.affine), nib.orientations.axcodes2ornt(axes)
     )
     restored = []
-    for axis, sign in turn:
+    for axis, sign in turn:  # for each axis of the file: its axis in `box`, and whether it is flipped
         edge, length = box[int(axis)], shape[int(axis)]
         restored.append(edge if sign > 0 else slice(length - edge.stop, length - edge.start))
     return tuple(restored)
@@ -211,6 +211,7 @@ def require_same_grid(image: Image, other: Image, names: tuple[str, str], remedy
 def _without_nan_around(voxels: Voxels) -> tuple[Voxels, tuple[str, ...]]:
     """The voxels with 0 for NaN if all NaN is connected to the border, and a warning about it."""
     nan = np.isnan(voxels)
+    # enclosed NaN is damage, not a field of view
     if not nan.any() or nan.all() or (nan & ndimage.binary_fill_holes(~nan)).any():
         return voxels, ()
     warning = f"NaN outside the field of view ({nan.mean():.1%} of the voxels) is read as 0"
@@ -222,6 +223,6 @@ def _count_steps(path: Path, voxels: np.ndarray, step: float) -> tuple[UInt8[np.
     low, high = float(voxels.min()), float(voxels.max())
     if not (low >= 0 and high <= 255 * step * (1 + ROUNDING)):
         raise ImageError(f"{path}: holds {low:g} to {high:g}, expected 0 to {255 * step:g}; write it without steps")
-    slope = np.float32(step)
+    slope = np.float32(step)  # the type of the header's field
     slope = np.nextafter(slope, np.float32(0)) if float(slope) > step else slope
     return np.clip(np.rint(voxels / np.float32(step)), 0, 255).astype(np.uint8), float(slope)

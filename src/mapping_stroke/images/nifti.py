@@ -39,7 +39,7 @@ class Placement:
 
     Attributes:
         fields: Value of each of `FIELDS`.
-        pixdim: The sign of the qform's third axis and the edges of a voxel.
+        pixdim: The sign of the qform's third axis, and the edges of a voxel.
     """
 
     fields: dict[str, Any]
@@ -55,7 +55,7 @@ def place_voxels(header: Any, pixdim_mm: Edges, shape: Shape) -> tuple[Affine, t
         shape: Voxels along each axis.
 
     Returns:
-        The affine, and warnings about it, a line each.
+        The affine, and warnings about it, one line each.
 
     Raises:
         ImageError: There is no sform, and a voxel edge is 0 or not a number.
@@ -77,7 +77,7 @@ def place_voxels(header: Any, pixdim_mm: Edges, shape: Shape) -> tuple[Affine, t
 
 
 def copy_placement(header: Any, pixdim_mm: Edges) -> Placement:
-    """Copy the placement fields of a NIfTI header; an invalid voxel edge is replaced by the sform's.
+    """Copy the placement fields of a NIfTI header. An invalid voxel edge is replaced by the sform's.
 
     Args:
         header: See `place_voxels`.
@@ -101,6 +101,7 @@ def write_placement(header: Any, grid: Affine | Placement) -> None:
         return
     header.set_sform(grid, code="aligned")
     header.set_qform(grid, code="aligned")
+    # set_qform silently drops shear, so compare what it stored
     shift_vox = np.linalg.solve(grid[:3, :3], header.get_qform()[:3, :3]) - np.eye(3)
     if np.abs(shift_vox).max() > SHEAR_VOX:
         header["qform_code"] = 0
@@ -108,6 +109,7 @@ def write_placement(header: Any, grid: Affine | Placement) -> None:
 
 def largest_shift_mm(affine: Affine, other: Affine, shape: Shape) -> float:
     """The largest distance between the places of a voxel under two affines."""
+    # affine maps differ most at a corner
     corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(shape) - 1)
     corners_1 = np.c_[corners, np.ones(8)].T
     return float(np.linalg.norm((affine - other) @ corners_1, axis=0).max())
@@ -124,7 +126,7 @@ def _sform(header: Any) -> Affine | None:
 
 
 def _qform(header: Any) -> tuple[Affine | None, str]:
-    """The qform, if there is one, and the problem with it; a quaternion longer than 1 is no rotation."""
+    """The qform, if there is one, and the problem with it. A quaternion longer than 1 is no rotation."""
     if int(header["qform_code"]) <= 0:
         return None, ""
     try:
@@ -134,7 +136,7 @@ def _qform(header: Any) -> tuple[Affine | None, str]:
 
 
 def _other_size(sform: Affine, pixdim_mm: Edges) -> list[str]:
-    """Report voxel edges that differ from the sform's by more than rounding; their sign is ignored."""
+    """Report voxel edges that differ from the sform's by more than rounding. Their sign is ignored."""
     edges_mm = voxel_edges_mm(sform)
     if np.allclose(np.abs(pixdim_mm), edges_mm, rtol=SAME_EDGE, atol=0):
         return []

@@ -1,4 +1,4 @@
-"""Import and export for other programs: models of nnU-Net v1 and v2, DICOM SEG. Only this room knows nnU-Net's files.
+"""Import and export for other programs: models of nnU-Net v1 and v2, and DICOM SEG.
 
-Imports `networks` and below.
+Only this package and `networks.nnunet_results` know nnU-Net's files. Imports `networks` and below.
 """

@@ -39,7 +39,7 @@ def require_highdicom() -> None:
 
 
 def write_segmentation(path: Path, series: DicomSeries, mask: Mask, model: str) -> None:
-    """Write a mask as DICOM SEG, completely or not at all; an empty mask is also written.
+    """Write a mask as DICOM SEG, completely or not at all. An empty mask is also written.
 
     Args:
         path: Target, `.dcm`.
@@ -102,6 +102,7 @@ def _segmentation(slices: list[Slice], series: DicomSeries, mask: Mask, model: s
 
 def _sources(slices: list[Slice], mask: Mask) -> tuple[list[Any], UInt8[np.ndarray, "planes rows columns"]]:
     """The source's data sets without pixels, and the planes of the mask in the same order."""
+    # (column, row, slice) to (slice, row, column)
     planes = np.ascontiguousarray(mask.T, dtype=np.uint8)
     if slices[0].file != slices[-1].file:
         return [_read(slice_.file) for slice_ in slices], planes

@@ -26,13 +26,15 @@ from mapping_stroke.networks.nnunet_results import (
     results_zipped,
 )
 
+__all__ = ["ImportedModel", "find_result", "read_nnunet", "write_nnunet_v2"]
+
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError)
 """Errors of unpacking a damaged, encrypted or unusual zip, as opposed to a full disk."""
 
 
 @contextmanager
 def unpacked(source: Path, beside: Path) -> Iterator[Path]:
-    """Yield the unpacked result folder of an exported zip; yield anything else unchanged.
+    """Yield the unpacked result folder of an exported zip. Yield anything else unchanged.
 
     Args:
         source: A zip of `nnUNetv2_export_model_to_zip` or `nnUNet_export_model_to_zip`, or anything else.
@@ -51,11 +53,13 @@ def unpacked(source: Path, beside: Path) -> Iterator[Path]:
         raise BundleError(describe_import(source))
     beside.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".", dir=beside.absolute()) as place:
+        # members are named after the folder, so a zip without one lends its own name
         root = Path(place) if result.name else Path(place) / source.stem  # the zip has no top-level folder
         try:
             _unpack(source, result, root)
             yield root / result
         except MappingError as error:
+            # the temporary folder means nothing to the user
             raise type(error)(str(error).replace(f"{place}/", f"{source}: ")) from error
 
 
@@ -79,13 +83,10 @@ def _is_wanted(name: PurePosixPath, result: PurePosixPath) -> bool:
     return name.parent.parent == result and name.name in (*CHECKPOINTS_V1.values(), *CHECKPOINTS_V2.values())
 
 
-__all__ = ["ImportedModel", "find_result", "read_nnunet", "write_nnunet_v2"]
-
-
 def read_nnunet(
     folder: Path, *, scheme: str | None = None, orientation: str = "RAS", checkpoint: str = "final"
 ) -> ImportedModel:
-    """Read a result folder of nnU-Net, v1 or v2; executes nothing from its files.
+    """Read a result folder of nnU-Net, v1 or v2. Executes nothing from its files.
 
     Args:
         folder: `.../TRAINER__PLANS__CONFIGURATION` (v2, with plans.json) or `.../TRAINER__PLANS` (v1, with plans.pkl);

@@ -1,4 +1,4 @@
-"""Common parts of both versions of nnU-Net: axes, checkpoints, and fitting weights to a specification."""
+"""Code for both versions of nnU-Net: axes, checkpoints, and fitting weights to a specification."""
 
 import pickle
 import re
@@ -26,7 +26,7 @@ class Axes:
 
     @classmethod
     def from_transpose(cls, transpose_forward: Sequence[int]) -> "Axes":
-        """From the plans' `transpose_forward`, which maps each axis of the network to z, y or x."""
+        """Read the plans' `transpose_forward`, which maps each axis of the network to z, y or x."""
         order = [int(axis) for axis in transpose_forward]
         if sorted(order) != [0, 1, 2]:
             raise ValueError(f"transpose_forward is {list(transpose_forward)}, expected 0, 1 and 2 in some order")
@@ -49,7 +49,7 @@ class Axes:
         return tuple(sorted(self.places[axis] for axis in axes))
 
     def turn_kernel(self, array: np.ndarray) -> np.ndarray:
-        """Reorder a convolution's weights (out, in, and nnU-Net's three axes) to axes x, y, z; others stay."""
+        """Reorder a convolution's weights (out, in, and nnU-Net's three axes) to axes x, y, z. Others stay."""
         if array.ndim != 5:
             return array
         return np.ascontiguousarray(array.transpose(0, 1, *(2 + place for place in self.places)))
@@ -68,6 +68,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise BundleError(f"{path}: missing; copy the whole folder again")
+    # torch accepts only these names besides tensors, and calls our stand-ins instead of numpy
     stand_ins: list[Callable[..., object] | tuple[Callable[..., object], str]] = [
         (stand_in, name) for name, stand_in in NUMPY_STAND_INS.items()
     ]
@@ -156,10 +157,11 @@ def _is_needed(name: str, spec: NetworkSpec) -> bool:
 
 
 def _widen(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Pad odd kernels to larger odd ones; return other arrays unchanged."""
+    """Pad odd kernels to larger odd ones. Return other arrays unchanged."""
     if array.ndim != 5 or array.shape == shape or len(shape) != 5 or array.shape[:2] != shape[:2]:
         return array
     extra = [wanted - found for found, wanted in zip(array.shape[2:], shape[2:], strict=True)]
+    # an odd kernel padded by an even number keeps its centre
     if min(extra) < 0 or any(edge % 2 for edge in extra):
         return array
     return np.pad(array, [(0, 0), (0, 0), *((edge // 2, edge // 2) for edge in extra)])
@@ -174,7 +176,7 @@ def _misfit(path: Path, name: str, relation: str) -> BundleError:
 
 @dataclass(frozen=True, eq=False)
 class ImportedModel:
-    """Members trained by another program; their weights are read one at a time, on request."""
+    """Members trained by another program. Their weights are read one at a time, on request."""
 
     members: tuple[MemberCard, ...]
     average: Literal["probability", "logit"]
@@ -184,12 +186,12 @@ class ImportedModel:
     reader: Callable[[int], Weights]
 
     def weights(self, number: int) -> Weights:
-        """The weights of `members[number]`, checked against its network; raises `BundleError` by name."""
+        """The weights of `members[number]`, checked against its network. Raises `BundleError` by name."""
         return self.reader(number)
 
 
 def require(values: Any, name: str, path: Path) -> Any:
-    """The entry of this name; raises `BundleError` if a file lacks it."""
+    """The entry of this name. Raises `BundleError` if a file lacks it."""
     if not isinstance(values, dict) or name not in values:
         raise BundleError(f"{path}: has no entry {name!r}, which nnU-Net always writes; copy that file again")
     return values[name]
@@ -201,7 +203,7 @@ def refusal(path: Path, found: str, expected: str) -> BundleError:
 
 
 def missing_checkpoint(folder: Path, files: Mapping[str, str], wanted: str) -> BundleError:
-    """The error for a result folder without a checkpoint of the wanted kind; `files` has the file name of each kind."""
+    """The error for a result folder without a checkpoint of the wanted kind. `files` has the file name of each kind."""
     others = [kind for kind, file in files.items() if any(folder.glob(f"*/{file}"))]
     remedy = (
         f"it has {files[others[0]]}: give --checkpoint {others[0]}" if others else "copy nnU-Net's whole result folder"

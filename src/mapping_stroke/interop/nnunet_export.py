@@ -20,7 +20,7 @@ from mapping_stroke.networks.unet import load_unet
 
 CONFIGURATION = "3d_fullres"
 AXES = Axes()
-"""z, y, x: its own inverse."""
+"""z, y, x: this order is its own inverse."""
 _NETWORKS = {
     "plain": ("dynamic_network_architectures.architectures.unet.PlainConvUNet", "n_conv_per_stage"),
     "residual": ("dynamic_network_architectures.architectures.unet.ResidualEncoderUNet", "n_blocks_per_stage"),
@@ -46,6 +46,7 @@ def make_plans(card: MemberCard, dataset: str, plans_name: str) -> dict[str, Any
         "architecture": _architecture(card.network),
         "batch_dice": False,
     }
+    # nnU-Net requires these statistics but uses them only for CT
     numbers = dict.fromkeys(("max", "mean", "median", "min", "percentile_00_5", "percentile_99_5", "std"), 0.0)
     return {
         "dataset_name": dataset,
@@ -144,28 +145,28 @@ def write_nnunet_v2(
 
 
 def differences(bundle_card: BundleCard) -> list[str]:
-    """Differences of an exported model in nnU-Net, one sentence each; empty if there are none."""
+    """Differences between an exported model in nnU-Net and here, one sentence each."""
     cards = [member.card for member in bundle_card.members]
     found = []
     if bundle_card.space == "MNI152":
-        found.append("No scan is registered: give scans that lie in MNI152 space, as the networks were trained on.")
+        found.append("Scans are not registered: give scans in MNI152 space, like the training scans of the networks.")
     if bundle_card.shows == "brain":
-        found.append("No scan is stripped of its skull: give scans that are 0 outside the brain.")
+        found.append("Scans are not skull-stripped: give scans that are 0 outside the brain.")
     if any(any(card.preprocess.shift) for card in cards):
         found.append(
-            "The networks' grids all begin where the brain does, where mapping lays some a part of a voxel before it: "
-            "what they see together is coarser."
+            "All networks' grids begin at the edge of the brain, whereas mapping shifts some of them by a fraction of "
+            "a voxel: together they see less detail."
         )
     if any(card.preprocess.resampling == "linear" for card in cards):
         edges = sorted({card.preprocess.edges_mm for card in cards if card.preprocess.resampling == "linear"})
         found.append(
-            f"Scans whose voxels are not {' or '.join(map(str, edges))} mm are resampled by interpolation, where "
-            "mapping takes means of voxels towards a coarser grid: their results will differ."
+            f"Scans whose voxels are not {' or '.join(map(str, edges))} mm are resampled by interpolation, whereas "
+            "mapping averages voxels for a coarser grid: their results will differ."
         )
     if bundle_card.average == "probability":
-        found.append("Overlapping tiles and folds are averaged as logits, where mapping averages P(lesion).")
+        found.append("Overlapping tiles and folds are averaged as logits, whereas mapping averages P(lesion).")
     if bundle_card.postprocess is not None:
-        found.append("The rule of post-processing is not part of the folder: masks are P(lesion) > 0.5.")
+        found.append("The post-processing rule is not part of the folder: masks are P(lesion) > 0.5.")
     return found
 
 
@@ -173,11 +174,11 @@ def _require_expressible(card: MemberCard) -> None:
     if card.network.skip != "pooled" and card.network.encoder == "residual":
         raise BundleError(
             f"{card.name}: its residual blocks shorten their input by strided convolutions (as nnU-Net v1 does), "
-            "which nnU-Net v2 has no network for; leave that member out"
+            "for which nnU-Net v2 has no network; leave that member out"
         )
     if card.network.unshuffle > 1:
         raise BundleError(
-            f"{card.name}: its first stage takes cubes of voxels as channels, which nnU-Net v2 has no network for; "
+            f"{card.name}: its first stage takes cubes of voxels as channels, for which nnU-Net v2 has no network; "
             "leave that member out, or export a model of another size than fine"
         )
     if card.preprocess.orientation != "RAS":
@@ -211,12 +212,13 @@ def _letters(text: str) -> str:
 
 
 def _write_checkpoint(result: Path, card: MemberCard, weights: Weights, plans: dict[str, Any]) -> None:
-    """Write the parts of nnU-Net's checkpoint that prediction reads, with each parameter under all of its names."""
+    """Write the entries of nnU-Net's checkpoint that prediction reads, with each parameter under all of its names."""
     turned = replace(
         card.network,
         kernels=tuple(AXES.ours(kernel) for kernel in card.network.stage_kernels),
         strides=tuple(AXES.ours(stride) for stride in card.network.stage_strides),
     )
+    # loaded into a network, because nnU-Net stores each parameter under several names
     network = load_unet(turned, {name: AXES.turn_kernel(array) for name, array in weights.items()})
     path = result / f"fold_{card.fold}" / "checkpoint_final.pth"
     path.parent.mkdir(parents=True)

@@ -30,7 +30,7 @@ _PLAIN = (
     (r"seg_outputs\.", "decoder.seg_layers."),
 )
 _PLAIN_HALVES = re.compile(r"conv_blocks_(context|localization)\.(\d+)\.([01])\.blocks\.(\d+)\.(.+)")
-"""The deepest stage and those of the decoder store their last convolution apart from the others."""
+"""The deepest stage and those of the decoder store their last convolution separately."""
 _RESIDUAL = (
     (r"encoder\.initial_(conv|norm)\.", r"encoder.stem.convs.0.\1."),
     (r"decoder\.tus\.", "decoder.transpconvs."),
@@ -41,12 +41,12 @@ _SKIP = re.compile(r"encoder\.stages\.(\d+)\.convs\.(\d+)\.downsample_skip\.([01
 
 
 def rename_plain(weights: Weights) -> Weights:
-    """Rename the parameters of `Generic_UNet`; unknown names stay."""
+    """Rename the parameters of `Generic_UNet`. Unknown names stay."""
     return {_plain_name(name, weights).replace(".instnorm.", ".norm."): array for name, array in weights.items()}
 
 
 def rename_residual(weights: Weights) -> Weights:
-    """Rename the parameters of `FabiansUNet`, each once; unknown names stay."""
+    """Rename the parameters of `FabiansUNet`, each once. Unknown names stay."""
     outputs = {name.split(".")[2] for name in weights if name.startswith("decoder.tus.")}
     finest = f"decoder.seg_layers.{len(outputs) - 1}."
     return {
@@ -61,6 +61,7 @@ def _plain_name(name: str, weights: Weights) -> str:
     if halves is None:
         return _replace(name, _PLAIN)
     path, stage, half, number, rest = halves.groups()
+    # the separate last convolution is numbered after those of the first half
     before = f"conv_blocks_{path}.{stage}.0.blocks."
     first = len({other.split(".")[4] for other in weights if other.startswith(before)}) if half == "1" else 0
     place = f"encoder.stages.{stage}.0" if path == "context" else f"decoder.stages.{stage}"
@@ -156,6 +157,7 @@ def _plain_network(plans: dict[str, Any], stage: dict[str, Any], axes: Axes, pat
     pools, kernels = _read_edges(stage, path)
     if len(kernels) != len(pools) + 1:
         raise refusal(path, f"has {len(kernels)} kernels for {len(pools)} poolings", "one kernel more")
+    # one kernel per stage: the larger one holds both, padded with zeros
     widest = [_wider(own, coarser) for own, coarser in pairwise(kernels)]
     count = len(kernels)
     convolutions = int(plans.get("conv_per_stage", 2))
@@ -212,7 +214,7 @@ def _features(plans: dict[str, Any], stages: int, path: Path) -> Shape | tuple[i
 def _read_preprocess(
     plans: dict[str, Any], stage: dict[str, Any], axes: Axes, orientation: str, path: Path
 ) -> PreprocessSpec:
-    """v1 normalises after resampling, v2 and we before it: the same for scans with the network's spacing."""
+    """The preprocessing. v1 normalises after resampling, v2 and we before it: the same at the network's spacing."""
     scheme, masked = (require(plans, name, path) for name in ("normalization_schemes", "use_mask_for_norm"))
     if scheme.get(0) != "nonCT":
         raise refusal(path, f"the normalisation is {scheme.get(0)!r}", "'nonCT' (z-scores)")
@@ -223,7 +225,7 @@ def _read_preprocess(
 
 
 def _find_folds(folder: Path, checkpoint: str) -> list[str]:
-    """The folders of the folds that have the checkpoint, in order; `all` only if there is no numbered one."""
+    """The folders of the folds that have the checkpoint, in order, or `all` if there is no numbered one."""
     name = CHECKPOINTS_V1[checkpoint]
     found = [path.parent.name for path in folder.glob(f"fold_*/{name}") if path.parent.name[5:].isdecimal()]
     if not found and not (folder / "all" / name).is_file():

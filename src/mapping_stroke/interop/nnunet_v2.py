@@ -35,9 +35,9 @@ LARGEST_ANISOTROPY = 3.0
 def resolve_configuration(plans: dict[str, Any], name: str, path: Path) -> dict[str, Any]:
     """A configuration with everything it inherits."""
     configurations = require(plans, "configurations", path)
-    chain: list[dict[str, Any]] = []
+    chain: list[dict[str, Any]] = []  # from the configuration to its oldest ancestor
     while name is not None:
-        if name not in configurations or len(chain) > len(configurations):
+        if name not in configurations or len(chain) > len(configurations):  # inherits from itself
             raise refusal(path, f"has no usable configuration {name!r}", f"one of {', '.join(configurations)}")
         chain.append(configurations[name])
         name = configurations[name].get("inherits_from")
@@ -45,7 +45,7 @@ def resolve_configuration(plans: dict[str, Any], name: str, path: Path) -> dict[
 
 
 def read_network(configuration: dict[str, Any], axes: Axes, path: Path) -> NetworkSpec:
-    """The network of a configuration; raises `BundleError` for anything that a specification cannot express."""
+    """The network of a configuration. Raises `BundleError` for anything that a specification cannot express."""
     architecture = configuration.get("architecture") or _old_architecture(configuration, path)
     class_name = str(require(architecture, "network_class_name", path)).rsplit(".", 1)[-1]
     if class_name not in ENCODERS:
@@ -71,7 +71,7 @@ def read_network(configuration: dict[str, Any], axes: Axes, path: Path) -> Netwo
 
 
 def read_preprocess(configuration: dict[str, Any], axes: Axes, orientation: str, path: Path) -> PreprocessSpec:
-    """The preprocessing of a configuration; raises `BundleError` if we have no equivalent."""
+    """The preprocessing of a configuration. Raises `BundleError` if we have no equivalent."""
     schemes = require(configuration, "normalization_schemes", path)
     if schemes != ["ZScoreNormalization"]:
         raise refusal(path, f"normalization_schemes is {schemes}", "['ZScoreNormalization']")
@@ -88,7 +88,7 @@ def read_preprocess(configuration: dict[str, Any], axes: Axes, orientation: str,
 def preprocess_spec(
     spacing: Any, normalise: Literal["brain", "box"], axes: Axes, orientation: str, path: Path
 ) -> PreprocessSpec:
-    """A specification with nnU-Net's spacing along our axes; a single edge for cubic voxels."""
+    """A specification with nnU-Net's spacing along our axes, as a single edge for cubic voxels."""
     try:
         x, y, z = (float(edge) for edge in axes.ours(spacing))
         if max(x, y, z) > LARGEST_ANISOTROPY * min(x, y, z):
@@ -251,7 +251,7 @@ def _require_one_scan_and_lesion(configuration: dict[str, Any], dataset: dict[st
 
 
 def _find_folds(folder: Path, checkpoint: str) -> list[str]:
-    """The folds that have the checkpoint, in order; `all` only if there is no numbered one."""
+    """The folds that have the checkpoint, in order, or `all` if there is no numbered one."""
     name = CHECKPOINTS_V2[checkpoint]
     found = {path.parent.name.removeprefix("fold_") for path in folder.glob(f"fold_*/{name}")}
     numbered = sorted((fold for fold in found if fold.isdecimal()), key=int)
@@ -261,7 +261,7 @@ def _find_folds(folder: Path, checkpoint: str) -> list[str]:
 
 
 def _read_mirror_axes(path: Path, axes: Axes) -> tuple[int, ...]:
-    """Axes along which its training mirrored patches; none if the checkpoint does not record them, as in nnU-Net."""
+    """Axes along which its training mirrored patches, or none if the checkpoint does not record them, as in nnU-Net."""
     entry = "inference_allowed_mirroring_axes"
     allowed = read_checkpoint(path).get(entry)
     try:

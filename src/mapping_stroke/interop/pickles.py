@@ -25,7 +25,7 @@ _PLAIN_KIND = re.compile(r"[<>|=]?([biufcSUO]\d*|\?|bool|u?int\d+|float\d+)")
 
 
 class StandInDtype:
-    """Stand-in for `numpy.dtype`: one number, text or object per element; no records, which could hold anything."""
+    """Stand-in for `numpy.dtype`: one number, text or object per element, but no records, which could hold anything."""
 
     def __init__(self, name: object, align: object = False, copy: object = False) -> None:  # noqa: FBT002 - numpy's
         if not isinstance(name, str) or not _PLAIN_KIND.fullmatch(name):
@@ -61,7 +61,7 @@ class StandInArray:
         self.values: np.ndarray = np.zeros(0)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        shape, dtype, columns_first, data = state[-4:]
+        shape, dtype, columns_first, data = state[-4:]  # older versions lack the leading version number
         if not isinstance(dtype, StandInDtype):
             raise pickle.UnpicklingError("holds an array of an unknown kind")
         self.values = dtype.read(data, shape, columns_first=bool(columns_first))
@@ -73,7 +73,7 @@ def _refuse_state(state: object) -> None:
 
 def _unchangeable(function: Callable[..., object]) -> Callable[..., object]:
     """Protect a callable function against a pickle's state instruction, which could set its attributes."""
-    vars(function)["__setstate__"] = _refuse_state
+    vars(function)["__setstate__"] = _refuse_state  # the unpickler calls this instead of setting attributes
     return function
 
 

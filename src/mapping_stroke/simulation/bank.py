@@ -1,4 +1,4 @@
-"""An endless stream of cases drawn on the training device, and the bank of brains and masks behind it."""
+"""An endless stream of simulated cases, drawn on the training device from a bank of brains and masks."""
 
 import copy
 import zipfile
@@ -42,7 +42,7 @@ KINDS: tuple[Kind, ...] = ("intracranial", "stripped", "too much", "too little",
 DEFORMATION = 0.7
 """Strength of the deformation; 1 is meant for making all people from a single brain."""
 LARGEST_LOAD_MM3 = 300_000.0
-"""Largest lesion load of a case before its brain shrinks; larger than in ATLAS, whose largest are then no rarity."""
+"""Largest lesion load of a case before its brain shrinks; above ATLAS, so that its largest loads are not rare."""
 MASKS_LOOKED_AT = 12
 """Random masks considered per case; those nearest in size to the target load are used."""
 
@@ -105,7 +105,7 @@ class SimulationBank:
     """Downsampling factor: cases are simulated on the hosts' voxels and then averaged over blocks of this edge."""
 
     def draw(self, rng: np.random.Generator) -> CaseArrays:
-        """A new case; see `draw_case`."""
+        """A new case (see `draw_case`)."""
         return draw_case(self, rng)
 
 
@@ -128,13 +128,13 @@ def draw_twins(bank: SimulationBank, rng: np.random.Generator) -> tuple[CaseArra
 
     Args:
         bank: Brains and masks; its shares of healthy cases and twins are ignored.
-        rng: As for `draw_case`.
+        rng: See `draw_case`.
 
     Returns:
         The case with lesions and the one without. If no lesion could be placed, both are healthy.
     """
     draft = draft_case(replace(bank, mix=replace(bank.mix, healthy=0.0, twins=0.0)), rng)
-    again = copy.deepcopy(rng)
+    again = copy.deepcopy(rng)  # the twin must draw the same numbers
     return make_case(bank, draft, rng), make_case(bank, draft.twin, again)
 
 
@@ -166,7 +166,7 @@ def draft_case(bank: SimulationBank, rng: np.random.Generator) -> Draft:
     """Draw a case according to the bank's mix."""
     case_id = f"simulated-{int(rng.integers(2**32)):08x}"
     host = bank.hosts[int(rng.integers(len(bank.hosts)))]
-    lot = rng.random()
+    lot = rng.random()  # below `healthy`, then `twins`, then cases with lesions
     healthy = lot < bank.mix.healthy
     load_mm3 = 0.0 if healthy else atlas_load_mm3(float(rng.random()), LARGEST_LOAD_MM3)
     lesions = place_lesions(bank, host, load_mm3, rng)
@@ -177,7 +177,7 @@ def draft_case(bank: SimulationBank, rng: np.random.Generator) -> Draft:
 
 
 def make_case(bank: SimulationBank, draft: Draft, rng: np.random.Generator) -> CaseArrays:
-    """Simulate a drawn case; `rng` is the source of textures, shapes and noise."""
+    """Simulate a drawn case. `rng` is the source of textures, shapes and noise."""
     brain = draft.host.brain
     made = simulate_case(brain, draft.lesions, draft.look, rng)
     unsure = unseen_lesion(made, draft.look.scanner, brain.grid.spacing_mm)
@@ -209,6 +209,7 @@ def finish_case(
     hidden = torch.zeros_like(mask) if unsure is None else unsure[box]
     scan = scan[box] * coverage  # undo partial volume with the 0 around a brain mask
     values = scan[inside]
+    # z-scores over the voxels inside, faded at the edge as in a scan cropped to non-zero voxels
     spread, mean = torch.std_mean(values, correction=0)
     scores = (scan - mean) / spread.clamp(min=1e-6) * (2 * coverage).clamp(max=1)
     if coarsen > 1:
@@ -220,17 +221,19 @@ def finish_case(
 
 
 def _block_means(volume: Volume, edge: int) -> Float32[Tensor, "a b c"]:
-    """Means over cubes of voxels; incomplete cubes are padded with 0."""
+    """Means over cubes of voxels. Incomplete cubes are padded with 0."""
+    # `pad` takes the last axis first
     padding = [pad for length in reversed(volume.shape) for pad in (0, -length % edge)]
     return functional.avg_pool3d(functional.pad(volume, padding)[None, None], edge)[0, 0]
 
 
 def place_lesions(bank: SimulationBank, host: Host, load_mm3: float, rng: np.random.Generator) -> Region:
-    """Place lesions of about this load in a host, drawn or from real masks; none for 0 mm3."""
+    """Place lesions of about this load in a host, drawn or from real masks, but none for 0 mm3."""
     if load_mm3 <= 0:
         return torch.zeros_like(host.allowed)
     if not bank.masks or rng.random() < bank.mix.drawn:
         return draw_lesions(host.brain, host.allowed, split_load(load_mm3, rng), rng)
+    # a few at random, so that the same mask does not serve every load of its size
     chosen = rng.choice(len(bank.masks), min(MASKS_LOOKED_AT, len(bank.masks)), replace=False)
     return fit_masks(host.brain, host.allowed, [bank.masks[index] for index in chosen], load_mm3, rng)[0]
 
@@ -241,7 +244,7 @@ FINER, FINEST_MM = 2, 1.0
 """Cases are simulated on voxels this many times finer along each axis, but no finer than this edge, and then averaged:
 scans have finer voxels than the networks, and painting on coarse voxels would miss partial volume."""
 FEWEST_READERS, MOST_READERS = 2, 12
-"""Bounds of the number of reading threads, which otherwise is that of torch."""
+"""Bounds of the number of reading threads, which otherwise equals torch's."""
 
 
 def load_bank(
@@ -278,12 +281,12 @@ def load_bank(
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise RunFolderError(f"{file}: cannot be read ({error}); delete it and rerun the command") from error
     if not hosts or (sources.masks and not masks):
-        raise CaseError(f"no {'masks' if hosts else 'brains'} for {part}: give more of them")
+        raise CaseError(f"no {'masks' if hosts else 'brains'} in the {part} split; give more of them")
     return SimulationBank(hosts, masks, mix, coarsen=coarsen)
 
 
 def write_bank(sources: Sources, spacing_mm: float, cache: Path) -> Path:
-    """Path of the bank's file with all splits for a network's voxel size; written if missing."""
+    """Write the bank's file with all splits for a network's voxel size if it is missing, and return its path."""
     grid = atlas_grid(spacing_mm / _coarsen(spacing_mm))
     identity = {
         "format": FORMAT,
@@ -316,6 +319,7 @@ def _stored_brains(sources: Sources, grid: Grid) -> dict[str, np.ndarray]:
         brains = pool.map(lambda read: read(), readers.values())
         read = list(track(brains, f"Reading brains at {grid.spacing_mm:g} mm", len(readers)))
     for name, brain in zip(readers, read, strict=True):
+        # half precision and 255 steps keep the file of hundreds of brains small
         arrays[f"{name}/t1"] = brain.t1.half().numpy()
         arrays[f"{name}/tissues"] = (torch.stack([brain.grey, brain.white]) * 255).round().to(torch.uint8).numpy()
         arrays[f"{name}/corner"] = np.array([side.start for side in brain.box])
@@ -324,7 +328,7 @@ def _stored_brains(sources: Sources, grid: Grid) -> dict[str, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class _Hosts(Sequence[Host]):
-    """Brains that are built on first use, which takes a second each; few may ever be used."""
+    """Brains that are built on first use, which takes a second each. Few may ever be used."""
 
     builders: list[Callable[[], Host]]
     built: dict[int, Host] = field(default_factory=dict)
@@ -341,7 +345,7 @@ class _Hosts(Sequence[Host]):
 
 
 def _read_host(stored: Mapping[str, Any], name: str, grid: Grid, device: torch.device) -> Callable[[], Host]:
-    """Read a brain; return a function that builds it."""
+    """Read a brain, and return a function that builds it."""
     t1, tissues, corner = (stored[f"{name}/{what}"] for what in ("t1", "tissues", "corner"))
     return partial(_host, t1, tissues, corner.tolist(), grid, device)
 
@@ -382,11 +386,12 @@ def _stored_masks(sources: Sources, grid: Grid) -> dict[str, np.ndarray]:
 
 def _masks(stored: Mapping[str, Any], part: Part, device: torch.device) -> Iterator[RealMask]:
     shapes, voxels = stored["mask_shapes"], torch.from_numpy(stored["mask_voxels"])
+    # masks of different shapes are stored end to end in one array
     pieces = torch.split(voxels, shapes.prod(axis=1).tolist())
     names, digests, affines, volumes, centres = (
         stored[f"mask_{what}"] for what in ("names", "sha256", "affines", "volumes_mm3", "centres_mm")
     )
     for index, piece in enumerate(pieces):
-        if part_of_mask(str(digests[index])) == part:
+        if part_of_mask(str(digests[index])) == part:  # by content, so that a renamed mask stays in its split
             cut = piece.clone().view(*shapes[index].tolist()).to(device)
             yield RealMask(str(names[index]), cut, affines[index], float(volumes[index]), centres[index])

@@ -1,4 +1,4 @@
-"""A healthy brain: intensities, tissues, ventricles and depth; and its rendering with another contrast."""
+"""A healthy brain with its tissues, ventricles and depth, and its rendering with another contrast."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -125,6 +125,7 @@ def build_brain(t1: Volume, tissues: Float32[Tensor, "2 x y z"] | None, grid: Gr
     grey, white = (grey.clamp(0, 1) * inside).contiguous(), (white.clamp(0, 1) * inside).contiguous()
     csf = (1 - grey - white).clamp(0, 1) * inside
     depth_mm = _depth_mm(inside, grid)
+    # cisterns at the surface are as dark as ventricles, so only deep and central CSF counts
     central = (depth_mm > CENTRAL_DEPTH_MM) & (grid.axes_mm(t1.device)[0].abs() < CENTRAL_HALF_WIDTH_MM)
     ventricles = central & (csf > 0.5)
     around_mm, around_grid = _around_mm(inside, grid)
@@ -153,9 +154,9 @@ def _on_one_scale(t1: Volume, csf: Volume, grey: Volume, white: Volume, central:
 def guess_tissues(t1: Volume, inside: Region) -> tuple[Volume, Volume]:
     """Estimate the fractions of grey and white matter from intensities, by k-means with three clusters."""
     values = t1[inside]
-    sample = values[:: max(values.numel() // 100_000, 1)].cpu().numpy()
+    sample = values[:: max(values.numel() // 100_000, 1)].cpu().numpy()  # enough for three means
     means = np.percentile(sample, [8, 40, 85])
-    for _ in range(30):
+    for _ in range(30):  # more than enough to converge
         nearest = np.abs(sample[:, None] - means).argmin(axis=1)
         if len(np.unique(nearest)) < 3:
             raise ImageError("does not show three tissues, expected a T1-weighted scan")
@@ -200,7 +201,7 @@ def _tissue_levels(t1: Volume, csf: Volume, grey: Volume, white: Volume) -> Sequ
 
 
 def _depth_mm(inside: Region, grid: Grid) -> Volume:
-    stride = max(round(3 / grid.spacing_mm), 1)
+    stride = max(round(3 / grid.spacing_mm), 1)  # depth is smooth: 3 mm cells are enough
     coarse = ndimage.binary_fill_holes(inside[::stride, ::stride, ::stride].cpu().numpy())
     depth = ndimage.distance_transform_edt(np.pad(coarse, 1), sampling=grid.spacing_mm * stride)[1:-1, 1:-1, 1:-1]
     fine = enlarge(torch.from_numpy(depth.astype(np.float32)).to(inside.device), inside.shape, stride)
@@ -211,6 +212,7 @@ def _surely_ventricles(ventricles: Region, grid: Grid) -> Region:
     """Exclude deep sulci and cisterns, which are as central as the ventricles, by MNI position and size."""
     x, y, z = grid.axes_mm(ventricles.device)
     x = x.abs()
+    # boxes around the body, the atrium and the third ventricle, in MNI mm
     body = (x > 2) & (x < 24) & (y > -36) & (y < 38) & (z > -2) & (z < 32 - 0.6 * y.clamp(min=0))
     atrium = (x > 14) & (x < 36) & (y > -56) & (y <= -30) & (z > -6) & (z < 26)
     third = (x < 6) & (y > -28) & (y < 8) & (z > -8) & (z < 12)
@@ -223,7 +225,7 @@ def _surely_ventricles(ventricles: Region, grid: Grid) -> Region:
 
 
 def _distance_mm(region: Region, grid: Grid, step_mm: float) -> Volume:
-    """Distance to a region, 0 inside; computed in steps of `step_mm`."""
+    """Distance to a region (0 inside), computed in steps of `step_mm`."""
     stride = max(round(step_mm / grid.spacing_mm), 1)
     coarse = region[::stride, ::stride, ::stride].cpu().numpy()
     if not coarse.any():
@@ -239,6 +241,7 @@ def _around_mm(inside: Region, grid: Grid) -> tuple[Float32[Tensor, "a b c"], Gr
     before, after = ([round(length_mm / step_mm) for length_mm in room] for room in HEAD_ROOM_MM)
     coarse = np.pad(inside[::stride, ::stride, ::stride].cpu().numpy(), list(zip(before, after, strict=True)))
     outside = ndimage.distance_transform_edt(~coarse, sampling=step_mm)
+    # closing by distances: dilation by `CLOSING_MM`, then erosion by it
     closed = ndimage.distance_transform_edt(outside < CLOSING_MM, sampling=step_mm) > CLOSING_MM
     distance = ndimage.distance_transform_edt(~closed, sampling=step_mm)
     distance -= ndimage.distance_transform_edt(closed, sampling=step_mm).clip(0, step_mm)  # a smooth surface at 0
@@ -254,7 +257,7 @@ RENDERED = 0.15
 
 @dataclass(frozen=True)
 class Rendering:
-    """Rendering of a brain from its tissue maps, with regional changes of contrast; CSF 0.25, grey 0.65, white 1.
+    """Rendering of a brain from its tissue maps, with regional changes of contrast (CSF 0.25, grey 0.65, white 1).
 
     Attributes:
         kept: Share of the scan's own intensities that is kept, for its texture.
@@ -272,7 +275,7 @@ class Rendering:
 
 
 def draw_rendering(rng: np.random.Generator) -> Rendering | None:
-    """Draw a rendering; None for most cases, which keep the intensities of their scan."""
+    """Draw a rendering, or None for most cases, which keep the intensities of their scan."""
     if rng.random() >= RENDERED:
         return None
     return Rendering(
@@ -285,7 +288,7 @@ def draw_rendering(rng: np.random.Generator) -> Rendering | None:
 
 
 def render(brain: Brain, rendering: Rendering | None, rng: np.random.Generator) -> Brain:
-    """Render a brain from its tissue maps; without a rendering, return `brain` itself.
+    """Render a brain from its tissue maps. Without a rendering, return `brain` itself.
 
     The order CSF, grey, white is kept, and so is the intensity of CSF.
 
@@ -296,10 +299,12 @@ def render(brain: Brain, rendering: Rendering | None, rng: np.random.Generator) 
     """
     if rendering is None:
         return brain
+    # cortex and deep grey matter differ by depth, with a soft transition at 24 mm
     deep = torch.sigmoid((brain.depth_mm - 24) / 4)
     grey = (GREY_LEVEL - CSF_LEVEL + rendering.cortex) + (rendering.deep_grey - rendering.cortex) * deep
     made = CSF_LEVEL + brain.grey * grey + brain.white * (WHITE_LEVEL - CSF_LEVEL)
     _, y, z = brain.grid.axes_mm(brain.device)
+    # behind the brain stem and below the slope of the tentorium
     below = torch.sigmoid((-14 + 0.35 * (y + 40) - z) / 4) * torch.sigmoid((-30 - y) / 4)
     texture = smooth_field(brain.grid.shape, max(brain.vox(3.0), 1.0), rng, brain.device)
     made = made * (1 + rendering.cerebellum * below) + rendering.texture * texture * (brain.grey + brain.white)

@@ -78,8 +78,8 @@ class SimulatedCase:
     """A scan with lesions, on the box of its brain, or on a larger one for a whole head.
 
     Attributes:
-        scan: Intensities, 0 or more, white matter about 1.
-        coverage: Fraction of each voxel that the scan shows; `scan` is meaningless where it is 0.
+        scan: Intensities, 0 or more, with white matter at about 1.
+        coverage: Fraction of each voxel that the scan shows; if it is 0, `scan` is meaningless.
         mask: The lesions within the field of view.
         change: Intensity change of `scan` due to painting, before blur, bias field and noise; 0 elsewhere.
     """
@@ -91,7 +91,7 @@ class SimulatedCase:
 
 
 def draw_look(load_mm3: float, scanner: Scanner, strength: float, rng: np.random.Generator) -> Look:
-    """Draw a well skull-stripped person in MNI space; most are old."""
+    """Draw a well skull-stripped person in MNI space. Most are old."""
     age = float(rng.beta(2.2, 1.6))
     return Look(
         age=age,
@@ -105,7 +105,7 @@ def draw_look(load_mm3: float, scanner: Scanner, strength: float, rng: np.random
 def draw_any_look(
     load_mm3: float, scanner: Scanner, kind: Kind, strength: float, rng: np.random.Generator, free: float = 0.5
 ) -> Look:
-    """Draw a person with any kind of view; healthy people are older.
+    """Draw a person with any kind of view. Healthy people are older.
 
     Args:
         load_mm3: Lesion load of the case.
@@ -148,19 +148,20 @@ def simulate_case(brain: Brain, lesions: Region, look: Look, rng: np.random.Gene
     seen = lesions if look.appearance else torch.zeros_like(lesions)
     before = age_brain(render(brain, look.rendering, rng), seen, look.ageing, rng)
     before = apply_variants(before, brain, look.variants, rng)
-    painting = np.random.default_rng(
-        int(rng.integers(2**62))
-    )  # a separate stream, so that the healthy twin is otherwise identical
+    # a separate stream for painting, so that the healthy twin is otherwise identical
+    painting = np.random.default_rng(int(rng.integers(2**62)))
     t1 = paint_lesions(before, brain, lesions, look.appearance, painting) if look.appearance else before
     painted = t1 - before
     t1, coverage, source = _surround(t1, brain, look, rng)
     grid = _needed_grid(source, look)
     displacement = displacement_of(brain, lesions, look.deformation, rng, grid)
+    # blurred, so that the deformed mask can be thresholded to the wanted load
     share = _widen(blur_region(seen, 0.7), brain.grid, source)
     painted = _widen(painted, brain.grid, source)
     moved = warp(torch.stack([t1, coverage, share, painted]), displacement, grid.corner_in(source))
     load_vox = round(int(seen.sum()) * look.deformation.volume_ratio)
     mask = settle_mask(moved[2], moved[1] > 0.5, load_vox)
+    # noise in air covers the whole field of view; a mask leaves 0 around it
     shown = torch.ones_like(moved[1]) if look.view.air else moved[1]
     shown = limit(shown, grid, look.view)
     scan = acquire(moved[0], grid.spacing_mm, look.scanner, rng)
@@ -183,6 +184,7 @@ def settle_mask(share: Volume, inside: Region, load_vox: int) -> Region:
         inside: The brain.
         load_vox: Target number of voxels; 0 gives an empty mask.
     """
+    # tiny lesions may lose almost all of their fraction to the blur, so even faint voxels are candidates
     surely, maybe = inside & (share > 0.7), inside & (share > (0.3 if load_vox > 300 else 0.02))
     return surely | top_voxels(share, maybe, load_vox) if int(surely.sum()) < load_vox else surely
 
@@ -203,16 +205,18 @@ def _surround(t1: Volume, brain: Brain, look: Look, rng: np.random.Generator) ->
     whole = outside + inside * (_widen(t1, brain.grid, grid) - outside)
     if look.view.kind != "head":
         return whole, cover(brain, around_mm, look.view, rng), grid
+    # partial volume at the skin: a ramp of 1 mm
     body = torch.maximum((skin_mm + 0.5).clamp(0, 1), inside)
     return whole * body, body, grid
 
 
 def _needed_grid(grid: Grid, look: Look) -> Grid:
-    """The part of a grid that the scan shows and the deformed brain needs; the whole grid in MNI space."""
+    """The part of a grid that the scan shows and the deformed brain needs, which is the whole grid in MNI space."""
     if look.deformation.turn_deg == (0.0, 0.0, 0.0):
         return grid
     spared_mm = 0.0 if look.view.kind == "head" else SPARED_MM
     sides = []
+    # a head that becomes smaller leaves a margin that need not be computed
     for length, scale in zip(grid.shape, look.deformation.scale, strict=True):
         spared = max(int(0.5 * (1 - scale) * length + spared_mm / grid.spacing_mm), 0)
         sides.append(slice(spared, length - spared))
@@ -236,6 +240,7 @@ def _widen(volume: Volume, source: Grid, target: Grid) -> Around:
     if source == target:
         return volume
     padding: list[int] = []
+    # `pad` takes the last axis first
     for low, length, total in reversed(list(zip(source.corner_in(target), source.shape, target.shape, strict=True))):
         padding += [low, total - length - low]
     return functional.pad(volume, padding)
@@ -253,7 +258,7 @@ def unseen_lesion(case: SimulatedCase, scanner: Scanner, spacing_mm: float) -> R
         spacing_mm: Edge of a voxel of the case.
     """
     unseen = torch.zeros_like(case.mask)
-    box = region_box(case.mask, 1)
+    box = region_box(case.mask, 1)  # empty without lesions
     if box[0].stop > 0:
         mask = case.mask[box]
         both = torch.stack([case.change[box].abs() * mask, mask.float()])

@@ -60,22 +60,22 @@ class Sources:
 
     @property
     def brains_fingerprint(self) -> str | None:
-        """Hash of the names and sizes of the scans' files; None for the template."""
+        """Hash of the names and sizes of the scans' files, or None for the template."""
         return None if self.brains is None else fingerprint_files(self.brains.folder, list(self.brains.scans.values()))
 
     @property
     def masks_fingerprint(self) -> str | None:
-        """Hash of the names and sizes of the masks' files; None for drawn lesions."""
+        """Hash of the names and sizes of the masks' files, or None for drawn lesions."""
         return None if self.lesions is None else fingerprint_files(self.lesions, self.masks)
 
     @property
     def people(self) -> list[list[str]] | None:
-        """Names of the scans of each person; None for the template."""
+        """Names of the scans of each person, or None for the template."""
         return None if self.brains is None else [list(person.scans) for person in self.brains.people]
 
 
 def cohort_identity(size: CohortSize, sources: Sources, grid: Grid) -> dict[str, object]:
-    """Everything that determines a case; not the number of cases, so that a cohort can grow."""
+    """Everything that determines a case, without the number of cases, so that a cohort can grow."""
     return {
         "command": "simulate",
         "generator": GENERATOR_VERSION,
@@ -175,7 +175,7 @@ class Places:
 
 
 def find_sources(folders: SourceFolders, licence: str = "") -> Sources:
-    """Find the brains and masks in folders; raises `CaseError` if a folder does not hold what it should."""
+    """Find the brains and masks in folders. Raises `CaseError` if a folder holds none."""
     return Sources(
         brains=None if folders.brains is None else find_brains(folders.brains, folders.rescans),
         lesions=folders.lesions,
@@ -225,12 +225,12 @@ def simulate_cohort(
             write_json(places.facts, facts)
     write_participants(out)
     name_files("Simulated cohort (not patients)", out)
-    name_files("Who is in it", out / "participants.tsv")
+    name_files("Participants", out / "participants.tsv")
     return cases
 
 
 def places_of(out: Path, case: PlannedCase) -> Places:
-    """Paths of a case; the true mask of an unlabelled scan is kept apart, named as `mapping evaluate` expects it."""
+    """Paths of a case. The true mask of an unlabelled scan is stored elsewhere, named as `mapping evaluate` expects."""
     part = "Training" if case.split == "training" else "Testing"
     anat = out / part / case.site / f"sub-{case.subject}" / f"ses-{case.session}" / "anat"
     stem = f"{case.case_id}_space-{SPACE}"
@@ -242,7 +242,7 @@ def places_of(out: Path, case: PlannedCase) -> Places:
 
 @contextmanager
 def _one_torch_thread() -> Iterator[None]:
-    """Limit torch to one thread: for many short operations, several would mostly wait for one another."""
+    """Limit torch to one thread: in many short operations, several threads would mostly wait for each other."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -277,9 +277,9 @@ def _try_sources(cases: list[PlannedCase], sources: Sources, *, reserve: bool) -
 def _make_case(
     case: PlannedCase, prepared: tuple[Brain, Region], sources: Sources, masks: list[RealMask]
 ) -> tuple[SimulatedCase, dict[str, Any]]:
-    """Simulate a case; return it with its facts."""
+    """Simulate a case, and return it with its facts."""
     brain, allowed = prepared
-    rng = case.rng()
+    rng = case.rng()  # its own numbers: adding cases does not change the others
     used: list[str] = []
     if sources.lesions is None:
         lesions = draw_lesions(brain, allowed, split_load(case.load_mm3, rng), rng)
@@ -294,7 +294,7 @@ def _make_case(
 
 
 def _masks_of(case: PlannedCase, sources: Sources, *, reserve: bool) -> list[RealMask]:
-    """The real masks that may become the lesions of a case; none for drawn lesions."""
+    """The real masks that may become the lesions of a case, or none for drawn lesions."""
     if sources.lesions is None:
         return []
     people = None if sources.brains is None else len(sources.brains.people)

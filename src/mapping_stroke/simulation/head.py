@@ -1,4 +1,4 @@
-"""Tissue around the brain (meninges, skull, scalp, face), and good or bad skull-stripping."""
+"""Tissue around the brain (meninges, skull, scalp, face), and skull-stripping, good or bad."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -58,7 +58,7 @@ def draw_view(kind: Kind, rng: np.random.Generator) -> View:
 
 
 def cover(brain: Brain, around_mm: Volume | None, view: View, rng: np.random.Generator) -> Volume:
-    """Fraction of each voxel that skull-stripping keeps, before the deformation; not for whole heads.
+    """Fraction of each voxel that skull-stripping keeps, before the deformation, except in whole heads.
 
     Args:
         brain: The brain.
@@ -70,12 +70,14 @@ def cover(brain: Brain, around_mm: Volume | None, view: View, rng: np.random.Gen
     if view.kind == "stripped":
         if view.margin_mm < 0.7:
             return inside
+        # only CSF at the surface is cut away: shallow and with fluid around it
         rim = torch.sigmoid((view.margin_mm + 1 - brain.depth_mm) * 2) * torch.sigmoid((brain.near_csf - 0.62) * 20)
         return inside * (rim < 0.5)
     waves = smooth_field(brain.grid.shape, brain.vox(float(rng.uniform(12, 28))), rng, brain.device)
     if view.kind == "too much":
         assert around_mm is not None
         return torch.maximum(inside, ((view.margin_mm * waves.clamp(0, 2) - around_mm) * 2).clamp(0, 1))
+    # too little: the cut follows a smooth random depth
     missing_mm = view.margin_mm * (waves - 0.4).clamp(0, 2)
     return inside * ((brain.depth_mm - missing_mm + 0.5) * 2).clamp(0, 1) * (missing_mm < 25)
 
@@ -88,6 +90,7 @@ def limit(coverage: Volume, grid: Grid, view: View) -> Volume:
     if view.highest_mm is not None:
         coverage = coverage * (z <= view.highest_mm)
     if view.faceless_mm is not None:
+        # a plane tilted by 37 degrees, as defacing programs cut
         coverage = coverage * (0.8 * y - 0.6 * z < view.faceless_mm)
     return coverage
 
@@ -104,7 +107,7 @@ SOFT_MM = 0.7
 
 @dataclass(frozen=True)
 class Meninges:
-    """Appearance of the space around a brain, and its cut by a brain mask; lengths in mm from the brain's surface.
+    """Appearance of the space around a brain, and its cut by a brain mask, in mm from the brain's surface.
 
     Attributes:
         fluid_mm: Thickness of the CSF.
@@ -135,7 +138,7 @@ class Meninges:
 
 
 def draw_meninges(age: float, rng: np.random.Generator) -> Meninges:
-    """Draw the meninges; old people have more CSF around the brain.
+    """Draw the meninges. Old people have more CSF around the brain.
 
     Args:
         age: 0 young to 1 old.
@@ -194,11 +197,14 @@ def _levels(
     out_mm, wave = around_mm[shown], waves[shown]
     dura_at_mm = meninges.fluid_mm * (1 - 0.5 * wave).clamp(0.2, 2)
     past_mm = out_mm - dura_at_mm
+    # membranes: faint everywhere, stronger at the peaks of the texture
     fluid = CSF_LEVEL + meninges.membranes * (0.05 * fine + 0.10 * (fine - 0.8).clamp(min=0))
+    # sagittal sinus along the midline, transverse sinuses along the tentorium
     superior = torch.exp(-((x / 6) ** 2)) * ((z > 15) | (y < -80))
     transverse = torch.exp(-(((z + 16 + 0.1 * x.abs()) / 6) ** 2)) * torch.sigmoid((-y - 55) / 4) * (x.abs() > 3)
     sinus = (superior + transverse).clamp(0, 1) * torch.sigmoid((past_mm + 1.5) * 2)
     bone = THIN_BONE_LEVEL + (meninges.marrow - THIN_BONE_LEVEL) * torch.sigmoid((past_mm - 4) * 1.5)
+    # from the inside: fluid, dura, bone; each fades into the next over `SOFT_MM`
     dura_past_mm = past_mm - meninges.dura_mm * (1 + 0.3 * fine).clamp(0.3, 2)
     level = fluid + torch.sigmoid(past_mm / SOFT_MM * 2) * (meninges.dura - fluid)
     level = level + torch.sigmoid(dura_past_mm / SOFT_MM * 2) * (bone - level)
@@ -219,7 +225,7 @@ EYES_MM = (33.0, 58.0, -36.0)
 
 @dataclass(frozen=True)
 class Head:
-    """Tissue around a brain; lengths in mm, intensities relative to white matter.
+    """Tissue around a brain, with lengths in mm and intensities relative to white matter.
 
     Attributes:
         fluid_mm: Thickness of the CSF around the brain.
@@ -247,7 +253,7 @@ class Head:
 
 
 def draw_head(age: float, rng: np.random.Generator) -> Head:
-    """Draw a head; old people have more CSF around the brain."""
+    """Draw a head. Old people have more CSF around the brain."""
     return Head(
         fluid_mm=float(rng.uniform(0.3, 1.5 + 2.5 * age)),
         skull_mm=float(rng.uniform(3.5, 8.0)),
@@ -282,13 +288,16 @@ def build_head(around_mm: Volume, grid: Grid, head: Head, rng: np.random.Generat
     scalp_mm = skull_mm - thick_mm
     skin_mm = head.scalp_mm * (1 - 0.3 * waves).clamp(0.4, 1.8) - scalp_mm
     base = _below_skull(grid, device, waves)
+    # the head is the union of vault, face and neck, so the larger depth counts
     skin_mm = torch.maximum(skin_mm, _face_and_neck_mm(grid, device, head) + 4 * other)
 
+    # marrow in the middle of the bone, compact bone on either side
     marrow = head.marrow * torch.exp(-(((skull_mm / thick_mm) - 0.5) ** 2) * 12) * (0.7 + 0.4 * other).clamp(0, 1.5)
     skull = BONE_LEVEL + marrow * (1 - base)
     fatty = torch.sigmoid((skin_mm - 1.5) * 1.2) * torch.sigmoid((other + 0.8) * 3)
     scalp = head.muscle + (head.fat - head.muscle) * fatty
     outer = scalp
+    # face and neck are only computed below the vault
     low = int((grid.axes_mm(device)[2] < LOWEST_VAULT_MM).sum())
     if low > 3:
         part = (slice(0, grid.shape[0]), slice(0, grid.shape[1]), slice(0, low))
@@ -326,6 +335,7 @@ def _tissues_below(grid: Grid, head: Head, rng: np.random.Generator, device: tor
     fat = torch.sigmoid((one - 0.9 + 0.5 * two) * 5)
     bone = torch.sigmoid((-one - 1.2 + 0.6 * two) * 5)
     x, y, z = grid.axes_mm(device)
+    # more air around the nasal cavity
     nose = torch.exp(-((x / 16) ** 2) - ((y - 55) / 22) ** 2 - ((z + 52) / 22) ** 2)
     air = torch.sigmoid((two - 2.6 + 3.5 * head.air + 3.2 * nose) * 5)
     level = head.muscle * (1 + 0.15 * two) + fat * (head.fat - head.muscle)
@@ -336,6 +346,7 @@ def _tissues_below(grid: Grid, head: Head, rng: np.random.Generator, device: tor
 def _set_eyes(level: Volume, grid: Grid, head: Head, rng: np.random.Generator) -> Volume:
     """Add the eyes: two dark balls in fat."""
     x, y, z = grid.axes_mm(level.device)
+    # both eyes by |x|: they are symmetric
     aside, front, up = np.array(EYES_MM) + rng.normal(0, 2.5, 3)
     away_mm = torch.sqrt((x.abs() - float(aside)) ** 2 + (y - float(front)) ** 2 + (z - float(up)) ** 2)
     fat = torch.sigmoid((head.eye_mm + 6 - away_mm) * 0.8)

@@ -18,7 +18,7 @@ from mapping_stroke.simulation.bank import DEFAULT_MIX, Mix, SimulationBank, loa
 from mapping_stroke.simulation.cohort import Sources
 
 MakeCase = Callable[[int], CaseArrays]
-"""Makes the case of a number."""
+"""Makes the case with a given number."""
 SPACING_MM = 1.0
 SEEDS: dict[Part, int] = {"validation": 3, "test": 4}
 
@@ -113,8 +113,9 @@ def _drawing(bank: SimulationBank, seed: Sequence[int]) -> MakeCase:
 
 
 def _write_case(folder: Path, name: str, number: int, case: CaseArrays) -> None:
-    """Write scan and mask; the mask comes last, so a case that has one is complete."""
+    """Write scan and mask. The mask comes last, so a case that has one is complete."""
     affine = np.diag([SPACING_MM] * 3 + [1.0])
+    # centred at 0, since cropping has discarded the position
     affine[:3, 3] = [-SPACING_MM * (length - 1) / 2 for length in case.scan.shape]
     write_image(scan_of(folder, name, number), _stored(case), affine)
     write_image(mask_of(folder, name, number), case.mask.cpu().numpy().astype(bool), affine)
@@ -160,7 +161,7 @@ class KeptCases:
         return [number for number in range(self.count) if not has_arrays(self.folder, self.name(number))]
 
     def read(self) -> list[CaseArrays]:
-        """Map all cases into memory; raises `RunFolderError` if one is missing or damaged."""
+        """Map all cases into memory. Raises `RunFolderError` if one is missing or damaged."""
         return list(read_all_arrays(self.folder, [self.name(number) for number in range(self.count)]).values())
 
 
@@ -171,7 +172,7 @@ def keep_cases(kept: KeptCases, device: torch.device, jobs: int, stop: StopReque
         kept: The cases.
         device: Device for the simulation.
         jobs: Number of processes.
-        stop: Polled between cases for a request to stop.
+        stop: Checked between cases.
 
     Raises:
         MappingError: See `load_bank`, `run_in_jobs`.

@@ -50,14 +50,16 @@ def _table(largest_mm3: float) -> tuple[Float64[np.ndarray, " n"], Float64[np.nd
 
 
 def spread_quantile(index: int, offset: float) -> float:
-    """Quantile of the `index`-th case; consecutive cases cover [0, 1) evenly (golden-ratio sequence)."""
+    """Quantile of the `index`-th case. Consecutive cases cover [0, 1) evenly (golden-ratio sequence)."""
     return (offset + index * GOLDEN) % 1.0
 
 
 def split_load(load_mm3: float, rng: np.random.Generator) -> list[float]:
-    """Divide a load among lesions, largest first; small loads mostly have one lesion, large loads more."""
+    """Divide a load among lesions, largest first. Small loads mostly have one lesion, large loads more."""
+    # more lesions for each order of magnitude, but at most one more per 20 mm3
     expected_more = 0.26 * max(math.log10(load_mm3 / SMALLEST_LOAD_MM3), 0.0) ** 1.3
     count = 1 + min(int(rng.poisson(expected_more)), int(load_mm3 / 20))
+    # a dominant lesion and smaller satellites
     shares = np.sort(rng.dirichlet(np.r_[4.0, np.full(count - 1, 0.6)]))[::-1] if count > 1 else np.ones(1)
     parts = [float(share) * load_mm3 for share in shares if share * load_mm3 >= 10]
     return [part * load_mm3 / sum(parts) for part in parts]
@@ -134,6 +136,7 @@ def _draw_one(
     """Bounding box of a lesion, a score that ranks its voxels, and the voxels it may cover."""
     radius_mm = (volume_mm3 * 3 / (4 * np.pi)) ** (1 / 3)
     site = _draw_site(volume_mm3, rng)
+    # wedges of cortical branches start at the surface, ellipsoids of perforators in deep tissue
     seed = (
         _deep_seed(brain, allowed, site, side, rng) if site else _cortical_seed(brain, allowed, volume_mm3, side, rng)
     )
@@ -148,17 +151,20 @@ def _draw_one(
         score = -_wedge(offsets, seed, radius_mm, rng) / radius_mm
         roughness = 0.42
         follows_white = float(rng.uniform(-0.3, 0.5))
+        # spreads more, or less, through white matter, and hardly across sulci
         score = score + blur(follows_white * brain.white[box] - 0.9 * brain.csf_in(box), brain.vox(0.8))
+    # irregular outline at three scales, relative to the size
     for knots_mm, share in ((1.1 * radius_mm, 1.0), (0.5 * radius_mm, 0.5), (0.2 * radius_mm, 0.25)):
         knots_vox = max(brain.vox(knots_mm), 1.5)
         score = score + roughness * share * smooth_field(part.shape, knots_vox, rng, brain.device)
     score = blur(score, min(brain.vox(0.1 * radius_mm), 1.2))
+    # an infarct does not cross the midline or the tentorium
     same = (axes[0] * side > -1) & (_infratentorial(axes) == _infratentorial([torch.tensor(place) for place in seed]))
     return box, score, allowed[box] & same
 
 
 def _draw_site(volume_mm3: float, rng: np.random.Generator) -> Site | None:
-    """Draw the site of a deep infarct; None for a cortical one, as most large infarcts are."""
+    """Draw the site of a deep infarct, or None for a cortical one, as most large infarcts are."""
     sites = [site for site in DEEP_SITES if volume_mm3 <= site.largest_mm3]
     if not sites or rng.random() >= (0.6 if volume_mm3 < 3_000 else 0.3):
         return None
@@ -173,7 +179,7 @@ def _infratentorial(axes_mm: Sequence[Tensor]) -> Tensor:
 
 
 def _deep_seed(brain: Brain, allowed: Region, site: Site, side: int, rng: np.random.Generator) -> Point:
-    """A position in tissue near a site; the last position tried if none is found."""
+    """A position in tissue near a site, or the last position tried if none is found."""
     centre = np.array(site.centre_mm) * (side, 1, 1)
     for _ in range(40):
         place = centre + rng.standard_normal(3) * site.spread_mm
@@ -184,7 +190,7 @@ def _deep_seed(brain: Brain, allowed: Region, site: Site, side: int, rng: np.ran
 
 
 def _cortical_seed(brain: Brain, allowed: Region, volume_mm3: float, side: int, rng: np.random.Generator) -> Point:
-    """A position near the surface; large lesions start laterally, in the territory of the middle cerebral artery."""
+    """A position near the surface. Large lesions start laterally, in the territory of the middle cerebral artery."""
     shape = brain.grid.shape
     tries = torch.from_numpy(np.stack([rng.integers(0, length, TISSUE_TRIES) for length in shape])).to(brain.device)
     x, y, z = tries
@@ -195,6 +201,7 @@ def _cortical_seed(brain: Brain, allowed: Region, volume_mm3: float, side: int, 
     if volume_mm3 >= SUPRATENTORIAL_ONLY_MM3:
         good &= (lateral > 30) & ~_infratentorial(list(places.T))
     weight = good * torch.where((lateral > 30) & (places[:, 2] > -25), 3.0, 1.0)
+    # inverse transform sampling of a voxel by its weight
     total = torch.cumsum(weight.double(), 0)
     chosen = int(torch.searchsorted(total, float(rng.random()) * float(total[-1])))
     a, b, c = places[min(chosen, TISSUE_TRIES - 1)].tolist()
@@ -202,13 +209,14 @@ def _cortical_seed(brain: Brain, allowed: Region, volume_mm3: float, side: int, 
 
 
 def _ellipsoid(offsets: Sequence[Tensor], axes: np.ndarray) -> Volume:
-    axes = axes / np.prod(axes) ** (1 / 3)
+    axes = axes / np.prod(axes) ** (1 / 3)  # unit volume
     x, y, z = (offset / float(length) for offset, length in zip(offsets, axes, strict=True))
     return torch.sqrt(x**2 + y**2 + z**2)
 
 
 def _wedge(offsets: Sequence[Tensor], seed: Point, radius_mm: float, rng: np.random.Generator) -> Volume:
     """A distance from the seed whose balls are wedges: broad at the cortex, narrow towards the ventricle."""
+    # towards the lateral ventricle, with some scatter
     inwards = np.array([0.15 * seed[0], 0.6 * seed[1] - 6, 12.0]) - seed + rng.standard_normal(3) * 5
     inwards = inwards / np.linalg.norm(inwards)
     reach_mm = radius_mm * rng.uniform(1.6, 2.4)
@@ -220,7 +228,7 @@ def _wedge(offsets: Sequence[Tensor], seed: Point, radius_mm: float, rng: np.ran
 
 
 def box_around(brain: Brain, centre: Point, half_mm: float) -> Box:
-    """The box of a brain's arrays within `half_mm` of a centre along each axis; at least four voxels wide."""
+    """The box of a brain's arrays within `half_mm` of a centre along each axis, at least four voxels wide."""
     sides = []
     for place, origin, length in zip(centre, brain.grid.origin_mm, brain.grid.shape, strict=True):
         low, high = (int(np.floor(brain.vox(place + sign * half_mm - origin))) for sign in (-1, 1))
@@ -264,12 +272,12 @@ class RealMask:
 
     @property
     def shrinks(self) -> bool:
-        """Whether it shows a small acute infarct; acute masks have `ACUTE` in their names."""
+        """Whether it shows a small acute infarct. Acute masks have `ACUTE` in their names."""
         return ACUTE in self.name and self.volume_mm3 < LARGEST_SHRINKING_MM3
 
 
 def cut_mask(name: str, image: Image) -> RealMask | None:
-    """Crop a mask (voxels above 0.5) to its bounding box; None if it is empty."""
+    """Crop a mask (voxels above 0.5) to its bounding box, or None if it is empty."""
     inside = image.voxels > 0.5
     if not inside.any():
         return None
@@ -277,7 +285,7 @@ def cut_mask(name: str, image: Image) -> RealMask | None:
 
 
 def coarsen_mask(mask: RealMask, grid: Grid) -> RealMask | None:
-    """Downsample a mask to a coarser grid; below the voxel size, partial volume preserves its volume.
+    """Downsample a mask to a coarser grid. Below the voxel size, partial volume preserves its volume.
 
     None if it lies outside the grid.
     """
@@ -293,6 +301,7 @@ def _cut(name: str, share: UInt8[np.ndarray, "x y z"], affine: Affine, volume_mm
     box = bounding_box(share > 0)
     cut = np.pad(share[box], 1)
     moved = affine.copy()
+    # the first voxel of the padded cut
     moved[:3, 3] += moved[:3, :3] @ [side.start - 1 for side in box]
     where = np.argwhere(cut > 0)
     centre = np.average(where, axis=0, weights=cut[tuple(where.T)])
@@ -317,6 +326,7 @@ def fit_masks(
     """
     load_vox = max(round(load_mm3 / brain.grid.spacing_mm**3), 1)
     scars = [(mask, mask.volume_mm3 * (float(rng.uniform(*SHRUNKEN)) if mask.shrinks else 1.0)) for mask in masks]
+    # nearest in size first, on a logarithmic scale
     scars.sort(key=lambda scar: abs(np.log(scar[1] / load_mm3)))
     score = torch.zeros(brain.grid.shape, device=brain.device)
     used: list[str] = []
@@ -329,6 +339,7 @@ def fit_masks(
         found = int((allowed & (score > 0.5)).sum())
         if found >= ENOUGH * load_vox:
             break
+    # the blurred edges allow trimming to the exact load
     return top_voxels(score, allowed & (score > 0.05), load_vox), used
 
 
@@ -347,6 +358,7 @@ def _place(score: Volume, brain: Brain, mask: RealMask, scale: float, rng: np.ra
 def _vary(centre_mm: np.ndarray, scale: float, rng: np.random.Generator) -> Affine:
     """A random affine: scaling and rotation about a centre, a shift, and a left-right flip in half of the cases."""
     x, y, z = rng.normal(0, 0.08, 3)
+    # small rotations to first order
     turn = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     linear = (np.eye(3) + turn) * scale * (1 + rng.normal(0, 0.05, 3))
     move = np.eye(4)

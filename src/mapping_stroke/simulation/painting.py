@@ -67,7 +67,7 @@ class Appearance:
 
 
 def draw_appearance(load_mm3: float, rng: np.random.Generator) -> Appearance:
-    """Draw the appearance of a case's infarcts; gliosis and halo are thin in small ones."""
+    """Draw the appearance of a case's infarcts. Gliosis and halo are thin in small ones."""
     radius_mm = (load_mm3 * 3 / (4 * np.pi)) ** (1 / 3)
     kind = KINDS[int(rng.choice(len(KINDS), p=KIND_SHARES))]
     thinnest, thickest = np.log(FALL_MM)
@@ -147,6 +147,7 @@ def degenerate(t1: Volume, brain: Brain, lesions: Region, strength: float) -> Vo
         for across, along, up in TRACTS_MM:
             box = box_around(brain, (side * across, along, up), 3 * TRACT_RADIUS_MM)
             a, b, c = brain.grid.crop(box).axes_mm(brain.device)
+            # a soft ball around the tract, on its own side of the midline
             squared_mm2 = (a - side * across) ** 2 + (b - along) ** 2 + (c - up) ** 2
             near = torch.exp(-squared_mm2 / TRACT_RADIUS_MM**2) * (a * side > 0)
             t1[box] = _shrunken(t1[box], brain.near_csf[box], strength * near) * brain.inside[box]
@@ -156,6 +157,7 @@ def degenerate(t1: Volume, brain: Brain, lesions: Region, strength: float) -> Vo
 def _shrunken(t1: Volume, near_csf: Volume, share: Volume) -> Volume:
     """Lower the intensity, and turn the surface into fluid."""
     above = (t1 - CSF_LEVEL).clamp(min=0)
+    # a lower threshold on `near_csf` moves the surface inwards
     fluid = ((near_csf - (CLOSED - NARROWING * share)) * 8 + 0.5).clamp(0, 1) * (4 * share).clamp(max=1)
     return t1 - above * (1 - (1 - LARGEST_PALING * share) * (1 - fluid))
 
@@ -203,15 +205,18 @@ def paint_lesions(t1: Volume, brain: Brain, lesions: Region, look: Appearance, r
     coarse = smooth_field(region.shape, max(brain.vox(min(max(0.25 * radius_mm, 3.0), 8.0)), 1.5), rng, t1.device)
     fine = smooth_field(region.shape, max(brain.vox(1.8), 1.0), rng, t1.device)
 
+    # outside the brain counts as lost: nothing remains there from which gliosis could spread
     depth_mm = _depth_mm(region | ~inside, brain) + 0.4 * look.fall_mm * look.texture * coarse
     scar = _scar(tissue, depth_mm, look, coarse, fine)
     border = blur(region.float(), brain.vox(look.border_mm))
     lost = _lost_share(region, brain, look, rng)
     pale = tissue - lost * _halo(region, brain, box, look) * (tissue - CSF_LEVEL).clamp(min=0)
+    # a scar is never brighter than the tissue that it replaces
     level = pale + border * lost * (torch.minimum(scar, pale) - pale)
     if look.blood > 0:
         level = level + look.blood * _patchy_rim(depth_mm, coarse) * border * (BLOOD_LEVEL - level).clamp(max=0)
     if look.necrosis > 0:
+        # 4 b (1 - b) is 1 at the middle of the blurred border
         ribbon = 4 * border * (1 - border) * brain.grey[box] * torch.sigmoid(3 * coarse)
         level = level + look.necrosis * ribbon * (NECROSIS_LEVEL - level).clamp(min=0)
     painted = t1.clone()
@@ -220,7 +225,7 @@ def paint_lesions(t1: Volume, brain: Brain, lesions: Region, look: Appearance, r
 
 
 def _depth_mm(lost: Region, brain: Brain) -> Volume:
-    """Distance to the remaining tissue; 0 inside it and in border voxels."""
+    """Distance to the remaining tissue, or 0 inside it and in border voxels."""
     deepest_vox = max(round(brain.vox(DEEPEST_MM)), 3)
     return (depth_in(lost, deepest_vox) - 1).clamp(min=0) * brain.grid.spacing_mm
 
@@ -241,9 +246,10 @@ def _scar(tissue: Volume, depth_mm: Volume, look: Appearance, coarse: Volume, fi
 
 
 def _halo(region: Region, brain: Brain, box: Box, look: Appearance) -> Volume:
-    """Share of its intensity above CSF that tissue loses; larger in white matter and near the lesion."""
+    """Share of its intensity above CSF that tissue loses, which is larger in white matter and near the lesion."""
     stride = max(round(brain.vox(COARSE_MM)), 1)
     thin = region[::stride, ::stride, ::stride].float()
+    # computed on coarse voxels, since it is smooth
     near = enlarge(blur(thin, brain.vox(look.halo_mm) / (1.8 * stride)), region.shape, stride)
     return look.halo * (2.15 * near - 0.08).clamp(0, 1) * (0.4 + 0.6 * brain.white[box])
 
@@ -254,6 +260,7 @@ def _lost_share(region: Region, brain: Brain, look: Appearance, rng: np.random.G
     if look.islands > 0:
         where = smooth_field(region.shape, max(brain.vox(ISLANDS_MM), 2.0), rng, region.device)
         ribbon = smooth_field(region.shape, max(brain.vox(GYRUS_MM), 1.5), rng, region.device).abs()
+        # the quantile that leaves the wanted share, as ribbons cover half of the chosen area
         spared = torch.sigmoid((where - float(ndtri(1 - 2 * look.islands))) * 8)
         lost = lost - 0.95 * spared * torch.sigmoid((HALF_OF_ALL - ribbon) * 10)
     if look.fade > 0:

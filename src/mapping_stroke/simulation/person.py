@@ -114,6 +114,7 @@ def age_brain(brain: Brain, lesions: Region, ageing: Ageing, rng: np.random.Gene
 def _age(brain: Brain, lesions: Region, ageing: Ageing, rng: np.random.Generator) -> Volume:
     t1 = brain.t1
     if ageing.deep_grey:
+        # iron: only in grey matter deeper than about 26 mm
         t1 = t1 + ageing.deep_grey * brain.grey * torch.sigmoid((brain.depth_mm - 26) / 3)
     t1 = _whiten_less(t1, brain, ageing, rng)
     t1 = _open_spaces(t1, brain, ageing, rng)
@@ -122,7 +123,7 @@ def _age(brain: Brain, lesions: Region, ageing: Ageing, rng: np.random.Generator
 
 
 def _draw_focus(brain: Brain, rng: np.random.Generator) -> Tensor:
-    """A smooth bump at one of the foci; its height is the widening there."""
+    """A smooth bump at one of the foci. Its height is the widening there."""
     _, centre = FOCI[int(rng.integers(len(FOCI)))]
     place = np.array(centre) * (1 if rng.random() < 0.5 else -1, 1, 1) + rng.normal(0, 6, 3)
     radius_mm, height = rng.uniform(9, 24), rng.uniform(0.5, 1.1)
@@ -140,12 +141,14 @@ def _widen_sulci(t1: Volume, brain: Brain, lesions: Region, ageing: Ageing, rng:
     width = (ageing.atrophy * (0.95 + 0.4 * uneven) + 0.6 * lost).clamp(0, 1.15)
     for _ in range(ageing.foci):
         width = torch.maximum(width, _draw_focus(brain, rng))
+    # a wider sulcus takes tissue with less CSF around it
     from_here = (CLOSED - OPENED * width).clamp(min=LOWEST_OPENED)
     gain = (ageing.folds + 0.5 * uneven + 2.0 * lost).clamp(0.4, 3)
     csf = brain.csf
     fluid = torch.maximum(
         csf * gain, ((brain.near_csf - from_here) * 8 + 0.5).clamp(0, 1) * (width * 3).clamp(0, 1)
     ).clamp(0, 1)
+    # a new ribbon of cortex further inside, so that wide sulci stay lined with it
     cortex = ((brain.near_csf - RIBBON * from_here) * 30).clamp(0, 1) * (width * 2).clamp(0, 1)
     t1 = t1 - cortex * (t1 - GREY_LEVEL).clamp(min=0)
     more = (fluid - csf).clamp(min=0)
@@ -157,6 +160,7 @@ def _widen_ventricles(t1: Volume, brain: Brain, ageing: Ageing, rng: np.random.G
     if ageing.ventricles_mm < 0.3:
         return t1
     uneven = smooth_field(brain.grid.shape, brain.vox(30), rng, brain.device)
+    # changes smoothly from one hemisphere to the other
     side = 1 + ageing.asymmetry * torch.tanh(brain.grid.axes_mm(brain.device)[0] / 8)
     reach_mm = (ageing.ventricles_mm * side * (1 + 0.35 * uneven)).clamp(0, LARGEST_REACH_MM)
     fluid = torch.sigmoid((reach_mm - brain.ventricle_mm) * 1.6) * brain.inside
@@ -167,6 +171,7 @@ def _whiten_less(t1: Volume, brain: Brain, ageing: Ageing, rng: np.random.Genera
     """White matter hypointensities: periventricular caps and bands, confluent patches, punctate spots."""
     if max(ageing.caps_mm, ageing.confluent, ageing.punctate) < 0.02:
         return t1
+    # from the wall of the widened ventricle
     wall_mm = brain.ventricle_mm - ageing.ventricles_mm
     patches = smooth_field(brain.grid.shape, brain.vox(7.0), rng, brain.device)
     spots = torch.zeros_like(patches)
@@ -174,6 +179,7 @@ def _whiten_less(t1: Volume, brain: Brain, ageing: Ageing, rng: np.random.Genera
         spots = smooth_field(brain.grid.shape, max(brain.vox(3.2), 1.3), rng, brain.device)
     caps = torch.sigmoid((ageing.caps_mm * (0.7 + 0.45 * patches) - wall_mm - 0.5) * 0.9)
     near = torch.exp(-wall_mm.clamp(min=0) / 14)
+    # patches merge where they are dense, which is near the ventricles
     wide = torch.sigmoid((0.8 * patches + 0.45 * spots + 2.2 * near - 3.4 + 2.2 * ageing.confluent) * 4)
     dots = torch.sigmoid((spots + 0.3 * patches - 3.4 + 1.6 * ageing.punctate) * 6)
     share = (caps + wide * min(4 * ageing.confluent, 1) + dots * min(4 * ageing.punctate, 1)).clamp(0, 1)
@@ -186,6 +192,7 @@ def _open_spaces(t1: Volume, brain: Brain, ageing: Ageing, rng: np.random.Genera
     if ageing.spaces < 0.05:
         return t1
     x, y, z = brain.grid.axes_mm(brain.device)
+    # around the lenticulostriate arteries, and in the centrum semiovale
     basal = torch.exp(-(((x.abs() - 22) / 9) ** 2 + ((y - 2) / 14) ** 2 + ((z + 4) / 8) ** 2))
     above = torch.exp(-(((x.abs() - 24) / 14) ** 2 + ((y + 16) / 34) ** 2 + ((z - 36) / 14) ** 2))
     often = ageing.spaces * (0.10 * basal + 0.05 * above * brain.white)
@@ -280,6 +287,7 @@ def displacement_of(
     coarse = coarser(grid, max(round(STEP_MM / grid.spacing_mm), 1))
     moved = _wander(coarse, deformation, rng, brain.device) + _towards_ventricles(brain, lesions, deformation, coarse)
     here = [axis - centre for axis, centre in zip(coarse.axes_mm(brain.device), MNI_CENTRE_MM, strict=True)]
+    # the inverse map: from the deformed brain back to the original
     linear = _rotation(deformation.turn_deg).T / np.array(deformation.scale)[None, :] - np.eye(3)
     for part, row in zip(moved, linear, strict=True):
         for axis, factor in zip(here, row, strict=True):
@@ -312,12 +320,13 @@ def _towards_ventricles(brain: Brain, lesions: Region, deformation: Deformation,
     stride = max(round(STEP_MM / brain.grid.spacing_mm), 1)
     own = coarser(brain.grid, stride)
     smooth = blur(_thin(brain.ventricle_mm < 1, stride), PULL_SIGMA_MM / own.spacing_mm)
-    slope = gradient(smooth)
+    slope = gradient(smooth)  # points towards the ventricle, strongest at its wall
     steepest = torch.linalg.vector_norm(slope, dim=0).max().clamp(min=1e-6)
     length_mm = torch.full_like(smooth, deformation.ventricles_mm)
     if deformation.pull_mm > 0:
         near = (3.0 * blur(_thin(lesions, stride), 18.0 / own.spacing_mm)).clamp(0, 1)
         length_mm = length_mm + deformation.pull_mm * near
+    # sampling closer to the ventricle widens it
     towards = slope / steepest * length_mm.clamp(max=LARGEST_PULL_MM)
     return towards if own == coarse else torch.stack([refine(part, own, coarse) for part in towards])
 

@@ -19,7 +19,7 @@ SUBJECTS_PER_SITE = 10
 TESTING_SHARE = 0.2
 """Share of the people, and of the real masks, reserved for unlabelled scans."""
 MASKS_PER_HAND = 12
-"""Real masks dealt to one person, and the most that are considered for one case."""
+"""Real masks dealt to one person, and the largest number considered for one case."""
 STREAMS = {"training": 0, "testing": 1, "site": 2, "people": 3, "masks": 4, "load": 5, "hand": 6}
 """Each use of the seed has its own stream of random numbers."""
 
@@ -53,13 +53,13 @@ class PlannedCase:
 
     @property
     def subject(self) -> str:
-        """Subject label, such as `simulatedr001s001`; unlabelled ones have a `u` before their number."""
+        """Subject label, such as `simulatedr001s001`. Unlabelled ones have a `u` before their number."""
         letter = "s" if self.split == "training" else "u"
         return f"simulated{self.site.lower()}{letter}{self.person % SUBJECTS_PER_SITE + 1:03d}"
 
     @property
     def case_id(self) -> str:
-        """Such as `sub-simulatedr001s001_ses-1`."""
+        """Case id, such as `sub-simulatedr001s001_ses-1`."""
         return f"sub-{self.subject}_ses-{self.session}"
 
     def rng(self) -> np.random.Generator:
@@ -94,7 +94,7 @@ def divide(items: Sequence[T], use: str, seed: int, *, reserve: bool) -> dict[st
 
 
 def plan_cohort(size: CohortSize, people: Sequence[Person] | None = None) -> list[PlannedCase]:
-    """Plan all cases; a longer plan begins with the cases of a shorter one.
+    """Plan all cases. A longer plan begins with the cases of a shorter one.
 
     Args:
         size: Number of cases, and the seed; whether there are unlabelled scans decides which people are reserved.
@@ -106,7 +106,9 @@ def plan_cohort(size: CohortSize, people: Sequence[Person] | None = None) -> lis
     """
     seed, subjects, unlabelled = size.seed, size.subjects, size.unlabelled
     if people is not None and unlabelled and len(people) < 2:
-        raise CaseError("unlabelled scans need other people than the training cases: give brains of two or more people")
+        raise CaseError(
+            "unlabelled scans need people other than those of the training cases; give brains of two or more people"
+        )
     by_split = divide(people, "people", seed, reserve=unlabelled > 0) if people is not None else None
     cases = []
     splits: tuple[tuple[Literal["training", "testing"], int], ...] = (("training", subjects), ("testing", unlabelled))
@@ -116,6 +118,7 @@ def plan_cohort(size: CohortSize, people: Sequence[Person] | None = None) -> lis
             load_mm3 = atlas_load_mm3(spread_quantile(index, offset))
             person, session, brain = index, 1, None
             if by_split is not None:
+                # once everyone has been used, people return with another session
                 turn, person = divmod(index, len(by_split[split]))
                 scans = by_split[split][person].scans
                 session, brain = turn + 1, scans[turn % len(scans)]
@@ -132,7 +135,7 @@ def deal_masks(case: PlannedCase, masks: Sequence[T], people: int | None, *, res
         case: The case.
         masks: All masks, in a fixed order.
         people: Number of people; None if every case is a person of its own.
-        reserve: As for `divide`.
+        reserve: See `divide`.
 
     Returns:
         Between one and `MASKS_PER_HAND` masks.
@@ -141,6 +144,7 @@ def deal_masks(case: PlannedCase, masks: Sequence[T], people: int | None, *, res
     hands = max(len(pile) // MASKS_PER_HAND, 1)
     if people is not None:
         hands = min(hands, people)
+    # every `hands`-th mask, as cards are dealt
     hand = pile[case.person % hands :: hands]
     chosen = stream(case.seed, "hand", STREAMS[case.split], case.index).permutation(len(hand))[:MASKS_PER_HAND]
     return [hand[index] for index in chosen]

@@ -25,7 +25,7 @@ LARGEST_STORED = 255
 
 @dataclass(frozen=True)
 class Scanner:
-    """Image formation of one scan; white matter is 1.
+    """Image formation of one scan, with white matter at 1.
 
     Attributes:
         csf: Intensity of CSF.
@@ -110,7 +110,7 @@ def draw_scanner(rng: np.random.Generator) -> Scanner:
 
 
 def draw_any_scanner(rng: np.random.Generator, protocols: Sequence[Protocol] = PROTOCOLS) -> Scanner:
-    """Draw a scanner from the whole range of protocols, or from some of them; most are good, some poor."""
+    """Draw a scanner from the whole range of protocols, or from some of them. Most are good, some poor."""
     shares = np.array([protocol.share for protocol in protocols])
     protocol = protocols[int(rng.choice(len(protocols), p=shares / shares.sum()))]
     csf = float(rng.uniform(*protocol.csf))
@@ -165,6 +165,7 @@ def acquire(t1: Volume, spacing_mm: float, scanner: Scanner, rng: np.random.Gene
         height_mm = spacing_mm * torch.arange(t1.shape[2], dtype=torch.float32, device=t1.device)
         scan = scan * (1 - scanner.fading * torch.sigmoid((scanner.fading_mm - height_mm) / (0.3 * scanner.fading_mm)))
     strength = noise_std(scanner, spacing_mm)
+    # Rician: the magnitude of two noisy channels, of which one has no signal
     noisy = scan + strength * white_noise(t1.shape, rng, t1.device)
     noisy = torch.hypot(noisy, strength * white_noise(t1.shape, rng, t1.device)) if scanner.rician else noisy.abs()
     return noisy if scanner.ceiling is None else noisy.clamp(max=scanner.ceiling)
@@ -177,7 +178,7 @@ def contrasted(t1: Volume, scanner: Scanner) -> Volume:
 
 
 def noise_std(scanner: Scanner, spacing_mm: float) -> float:
-    """Standard deviation of the noise for this voxel size; white matter is 1."""
+    """Standard deviation of the noise for this voxel size, relative to white matter."""
     return scanner.noise / spacing_mm
 
 
@@ -189,6 +190,7 @@ def store(scan: Volume, coverage: Volume) -> UInt8[Tensor, "x y z"]:
 def _resolve(scan: Volume, spacing_mm: float, scanner: Scanner) -> Volume:
     """Apply point spread function, thick slices and Gibbs ringing, as one matrix along each axis."""
     bases = []
+    # each step is linear along one axis, so the steps combine into one matrix
     for axis, length in enumerate(scan.shape):
         matrix = gaussian_band(length, scanner.blur_mm / spacing_mm) if scanner.blur_mm > 0.1 * spacing_mm else None
         edge_mm = scanner.slice_mm if axis == scanner.slice_axis else scanner.plane_mm
@@ -210,15 +212,18 @@ def _slices(length: int, slice_vox: float) -> Float32[Tensor, "length length"]:
     centres = (torch.arange(count) + 0.5) * (length / count) - 0.5
     index = torch.arange(length)
     half = 0.5 * length / count
+    # overlap of each voxel with each slice
     into = (half + 0.5 - (centres[:, None] - index).abs()).clamp(0, 1)
     into = into / into.sum(dim=1, keepdim=True)
     place = ((index + 0.5) * count / length - 0.5).clamp(0, count - 1)
+    # linear interpolation between the centres of slices
     back = (1 - (place[:, None] - torch.arange(count)).abs()).clamp(min=0)
     return back @ into
 
 
 def _low_pass(length: int, kept: float) -> Float32[Tensor, "length length"]:
     """Ideal low-pass filter that keeps this share of the frequencies along an axis."""
+    # filter the unit vectors: the result is the matrix of the filter
     spectrum: Tensor = torch.fft.rfft(torch.eye(length), dim=0)
     spectrum[max(round(kept * len(spectrum)), 2) :] = 0
     sharp: Tensor = torch.fft.irfft(spectrum, n=length, dim=0)

@@ -29,7 +29,7 @@ registered OASIS brains have at least 0.95, brains and heads in scanner space at
 
 
 def in_mni_space(scan: Image) -> bool:
-    """Whether a scan's voxels above 0 form a brain in MNI152 space; takes 0.1 s."""
+    """Whether a scan's voxels above 0 form a brain in MNI152 space, found in 0.1 s."""
     return overlap_with_template(scan, scan.voxels > 0, np.eye(4)) >= LEAST_OVERLAP
 
 
@@ -94,9 +94,10 @@ def find_brains(folder: Path, rescans: Sequence[str] = ()) -> BrainFolder:
     by_person: dict[str, list[str]] = defaultdict(list)
     for path in files:
         name = image_stem(path).removesuffix("_T1w")
+        # case is ignored, as on the disks of many machines
         other = clashing.setdefault(name.casefold(), path)
         if other != path:
-            raise CaseError(f"{path} and {other} have the same name but for upper and lower case; rename one of them")
+            raise CaseError(f"{path} and {other} have the same name, ignoring case; rename one of them")
         scans[name] = path
         by_person[name.split("_")[0]].append(name)
     for pair in rescans:
@@ -164,7 +165,7 @@ def read_brain(path: Path, grid: Grid) -> Brain:
 
 
 def read_mask(path: Path, folder: Path) -> RealMask:
-    """Read a real mask; its name is its path within its folder.
+    """Read a real mask. Its name is its path within its folder.
 
     Raises:
         ImageError: The file cannot be read, or is empty.

@@ -19,7 +19,7 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Variant:
-    """A normal variant: location, frequency and size. Right hemisphere, MNI, mm; CSF 0.25, grey 0.65, white 1.
+    """A normal variant: location, frequency and size. Right hemisphere, MNI, mm. CSF 0.25, grey 0.65, white 1.
 
     Attributes:
         name: Name of the variant.
@@ -234,7 +234,7 @@ def make_variants(pools: Sequence[Variant], dim: Sequence[Shade], rng: np.random
 
 
 def apply_variants(t1: Volume, brain: Brain, variants: Variants, rng: np.random.Generator) -> Volume:
-    """Add the variants to the intensities; without any, return `t1` itself.
+    """Add the variants to the intensities. Without any, return `t1` itself.
 
     Args:
         t1: Intensities of the brain; 0 outside.
@@ -293,14 +293,17 @@ def _fill(t1: Volume, brain: Brain, pool: Pool, rng: np.random.Generator) -> Non
     distance = torch.sqrt(offsets[0] ** 2 + offsets[1] ** 2 + offsets[2] ** 2)
     if pool.wavy:
         knots = max(brain.vox(min(WAVES_MM, 1.5 * min(pool.half_axes_mm))), 1.5)
+        # waves no wider than the pool, so that small ones are irregular too
         distance = distance * (1 + pool.wavy * smooth_field(distance.shape, knots, rng, t1.device)).clamp(0.5, 1.6)
     if pool.push > 0:
         tissue = _push(tissue, offsets, distance, pool, brain)
     radius_mm = float(np.prod(pool.half_axes_mm)) ** (1 / 3)
     out_mm = (distance - 1) * radius_mm
+    # a pool that only replaces tissue would border on white matter: line it with cortex
     if pool.level < GREY_LEVEL and radius_mm > SHELL_MM:
         cortex = torch.sigmoid((SHELL_MM - out_mm) * 2) * (1 - pool.push)
         tissue = tissue - cortex * (tissue - GREY_LEVEL).clamp(min=0)
+    # a soft edge of partial volume
     share = torch.sigmoid(-out_mm / EDGE_MM * 1.5)
     t1[box] = torch.where(inside, tissue + share * (pool.level - tissue), t1[box])
 

@@ -31,6 +31,7 @@ def smooth_field(shape: Sequence[int], knots_vox: float, rng: np.random.Generato
     Returns:
         The field, twice differentiable between voxels.
     """
+    # a random value at each knot, interpolated by cubic B-splines
     bases = [_spline_basis(length, knots_vox) for length in shape]
     knots = rng.standard_normal([basis.shape[1] for basis in bases], dtype=np.float32)
     field = torch.from_numpy(knots / np.float32(SPLINE_STD**3)).to(device)
@@ -51,7 +52,7 @@ def blur(volume: Volume, sigma_vox: float) -> Volume:
 
 
 def blur_region(region: Region, sigma_vox: float) -> Volume:
-    """`blur` of a region, computed only near it; 0 beyond four standard deviations."""
+    """`blur` of a region, computed only near it, with 0 beyond four standard deviations."""
     result = torch.zeros(region.shape, device=region.device)
     box = region_box(region, math.ceil(4 * sigma_vox))
     if box[0].stop > 0:
@@ -77,13 +78,14 @@ def enlarge(coarse: Float32[Tensor, "a b c"], shape: Sequence[int], stride: int)
 def warp(
     volumes: Float32[Tensor, "c a b d"], displacement: Displacement, corner: Sequence[int] = (0, 0, 0)
 ) -> Float32[Tensor, "c x y z"]:
-    """Sample volumes at every voxel's position plus `displacement`, trilinearly; 0 beyond the border.
+    """Sample volumes at every voxel's position plus `displacement`, trilinearly, with 0 beyond the border.
 
     Args:
         volumes: Volumes to sample.
-        displacement: In voxels, for every voxel of the result.
+        displacement: Displacement in voxels, for every voxel of the result.
         corner: Position of the result's first voxel in `volumes`.
     """
+    # own positions as one broadcastable line along each axis, which saves a full grid
     here = [
         torch.arange(low, low + length, device=volumes.device, dtype=torch.float32).view(
             [-1 if a == axis else 1 for a in range(3)]
@@ -94,14 +96,14 @@ def warp(
 
 
 def look_up(volumes: Float32[Tensor, "c a b d"], places: Sequence[Volume]) -> Float32[Tensor, "c x y z"]:
-    """Sample volumes at positions given by three coordinates in voxels, trilinearly; 0 beyond the border."""
+    """Sample volumes at positions given by three coordinates in voxels, trilinearly, with 0 beyond the border."""
     scaled = [place * (2 / max(length - 1, 1)) - 1 for place, length in zip(places, volumes.shape[1:], strict=True)]
     grid = torch.stack(scaled[::-1], dim=-1)[None]  # grid_sample wants the last axis first
     return torch.nn.functional.grid_sample(volumes[None], grid, mode="bilinear", align_corners=True)[0]
 
 
 def top_voxels(score: Volume, allowed: Region, count: int) -> Region:
-    """The `count` allowed voxels with the highest score (all if there are fewer); ties are decided by order."""
+    """The `count` allowed voxels with the highest score (all if there are fewer). Ties are decided by order."""
     chosen = torch.zeros_like(allowed)
     where = allowed.flatten().nonzero()[:, 0]
     if count >= where.numel():
@@ -112,15 +114,15 @@ def top_voxels(score: Volume, allowed: Region, count: int) -> Region:
 
 
 def region_box(region: Region, margin_vox: int = 0) -> tuple[slice, slice, slice]:
-    """Bounding box of a region with a margin, clipped to the volume; empty slices for an empty region."""
-    columns = region.any(dim=2)
+    """Bounding box of a region with a margin, clipped to the volume, or empty slices for an empty region."""
+    columns = region.any(dim=2)  # shared by two axes, since reading the volume is the cost
     hits = (columns.any(dim=1), columns.any(dim=0), region.any(dim=0).any(dim=0))
     x, y, z = (_extent(hit.cpu().numpy(), margin_vox) for hit in hits)
     return x, y, z
 
 
 def erode(region: Region, *, diagonal: bool) -> Region:
-    """Erode a region by face neighbours (or, `diagonal`, by all 26); the volume's border counts as outside."""
+    """Erode a region by face neighbours (or, `diagonal`, by all 26). The volume's border counts as outside."""
     result = region.clone()
     for axis in range(3):
         base = (result if diagonal else region).clone()
@@ -137,13 +139,14 @@ def depth_in(region: Region, limit_vox: int) -> Volume:
     depth = region.float()
     inner = region
     for step in range(1, limit_vox):
+        # alternating neighbourhoods approximate a ball
         inner = erode(inner, diagonal=step % 2 == 0)
         depth += inner
     return depth
 
 
 def stretch(volume: Volume, knots: Sequence[float], targets: Sequence[float]) -> Volume:
-    """Map intensities piecewise linearly through (knot, target); constant below, extrapolated above."""
+    """Map intensities piecewise linearly through (knot, target), constant below and extrapolated above."""
     result = torch.full_like(volume, targets[0])
     last = len(knots) - 2
     for index in range(len(knots) - 1):
@@ -171,6 +174,7 @@ def gaussian_band(length: int, sigma_vox: float) -> Float32[Tensor, "length leng
     """Matrix of Gaussian smoothing along an axis of this length."""
     index = torch.arange(length, dtype=torch.float64)
     reach = torch.arange(-length, length + 1, dtype=torch.float64)
+    # normalised by the whole kernel, not by the part inside: 0 is assumed beyond the border
     total = torch.exp(-0.5 * (reach / sigma_vox) ** 2).sum()
     return (torch.exp(-0.5 * ((index[:, None] - index) / sigma_vox) ** 2) / total).float()
 
@@ -179,6 +183,7 @@ def _spline_basis(length: int, knots_vox: float) -> Float32[Tensor, "length knot
     place = torch.arange(length, dtype=torch.float64) / knots_vox
     knot = torch.arange(int(place[-1]) + 4, dtype=torch.float64) - 1
     distance = (place[:, None] - knot).abs()
+    # the two pieces of the cubic B-spline
     near = 2 / 3 - distance**2 + distance**3 / 2
     far = (2 - distance).clamp(min=0) ** 3 / 6
     return torch.where(distance < 1, near, far).float()
@@ -190,7 +195,7 @@ def _linear_basis(length: int, stride: int, known: int) -> Float32[Tensor, "leng
 
 
 def resample(volume: Float32[Tensor, "a b c"], affine: Affine, grid: Grid) -> Volume:
-    """Resample a volume to a grid by linear interpolation; 0 outside the volume.
+    """Resample a volume to a grid by linear interpolation, with 0 outside the volume.
 
     Args:
         volume: Intensities, or 0 and 1 for a mask (then compare the result with 0.5).
@@ -213,7 +218,7 @@ def resample(volume: Float32[Tensor, "a b c"], affine: Affine, grid: Grid) -> Vo
 
 
 def refine(volume: Float32[Tensor, "a b c"], source: Grid, target: Grid) -> Volume:
-    """Resample a volume between axis-aligned grids by fast linear interpolation; its border is repeated outside."""
+    """Resample a volume between axis-aligned grids by fast linear interpolation. Its border is repeated outside."""
     bases = []
     for axis in range(3):
         place = (target.axes_mm(volume.device)[axis].flatten() - source.origin_mm[axis]) / source.spacing_mm
@@ -223,7 +228,7 @@ def refine(volume: Float32[Tensor, "a b c"], source: Grid, target: Grid) -> Volu
 
 
 def average(volume: Float32[Tensor, "a b c"], affine: Affine, grid: Grid) -> Volume:
-    """As `resample`, but with means over the voxels of a coarser grid (partial volume), as in `prepare_scan`.
+    """Resample by means over the voxels of a coarser grid (partial volume), as in `prepare_scan` (see `resample`).
 
     Args:
         volume: Intensities, or fractions.
@@ -239,6 +244,7 @@ def average(volume: Float32[Tensor, "a b c"], affine: Affine, grid: Grid) -> Vol
         return result
     part, fine_mm = grid.crop(box), grid.spacing_mm / parts
     x, y, z = (length * parts for length in part.shape)
+    # centre of the first fine voxel
     a, b, c = (origin - (grid.spacing_mm - fine_mm) / 2 for origin in part.origin_mm)
     fine = resample(volume, affine, Grid((x, y, z), fine_mm, (a, b, c)))
     result[box] = torch.nn.functional.avg_pool3d(fine[None, None], parts)[0, 0]

@@ -1,4 +1,4 @@
-"""Affine registration of a scan to the template from a nearby start, on one thread; the transform as an ITK file."""
+"""Affine registration of a scan to the template from a nearby start, and its transform as an ITK file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ BINS = 32
 AROUND_BRAIN_VOX = 2
 """Voxels around the template's brain also count: they hold fluid, bone or nothing, which is dark in every scan."""
 SAMPLING_SEED = 1
-"""Of the sampled points; for SimpleITK, 0 means the clock."""
+"""Seed of the sampled points; SimpleITK takes 0 for the time of day."""
 RELAXATION = 0.7
 """Length of a step after a change of direction, relative to the one before."""
 
@@ -42,7 +42,7 @@ class Level:
         shrink: Template voxels along each edge of the compared cells.
         blur_mm: Standard deviation of the Gaussian that smooths both volumes.
         share: Fraction of the cells in and around the brain that are compared.
-        steps: Most iterations.
+        steps: Maximum number of iterations.
         step_mm: Length of the first step; it shrinks whenever the direction changes.
         last_mm: A shorter step ends the search; a large value would end it far from the optimum of a narrow valley.
     """
@@ -71,11 +71,12 @@ def refine_place(scan: Image, place: Affine, level: Level) -> tuple[Affine, floa
         The final place, and the mutual information there (0 or more, in nats). If the template has left the scan, the
         start and 0.
     """
-    use_one_thread()
+    use_one_thread()  # with several threads, sums are rounded differently in each run
     template = read_template()
     to_moving = np.diag([*scan.spacing_mm, 1.0]) @ np.linalg.inv(scan.affine)  # millimetres along the scan's own axes
     fixed = _as_sitk(_blurred(template.t1, level.blur_mm, (template.spacing_mm,) * 3), (template.spacing_mm,) * 3)
     moving = _as_sitk(_blurred(scan.voxels, level.blur_mm, scan.spacing_mm), scan.spacing_mm)
+    # ITK only gets spacings: both volumes lie at the origin with axes of the world, and the affines are applied here
     to_fixed = np.diag([template.spacing_mm] * 3 + [1.0]) @ np.linalg.inv(template.affine)
     # rotation and scale about the centre of the template, so that they hardly shift the brain
     centre = np.array(template.t1.shape) * template.spacing_mm / 2
@@ -94,18 +95,20 @@ def _set_up(level: Level, spacing_mm: float) -> Any:
     method = SimpleITK.ImageRegistrationMethod()
     method.SetNumberOfWorkUnits(WORK_UNITS)
     method.SetMetricAsMattesMutualInformation(BINS)
+    # regular instead of random points: the same in every run
     method.SetMetricSamplingStrategy(method.REGULAR if level.share < 1 else method.NONE)
     method.SetMetricSamplingPercentage(level.share, SAMPLING_SEED)
     method.SetInterpolator(SimpleITK.sitkLinear)
     method.SetShrinkFactorsPerLevel([level.shrink])
-    method.SetSmoothingSigmasPerLevel([0.0])
+    method.SetSmoothingSigmasPerLevel([0.0])  # both volumes are smoothed already
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=level.step_mm / spacing_mm,
         minStep=level.last_mm / spacing_mm,
         numberOfIterations=level.steps,
         relaxationFactor=RELAXATION,
-        gradientMagnitudeTolerance=1e-9,
+        gradientMagnitudeTolerance=1e-9,  # so that only the length of the step ends the search
     )
+    # rotation, scale and shear are weighted by how far they move a point
     method.SetOptimizerScalesFromPhysicalShift()
     return method
 
@@ -118,7 +121,7 @@ def _blurred(
 
 
 def _as_sitk(voxels: np.ndarray, spacing_mm: Sequence[float]) -> Any:
-    """An image with its first voxel at 0 and the world's axes; affines are kept separately."""
+    """An image with its first voxel at 0 and the world's axes. Affines are kept separately."""
     image = SimpleITK.GetImageFromArray(voxels.transpose(2, 1, 0))
     image.SetSpacing(tuple(map(float, spacing_mm)))
     return image
@@ -135,6 +138,7 @@ def _as_transform(affine: Affine, centre: Float64[np.ndarray, " 3"]) -> Any:
     transform = SimpleITK.AffineTransform(3)
     transform.SetCenter(centre.tolist())
     transform.SetMatrix(affine[:3, :3].ravel().tolist())
+    # ITK computes A (x - c) + c + t
     transform.SetTranslation((affine[:3, 3] + affine[:3, :3] @ centre - centre).tolist())
     return transform
 

@@ -1,4 +1,4 @@
-"""The brain of a scan on its own grid, by network, user's mask or template; missing cavities and tissue."""
+"""The brain of a scan on its own grid: from the network, the template or the user, completed and checked."""
 
 from dataclasses import dataclass, replace
 from functools import cache
@@ -96,10 +96,10 @@ def find_brain_upright(scan: Image, place: Affine) -> Brain:
         scan: A T1w scan of a head that is far from upright, its background at 0.
         place: Rough place of the template, its millimetres to the scan's.
     """
-    turn, _ = polar(place[:3, :3])
+    turn, _ = polar(place[:3, :3])  # the rotation nearest to the affine, without its scale and shear
     corners_vox = np.array(list(np.ndindex(2, 2, 2))) * (np.array(scan.shape) - 1)
-    # the upright grid must hold the whole rotated field of view
-    corners_mm = (corners_vox @ scan.affine[:3, :3].T + scan.affine[:3, 3]) @ turn  # along the head's own axes
+    # along the head's own axes; the upright grid must contain the whole rotated field of view
+    corners_mm = (corners_vox @ scan.affine[:3, :3].T + scan.affine[:3, 3]) @ turn
     edge_mm = min(max(scan.spacing_mm), CELL_MM)
     affine: Affine = np.eye(4)
     affine[:3, :3], affine[:3, 3] = edge_mm * turn, turn @ corners_mm.min(axis=0)
@@ -167,7 +167,7 @@ def view_on_template(scan: Image, place: Affine) -> Region:
 
 @cache
 def depth_in_template_mm() -> Float32[np.ndarray, "a b c"]:
-    """Depth below the surface of the template's brain; negative outside."""
+    """Depth below the surface of the template's brain, negative outside."""
     template = read_template()
     inside = template.brain > 0.5
     depth, height = (ndimage.distance_transform_edt(part, sampling=template.spacing_mm) for part in (inside, ~inside))
@@ -209,6 +209,7 @@ def _tissue(relative: Float32[np.ndarray, "a b c"], depth_mm: Float32[np.ndarray
     labels, count = ndimage.label(thin, FACE_CONNECTED)
     if count == 0:
         return thin
+    # counted inside the template's brain only: muscle and scalp may be larger
     sizes = np.bincount(labels[(labels > 0) & (depth_mm > 0)], minlength=count + 1)
     return np.asarray(ndimage.binary_dilation(labels == sizes.argmax(), FACE_CONNECTED) & tissue)
 
@@ -222,7 +223,7 @@ MIRROR: Affine = np.diag([-1.0, 1.0, 1.0, 1.0])
 
 
 def complete_brain(scan: Image, brain: Brain, place: Affine) -> Brain:
-    """Add the cavities that the network left out of the brain, once the place is known; other brains stay as they are.
+    """Add the cavities that the network left out of the brain, once the place is known. Other brains stay as they are.
 
     The network's outline may pass below a cavity at the surface. A region is a cavity if it is dark, deep in the
     template's brain, and has brain at its mirror image; it is added with similar voxels nearby. Bone at that depth,
@@ -242,6 +243,7 @@ def complete_brain(scan: Image, brain: Brain, place: Affine) -> Brain:
     candidates = bounding_box((opposite > 0.5) & (here == 0) & (depth_mm > DEEP_MM), _cells(AROUND_MM))
     to_scan = np.linalg.inv(scan.affine) @ place @ template.affine
     box = box_on_grid(candidates, to_scan, scan.shape)
+    # on the scan's own grid from here, since cavities may be thinner than the template's voxels
     values, known = scan.voxels[box], brain.mask[box]
     if known.size == 0:
         return brain
@@ -284,6 +286,7 @@ def missing_ml(scan: Image, brain: Mask, place: Affine) -> tuple[float, float]:
     expected = depth_in_template_mm() > DEPTH_MM
     in_view = view_on_template(scan, place)
     absent = expected & in_view & ~brain_on_template(scan, brain, place)
+    # the determinant converts the template's volume to the scan's
     cell_ml = read_template().spacing_mm ** 3 * abs(np.linalg.det(place[:3, :3])) / 1000
     labels, count = ndimage.label(absent, FACE_CONNECTED)
     largest_vox = int(np.bincount(labels[absent]).max()) if count else 0
@@ -291,17 +294,17 @@ def missing_ml(scan: Image, brain: Mask, place: Affine) -> tuple[float, float]:
 
 
 def missing_tissue(scan: Image, brain: Mask, place: Affine) -> list[str]:
-    """Warnings about missing tissue, a line each; empty if the brain is complete."""
+    """Warnings about missing tissue, one line each, or none if the brain is complete."""
     cut_ml, unseen_ml = missing_ml(scan, brain, place)
     warnings = []
     if cut_ml >= LEAST_ML:
         warnings.append(
-            f"about {cut_ml:.0f} mL of tissue that the template has in one place are missing from the brain: if brain "
-            "extraction removed a lesion, it cannot be found; check the brain's outline, or pass an unstripped scan"
+            f"about {cut_ml:.0f} mL of connected tissue are missing from the brain, compared with the template: if "
+            "brain extraction removed a lesion, it cannot be found; check its outline, or pass an unstripped scan"
         )
     if unseen_ml >= LEAST_ML:
         warnings.append(
             f"about {unseen_ml:.0f} mL of the brain lie outside its field of view: lesions there are not found, and "
-            "volumes cover only a part"
+            "volumes are incomplete"
         )
     return warnings

@@ -35,7 +35,7 @@ _FILES: dict[NetworkName, tuple[str, str]] = {
     "brain": ("data/models/model.pt", "de8ee7c69654d0dd3935dc4a5d84571d8ecf4637a6bfc01df399c4c2bc86e0fd"),
 }
 NEEDED_BYTES: dict[NetworkName, float] = {"box": 0.06e9, "brain": 0.45e9}
-"""Memory of each network during computation."""
+"""Memory that each network needs to run."""
 _FEATURES = (16, 32, 64, 128)
 _LOADING = Lock()
 """One thread compiles a network while the others wait."""
@@ -79,7 +79,7 @@ def _compile(name: NetworkName) -> Any:
 
 
 def load_networks() -> None:
-    """Compile both networks ahead of time; does nothing if they are not installed."""
+    """Compile both networks ahead of time. Does nothing if they are not installed."""
     with suppress(ConfigError):  # the first scan that needs them reports it
         for name in get_args(NetworkName):
             load_network(name)
@@ -123,6 +123,7 @@ def _read_weights(file: Path) -> Weights:
 
 
 def _link_net(weights: Weights, edge_vox: int) -> ov.Model:
+    # encoder: a narrow ResNet-18 with instance norm
     voxels = ops.parameter([1, 1, edge_vox, edge_vox, edge_vox], np.float32)
     first = _FEATURES[0]
     features = _activate(_convolve(weights, voxels, 1, first, kernel=7, stride=2))
@@ -132,18 +133,19 @@ def _link_net(weights: Weights, edge_vox: int) -> ov.Model:
         features = _residual_block(weights, features, before, after, stride=1 if stage == 0 else 2)
         features = _residual_block(weights, features, after, after)
         skips.append(features)
-    features = skips.pop()
+    features = skips.pop()  # the deepest map has no skip connection
     for stage in reversed(range(len(_FEATURES))):
         before, after = _FEATURES[stage], _FEATURES[max(stage - 1, 0)]
         inner = _activate(_convolve(weights, features, before, before // 4, kernel=1))
         inner = _activate(_transposed(weights, inner, before // 4, before // 4, stride=1 if stage == 0 else 2))
         features = ops.add(_activate(_convolve(weights, inner, before // 4, after, kernel=1)), skips.pop())
-    half = first // 2
+    half = first // 2  # three layers bring the map to full resolution
     features = _activate(_transposed(weights, features, first, half))
     next(weights)  # a bias, which the following normalisation removes
     features = _activate(_convolve(weights, features, half, half))
-    next(weights)
+    next(weights)  # likewise
     kernel, bias = next(weights).reshape(half, 2, 2, 2, 2), next(weights)
+    # of two classes, only the difference of their outputs matters: it is the logit of P(brain)
     logit_kernel = ops.constant(np.ascontiguousarray(kernel[:, 1:] - kernel[:, :1]))
     logits = ops.convolution_backprop_data(features, logit_kernel, [2] * 3, None, [0] * 3, [0] * 3, [1] * 3)
     return ov.Model([ops.add(logits, ops.constant(np.float32(bias[1] - bias[0])))], [voxels])
@@ -165,7 +167,7 @@ def _convolve(weights: Weights, features: Node, before: int, after: int, kernel:
 
 
 def _transposed(weights: Weights, features: Node, before: int, after: int, stride: int = 2) -> Node:
-    """A transposed 3-voxel convolution that enlarges the grid by its stride."""
+    """A transposed convolution with a kernel of 3 that enlarges the grid by its stride."""
     values = ops.constant(next(weights).reshape(before, after, 3, 3, 3))
     return ops.convolution_backprop_data(
         features, values, [stride] * 3, None, [1] * 3, [1] * 3, [1] * 3, output_padding=[stride - 1] * 3
@@ -181,7 +183,7 @@ WINDOW_QUANTILES = (0.005, 0.995)
 TRAINED_MEAN, TRAINED_STD = 0.449, 0.226
 """Mean and standard deviation of the training intensities."""
 BOX_MARGIN = 0.1
-"""Fraction of the brain's extent, on either side."""
+"""Margin on either side, as a fraction of the brain's extent."""
 LEAST_SHOWN = 0.02
 """A slice belongs to the brain's box if at least this fraction of it is brain."""
 
@@ -216,7 +218,7 @@ def extract_brain(scan: Image) -> Mask:
 
 
 def _field_of_view(voxels: Voxels) -> Box:
-    """The whole volume; if the head fills little of it, the box around the head."""
+    """The whole volume, or the box around the head if it fills little of the volume."""
     head = voxels > SHOWN * float(np.quantile(voxels[::EVERY, ::EVERY, ::EVERY], BRIGHT_QUANTILE))
     filled_vox = np.prod([edge.stop - edge.start for edge in bounding_box(head)])
     if 0 < filled_vox < LEAST_FILLED * voxels.size:
@@ -240,10 +242,11 @@ def _extract_upright(voxels: Voxels) -> Mask:
 
 
 def _is_brain(name: NetworkName, cube: Voxels, low: float, high: float) -> Mask:
-    """The voxels that a network classifies as brain, given the intensities of black and white."""
+    """The voxels that a network classifies as brain, given the intensities that become 0 and 1."""
     values = cube - np.float32(low)
     values /= np.float32(high - low)
     np.clip(values, 0, 1, out=values)
+    # plane by plane, since a cube in float64 would take 128 MB; n - 1 as in torch
     mean = values.mean(dtype=np.float64)
     variance = sum(float(np.square(plane - mean, dtype=np.float64).sum()) for plane in values) / (values.size - 1)
     scale = TRAINED_STD / np.sqrt(variance)
@@ -270,14 +273,15 @@ def _brain_box(small: Mask, shape: Sequence[int]) -> Box | None:
 
 def _resize(values: Shaped[np.ndarray, "x y z"], shape: Shape) -> Shaped[np.ndarray, "a b c"]:
     """A volume on another grid over the same field of view, by nearest neighbour."""
-    for axis in sorted(range(3), key=lambda axis: shape[axis] / values.shape[axis]):  # first the one that shrinks most
+    # the axis that shrinks most comes first, so that the others have less to copy
+    for axis in sorted(range(3), key=lambda axis: shape[axis] / values.shape[axis]):
         old, new = values.shape[axis], shape[axis]
         values = values.take(((np.arange(new) + 0.5) * old / new).astype(np.intp), axis)
     return values
 
 
 def largest_region(mask: Mask) -> Mask:
-    """The largest 26-connected region of a mask; an empty mask for an empty one."""
+    """The largest 26-connected region of a mask, or an empty mask for an empty one."""
     labels, count = ndimage.label(mask, FULLY_CONNECTED)
     return np.asarray(labels == np.bincount(labels[mask]).argmax()) if count else mask
 
@@ -285,6 +289,7 @@ def largest_region(mask: Mask) -> Mask:
 def fill_holes(mask: Mask) -> Mask:
     """The mask with all enclosed voxels."""
     box = bounding_box(mask)
+    # a border of one voxel connects everything outside
     outside, _ = ndimage.label(np.pad(~mask[box], 1, constant_values=True))
     filled = mask.copy()
     filled[box] = outside[1:-1, 1:-1, 1:-1] != outside[0, 0, 0]
@@ -292,12 +297,13 @@ def fill_holes(mask: Mask) -> Mask:
 
 
 def close_gaps(mask: Mask, radius_mm: float, spacing_mm: Sequence[float]) -> Mask:
-    """The mask without gaps narrower than twice a radius, and without holes; an empty mask for an empty one."""
+    """The mask without gaps narrower than twice a radius, and without holes, or an empty mask for an empty one."""
     if not mask.any():
         return mask
     box = bounding_box(mask)  # closing adds nothing outside it
     room = [int(np.ceil(radius_mm / edge)) + 1 for edge in spacing_mm]
     padded = np.pad(mask[box], [(vox, vox) for vox in room])
+    # dilation and erosion by distances: exact balls, also for anisotropic voxels
     near = ndimage.distance_transform_edt(~padded, sampling=spacing_mm) <= radius_mm
     inner = tuple(slice(vox, -vox) for vox in room)
     closed = mask.copy()

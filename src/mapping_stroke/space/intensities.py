@@ -16,15 +16,15 @@ from mapping_stroke.space.resample import resample, shrink
 CELL_MM = 6.0
 """The field is smooth, so it is estimated on voxels of about this edge."""
 ITERATIONS = (40, 40, 30)
-"""Most iterations for each, ever finer, spline level."""
+"""Maximum number of iterations at each spline level, from coarse to fine."""
 FEWEST_VOX = 1000
-"""Fewest positive voxels of the shrunken brain for an estimate. A scan of z-scores has no multiplicative bias."""
+"""Fewest positive voxels of the shrunken brain for an estimate."""
 MOST_BELOW_ZERO = 0.05
-"""Fraction of the brain."""
+"""Largest fraction of the brain at or below 0; a scan of z-scores has more, and no multiplicative bias."""
 
 
 def find_bias(scan: Image, brain: Mask) -> Image | None:
-    """Estimate the smooth factor by which intensities are too high, 1 on average over the brain.
+    """Estimate the bias field: the smooth factor by which intensities are too high, 1 on average over the brain.
 
     Args:
         scan: A T1w scan.
@@ -52,7 +52,7 @@ def find_bias(scan: Image, brain: Mask) -> Image | None:
 
 
 def divide_bias(scan: Image, field: Image | None) -> Image:
-    """The scan without its bias; unchanged if there is no field."""
+    """The scan without its bias, unchanged if there is no field."""
     if field is None:
         return scan
     to_field: Affine = np.linalg.inv(field.affine) @ scan.affine
@@ -74,12 +74,12 @@ FAINTEST = 1e-3
 
 
 def find_surroundings(voxels: Voxels) -> Bool[np.ndarray, "x y z"]:
-    """The background of a skull-stripped scan: the first corner's value, where it is connected to the border."""
+    """The background of a skull-stripped scan: the first corner's value, if it is connected to the border."""
     return np.asarray(~ndimage.binary_fill_holes(voxels != voxels[0, 0, 0]))
 
 
 def shift_background(scan: Image) -> Image:
-    """The scan with background and black at 0; unchanged if few or no values are below 0.
+    """The scan with background and black at 0, unchanged if few or no values are below 0.
 
     Background voxels are 0 or have the first corner's value; but if all values are whole numbers, a 0 enclosed by other
     values counts as tissue.
@@ -88,7 +88,7 @@ def shift_background(scan: Image) -> Image:
     if float(voxels.min()) >= 0:
         return scan
     background = (voxels == 0) | (voxels == voxels[0, 0, 0])
-    if not (voxels % 1).any():
+    if not (voxels % 1).any():  # in whole numbers, tissue can be exactly 0
         background &= (voxels != 0) | ~ndimage.binary_fill_holes(voxels != 0)
     tissue = voxels[~background]
     if tissue.size == 0 or (tissue < 0).mean() < LEAST_BELOW_ZERO:
@@ -116,7 +116,7 @@ NOISE_WARNING = (
 
 
 def silence_air(scan: Image) -> Image:
-    """The scan with 0 for bright noise connected to the volume's border; unchanged if there is none."""
+    """The scan with 0 for bright noise connected to the volume's border, unchanged if there is none."""
     low, high = np.quantile(scan.voxels[::EVERY, ::EVERY, ::EVERY], RANGE_QUANTILES)
     if not low < high:
         return scan
@@ -124,6 +124,7 @@ def silence_air(scan: Image) -> Image:
     if float(np.median(_border_spread(relative))) < NOISY:
         return scan
     air = _reaching_border(ndimage.uniform_filter(_spread(relative), SMOOTH_VOX) > NOISY)
+    # the averaging has made the noisy region thinner by this much
     air = ndimage.binary_dilation(air, iterations=SMOOTH_VOX // 2)
     return Image(np.where(air, np.float32(0), scan.voxels), scan.affine, scan.placement)
 
@@ -140,6 +141,7 @@ def _ends(length: int) -> tuple[range, range]:
 def _spread(values: Voxels) -> Voxels:
     """The standard deviation in the block around each voxel."""
     mean = ndimage.uniform_filter(values, BLOCK_VOX)
+    # E[x^2] - E[x]^2 may be slightly negative by rounding
     variance = ndimage.uniform_filter(values * values, BLOCK_VOX) - mean * mean
     return np.asarray(np.sqrt(np.maximum(variance, np.float32(0))))
 

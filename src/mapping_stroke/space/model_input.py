@@ -1,4 +1,4 @@
-"""The image that a model reads of a scan, and defacing for pictures."""
+"""The image that a model reads, made from a scan, and defacing for pictures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,11 +20,11 @@ from mapping_stroke.space.placement import PlacedScan, place_scan, require_space
 AROUND_MM = 2.0
 """Margin around the brain, so that its edge is visible."""
 LEAST_HEAD_ML = 200.0
-"""A volume of non-background voxels below this is no head, perhaps a part of a brain."""
+"""Less non-background volume than this is no head, but perhaps part of a brain."""
 
 
 def deface(scan: Image, placed: PlacedScan | None = None) -> Image:
-    """The scan with its lowest value outside the brain; unchanged if it shows only a brain or less.
+    """Blank everything outside the brain with the scan's lowest value. A scan of only a brain stays unchanged.
 
     Args:
         scan: A scan of any kind.
@@ -48,7 +48,7 @@ def deface(scan: Image, placed: PlacedScan | None = None) -> Image:
 
 
 def _ball(radius_mm: float, spacing_mm: Sequence[float]) -> Mask:
-    """A ball in voxels; one voxel thick along axes with voxels larger than its radius."""
+    """A ball on the scan's grid, one voxel thick along axes with voxels larger than its radius."""
     reach = [int(radius_mm // edge) for edge in spacing_mm]
     away_mm = np.meshgrid(
         *(edge * np.arange(-n, n + 1) for n, edge in zip(reach, spacing_mm, strict=True)), indexing="ij"
@@ -67,10 +67,10 @@ def _resembles_a_brain(scan: Image, brain: Brain) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class ModelInput:
-    """A scan, and the image that a model's members read of it.
+    """A scan, and the image that a model's members read.
 
     Attributes:
-        scan: As stored in its file.
+        scan: The scan as stored in its file.
         image: The image that the members read.
         placed: The scan's place in MNI152 space; None if it was not needed.
         on_atlas: Whether `image` is on the ATLAS grid; otherwise it is on the scan's own.
@@ -83,11 +83,11 @@ class ModelInput:
 
     @property
     def registered(self) -> PlacedScan | None:
-        """The scan's place if it was registered; None if it was left alone."""
+        """The scan's place if it was registered, or None if it was left alone."""
         return None if self.placed is None or self.placed.left_alone else self.placed
 
     def bring_back(self, values: Float32[np.ndarray, "a b c"]) -> Float32[np.ndarray, "x y z"]:
-        """A map on the grid of `image` on the scan's own grid, by at most one linear interpolation."""
+        """Resample a map from the grid of `image` to the scan's own grid, by at most one linear interpolation."""
         if self.placed is None or not self.on_atlas:
             return values
         return self.placed.from_atlas(values)
@@ -98,14 +98,14 @@ def make_model_input(scan: Image, card: BundleCard, space: str, brain: Mask | No
 
     Args:
         scan: A T1w scan with any orientation and voxel size.
-        card: Of the model: whether it reads scans in MNI152 space, and whole heads or only brains.
+        card: The model's card, which states whether it reads scans in MNI152 space, and whole heads or only brains.
         space: `auto` registers scans for a model in MNI152 space unless they already lie there; other models read every
             scan as it is. `native` registers every scan for any model, `mni` none.
-        brain: The user's own brain mask, on its grid: it decides the registration, and a model of brains only sees
-            nothing outside it.
+        brain: The user's own brain mask, on its grid: it decides the registration, and a brain-only model sees nothing
+            outside it.
 
     Raises:
-        RegistrationError: Nothing that was found from any start is good enough.
+        RegistrationError: No start leads to an acceptable place.
         ConfigError: There is no such space, or the model has no use for a given brain.
     """
     require_space_name(space)
@@ -143,7 +143,7 @@ def _is_registered(card: BundleCard, space: str) -> bool:
 
 
 def _brain_only(image: Image, placed: PlacedScan) -> Image:
-    """An image on the grid of a placed scan, with 0 around its brain; unchanged if the scan already has that.
+    """An image on the grid of a placed scan, with 0 around its brain, unchanged if the scan already has that.
 
     The user's own mask counts as the brain even if a skull-stripped scan shows more.
     """

@@ -1,4 +1,4 @@
-"""Bring a raw T1w scan to MNI152 space, and maps back to the scan's own grid."""
+"""Place a raw T1w scan in MNI152 space, and resample maps back to the scan's own grid."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -45,14 +45,14 @@ class PlacedScan:
     """A scan, its brain, and its place in MNI152 space.
 
     Attributes:
-        scan: As stored in its file.
+        scan: The scan as stored in its file.
         corrected: The scan without bias field, its background at 0; `scan` itself if it was left alone.
         brain: Its brain, on its own grid.
         to_mni: The scan's millimetres to those of MNI152, RAS.
-        quality: Of the fit to the template.
+        quality: Quality of the fit to the template.
         left_alone: Whether it already lies in MNI152 space, so that `to_mni` is the identity.
         starts: Number of rough places refined until one was accepted; 0 if it was left alone.
-        warnings: Doubts about its brain, a line each.
+        warnings: Doubts about its brain, one line each.
     """
 
     scan: Image
@@ -65,12 +65,12 @@ class PlacedScan:
     warnings: tuple[str, ...] = ()
 
     def on_atlas(self, grid: Grid = ATLAS_GRID, *, brain_only: bool = False) -> Image:
-        """The corrected scan in MNI152 space, by one linear interpolation; 0 outside its field of view.
+        """The corrected scan in MNI152 space, by one linear interpolation, with 0 outside its field of view.
 
         Voxels much finer than the grid's are averaged first.
 
         Args:
-            grid: Of ATLAS R2.0 (197x233x189, 1 mm), or another one in MNI152 space, such as a network's own.
+            grid: The grid of ATLAS R2.0 (197x233x189, 1 mm), or another one in MNI152 space, such as a network's own.
             brain_only: Whether everything outside the brain becomes 0.
         """
         voxels = (
@@ -83,13 +83,13 @@ class PlacedScan:
         return Image(resample(source.voxels, np.linalg.inv(source.affine) @ grid.affine, grid.shape), grid.affine)
 
     def from_atlas(self, values: Float32[np.ndarray, "a b c"], grid: Grid = ATLAS_GRID) -> Float32[np.ndarray, "x y z"]:
-        """A map in MNI152 space, resampled to the scan's own grid by one linear interpolation; 0 outside the map.
+        """A map in MNI152 space, resampled to the scan's own grid by one linear interpolation, with 0 outside the map.
 
         No value leaves the range of `values` and 0.
 
         Args:
             values: The map.
-            grid: Of the map, as for `on_atlas`.
+            grid: Grid of the map, see `on_atlas`.
         """
         own = Image(self.scan.voxels, self.to_mni @ self.scan.affine)
         if _is_grid(own, grid):
@@ -101,9 +101,11 @@ class PlacedScan:
         """The rotation of the head relative to the axes of its own grid."""
         to_grid = np.linalg.inv(self.scan.affine[:3, :3] / self.scan.spacing_mm) @ np.linalg.inv(self.to_mni)[:3, :3]
         turn, _ = polar(to_grid)
+        # relative to the nearest assignment of axes, since files may store them in any order and direction
         nearest = np.zeros((3, 3))
         rows, columns = linear_sum_assignment(-np.abs(turn))
         nearest[rows, columns] = np.sign(turn[rows, columns])
+        # angle of a rotation from its trace, 1 + 2 cos
         return float(np.degrees(np.arccos(np.clip((np.trace(nearest.T @ turn) - 1) / 2, -1, 1))))
 
     def cut_out(self) -> Image:
@@ -146,7 +148,7 @@ def place_scan(scan: Image, space: str = "auto", brain: Mask | None = None) -> P
     """
     require_space_name(space)
     lifted = shift_background(scan)
-    quiet = silence_air(lifted)
+    quiet = silence_air(lifted)  # noise as bright as tissue misleads the network
     placed = _place(scan, quiet, brain, space)
     return placed if quiet is lifted else replace(placed, warnings=(NOISE_WARNING, *placed.warnings))
 
@@ -197,7 +199,7 @@ def _place_found(scan: Image, lifted: Image, brain: Brain, space: str) -> tuple[
 
 
 def _place_upright(scan: Image, lifted: Image, placed: PlacedScan, space: str) -> PlacedScan:
-    """The scan placed by the brain that the network finds in the upright head; unchanged if it finds none."""
+    """The scan placed by the brain that the network finds in the upright head, unchanged if it finds none."""
     upright = find_brain_upright(lifted, np.linalg.inv(placed.to_mni))
     return _place_brain(scan, lifted, upright, space) if upright.is_plausible(scan) else placed
 
@@ -208,7 +210,7 @@ def _place_brain(scan: Image, lifted: Image, brain: Brain, space: str) -> Placed
     if space == "mni" or (space == "auto" and _lies_there(scan, small)):
         there = _stay(small, overlap_at)
         return _finish(scan, scan, complete_brain(lifted, brain, there.place), there)
-    with ThreadPoolExecutor(1, "bias") as other:
+    with ThreadPoolExecutor(1, "bias") as other:  # N4 needs only the brain, not its place
         corrected = other.submit(lambda: divide_bias(lifted, find_bias(lifted, brain.mask)))
         registration = search(small, overlap_at)
         whole = complete_brain(lifted, brain, registration.place)
@@ -254,7 +256,7 @@ def _with_signal(scan: Image, brain: Brain) -> Mask:
 
 
 def _lies_there(scan: Image, small: Image) -> bool:
-    """Fast for most scans that do not; half a second for the others, unless they have the grid of ATLAS R2.0."""
+    """Whether a scan lies in MNI152 space. Takes half a second only if it might, and has another grid than ATLAS."""
     if grid_turn_deg(scan) > OBLIQUE_DEG or not lies_in_place(small):
         return False
     return _is_grid(scan, ATLAS_GRID) or stays_there(small)

@@ -1,4 +1,7 @@
-"""The packaged template and its tissue points, rebuilt from the maps inside nilearn (development)."""
+"""Rebuild the packaged template and its tissue points from the maps inside nilearn, for development.
+
+`python -m mapping_stroke.space.rebuild TEMPLATE POINTS` writes both `.npz` files.
+"""
 
 import sys
 from pathlib import Path
@@ -11,6 +14,8 @@ from mapping_stroke.space.template import Template
 
 POINTS_CELL_MM, EVERY = 4, 2
 """Tissue fractions are means over cells of this edge, kept for every second cell along each axis."""
+TEMPLATE_CELL_MM = 2
+"""Registration needs no finer voxels: with 1 mm, the place of a scan changes by some tenths of a millimetre."""
 
 
 def find_tissue_points() -> TissuePoints:
@@ -27,7 +32,7 @@ def find_tissue_points() -> TissuePoints:
     ]
     brain, grey, white = (cell_means(np.asarray(image.dataobj, np.float32), POINTS_CELL_MM) for image in templates)
     cells = np.argwhere(brain > 0.5)
-    cells = cells[(cells % EVERY == 0).all(axis=1)]
+    cells = cells[(cells % EVERY == 0).all(axis=1)]  # a rough fit needs no more points
     at = tuple(cells.T)
     corner_mm = templates[0].affine[:3, 3] + (POINTS_CELL_MM - 1) / 2
     places_mm = (cells * POINTS_CELL_MM + corner_mm).astype(np.float32)
@@ -42,19 +47,11 @@ def write_tissue_points(path: Path) -> None:
 
 
 def cell_means(volume: Float32[np.ndarray, "x y z"], cell: int) -> Float32[np.ndarray, "a b c"]:
-    """Means over cells with that many voxels along each axis; the volume is padded with 0."""
+    """Means over cells with that many voxels along each axis. The volume is padded with 0."""
     padded = np.pad(volume, [(0, -length % cell) for length in volume.shape])
     a, b, c = (length // cell for length in padded.shape)
     means: np.ndarray = padded.reshape(a, cell, b, cell, c, cell).mean(axis=(1, 3, 5))
     return means
-
-
-if __name__ == "__main__":
-    write_tissue_points(Path(sys.argv[1]))
-
-
-TEMPLATE_CELL_MM = 2
-"""Registration needs no finer voxels: with 1 mm, the place of a scan changes by some tenths of a millimetre."""
 
 
 def find_template() -> Template:
@@ -78,3 +75,4 @@ def write_template(path: Path) -> None:
 
 if __name__ == "__main__":
     write_template(Path(sys.argv[1]))
+    write_tissue_points(Path(sys.argv[2]))

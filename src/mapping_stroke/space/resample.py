@@ -21,7 +21,7 @@ Box = tuple[slice, slice, slice]
 
 
 def shrink(scan: Image, cell_mm: float) -> Image:
-    """Average over blocks of about this edge; incomplete blocks at the far ends are left out.
+    """Average over blocks of about this edge. Incomplete blocks at the far ends are left out.
 
     Along an axis with voxels of that size or larger, nothing changes.
     """
@@ -30,19 +30,19 @@ def shrink(scan: Image, cell_mm: float) -> Image:
         return scan
     whole = tuple(slice(n // factor * factor) for n, factor in zip(scan.shape, factors, strict=True))
     to_old: Affine = np.diag([*factors, 1]).astype(np.float64)
-    to_old[:3, 3] = (np.array(factors) - 1) / 2
+    to_old[:3, 3] = (np.array(factors) - 1) / 2  # a block's centre, not its first voxel
     return Image(np.ascontiguousarray(block_means(scan.voxels[whole], factors)), scan.affine @ to_old)
 
 
 def resample(
     values: Float32[np.ndarray, "x y z"], to_values: Affine, shape: Shape, *, repeat_border: bool = False
 ) -> Float32[np.ndarray, "a b c"]:
-    """Resample a volume onto another grid by linear interpolation; no value leaves its range.
+    """Resample a volume onto another grid by linear interpolation. No value leaves its range.
 
     Args:
         values: The volume.
         to_values: Index on the new grid to index in `values`.
-        shape: Of the new grid.
+        shape: Shape of the new grid.
         repeat_border: Extend the outermost voxels beyond the volume, instead of 0.
     """
     mode: Literal["nearest", "constant"] = "nearest" if repeat_border else "constant"
@@ -56,6 +56,7 @@ def resample(
 
     def fill(first: int) -> None:
         slab = resampled[first : min(first + SLAB_VOX, x.stop), y, z]
+        # the slab's first voxel in the source
         at = start + to_values[:3, :3] @ [first, y.start, z.start]
         ndimage.affine_transform(values, matrix, at, slab.shape, output=slab, order=1, mode=mode)
 
@@ -65,12 +66,12 @@ def resample(
 
 
 def box_on_grid(box: Box, to_grid: Affine, shape: Shape) -> Box:
-    """The smallest box on another grid that contains a box; empty for an empty one.
+    """The smallest box on another grid that contains a box, empty for an empty one.
 
     Args:
-        box: On a first grid.
+        box: Box on the first grid.
         to_grid: Index on the first grid to index on the other.
-        shape: Of the other grid.
+        shape: Shape of the other grid.
     """
     if any(edge.start == edge.stop for edge in box):
         return _whole((0, 0, 0))

@@ -41,7 +41,7 @@ class Quality:
     shear_deg: float
 
     def lines(self) -> list[str]:
-        """The values for people, a line each."""
+        """The values for people, one line each."""
         sizes = " x ".join(f"{size:.2f}" for size in self.size)
         return [
             f"similarity {self.similarity:.2f}",
@@ -51,9 +51,9 @@ class Quality:
         ]
 
     def complaints(self) -> list[str]:
-        """Values beyond their limits, a phrase each; empty if the registration is acceptable."""
+        """Values beyond their limits, one phrase each, or none if the registration is acceptable."""
         found = []
-        if not self.similarity >= LEAST_SIMILARITY:
+        if not self.similarity >= LEAST_SIMILARITY:  # `not`, so that NaN is refused
             found.append(f"similarity {self.similarity:.2f} is below {LEAST_SIMILARITY}")
         if not self.overlap >= LEAST_OVERLAP:
             found.append(f"the brains overlap by {self.overlap:.2f}, less than {LEAST_OVERLAP}")
@@ -69,6 +69,7 @@ def rate(place: Affine, similarity: float, overlap: float) -> Quality:
     """The quality of a place (template's millimetres to the scan's), with size and shear derived from it."""
     size = np.linalg.norm(place[:3, :3], axis=0)
     axes = place[:3, :3] / size
+    # orthogonal axes have cosines of 0 with each other
     cosines = np.abs((axes.T @ axes)[np.triu_indices(3, 1)])
     x, y, z = (float(length) for length in size)
     return Quality(similarity, overlap, (x, y, z), float(np.degrees(np.arcsin(np.clip(cosines.max(), 0, 1)))))
@@ -96,7 +97,7 @@ class Registration:
 
     Attributes:
         place: Template's millimetres to the scan's.
-        quality: Of the fit.
+        quality: Quality of the fit.
         starts: Number of rough places refined until this one was accepted; 0 without a search.
     """
 
@@ -119,7 +120,7 @@ def waves() -> Iterator[Sequence[Turn]]:
 
 
 def search(small: Image, overlap_at: Callable[[Affine], float]) -> Registration:
-    """Register a scan that may lie anywhere; the result is deterministic on any number of threads.
+    """Register a scan that may lie anywhere. The result is deterministic on any number of threads.
 
     Args:
         small: A brain cut out of a scan, or a whole head, with voxels of about the template's size.
@@ -136,6 +137,7 @@ def search(small: Image, overlap_at: Callable[[Affine], float]) -> Registration:
         places = distinct([place for place, _ in find_places(small, turns)])[:most]
         starts += len(places)
         refined = [refine_place(small, place, COARSE) for place in places]
+        # by mutual information, so that the likeliest is rated first
         for coarse_place, _ in sorted(refined, key=itemgetter(1), reverse=True):
             similarity = fit_at(small, coarse_place)
             place = coarse_place
