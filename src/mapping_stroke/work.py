@@ -39,7 +39,7 @@ class StageResult:
         return StageResult((*self.outputs, *other.outputs), {**self.failed, **other.failed})
 
 
-def share_of(shard: str) -> slice:
+def slice_of_shard(shard: str) -> slice:
     """The slice that selects a share, `i/N` or empty for all, from any ordered list.
 
     Raises:

@@ -1,7 +1,6 @@
 """Choose the T1w scans of a BIDS data set, and find participants without one."""
 
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,10 @@ from mapping_stroke.dataset.layouts import (
     read_people,
 )
 from mapping_stroke.dataset.names import USUAL, BidsName, parse_bids_name
-from mapping_stroke.errors import CaseError, ConfigError
+from mapping_stroke.errors import CaseError
 from mapping_stroke.images.formats import image_suffix
 from mapping_stroke.images.image import image_stem
+from mapping_stroke.work import slice_of_shard
 
 LISTED = 10
 """Messages name this many items and count the rest."""
@@ -80,9 +80,6 @@ def report_without(without: Mapping[str, str]) -> None:
         warn(f"{len(without) - LISTED} more participants have no T1w scan; `group` has a row for each")
 
 
-_SHARD = re.compile(r"([1-9][0-9]{0,5})/([1-9][0-9]{0,5})")
-
-
 @dataclass(frozen=True)
 class Choice:
     """Selection from a data set.
@@ -98,9 +95,7 @@ class Choice:
     shard: str = ""
 
     def __post_init__(self) -> None:
-        found = _SHARD.fullmatch(self.shard)
-        if self.shard and not (found and int(found[1]) <= int(found[2])):
-            raise ConfigError(f"--shard {self.shard}: expected i/N with 1 <= i <= N, such as 2/8")
+        slice_of_shard(self.shard)
 
     @property
     def people(self) -> Set[str]:
@@ -115,10 +110,7 @@ class Choice:
     @property
     def share(self) -> slice:
         """The slice that selects the share from any ordered list."""
-        if not self.shard:
-            return slice(None)
-        number, count = map(int, self.shard.split("/"))
-        return slice(number - 1, None, count)
+        return slice_of_shard(self.shard)
 
 
 @dataclass(frozen=True)

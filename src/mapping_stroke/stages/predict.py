@@ -19,7 +19,7 @@ from mapping_stroke.networks.cards import BundleMember
 from mapping_stroke.networks.member_folder import find_members
 from mapping_stroke.run_folder import ENSEMBLE, PROBABILITY_SUFFIX, RunFolder, write_section
 from mapping_stroke.stages.settings import PredictConfig
-from mapping_stroke.work import ShowShare, StageResult, for_each_case, share_of
+from mapping_stroke.work import ShowShare, StageResult, for_each_case, slice_of_shard
 
 DECIMALS = 4
 """Decimals of a stored probability, so that background compresses to almost nothing."""
@@ -51,7 +51,7 @@ def predict_run(run: RunFolder, config: PredictConfig = AS_USUAL) -> StageResult
     write_section(run.config_toml, "predict", settings)
     trained = {member.card.fold for member in ensemble.members}
     all_wanted = [case for case in cases if case.mask is None or folds[case.case_id] in trained]
-    wanted = all_wanted[share_of(config.shard)]
+    wanted = all_wanted[slice_of_shard(config.shard)]
     say(f"Predicting {len(wanted)} scans with {len(ensemble.members)} members on {engine.description}")
     own = {case.case_id: _members_of(case, ensemble, folds) for case in wanted}
     failed = for_each_case(

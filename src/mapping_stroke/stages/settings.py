@@ -19,7 +19,7 @@ from mapping_stroke.names import (
     TrainingPrecision,
     VariantName,
 )
-from mapping_stroke.work import share_of
+from mapping_stroke.work import slice_of_shard
 
 if TYPE_CHECKING:
     from mapping_stroke.training.schemes import Scheme, Size
@@ -170,7 +170,7 @@ class PredictConfig:
     """`i/N`: only the i-th of N shares of the scans, for N processes or machines."""
 
     def __post_init__(self) -> None:
-        share_of(self.shard)
+        slice_of_shard(self.shard)
 
 
 @dataclass(frozen=True)

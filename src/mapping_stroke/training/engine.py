@@ -201,6 +201,7 @@ def start_engine(hardware: Hardware) -> lightning_fabric.Fabric:
     strategy = DDPStrategy(timeout=LONGEST_WAIT)
     counts = {"devices": hardware.devices, "num_nodes": hardware.nodes}
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view")  # harmless, from 1x1x1 convolutions
+    warnings.filterwarnings("ignore", ".*`srun` command is available")  # not needed on one machine
     try:
         fabric = lightning_fabric.Fabric(accelerator=accelerator, strategy=strategy, precision=precision, **counts)
         fabric.launch()
