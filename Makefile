@@ -15,7 +15,7 @@ SIGNALLED := tests/stages/test_train_interrupted.py
 # One process for each of the two cores that are asked for; a file stays whole, for its fixtures are shared.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile
 
-.PHONY: help setup demo test test-all check format bench stats model oracles docs
+.PHONY: help setup demo test test-all slurm check format bench stats model oracles docs
 
 help: ## List these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -43,6 +43,10 @@ test: setup ## Run the tests that take seconds
 test-all: setup ## Run all tests, with those that take minutes
 	$(BIN)/python -m pytest -m '' --ignore=$(SIGNALLED)
 	$(BIN)/python -m pytest -m '' $(SIGNALLED)
+
+slurm: setup ## Run an experiment and a cohort on a real Slurm, which it installs and starts on this machine (as root)
+	tests/slurm/cluster start /tmp/mapping-slurm
+	$(BIN)/python -m pytest -m slurm tests/slurm; status=$$?; tests/slurm/cluster stop; exit $$status
 
 check: setup ## Style, types, import rules, spelling, file formats
 	$(BIN)/ruff check
