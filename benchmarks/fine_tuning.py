@@ -25,7 +25,6 @@ from mapping_stroke.inference.engines import choose_device
 from mapping_stroke.inference.segmentation import choose_rule
 from mapping_stroke.lesions import find_lesions
 from mapping_stroke.models.judge import EvaluationCase, find_labelled, read_evaluation_case
-from mapping_stroke.models.lessons import fine_tuning_config
 from mapping_stroke.networks.bundle import Bundle, open_bundle
 from mapping_stroke.rules import PostprocessConfig, apply_rule, find_rule
 from mapping_stroke.run_folder import RunFolder, claim_folder
@@ -38,6 +37,7 @@ from mapping_stroke.stages.folds import folds_run
 from mapping_stroke.stages.prepare import prepare_run
 from mapping_stroke.stages.settings import FoldsConfig, TrainConfig
 from mapping_stroke.stages.train import train_run
+from mapping_stroke.stages.warm_start import fine_tuning_config
 
 UNSEEN = Scanner(
     csf=0.46, grey=0.91, bias=0.20, noise=0.08, blur_mm=0.6, bias_knots_mm=70.0, rician=True, slice_axis=2, slice_mm=4.0

@@ -11,14 +11,13 @@ import pytest
 from mapping_stroke.cli import main
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.models.lessons import EPOCHS, fine_tuning_config
 from mapping_stroke.models.pack import pack_model
 from mapping_stroke.models.settings import ModelLabels
 from mapping_stroke.networks.bundle import Bundle, open_bundle
 from mapping_stroke.networks.spec import Weights
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.stages.settings import TrainConfig
-from mapping_stroke.stages.warm_start import choose_warm_start
+from mapping_stroke.stages.warm_start import EPOCHS, choose_warm_start, fine_tuning_config
 from mapping_stroke.training.schemes import SCHEMES, find_scheme
 from phantoms import NANO, write_phantoms
 from small_models import TRAINING, change_json, member_card, write_model

@@ -107,9 +107,9 @@ class Train:
 
     def run(self) -> int:
         """Train missing members."""
-        from mapping_stroke.models.lessons import fine_tuning_config
         from mapping_stroke.run_folder import RunFolder
         from mapping_stroke.stages.train import prepare_arrays, train_run
+        from mapping_stroke.stages.warm_start import fine_tuning_config
 
         run, config = RunFolder(self.run_folder), self.config
         if config.devices * config.nodes > 1:

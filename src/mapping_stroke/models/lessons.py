@@ -1,8 +1,7 @@
-"""Curriculum of a model's training, the weights that each lesson starts from, and settings for fine-tuning."""
+"""Curriculum of a model's training, and the weights that each lesson starts from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
 
 import numpy as np
 
@@ -10,14 +9,12 @@ from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.sources import CaseSource
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.models.settings import ModelConfig
-from mapping_stroke.names import SizeName
-from mapping_stroke.networks.bundle import Bundle, open_bundle
+from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.networks.growth import can_grow
 from mapping_stroke.networks.spec import NetworkSpec
 from mapping_stroke.simulation.bank import DEFAULT_MIX, FINER_MIX, PLACED_MIX, Mix
-from mapping_stroke.stages.settings import TrainConfig
 from mapping_stroke.stages.warm_start import WarmStart, choose_warm_start
-from mapping_stroke.training.schemes import EXTRA_SCHEMES, SCHEMES, Size, find_size
+from mapping_stroke.training.schemes import SCHEMES, Size, find_size
 
 FOLD = 0
 """There are no folds: people and masks are held out instead, see `dataset.sources`."""
@@ -136,54 +133,3 @@ def rounds_of(config: ModelConfig) -> tuple[tuple[str, ...], ...]:
     first = {scheme.encoder: scheme.name for scheme in reversed(SCHEMES)}  # the first of each kind wins
     early = [s.name for s in SCHEMES if not s.pseudo_labels and (not config.branch or first[s.encoder] == s.name)]
     return tuple(early), tuple(scheme.name for scheme in SCHEMES if scheme.name not in early)
-
-
-EPOCHS = 10
-"""Short: on some twenty cases a network soon overfits."""
-RATE_SHARE = 1 / 30
-"""Share of the size's learning rate. With more, the first epochs destroy what the network has learned: a small network
-trained on good scans had a Dice of 0.20 on a poor scanner; fine-tuned on 20 simulated scans of it, a third of the rate
-left 0.08, a tenth 0.15, a thirtieth 0.17 with a third of the false volume, a hundredth 0.18 with half of it."""
-
-
-def fine_tuning_config(config: TrainConfig) -> TrainConfig:
-    """Settings for fine-tuning `from_`: by default all of its schemes, at its own size, for few epochs at a low rate.
-
-    Args:
-        config: Names the model. The size is for models without a recorded size, such as imported ones; `full` if left
-            out. It decides steps and optimiser; network, patch and preprocessing are always those of the members.
-
-    Raises:
-        BundleError: There is no such model.
-        ConfigError: It is of another size.
-    """
-    bundle = open_bundle(config.from_)
-    size = _size_of(bundle, config.size)
-    rate = round(find_size(size).learning_rate * RATE_SHARE, 6)
-    return replace(
-        config,
-        schemes=config.schemes or _schemes_of(bundle),
-        size=size,
-        epochs=EPOCHS if config.epochs is None else config.epochs,
-        learning_rate=rate if config.learning_rate is None else config.learning_rate,
-    )
-
-
-def _size_of(bundle: Bundle, asked: SizeName | None) -> SizeName:
-    recorded = [member.card.training.get("size") for member in bundle.card.members]
-    known = [name for name in get_args(SizeName) if name in recorded]
-    if not known:
-        return asked or "full"
-    if asked is not None and asked not in known:
-        raise ConfigError(f"{bundle.path}: its members are of size {known[0]}, not {asked}; leave --size out")
-    return asked or known[0]
-
-
-def _schemes_of(bundle: Bundle) -> tuple[str, ...]:
-    """The schemes of a model's members; for other names, the first scheme of each kind of encoder."""
-    found = {member.card.scheme for member in bundle.card.members}
-    known = tuple(scheme.name for scheme in (*SCHEMES, *EXTRA_SCHEMES) if scheme.name in found)
-    if known:
-        return known
-    encoders = {member.card.network.encoder: None for member in bundle.card.members}
-    return tuple(next(scheme.name for scheme in SCHEMES if scheme.encoder == encoder) for encoder in encoders)
