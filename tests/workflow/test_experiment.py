@@ -1,9 +1,6 @@
 """`mapping experiment`: the jobs it plans, what it refuses, what it says of a failed job, and a whole run."""
 
 import json
-import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,8 +13,9 @@ from mapping_stroke.workflow import execution as execution_module
 from mapping_stroke.workflow import snakemake
 from mapping_stroke.workflow.execution import Execution
 from mapping_stroke.workflow.jobs import Jobs, read_jobs
-from mapping_stroke.workflow.options import as_options, this_program
+from mapping_stroke.workflow.options import as_options
 from phantoms import write_phantoms
+from planned_jobs import NoSnakemake, commands_of, finish
 
 TINY = ("--size", "tiny", "--folds", "2", "--device", "cpu")
 
@@ -47,26 +45,6 @@ def plan(run: RunFolder) -> Jobs:
     return jobs
 
 
-class NoSnakemake:
-    """Stands for Snakemake: does nothing, or plays that jobs were done."""
-
-    def __init__(self, play: Callable[[Jobs], None] = lambda _: None) -> None:
-        self.play = play
-
-    def __call__(self, jobs: Jobs, *_: object) -> list[str]:
-        self.play(jobs)
-        return [sys.executable, "-c", "pass"]
-
-
-def finish(jobs: Jobs, names: tuple[str, ...] | None = None) -> None:
-    for job in names or jobs.names:
-        for file, content in ((jobs.begun(job), ""), (jobs.log(job), "[now] mapping\nall went well\n")):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(content)
-        jobs.done(job).parent.mkdir(parents=True, exist_ok=True)
-        jobs.done(job).write_text("0\n")
-
-
 def test_a_dry_run_shows_the_jobs(experiment: Experiment, run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     assert experiment("--dry-run") == 0
     lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
@@ -82,18 +60,6 @@ def test_every_training_is_a_job(experiment: Experiment, run: RunFolder, monkeyp
     members = [job for job in plan(run).names if job.startswith("train/")]
     schemes = ("default", "dice-topk10", "residual", "self-training")
     assert members == [f"train/{scheme}/fold_{fold}" for scheme in schemes for fold in (0, 1)]
-
-
-def commands_of(graph: str, folder: Path) -> list[list[str]]:
-    """The `mapping` commands of all jobs of a graph, as Snakemake would run them."""
-    file = Path(snakemake.__file__).with_name(f"{graph}.smk")
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(file), "--directory", str(folder), "--cores", "1"]
-    command += ["--configfile", str(folder / "plan.json"), "--dry-run", "--printshellcmds"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    starts = shlex.join(this_program()) + " "
-    calls = [line for line in (done.stdout + done.stderr).splitlines() if starts in line]
-    return [shlex.split(line.rsplit(starts, 1)[1].split("&>>")[0]) for line in calls]
 
 
 def test_each_job_runs_a_command_that_exists(
@@ -144,6 +110,19 @@ def test_settings_of_a_stage_that_has_not_begun_may_change(
     assert experiment("--rule", "none", "--epochs", "2", "--folds", "3") == 2
     assert "folds was 2, now 3" in capsys.readouterr().err
     assert 'rule = "none"' in (run.experiment / "settings.toml").read_text()
+
+
+def test_a_case_that_stopped_the_experiment_can_be_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(jobs: Jobs) -> None:
+        for file in (jobs.begun("prepare"), jobs.failed("prepare"), jobs.log("prepare")):
+            file.write_text("2\n")
+
+    data = write_phantoms(tmp_path / "data")
+    call = ["experiment", str(data), "-o", str(tmp_path / "run"), *TINY]
+    monkeypatch.setattr(snakemake, "snakemake_command", NoSnakemake(refuse))
+    assert main(call) == 2
+    monkeypatch.setattr(snakemake, "snakemake_command", NoSnakemake(finish))
+    assert main([*call, "--exclude-bad"]) == 0
 
 
 def test_overwrite_starts_again(experiment: Experiment, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,6 +136,9 @@ class Simulate:
     """Folder to write: Training/ with masks; Testing/ without, its true masks in Testing_reference/."""
     size: CohortSize
     folders: SourceFolders = field(default_factory=SourceFolders)
+    spacing_mm: float = 1.0
+    """Voxel size of the cohort; ATLAS has 1 mm. Larger voxels (up to 6) give a cohort of small files to try a long
+    experiment on."""
     licence: str = ""
     """Origin and licence of --brains and --lesions, for dataset_description.json."""
     overwrite: bool = False
@@ -143,9 +146,14 @@ class Simulate:
 
     def run(self) -> int:
         """Simulate the missing cases."""
+        from mapping_stroke.dataset.grid import atlas_grid
+        from mapping_stroke.errors import ConfigError
         from mapping_stroke.simulation.cohort import find_sources, simulate_cohort
 
-        simulate_cohort(self.out, self.size, find_sources(self.folders, self.licence), overwrite=self.overwrite)
+        if not 1 <= self.spacing_mm <= 6:
+            raise ConfigError(f"got --spacing-mm {self.spacing_mm:g}, expected 1 to 6")
+        sources = find_sources(self.folders, self.licence)
+        simulate_cohort(self.out, self.size, sources, atlas_grid(self.spacing_mm), overwrite=self.overwrite)
         return 0
 
 

@@ -181,7 +181,9 @@ def _changed_settings(jobs: Jobs, asked: Mapping[str, Any]) -> list[str]:
     if not path.is_file():
         return []
     found = tomllib.loads(path.read_text(encoding="utf-8"))
-    begun = {job.split("/")[0] for job in jobs.names if jobs.log(job).is_file()}
+    stages = {job: job.split("/")[0] for job in jobs.names}
+    # a training that has begun keeps its checkpoint; any other stage that was not finished starts anew
+    begun = {stage for job, stage in stages.items() if (jobs.log if stage == "train" else jobs.done)(job).is_file()}
     return [
         f"{name} was {found.get(name, 'not given')}, now {asked.get(name, 'not given')}"
         for name in sorted(found.keys() | asked.keys())
