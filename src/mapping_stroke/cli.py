@@ -28,6 +28,7 @@ from mapping_stroke.commands.experiment import (
 from mapping_stroke.commands.models import Models
 from mapping_stroke.commands.segment import Bids, GrandChallenge, Segment
 from mapping_stroke.errors import PATH_ERRORS, REMEDIES, MappingError, Stopped
+from mapping_stroke.work import STOPPED
 
 
 @runtime_checkable
@@ -58,9 +59,6 @@ COMMANDS: tuple[type[Command], ...] = (
     Info,
 )
 """The stages of the pipeline in order, then the other commands; `mapping --help` lists them in this order."""
-
-STOPPED = 75
-"""Exit status of a command that was asked to stop; its message says how to resume (sysexits.h: try again)."""
 
 DESCRIPTION = "Find stroke lesions on T1-weighted brain MRI (MAPPING: model average with post-processing)."
 

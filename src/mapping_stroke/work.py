@@ -16,6 +16,8 @@ ShowShare = Callable[[float], None]
 
 SOME_FAILED = 3
 """Exit status of a command if some cases failed; the others are done."""
+STOPPED = 75
+"""Exit status of a command that was asked to stop; its message says how to resume (sysexits.h: try again)."""
 
 
 @dataclass(frozen=True)

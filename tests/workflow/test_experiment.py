@@ -155,6 +155,19 @@ def test_a_failed_job_is_quoted_and_named(
     assert "mapping: no memory left" in shown
 
 
+def test_a_job_that_saved_its_work_is_stopped_not_failed(
+    experiment: Experiment, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(jobs: Jobs) -> None:
+        finish(jobs, ("prepare", "folds", "arrays"))
+        for marker in (jobs.begun("train/default/fold_0"), jobs.failed("train/default/fold_0")):
+            marker.write_text("75\n")
+
+    monkeypatch.setattr(snakemake, "snakemake_command", NoSnakemake(stop))
+    assert experiment() == 2
+    assert plan(run).states()["train/default/fold_0"] == "stopped"
+
+
 def test_other_data_are_checked_again(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 from mapping_stroke.console import aligned, counted, say
 from mapping_stroke.files import read_object, remove
 from mapping_stroke.processes import try_lock
-from mapping_stroke.work import SOME_FAILED
+from mapping_stroke.work import SOME_FAILED, STOPPED
 
 JobState = Literal["done", "running", "stopped", "failed", "waiting"]
 PLAN_FILE = "plan.json"
@@ -109,7 +109,7 @@ class Jobs:
         if self.done(job).is_file():
             return "done"
         if self.failed(job).is_file():
-            return "failed"
+            return "stopped" if _status(self.failed(job)) == STOPPED else "failed"
         if not self.begun(job).is_file():
             return "waiting"
         return "running" if alive else "stopped"

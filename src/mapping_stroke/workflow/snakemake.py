@@ -76,7 +76,7 @@ def _require_all(jobs: Jobs, status: int) -> None:
     states = jobs.states()
     if all(state == "done" for state in states.values()):
         return
-    failed = [job for job, state in states.items() if state in ("failed", "running")]
+    failed = [job for job, state in states.items() if state in ("failed", "running", "stopped")]
     for job in failed:
         jobs.show_failure(job)
     if not failed:
@@ -178,5 +178,7 @@ def _report(jobs: Jobs, job: str, state: JobState, begun: dict[str, float]) -> N
         say(f"{job}: started")
     elif state == "done":
         say(f"{job}: done in {duration(now - begun.get(job, now))}")
+    elif state == "stopped":
+        say(f"{job}: stopped, its work is saved")
     elif state == "failed":
         say(f"{job}: failed, see {jobs.log(job)}")
