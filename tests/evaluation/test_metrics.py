@@ -122,7 +122,10 @@ def test_beyond_the_volume_is_background() -> None:
 def test_pr_auc_is_the_area_under_precision_and_recall() -> None:
     probability = np.float32([0.9, 0.8, 0.4, 0.1]).reshape(1, 1, 4)
     assert pr_auc(probability, row("XX..")) == 1.0
-    assert pr_auc(probability, row("X.X.")) == pytest.approx((1 + 2 / 3) / 2)
+    # precision 1 up to recall 1/2, then 1/2 (two voxels marked), 2/3 at recall 1
+    assert pr_auc(probability, row("X.X.")) == pytest.approx(1 / 2 + (1 / 2 + 2 / 3) / 2 / 2)
+    # all voxels at once: a straight line from precision 1 at recall 0 to 1/4 at recall 1
+    assert pr_auc(np.full((1, 1, 4), 0.5, np.float32), row("X...")) == pytest.approx((1 + 1 / 4) / 2)
 
 
 # Empty cases
@@ -147,9 +150,15 @@ def test_one_empty_mask_shares_nothing(prediction: str, reference: str) -> None:
     assert math.isnan(hd95_mm(row(prediction), row(reference), MM))
 
 
-def test_pr_auc_needs_a_map_and_a_lesion() -> None:
+def test_pr_auc_needs_a_map() -> None:
     assert math.isnan(pr_auc(None, row("XX..")))
-    assert math.isnan(pr_auc(np.zeros((1, 1, 4), np.float32), row("....")))
+    assert math.isnan(pr_auc(None, row("....")))
+
+
+def test_pr_auc_of_an_empty_reference_asks_for_a_flat_map() -> None:
+    assert pr_auc(np.zeros((1, 1, 4), np.float32), row("....")) == 1.0
+    assert pr_auc(np.float32([0, 0, 0, 0.01]).reshape(1, 1, 4), row("....")) == 0.0
+    assert pr_auc(np.zeros((0, 1, 4), np.float32), np.zeros((0, 1, 4), np.bool_)) == 1.0
 
 
 # Laws

@@ -56,7 +56,7 @@ def test_isles2026_scores_in_millilitres_with_corners_joined() -> None:
         "volume_difference_ml": 1.0,
         "lesion_count_difference": 0.0,
         "dice": pytest.approx(2 / 3),
-        "pr_auc": 0.5,
+        "pr_auc": 0.75,
     }
     assert math.isnan(score(prediction, reference, profile="isles2026")["pr_auc"])
 

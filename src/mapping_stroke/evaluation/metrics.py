@@ -89,15 +89,19 @@ def hd95_mm(prediction: Mask, reference: Mask, spacing_mm: Spacing) -> float:
 
 
 def pr_auc(probability: Probability | None, reference: Mask) -> float:
-    """Average precision of the voxels' probabilities, in [0, 1]; NaN without a map or with an empty reference.
+    """Area under precision over recall, in [0, 1], by the trapezoidal rule; NaN without a map.
 
-    Source: `sklearn.metrics.average_precision_score`.
+    With an empty reference: 1.0 if all voxels of the map are equal, else 0.0. Source: the scoring code of ISLES'26
+    (`utils/eval_utils.py` of ezequieldlrosa/isles26).
     """
-    if probability is None or not reference.any():
+    if probability is None:
         return float("nan")
-    from sklearn.metrics import average_precision_score
+    if not reference.any():
+        return float(probability.size == 0 or bool(probability.min() == probability.max()))
+    from sklearn.metrics import auc, precision_recall_curve
 
-    return float(average_precision_score(reference.ravel(), probability.ravel()))
+    precision, recall, _ = precision_recall_curve(reference.ravel(), probability.ravel())
+    return float(auc(recall, precision))
 
 
 def _overlaps(
