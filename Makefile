@@ -65,6 +65,7 @@ format: setup ## Fix what ruff can fix
 bench: setup oracles ## Measure each stage beside the reference way
 	$(BIN)/python -m benchmarks postprocess
 	$(BIN)/python -m benchmarks score
+	$(BIN)/python -m benchmarks metrics --programs $(ORACLES)/bin
 	$(BIN)/python -m benchmarks folds
 	$(BIN)/python -m benchmarks inference --nnunet $(ORACLES)/bin
 	$(BIN)/python -m benchmarks training --nnunet $(ORACLES)/bin
@@ -101,13 +102,13 @@ model: setup ## Train the bundled model anew, judge it, write its card: make mod
 	sed 's|(failures.jpg)|(../../docs/model-card-failures.jpg)|' model/third/evaluation/evaluation.md > benchmarks/results/default-model.md
 	cp model/third/model-rules.md benchmarks/results/default-model-rules.md
 
-# Compared with, never imported by the package. nnunet 1.7.1 asks for an old numpy that it does not need.
-oracles: $(ORACLES)/.installed ## Install nnU-Net, v1 and v2, into .oracles, to be compared with
+# Compared with, never imported by the package. nnunet 1.7.1 and panoptica 2.1.7 ask for an old numpy that they do not need.
+oracles: $(ORACLES)/.installed ## Install nnU-Net, v1 and v2, panoptica and MONAI into .oracles, to be compared with
 
-$(ORACLES)/.installed: constraints.txt
+$(ORACLES)/.installed: constraints.txt Makefile
 	@test -x $(ORACLES)/bin/python || $(PYTHON) -m venv $(ORACLES)
-	@$(ORACLES)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e . torch==2.13.0 nnunetv2==2.8.1 medpy
-	@$(ORACLES)/bin/python -m pip install -qq --disable-pip-version-check --no-deps nnunet==1.7.1
+	@$(ORACLES)/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e . torch==2.13.0 nnunetv2==2.8.1 medpy monai==1.6.1 connected-components-3d plotly ruamel.yaml scikit-image
+	@$(ORACLES)/bin/python -m pip install -qq --disable-pip-version-check --no-deps nnunet==1.7.1 panoptica==2.1.7
 	@touch $@
 
 docs: setup ## Check that links, commands and snippets in the documentation hold

@@ -7,6 +7,7 @@ from benchmarks.brain import Brain
 from benchmarks.fine_tuning import FineTuning
 from benchmarks.folds import Folds
 from benchmarks.inference import Inference
+from benchmarks.metrics import Metrics
 from benchmarks.postprocess import Postprocess
 from benchmarks.quality import Quality
 from benchmarks.registration import Registration
@@ -18,6 +19,7 @@ from mapping_stroke.cli import Program, main
 STAGES = (
     Postprocess,
     Score,
+    Metrics,
     Folds,
     Inference,
     Agreement,

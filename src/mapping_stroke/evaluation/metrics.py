@@ -7,8 +7,6 @@ npnl/atlas2_grand_challenge).
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import maximum_bipartite_matching
 from scipy.spatial import cKDTree
 
 from mapping_stroke.images.image import Mask, Probability
@@ -58,18 +56,22 @@ def lesion_f1(prediction: Lesions, reference: Lesions) -> float:
 def matched_lesion_f1(prediction: Lesions, reference: Lesions) -> float:
     """F1 of lesions matched one to one at IoU >= 0.25, in [0, 1]; 1.0 when there are no lesions at all.
 
-    The matching has as many pairs as possible. Source: the ISLES'26 (ATLAS v3.0) challenge.
+    Pairs are matched in the order of their IoU, the largest first; equal ones in the order of the reference's lesions,
+    then of the predicted ones. So a pair may take a lesion that two other pairs would need. Source: the scoring code of
+    ISLES'26 (`utils/eval_utils.py` of ezequieldlrosa/isles26), which calls panoptica's `NaiveThresholdMatching`.
     """
     if prediction.count + reference.count == 0:
         return 1.0
     predicted, referred, shared_vox = _overlaps(prediction, reference)
-    sum_vox = prediction.sizes_vox[predicted] + reference.sizes_vox[referred]
-    fits = 5 * shared_vox >= sum_vox  # IoU >= 1/4, in whole numbers: 4 shared >= sum - shared
-    shape = (prediction.count, reference.count)
-    # a greedy choice could take a lesion that another one needs; the matching is optimal
-    candidates = csr_array((np.ones(int(fits.sum())), (predicted[fits], referred[fits])), shape=shape)
-    matched = np.count_nonzero(maximum_bipartite_matching(candidates) >= 0)
-    return float(2 * matched / (prediction.count + reference.count))
+    iou = shared_vox / (prediction.sizes_vox[predicted] + reference.sizes_vox[referred] - shared_vox)
+    taken_predicted: set[int] = set()
+    taken_referred: set[int] = set()
+    for pair in np.lexsort((predicted, referred, -iou)):
+        ours, theirs = int(predicted[pair]), int(referred[pair])
+        if iou[pair] >= 0.25 and ours not in taken_predicted and theirs not in taken_referred:
+            taken_predicted.add(ours)
+            taken_referred.add(theirs)
+    return 2 * len(taken_referred) / (prediction.count + reference.count)
 
 
 def hd95_mm(prediction: Mask, reference: Mask, spacing_mm: Spacing) -> float:
@@ -87,15 +89,19 @@ def hd95_mm(prediction: Mask, reference: Mask, spacing_mm: Spacing) -> float:
 
 
 def pr_auc(probability: Probability | None, reference: Mask) -> float:
-    """Average precision of the voxels' probabilities, in [0, 1]; NaN without a map or with an empty reference.
+    """Area under precision over recall, in [0, 1], by the trapezoidal rule; NaN without a map.
 
-    Source: `sklearn.metrics.average_precision_score`.
+    With an empty reference: 1.0 if all voxels of the map are equal, else 0.0. Source: the scoring code of ISLES'26
+    (`utils/eval_utils.py` of ezequieldlrosa/isles26).
     """
-    if probability is None or not reference.any():
+    if probability is None:
         return float("nan")
-    from sklearn.metrics import average_precision_score
+    if not reference.any():
+        return float(probability.size == 0 or bool(probability.min() == probability.max()))
+    from sklearn.metrics import auc, precision_recall_curve
 
-    return float(average_precision_score(reference.ravel(), probability.ravel()))
+    precision, recall, _ = precision_recall_curve(reference.ravel(), probability.ravel())
+    return float(auc(recall, precision))
 
 
 def _overlaps(

@@ -154,7 +154,7 @@ ISLES2026 = Profile(
             "",
             lambda p: metrics.pr_auc(p.probability, p.reference),
             higher_is_better=True,
-            undefined="there is no probability map, or the reference is empty",
+            undefined="there is no probability map",
         ),
     ),
 )
