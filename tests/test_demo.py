@@ -20,14 +20,14 @@ from small_models import member_card, write_model, write_seeing_model
 
 @pytest.fixture(autouse=True)
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo_scans, "GRID", atlas_grid(4.0))
+    monkeypatch.setattr(demo_scans, "GRID", atlas_grid(6.0))
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Marks what it is surest of, however unsure it is."""
     path = tmp_path_factory.mktemp("model") / "unlearned.mapping"
-    write_model(path, member_card(preprocess=PreprocessSpec(4.0), patch=(8, 8, 8)), postprocess=RULES["challenge"])
+    write_model(path, member_card(preprocess=PreprocessSpec(6.0), patch=(32, 32, 32)), postprocess=RULES["challenge"])
     return path
 
 
@@ -36,7 +36,7 @@ def first(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a demo without scans of one's own leaves."""
     out = tmp_path_factory.mktemp("first") / "my demo"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(demo_scans, "GRID", atlas_grid(4.0))
+        patch.setattr(demo_scans, "GRID", atlas_grid(6.0))
         assert show(out, model) == 0
     return out
 

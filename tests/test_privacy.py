@@ -125,7 +125,7 @@ def leaks(folder: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path, rule = tmp_path_factory.mktemp("model") / "one.mapping", RULES["challenge"]
-    write_model(path, member_card("default", 0, preprocess=PreprocessSpec(3.0), patch=(8, 8, 8)), postprocess=rule)
+    write_model(path, member_card("default", 0, preprocess=PreprocessSpec(3.0), patch=(24, 24, 24)), postprocess=rule)
     return path
 
 

@@ -1,6 +1,7 @@
-"""Fine-tuning for an unseen scanner: who is in the cohorts, what is scored, what is kept; small networks, 3 mm."""
+"""Fine-tuning for an unseen scanner: who is in the cohorts, what is scored, what is kept; small networks, 6 mm."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,14 @@ from benchmarks.fine_tuning import (
 )
 from mapping_stroke.cohort.segmenter import make_segmenter
 from mapping_stroke.cohort.settings import Computation
+from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.models.judge import find_labelled, read_evaluation_case
 from mapping_stroke.networks.bundle import open_bundle
+from mapping_stroke.simulation import bank as simulation_bank
 from mapping_stroke.simulation import held_out
 from mapping_stroke.simulation.scanner import draw_any_scanner
+from mapping_stroke.training.schemes import SIZES
 from phantoms import NANO, write_phantoms
 from small_models import member_card, write_model, write_seeing_model
 
@@ -33,10 +37,13 @@ def bench(nano: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fine
     """An untrained member that says it is of the size `tiny`, on the template with drawn lesions."""
     folder = tmp_path_factory.mktemp("bench")
     training = {"size": "tiny", "epochs": 4}
-    card = member_card(network=NANO.plain, preprocess=NANO.preprocess, patch=NANO.patch, training=training)
+    size = replace(NANO, preprocess=PreprocessSpec(6.0))
+    card = member_card(network=size.plain, preprocess=size.preprocess, patch=size.patch, training=training)
     model = write_model(folder / "start", card)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(held_out, "SPACING_MM", 3.0)
+        patch.setitem(SIZES, "tiny", size)
+        patch.setattr(simulation_bank, "FINER", 1)
+        patch.setattr(held_out, "SPACING_MM", 6.0)
         yield FineTuning(folder / "work", str(model.path), cases=5, epochs=1, device="cpu")
 
 

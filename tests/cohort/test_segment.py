@@ -254,7 +254,7 @@ def test_a_scan_of_another_kind_than_the_model_knows_is_told(
     write_image(tmp_path / "native.nii.gz", t1w.voxels, np.diag([4.0, 4.0, 4.0, 1.0]))
     untouched = ("--space", "mni", "--no-picture")
     write_image(tmp_path / "other.nii.gz", t2w.voxels, t2w.affine)
-    card = member_card("default", 0, **GIVEN)
+    card = member_card("default", 0, **{**GIVEN, "patch": (40, 40, 40)})
     write_model(tmp_path / "t1w.mapping", card, contrast="T1w", space="MNI152")
     write_model(tmp_path / "unknown.mapping", card)
     names = ("fine", "native", "other")
@@ -266,8 +266,8 @@ def test_a_scan_of_another_kind_than_the_model_knows_is_told(
     assert "do not look like those of a T1w" in told["other"][0]
     assert "native.nii.gz: it does not lie in MNI152 space" in " ".join(capsys.readouterr().err.split())
     with pytest.warns(UserWarning, match="do not look like those of a T1w"):
-        pipeline.segment(scans[2], tmp_path / "t1w.mapping", device="cpu")
-    assert segment(tmp_path / "unknown.mapping", tmp_path / "all", *scans) == 0
+        pipeline.segment(scans[2], tmp_path / "t1w.mapping", device="cpu", space="mni")
+    assert segment(tmp_path / "unknown.mapping", tmp_path / "all", *scans, "--no-picture") == 0
     assert [record(tmp_path / "all")["scans"][name]["warnings"] for name in names] == [[], [], []]
 
 

@@ -137,7 +137,7 @@ def test_a_place_that_is_missing_is_found_again(
     place_once(native, monkeypatch)
     scan, out = tmp_path / "a.nii.gz", tmp_path / "out"
     write_image(scan, native.scan.voxels, native.scan.affine)
-    exact = ("--probability", "float32", "--no-picture")
+    exact = ("--probability", "float32", "--no-picture", "--preset", "fast")
     assert segment(model, out, scan, *exact) == 0
     assert not list(out.glob("*.png"))
     written = (out / "a.json").stat().st_mtime_ns

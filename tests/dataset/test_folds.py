@@ -64,6 +64,7 @@ def test_folds_of_unlike_sizes_advance_in_step() -> None:
         assert folds == [larger, 1 - larger] * 3 + [larger]
 
 
+@settings(max_examples=30)
 @given(lists(integers(0, 10_000), min_size=2, max_size=6, unique=True), integers(2, 3))
 def test_no_folds_of_one_size_are_more_alike(loads: list[int], number: int) -> None:
     loads = loads[: len(loads) // number * number]

@@ -1,5 +1,7 @@
 """Scans of the template's own brain, in a head or not, moved by a known amount: no other data is needed."""
 
+from functools import cache
+
 import numpy as np
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
@@ -23,6 +25,7 @@ def move(turn_deg: tuple[float, float, float], shift_mm: tuple[float, float, flo
     return affine
 
 
+@cache
 def head(*, stripped: bool) -> Image:
     """The template's brain at 2 mm, alone or in fluid, a dark skull, a bright scalp and a neck."""
     template = read_template()

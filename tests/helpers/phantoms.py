@@ -1,5 +1,6 @@
 """A plain folder of small heads with dark lesions, and a size of network that learns them in seconds."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.images.image import write_image
 from mapping_stroke.networks.spec import NetworkSpec
-from mapping_stroke.training.schemes import Size
+from mapping_stroke.training.schemes import SIZES, Size
 
 SHAPE = (20, 22, 18)
 AFFINE = np.diag([-3.0, 3.0, 3.0, 1.0])
@@ -26,6 +27,16 @@ NANO = Size(
     momentum=0.9,
 )
 """Stands in for the size `tiny` in tests."""
+
+COARSE = replace(
+    SIZES["tiny"],
+    preprocess=PreprocessSpec(spacing_mm=6.0),
+    patch=(16, 16, 16),
+    plain=NetworkSpec("plain", (8, 16), (1, 1), 1),
+    residual=NetworkSpec("residual", (8, 16), (1, 1), 1, conv_bias=False),
+    validation_steps=1,
+)
+"""Stands in for it where whole brains are simulated: at 6 mm that takes a moment."""
 
 
 def phantom(seed: int) -> tuple[np.ndarray, np.ndarray]:

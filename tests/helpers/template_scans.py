@@ -1,5 +1,7 @@
 """Scans of the MNI152 template's brain in any contrast, made from the packaged points: no other data is needed."""
 
+from functools import cache
+
 import numpy as np
 from scipy import ndimage
 
@@ -21,6 +23,7 @@ GRID_AFFINE: Affine = np.array([[4, 0, 0, -96], [0, 4, 0, -132], [0, 0, 4, -96],
 SHAPE = (49, 57, 49)
 
 
+@cache
 def template_scan(contrast: str, seed: int = 0) -> Image:
     """A noisy skull-stripped brain on a grid of 4 mm, its tissues as finely known as the packaged points are."""
     points = tissue_points()

@@ -21,24 +21,31 @@ from mapping_stroke.simulation import bank as simulation_bank
 from mapping_stroke.simulation import held_out
 from mapping_stroke.simulation.cohort import Sources
 from mapping_stroke.training.schemes import SCHEMES, SIZES
+from phantoms import COARSE
 
 CONFIG = ModelConfig("tiny")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def minute_sizes() -> Iterator[None]:
-    smaller = replace(SIZES["tiny"], epochs=1, steps_per_epoch=2, validation_steps=1)
+    smaller = replace(COARSE, epochs=1, steps_per_epoch=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SIZES, "tiny", smaller)
         patch.setattr(simulation_bank, "FINER", 1)
-        patch.setattr(held_out, "SPACING_MM", 3.0)
+        patch.setattr(held_out, "SPACING_MM", 6.0)
         patch.setattr(train_model, "VALIDATION_CASES", 2)
         patch.setattr(train_model, "UNLABELLED", 2)
         yield
 
 
+@pytest.fixture
+def brains_there(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bank of brains is made once for all trainings."""
+    monkeypatch.setattr(train_model, "sources_folder", lambda _: made / "sources")
+
+
 @pytest.fixture(scope="module")
-def made(minute_sizes: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(minute_sizes: None, coarse_pictures: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that is made once for all tests here."""
     folder = tmp_path_factory.mktemp("model")
     assert make(folder) == []
@@ -64,6 +71,7 @@ def test_a_model_is_made_from_the_template_up(made: Path) -> None:
     assert (made / "evaluation" / "evaluation.md").is_file()
 
 
+@pytest.mark.usefixtures("brains_there")
 def test_members_branch_off_and_share_kept_cases(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     train_model.train_model(run, Sources(), replace(CONFIG, cases=3, branch=True), StopRequest())
@@ -74,6 +82,7 @@ def test_members_branch_off_and_share_kept_cases(tmp_path: Path) -> None:
     assert cards["default"].training["simulation"]["kept_cases"] == 3
 
 
+@pytest.mark.usefixtures("brains_there")
 def test_members_go_on_with_those_of_a_model(made: Path, tmp_path: Path) -> None:
     model = made / "model.mapping"
     config = replace(CONFIG, cases=3, from_=str(model), epochs=2)
@@ -91,6 +100,7 @@ def test_members_go_on_with_those_of_a_model(made: Path, tmp_path: Path) -> None
     assert maker["weights_sha256"] in {member.weights_sha256 for member in open_bundle(model).card.members}
 
 
+@pytest.mark.usefixtures("brains_there")
 def test_members_keep_as_much_of_what_they_began_with_as_the_lesson_says(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,14 +130,14 @@ def test_members_that_grow_are_packed_beside_those_that_they_grew_from(
         encoder: replace(spec, features=tuple(n + 2 * at for at, n in enumerate(spec.features, 1)), unshuffle=2)
         for encoder, spec in (("plain", tiny.plain), ("residual", tiny.residual))
     }
-    grown = replace(tiny, name="fine", preprocess=PreprocessSpec(1.5), patch=(32, 32, 32), **wider)
+    grown = replace(tiny, name="fine", preprocess=PreprocessSpec(3.0), patch=(32, 32, 32), **wider)
     monkeypatch.setitem(SIZES, "fine", grown)
     chosen = ("default", "self-training")
     config = replace(CONFIG, size="fine", from_=str(made / "model.mapping"), schemes=chosen, beside=True, cases=2)
     assert make(tmp_path, config) == []
     bundle = open_bundle(tmp_path / "model.mapping")
-    former = [(scheme.name, 0, 3.0) for scheme in SCHEMES]
-    new = [(name, 1, 1.5) for name in chosen]
+    former = [(scheme.name, 0, 6.0) for scheme in SCHEMES]
+    new = [(name, 1, 3.0) for name in chosen]
     cards = [member.card for member in bundle.card.members]
     assert sorted((card.scheme, card.fold, card.preprocess.spacing_mm) for card in cards) == sorted(former + new)
     assert all(bundle.find_problems(member) == [] for member in bundle.card.members)

@@ -9,8 +9,10 @@ import torch
 
 from mapping_stroke.cli import main
 from mapping_stroke.dataset.arrays import CaseArrays
+from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.evaluation.audit import CURVE_LEVELS, AuditedCase, terciles
 from mapping_stroke.images.image import Image
+from mapping_stroke.models import audit
 from mapping_stroke.models.audit import audit_case
 from mapping_stroke.report.model_pages import audit_page
 from small_models import member_card, write_model
@@ -66,8 +68,11 @@ def test_the_page_shows_every_table() -> None:
         assert head in page
 
 
-def test_the_command_draws_twins_and_writes_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_model(tmp_path / "m.mapping", member_card("default", 0))
+def test_the_command_draws_twins_and_writes_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(audit, "SPACING_MM", 4.0)
+    write_model(tmp_path / "m.mapping", member_card("default", 0, preprocess=PreprocessSpec(6.0), patch=(24, 24, 24)))
     out = tmp_path / "audit"
     asked = ["models", "audit", str(tmp_path / "m.mapping"), "-o", str(out), "--cases", "3", "--known", "1"]
     assert main([*asked, "--device", "cpu"]) == 0

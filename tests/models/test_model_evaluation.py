@@ -16,6 +16,7 @@ from mapping_stroke.images.image import read_image, write_image
 from mapping_stroke.models import evaluate as model_failures
 from mapping_stroke.models import judge as judging
 from mapping_stroke.models.judge import EvaluationCase
+from mapping_stroke.report import curves, pictures
 from mapping_stroke.run_folder import MASK_SUFFIX
 from phantoms import AFFINE, phantom, write_phantoms
 from small_models import write_seeing_model
@@ -47,6 +48,13 @@ def data(tmp_path: Path) -> Path:
     write_phantoms(tmp_path / "cohort", labelled=3, unlabelled=1)
     write_healthy(tmp_path / "healthy")
     return tmp_path
+
+
+@pytest.fixture
+def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty files in place of pictures, most of whose time is matplotlib's; two tests below draw them."""
+    monkeypatch.setattr(curves, "draw_evaluation", lambda _, path: path.touch())
+    monkeypatch.setattr(pictures, "draw_failures", lambda _, path: path.touch())
 
 
 def evaluate(data: Path, *more: object, model: str = "m.mapping") -> int:
@@ -86,6 +94,7 @@ def test_every_member_and_rule_is_scored_on_every_case(data: Path, capsys: pytes
     assert told[-1] == f"Evaluation: {data / 'out' / 'failures.jpg'}"
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_hard_scans_are_told_by_name_and_are_no_failures(data: Path) -> None:
     hard = write_healthy(data / "hard", 1).joinpath("h0_T1w.nii.gz").rename(data / "hard" / "tumour_T1w.nii.gz")
     assert evaluate(data, "--hard", hard) == 0
@@ -101,6 +110,7 @@ def test_hard_scans_are_told_by_name_and_are_no_failures(data: Path) -> None:
     assert "tumour" not in json.dumps(values["failures"])
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_scores_are_those_of_what_segment_writes(data: Path) -> None:
     assert evaluate(data) == 0
     scan = data / "cohort" / "p1_T1w.nii.gz"
@@ -114,6 +124,7 @@ def test_scores_are_those_of_what_segment_writes(data: Path) -> None:
     assert {metric: float(row[metric]) for metric in expected} == pytest.approx(expected)
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_what_is_judged_is_not_judged_again(
     data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,6 +144,7 @@ def test_what_is_judged_is_not_judged_again(
     assert predicted[5:] == ["p1"]
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_an_interrupted_evaluation_goes_on(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     predicted: list[str] = []
     real = judging.read_evaluation_case
@@ -149,6 +161,7 @@ def test_an_interrupted_evaluation_goes_on(data: Path, monkeypatch: pytest.Monke
     assert predicted == ["p0", "p1", "p2", "p2", "h0", "h1"]
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_another_model_starts_anew_and_only_when_told_to(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(data) == 0
     write_seeing_model(data / "three.mapping", folds=3)
@@ -158,6 +171,7 @@ def test_another_model_starts_anew_and_only_when_told_to(data: Path, capsys: pyt
     assert {row["method"] for row in rows(data / "out" / "scores.csv")} == {*METHODS, "default_fold_2"}
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_a_broken_scan_is_named_and_stops_no_other(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (data / "cohort" / "p1_T1w.nii.gz").write_bytes(b"broken")
     write_image(data / "cohort" / "p2_lesion.nii.gz", np.ones((4, 4, 4), np.float32), AFFINE)
@@ -171,6 +185,7 @@ def test_a_broken_scan_is_named_and_stops_no_other(data: Path, capsys: pytest.Ca
     assert json.loads((data / "out" / "evaluation.json").read_text())["failed"] == ["p1", "p2", "h0"]
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_whole_heads_are_told_apart_and_never_shown(data: Path) -> None:
     write_healthy(data / "heads", 1)
     assert evaluate(data, "--heads", data / "heads") == 0
@@ -185,6 +200,7 @@ def test_whole_heads_are_told_apart_and_never_shown(data: Path) -> None:
     assert "whole heads" not in {failure["group"] for failure in values["failures"]}
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_failures_are_drawn_again_only_where_they_are_others(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[str] = []
     real = model_failures.read_evaluation_case
@@ -212,6 +228,7 @@ def test_without_healthy_scans_the_page_says_so(data: Path) -> None:
     assert rows(data / "out" / "healthy.csv") == []
 
 
+@pytest.mark.usefixtures("blank_pictures")
 def test_what_cannot_be_judged_is_refused_and_leaves_nothing(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for path in (data / "cohort").glob("*_lesion*"):
         path.unlink()

@@ -28,6 +28,7 @@ from mapping_stroke.simulation.cohort import Sources
 from mapping_stroke.training.checkpoint import NEWEST
 from mapping_stroke.training.schedule import Session, plan_schedule
 from mapping_stroke.training.schemes import SIZES
+from phantoms import COARSE
 
 CONFIG = ModelConfig("tiny", patches=10)
 STATE = "tiny-default.state"
@@ -36,9 +37,10 @@ STATE = "tiny-default.state"
 @pytest.fixture(scope="module", autouse=True)
 def minute_sizes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SIZES, "tiny", replace(SIZES["tiny"], validation_steps=1))
+        patch.setitem(SIZES, "tiny", COARSE)
         patch.setattr(simulation_bank, "FINER", 1)
         patch.setattr(train_model, "VALIDATION_CASES", 2)
+        patch.setattr(train_model, "UNLABELLED", 2)
         yield
 
 
@@ -48,6 +50,12 @@ def whole(minute_sizes: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
     train(folder)
     return folder
+
+
+@pytest.fixture
+def brains_there(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bank of brains is made once for all trainings."""
+    monkeypatch.setattr(train_model, "sources_folder", lambda _: whole / "sources")
 
 
 @pytest.fixture
@@ -137,6 +145,7 @@ def test_a_finished_state_is_the_member(whole: Path, elsewhere: Path) -> None:
     assert max(float(np.abs(found[name] - wanted[name]).max()) for name in wanted) < 1e-3
 
 
+@pytest.mark.usefixtures("brains_there")
 def test_states_of_other_trainings_are_refused(whole: Path, tmp_path: Path) -> None:
     state = member(whole) / STATE
     with pytest.raises(TrainingError, match=r"tiny-default\.state: belongs to a training with other settings \(seed\)"):
@@ -171,7 +180,7 @@ def test_a_network_goes_on_and_grows_from_a_trunk_of_one_member(
 ) -> None:
     tiny = SIZES["tiny"]
     plain = replace(tiny.plain, features=tuple(n + 2 for n in tiny.plain.features), unshuffle=2)
-    grown = replace(tiny, name="fine", preprocess=PreprocessSpec(1.5), patch=(32, 32, 32), plain=plain)
+    grown = replace(tiny, name="fine", preprocess=PreprocessSpec(3.0), patch=(32, 32, 32), plain=plain)
     monkeypatch.setitem(SIZES, "fine", grown)
     config = ModelConfig("fine", patches=4, from_=str(whole))
     train(tmp_path / "grown", config)
@@ -180,9 +189,10 @@ def test_a_network_goes_on_and_grows_from_a_trunk_of_one_member(
     assert only.card.training["started_from"]["scheme"] == "default"
     told = json.loads((member(tmp_path / "grown") / "recipe.json").read_text())["settings"]
     assert told["schedule"]["learning_rate"] == tiny.learning_rate / 2
-    assert told["schedule"]["divisors"] == [16, 16, 16]
+    assert told["schedule"]["divisors"] == [4, 4, 4]
 
 
+@pytest.mark.usefixtures("brains_there")
 def test_branches_of_the_usual_path_begin_with_a_trunk(whole: Path, tmp_path: Path) -> None:
     short = replace(SIZES["tiny"], steps_per_epoch=1)
     with pytest.MonkeyPatch.context() as patch:
@@ -200,15 +210,14 @@ LIST = "tiny-default.pieces.json"
 
 
 @pytest.fixture
-def looked_at_clock(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def looked_at_clock(brains_there: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sessions of forty looks at the clock, each of which takes a second; a tiny checkpoint has several pieces."""
 
     def session(seconds: float, _: float) -> Session:
         return Session(seconds, 40.0, partial(next, count(0.0, 1.0)))
 
-    monkeypatch.setattr(train_model, "sources_folder", lambda _: whole / "sources")  # the bank is made once
     monkeypatch.setattr(train_model, "Session", session)
-    monkeypatch.setattr("mapping_stroke.training.checkpoint.PIECE_BYTES", 2**20)
+    monkeypatch.setattr("mapping_stroke.training.checkpoint.PIECE_BYTES", 2**15)
 
 
 @pytest.mark.usefixtures("looked_at_clock")
@@ -223,7 +232,7 @@ def test_by_the_clock_two_calls_on_two_machines_are_a_training(
     assert not (member(here) / "member.json").exists()
     shutil.copytree(here / "pieces", carried)
     assert {path.name for path in carried.iterdir()} > {STATE, LIST}
-    assert all(path.stat().st_size < 2 * 2**20 for path in carried.iterdir())
+    assert all(path.stat().st_size < 2 * 2**15 for path in carried.iterdir())
     there = tmp_path / "there"
     train(there, replace(CLOCK, state=carried))
     said = capfd.readouterr().out.replace("\n", " ")
@@ -305,6 +314,7 @@ def test_a_call_that_is_over_in_time_is_not_stopped() -> None:
     assert stop.by == ""
 
 
+@pytest.mark.usefixtures("brains_there")
 def test_a_larger_batch_is_another_training(tmp_path: Path) -> None:
     train(tmp_path, replace(CONFIG, batch=8))
     told = json.loads((member(tmp_path) / "recipe.json").read_text())["settings"]

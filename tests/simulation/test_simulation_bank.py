@@ -8,6 +8,7 @@ from mapping_stroke.dataset.sources import part_of_mask
 from mapping_stroke.errors import CaseError, ImageError, RunFolderError
 from mapping_stroke.files import sha256
 from mapping_stroke.images.image import write_image
+from mapping_stroke.simulation import bank as module
 from mapping_stroke.simulation.bank import load_bank
 from mapping_stroke.simulation.cohort import Sources, find_sources
 from mapping_stroke.simulation.settings import SourceFolders
@@ -42,7 +43,10 @@ def test_a_bank_holds_the_masks_of_its_part_and_is_read_from_one_file(sources: S
     assert bank.masks[0].volume_mm3 == pytest.approx(7 * 10 * 10 * 8)
 
 
-def test_people_and_rescans_are_split_and_the_template_is_for_training(shared: Path, tmp_path: Path) -> None:
+def test_people_and_rescans_are_split_and_the_template_is_for_training(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FINER", 1)
     folder = tmp_path / "brains"
     folder.mkdir()
     for name in ("1003", "1023", "1000", "1001", "1002", "1012"):

@@ -16,7 +16,7 @@ from phantoms import write_phantoms
 pytestmark = pytest.mark.usefixtures("nano")
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "add-a-scheme.md"
-TRAIN = ("--size", "tiny", "--device", "cpu")
+TRAIN = ("--size", "tiny", "--device", "cpu", "--epochs", "1")
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ def test_the_same_seed_gives_the_same_folds(run: RunFolder) -> None:
         return run.folds_csv.read_text()
 
     assert folds_of("1") == folds_of("1")
-    assert len({folds_of(str(seed)) for seed in range(5)}) > 1
+    assert len({folds_of(str(seed)) for seed in range(3)}) > 1
 
 
 def test_sites_stay_whole(tmp_path: Path) -> None:

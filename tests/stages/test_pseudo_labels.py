@@ -26,7 +26,7 @@ from phantoms import AFFINE, write_phantoms
 pytestmark = pytest.mark.usefixtures("nano")
 
 UNLABELLED = ("p4", "p5", "p6")
-SELF_TRAINING = ("--size", "tiny", "--device", "cpu", "--schemes", "self-training")
+SELF_TRAINING = ("--size", "tiny", "--device", "cpu", "--epochs", "1", "--schemes", "self-training")
 
 
 @pytest.fixture(scope="module")

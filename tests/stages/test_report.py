@@ -17,9 +17,11 @@ from mapping_stroke.stages import report as report_pictures
 from mapping_stroke.stages.report import report_run, says_simulated
 from small_runs import METHODS, METRICS, write_small_run
 
+pytestmark = pytest.mark.usefixtures("coarse_pictures")
+
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+def finished(coarse_pictures: None, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run with its report; tests only read it."""
     run = write_small_run(tmp_path_factory.mktemp("finished"))
     report_run(run)
