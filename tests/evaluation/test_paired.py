@@ -129,7 +129,7 @@ def test_other_profiles_are_refused() -> None:
 
 
 def test_other_cases_are_refused() -> None:
-    with pytest.raises(ScoreError, match=r"no common case: first scored 1 cases \(such as a\), second 2 \(such as b\)"):
+    with pytest.raises(ScoreError, match=r"no common case: first scored 1 case \(such as a\), second 2 \(such as b\)"):
         paired(of_dice({"a": 0.1}), of_dice({"b": 0.1, "c": 0.1}))
 
 

@@ -153,7 +153,7 @@ def test_what_cannot_be_compared_is_refused(pair: Pair, tmp_path: Path, capsys: 
     told = refusal(capsys, *command)
     assert "different profiles: run with atlas2022 and other with the metrics dice, lesion_f1, pr_auc" in told
     rescore(b, {"z": 0.5})
-    assert "no common case: run scored 6 cases (such as a), other 1 cases (such as z)" in refusal(capsys, *command)
+    assert "no common case: run scored 6 cases (such as a), other 1 (such as z)" in refusal(capsys, *command)
     b.scores_csv.unlink()
     assert "scores.csv: not there yet; run `mapping evaluate" in refusal(capsys, *command)
     assert not out.exists()

@@ -9,6 +9,7 @@ from jaxtyping import Float64
 from scipy.stats import bootstrap, wilcoxon
 from statsmodels.stats.multitest import multipletests
 
+from mapping_stroke.console import counted
 from mapping_stroke.errors import ScoreError
 from mapping_stroke.evaluation.cohorts import LEVEL, RESAMPLES, SEED
 from mapping_stroke.evaluation.profiles import PROFILES, Metric
@@ -135,7 +136,7 @@ def pair_scores(
     cases_a, cases_b = ({score.case_id for score in scores} for scores in (a, b))
     if not cases_a & cases_b:
         raise ScoreError(
-            f"no common case: {names[0]} scored {len(cases_a)} cases (such as {min(cases_a)}), {names[1]} "
+            f"no common case: {names[0]} scored {counted(len(cases_a), 'case')} (such as {min(cases_a)}), {names[1]} "
             f"{len(cases_b)} (such as {min(cases_b)}); compare runs on the same data set"
         )
     of_a, of_b = ({(score.method, score.case_id): score for score in scores} for scores in (a, b))
