@@ -13,11 +13,11 @@ from cohorts import SHAPE, truncate, write_any, write_atlas, write_mask, write_s
 from mapping_stroke.cli import main
 from mapping_stroke.dataset.cases import read_cases
 from mapping_stroke.dataset.checks import read_problems
-from mapping_stroke.files import read_csv
+from mapping_stroke.files import read_csv, write_json
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.stages import prepare as prepare_stage
 from mapping_stroke.stages.arrays import labelled_contents
-from mapping_stroke.stages.provenance import read_manifest
+from mapping_stroke.stages.provenance import find_other_data, read_manifest
 
 
 @pytest.fixture
@@ -278,6 +278,19 @@ def test_a_corrected_file_gets_another_hash(atlas: Path, run: RunFolder) -> None
     assert prepare(atlas, run) == 0
     after = read_manifest(run.data_csv)
     assert {image for image in before if before[image] != after[image]} == {("sub-r001s002_ses-1", "mask")}
+
+
+def test_members_trained_on_other_files_are_named(atlas: Path, run: RunFolder) -> None:
+    assert prepare(atlas, run) == 0
+    recipe = {"recipe": "r", "data": labelled_contents(run, read_cases(run.cases_csv))}
+    write_json(run.member("residual", 1) / "recipe.json", recipe)
+    assert find_other_data(run) == []
+    write_mask(file_of(atlas, "r001s002", "mask"), 4)
+    assert prepare(atlas, run) == 0
+    (line,) = find_other_data(run)
+    assert line.startswith("residual, fold 1: was trained on other files than data.csv lists; run `mapping prepare`")
+    run.data_csv.write_text("damaged")
+    assert find_other_data(run) == []
 
 
 def test_a_run_of_an_earlier_version_gets_its_hashes(atlas: Path, run: RunFolder) -> None:

@@ -10,6 +10,7 @@ from mapping_stroke.dataset.cases import Case
 from mapping_stroke.errors import MappingError
 from mapping_stroke.files import fingerprint, read_csv, read_object, write_csv
 from mapping_stroke.images.formats import stored_files
+from mapping_stroke.networks.member_folder import RECIPE_FILE
 from mapping_stroke.run_folder import OWNER_FILE, RunFolder, read_identity, read_sections
 
 MANIFEST_COLUMNS = ("case_id", "image", "file", "size_bytes", "sha256")
@@ -47,6 +48,25 @@ def read_manifest(path: Path) -> Hashes:
     except (MappingError, OSError, KeyError, csv.Error):
         return {}
     return found
+
+
+def find_other_data(run: RunFolder) -> list[str]:
+    """A line for each member that was trained on other files than `data.csv` lists; empty without either record."""
+    hashes = read_manifest(run.data_csv)
+    labelled = [case_id for case_id, image in hashes if image == "mask"]
+    # as `stages.arrays.labelled_contents`, which the training stores
+    mark = fingerprint(
+        {case_id: fingerprint([*hashes[case_id, "scan"], *hashes[case_id, "mask"]]) for case_id in labelled}
+    )
+    lines = []
+    for path in sorted(run.members.glob(f"*/fold_*/{RECIPE_FILE}")) if labelled else ():
+        if read_object(path).get("data", mark) != mark:
+            member = f"{path.parent.parent.name}, {path.parent.name.replace('_', ' ')}"
+            lines.append(
+                f"{member}: was trained on other files than {run.data_csv.name} lists; run `mapping prepare` again, "
+                "then `mapping train` to see whether it must be retrained"
+            )
+    return lines
 
 
 def describe_record(run: RunFolder) -> dict[str, str]:

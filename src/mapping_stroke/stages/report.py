@@ -38,7 +38,7 @@ from mapping_stroke.run_folder import MASK_SUFFIX, RunFolder, read_sections
 from mapping_stroke.space.model_input import deface
 from mapping_stroke.stages.evaluate import read_scores
 from mapping_stroke.stages.paired_runs import compare_scores
-from mapping_stroke.stages.provenance import describe_record, fold_words
+from mapping_stroke.stages.provenance import describe_record, find_other_data, fold_words
 from mapping_stroke.work import StageResult
 
 DESCRIPTION_FILE = "dataset_description.json"
@@ -356,7 +356,7 @@ def report_run(run: RunFolder, against: RunFolder | None = None) -> StageResult:
     compared = None if against is None else compare_scores(against, run)
     results = make_results(scores, cases)
     pictures, unreadable = draw_pictures(run, cases, scores, results)
-    about = describe_run(run, cases, scores, [*list_failures(run, cases, scores), *unreadable])
+    about = describe_run(run, cases, scores, [*list_failures(run, cases, scores), *find_other_data(run), *unreadable])
     folder = run.report_html.parent
     rows = table_rows(results.table)
     write_csv(folder / "table1.csv", list(rows[0]), rows)
