@@ -14,6 +14,7 @@ import tyro
 
 from mapping_stroke.commands.demo import Demo, Info, Simulate
 from mapping_stroke.commands.experiment import (
+    Compare,
     Evaluate,
     Experiment,
     Folds,
@@ -50,6 +51,7 @@ COMMANDS: tuple[type[Command], ...] = (
     Postprocess,
     Evaluate,
     Report,
+    Compare,
     Segment,
     Bids,
     GrandChallenge,

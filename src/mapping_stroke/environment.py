@@ -4,9 +4,12 @@ import math
 import os
 import platform
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath
 
@@ -20,6 +23,8 @@ PACKAGES = (
     "numpy",
     "openvino",
     "scipy",
+    "scikit-learn",
+    "statsmodels",
     "nibabel",
     "SimpleITK",
     "pydicom",
@@ -32,7 +37,7 @@ DEVICE_FILES = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))
 
 
 def describe_environment(*, gpu: bool = True) -> dict[str, str]:
-    """Versions of Python and of `PACKAGES`, the operating system, the processor and the GPUs, as text.
+    """Versions of Python and of `PACKAGES`, the program's commit, the system, processor, memory and GPUs, as text.
 
     Args:
         gpu: Also name the GPUs, which loads torch and may take seconds.
@@ -40,11 +45,46 @@ def describe_environment(*, gpu: bool = True) -> dict[str, str]:
     return {
         "python": platform.python_version(),
         **{package: _version(package) for package in PACKAGES},
+        "commit": find_commit(),
         "system": platform.platform(),
         "processor": _processor(),
         "cores": str(os.cpu_count()),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
         **({"gpu": _gpu()} if gpu else {}),
     }
+
+
+PROGRAM = Path(__file__).parent
+GIT_SECONDS = 10.0
+
+
+@cache  # of the program as it was started
+def find_commit() -> str:
+    """The git commit of this program, followed by `(modified)` if its files differ; `none` outside a checkout."""
+    # an installed program may lie in a repository that does not hold it, such as in a project's `.venv`
+    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return "none"
+    commit = _git("rev-parse", "HEAD")
+    changes = _git("status", "--porcelain", "--", ".")
+    return f"{commit} (modified)" if commit and changes else commit or "none"
+
+
+def _git(*arguments: str) -> str | None:
+    """The output of git in the folder of the program; None if it fails, or there is no git."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    try:
+        done = subprocess.run(
+            [git, "-C", str(PROGRAM), "--no-optional-locks", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=GIT_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
 
 
 def peak_memory_bytes() -> int:

@@ -74,6 +74,11 @@ class RunFolder:
         return self.path / "prepare" / "problems.csv"
 
     @property
+    def data_csv(self) -> Path:
+        """Size and SHA-256 of every scan and mask."""
+        return self.path / "prepare" / "data.csv"
+
+    @property
     def arrays(self) -> Path:
         """Preprocessed volumes, a folder per preprocessing."""
         return self.path / "prepare" / "arrays"

@@ -9,7 +9,7 @@ from mapping_stroke.cli import main
 from mapping_stroke.dataset.cases import Case, write_cases
 from mapping_stroke.dataset.folds import read_folds, write_folds
 from mapping_stroke.files import read_csv
-from mapping_stroke.run_folder import RunFolder, claim_folder
+from mapping_stroke.run_folder import RunFolder, claim_folder, read_sections
 
 CASES = [
     *(
@@ -81,6 +81,15 @@ def test_the_same_seed_gives_the_same_folds(run: RunFolder) -> None:
 
     assert folds_of("1") == folds_of("1")
     assert len({folds_of(str(seed)) for seed in range(3)}) > 1
+
+
+def test_the_settings_of_the_folds_are_recorded(run: RunFolder, tmp_path: Path) -> None:
+    assert fold(run, "--number", "2", "--seed", "4") == 0
+    assert read_sections(run.config_toml)["folds"] == {"number": 2, "seed": 4, "group_by": "subject"}
+    given = tmp_path / "given.csv"
+    given.write_bytes(run.folds_csv.read_bytes())
+    assert fold(run, "--folds", str(given)) == 0
+    assert read_sections(run.config_toml)["folds"] == {"folds": str(given), "group_by": "subject"}
 
 
 def test_sites_stay_whole(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import json
 import os
 import re
@@ -12,7 +13,11 @@ from cohorts import SHAPE, truncate, write_any, write_atlas, write_mask, write_s
 from mapping_stroke.cli import main
 from mapping_stroke.dataset.cases import read_cases
 from mapping_stroke.dataset.checks import read_problems
+from mapping_stroke.files import read_csv, write_json
 from mapping_stroke.run_folder import RunFolder
+from mapping_stroke.stages import prepare as prepare_stage
+from mapping_stroke.stages.arrays import labelled_contents
+from mapping_stroke.stages.provenance import find_other_data, read_manifest
 
 
 @pytest.fixture
@@ -45,8 +50,10 @@ def file_of(data: Path, person: str, what: str) -> Path:
 def test_an_atlas_folder_is_prepared(atlas: Path, run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     assert prepare(atlas, run) == 0
     assert files(run.path) == [
+        "prepare/arrays/contents.json",
         "prepare/cases.csv",
         "prepare/checked.txt",
+        "prepare/data.csv",
         "prepare/examples.png",
         "prepare/load_distribution.png",
         "prepare/problems.csv",
@@ -99,7 +106,11 @@ def test_scans_alone_are_prepared_with_a_warning(
 ) -> None:
     write_scan(tmp_path / "data" / "a_T1w.nii.gz")
     assert prepare(tmp_path / "data", run) == 0
-    assert files(run.path) == ["prepare/cases.csv", "prepare/checked.txt", "prepare/problems.csv", "run.json"]
+    assert [name for name in files(run.path) if name.endswith((".csv", ".png"))] == [
+        "prepare/cases.csv",
+        "prepare/data.csv",
+        "prepare/problems.csv",
+    ]
     assert errors(capsys) == [
         "warning: no case has a mask, so nothing can be trained or scored; if there are masks, name them with --masks"
     ]
@@ -235,6 +246,60 @@ def test_unchanged_files_are_not_opened_again(atlas: Path, run: RunFolder, capsy
     assert again.out.splitlines()[1] == "the files are unchanged since the last check"
     assert again.err == first.err
     assert {path: path.stat().st_mtime_ns for path in run.path.rglob("*")} == before
+
+
+def test_the_files_of_every_case_are_hashed(atlas: Path, run: RunFolder) -> None:
+    assert prepare(atlas, run) == 0
+    rows = read_csv(run.data_csv)
+    cases = read_cases(run.cases_csv)
+    assert [(row["case_id"], row["image"], row["file"]) for row in rows] == [
+        (case.case_id, image, str(file))
+        for case in cases
+        for image, file in (("scan", case.scan), ("mask", case.mask))
+        if file
+    ]
+    for row in rows:
+        whole = Path(row["file"]).read_bytes()
+        assert (int(row["size_bytes"]), row["sha256"]) == (len(whole), hashlib.sha256(whole).hexdigest())
+
+
+def test_later_stages_do_not_read_the_files_for_their_hashes_again(
+    atlas: Path, run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert prepare(atlas, run) == 0
+    monkeypatch.setattr(prepare_stage, "sha256", lambda path: pytest.fail(f"{path} is read again"))
+    assert labelled_contents(run, read_cases(run.cases_csv))
+
+
+def test_a_corrected_file_gets_another_hash(atlas: Path, run: RunFolder) -> None:
+    assert prepare(atlas, run) == 0
+    before = read_manifest(run.data_csv)
+    write_mask(file_of(atlas, "r001s002", "mask"), 4)
+    assert prepare(atlas, run) == 0
+    after = read_manifest(run.data_csv)
+    assert {image for image in before if before[image] != after[image]} == {("sub-r001s002_ses-1", "mask")}
+
+
+def test_members_trained_on_other_files_are_named(atlas: Path, run: RunFolder) -> None:
+    assert prepare(atlas, run) == 0
+    recipe = {"recipe": "r", "data": labelled_contents(run, read_cases(run.cases_csv))}
+    write_json(run.member("residual", 1) / "recipe.json", recipe)
+    assert find_other_data(run) == []
+    write_mask(file_of(atlas, "r001s002", "mask"), 4)
+    assert prepare(atlas, run) == 0
+    (line,) = find_other_data(run)
+    assert line.startswith("residual, fold 1: was trained on other files than data.csv lists; run `mapping prepare`")
+    run.data_csv.write_text("damaged")
+    assert find_other_data(run) == []
+
+
+def test_a_run_of_an_earlier_version_gets_its_hashes(atlas: Path, run: RunFolder) -> None:
+    assert prepare(atlas, run) == 0
+    whole = run.data_csv.read_bytes()
+    run.data_csv.unlink()
+    assert read_manifest(run.data_csv) == {}
+    assert prepare(atlas, run) == 0
+    assert run.data_csv.read_bytes() == whole
 
 
 def test_bad_cases_are_told_again(atlas: Path, run: RunFolder) -> None:

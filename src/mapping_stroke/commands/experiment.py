@@ -1,4 +1,4 @@
-"""The commands of an experiment: `mapping experiment`, its stages `prepare` to `report`, and `mapping rank`."""
+"""The commands of an experiment: `mapping experiment`, its stages `prepare` to `report`, `compare` and `rank`."""
 
 import sys
 from dataclasses import dataclass, field
@@ -216,13 +216,39 @@ class Report:
 
     run_folder: Positional[Path]
     """Run folder in which `mapping evaluate` has finished."""
+    against: Annotated[Path | None, arg(metavar="OTHER_RUN")] = None
+    """Another evaluated run on the same cases, such as one with other folds: the report shows the paired differences
+    to it."""
 
     def run(self) -> int:
         """Draw, write and name the page."""
         from mapping_stroke.run_folder import RunFolder
         from mapping_stroke.stages.report import report_run
 
-        return report_run(RunFolder(self.run_folder)).status
+        against = None if self.against is None else RunFolder(self.against)
+        return report_run(RunFolder(self.run_folder), against).status
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Compare two runs case by case: differences with intervals and tests, and the cases that changed most."""
+
+    run_a: Annotated[Positional[Path], arg(metavar="RUN_A")]
+    """Run folder in which `mapping evaluate` has finished."""
+    run_b: Annotated[Positional[Path], arg(metavar="RUN_B")]
+    """Another one on the same data; differences are B minus A."""
+    output: Annotated[Path, arg(aliases=["-o"], metavar="FOLDER")]
+    """Folder for the tables, the pictures and the page."""
+    overwrite: bool = False
+    """Replace the comparison of other runs in the output folder."""
+
+    def run(self) -> int:
+        """Compare, write and name the page."""
+        from mapping_stroke.run_folder import RunFolder
+        from mapping_stroke.stages.compare import compare_runs
+
+        runs = RunFolder(self.run_a), RunFolder(self.run_b)
+        return compare_runs(*runs, self.output, overwrite=self.overwrite).status
 
 
 HEADER = ("Scheme", "Fold", "State", "Epoch", "Best Dice", "Last sign of life", "Time left")

@@ -15,6 +15,8 @@ from mapping_stroke.networks.weights import weights_to_bytes
 FORMAT_VERSION = 1
 CARD_FILE = "member.json"
 WEIGHTS_FILE = "weights.safetensors"
+RECIPE_FILE = "recipe.json"
+"""Settings and data of the training."""
 
 
 def write_member(folder: Path, weights: Weights, card: MemberCard) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from mapping_stroke.console import counted
 from mapping_stroke.evaluation.profiles import Metric
@@ -110,13 +111,25 @@ class About:
     version: str
 
 
-def render_page(about: About, results: Results, pictures: Mapping[str, Picture | str]) -> str:
+@dataclass(frozen=True)
+class Section:
+    """A section of the page that another module renders: its anchor, its title, and its HTML."""
+
+    anchor: str
+    title: str
+    html: Markup
+
+
+def render_page(
+    about: About, results: Results, pictures: Mapping[str, Picture | str], sections: Sequence[Section] = ()
+) -> str:
     """The report as HTML; text from files is escaped.
 
     Args:
         about: The run.
         results: Its numbers.
         pictures: All pictures of the template by name; a text replaces a missing picture.
+        sections: More sections, after the results by lesion size.
     """
     jinja = Environment(
         loader=PackageLoader("mapping_stroke.report"),
@@ -130,6 +143,7 @@ def render_page(about: About, results: Results, pictures: Mapping[str, Picture |
         about=about,
         results=results,
         pictures=pictures,
+        sections=sections,
         lead=lead_sentence(results),
         paper_tables=read_paper_tables(),
         explanation=explain(results.table),

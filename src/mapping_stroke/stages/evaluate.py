@@ -127,6 +127,22 @@ def write_tables(scores: Sequence[CaseScore], output: Path, profile: Profile) ->
     name_files("Scores", output / SCORES_FILE, output / SUMMARY_FILE)
 
 
+def read_scores(run: RunFolder) -> list[CaseScore]:
+    """The scores of a run.
+
+    Raises:
+        RunFolderError: `mapping evaluate` has not run.
+        ScoreError: The scores are empty or damaged.
+    """
+    path = run.require(run.scores_csv, "evaluate")
+    scores = [read_score_row(row) for row in read_csv(path)]
+    if not scores:
+        raise ScoreError(f"{path}: holds no score; run `mapping evaluate {run.path}` again")
+    if any("dice" not in score.values or score.values.keys() != scores[0].values.keys() for score in scores):
+        raise ScoreError(f"{path}: has no column dice; run `mapping evaluate {run.path}` again")
+    return scores
+
+
 def read_mask(path: Path) -> tuple[Mask, Image]:
     """Read a mask: background 0, lesion one positive value (1, 255, 0.9999, ...); `ImageError` for anything else."""
     image = read_image(path)

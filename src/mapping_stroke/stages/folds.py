@@ -18,7 +18,7 @@ from mapping_stroke.dataset.folds import (
 )
 from mapping_stroke.errors import FoldsError, RunFolderError
 from mapping_stroke.files import write_csv
-from mapping_stroke.run_folder import RunFolder, read_identity
+from mapping_stroke.run_folder import RunFolder, read_identity, write_section
 from mapping_stroke.stages.settings import FoldsConfig
 from mapping_stroke.work import StageResult
 
@@ -56,6 +56,7 @@ def folds_run(run: RunFolder, config: FoldsConfig = AS_USUAL) -> StageResult:
     kind = "size-balanced" if given is None else "given"
     chance = random_folds(loads, len(set(assignment.values())), config.seed, groups)
     _write(run, loads, {kind: assignment, "random": chance})
+    _record(run, config)
     sizes = np.unique(list(assignment.values()), return_counts=True)[1]
     say(
         f"{len(loads)} labelled cases in {sizes.size} folds ({kind}) of {sizes.min()} to {sizes.max()} cases; "
@@ -63,6 +64,12 @@ def folds_run(run: RunFolder, config: FoldsConfig = AS_USUAL) -> StageResult:
     )
     _report_balance(run, largest_fold_distance(loads, assignment), largest_fold_distance(loads, chance))
     return StageResult((run.folds_csv, run.balance_csv))
+
+
+def _record(run: RunFolder, config: FoldsConfig) -> None:
+    """Record the settings that made the folds; the seed and the number of drawn ones do not apply to given ones."""
+    drawn = {"number": config.number, "seed": config.seed} if config.folds is None else {"folds": str(config.folds)}
+    write_section(run.config_toml, "folds", {**drawn, "group_by": config.group_by})
 
 
 def _report_balance(run: RunFolder, distance: float, random_distance: float) -> None:

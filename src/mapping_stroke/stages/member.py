@@ -15,7 +15,7 @@ from mapping_stroke.dataset.sources import Cases
 from mapping_stroke.errors import RunFolderError
 from mapping_stroke.files import fingerprint, read_object, write_json
 from mapping_stroke.networks.cards import STARTED_FROM, MemberCard
-from mapping_stroke.networks.member_folder import has_member, write_member
+from mapping_stroke.networks.member_folder import RECIPE_FILE, has_member, write_member
 from mapping_stroke.networks.unet import unet_weights
 from mapping_stroke.networks.weights import blend_weights
 from mapping_stroke.processes import StopRequest, locked
@@ -28,7 +28,6 @@ from mapping_stroke.training.loop import Epoch, Step, TrainingState, start_train
 from mapping_stroke.training.schedule import Schedule, Session
 from mapping_stroke.training.schemes import Scheme, Size, augmentation_of, rows_of, seed_number
 
-RECIPE_FILE = "recipe.json"
 Arrays = tuple[Cases, Cases]
 """Training cases, validation cases."""
 

@@ -16,6 +16,7 @@ from mapping_stroke.errors import CaseError, MappingError, RunFolderError
 from mapping_stroke.files import file_state, fingerprint, read_object, sha256, write_json, write_text
 from mapping_stroke.images.formats import stored_files
 from mapping_stroke.run_folder import RUN_CONTENTS, RunFolder, claim_folder, require_claimable
+from mapping_stroke.stages.provenance import write_manifest
 from mapping_stroke.stages.settings import PrepareConfig
 from mapping_stroke.work import StageResult
 
@@ -61,7 +62,7 @@ def prepare_run(
     if not cases:
         raise CaseError(f"{data}: none of the {len(findings.cases)} cases can be used; fix their problems")
     claim_folder(run.path, identity, RUN_CONTENTS, overwrite=overwrite)
-    if before is None:
+    if before is None or not run.data_csv.is_file():
         _write(run, cases, problems, stamp)
     _summarise(run, cases, len(findings.cases))
     return StageResult((run.cases_csv,), bad)
@@ -145,12 +146,20 @@ def _write(run: RunFolder, cases: Sequence[Case], problems: Sequence[Problem], s
     from mapping_stroke.report.distributions import draw_examples, draw_load_distribution
 
     write_cases(run.cases_csv, cases)
+    _write_hashes(run, cases)
     write_problems(run.problems_csv, problems)
     loads_ml = [case.load_ml for case in cases if case.load_ml is not None]
     if loads_ml:
         draw_load_distribution(loads_ml, run.cases_csv.with_name("load_distribution.png"))
         draw_examples([case for case in cases if case.mask], run.cases_csv.with_name("examples.png"))
     write_text(_stamp_file(run), stamp)
+
+
+def _write_hashes(run: RunFolder, cases: Sequence[Case]) -> None:
+    """Write `data.csv`. The files, read just now, are hashed for the later stages too, which do not read them again."""
+    ledger = run.arrays / CONTENTS_FILE
+    content_hashes(ledger, {case.case_id: [file for file in (case.scan, case.mask) if file] for case in cases})
+    write_manifest(run.data_csv, cases, read_object(ledger))
 
 
 def _summarise(run: RunFolder, cases: Sequence[Case], found: int) -> None:

@@ -13,12 +13,13 @@ from mapping_stroke.console import name_files, say, track
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.checks import read_problems
 from mapping_stroke.dataset.folds import largest_fold_distance
-from mapping_stroke.errors import SCAN_FAILURES, CaseError, FoldsError, MappingError, ScoreError, describe_failure
-from mapping_stroke.evaluation.tables import CaseScore, order_methods, read_score_row, summarise
+from mapping_stroke.errors import SCAN_FAILURES, CaseError, FoldsError, MappingError, describe_failure
+from mapping_stroke.evaluation.tables import CaseScore, order_methods, summarise
 from mapping_stroke.files import given_name, read_csv, read_json, read_object, write_csv, write_text
 from mapping_stroke.images.image import read_image, require_same_grid
 from mapping_stroke.names import PAPER_SCHEMES
 from mapping_stroke.networks.member_folder import CARD_FILE
+from mapping_stroke.report.comparison import render_against
 from mapping_stroke.report.curves import Epochs, draw_learning_curves, read_epochs
 from mapping_stroke.report.distributions import (
     METRICS,
@@ -35,6 +36,9 @@ from mapping_stroke.report.style import load_words, method_label, short_id
 from mapping_stroke.report.tables import format_markdown, format_text, make_table, table_rows
 from mapping_stroke.run_folder import MASK_SUFFIX, RunFolder, read_sections
 from mapping_stroke.space.model_input import deface
+from mapping_stroke.stages.evaluate import read_scores
+from mapping_stroke.stages.paired_runs import compare_scores
+from mapping_stroke.stages.provenance import describe_record, find_other_data, fold_words
 from mapping_stroke.work import StageResult
 
 DESCRIPTION_FILE = "dataset_description.json"
@@ -97,7 +101,7 @@ def list_facts(
         "Scored": f"{len({score.case_id for score in scores})} cases, "
         f"{datetime.fromtimestamp(run.scores_csv.stat().st_mtime, UTC):%Y-%m-%d %H:%M} UTC",
     }
-    return [(name, str(value)) for name, value in facts.items() if value]
+    return [(name, str(value)) for name, value in {**facts, **describe_record(run)}.items() if value]
 
 
 def list_failures(run: RunFolder, cases: Sequence[Case], scores: Sequence[CaseScore]) -> list[str]:
@@ -187,7 +191,8 @@ def _fold_words(run: RunFolder, cases: Sequence[Case]) -> str:
     except (KeyError, TypeError, ValueError):
         return "the table is damaged"
     loads = {case.case_id: case.load_vox for case in cases if case.load_vox is not None}
-    words = f"{len(set(assignment.values()))}"
+    made = fold_words(run)
+    words = f"{len(set(assignment.values()))}" + (f", {made}" if made else "")
     try:
         distance = largest_fold_distance(loads, assignment)
     except FoldsError:
@@ -272,20 +277,32 @@ def _read_comparisons(
     for case in track(chosen, "Drawing cases", len(chosen)):
         dice = {score.method: score.values["dice"] for score in scores if score.case_id == case.case_id}
         try:
-            rows[case.case_id] = _read_comparison(run, case, dice)
+            masks = {method: run.masks(method) / f"{case.case_id}{MASK_SUFFIX}" for method in dice}
+            rows[case.case_id] = read_comparison(case, masks, dice)
         except SCAN_FAILURES as error:
             problems.append(f"{case.case_id}: cannot be shown: {describe_failure(error)}")
     return rows, problems
 
 
-def _read_comparison(run: RunFolder, case: Case, dice: Mapping[str, float]) -> Comparison:
+def read_comparison(case: Case, masks: Mapping[str, Path], dice: Mapping[str, float]) -> Comparison:
+    """Read the slice of a case that shows its reference and some masks, defaced.
+
+    Args:
+        case: A labelled case.
+        masks: Files of its masks, by the names of the columns; missing ones are left out.
+        dice: Their Dice, by the same names.
+
+    Raises:
+        CaseError: The case has no reference mask any more.
+        GeometryError: A mask lies on another grid than the scan.
+        ImageError: A file cannot be read.
+    """
     if case.mask is None:
         raise CaseError("it has scores but its reference mask is gone; run `mapping prepare` again")
     scan, reference = read_image(case.scan), read_image(case.mask)
     require_same_grid(reference, scan, ("its mask", "its scan"), "run `mapping prepare` again")
     predictions = {}
-    for method in dice:
-        path = run.masks(method) / f"{case.case_id}{MASK_SUFFIX}"
+    for method, path in masks.items():
         if path.is_file():
             mask = read_image(path)
             require_same_grid(mask, scan, (f"the mask of {method}", "its scan"), "run `mapping postprocess` again")
@@ -317,7 +334,7 @@ def _find_earlier(run: RunFolder) -> Pictures:
     return found
 
 
-def report_run(run: RunFolder) -> StageResult:
+def report_run(run: RunFolder, against: RunFolder | None = None) -> StageResult:
     """Write the page of a run, its pictures and its Table 1 (also as CSV and Markdown), and show the table.
 
     Missing parts (curves, pseudo-labels, pictures of the data) are left out with a note; unreadable files are listed
@@ -325,25 +342,30 @@ def report_run(run: RunFolder) -> StageResult:
 
     Args:
         run: A run in which `mapping evaluate` has finished.
+        against: Another such run on the same cases: the page gets a section with the paired differences to it.
 
     Returns:
         The page.
 
     Raises:
-        RunFolderError: There are no scores, or no cases.
-        ScoreError: The scores are empty or damaged.
+        RunFolderError: There are no scores, or no cases; or the other folder is no run folder.
+        ScoreError: The scores are empty or damaged, or those of the other run cannot be compared with them.
     """
-    scores = _read_scores(run)
+    scores = read_scores(run)
     cases = read_cases(run.require(run.cases_csv, "prepare"))
+    compared = None if against is None else compare_scores(against, run)
     results = make_results(scores, cases)
     pictures, unreadable = draw_pictures(run, cases, scores, results)
-    about = describe_run(run, cases, scores, [*list_failures(run, cases, scores), *unreadable])
+    about = describe_run(run, cases, scores, [*list_failures(run, cases, scores), *find_other_data(run), *unreadable])
     folder = run.report_html.parent
     rows = table_rows(results.table)
     write_csv(folder / "table1.csv", list(rows[0]), rows)
     write_text(folder / "table1.md", format_markdown(results.table))
-    write_text(run.report_html, render_page(about, results, pictures))
+    sections = [] if compared is None else [render_against(compared)]
+    write_text(run.report_html, render_page(about, results, pictures, sections))
     say(format_text(results.table))
+    if compared is not None:
+        say(f"A is {compared.names[0]}, B is this run. {compared.lead}")
     name_files("Report", run.report_html)
     return StageResult((run.report_html,))
 
@@ -370,13 +392,3 @@ def make_results(scores: Sequence[CaseScore], cases: Sequence[Case]) -> Results:
         cases=sorted((s for s in scores if s.method == final), key=lambda s: (s.values["dice"], s.case_id)),
         loads_ml=loads_ml,
     )
-
-
-def _read_scores(run: RunFolder) -> list[CaseScore]:
-    path = run.require(run.scores_csv, "evaluate")
-    scores = [read_score_row(row) for row in read_csv(path)]
-    if not scores:
-        raise ScoreError(f"{path}: holds no score; run `mapping evaluate {run.path}` again")
-    if any("dice" not in score.values or score.values.keys() != scores[0].values.keys() for score in scores):
-        raise ScoreError(f"{path}: has no column dice; run `mapping evaluate {run.path}` again")
-    return scores

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mapping_stroke.files import read_csv, read_object
-from mapping_stroke.networks.member_folder import CARD_FILE, has_member
+from mapping_stroke.networks.member_folder import CARD_FILE, RECIPE_FILE, has_member
 from mapping_stroke.run_folder import RunFolder, read_sections
-from mapping_stroke.stages.member import RECIPE_FILE
 from mapping_stroke.stages.progress import PROGRESS_FILE, Progress, is_running, read_progress
 from mapping_stroke.training.schemes import find_scheme, find_size, find_variant
 
