@@ -23,6 +23,8 @@ SECONDS_BETWEEN_LOOKS = 1.0
 HOURS_OF_SMALL_JOBS, GB_OF_SMALL_JOBS = 2, 8
 """What a job that is not large asks for on a cluster, at most."""
 NAMED = 5
+GRACE_S = 30.0
+"""Time for Snakemake to end after the last job: it still has to look at the job's status."""
 
 ShareDone = Callable[[str], float]
 """The share of a running job that is done, 0 to 1, by its name."""
@@ -167,8 +169,19 @@ def _watch(
             running = [job for job in open_jobs if known[job] == "running"]
             words = ", ".join(running[:3]) + (f" and {len(running) - 3} more" if len(running) > 3 else "")
             show(sum(weights.get(job, 1.0) * share for job, share in shares.items()), words or "none is running")
-            if not ended:
+            if all(state == "done" for state in states.values()):
+                _end(process)
+            elif not ended:
                 time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Let Snakemake end, all of whose jobs are done; timers of its Slurm plugin keep it alive for minutes."""
+    try:
+        process.wait(GRACE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _report(jobs: Jobs, job: str, state: JobState, begun: dict[str, float]) -> None:
