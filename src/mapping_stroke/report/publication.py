@@ -212,7 +212,7 @@ def latex_text(text: str) -> str:
 def published_latex(published: PublishedTable) -> str:
     """The table in LaTeX with booktabs, to be pasted or included; the best of each column is bold."""
     heads = ["Method", "Cases", *map(_latex_head, published.table.heads)]
-    body = []
+    body: list[str] = []
     for line in published.lines:
         if line.own and body:
             body.append(r"\addlinespace")

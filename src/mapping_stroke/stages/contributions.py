@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mapping_stroke.console import track
+from mapping_stroke.console import counted, track
 from mapping_stroke.dataset.cases import Case
 from mapping_stroke.errors import SCAN_FAILURES, CaseError, describe_failure
 from mapping_stroke.evaluation.contributions import MOST_SCHEMES, Contributions, all_subsets, dice_of_subsets
@@ -20,8 +20,8 @@ LEDGER_FILE = "members.json"
 """Next to the page: Dice of every subset of schemes for each case, under the state of its files."""
 STEPS = 10_000
 """Steps from P = 0 to 1: stored maps have four decimals."""
-READERS = 4
-"""Threads that read maps; decompression is outside Python's lock."""
+READERS = 2
+"""Threads that read maps; most of that time is outside Python's lock."""
 
 
 def find_contributions(run: RunFolder, cases: Sequence[Case]) -> tuple[Contributions | str, list[str]]:
@@ -35,7 +35,7 @@ def find_contributions(run: RunFolder, cases: Sequence[Case]) -> tuple[Contribut
     """
     schemes = _find_schemes(run)
     if not 2 <= len(schemes) <= MOST_SCHEMES:
-        return f"this run has maps of {len(schemes)} schemes, expected 2 to {MOST_SCHEMES}", []
+        return f"this run has maps of {counted(len(schemes), 'scheme')}, expected 2 to {MOST_SCHEMES}", []
     files = {
         case.case_id: [run.probabilities(s) / f"{case.case_id}{PROBABILITY_SUFFIX}" for s in schemes] for case in cases
     }
@@ -65,7 +65,11 @@ def _score(
     cases: Sequence[Case], files: Mapping[str, Sequence[Path]], schemes: Sequence[str], known: Mapping[str, object]
 ) -> tuple[Ledger, list[str]]:
     states = {case.case_id: _state(case, files[case.case_id], schemes) for case in cases}
-    old = {case_id: entry for case_id, entry in known.items() if _is_valid(entry, states.get(case_id), len(schemes))}
+    old: Ledger = {
+        case_id: entry
+        for case_id, entry in known.items()
+        if isinstance(entry, dict) and _is_valid(entry, states.get(case_id), len(schemes))
+    }
     new = [case for case in cases if case.case_id not in old]
     found: dict[str, list[float] | str] = {}
     with ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) as pool:
@@ -75,13 +79,12 @@ def _score(
     scored: Ledger = {}
     problems = []
     for case in cases:
-        result = found.get(case.case_id)
-        if isinstance(result, str):
-            problems.append(f"{case.case_id}: left out of the comparison of schemes: {result}")
-        elif result is None:
-            scored[case.case_id] = dict(old[case.case_id])  # type: ignore[call-overload]
+        if case.case_id in old:
+            scored[case.case_id] = old[case.case_id]
+        elif isinstance(dice := found[case.case_id], str):
+            problems.append(f"{case.case_id}: left out of the comparison of schemes: {dice}")
         else:
-            scored[case.case_id] = {"files": states[case.case_id], "dice": result}
+            scored[case.case_id] = {"files": states[case.case_id], "dice": dice}
     return scored, problems
 
 
@@ -89,11 +92,9 @@ def _state(case: Case, maps: Sequence[Path], schemes: Sequence[str]) -> str:
     return fingerprint([list(schemes), *(file_state(path) for path in (case.mask, *maps) if path)])
 
 
-def _is_valid(entry: object, state: str | None, schemes: int) -> bool:
-    if not isinstance(entry, dict) or entry.get("files") != state:
-        return False
+def _is_valid(entry: dict, state: str | None, schemes: int) -> bool:
     dice = entry.get("dice")
-    return isinstance(dice, list) and len(dice) == len(all_subsets(schemes))
+    return entry.get("files") == state and isinstance(dice, list) and len(dice) == len(all_subsets(schemes))
 
 
 def _try(case: Case, maps: Sequence[Path]) -> list[float] | str:
@@ -111,9 +112,8 @@ def _read(case: Case, maps: Sequence[Path]) -> list[float]:
     for path in maps:
         image = read_image(path)
         require_same_grid(image, mask, (f"{path}: the map", "its reference"), "run `mapping predict` again")
-        volumes.append(np.rint(image.voxels * STEPS).astype(np.int16))
-    half = STEPS // 2
-    inside = np.any([volume > half for volume in volumes], axis=0)
+        volumes.append(image.voxels)
+    inside = np.logical_or.reduce([volume > 0.5 for volume in volumes])  # no mean exceeds 0.5 elsewhere
     reference = mask.voxels > 0
-    steps = np.array([volume[inside] for volume in volumes], np.int32)
-    return dice_of_subsets(steps, half, reference[inside], int(reference.sum()))
+    steps = np.rint(np.array([volume[inside] for volume in volumes]) * STEPS).astype(np.int32)
+    return dice_of_subsets(steps, STEPS // 2, reference[inside], int(reference.sum()))
