@@ -61,7 +61,7 @@ def compare_methods(
     Returns:
         By metric, then in the order of tables; empty for fewer than two methods.
 
-    Source: Wilcoxon 1945, Biometrics Bulletin 1:80; Pratt 1959, JASA 54:655 (ties); Holm 1979, Scand J Stat 6:65.
+    Source: Wilcoxon 1945, Biometrics Bulletin 1:80; Pratt 1959, JASA 54:655 (zeros); Holm 1979, Scand J Stat 6:65.
     """
     methods = order_methods(score.method for score in scores)
     cases = sorted({score.case_id for score in scores})

@@ -193,7 +193,7 @@ def _number(value: float, decimals: int = 2) -> str:
 
 def _signed(value: float) -> str:
     """A difference with three significant digits, as the metrics differ in size."""
-    return NONE if math.isnan(value) else f"{value:+.{_decimals(value)}f}"
+    return NONE if math.isnan(value) else f"{value:+z.{_decimals(value)}f}"
 
 
 def _decimals(value: float) -> int:
@@ -204,7 +204,7 @@ def _ends(estimate: Estimate, decimals: int | None = None) -> str:
     if math.isnan(estimate.low):
         return NONE
     shown = _decimals(max(abs(estimate.low), abs(estimate.high))) if decimals is None else decimals
-    return f"[{estimate.low:.{shown}f}, {estimate.high:.{shown}f}]"
+    return f"[{estimate.low:z.{shown}f}, {estimate.high:z.{shown}f}]"
 
 
 def _p_value(value: float) -> str:
