@@ -35,6 +35,14 @@ def test_nothing_marked_and_no_lesion_is_perfect() -> None:
     assert dice_of_subsets(np.zeros((2, 0), np.int32), 5, np.zeros(0, np.bool_), 0) == [1.0, 1.0, 1.0]
 
 
+@given(arrays(np.int32, (3, 6), elements=st.integers(0, 10)), arrays(np.bool_, 6))
+def test_voxels_in_which_no_scheme_exceeds_one_half_do_not_matter(steps: np.ndarray, reference: np.ndarray) -> None:
+    inside = (steps > 5).any(axis=0)
+    load_vox = int(reference.sum())
+    expected = dice_of_subsets(steps, 5, reference, load_vox)
+    assert dice_of_subsets(steps[:, inside], 5, reference[inside], load_vox) == expected
+
+
 def three(values: list[float]) -> Contributions:
     """One case, or the same twice, with these Dice of (a), (b), (c), (ab), (ac), (bc), (abc)."""
     return Contributions(("a", "b", "c"), ("p", "q"), np.array([values, values]))

@@ -12,7 +12,7 @@ from mapping_stroke.dataset.cases import Case
 from mapping_stroke.errors import SCAN_FAILURES, CaseError, describe_failure
 from mapping_stroke.evaluation.contributions import MOST_SCHEMES, Contributions, all_subsets, dice_of_subsets
 from mapping_stroke.evaluation.tables import order_methods
-from mapping_stroke.files import file_state, fingerprint, read_object, write_json
+from mapping_stroke.files import file_state, fingerprint, list_files, read_object, write_json
 from mapping_stroke.images.image import read_image, require_same_grid
 from mapping_stroke.run_folder import ENSEMBLE, PROBABILITY_SUFFIX, RunFolder
 
@@ -41,10 +41,9 @@ def find_contributions(run: RunFolder, cases: Sequence[Case]) -> tuple[Contribut
     }
     own = [case for case in cases if case.mask and all(path.is_file() for path in files[case.case_id])]
     ledger = run.report_html.with_name(LEDGER_FILE)
-    scored, problems = _score(own, files, schemes, read_object(ledger))
+    scored, problems = _score(own, files, schemes, ledger)
     if not scored:
         return "no labelled case has a map of each scheme", problems
-    write_json(ledger, scored)
     people = tuple(case.subject or case.case_id for case in own if case.case_id in scored)
     dice = np.array([entry["dice"] for entry in scored.values()], np.float64)
     return Contributions(tuple(schemes), people, dice), problems
@@ -54,7 +53,8 @@ def _find_schemes(run: RunFolder) -> list[str]:
     folder = run.probabilities(ENSEMBLE).parent
     if not folder.is_dir():
         return []
-    return order_methods(each.name for each in folder.iterdir() if each.is_dir() and each.name != ENSEMBLE)
+    with_maps = (each.name for each in folder.iterdir() if list_files(each, f"*{PROBABILITY_SUFFIX}"))
+    return order_methods(set(with_maps) - {ENSEMBLE})
 
 
 Ledger = dict[str, dict]
@@ -62,30 +62,30 @@ Ledger = dict[str, dict]
 
 
 def _score(
-    cases: Sequence[Case], files: Mapping[str, Sequence[Path]], schemes: Sequence[str], known: Mapping[str, object]
+    cases: Sequence[Case], files: Mapping[str, Sequence[Path]], schemes: Sequence[str], ledger: Path
 ) -> tuple[Ledger, list[str]]:
+    """The scores of the cases in order, and the problems. Known scores are kept, new ones are stored."""
     states = {case.case_id: _state(case, files[case.case_id], schemes) for case in cases}
-    old: Ledger = {
+    scored: Ledger = {
         case_id: entry
-        for case_id, entry in known.items()
+        for case_id, entry in read_object(ledger).items()
         if isinstance(entry, dict) and _is_valid(entry, states.get(case_id), len(schemes))
     }
-    new = [case for case in cases if case.case_id not in old]
-    found: dict[str, list[float] | str] = {}
-    with ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) as pool:
-        results = pool.map(lambda case: _try(case, files[case.case_id]), new)
-        for case, result in zip(new, track(results, "Comparing schemes", len(new)), strict=True):
-            found[case.case_id] = result
-    scored: Ledger = {}
+    new = [case for case in cases if case.case_id not in scored]
     problems = []
-    for case in cases:
-        if case.case_id in old:
-            scored[case.case_id] = old[case.case_id]
-        elif isinstance(dice := found[case.case_id], str):
-            problems.append(f"{case.case_id}: left out of the comparison of schemes: {dice}")
-        else:
-            scored[case.case_id] = {"files": states[case.case_id], "dice": dice}
-    return scored, problems
+    pool = ThreadPoolExecutor(min(READERS, os.cpu_count() or 1))
+    try:
+        results = pool.map(lambda case: _try(case, files[case.case_id]), new)
+        for case, dice in zip(new, track(results, "Comparing schemes", len(new)), strict=True):
+            if isinstance(dice, str):
+                problems.append(f"{case.case_id}: left out of the comparison of schemes: {dice}")
+            else:
+                scored[case.case_id] = {"files": states[case.case_id], "dice": dice}
+    finally:  # also after an interruption, since reading takes long
+        pool.shutdown(cancel_futures=True)
+        ordered = {case.case_id: scored[case.case_id] for case in cases if case.case_id in scored}
+        write_json(ledger, ordered)
+    return ordered, problems
 
 
 def _state(case: Case, maps: Sequence[Path], schemes: Sequence[str]) -> str:
