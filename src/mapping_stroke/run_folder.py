@@ -120,6 +120,11 @@ class RunFolder:
         return self.path / "evaluate" / "scores.csv"
 
     @property
+    def test_scores_csv(self) -> Path:
+        """One row per method and unlabelled scan that a reference was given for."""
+        return self.path / "evaluate" / "test" / "scores.csv"
+
+    @property
     def report_html(self) -> Path:
         """The report."""
         return self.path / "report" / "index.html"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from bids_data import write_atlas
-from mapping_stroke.cohort.bids_derivative import hemisphere_ml, lesion_points
 from mapping_stroke.cohort.bids_group import ELSEWHERE, read_atlas
+from mapping_stroke.dataset.sides import hemisphere_ml, lesion_points
 from mapping_stroke.errors import CaseError, ImageError
 from mapping_stroke.images.image import write_image
 

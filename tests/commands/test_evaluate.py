@@ -38,6 +38,28 @@ def test_a_run_folder_keeps_its_scores(tmp_path: Path, capsys: pytest.CaptureFix
     assert "Ensemble + PP  2      0.67 ± 0.00" in capsys.readouterr().out
 
 
+def test_the_unlabelled_scans_of_a_run_are_scored_against_given_references(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = write_predicted_run(tmp_path / "run")
+    postprocess_run(run)
+    references = tmp_path / "references"
+    call = ["evaluate", str(run.path), "--references", str(references)]
+    assert cli.main(call) == 2
+    assert "holds no reference of an unlabelled scan" in capsys.readouterr().err
+    write_image(references / "sub-c_mask.nii.gz", reference_mask(), AFFINE)
+    write_image(references / "sub-a_mask.nii.gz", reference_mask(), AFFINE)  # labelled: no test scan
+    assert cli.main(call) == 0
+    rows = read_csv(run.path / "evaluate" / "test" / "scores.csv")
+    assert [(row["method"], row["case_id"], row["fold"]) for row in rows] == [
+        (method, "sub-c", "") for method in ("default", "residual", "ensemble", "ensemble-pp")
+    ]
+    assert not run.scores_csv.exists()
+    write_image(references / "sub-c.nii.gz", reference_mask(), AFFINE)
+    assert cli.main(call) == 2
+    assert "holds 2 references of sub-c" in capsys.readouterr().err
+
+
 def test_any_folder_of_masks_is_scored(root: Path) -> None:
     assert call(root) == 0
     assert call(root) == 0

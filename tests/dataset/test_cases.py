@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from cohorts import make_case
-from mapping_stroke.dataset.cases import labelled_loads, read_cases, write_cases
+from mapping_stroke.dataset.cases import has_sides, labelled_loads, read_cases, write_cases
 from mapping_stroke.errors import CaseError
 
 CASES = [make_case("sub-1_ses-1", 7, subject="1", site="R001"), make_case("sub-2", None), make_case("sub-3", 0)]
@@ -19,11 +19,22 @@ def test_the_table_reads_as_documented(tmp_path: Path) -> None:
     write_cases(tmp_path / "cases.csv", CASES[:2])
     assert (tmp_path / "cases.csv").read_text().splitlines() == [
         "case_id,subject,session,site,split,scan,mask,load_vox,load_ml,components,"
-        "spacing_x_mm,spacing_y_mm,spacing_z_mm,shape,orientation",
+        "spacing_x_mm,spacing_y_mm,spacing_z_mm,shape,orientation,left_ml,right_ml",
         "sub-1_ses-1,1,,R001,training,/data/sub-1_ses-1_T1w.nii.gz,/data/sub-1_ses-1_lesion.nii.gz,"
-        "7,0.014,1,1.0,1.0,2.0,6x5x4,LAS",
-        "sub-2,sub-2,,,testing,/data/sub-2_T1w.nii.gz,,,,,1.0,1.0,2.0,6x5x4,LAS",
+        "7,0.014,1,1.0,1.0,2.0,6x5x4,LAS,,",
+        "sub-2,sub-2,,,testing,/data/sub-2_T1w.nii.gz,,,,,1.0,1.0,2.0,6x5x4,LAS,,",
     ]
+
+
+def test_a_table_of_an_earlier_version_tells_no_sides(tmp_path: Path) -> None:
+    path = tmp_path / "cases.csv"
+    cases = [replace(CASES[0], left_ml=0.004, right_ml=0.01)]
+    write_cases(path, cases)
+    assert read_cases(path) == cases
+    assert has_sides(path)
+    path.write_text("\n".join(line.rsplit(",", 2)[0] for line in path.read_text().splitlines()))
+    assert read_cases(path) == CASES[:1]
+    assert not has_sides(path)
 
 
 def test_only_labelled_cases_have_a_load() -> None:

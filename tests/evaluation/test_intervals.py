@@ -36,3 +36,22 @@ def test_an_interval_holds_the_mean_s_neighbourhood_and_moves_with_the_values(va
     assert values.min() - 1e-9 <= found.low <= found.high <= values.max() + 1e-9
     assert (moved.low, moved.high) == pytest.approx((found.low + shift, found.high + shift), abs=1e-9)
     assert estimate_mean(values) == found
+
+
+@given(arrays(np.float64, st.integers(2, 12), elements=st.floats(0, 1) | st.just(np.nan)))
+def test_people_with_one_case_each_are_drawn_as_cases_are(values: np.ndarray) -> None:
+    found, by_person = estimate_mean(values), estimate_mean(values, [f"p{n}" for n in range(len(values))])
+    np.testing.assert_array_equal(list(vars(found).values()), list(vars(by_person).values()))
+
+
+def test_copies_of_a_person_s_scan_make_no_interval_narrower() -> None:
+    values = np.array([0.1, 0.4, 0.5, 0.9])
+    once, thrice = estimate_mean(values), estimate_mean(np.repeat(values, 3), np.repeat(list("abcd"), 3).tolist())
+    assert (thrice.low, thrice.high) == pytest.approx((once.low, once.high))
+    assert estimate_mean(np.repeat(values, 3)).high < thrice.high
+
+
+def test_the_scans_of_one_person_have_no_interval() -> None:
+    found = estimate_mean(np.array([0.2, 0.4]), ["p", "p"])
+    assert (found.mean, found.std) == pytest.approx((0.3, 0.1414214))
+    assert math.isnan(found.low)

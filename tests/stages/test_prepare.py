@@ -317,6 +317,14 @@ def test_changed_files_are_checked_again(atlas: Path, run: RunFolder) -> None:
     assert read_cases(run.cases_csv)[0].load_vox == 9
 
 
+def test_a_table_without_the_sides_of_lesions_is_made_again(atlas: Path, run: RunFolder) -> None:
+    assert prepare(atlas, run) == 0
+    before = run.cases_csv.read_text()
+    run.cases_csv.write_text("\n".join(line.rsplit(",", 2)[0] for line in before.splitlines()) + "\n")
+    assert prepare(atlas, run) == 0
+    assert run.cases_csv.read_text() == before
+
+
 def test_a_damaged_table_is_made_again(atlas: Path, run: RunFolder) -> None:
     assert prepare(atlas, run) == 0
     run.cases_csv.write_text("case_id\n")

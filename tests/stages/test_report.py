@@ -10,11 +10,15 @@ import pytest
 
 from mapping_stroke.cli import main
 from mapping_stroke.errors import RunFolderError, ScoreError
-from mapping_stroke.files import write_json
+from mapping_stroke.evaluation.tables import SCORE_COLUMNS, CaseScore, score_row
+from mapping_stroke.files import read_csv, write_csv, write_json
 from mapping_stroke.report.style import method_label
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.stages import report as report_pictures
+from mapping_stroke.stages.evaluate import evaluate_run
+from mapping_stroke.stages.postprocess import postprocess_run
 from mapping_stroke.stages.report import report_run, says_simulated
+from predicted_runs import write_predicted_run
 from small_runs import METHODS, METRICS, write_small_run
 
 pytestmark = pytest.mark.usefixtures("coarse_pictures")
@@ -53,7 +57,8 @@ def first_table(html: str) -> list[list[str]]:
 
 def test_the_files_of_a_report(finished: RunFolder) -> None:
     assert sorted(path.name for path in finished.report_html.parent.iterdir()) == [
-        "dice_by_load.png", "index.html", "learning_curves.png", "table1.csv", "table1.md", "typical.png", "worst.png",
+        "dice_by_load.png", "index.html", "learning_curves.png", "members.csv", "strata.csv", "table1.csv",
+        "table1.md", "table1.tex", "table1.txt", "table1_folds.csv", "tests.csv", "typical.png", "worst.png",
     ]  # fmt: skip
 
 
@@ -293,6 +298,70 @@ def test_the_command_names_the_page_and_shows_the_table(run: RunFolder, capsys: 
 def test_the_command_refuses_a_folder_without_scores(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(tmp_path)]) == 2
     assert "mapping evaluate" in capsys.readouterr().err
+
+
+def test_the_page_has_tests_strata_and_intervals(finished: RunFolder) -> None:
+    page = page_of(finished)
+    differences = section(page, "differences")
+    assert "corrected for the 15 pairs within a metric" in text_of(differences)
+    assert first_table(differences)[0][:4] == ["Difference", "People", "Better", "Worse"]
+    assert first_table(differences)[1][:4] == ["Default \N{MINUS SIGN} DTK10", "6", "0", "6"]
+    strata = section(page, "strata")
+    assert [row[:2] for row in first_table(strata)[1:]] == [["up to 1 mL", "6"]]
+    assert "Hemisphere" not in strata  # unknown in this run
+    assert "this run has maps of 0 schemes" in text_of(section(page, "ensemble"))
+    assert re.search(r"± \d\.\d\d\[0\.\d\d, ", text_of(section(page, "table-1")))
+    assert 'id="table-2"' not in page
+
+
+def test_the_tables_of_tests_and_folds_hold_every_pair_and_fold(finished: RunFolder) -> None:
+    tests = read_csv(finished.report_html.with_name("tests.csv"))
+    assert len(tests) == 15 * 5
+    assert {row["comparisons"] for row in tests if row["metric"] == "dice"} == {"15"}
+    assert all(float(row["p"]) <= float(row["p_holm"]) for row in tests)
+    folds = read_csv(finished.report_html.with_name("table1_folds.csv"))
+    assert [(row["fold"], row["method"], row["cases"]) for row in folds[:: len(METHODS)]] == [
+        ("0", "default", "3"),
+        ("1", "default", "3"),
+    ]
+
+
+def test_the_same_report_has_the_same_bytes(run: RunFolder) -> None:
+    report_run(run)
+    before = {path.name: path.read_bytes() for path in run.report_html.parent.iterdir()}
+    report_run(run)
+    assert {path.name: path.read_bytes() for path in run.report_html.parent.iterdir()} == before
+
+
+def test_table_2_comes_and_goes_with_the_scores_of_test_scans(run: RunFolder) -> None:
+    scores = [CaseScore(method, "u", None, 9, dict.fromkeys(METRICS, 0.5)) for method in ("default", "ensemble")]
+    write_csv(run.test_scores_csv, (*SCORE_COLUMNS, *METRICS), map(score_row, scores))
+    report_run(run)
+    rows = first_table(section(page_of(run), "table-2"))
+    assert [row[:3] for row in rows[1:]] == [["Default", "1", "0.50 ± n/a"], ["Ensemble", "1", "0.50 ± n/a"]]
+    table = run.report_html.with_name("table2.csv")
+    assert read_csv(table)[0]["dice_paper_mean"] == "0.661"
+    run.test_scores_csv.write_text("method,case_id,fold,load_vox,dice\n")
+    with pytest.raises(ScoreError, match=r"holds no score; run `mapping evaluate .* --references FOLDER` again"):
+        report_run(run)
+    run.test_scores_csv.unlink()
+    report_run(run)
+    assert 'id="table-2"' not in page_of(run)
+    assert not table.exists()
+
+
+def test_schemes_are_compared_from_their_maps(tmp_path: Path) -> None:
+    run = write_predicted_run(tmp_path / "run")
+    postprocess_run(run)
+    evaluate_run(run)
+    report_run(run)
+    rows = read_csv(run.report_html.with_name("members.csv"))
+    assert [(row["order"], row["schemes"], row["scheme"]) for row in rows[:3]] == [
+        ("greedy", "1", "default"),
+        ("greedy", "2", "residual"),
+        ("random", "1", ""),
+    ]
+    assert "<img" in section(page_of(run), "ensemble")
 
 
 def test_table_1_as_csv_holds_plain_numbers(finished: RunFolder) -> None:

@@ -29,6 +29,13 @@ def test_the_three_forms_may_be_mixed(folder: Path) -> None:
     }
 
 
+def test_a_folder_stands_for_its_summary(folder: Path) -> None:
+    assert read_team_scores([f"public/c={folder}"]) == {"public": {"c": {"dice": 0.7}}}
+    (folder / "none").mkdir()
+    with pytest.raises(ScoreError, match=r"none: cannot be read \(.*summary\.csv"):
+        read_team_scores([f"public/c={folder}/none"])
+
+
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [

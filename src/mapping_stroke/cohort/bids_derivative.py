@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32
 from scipy import ndimage
 
 from mapping_stroke.cohort.results import (
@@ -23,9 +23,10 @@ from mapping_stroke.cohort.results import (
 from mapping_stroke.cohort.segmenter import LoadedScan
 from mapping_stroke.dataset.grid import ATLAS_GRID
 from mapping_stroke.dataset.names import BidsName, parse_bids_name
+from mapping_stroke.dataset.sides import hemisphere_ml, lesion_points
 from mapping_stroke.errors import SCAN_FAILURES, CaseError
 from mapping_stroke.files import remove_files, write_csv, write_json
-from mapping_stroke.images.image import Image, Mask, write_image
+from mapping_stroke.images.image import Image, write_image
 from mapping_stroke.images.nifti import Affine
 from mapping_stroke.inference.segmentation import LesionRow, Segmentation, lesion_table, number_lesions
 from mapping_stroke.run_folder import BRAIN_SUFFIX, MASK_SUFFIX, OWNER_FILE, PROBABILITY_SUFFIX, SHARING
@@ -98,26 +99,6 @@ def _parsed(name: str) -> BidsName:
 def _folder(name: BidsName) -> str:
     session = name.entities.get("ses")
     return f"sub-{name.entities['sub']}" + (f"/ses-{session}" if session else "")
-
-
-Points = Float64[np.ndarray, "n 3"]  # RAS millimetres in MNI152 space
-
-
-def lesion_points(mask: Mask, affine: Affine, to_mni: Affine) -> Points:
-    """The centres of a mask's voxels in MNI152 space."""
-    index_to_mni = to_mni @ affine
-    points: Points = np.argwhere(mask) @ index_to_mni[:3, :3].T + index_to_mni[:3, 3]
-    return points
-
-
-def hemisphere_ml(points: Points, voxel_mm3: float) -> dict[str, float]:
-    """Volume left and right of the midplane x = 0 of MNI152, in mL. Voxels on it count half on each side."""
-    x = points[:, 0]
-    middle = float((x == 0).sum()) / 2
-    return {
-        "left_ml": (float((x < 0).sum()) + middle) * voxel_mm3 / 1000,
-        "right_ml": (float((x > 0).sum()) + middle) * voxel_mm3 / 1000,
-    }
 
 
 def uncertain_ml(spread: Float32[np.ndarray, "x y z"], voxel_mm3: float, least: float) -> float:

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int32
 
-from mapping_stroke.cohort.bids_derivative import Points, bids_output, lesion_points
+from mapping_stroke.cohort.bids_derivative import bids_output
 from mapping_stroke.cohort.bids_scans import BidsScans
 from mapping_stroke.cohort.record import Notes
 from mapping_stroke.cohort.results import PICTURE_SUFFIX, OutputLayout, is_source
 from mapping_stroke.console import track
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.dataset.names import parse_bids_name
+from mapping_stroke.dataset.sides import Points, lesion_points
 from mapping_stroke.errors import SCAN_FAILURES, CaseError, ImageError, MappingError, RunFolderError, describe_failure
 from mapping_stroke.files import may_be_file, read_csv, write_csv, write_json, write_text
 from mapping_stroke.images.image import read_image

@@ -183,9 +183,10 @@ class Evaluate:
     """Run folder in which `mapping postprocess` has finished; or, with --references, any folder of
     `<case>_mask.nii.gz`."""
     references: Path | None = None
-    """Folder with one reference mask `<case>_mask` or `<case>` (.nii.gz, .mha, ...) for each mask."""
+    """Folder with one reference mask `<case>_mask` or `<case>` (.nii.gz, .mha, ...) for each mask. For a run folder,
+    without -o: the references of its unlabelled scans, which are scored for Table 2 of the report."""
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
-    """Folder for `scores.csv` and `summary.csv`; required with --references. A run folder stores them itself."""
+    """Folder for `scores.csv` and `summary.csv`; required for a folder of masks. A run folder stores them itself."""
     profile: ProfileName = "atlas2022"
     """`atlas2022`: Dice, volume difference, simple lesion count, lesion-wise F1, 95HD. `isles2026`: lesion-wise F1 at
     IoU 0.25, volume and count difference, Dice, PR-AUC."""
@@ -195,8 +196,16 @@ class Evaluate:
     def run(self) -> int:
         """Score, print the summary and name the files."""
         from mapping_stroke.run_folder import RunFolder, claimed, is_run_folder
-        from mapping_stroke.stages.evaluate import CONTENTS, evaluate_folder, evaluate_run, pair_folders
+        from mapping_stroke.stages.evaluate import (
+            CONTENTS,
+            evaluate_folder,
+            evaluate_run,
+            evaluate_test_scans,
+            pair_folders,
+        )
 
+        if self.references is not None and self.output is None and RunFolder(self.source).cases_csv.is_file():
+            return evaluate_test_scans(RunFolder(self.source), self.references, self.profile).status
         if (self.references is None) != (self.output is None):
             raise RunFolderError("--references and -o go together: give both for a folder of masks, none for a run")
         if self.references is None or self.output is None:
@@ -212,7 +221,7 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Report:
-    """Write the report of a run: the paper's table and figures, learning curves, settings and versions."""
+    """Write the report of a run: the paper's tables and figures, tests, learning curves, settings and versions."""
 
     run_folder: Positional[Path]
     """Run folder in which `mapping evaluate` has finished."""
@@ -315,8 +324,9 @@ class Rank:
 
     files: Positional[tuple[str, ...]]
     """Results, in any of three forms, which may be mixed. FILE.json: {leaderboard: {team: {metric: value}}}. FILE.csv:
-    one row per leaderboard and team, columns leaderboard,team and one for each metric. LEADERBOARD/TEAM=summary.csv:
-    what `mapping evaluate` wrote for the masks of that team on that leaderboard, such as public/ours=a/summary.csv."""
+    one row per leaderboard and team, columns leaderboard,team and one for each metric. LEADERBOARD/TEAM=FOLDER
+    (or its summary.csv): what `mapping evaluate` wrote for the masks of that team on that leaderboard, such as
+    public/ours=scores/a."""
     output: Annotated[Path | None, arg(aliases=["-o"])] = None
     """Also write the table as CSV."""
 

@@ -30,6 +30,8 @@ COLUMNS = (
     "orientation",
 )
 """Columns of `cases.csv`; `mask`, `load_vox`, `load_ml` and `components` are empty for an unlabelled scan."""
+SIDE_COLUMNS = ("left_ml", "right_ml")
+"""Further columns, which tables of earlier versions lack."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,9 @@ class Case:
         spacing_mm: Length of a voxel's edge along each axis.
         shape: Voxels of the scan along each axis.
         orientation: Directions of the scan's axes, such as `RAS`.
+        left_ml: Lesion volume left of the plane x = 0 in the scan's coordinates. It and the next are None for an
+            unlabelled scan, where that plane is not near the middle of the scan, and in tables of earlier versions.
+        right_ml: Lesion volume right of it; a voxel on the plane counts half on each side.
     """
 
     case_id: str
@@ -92,6 +97,8 @@ class Case:
     spacing_mm: tuple[float, float, float]
     shape: tuple[int, int, int]
     orientation: str
+    left_ml: float | None = None
+    right_ml: float | None = None
 
     def __post_init__(self) -> None:
         if not self.case_id or set("/\\") & set(self.case_id):
@@ -114,7 +121,7 @@ def labelled_loads(cases: Sequence[Case]) -> dict[str, int]:
 
 def write_cases(path: Path, cases: Sequence[Case]) -> None:
     """Write `cases.csv`, one row per case, in the order given."""
-    write_csv(path, COLUMNS, map(_row, cases))
+    write_csv(path, (*COLUMNS, *SIDE_COLUMNS), map(_row, cases))
 
 
 def read_cases(path: Path) -> list[Case]:
@@ -139,14 +146,24 @@ def read_cases(path: Path) -> list[Case]:
     return cases
 
 
+def has_sides(path: Path) -> bool:
+    """Whether a table tells the sides of the lesions; those of earlier versions do not."""
+    rows = read_csv(path)
+    return bool(rows) and set(SIDE_COLUMNS) <= rows[0].keys()
+
+
 def _row(case: Case) -> dict[str, object]:
     spacing_mm = dict(zip(("spacing_x_mm", "spacing_y_mm", "spacing_z_mm"), case.spacing_mm, strict=True))
     return {
         **{name: getattr(case, name) for name in COLUMNS if name not in spacing_mm},
         **{name: round(edge, 6) for name, edge in spacing_mm.items()},
-        "load_ml": None if case.load_ml is None else round(case.load_ml, 6),
+        **{name: _rounded(getattr(case, name)) for name in ("load_ml", *SIDE_COLUMNS)},
         "shape": "x".join(map(str, case.shape)),
     }
+
+
+def _rounded(volume_ml: float | None) -> float | None:
+    return None if volume_ml is None else round(volume_ml, 6)
 
 
 def _case(path: Path, number: int, row: dict[str, str]) -> Case:
@@ -167,6 +184,8 @@ def _case(path: Path, number: int, row: dict[str, str]) -> Case:
             spacing_mm=(x_mm, y_mm, z_mm),
             shape=(x, y, z),
             orientation=row["orientation"],
+            left_ml=float(row["left_ml"]) if row.get("left_ml") else None,
+            right_ml=float(row["right_ml"]) if row.get("right_ml") else None,
         )
     except (ValueError, TypeError, KeyError, AttributeError, CaseError) as error:
         raise CaseError(f"{path}: line {number} is damaged ({error}); run `mapping prepare` again") from error

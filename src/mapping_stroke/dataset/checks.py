@@ -12,6 +12,7 @@ import numpy as np
 
 from mapping_stroke.dataset.cases import Case, FoundCase
 from mapping_stroke.dataset.scan_checks import one_value, tame_outliers
+from mapping_stroke.dataset.sides import sides_ml
 from mapping_stroke.errors import CaseError, MappingError
 from mapping_stroke.files import read_csv, write_csv
 from mapping_stroke.images.image import Image, Mask, read_image, require_same_grid
@@ -180,6 +181,7 @@ def _case(found: FoundCase, scan: Image, lesion: Mask | None) -> Case:
         spacing_mm=scan.spacing_mm,
         shape=scan.shape,
         orientation=scan.orientation,
+        **({} if lesion is None else sides_ml(lesion, scan)),
     )
 
 

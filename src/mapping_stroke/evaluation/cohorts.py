@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 
 from mapping_stroke.evaluation.profiles import ATLAS2022
 from mapping_stroke.images.image import Mask
@@ -25,7 +25,7 @@ class Estimate:
     Attributes:
         mean: Mean over the cases with a defined value; NaN if there are none.
         std: Standard deviation over the same cases, with n - 1; NaN for fewer than two.
-        low, high: Ends of the 95 % interval of the mean; NaN for fewer than two.
+        low, high: Ends of the 95 % interval of the mean; NaN for fewer than two people with a defined value.
         cases: Number of cases, defined or not.
         undefined: Number of cases left out because their value is NaN.
     """
@@ -38,29 +38,45 @@ class Estimate:
     undefined: int
 
 
-def estimate_mean(values: Float64[np.ndarray, " n"]) -> Estimate:
-    """Mean and 95 % percentile bootstrap interval over cases; the same values give the same interval.
+def estimate_mean(values: Float64[np.ndarray, " n"], people: Sequence[str] | None = None) -> Estimate:
+    """Mean and 95 % percentile bootstrap interval; the same values give the same interval.
 
     The cases drawn depend only on their number. Arrays over the same cases are therefore resampled together, and the
     interval of a difference is that of paired cases. Source: Efron and Tibshirani 1993, chapter 13.
+
+    Args:
+        values: One for each case; NaN if undefined.
+        people: The person of each case. All cases of a person are drawn together, because they are not independent
+            (cluster bootstrap: Davison and Hinkley 1997, section 3.8). None if each case is another person.
     """
-    defined = values[~np.isnan(values)]
+    known = ~np.isnan(values)
+    defined = values[known]
     undefined = len(values) - len(defined)
-    if len(defined) < 2:
-        mean = float(defined.mean()) if len(defined) else math.nan
-        return Estimate(mean, math.nan, math.nan, math.nan, len(values), undefined)
-    drawn = _drawn(len(values))  # of all cases, so that undefined ones vary the number as well
-    weights = drawn[:, ~np.isnan(values)]
-    totals = weights.sum(1)
-    means = (weights @ defined)[totals > 0] / totals[totals > 0]  # a resample may hold only undefined cases
+    mean = float(defined.mean()) if len(defined) else math.nan
+    std = float(defined.std(ddof=1)) if len(defined) > 1 else math.nan
+    number = _number_people(people, len(values))
+    if len(set(number[known].tolist())) < 2:
+        return Estimate(mean, std, math.nan, math.nan, len(values), undefined)
+    drawn = _drawn(int(number.max()) + 1)  # of all people, so that undefined values vary the number as well
+    totals = drawn @ np.bincount(number, known)
+    sums = drawn @ np.bincount(number, np.where(known, values, 0))
+    means = sums[totals > 0] / totals[totals > 0]  # a resample may hold only undefined cases
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
-    return Estimate(float(defined.mean()), float(defined.std(ddof=1)), float(low), float(high), len(values), undefined)
+    return Estimate(mean, std, float(low), float(high), len(values), undefined)
+
+
+def _number_people(people: Sequence[str] | None, cases: int) -> Int64[np.ndarray, " n"]:
+    """The number of each case's person, from 0 in the order of their first case."""
+    if people is None:
+        return np.arange(cases)
+    numbers = {person: number for number, person in enumerate(dict.fromkeys(people))}
+    return np.array([numbers[person] for person in people], np.int64)
 
 
 @lru_cache(maxsize=16)
 def _drawn(cases: int) -> Float64[np.ndarray, "resamples n"]:
-    """Number of times that each case is drawn in each resample."""
+    """Number of times that each case, or person, is drawn in each resample."""
     return np.random.default_rng(SEED).multinomial(cases, np.full(cases, 1 / cases), RESAMPLES).astype(np.float64)
 
 

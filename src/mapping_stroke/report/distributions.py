@@ -302,6 +302,16 @@ def _group(load_ml: float) -> int:
     return 0 if load_ml <= 0 else 1 + next(number for number, upper in enumerate(UPPER_ML) if load_ml <= upper)
 
 
+def load_label(load_ml: float) -> str:
+    """The range of a load, such as `1 to 5 mL`."""
+    return _label(_group(load_ml))
+
+
+def load_labels() -> tuple[str, ...]:
+    """All ranges of loads, smallest first."""
+    return tuple(map(_label, range(len(UPPER_ML) + 1)))
+
+
 def _label(number: int) -> str:
     if number == 0:
         return "no lesion"

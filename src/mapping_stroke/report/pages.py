@@ -12,9 +12,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mapping_stroke.console import counted
+from mapping_stroke.evaluation.cohorts import Estimate
+from mapping_stroke.evaluation.contributions import Step
+from mapping_stroke.evaluation.paired_tests import PairedTest
 from mapping_stroke.evaluation.profiles import Metric
 from mapping_stroke.evaluation.tables import CaseScore
 from mapping_stroke.report.distributions import METRICS, SizeGroup
+from mapping_stroke.report.publication import PublishedTable
+from mapping_stroke.report.strata import Strata
 from mapping_stroke.report.style import load_words, method_label
 from mapping_stroke.report.tables import NONE, Table, explain, metric_head, read_paper_tables
 
@@ -87,6 +92,30 @@ class Results:
 
 
 @dataclass(frozen=True)
+class Statistics:
+    """Comparisons of the methods of a run.
+
+    Attributes:
+        tests: Metrics, and the paired tests of all pairs of methods in each.
+        strata: Dice by each known property of the cases.
+        table_2: The paper's Table 2 for this run; None if no test scan was scored.
+        steps: Schemes added to the ensemble; empty if they cannot be compared.
+        contributions: Their picture, or why it is missing.
+    """
+
+    tests: Sequence[tuple[Metric, Sequence[PairedTest]]]
+    strata: Sequence[Strata]
+    table_2: PublishedTable | None
+    steps: Sequence[Step]
+    contributions: Picture | str
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs of methods."""
+        return len(self.tests[0][1]) if self.tests else 0
+
+
+@dataclass(frozen=True)
 class About:
     """Data, settings and environment of a run; missing parts are empty.
 
@@ -121,14 +150,19 @@ class Section:
 
 
 def render_page(
-    about: About, results: Results, pictures: Mapping[str, Picture | str], sections: Sequence[Section] = ()
+    about: About,
+    results: Results,
+    pictures: Mapping[str, Picture | str],
+    statistics: Statistics,
+    sections: Sequence[Section] = (),
 ) -> str:
     """The report as HTML; text from files is escaped.
 
     Args:
         about: The run.
         results: Its numbers.
-        pictures: All pictures of the template by name; a text replaces a missing picture.
+        pictures: All other pictures of the template by name; a text replaces a missing picture.
+        statistics: Its comparisons of methods.
         sections: More sections, after the results by lesion size.
     """
     jinja = Environment(
@@ -138,11 +172,20 @@ def render_page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    jinja.filters.update(number=_number, load=load_words, method=method_label, head=metric_head)
+    jinja.filters.update(
+        number=_number,
+        signed=_signed,
+        ends=_ends,
+        p_value=_p_value,
+        load=load_words,
+        method=method_label,
+        head=metric_head,
+    )
     return jinja.get_template("report.html.j2").render(
         about=about,
         results=results,
-        pictures=pictures,
+        pictures={**pictures, "contributions": statistics.contributions},
+        statistics=statistics,
         sections=sections,
         lead=lead_sentence(results),
         paper_tables=read_paper_tables(),
@@ -164,6 +207,27 @@ def lead_sentence(results: Results) -> str:
 
 def _number(value: float, decimals: int = 2) -> str:
     return NONE if math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def _signed(value: float) -> str:
+    """A difference with three significant digits, as the metrics differ in size."""
+    return NONE if math.isnan(value) else f"{value:+z.{_decimals(value)}f}"
+
+
+def _decimals(value: float) -> int:
+    return 3 if abs(value) < 1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+
+
+def _ends(estimate: Estimate, decimals: int | None = None) -> str:
+    if math.isnan(estimate.low):
+        return NONE
+    shown = _decimals(max(abs(estimate.low), abs(estimate.high))) if decimals is None else decimals
+    return f"[{estimate.low:z.{shown}f}, {estimate.high:z.{shown}f}]"
+
+
+def _p_value(value: float) -> str:
+    """A p-value with three decimals; tiny ones as a limit."""
+    return NONE if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 HEADS = {

@@ -4,7 +4,7 @@ import json
 import math
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 
 import numpy as np
@@ -33,12 +33,15 @@ class Cell:
         undefined: Cases that were left out because the metric is undefined there; None if it never is, or where the
             number is not known.
         best: No other method of the table has a better mean; equal ones are all best.
+        low, high: Ends of the 95 % interval of the mean; NaN if there is none.
     """
 
     mean: float
     std: float
     undefined: int | None = None
     best: bool = False
+    low: float = math.nan
+    high: float = math.nan
 
     @property
     def text(self) -> str:
@@ -46,6 +49,11 @@ class Cell:
         if math.isnan(self.mean):
             return NONE
         return f"{self.mean:.2f} ± {NONE if math.isnan(self.std) else format(self.std, '.2f')}"
+
+    @property
+    def interval(self) -> str:
+        """The 95 % interval of the mean; empty if there is none."""
+        return "" if math.isnan(self.low) else f"[{self.low:.2f}, {self.high:.2f}]"
 
     @property
     def note(self) -> str:
@@ -141,10 +149,10 @@ def explain(table: Table) -> str:
 
 def format_text(table: Table) -> str:
     """The table as aligned plain text for a terminal or a log; `*` marks the best of each column."""
-    heads = [["", "", "method"], ["", "", "cases"], *(_stacked(head) for head in table.heads)]
+    heads = [["", "", "method"], ["", "", "cases"], *(stacked_head(head) for head in table.heads)]
     lines = [list(line) for line in zip(*heads, strict=True)]
     for row in table.rows:
-        cells = [f"{cell.text}{'*' if cell.best else ' '}{_bracketed(cell)}" for cell in row.cells]
+        cells = [f"{cell.text}{'*' if cell.best else ' '}{bracketed(cell)}" for cell in row.cells]
         lines.append([method_label(row.method), str(row.cases), *cells])
     return "\n".join([table.title, *(line for line in aligned(lines) if line), f"* {explain(table)}"])
 
@@ -154,7 +162,7 @@ def format_markdown(table: Table) -> str:
     lines = [["Method", "Cases", *table.heads], ["---", *["---:"] * (len(table.heads) + 1)]]
     for row in table.rows:
         stars = ["**" if cell.best else "" for cell in row.cells]
-        cells = [f"{star}{cell.text}{star}{_bracketed(cell)}" for star, cell in zip(stars, row.cells, strict=True)]
+        cells = [f"{star}{cell.text}{star}{bracketed(cell)}" for star, cell in zip(stars, row.cells, strict=True)]
         lines.append([method_label(row.method), str(row.cases), *cells])
     return "\n".join(
         [table.title, "", *(f"| {' | '.join(line)} |" for line in lines), "", f"Bold: {explain(table)}", ""]
@@ -186,14 +194,15 @@ def _mark(metric: Metric, cells: Sequence[Cell]) -> list[Cell]:
     if len(means) < 2:
         return list(cells)
     best = max(means) if metric.higher_is_better else min(means)
-    return [Cell(cell.mean, cell.std, cell.undefined, math.isclose(cell.mean, best, rel_tol=1e-12)) for cell in cells]
+    return [replace(cell, best=math.isclose(cell.mean, best, rel_tol=1e-12)) for cell in cells]
 
 
-def _bracketed(cell: Cell) -> str:
+def bracketed(cell: Cell) -> str:
+    """The note of a cell in parentheses, after a space; empty without a note."""
     return f" ({cell.note})" if cell.note else ""
 
 
-def _stacked(head: str) -> list[str]:
+def stacked_head(head: str) -> list[str]:
     """A column head in three short lines, the last ones filled first."""
     lines = textwrap.wrap(head, 13, break_long_words=False)
     *first, last = [*[""] * (3 - len(lines)), *lines]

@@ -127,19 +127,21 @@ def write_tables(scores: Sequence[CaseScore], output: Path, profile: Profile) ->
     name_files("Scores", output / SCORES_FILE, output / SUMMARY_FILE)
 
 
-def read_scores(run: RunFolder) -> list[CaseScore]:
-    """The scores of a run.
+def read_scores(path: Path, command: str) -> list[CaseScore]:
+    """Read a table of scores that has at least one row and the column `dice`.
+
+    Args:
+        path: The table.
+        command: The command that writes it.
 
     Raises:
-        RunFolderError: `mapping evaluate` has not run.
-        ScoreError: The scores are empty or damaged.
+        ScoreError: The table is empty or damaged.
     """
-    path = run.require(run.scores_csv, "evaluate")
     scores = [read_score_row(row) for row in read_csv(path)]
     if not scores:
-        raise ScoreError(f"{path}: holds no score; run `mapping evaluate {run.path}` again")
+        raise ScoreError(f"{path}: holds no score; run `{command}` again")
     if any("dice" not in score.values or score.values.keys() != scores[0].values.keys() for score in scores):
-        raise ScoreError(f"{path}: has no column dice; run `mapping evaluate {run.path}` again")
+        raise ScoreError(f"{path}: has no column dice; run `{command}` again")
     return scores
 
 
@@ -234,6 +236,49 @@ def evaluate_run(run: RunFolder, profile: str = "atlas2022") -> StageResult:
     return score_files(comparisons, run.scores_csv.parent, chosen)
 
 
+def evaluate_test_scans(run: RunFolder, references: Path, profile: str = "atlas2022") -> StageResult:
+    """Score every method's masks of the unlabelled scans of a run, each by all members, as in the paper's Table 2.
+
+    Scans without a reference or a mask are left out, and their number is reported.
+
+    Args:
+        run: A run in which `mapping postprocess` has finished.
+        references: Folder with an image `<case>_mask` or `<case>` for the unlabelled scans, all or some.
+        profile: Name of a scoring profile.
+
+    Returns:
+        The tables, in `evaluate/test`; failures are named `method/case`.
+
+    Raises:
+        CaseError: There are several references of a scan.
+        ConfigError: Unknown profile.
+        RunFolderError: A stage before this one has not finished, or no unlabelled scan has a reference and a mask.
+    """
+    chosen = find_profile(profile)
+    cases = [case for case in read_cases(run.require(run.cases_csv, "prepare DATA -o")) if case.mask is None]
+    masks = run.require(run.masks(ENSEMBLE).parent, "postprocess")
+    images = [path for path in list_files(references, "*") if image_suffix(path)]
+    stems = {image_stem(path) for path in images}
+    known = [case.case_id for case in cases if stems & {case.case_id, f"{case.case_id}_mask"}]
+    if len(known) < len(cases):
+        warn(f"{len(cases) - len(known)} of {len(cases)} unlabelled scans have no reference and are left out")
+    wanted = {case_id: _reference(references, images, case_id) for case_id in known}
+    comparisons = []
+    for method in order_methods(folder.name for folder in masks.iterdir() if folder.is_dir()):
+        maps = run.probabilities(ENSEMBLE if method == FINAL else method)
+        for case_id, reference in wanted.items():
+            mask = run.masks(method) / f"{case_id}{MASK_SUFFIX}"
+            if may_be_file(mask):
+                probability = _probability(maps, case_id, chosen)
+                comparisons.append(Comparison(method, case_id, None, mask, reference, probability))
+    if not comparisons:
+        raise RunFolderError(
+            f"{references}: holds no reference of an unlabelled scan of {run.path} that has a mask, expected images "
+            "<case>_mask or <case>; check the folder and the case ids in prepare/cases.csv"
+        )
+    return score_files(comparisons, run.test_scores_csv.parent, chosen)
+
+
 def evaluate_folder(masks: Path, references: Path, output: Path, profile: str = "atlas2022") -> StageResult:
     """Score every `<case>_mask.nii.gz` of a folder, and summarise.
 
@@ -314,7 +359,8 @@ def read_team_scores(sources: Sequence[str]) -> Scores:
 
     Args:
         sources: Each `FILE.json`, `{leaderboard: {team: {metric: value}}}`; or `FILE.csv`, one row per leaderboard and
-            team and a column for each metric; or `LEADERBOARD/TEAM=summary.csv`, a summary of `mapping evaluate`.
+            team and a column for each metric; or `LEADERBOARD/TEAM=summary.csv`, a summary of `mapping evaluate`, or
+            the folder that holds it.
 
     Returns:
         Leaderboard -> team -> metric -> value.
@@ -340,7 +386,7 @@ def _read_source(source: str) -> list[tuple[str, str, dict[str, Any]]]:
     try:
         if is_summary:
             board, _, team = place.partition("/")
-            return [(board, team, _read_summary(path))]
+            return [(board, team, _read_summary(path / SUMMARY_FILE if path.is_dir() else path))]
         return _read_rows(path) if path.suffix.lower() == ".csv" else _read_tree(path)
     except (OSError, ValueError) as error:
         raise ScoreError(f"{path}: cannot be read ({error}); expected a JSON or CSV file of results") from error

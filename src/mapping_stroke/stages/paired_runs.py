@@ -74,7 +74,7 @@ def _read(run: RunFolder) -> list[CaseScore]:
             f"{run.path}: is no run folder of an experiment (it holds the work of {found}); name a folder that "
             "`mapping prepare` or `mapping experiment` started"
         )
-    return read_scores(run)
+    return read_scores(run.require(run.scores_csv, "evaluate"), f"mapping evaluate {run.path}")
 
 
 def _names(a: RunFolder, b: RunFolder) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mapping_stroke.console import err, name_files, say, track, warn
-from mapping_stroke.dataset.cases import Case, read_cases, write_cases
+from mapping_stroke.dataset.cases import Case, has_sides, read_cases, write_cases
 from mapping_stroke.dataset.checks import Problem, check_cases, check_names, read_problems, write_problems
 from mapping_stroke.dataset.layouts import Findings, find_cases
 from mapping_stroke.dataset.names import Patterns
@@ -211,6 +211,8 @@ def _checked_before(run: RunFolder, stamp: str) -> tuple[list[Case], list[Proble
     if not _stamp_file(run).is_file() or _stamp_file(run).read_bytes() != stamp.encode():
         return None
     try:
+        if not has_sides(run.cases_csv):
+            return None
         cases, problems = read_cases(run.cases_csv), read_problems(run.problems_csv)
     except (MappingError, OSError, KeyError):
         return None

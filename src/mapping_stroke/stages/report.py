@@ -15,7 +15,7 @@ from mapping_stroke.dataset.checks import read_problems
 from mapping_stroke.dataset.folds import largest_fold_distance
 from mapping_stroke.errors import SCAN_FAILURES, CaseError, FoldsError, MappingError, describe_failure
 from mapping_stroke.evaluation.tables import CaseScore, order_methods, summarise
-from mapping_stroke.files import given_name, read_csv, read_json, read_object, write_csv, write_text
+from mapping_stroke.files import given_name, read_csv, read_json, read_object, write_text
 from mapping_stroke.images.image import read_image, require_same_grid
 from mapping_stroke.names import PAPER_SCHEMES
 from mapping_stroke.networks.member_folder import CARD_FILE
@@ -32,13 +32,15 @@ from mapping_stroke.report.distributions import (
 )
 from mapping_stroke.report.pages import About, Picture, Provenance, Results, render_page
 from mapping_stroke.report.pictures import Comparison, compare, draw_comparisons
+from mapping_stroke.report.publication import add_intervals, publish
 from mapping_stroke.report.style import load_words, method_label, short_id
-from mapping_stroke.report.tables import format_markdown, format_text, make_table, table_rows
+from mapping_stroke.report.tables import make_table
 from mapping_stroke.run_folder import MASK_SUFFIX, RunFolder, read_sections
 from mapping_stroke.space.model_input import deface
 from mapping_stroke.stages.evaluate import read_scores
 from mapping_stroke.stages.paired_runs import compare_scores
 from mapping_stroke.stages.provenance import describe_record, find_other_data, fold_words
+from mapping_stroke.stages.report_tables import people_of, write_statistics
 from mapping_stroke.work import StageResult
 
 DESCRIPTION_FILE = "dataset_description.json"
@@ -335,7 +337,7 @@ def _find_earlier(run: RunFolder) -> Pictures:
 
 
 def report_run(run: RunFolder, against: RunFolder | None = None) -> StageResult:
-    """Write the page of a run, its pictures and its Table 1 (also as CSV and Markdown), and show the table.
+    """Write the page of a run, its pictures and its tables (also as text, CSV, Markdown, LaTeX), and show Table 1.
 
     Missing parts (curves, pseudo-labels, pictures of the data) are left out with a note; unreadable files are listed
     under failures.
@@ -351,19 +353,17 @@ def report_run(run: RunFolder, against: RunFolder | None = None) -> StageResult:
         RunFolderError: There are no scores, or no cases; or the other folder is no run folder.
         ScoreError: The scores are empty or damaged, or those of the other run cannot be compared with them.
     """
-    scores = read_scores(run)
+    scores = read_scores(run.require(run.scores_csv, "evaluate"), f"mapping evaluate {run.path}")
     cases = read_cases(run.require(run.cases_csv, "prepare"))
     compared = None if against is None else compare_scores(against, run)
     results = make_results(scores, cases)
     pictures, unreadable = draw_pictures(run, cases, scores, results)
-    about = describe_run(run, cases, scores, [*list_failures(run, cases, scores), *find_other_data(run), *unreadable])
-    folder = run.report_html.parent
-    rows = table_rows(results.table)
-    write_csv(folder / "table1.csv", list(rows[0]), rows)
-    write_text(folder / "table1.md", format_markdown(results.table))
+    statistics, unread = write_statistics(run, cases, scores, results)
+    failures = [*list_failures(run, cases, scores), *find_other_data(run), *unreadable, *unread]
+    about = describe_run(run, cases, scores, failures)
     sections = [] if compared is None else [render_against(compared)]
-    write_text(run.report_html, render_page(about, results, pictures, sections))
-    say(format_text(results.table))
+    write_text(run.report_html, render_page(about, results, pictures, statistics, sections))
+    say((run.report_html.parent / "table1.txt").read_text(encoding="utf-8").rstrip())
     if compared is not None:
         say(f"A is {compared.names[0]}, B is this run. {compared.lead}")
     name_files("Report", run.report_html)
@@ -377,16 +377,18 @@ def make_results(scores: Sequence[CaseScore], cases: Sequence[Case]) -> Results:
         scores: At least one, all with the same metrics.
         cases: The run's cases, for their loads.
     """
+    people = people_of(cases)
     summaries = summarise(scores, list(scores[0].values))
     folds = sorted({score.fold for score in scores if score.fold is not None})
-    count = len({score.case_id for score in scores})
-    title = f"This run: {count} cases" + (f" in {len(folds)} folds" if folds else "")
-    table = make_table(title, summaries)
+    fold_tables = [make_table(f"Fold {fold}", summaries, str(fold)) for fold in folds]
+    table = publish(1, scores, people).table
     final = order_methods(score.method for score in scores)[-1]
     loads_ml = {case.case_id: case.load_ml for case in cases if case.load_ml is not None}
     return Results(
         table=table,
-        fold_tables=[make_table(f"Fold {fold}", summaries, str(fold)) for fold in folds],
+        fold_tables=[
+            add_intervals(one, scores, people, str(fold)) for one, fold in zip(fold_tables, folds, strict=True)
+        ],
         sizes=[(metric, group_by_load(scores, loads_ml, metric)) for metric in table.metrics if metric.key in METRICS],
         final=final,
         cases=sorted((s for s in scores if s.method == final), key=lambda s: (s.values["dice"], s.case_id)),

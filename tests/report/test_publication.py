@@ -1,0 +1,111 @@
+"""The paper's tables for a run, as text, CSV, Markdown and LaTeX."""
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mapping_stroke.evaluation.tables import CaseScore
+from mapping_stroke.files import read_csv
+from mapping_stroke.report.publication import (
+    PublishedTable,
+    latex_text,
+    publish,
+    published_latex,
+    published_markdown,
+    published_text,
+    write_published,
+)
+
+VALUES = {"default": [0.5, 0.7, 0.6], "ensemble-pp": [0.6, 0.8, 0.7], "my_scheme": [0.1, 0.2, 0.3]}
+
+
+def table_of(number: int = 1, metric: str = "dice") -> PublishedTable:
+    scores = [
+        CaseScore(method, str(place), place % 2 if number == 1 else None, 10, {metric: value})
+        for method, its in VALUES.items()
+        for place, value in enumerate(its)
+    ]
+    return publish(number, scores, {})
+
+
+def test_each_method_is_followed_by_its_interval_and_the_papers_value() -> None:
+    assert published_text(table_of()).splitlines()[:10] == [
+        "Table 1. This run: 3 cases in 2 folds",
+        "method           cases  Dice\N{NO-BREAK SPACE}↑",
+        "Default          3      0.60 ± 0.10",
+        "  95 % interval         [0.50, 0.70]",
+        "  paper          655    0.64 ± 0.27",
+        "my_scheme        3      0.20 ± 0.10",
+        "  95 % interval         [0.10, 0.30]",
+        "Ensemble + PP    3      0.70 ± 0.10*",
+        "  95 % interval         [0.60, 0.80]",
+        "  paper          655    0.65 ± 0.27",
+    ]
+
+
+def test_table_2_has_the_papers_test_scans() -> None:
+    text = published_text(table_of(2))
+    assert "Table 2. This run: 3 test scans" in text
+    assert "  paper          300    0.66 ± 0.26" in text
+    assert "public test scans; comparable only with a run on the same cases" in text
+
+
+def test_a_metric_that_the_paper_lacks_has_no_line_of_it() -> None:
+    assert not any(line.startswith("  paper") for line in published_text(table_of(1, "pr_auc")).splitlines())
+
+
+def test_an_undefined_mean_has_no_interval() -> None:
+    scores = [CaseScore("default", "a", 0, 1, {"dice": 0.5, "hd95_mm": math.nan}) for _ in range(1)]
+    published = publish(1, scores, {})
+    assert [line.label for line in published.lines] == ["Default", "paper"]
+    assert published.lines[0].texts == ("0.50 ± n/a", "n/a (1 undefined)")
+
+
+def test_markdown_marks_the_best() -> None:
+    assert "| Ensemble + PP | 3 | **0.70 ± 0.10** |\n| *95 % interval* |  | [0.60, 0.80] |" in published_markdown(
+        table_of()
+    )
+
+
+def test_latex_is_a_booktabs_table_whose_rows_fit() -> None:
+    text = published_latex(table_of(1, "hd95_mm"))
+    body = text.partition(r"\toprule")[2].partition(r"\bottomrule")[0]
+    rows = [line for line in body.splitlines() if line.endswith(r" \\")]
+    assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {2}
+    assert text.count(r"\begin{tabular}{lrr}") == 1
+    assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
+    assert r"    my\_scheme & 3 & \textbf{0.20 $\pm$ 0.10 (0)} \\" in text
+    assert r"    \quad 95 \% interval &  & [0.10, 0.30] \\" in text
+    assert "In parentheses: number of undefined cases.}" in text
+    assert r"\usepackage{booktabs}" in text
+    assert text.isascii()
+
+
+def test_latex_stacks_a_long_head() -> None:
+    head = r"\shortstack[r]{Volume \\ difference \\ (vox)~$\downarrow$}"
+    assert head in published_latex(table_of(1, "volume_difference_vox"))
+
+
+@given(st.text("ab&%$#_{}~^\\", max_size=12))
+def test_no_sign_of_a_name_stays_a_command(name: str) -> None:
+    plain = latex_text(name)
+    for command in ("textbackslash", "textasciitilde", "textasciicircum"):
+        plain = plain.replace(rf"\{command}{{}}", "")
+    assert not re.search(r"(?<!\\)[&%$#_{}~^]", plain)
+
+
+def test_the_files_and_their_numbers(tmp_path: Path) -> None:
+    write_published(table_of(), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["table1.csv", "table1.md", "table1.tex", "table1.txt"]
+    first, second, _ = read_csv(tmp_path / "table1.csv")
+    assert list(first) == [
+        "method", "cases", "dice_mean", "dice_std", "dice_undefined", "dice_best", "dice_low", "dice_high",
+        "paper_cases", "dice_paper_mean", "dice_paper_std",
+    ]  # fmt: skip
+    assert (first["paper_cases"], first["dice_paper_mean"]) == ("655", "0.6358")
+    assert (second["method"], second["paper_cases"], second["dice_paper_std"]) == ("my_scheme", "", "")
+    assert float(first["dice_low"]) == pytest.approx(0.5)
