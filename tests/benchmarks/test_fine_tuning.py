@@ -37,7 +37,7 @@ def bench(nano: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fine
     """An untrained member that says it is of the size `tiny`, on the template with drawn lesions."""
     folder = tmp_path_factory.mktemp("bench")
     training = {"size": "tiny", "epochs": 4}
-    size = replace(NANO, preprocess=PreprocessSpec(6.0))
+    size = replace(NANO, preprocess=PreprocessSpec(6.0), patch=(16, 16, 16), steps_per_epoch=10)
     card = member_card(network=size.plain, preprocess=size.preprocess, patch=size.patch, training=training)
     model = write_model(folder / "start", card)
     with pytest.MonkeyPatch.context() as patch:
@@ -89,7 +89,7 @@ def test_the_same_call_computes_nothing_again(bench: FineTuning, result: FineTun
 def test_the_report_tells_how_it_was_made_and_every_difference(bench: FineTuning, result: FineTuningResult) -> None:
     text = describe_fine_tuning(result, bench, "python -m benchmarks fine-tuning WORK")
     assert "Simulated data" in text
-    assert "1 of 5 folds, each on about 4 cases; 1 epochs of 60 steps (25% of the epochs" in text
+    assert "1 of 5 folds, each on about 4 cases; 1 epochs of 10 steps (25% of the epochs" in text
     assert len([line for line in text.splitlines() if line.startswith("| P > 0.5 |")]) == 4
 
 

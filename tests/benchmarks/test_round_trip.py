@@ -59,7 +59,7 @@ def model(tmp_path: Path) -> Segmenter:
     """Its patch holds most of a brain, so that the ball is far from the usual there."""
     card = model_card(member_card(preprocess=PreprocessSpec(3.0), patch=(40, 48, 40)))
     path = write_bundle(tmp_path / "model.mapping", card, dark_weights)
-    return make_segmenter(Computation(str(path), rule="none", device="cpu"))
+    return make_segmenter(Computation(str(path), preset="fast", rule="none", device="cpu"))
 
 
 def placed_at(scan: Image, place: np.ndarray) -> PlacedScan:

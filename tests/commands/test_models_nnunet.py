@@ -101,7 +101,7 @@ def test_an_imported_zip_segments(results: Path, folder: Path, capsys: pytest.Ca
     assert run("models", "import", folder, "-o", "from folder.mapping") == 0
     assert open_bundle("from zip.mapping").sha256 == open_bundle("from folder.mapping").sha256
     assert "Dataset100_plain" in open_bundle("from zip.mapping").card.description
-    assert run("segment", scan, "-o", "out", "--model", "from zip.mapping", "--device", "cpu") == 0
+    assert run("segment", scan, "-o", "out", "--model", "from zip.mapping", "--device", "cpu", "--preset", "fast") == 0
     assert not list(Path().glob(".*"))
 
 

@@ -18,7 +18,7 @@ from mapping_stroke.training.supply import MOST_USES, Memory
 
 
 def ring_in(folder: Path, size: int) -> Ring:
-    return Ring(folder / "ring", size, Sources(), folder / "sources", 6.0, (0, 8), DEFAULT_MIX)
+    return Ring(folder / "ring", size, Sources(), folder / "sources", 12.0, (0, 8), DEFAULT_MIX)
 
 
 class Numbers:

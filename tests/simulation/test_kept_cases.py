@@ -10,7 +10,7 @@ CPU = torch.device("cpu")
 
 
 def kept(folder: Path, count: int) -> KeptCases:
-    return KeptCases(folder / "cases", Sources(), folder / "sources", 6.0, count, (0, 5))
+    return KeptCases(folder / "cases", Sources(), folder / "sources", 12.0, count, (0, 5))
 
 
 def test_cases_are_drawn_once_and_a_larger_number_begins_with_the_smaller(tmp_path: Path) -> None:
