@@ -189,7 +189,8 @@ def set_up(
     Args:
         state: Its network and optimiser are used in place.
         fabric: Launched engine.
-        compiled: See `train`.
+        compiled: Compile the network at its first step and, for a single process, the loss; on a CPU the norms are
+            replaced, see `fuse_norms`.
         dynamic: Whether compiled code is for any patch size; None lets torch decide.
     """
     if compiled and fabric.device.type == "cpu":
@@ -223,8 +224,7 @@ def train(
         size: Patch, batch, steps, learning rate.
         cases: Training cases and validation cases; without the latter there is no validation.
         fabric: Launched engine: device, precision, processes.
-        compiled: Compile the network at its first step and, for a single process, the loss; on a CPU the norms are
-            replaced, see `fuse_norms`.
+        compiled: Compile network and loss, see `set_up`.
 
     Yields:
         A `Step` after every training or validation step, and the record of every epoch.
@@ -235,9 +235,8 @@ def train(
     if not cases[0]:
         raise TrainingError(f"scheme {scheme.name}: no training cases in the other folds; use more cases or folds")
     learner, loss_config = set_up(state, fabric, compiled=compiled), size.loss_of(scheme)
-    share = share_of(size.batch, fabric)
-    steps = size.steps_per_epoch + (size.validation_steps if cases[1] else 0)
-    total = size.epochs_of(scheme)
+    drawn = size.patch, share_of(size.batch, fabric)
+    steps, total = size.steps_per_epoch + (size.validation_steps if cases[1] else 0), size.epochs_of(scheme)
     for number in range(len(state.epochs), total):
         rate = size.learning_rate * (1 - number / total) ** POLYNOMIAL_DECAY
         learner.set_rate(rate)
@@ -245,15 +244,12 @@ def train(
         while so_far.steps_done < steps:
             start = time.monotonic()
             if len(so_far.losses) < size.steps_per_epoch:
-                batch = draw_batch(
-                    cases[0], size.patch, share, augmentation_of(scheme), state.random, mixing_of(scheme)
-                )
+                batch = draw_batch(cases[0], *drawn, augmentation_of(scheme), state.random, mixing_of(scheme))
                 loss, _ = take_step(learner, batch, loss_config)
                 so_far.add_training(loss, time.monotonic() - start)
             else:
-                batch = draw_batch(cases[1], size.patch, share, NONE, state.random)
-                validated = validate(learner.network, batch, loss_config, fabric)
-                so_far.add_validation(*validated, time.monotonic() - start)
+                batch = draw_batch(cases[1], *drawn, NONE, state.random)
+                so_far.add_validation(*validate(learner.network, batch, loss_config, fabric), time.monotonic() - start)
             yield Step(number, so_far.steps_done, steps)
         state.epochs.append(so_far.sum_up(number, rate))
         state.so_far = EpochSoFar()
