@@ -296,7 +296,7 @@ def test_good_scans_among_bad_ones_are_done_and_the_bad_listed(
         "g_folder": "failed",
     }
     assert told["scans"]["a_cut"]["error"].startswith("cannot be read (")
-    assert "is a mask" in told["scans"]["c_mask"]["error"]
+    assert "not a mask" in told["scans"]["c_mask"]["error"]
     assert "label map" in told["scans"]["d_labels"]["error"]
     assert told["scans"]["f_missing"]["error"] == "no such file; check the path"
     assert told["scans"]["g_folder"]["error"].startswith("is a folder, expected an image file")

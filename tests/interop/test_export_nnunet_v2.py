@@ -135,7 +135,7 @@ def test_what_nnunet_does_otherwise_is_said_also_in_the_folder(tmp_path: Path) -
         licence="CC-BY-4.0",
     )
     notes = differences(other)
-    words = ("registered", "skull", "a part of a voxel", "resampled", "as logits", "post-processing")
+    words = ("registered", "skull", "a fraction of a voxel", "resampled", "as logits", "post-processing")
     assert all(word in note for word, note in zip(words, notes, strict=True))
     (folder,) = write_nnunet_v2(other, weights_of, tmp_path)
     text = (folder / "README.txt").read_text()

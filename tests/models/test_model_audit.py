@@ -64,7 +64,13 @@ def test_terciles_are_ranked_by_what_can_be_seen() -> None:
 
 def test_the_page_shows_every_table() -> None:
     page = audit_page([audited()], {"model": "m", "model_sha256": "0", "preset": "fast", "precision": "float32"})
-    for head in ("How visible", "Training cases", "By load", "Dice against false volume", "| 0.1 to 1 mL | 1 |"):
+    for head in (
+        "Visibility of lesions",
+        "Training cases",
+        "By load",
+        "Dice against false volume",
+        "| 0.1 to 1 mL | 1 |",
+    ):
         assert head in page
 
 

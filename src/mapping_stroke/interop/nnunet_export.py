@@ -154,8 +154,8 @@ def differences(bundle_card: BundleCard) -> list[str]:
         found.append("Scans are not skull-stripped: give scans that are 0 outside the brain.")
     if any(any(card.preprocess.shift) for card in cards):
         found.append(
-            "All networks' grids begin at the edge of the brain, whereas mapping shifts some of them by a fraction of "
-            "a voxel: together they see less detail."
+            "All networks' grids begin at the edge of the brain, whereas mapping shifts some of them by a "
+            "fraction of a voxel: together they see less detail."
         )
     if any(card.preprocess.resampling == "linear" for card in cards):
         edges = sorted({card.preprocess.edges_mm for card in cards if card.preprocess.resampling == "linear"})
