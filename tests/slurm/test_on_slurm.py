@@ -24,7 +24,8 @@ CLUSTER = Path(__file__).with_name("cluster")
 MAPPING = [sys.executable, "-m", "mapping_stroke.cli"]
 ON_SLURM = ["--profile", "slurm", "--cores", "1", "--gpus", "0", "--memory-gb", "2"]
 HERE = ["--profile", "local", "--cores", "1"]
-TINY = ["--size", "tiny", "--folds", "2", "--epochs", "9", "--schemes", "default", "self-training", "--device", "cpu"]
+# so many epochs that a fast machine, too, needs more than a minute, which is the shortest time limit
+TINY = ["--size", "tiny", "--folds", "2", "--epochs", "18", "--schemes", "default", "self-training", "--device", "cpu"]
 PATIENCE_S = 600
 
 
@@ -104,7 +105,7 @@ def here(data: Path) -> Path:
 def test_an_experiment_survives_time_limits_and_a_killed_worker(data: Path, here: Path) -> None:
     folder = data.with_name("run on slurm")
     logs, members = folder / "experiment" / "logs" / "train", folder / "train"
-    work = start("experiment", str(data), "-o", str(folder), *TINY, *ON_SLURM, "--time-limit", "1")
+    work = start("experiment", str(data), "-o", str(folder), *TINY, *ON_SLURM, "--time-limit", "1", "--retries", "12")
     killed = logs / "self-training" / "fold_1.log"
     wait_until(lambda: "epoch 2/" in text(killed) or work.poll() is not None, "self-training did not begin")
     assert work.poll() is None, work.communicate()[0]
