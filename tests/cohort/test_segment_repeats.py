@@ -8,11 +8,8 @@ import psutil
 import pytest
 
 from mapping_stroke.cli import main
-from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.images.image import write_image
-from mapping_stroke.networks.bundle import write_bundle
 from moved_heads import move, moved_scan
-from small_models import dark_weights, member_card, model_card
 
 ON_ONE_CPU = """
 import sys
@@ -26,19 +23,8 @@ TIMED = {".json"}
 """Suffixes of files that tell how long it took."""
 
 
-@pytest.fixture(params=["small", pytest.param("bundled", marks=pytest.mark.slow)])
-def model(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A small network that marks what is dark in heads in MNI152 space, or the bundled model."""
-    if request.param == "bundled":
-        return "default"
-    card = member_card("default", 0, preprocess=PreprocessSpec(4.0), patch=(32, 32, 32))
-    labels = {"contrast": "T1w", "space": "MNI152", "shows": "head"}
-    return str(write_bundle(tmp_path / "small.mapping", model_card(card, **labels), dark_weights))
-
-
-def arguments(scan: Path, output: Path, model: str) -> list[str]:
-    options = ["--model", model, "--device", "cpu", "--preset", "fast", "--probability", "float32"]
-    return ["segment", str(scan), "-o", str(output), *options]
+def arguments(scan: Path, output: Path) -> list[str]:
+    return ["segment", str(scan), "-o", str(output), "--preset", "fast", "--probability", "float32"]
 
 
 def results(output: Path) -> dict[str, bytes]:
@@ -47,14 +33,14 @@ def results(output: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.skipif(not hasattr(psutil.Process, "cpu_affinity"), reason="this system does not bind processes to cores")
-def test_a_head_in_its_own_space_is_segmented_to_the_same_bytes(model: str, tmp_path: Path) -> None:
+def test_a_head_in_its_own_space_is_segmented_to_the_same_bytes(tmp_path: Path) -> None:
     head = moved_scan(move((10, -8, 15), (30, -20, 25)), stripped=False, axes="LAS")
     scan = tmp_path / "head.nii.gz"
     write_image(scan, head.voxels, head.affine)
-    assert main(arguments(scan, tmp_path / "here", model)) == 0
+    assert main(arguments(scan, tmp_path / "here")) == 0
     here = results(tmp_path / "here")
     assert {"head_mask.nii.gz", "head_probability.nii.gz", "head_to-MNI152.txt"} <= set(here)
-    command = [sys.executable, "-c", ON_ONE_CPU, *arguments(scan, tmp_path / "on one", model)]
+    command = [sys.executable, "-c", ON_ONE_CPU, *arguments(scan, tmp_path / "on one")]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
     assert results(tmp_path / "on one") == here
