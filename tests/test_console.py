@@ -81,3 +81,10 @@ def test_the_time_of_day_names_another_day() -> None:
     now = datetime(2026, 3, 2, 22, 30)
     assert console.clock(3600, now) == "23:30"
     assert console.clock(2 * 3600, now) == "Tue 03 Mar 00:30"
+
+
+@pytest.mark.parametrize(
+    ("names", "words"), [([], ""), (["a"], "a"), (["a", "b"], "a, b"), (["a", "b", "c", "d"], "a, b and 2 more")]
+)
+def test_names_beyond_the_first_are_counted(names: list[str], words: str) -> None:
+    assert console.listed(names, 2) == words

@@ -1,9 +1,10 @@
 """Messages to the user: lines, progress with the remaining time, and names of written files."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -98,6 +99,12 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def counted(number: int, noun: str) -> str:
     """A number with its noun, such as `1 scan` or `3 scans`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(names: Collection[str], most: int) -> str:
+    """The first names, and the number of the rest, such as `a, b and 3 more`; empty for none."""
+    shown = ", ".join(islice(names, most))
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown
 
 
 def duration(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """A small BIDS data set of phantoms."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,13 @@ def write_bids(folder: Path, scans: tuple[str, ...] = SCANS) -> Path:
     (folder / "dataset_description.json").write_text(json.dumps(described))
     (folder / "README.md").write_text("Phantoms, for tests.\n" * 10)
     return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file of the derivative, without the times in it; the records of the processes are left out."""
+    records = ("run.json", ".mapping")
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not {*path.parts} & {*records}]
+    return {str(path.relative_to(folder)): re.sub(rb'"seconds": {[^}]*}', b"", path.read_bytes()) for path in files}
 
 
 def write_atlas(folder: Path) -> tuple[Path, Path]:

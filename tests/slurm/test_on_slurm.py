@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bids_data import write_bids
+from bids_data import contents, write_bids
 from phantoms import write_phantoms
 from small_models import write_seeing_model
 
@@ -138,10 +138,3 @@ def test_a_cohort_is_the_same_in_an_array_job(tmp_path: Path) -> None:
     assert len(attempts(log)) > 1, text(log)
     assert len(list(out.glob("sub-*"))) == 39
     assert contents(out) == contents(tmp_path / "alone")
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of the derivative, without the times in it; the records of the processes are left out."""
-    records = ("run.json", ".mapping")
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not {*path.parts} & {*records}]
-    return {str(path.relative_to(folder)): re.sub(rb'"seconds": {[^}]*}', b"", path.read_bytes()) for path in files}

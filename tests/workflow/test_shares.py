@@ -1,11 +1,10 @@
 """`mapping bids` and `mapping segment` with `--profile`: the same command in several jobs, each on some scans."""
 
-import re
 from pathlib import Path
 
 import pytest
 
-from bids_data import write_bids
+from bids_data import contents, write_bids
 from mapping_stroke.cli import main
 from mapping_stroke.workflow import snakemake
 from phantoms import write_phantoms
@@ -91,10 +90,3 @@ def test_two_jobs_write_what_one_process_writes(data: Path, tmp_path: Path) -> N
     alone, together = contents(tmp_path / "alone"), contents(tmp_path / "together")
     assert len(list((tmp_path / "alone").glob("sub-*"))) == 3
     assert alone == together
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file of the derivative, without the times in it; the records of the processes are left out."""
-    records = ("run.json", ".mapping")
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and not {*path.parts} & {*records}]
-    return {str(path.relative_to(folder)): re.sub(rb'"seconds": {[^}]*}', b"", path.read_bytes()) for path in files}

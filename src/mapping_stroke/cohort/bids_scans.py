@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from mapping_stroke.console import counted, say, warn
+from mapping_stroke.console import counted, listed, say, warn
 from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.dataset.layouts import (
     IGNORE,
@@ -231,7 +231,7 @@ def _require_labels(asked: Set[str], known: Set[str], kind: str, bids_dir: Path)
     existing = sorted(known - {""})
     missing = sorted(asked - known)
     if missing:
-        names = ", ".join(existing[:LISTED]) + (f" and {len(existing) - LISTED} more" if len(existing) > LISTED else "")
+        names = listed(existing, LISTED)
         raise CaseError(
             f"{bids_dir}: no {kind} {', '.join(missing)} with a T1w scan (only {names or 'none'}); correct the label"
         )

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mapping_stroke.cohort.results import MAP_SUFFIXES, OutputLayout
-from mapping_stroke.console import counted, say
+from mapping_stroke.console import counted, listed, say
 from mapping_stroke.dataset.layouts import find_cases
 from mapping_stroke.dataset.names import Patterns, without_brain_masks
 from mapping_stroke.errors import CaseError
@@ -184,6 +184,5 @@ def _mask_named(folder: Path, output: str) -> Path | None:
 
 def _report_without(folder: Path, without: Sequence[str], scans: int) -> None:
     if without:
-        names = ", ".join(without[:LISTED]) + (f" and {len(without) - LISTED} more" if len(without) > LISTED else "")
         count = f"{len(without)} of {counted(scans, 'scan')}"
-        say(f"{folder}: holds no mask for {count} ({names}); brain extraction is used for them")
+        say(f"{folder}: holds no mask for {count} ({listed(without, LISTED)}); brain extraction is used for them")

@@ -16,7 +16,7 @@ from mapping_stroke.cohort.results import FlatLayout, OutputLayout, ScanFiles, S
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter, make_segmenter
 from mapping_stroke.cohort.settings import Computation, ScanOptions
 from mapping_stroke.cohort.shared_folder import SharedFolder, shared
-from mapping_stroke.console import counted, duration, progress, say, warn
+from mapping_stroke.console import counted, duration, listed, progress, say, warn
 from mapping_stroke.environment import peak_memory_bytes
 from mapping_stroke.errors import SCAN_FAILURES, CaseError, MappingError
 from mapping_stroke.files import require_space
@@ -407,7 +407,7 @@ def report_end(
     if others > 0:
         say(f"{counted(others, 'scan')} {'was' if others == 1 else 'were'} done by other processes in the meantime")
     if left:
-        names = ", ".join(left[:LISTED]) + (f" and {len(left) - LISTED} more" if len(left) > LISTED else "")
+        names = listed(left, LISTED)
         being = f"{counted(len(left), 'scan')} {'is' if len(left) == 1 else 'are'} being processed elsewhere ({names})"
         say(f"{being}; rerun this command to see {'its' if len(left) == 1 else 'their'} results")
     if failed:

@@ -54,12 +54,8 @@ class Segment:
 
         count = len(find_scans(self.paths, self.scan.series, self.scans))
         paths = [str(path.absolute()) for path in self.paths]
-        options = as_options(
-            replace(
-                self, paths=(), output=Path(), computation=_everywhere(self.computation), execution=IN_THIS_PROCESS
-            ),
-            Segment((), Path()),
-        )
+        settings = replace(self, computation=_everywhere(self.computation), execution=IN_THIS_PROCESS)
+        options = as_options(settings, Segment(self.paths, self.output))
         command = ["segment", *paths, "-o", str(self.output.absolute()), *options]
         result = run_shares(self.output, command, self.execution, self.computation.device, scans=count, by_shard=False)
         name_files("Masks, probabilities, lesion tables and run.json", self.output)

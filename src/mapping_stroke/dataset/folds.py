@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from mapping_stroke.console import listed
 from mapping_stroke.dataset.cases import Case, FoundCase
 from mapping_stroke.errors import FoldsError
 from mapping_stroke.files import read_csv, write_csv
@@ -294,7 +295,7 @@ def fold_distances(loads: Mapping[str, int], assignment: Mapping[str, int]) -> d
         )
     unknown = [case_id for case_id in assignment if case_id not in loads]
     if unknown:
-        raise FoldsError(f"{_named(unknown)}: the lesion load is unknown; run `mapping prepare` again")
+        raise FoldsError(f"{listed(unknown, SHOWN)}: the lesion load is unknown; run `mapping prepare` again")
     ordered = sorted(assignment, key=lambda case_id: loads[case_id])
     fold_of = np.searchsorted(numbers, [assignment[case_id] for case_id in ordered])
     distances = largest_distance(np.array([loads[case_id] for case_id in ordered]), fold_of, len(numbers))
@@ -349,7 +350,7 @@ def read_folds(path: Path, cases: Iterable[Case | FoundCase]) -> dict[str, int]:
     rows = _read_rows(path, subjects)
     unknown = [name for name, case_id, _ in rows if case_id is None]
     if unknown:
-        raise FoldsError(f"{path}: {_named(unknown)}: unknown case id; remove it, or prepare its data set")
+        raise FoldsError(f"{path}: {listed(unknown, SHOWN)}: unknown case id; remove it, or prepare its data set")
     assignment: dict[str, int] = {}
     for _, case_id, fold in rows:
         if case_id in assignment:
@@ -359,7 +360,7 @@ def read_folds(path: Path, cases: Iterable[Case | FoundCase]) -> dict[str, int]:
         assignment[str(case_id)] = int(fold)
     missing = [case_id for case_id in subjects if case_id not in assignment]
     if missing:
-        raise FoldsError(f"{path}: {_named(missing)}: no fold; add a line for each labelled case")
+        raise FoldsError(f"{path}: {listed(missing, SHOWN)}: no fold; add a line for each labelled case")
     if len(set(assignment.values())) < 2:
         raise FoldsError(f"{path}: all cases are in one fold, expected two or more; nothing would be left to train on")
     require_whole_groups(assignment, subjects)
@@ -383,7 +384,9 @@ def _number_groups(
         return ordered, np.arange(len(ordered))
     lacking = [case_id for case_id in ordered if not groups.get(case_id)]
     if lacking:
-        raise FoldsError(f"{_named(lacking)}: group unknown, expected one for every case; group by something else")
+        raise FoldsError(
+            f"{listed(lacking, SHOWN)}: group unknown, expected one for every case; group by something else"
+        )
     number = {group: index for index, group in enumerate(dict.fromkeys(groups[case_id] for case_id in ordered))}
     if len(number) < folds:
         raise FoldsError(
@@ -415,8 +418,3 @@ def _case_of_scan(name: str, case_ids: Collection[str]) -> str | None:
     parts = name.split("_")
     leading = ("_".join(parts[:length]) for length in range(len(parts), 0, -1))
     return next((case_id for case_id in leading if case_id in case_ids), None)
-
-
-def _named(case_ids: Collection[str]) -> str:
-    shown = ", ".join(list(case_ids)[:SHOWN])
-    return shown if len(case_ids) <= SHOWN else f"{shown} and {len(case_ids) - SHOWN} more"

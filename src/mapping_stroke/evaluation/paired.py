@@ -5,18 +5,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float64
-from scipy.stats import bootstrap, wilcoxon
-from statsmodels.stats.multitest import multipletests
 
 from mapping_stroke.console import counted
 from mapping_stroke.errors import ScoreError
-from mapping_stroke.evaluation.cohorts import LEVEL, RESAMPLES, SEED
-from mapping_stroke.evaluation.profiles import PROFILES, Metric
+from mapping_stroke.evaluation.cohorts import estimate_mean
+from mapping_stroke.evaluation.paired_tests import SAME, holm, mean_by_person, signed_rank_p
+from mapping_stroke.evaluation.profiles import Metric, profile_of
 from mapping_stroke.evaluation.tables import CaseScore, order_methods
-
-SAME = 1e-9
-"""Values that differ by less are equal."""
 
 
 @dataclass(frozen=True)
@@ -177,36 +172,29 @@ def measure_differences(
     """
     chosen = paired.methods if methods is None else methods
     found = [_compare(paired.of(method), metric, people) for method in chosen for metric in paired.metrics]
-    tested = [number for number, one in enumerate(found) if not math.isnan(one.p)]
-    if tested:
-        corrected = multipletests([found[number].p for number in tested], method="holm")[1]
-        for number, p_holm in zip(tested, corrected, strict=True):
-            found[number] = replace(found[number], p_holm=float(p_holm))
-    return found
+    corrected = holm([one.p for one in found])
+    return [replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True)]
 
 
 def _compare(pairs: Sequence[Pair], metric: Metric, people: Mapping[str, str]) -> Difference:
     changes = np.array([pair.change(metric.key) for pair in pairs], np.float64)
+    persons = [people.get(pair.a.case_id) or pair.a.case_id for pair in pairs]
+    estimate, by_person = estimate_mean(changes, persons), mean_by_person(changes, persons)
     defined = ~np.isnan(changes)
     kept = [pair for pair, inside in zip(pairs, defined, strict=True) if inside]
-    persons = [people.get(pair.a.case_id, pair.a.case_id) for pair in kept]
-    numbers = np.unique(persons, return_inverse=True)[1]
-    sums = np.bincount(numbers, changes[defined]).astype(np.float64)
-    counts = np.bincount(numbers).astype(np.float64)
-    low, high = _interval(sums, counts)
     signs = np.sign(changes[defined]) * (1 if metric.higher_is_better else -1)
     return Difference(
         method=pairs[0].a.method,
         metric=metric.key,
         cases=len(kept),
-        people=len(counts),
-        undefined=len(pairs) - len(kept),
+        people=len(by_person),
+        undefined=estimate.undefined,
         mean_a=_mean([pair.a.values[metric.key] for pair in kept]),
         mean_b=_mean([pair.b.values[metric.key] for pair in kept]),
-        difference=_mean(changes[defined]),
-        low=low,
-        high=high,
-        p=_signed_rank_p(sums / counts),
+        difference=estimate.mean,
+        low=estimate.low,
+        high=estimate.high,
+        p=signed_rank_p(by_person),
         p_holm=math.nan,
         better=int((signs > 0).sum()),
         worse=int((signs < 0).sum()),
@@ -214,31 +202,7 @@ def _compare(pairs: Sequence[Pair], metric: Metric, people: Mapping[str, str]) -
     )
 
 
-def _interval(sums: Float64[np.ndarray, " people"], counts: Float64[np.ndarray, " people"]) -> tuple[float, float]:
-    """95 % interval of the mean over cases, from the sum and the number of the cases of each person."""
-    if len(sums) < 2:
-        return math.nan, math.nan
-    ends = bootstrap(
-        (sums, counts),
-        lambda drawn, number, axis: drawn.sum(axis) / number.sum(axis),
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        confidence_level=LEVEL,
-        method="percentile",
-        rng=np.random.default_rng(SEED),
-    ).confidence_interval
-    return float(ends.low), float(ends.high)
-
-
-def _signed_rank_p(changes: Float64[np.ndarray, " people"]) -> float:
-    if len(changes) == 0:
-        return math.nan
-    changes = np.where(np.abs(changes) < SAME, 0.0, changes)
-    return float(wilcoxon(changes).pvalue) if changes.any() else 1.0
-
-
-def _mean(values: Sequence[float] | Float64[np.ndarray, " n"]) -> float:
+def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if len(values) else math.nan
 
 
@@ -247,6 +211,5 @@ def _others(scores: Sequence[CaseScore], methods: Sequence[str]) -> tuple[str, .
 
 
 def _profile_words(name: str, keys: Iterable[str]) -> str:
-    keys = set(keys)
-    profile = next((profile.name for profile in PROFILES.values() if set(profile.keys) == keys), None)
-    return f"{name} with {profile or 'the metrics ' + ', '.join(sorted(keys))}"
+    profile = profile_of(keys)
+    return f"{name} with {profile.name if profile else 'the metrics ' + ', '.join(sorted(keys))}"

@@ -14,6 +14,8 @@ from mapping_stroke.evaluation.profiles import Metric
 from mapping_stroke.evaluation.tables import CaseScore, order_methods
 
 SIGNIFICANT = 0.05
+SAME = 1e-9
+"""Values that differ by less are equal."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def signed_rank_p(differences: Float64[np.ndarray, " n"]) -> float:
     """
     if len(differences) == 0:
         return math.nan
+    differences = np.where(np.abs(differences) < SAME, 0.0, differences)
     return float(wilcoxon(differences, zero_method="pratt").pvalue) if differences.any() else 1.0
 
 
@@ -108,15 +111,22 @@ def _compare(
     return PairedTest(metric.key, *methods, estimate, len(by_person), better, worse, signed_rank_p(by_person))
 
 
-def _correct(tests: Sequence[PairedTest]) -> list[PairedTest]:
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values corrected for their number by Holm's method; NaN stays NaN and is not counted."""
     from statsmodels.stats.multitest import multipletests  # slow to import
 
-    done = [test for test in tests if not math.isnan(test.p)]
-    corrected = multipletests([test.p for test in done], method="holm")[1].tolist() if done else []
-    by_pair = {(test.method, test.other): p for test, p in zip(done, corrected, strict=True)}
-    return [
-        replace(test, p_holm=by_pair.get((test.method, test.other), math.nan), comparisons=len(done)) for test in tests
-    ]
+    found = np.array(p_values, np.float64)
+    known = ~np.isnan(found)
+    if known.any():
+        found[known] = multipletests(found[known], method="holm")[1]
+    corrected: list[float] = found.tolist()
+    return corrected
+
+
+def _correct(tests: Sequence[PairedTest]) -> list[PairedTest]:
+    count = sum(not math.isnan(test.p) for test in tests)
+    corrected = holm([test.p for test in tests])
+    return [replace(test, p_holm=p, comparisons=count) for test, p in zip(tests, corrected, strict=True)]
 
 
 TEST_COLUMNS = (

@@ -1,6 +1,6 @@
 """The metrics of challenges, as data."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -168,3 +168,9 @@ def find_profile(name: str) -> Profile:
     if name not in PROFILES:
         raise ConfigError(f"unknown scoring profile {name!r}; choose one of {', '.join(PROFILES)}")
     return PROFILES[name]
+
+
+def profile_of(keys: Iterable[str]) -> Profile | None:
+    """The profile that has just these metrics; None if there is none."""
+    wanted = set(keys)
+    return next((profile for profile in PROFILES.values() if set(profile.keys) == wanted), None)

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from mapping_stroke.console import counted
+from mapping_stroke.console import counted, listed
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.errors import RunFolderError
 from mapping_stroke.evaluation.paired import PairedScores, measure_differences, pair_scores
-from mapping_stroke.evaluation.profiles import PROFILES
+from mapping_stroke.evaluation.profiles import profile_of
 from mapping_stroke.evaluation.tables import CaseScore
 from mapping_stroke.files import given_name
 from mapping_stroke.report.comparison import RunComparison, SettingDifference
@@ -33,11 +33,13 @@ def compare_scores(a: RunFolder, b: RunFolder) -> RunComparison:
     paired = pair_scores(scores_a, scores_b, find_metrics(scores_a[0].values), names)
     cases = {case.case_id: case for case in (*read_run_cases(a), *read_run_cases(b))}
     differences = measure_differences(paired, {case_id: case.subject for case_id, case in cases.items()})
+    profile = profile_of(metric.key for metric in paired.metrics)
+    scored_with = profile.name if profile else "other metrics"
     people = len({cases[case_id].subject if case_id in cases else case_id for case_id in paired.case_ids})
     facts = {
         "A": _run_words(names[0], a, scores_a),
         "B": _run_words(names[1], b, scores_b),
-        "Compared": f"{counted(len(paired.case_ids), 'case')} of {people} people, scored with {_profile(paired)}",
+        "Compared": f"{counted(len(paired.case_ids), 'case')} of {people} people, scored with {scored_with}",
         "Only in A": _only(paired.only_a, paired.methods_only_a),
         "Only in B": _only(paired.only_b, paired.methods_only_b),
     }
@@ -83,11 +85,6 @@ def _names(a: RunFolder, b: RunFolder) -> tuple[str, str]:
     return names if names[0] != names[1] else (str(a.path), str(b.path))
 
 
-def _profile(paired: PairedScores) -> str:
-    keys = {metric.key for metric in paired.metrics}
-    return next((profile.name for profile in PROFILES.values() if set(profile.keys) == keys), "other metrics")
-
-
 def _run_words(name: str, run: RunFolder, scores: Sequence[CaseScore]) -> str:
     folds = {score.fold for score in scores if score.fold is not None}
     training = read_sections(run.config_toml).get("train", {})
@@ -101,15 +98,10 @@ def _run_words(name: str, run: RunFolder, scores: Sequence[CaseScore]) -> str:
 def _only(case_ids: Sequence[str], methods: Sequence[str]) -> str:
     parts = []
     if case_ids:
-        parts.append(f"{counted(len(case_ids), 'case')} ({_named(case_ids)})")
+        parts.append(f"{counted(len(case_ids), 'case')} ({listed(case_ids, NAMED)})")
     if methods:
         parts.append(f"{counted(len(methods), 'method')} ({', '.join(map(method_label, methods))})")
     return "; ".join(parts)
-
-
-def _named(case_ids: Sequence[str]) -> str:
-    rest = f" and {len(case_ids) - NAMED} more" if len(case_ids) > NAMED else ""
-    return ", ".join(case_ids[:NAMED]) + rest
 
 
 def _notes(a: RunFolder, b: RunFolder, paired: PairedScores) -> list[str]:
@@ -124,6 +116,6 @@ def _notes(a: RunFolder, b: RunFolder, paired: PairedScores) -> list[str]:
         if differing:
             notes.append(
                 f"The {noun} of {len(differing)} of {counted(len(paired.case_ids), 'case')} differ between the runs: "
-                f"{_named(sorted(differing))}."
+                f"{listed(sorted(differing), NAMED)}."
             )
     return notes

@@ -85,7 +85,7 @@ def claim_run(data: Path, run: RunFolder, config: PrepareConfig, *, overwrite: b
 def is_unchanged(data: Path, run: RunFolder, config: PrepareConfig, findings: Findings) -> bool:
     """Whether the files of the cases are those that the run has checked, by size and time."""
     stamp = _stamp(_identify(run, data.resolve(), config, findings, overwrite=True), findings)
-    return _stamp_file(run).is_file() and _stamp_file(run).read_text(encoding="utf-8") == stamp
+    return _has_stamp(run, stamp)
 
 
 def _identify(
@@ -206,9 +206,13 @@ def _state(path: Path) -> tuple[str, int, int] | None:
     return str(path), status.st_size, status.st_mtime_ns
 
 
+def _has_stamp(run: RunFolder, stamp: str) -> bool:
+    return _stamp_file(run).is_file() and _stamp_file(run).read_bytes() == stamp.encode()
+
+
 def _checked_before(run: RunFolder, stamp: str) -> tuple[list[Case], list[Problem]] | None:
     """Results of an earlier check of the same files; None if there is none."""
-    if not _stamp_file(run).is_file() or _stamp_file(run).read_bytes() != stamp.encode():
+    if not _has_stamp(run, stamp):
         return None
     try:
         if not has_sides(run.cases_csv):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mapping_stroke.console import name_files, say, track
+from mapping_stroke.console import listed, name_files, say, track
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.checks import read_problems
 from mapping_stroke.dataset.folds import largest_fold_distance
@@ -114,9 +114,8 @@ def list_failures(run: RunFolder, cases: Sequence[Case], scores: Sequence[CaseSc
     for method in order_methods(score.method for score in scores):
         missing = sorted(labelled - {score.case_id for score in scores if score.method == method})
         if missing:
-            rest = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-            names = ", ".join(missing[:NAMED])
-            lines.append(f"{method_label(method)}: no score for {len(missing)} of {len(labelled)} cases: {names}{rest}")
+            count = f"{len(missing)} of {len(labelled)} cases"
+            lines.append(f"{method_label(method)}: no score for {count}: {listed(missing, NAMED)}")
     return lines
 
 

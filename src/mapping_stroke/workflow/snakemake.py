@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from mapping_stroke.console import counted, duration, progress, say
+from mapping_stroke.console import counted, duration, listed, progress, say
 from mapping_stroke.errors import ConfigError, RunFolderError
 from mapping_stroke.files import write_json
 from mapping_stroke.processes import StopRequest, listening, try_lock
@@ -22,7 +22,7 @@ LOG_FILE = "snakemake.log"
 SECONDS_BETWEEN_LOOKS = 1.0
 HOURS_OF_SMALL_JOBS, GB_OF_SMALL_JOBS = 2, 8
 """What a job that is not large asks for on a cluster, at most."""
-NAMED = 5
+NAMED, SHOWN = 5, 3
 GRACE_S = 30.0
 """Time for Snakemake to end after the last job: it still has to look at the job's status."""
 
@@ -86,10 +86,9 @@ def _require_all(jobs: Jobs, status: int) -> None:
         for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-10:]:
             say(f"  {line}")
         raise ConfigError(f"{log}: Snakemake ended with status {status}, see its last lines above")
-    names = ", ".join(failed[:NAMED]) + (f" and {len(failed) - NAMED} more" if len(failed) > NAMED else "")
     raise ConfigError(
-        f"{counted(len(failed), 'job')} failed ({names}), see above; the jobs that do not need them are done; fix the "
-        "problem and rerun the command to resume"
+        f"{counted(len(failed), 'job')} failed ({listed(failed, NAMED)}), see above; the jobs that do not need "
+        "them are done; fix the problem and rerun the command to resume"
     )
 
 
@@ -167,8 +166,8 @@ def _watch(
             known = states
             shares = {job: share_done(job) if known[job] == "running" else known[job] == "done" for job in open_jobs}
             running = [job for job in open_jobs if known[job] == "running"]
-            words = ", ".join(running[:3]) + (f" and {len(running) - 3} more" if len(running) > 3 else "")
-            show(sum(weights.get(job, 1.0) * share for job, share in shares.items()), words or "none is running")
+            done = sum(weights.get(job, 1.0) * share for job, share in shares.items())
+            show(done, listed(running, SHOWN) or "none is running")
             if all(state == "done" for state in states.values()):
                 _end(process)
             elif not ended:
