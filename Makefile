@@ -24,7 +24,7 @@ help: ## List these targets
 setup: $(STAMP) ## Install everything, at the versions in constraints.txt, into .venv
 
 # torch and the rest go into one pip call: in two, the second may replace the pinned torch by another build.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt hatch_build.py viewer/package-lock.json
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "make setup: needs Python 3.11 or newer, found '$$($(PYTHON) --version 2>&1)'; install it, or name it: make setup PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \

@@ -8,7 +8,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from playwright.sync_api import Browser
 
+from browser import chromium
 from mapping_stroke import environment
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.images.image import Image, Mask
@@ -81,3 +83,9 @@ def one_member(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "one.mapping"
     write_model(path, member_card("default", 0, preprocess=PreprocessSpec(3.0), patch=(8, 8, 8)))
     return path
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started

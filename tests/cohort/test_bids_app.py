@@ -78,6 +78,7 @@ def test_every_scan_has_its_files_by_name(out: Path) -> None:
     assert top == {
         *(".bidsignore", ".mapping", "CITATION.md", "README.md", "dataset_description.json", "run.json", "logs"),
         *("group.html", "group_lesions.json", "group_lesions.tsv", "sub-01", "sub-02"),
+        *(f"{name}.html" for name in NAMES[:3]),
     }
 
 
@@ -122,7 +123,7 @@ def test_the_derivative_says_what_it_is_made_of_and_by(out: Path) -> None:
     assert told["DatasetLinks"] == {"raw": "../.."}
     assert told["License"] == "CC0"
     text = (out / "CITATION.md").read_text()
-    for part in ('the model\n"small"', "an ensemble of 2 networks (default)", "not registered.", "CC0-1.0", "Doe"):
+    for part in ('the model "small"', "an ensemble of 2 networks (default)", "not registered.", "CC0-1.0", "Doe"):
         assert part in text
     assert "Huo J" in text
     assert "{" not in text

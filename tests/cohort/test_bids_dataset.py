@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mapping_stroke.cohort.bids import citation, link
+from mapping_stroke.cohort.bids import link
 from mapping_stroke.cohort.loop import report_start
+from mapping_stroke.cohort.methods import describe_methods
 from mapping_stroke.cohort.segmenter import make_segmenter
 from mapping_stroke.cohort.settings import Computation
 from small_models import member_card, write_model
@@ -44,6 +45,6 @@ def test_methods_and_progress_tell_how_patches_are_mirrored(
     cards = [member_card(fold=fold, mirror_axes=axes) for fold, axes in enumerate(mirror_axes)]
     model = write_model(tmp_path / "m.mapping", *cards).path
     segmenter = make_segmenter(Computation(str(model), preset="paper", device="cpu"))
-    assert f"in overlapping tiles{told and f', each over {told}'}; their" in citation(segmenter)
+    assert f"in overlapping tiles{told and f', each over {told}'}; their" in describe_methods(segmenter).text
     report_start(1, 1, segmenter)
     assert f"rule mapping{told and f', {told} each'})" in capsys.readouterr().out

@@ -20,7 +20,7 @@ from moved_heads import error_mm, move, moved_scan
 from small_models import dark_weights, member_card, model_card
 
 AWAY, THERE = move((10, -8, 15), (30, -20, 25)), move((0, 0, 0), (0, 0, 0), size=1)
-USUAL = {"_mask.nii.gz", "_probability.nii.gz", "_uncertainty.nii.gz", "_lesions.tsv", ".png", ".json"}
+USUAL = {"_mask.nii.gz", "_probability.nii.gz", "_uncertainty.nii.gz", "_lesions.tsv", ".png", ".html", ".json"}
 OF_A_BRAIN = {"_brain.nii.gz", "_placement.png"}
 OF_A_PLACE = {"_to-MNI152.txt"}
 

@@ -1,8 +1,7 @@
 """`mapping bids`: segment a BIDS data set into a derivative that describes itself."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,17 +10,16 @@ from mapping_stroke.cohort.bids_derivative import IGNORED, MAPS, TABLES, TEMPLAT
 from mapping_stroke.cohort.bids_group import NO_SCAN, OUTDATED, GroupRow, read_atlas, write_group
 from mapping_stroke.cohort.bids_scans import Choice, find_bids_scans, report_without
 from mapping_stroke.cohort.inputs import find_given
-from mapping_stroke.cohort.loop import Cohort, describe_mirrorings, segment_cohort
+from mapping_stroke.cohort.loop import Cohort, segment_cohort
+from mapping_stroke.cohort.methods import describe_methods
 from mapping_stroke.cohort.results import OutputLayout, ScanFiles, Stamp
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter
 from mapping_stroke.cohort.settings import Computation, ScanOptions
 from mapping_stroke.console import counted, say, warn
-from mapping_stroke.environment import describe_environment
 from mapping_stroke.errors import CaseError
 from mapping_stroke.files import given_name, given_path, read_object, write_json, write_text
 from mapping_stroke.inference.segmentation import Segmentation
 from mapping_stroke.report.pages import PAPER
-from mapping_stroke.rules import PostprocessConfig
 
 BIDS_VERSION = "1.10.0"
 DESCRIPTION, IGNORE, README, CITATION = "dataset_description.json", ".bidsignore", "README.md", "CITATION.md"
@@ -40,7 +38,7 @@ def write_dataset(bids_dir: Path, output: Path, segmenter: Segmenter) -> None:
     write_json(output / DESCRIPTION, _describe(bids_dir, output, segmenter))
     write_text(output / IGNORE, "".join(f"{line}\n" for line in IGNORED))
     write_text(output / README, _README.format(template=TEMPLATE))
-    write_text(output / CITATION, citation(segmenter))
+    write_text(output / CITATION, describe_methods(segmenter).markdown())
 
 
 def _describe(bids_dir: Path, output: Path, segmenter: Segmenter) -> dict[str, Any]:
@@ -86,90 +84,6 @@ def link(raw: Path, output: Path) -> str:
     return raw.as_uri()
 
 
-def citation(segmenter: Segmenter) -> str:
-    """Methods text for a paper, references, and the terms of the model."""
-    card, ensemble, environment = segmenter.bundle.card, segmenter.ensemble, describe_environment(gpu=False)
-    computation = segmenter.computation
-    used = [member.card for member in ensemble.members]
-    packages = ("torch", "openvino", "numpy", "scipy", "SimpleITK", "nibabel")
-    versions = ", ".join(f"{package} {environment[package]}" for package in packages)
-    registers = computation.space == "native" or card.space == "MNI152"
-    space = computation.space if registers else "mni"
-    mirrored = describe_mirrorings(ensemble)
-    values = {
-        "version": version("mapping-stroke"),
-        "model": card.name,
-        "sha256": segmenter.bundle.sha256,
-        "networks": "one network" if len(used) == 1 else f"an ensemble of {len(used)} networks",
-        "schemes": ", ".join(dict.fromkeys(member.scheme for member in used)),
-        "training": f" The networks were trained on: {card.training_data.strip()}" if card.training_data else "",
-        "space": _SPACES[space],
-        "cover": "on a single brain-sized window" if ensemble.window.cover == "window" else "in overlapping tiles",
-        "mirror": f", each over {mirrored}" if mirrored else "",
-        "average": "probabilities" if card.average == "probability" else "logits",
-        "rule": computation.rule,
-        "levels": _levels(segmenter.rule),
-        "engine": ensemble.engine.description,
-        "python": environment["python"],
-        "versions": versions,
-        "system": environment["system"],
-        "cite": "\n".join(f"- {line}" for line in _to_cite(card.citation)),
-        "licence": card.licence or "not stated by its authors; ask them before you use it",
-        "registered": _REGISTRATION if space != "mni" else "",
-    }
-    return _CITATION.format(**values)
-
-
-def _to_cite(model: str) -> Sequence[str]:
-    own = " ".join(model.split())
-    return [PAPER] + ([f"the model: {own}"] if own and PAPER not in own else [])
-
-
-def _levels(rule: PostprocessConfig) -> str:
-    values = asdict(rule)
-    small, large = values["small"], values["large"]
-    unit = {"vox": "voxels", "mm3": "mm3"}[values["load_unit"]]
-    return (
-        f"loads below {values['small_load']:g} {unit} at P > 0.5: core P > {small['core']:g}, edge P > "
-        f"{small['edge']:g}; larger ones: core P > {large['core']:g}, edge P > {large['edge']:g}; all levels are in "
-        "run.json"
-    )
-
-
-_REGISTERED = (
-    "corrected for its bias field (N4) and registered to MNI152 space by an affine transform (SimpleITK); the "
-    "probability map was resampled to the grid of the scan by linear interpolation."
-)
-_SPACES = {
-    "auto": f"A scan that did not lie in MNI152 space was {_REGISTERED}",
-    "native": f"Every scan was {_REGISTERED}",
-    "mni": "Scans were not registered.",
-}
-_REGISTRATION = "- SimpleITK, for the registration: Lowekamp et al. 2013, https://doi.org/10.3389/fninf.2013.00045\n"
-_CITATION = """# Methods and citations
-
-This page was written by the run that produced these results. You may use the text as it is; adapt it if you did more.
-
-## Methods
-
-Stroke lesions were segmented on T1-weighted scans by MAPPING (mapping-stroke {version}; Huo et al. 2022) with the model
-"{model}" (SHA-256 {sha256}), {networks} ({schemes}).{training} {space}
-The networks were applied {cover}{mirror}; their {average} were averaged, and the mean was post-processed
-by the rule "{rule}" ({levels}). Uncertainty is the standard deviation of the probability over the networks.
-Lesions are face-connected. Computed on {engine} with Python {python}, {versions} ({system}).
-
-Masks were not corrected by hand. *Keep this sentence, or state how many were reviewed and corrected.*
-
-## To cite
-
-{cite}
-{registered}
-## Terms of the model
-
-{licence}
-
-For research only. Not a medical device: do not base decisions about a patient on these results.
-"""
 _README = """# Stroke lesions found by MAPPING
 
 A BIDS derivative, written by `mapping bids`. For every T1w scan, in `sub-*/[ses-*/]anat/`:

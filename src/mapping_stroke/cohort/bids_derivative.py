@@ -13,6 +13,7 @@ from scipy import ndimage
 from mapping_stroke.cohort.results import (
     COLUMNS,
     LESIONS_SUFFIX,
+    PAGE_SUFFIX,
     PICTURE_SUFFIX,
     PROBABILITY_STEP,
     STAMP_SUFFIX,
@@ -59,6 +60,7 @@ IGNORED = (
     "*_lesions.tsv",
     "*_xfm.*",
     "sub-*/figures",
+    "*.html",
     f"{LOGS}/",
     f"{SHARING}/",
     OWNER_FILE,
@@ -77,6 +79,8 @@ def bids_output(name: str, suffix: str) -> str:
     """
     if suffix == STAMP_SUFFIX:
         return f"{LOGS}/{name}{suffix}"
+    if suffix == PAGE_SUFFIX:
+        return f"{name}{suffix}" if name == "*" else f"{_parsed(name).case_id}_T1w{suffix}"
     folder, base = ("sub-*/**", "*") if name == "*" else (_folder(_parsed(name)), _parsed(name).case_id)
     if suffix.endswith(PICTURE_SUFFIX):
         description = suffix.removesuffix(PICTURE_SUFFIX).strip("_") or "mapping"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mapping_stroke.cohort.inputs import find_given, find_scans, holds_dicom
+from mapping_stroke.cohort.methods import describe_mirrorings
 from mapping_stroke.cohort.record import Notes, RunRecord, contents
 from mapping_stroke.cohort.results import FlatLayout, OutputLayout, ScanFiles, Stamp
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter, make_segmenter
@@ -193,6 +194,7 @@ def _identity(cohort: Cohort, segmenter: Segmenter) -> dict[str, object]:
         "precision": segmenter.ensemble.engine.precision,
         "storage": options.probability,
         "picture": not options.no_picture,
+        **({"head": True} if options.show_head else {}),
         "space": computation.space,
     }
     return {"kind": cohort.layout.kind, "model_sha256": segmenter.bundle.sha256, "settings": settings}
@@ -306,6 +308,7 @@ def _warm_up(run: CohortRun) -> None:
     run.segmenter.warm_up(brain_extraction=not all(name in run.cohort.brains for name in run.cohort.scans))
     if not run.cohort.options.no_picture:
         import_module("mapping_stroke.report.overview")
+        import_module("mapping_stroke.report.scan_page")
 
 
 def _load(run: CohortRun, name: str) -> LoadedScan:
@@ -378,12 +381,6 @@ def report_start(todo: int, scans: int, segmenter: Segmenter) -> None:
         mirrored = describe_mirrorings(ensemble)
         how = f"preset {computation.preset}, rule {computation.rule}" + (f", {mirrored} each" if mirrored else "")
         say(f"Segmenting {counted(todo, 'scan')} with {used} ({how}) on {ensemble.engine.description}")
-
-
-def describe_mirrorings(ensemble: Ensemble) -> str:
-    """Number of mirrored versions of each patch that the members average, as `8 mirrorings`, or empty without TTA."""
-    fewest, most = ensemble.mirrorings
-    return f"{'up to ' if fewest < most else ''}{most} mirrorings" if most > 1 else ""
 
 
 def report_time(ensemble: Ensemble, loaded: LoadedScan, todo: int) -> None:

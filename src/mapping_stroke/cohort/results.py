@@ -5,9 +5,10 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter, scan_sha256
 from mapping_stroke.cohort.settings import ScanOptions
@@ -33,6 +34,7 @@ UNCERTAINTY_SUFFIX = "_uncertainty.nii.gz"
 MAP_SUFFIXES = (MASK_SUFFIX, PROBABILITY_SUFFIX, UNCERTAINTY_SUFFIX)
 LESIONS_SUFFIX, PICTURE_SUFFIX, STAMP_SUFFIX = "_lesions.tsv", ".png", ".json"
 DICOM_SUFFIX = "_mask.dcm"
+PAGE_SUFFIX = ".html"
 TRANSFORM_SUFFIX = "_to-MNI152.txt"
 """Written for registered scans only."""
 PLACEMENT_SUFFIX = "_placement.png"
@@ -45,6 +47,7 @@ SUFFIXES = (
     LESIONS_SUFFIX,
     TRANSFORM_SUFFIX,
     *PICTURE_SUFFIXES,
+    PAGE_SUFFIX,
     DICOM_SUFFIX,
 )
 """Suffixes of all outputs; the stamp comes first because it is removed first."""
@@ -53,8 +56,10 @@ PROBABILITY_STEP = 1 / 255
 UNCERTAINTY_STEP = 0.5 / 255
 """A standard deviation of values in [0, 1] is at most 0.5."""
 BYTES = {"uint8": 1, "float32": 4}
-OTHER_BYTES = 5_000_000
-"""Upper limit for the table, the pictures and the stamp together."""
+PAGE_BYTES = 2
+"""Of a voxel on a page, at most."""
+OTHER_BYTES = 6_000_000
+"""Upper limit for the table, the pictures, the viewer of the page and the stamp together."""
 STEPS = ("read", "place", "prepare", "predict", "postprocess", "write")
 """Steps whose durations are in the stamp."""
 Stamp = dict[str, Any]
@@ -131,7 +136,8 @@ class ScanFiles:
 
     def needed_bytes(self, shape: Sequence[int]) -> float:
         """Disk space for all outputs of a scan of that shape, at most."""
-        return math.prod(shape) * (2 + 2 * BYTES[self.options.probability]) + OTHER_BYTES
+        page_bytes = 0 if self.options.no_picture else PAGE_BYTES
+        return math.prod(shape) * (2 + 2 * BYTES[self.options.probability] + page_bytes) + OTHER_BYTES
 
     def is_finished(self, scan: Path, brain: Path | None = None) -> bool:
         """Whether all outputs of exactly this scan exist. A scan whose content was dropped (DataLad) still counts.
@@ -156,6 +162,7 @@ class ScanFiles:
         """Suffixes of the outputs of a finished scan, besides its stamp."""
         optional = {
             PICTURE_SUFFIX: not self.options.no_picture,
+            PAGE_SUFFIX: not self.options.no_picture,
             BRAIN_SUFFIX: placed,
             TRANSFORM_SUFFIX: registered,
             PLACEMENT_SUFFIX: placed and not self.options.no_picture,
@@ -195,6 +202,8 @@ class ScanFiles:
 
             write_segmentation(self.path(DICOM_SUFFIX), loaded.series, found.mask, segmenter.bundle.card.name)
         extra = self.layout.write_extra(self, loaded, found, segmenter)
+        if not self.options.no_picture:
+            self._show(loaded, found, segmenter)
         seconds = {**found.seconds, **loaded.seconds, "write": time.perf_counter() - start}
         placed, registered = loaded.model_input.placed, loaded.model_input.registered
         stamp = {
@@ -212,7 +221,7 @@ class ScanFiles:
         return stamp
 
     def _write_maps(self, model_input: ModelInput, found: Segmentation) -> None:
-        """Write maps, tables and pictures. An older stamp is removed first."""
+        """Write maps and tables. An older stamp is removed first."""
         self.path(STAMP_SUFFIX).unlink(missing_ok=True)
         image, in_steps = model_input.scan, self.options.probability == "uint8"
         mask, probability, uncertainty = map(self.path, MAP_SUFFIXES)
@@ -224,19 +233,31 @@ class ScanFiles:
             write_image(self.path(BRAIN_SUFFIX), model_input.placed.brain.mask, image)
         if model_input.registered:
             write_text(self.path(TRANSFORM_SUFFIX), itk_text(model_input.registered.to_mni))
-        if not self.options.no_picture:
-            self._draw(model_input, found)
 
-    def _draw(self, model_input: ModelInput, found: Segmentation) -> None:
-        """Draw the lesions and, if they are known, the brain outline and placement, for quality control."""
+    def _show(self, loaded: LoadedScan, found: Segmentation, segmenter: Segmenter) -> None:
+        """Draw the lesions and, if they are known, the brain outline and placement; and write the page."""
+        from mapping_stroke.cohort.scan_content import scan_content
         from mapping_stroke.report.overview import PlacedRow, draw_placements
         from mapping_stroke.report.pictures import draw_segmentation
+        from mapping_stroke.report.scan_page import render_scan_page
 
-        placed = model_input.placed
-        defaced = deface(model_input.scan, placed)
+        placed = loaded.model_input.placed
+        defaced = deface(loaded.image, placed)
         draw_segmentation(defaced, found.mask, found.probability, found.lesions, self.path(PICTURE_SUFFIX))
+        shown = loaded.image if self.options.show_head else defaced
+        content = scan_content(self.name, loaded, found, segmenter)
+        page = self.path(PAGE_SUFFIX)
+        links = self._links(page.parent, placed=placed is not None)
+        content = replace(content, scan=shown, picture=self.path(PICTURE_SUFFIX), links=links)
+        write_text(page, render_scan_page(content))
         if placed:
             draw_placements([PlacedRow("", placed, defaced, found.mask)], self.path(PLACEMENT_SUFFIX))
+
+    def _links(self, folder: Path, *, placed: bool) -> list[tuple[str, str]]:
+        """Name and address, relative to a folder, of the maps and tables of this scan."""
+        suffixes = (*MAP_SUFFIXES, *((BRAIN_SUFFIX,) if placed else ()), LESIONS_SUFFIX)
+        paths = [self.path(suffix) for suffix in suffixes]
+        return [(path.name, quote(Path(os.path.relpath(path, folder)).as_posix())) for path in paths]
 
     def write_stamp(self, values: Stamp) -> None:
         """Mark the scan as finished and record the findings."""

@@ -59,4 +59,6 @@ class ScanOptions:
     probability: Storage = "uint8"
     """Storage of probability and uncertainty: in 255 steps, or exactly, in four times the space."""
     no_picture: bool = False
-    """Draw no pictures."""
+    """Draw no pictures and write no pages."""
+    show_head: bool = False
+    """Show the whole head on the page of a scan, face included. Otherwise pages and pictures show only the brain."""

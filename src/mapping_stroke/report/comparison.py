@@ -3,15 +3,14 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mapping_stroke.console import aligned, counted
 from mapping_stroke.evaluation.paired import Difference, Pair, PairedScores
+from mapping_stroke.report.html import p_value, render
 from mapping_stroke.report.pages import Picture, Section
 from mapping_stroke.report.style import (
     GRID,
@@ -76,7 +75,7 @@ class RunComparison:
             return f"{method_label(found.method)}: no case has a Dice in both runs."
         return (
             f"{method_label(found.method)}: mean Dice {found.mean_a:.3f} in A and {found.mean_b:.3f} in B over "
-            f"{counted(found.cases, 'case')}, difference {_difference(found)}, corrected p {_p(found.p_holm)}; "
+            f"{counted(found.cases, 'case')}, difference {_difference(found)}, corrected p {p_value(found.p_holm)}; "
             f"B is better in {found.better}, worse in {found.worse} and equal in {found.equal} of them."
         )
 
@@ -203,27 +202,13 @@ def draw_paired(paired: PairedScores, differences: Sequence[Difference], path: P
 
 def render_comparison(comparison: RunComparison, pictures: Sequence[Picture | str]) -> str:
     """The page as HTML, with embedded pictures; a text replaces a missing one. Text from files is escaped."""
-    template = _templates().get_template("comparison.html.j2")
-    words = {**_words(comparison), "version": version("mapping-stroke")}
-    return template.render(comparison=comparison, pictures=pictures, **words)
+    return render("comparison.html.j2", comparison=comparison, pictures=pictures, **_words(comparison))
 
 
 def render_against(comparison: RunComparison) -> Section:
     """The comparison as a section of the report of run B."""
-    html = _templates().get_template("against.html.j2").render(comparison=comparison, **_words(comparison))
+    html = render("against.html.j2", comparison=comparison, **_words(comparison))
     return Section("against", "Against another run", Markup(html))  # escaped by the template
-
-
-def _templates() -> Environment:
-    jinja = Environment(
-        loader=PackageLoader("mapping_stroke.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    jinja.filters["method"] = method_label
-    return jinja
 
 
 def _words(comparison: RunComparison) -> dict[str, object]:
@@ -244,8 +229,8 @@ def _line(one: Difference) -> TableLine:
         _number(one.metric, one.mean_a),
         _number(one.metric, one.mean_b),
         _difference(one),
-        _p(one.p),
-        _p(one.p_holm),
+        p_value(one.p),
+        p_value(one.p_holm),
         f"{one.better} / {one.worse} / {one.equal}",
     )
     return TableLine(cells, significant=one.p_holm < SIGNIFICANT)
@@ -260,9 +245,3 @@ def _difference(one: Difference) -> str:
 
 def _number(metric: str, value: float, sign: str = "") -> str:
     return NONE if math.isnan(value) else f"{value:{sign}.{DECIMALS.get(metric, 3)}f}"
-
-
-def _p(p: float) -> str:
-    if math.isnan(p):
-        return NONE
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -4,24 +4,22 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from mapping_stroke.console import counted
-from mapping_stroke.evaluation.cohorts import Estimate
 from mapping_stroke.evaluation.contributions import Step
 from mapping_stroke.evaluation.paired_tests import PairedTest
 from mapping_stroke.evaluation.profiles import Metric
 from mapping_stroke.evaluation.tables import CaseScore
 from mapping_stroke.report.distributions import METRICS, SizeGroup
+from mapping_stroke.report.html import render
 from mapping_stroke.report.publication import PublishedTable
 from mapping_stroke.report.strata import Strata
-from mapping_stroke.report.style import load_words, method_label
-from mapping_stroke.report.tables import NONE, Table, explain, metric_head, read_paper_tables
+from mapping_stroke.report.style import method_label
+from mapping_stroke.report.tables import Table, explain, read_paper_tables
 
 PAPER = (
     "Huo J, Chen L, Liu Y, Boels M, Granados A, Ourselin S, Sparks R. MAPPING: Model Average with Post-processing for "
@@ -165,23 +163,8 @@ def render_page(
         statistics: Its comparisons of methods.
         sections: More sections, after the results by lesion size.
     """
-    jinja = Environment(
-        loader=PackageLoader("mapping_stroke.report"),
-        autoescape=True,
-        undefined=StrictUndefined,  # a wrong name in the template must not become an empty text
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    jinja.filters.update(
-        number=_number,
-        signed=_signed,
-        ends=_ends,
-        p_value=_p_value,
-        load=load_words,
-        method=method_label,
-        head=metric_head,
-    )
-    return jinja.get_template("report.html.j2").render(
+    return render(
+        "report.html.j2",
         about=about,
         results=results,
         pictures={**pictures, "contributions": statistics.contributions},
@@ -203,31 +186,6 @@ def lead_sentence(results: Results) -> str:
         if metric.key in METRICS and not math.isnan(cell.mean)
     ]
     return f"{method_label(results.final)}: mean {' and '.join(means)} over {row.cases} case{'s' * (row.cases != 1)}."
-
-
-def _number(value: float, decimals: int = 2) -> str:
-    return NONE if math.isnan(value) else f"{value:.{decimals}f}"
-
-
-def _signed(value: float) -> str:
-    """A difference with three significant digits, as the metrics differ in size."""
-    return NONE if math.isnan(value) else f"{value:+z.{_decimals(value)}f}"
-
-
-def _decimals(value: float) -> int:
-    return 3 if abs(value) < 1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
-
-
-def _ends(estimate: Estimate, decimals: int | None = None) -> str:
-    if math.isnan(estimate.low):
-        return NONE
-    shown = _decimals(max(abs(estimate.low), abs(estimate.high))) if decimals is None else decimals
-    return f"[{estimate.low:z.{shown}f}, {estimate.high:z.{shown}f}]"
-
-
-def _p_value(value: float) -> str:
-    """A p-value with three decimals; tiny ones as a limit."""
-    return NONE if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 HEADS = {
@@ -272,14 +230,10 @@ class CohortRow:
 
 def write_cohort_page(rows: Sequence[CohortRow]) -> str:
     """The overview of a cohort as HTML, with rows in the order given and links to pictures."""
-    environment = Environment(
-        loader=PackageLoader("mapping_stroke.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    template = environment.get_template("cohort.html.j2")
     flagged = sum(bool(row.reasons) for row in rows)
     heads = [head for head, _ in HEADS.values()]
     absent = sum(row.status == "no-scan" for row in rows)
     scans = counted(len(rows) - absent, "scan") + (
         f" and {counted(absent, 'participant')} without one" if absent else ""
     )
-    return template.render(rows=rows, scans=scans, heads=heads, flagged=flagged, version=version("mapping-stroke"))
+    return render("cohort.html.j2", rows=rows, scans=scans, heads=heads, flagged=flagged)

@@ -1,0 +1,110 @@
+"""Methods text for a paper: how scans were segmented, what to cite, and the terms of the model."""
+
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+
+from mapping_stroke.cohort.segmenter import Segmenter
+from mapping_stroke.environment import describe_environment
+from mapping_stroke.inference.ensemble import Ensemble
+from mapping_stroke.report.pages import PAPER
+from mapping_stroke.rules import PostprocessConfig
+
+PACKAGES = ("torch", "openvino", "numpy", "scipy", "SimpleITK", "nibabel")
+"""Packages whose versions the text names."""
+SIMPLE_ITK = "SimpleITK, for the registration: Lowekamp et al. 2013, https://doi.org/10.3389/fninf.2013.00045"
+NOT_CORRECTED = "Masks were not corrected by hand."
+_REGISTERED = (
+    "corrected for its bias field (N4) and registered to MNI152 space by an affine transform (SimpleITK); the "
+    "probability map was resampled to the grid of the scan by linear interpolation."
+)
+_SPACES = {
+    "auto": f"A scan that did not lie in MNI152 space was {_REGISTERED}",
+    "native": f"Every scan was {_REGISTERED}",
+    "mni": "Scans were not registered.",
+}
+
+
+@dataclass(frozen=True)
+class Methods:
+    """How a run segments its scans, in words.
+
+    Attributes:
+        text: A paragraph for a paper.
+        citations: What to cite, one line each.
+        terms: Terms of the model.
+    """
+
+    text: str
+    citations: tuple[str, ...]
+    terms: str
+
+    def markdown(self) -> str:
+        """The contents of `CITATION.md`."""
+        cite = "\n".join(f"- {line}" for line in self.citations)
+        return f"""# Methods and citations
+
+This page was written by the run that produced these results. You may use the text as it is; adapt it if you did more.
+
+## Methods
+
+{self.text}
+
+{NOT_CORRECTED} *Keep this sentence, or state how many were reviewed and corrected.*
+
+## To cite
+
+{cite}
+
+## Terms of the model
+
+{self.terms}
+
+For research only. Not a medical device: do not base decisions about a patient on these results.
+"""
+
+
+def describe_methods(segmenter: Segmenter) -> Methods:
+    """Methods text, references and terms of a model with its settings on this machine."""
+    card, ensemble, computation = segmenter.bundle.card, segmenter.ensemble, segmenter.computation
+    environment = describe_environment(gpu=False)
+    used = [member.card for member in ensemble.members]
+    networks = "one network" if len(used) == 1 else f"an ensemble of {len(used)} networks"
+    schemes = ", ".join(dict.fromkeys(member.scheme for member in used))
+    training = f" The networks were trained on: {card.training_data.strip()}" if card.training_data else ""
+    registers = computation.space == "native" or card.space == "MNI152"
+    space = computation.space if registers else "mni"
+    cover = "on a single brain-sized window" if ensemble.window.cover == "window" else "in overlapping tiles"
+    mirrored = describe_mirrorings(ensemble)
+    average = "probabilities" if card.average == "probability" else "logits"
+    versions = ", ".join(f"{package} {environment[package]}" for package in PACKAGES)
+    text = (
+        f"Stroke lesions were segmented on T1-weighted scans by MAPPING (mapping-stroke {version('mapping-stroke')}; "
+        f'Huo et al. 2022) with the model "{card.name}" (SHA-256 {segmenter.bundle.sha256}), {networks} ({schemes}).'
+        f"{training} {_SPACES[space]} The networks were applied {cover}{f', each over {mirrored}' if mirrored else ''};"
+        f' their {average} were averaged, and the mean was post-processed by the rule "{computation.rule}" '
+        f"({_levels(segmenter.rule)}). Uncertainty is the standard deviation of the probability over the networks. "
+        f"Lesions are face-connected. Computed on {ensemble.engine.description} with Python {environment['python']}, "
+        f"{versions} ({environment['system']})."
+    )
+    own = " ".join(card.citation.split())
+    model = (f"the model: {own}",) if own and PAPER not in own else ()
+    registration = (SIMPLE_ITK,) if space != "mni" else ()
+    terms = card.licence or "not stated by its authors; ask them before you use it"
+    return Methods(text, (PAPER, *model, *registration), terms)
+
+
+def describe_mirrorings(ensemble: Ensemble) -> str:
+    """Number of mirrored versions of each patch that the members average, as `8 mirrorings`, or empty without TTA."""
+    fewest, most = ensemble.mirrorings
+    return f"{'up to ' if fewest < most else ''}{most} mirrorings" if most > 1 else ""
+
+
+def _levels(rule: PostprocessConfig) -> str:
+    values = asdict(rule)
+    small, large = values["small"], values["large"]
+    unit = {"vox": "voxels", "mm3": "mm3"}[values["load_unit"]]
+    return (
+        f"loads below {values['small_load']:g} {unit} at P > 0.5: core P > {small['core']:g}, edge P > "
+        f"{small['edge']:g}; larger ones: core P > {large['core']:g}, edge P > {large['edge']:g}; all levels are in "
+        "run.json"
+    )

@@ -1,0 +1,91 @@
+"""Templates of the HTML pages: one environment with the formats of numbers, and the files that pages embed."""
+
+import base64
+import json
+import math
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from mapping_stroke.errors import MappingError
+from mapping_stroke.evaluation.cohorts import Estimate
+from mapping_stroke.report.style import load_words, method_label
+from mapping_stroke.report.tables import NONE, metric_head
+
+VIEWER = "niivue.js.gz"
+"""The viewer library, which the build puts there (`hatch_build.py`)."""
+
+
+def render(template: str, **values: object) -> str:
+    """A page from one of the templates. Text is escaped unless it is `Markup`; `version` is this software's."""
+    jinja = Environment(
+        loader=PackageLoader("mapping_stroke.report"),
+        autoescape=True,
+        undefined=StrictUndefined,  # a wrong name in the template must not become an empty text
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    jinja.filters.update(
+        number=_number,
+        signed=_signed,
+        ends=_ends,
+        p_value=p_value,
+        load=load_words,
+        method=method_label,
+        head=metric_head,
+    )
+    return jinja.get_template(template).render(version=version("mapping-stroke"), **values)
+
+
+def asset(name: str) -> Markup:
+    """A style sheet or script of the pages, to be embedded."""
+    return Markup(files("mapping_stroke.report").joinpath("viewer", name).read_text("utf-8"))
+
+
+def embedded_json(value: object) -> Markup:
+    """JSON for a script element, in which `</script>` must not occur."""
+    return Markup(json.dumps(value).replace("<", "\\u003c"))
+
+
+@cache
+def viewer_library() -> Markup:
+    """The gzipped viewer library in base64.
+
+    Raises:
+        MappingError: The package was installed without it.
+    """
+    library = files("mapping_stroke.report").joinpath("viewer", VIEWER)
+    if not library.is_file():
+        raise MappingError(
+            f"the installation lacks the viewer of the pages (report/viewer/{VIEWER}); reinstall the package, in a "
+            "checkout by `make setup`"
+        )
+    return Markup(base64.b64encode(library.read_bytes()).decode("ascii"))
+
+
+def p_value(value: float) -> str:
+    """A p-value with three decimals; tiny ones as a limit."""
+    return NONE if math.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _number(value: float, decimals: int = 2) -> str:
+    return NONE if math.isnan(value) else f"{value:.{decimals}f}"
+
+
+def _signed(value: float) -> str:
+    """A difference with three significant digits, as the metrics differ in size."""
+    return NONE if math.isnan(value) else f"{value:+z.{_decimals(value)}f}"
+
+
+def _decimals(value: float) -> int:
+    return 3 if abs(value) < 1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+
+
+def _ends(estimate: Estimate, decimals: int | None = None) -> str:
+    if math.isnan(estimate.low):
+        return NONE
+    shown = _decimals(max(abs(estimate.low), abs(estimate.high))) if decimals is None else decimals
+    return f"[{estimate.low:z.{shown}f}, {estimate.high:z.{shown}f}]"

@@ -1,0 +1,79 @@
+// The controls of a scan page: layers, views, the table of lesions, the place of the crosshair, keys.
+
+const byId = (id) => document.getElementById(id);
+const KEYS = { 1: "mask", 2: "brain", 3: "probability", 4: "uncertainty", 5: "reference" };
+
+async function startScanPage() {
+  const facts = JSON.parse(byId("facts").textContent);
+  const message = byId("message");
+  try {
+    await loadLibrary(byId("library").textContent);
+    const packed = JSON.parse(byId("volumes").textContent);
+    const volumes = {};
+    for (const [name, text] of Object.entries(packed.maps)) volumes[name] = await unpack(text);
+    const marks = new Uint8Array(await unpack(packed.marks));
+    const viewer = await new ScanViewer(byId("view"), { volumes, marks, onMove: (place) => tell(place, facts) }).open();
+    connect(viewer, facts);
+    message.hidden = true;
+    window.mappingViewer = viewer;
+    document.documentElement.dataset.state = "ready";
+    setTimeout(() => {
+      document.documentElement.dataset.render = String(viewer.addRender());
+    }, 100);
+  } catch (error) {
+    message.textContent = `The interactive view could not start (${error.message ?? error}). It needs a browser with WebGL 2; the picture below shows the lesions.`;
+    document.documentElement.dataset.state = "failed";
+  }
+}
+
+function connect(viewer, facts) {
+  const layers = [...document.querySelectorAll("[data-layer]")];
+  for (const box of layers) {
+    viewer.show(box.dataset.layer, box.checked);
+    box.addEventListener("change", () => viewer.show(box.dataset.layer, box.checked));
+  }
+  const rows = [...document.querySelectorAll("[data-lesion]")];
+  let current = -1;
+  const goTo = (number) => {
+    if (!rows.length) return;
+    current = (number + rows.length) % rows.length;
+    rows.forEach((row, index) => row.classList.toggle("here", index === current));
+    rows[current].scrollIntoView({ block: "nearest" });
+    viewer.goTo(JSON.parse(rows[current].dataset.mm));
+  };
+  rows.forEach((row, index) => row.querySelector("button").addEventListener("click", () => goTo(index)));
+  const views = [...document.querySelectorAll("[data-view]")];
+  const choose = (button) => {
+    views.forEach((each) => each.setAttribute("aria-pressed", String(each === button)));
+    viewer.layout(button.dataset.view, facts.heights);
+  };
+  views.forEach((button) => button.addEventListener("click", () => choose(button)));
+  byId("fill").addEventListener("input", (event) => viewer.fill(Number(event.target.value)));
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) && event.target.type !== "checkbox") return;
+    const layer = layers.find((box) => box.dataset.layer === KEYS[event.key]);
+    const view = views.find((button) => button.dataset.key === event.key);
+    if (layer) layer.click();
+    else if (view) choose(view);
+    else if (event.key === "n") goTo(current + 1);
+    else if (event.key === "p") goTo(Math.max(current, 0) - 1);
+    else return;
+    event.preventDefault();
+  });
+  if (rows.length) goTo(0);
+  else viewer.goTo(facts.middle);
+}
+
+function tell(place, facts) {
+  const mm = Array.from(place.mm).slice(0, 3);
+  const inMni = facts.to_mni && facts.to_mni.slice(0, 3).map((row) => row[0] * mm[0] + row[1] * mm[1] + row[2] * mm[2] + row[3]);
+  const [grey, probability, uncertainty] = place.values.map((each) => each.value);
+  const lines = [`scan: ${words(mm)} mm, intensity ${grey.toPrecision(4)}`];
+  if (inMni) lines.unshift(`MNI152: ${words(inMni)} mm`);
+  lines.push(`P(lesion) ${probability.toFixed(2)}` + (uncertainty === undefined ? "" : `, uncertainty ${uncertainty.toFixed(2)}`));
+  byId("place").innerText = lines.join("\n");
+}
+
+const words = (mm) => mm.map((value) => value.toFixed(0)).join(", ");
+
+startScanPage();
