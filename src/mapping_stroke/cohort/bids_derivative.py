@@ -21,6 +21,7 @@ from mapping_stroke.cohort.results import (
     UNCERTAINTY_SUFFIX,
     ScanFiles,
 )
+from mapping_stroke.cohort.review import EDITED_SUFFIX, REVIEW_SUFFIX
 from mapping_stroke.cohort.segmenter import LoadedScan
 from mapping_stroke.dataset.grid import ATLAS_GRID
 from mapping_stroke.dataset.names import BidsName, parse_bids_name
@@ -56,6 +57,8 @@ TABLES = {
     LESIONS_SUFFIX: "space-orig_desc-mapping_lesions.tsv",
     TRANSFORM_SUFFIX: f"from-T1w_to-{TEMPLATE}_mode-image_xfm.txt",
 }
+EDITS = {EDITED_SUFFIX: "space-orig_label-L_desc-edited_mask.nii.gz"}
+"""Written by people, see `review`; never removed."""
 IGNORED = (
     "*_lesions.tsv",
     "*_xfm.*",
@@ -77,7 +80,7 @@ def bids_output(name: str, suffix: str) -> str:
         name: Name of the scan, its entities and `T1w`, such as `sub-1_ses-2_run-1_T1w`; or `*`.
         suffix: Suffix of the output, as in `mapping segment`.
     """
-    if suffix == STAMP_SUFFIX:
+    if suffix in (STAMP_SUFFIX, REVIEW_SUFFIX):
         return f"{LOGS}/{name}{suffix}"
     if suffix == PAGE_SUFFIX:
         return f"{name}{suffix}" if name == "*" else f"{_parsed(name).case_id}_T1w{suffix}"
@@ -85,7 +88,7 @@ def bids_output(name: str, suffix: str) -> str:
     if suffix.endswith(PICTURE_SUFFIX):
         description = suffix.removesuffix(PICTURE_SUFFIX).strip("_") or "mapping"
         return f"{folder.split('/')[0]}/figures/{base}_desc-{description}_T1w.png"
-    return f"{folder}/anat/{base}_{ {**MAPS, **TABLES}.get(suffix, suffix.lstrip('_')) }"
+    return f"{folder}/anat/{base}_{ {**MAPS, **TABLES, **EDITS}.get(suffix, suffix.lstrip('_')) }"
 
 
 def sidecar(path: str) -> str:

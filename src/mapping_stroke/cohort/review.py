@@ -1,0 +1,156 @@
+"""What people say about the results of a scan: a rating, a note, and a corrected mask, kept beside the originals."""
+
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from mapping_stroke.cohort.results import STAMP_SUFFIX, OutputLayout
+from mapping_stroke.errors import CaseError, ConfigError, GeometryError, MappingError
+from mapping_stroke.files import read_object, sha256, write_json
+from mapping_stroke.images.image import Image, Mask, read_image, require_same_grid, write_image
+from mapping_stroke.run_folder import BRAIN_SUFFIX, MASK_SUFFIX
+
+EDITED_SUFFIX = "_desc-edited_mask.nii.gz"
+REVIEW_SUFFIX = "_review.json"
+Rating = Literal["", "accept", "doubtful", "reject"]
+"""Empty: not rated."""
+LONGEST_NOTE = 2000
+"""Characters of a note, at most."""
+OUTSIDE_ML = 0.1
+"""A warning is given if more than this was painted outside the brain."""
+
+
+class ReviewConflictError(MappingError):
+    """Somebody else has changed the review of this scan in the meantime."""
+
+
+@dataclass(frozen=True)
+class Review:
+    """The review of a scan.
+
+    Attributes:
+        rating: One of `Rating`.
+        note: Free text.
+        rated: When it was last rated, ISO 8601 in UTC; empty for never.
+        edited: When the mask was last corrected; empty for never.
+        edited_ml: Volume of the corrected mask.
+        mask_sha256: Hash of the original mask at that time.
+        revision: Raised by one at each change, so that two windows cannot overwrite one another.
+    """
+
+    rating: str = ""
+    note: str = ""
+    rated: str = ""
+    edited: str = ""
+    edited_ml: float | None = None
+    mask_sha256: str = ""
+    revision: int = 0
+
+
+def read_review(layout: OutputLayout, name: str) -> Review:
+    """The review of a scan; an empty one if nobody has reviewed it. Unknown entries of the file are ignored."""
+    stored = read_object(layout.folder / layout.relative(name, REVIEW_SUFFIX))
+    return Review(**{key: stored[key] for key in Review.__dataclass_fields__ if key in stored})
+
+
+def rate_scan(layout: OutputLayout, name: str, rating: str, note: str, revision: int) -> Review:
+    """Store a rating and a note, and return the new review.
+
+    Args:
+        layout: The results.
+        name: Name of the scan.
+        rating: One of `Rating`.
+        note: Free text of at most `LONGEST_NOTE` characters.
+        revision: Revision of the review that the person has seen.
+
+    Raises:
+        ReviewConflictError: It has been changed since.
+        ConfigError: There is no such rating, or the note is too long.
+        CaseError: The folder holds no results of this scan.
+    """
+    if rating not in get_args(Rating):
+        raise ConfigError(f"no rating {rating!r}; expected one of {', '.join(get_args(Rating)[1:])}")
+    if len(note) > LONGEST_NOTE:
+        raise ConfigError(f"a note of {len(note)} characters, expected at most {LONGEST_NOTE}; shorten it")
+    review = _seen(layout, name, revision)
+    return _write(layout, name, replace(review, rating=rating, note=note, rated=_now()))
+
+
+def save_edit(layout: OutputLayout, name: str, mask: Mask, revision: int) -> tuple[Review, list[str]]:
+    """Store a corrected mask as a file of its own; the original stays.
+
+    Args:
+        layout: The results.
+        name: Name of the scan.
+        mask: The corrected mask, on the grid of the original.
+        revision: Revision of the review that the person has seen.
+
+    Returns:
+        The new review, and warnings.
+
+    Raises:
+        ReviewConflictError: The review has been changed since.
+        GeometryError: The mask has another shape than the original.
+        OSError: It cannot be written; what was stored before is still there.
+    """
+    review = _seen(layout, name, revision)
+    path = layout.folder / layout.relative(name, MASK_SUFFIX)
+    original = read_image(path)
+    if mask.shape != original.shape:
+        raise GeometryError(
+            f"{name}: the corrected mask has shape {mask.shape}, its scan {original.shape}; open the scan again"
+        )
+    warnings = _outside(layout, name, mask, original)
+    write_image(layout.folder / layout.relative(name, EDITED_SUFFIX), mask, original)
+    volume_ml = round(int(mask.sum()) * original.voxel_volume_mm3 / 1000, 4)
+    changed = replace(review, edited=_now(), edited_ml=volume_ml, mask_sha256=sha256(path))
+    return _write(layout, name, changed), warnings
+
+
+def final_mask(layout: OutputLayout, name: str) -> Path:
+    """The mask of a scan that counts: the corrected one, or else the original."""
+    edited = layout.folder / layout.relative(name, EDITED_SUFFIX)
+    return edited if edited.is_file() else layout.folder / layout.relative(name, MASK_SUFFIX)
+
+
+def is_outdated(layout: OutputLayout, name: str, review: Review) -> bool:
+    """Whether the scan was segmented anew, with another mask, after its mask was corrected."""
+    path = layout.folder / layout.relative(name, MASK_SUFFIX)
+    return bool(review.mask_sha256 and path.is_file() and sha256(path) != review.mask_sha256)
+
+
+def _seen(layout: OutputLayout, name: str, revision: int) -> Review:
+    """The stored review, which must be the one that the person has seen."""
+    if not (layout.folder / layout.relative(name, STAMP_SUFFIX)).is_file():
+        raise CaseError(f"{layout.folder}: holds no results of a scan {name!r}; open the folder again")
+    review = read_review(layout, name)
+    if review.revision != revision:
+        raise ReviewConflictError(
+            f"{name}: its review was changed in another window or by another person; open the scan again, then repeat "
+            "your change"
+        )
+    return review
+
+
+def _outside(layout: OutputLayout, name: str, mask: Mask, original: Image) -> list[str]:
+    """A warning about what was painted outside the brain, if the brain is known."""
+    path = layout.folder / layout.relative(name, BRAIN_SUFFIX)
+    if not path.is_file():
+        return []
+    brain = read_image(path)
+    require_same_grid(brain, original, (f"{path}: the brain mask", "its lesion mask"), "segment the scan again")
+    outside_ml = float(np.count_nonzero(mask & (brain.voxels == 0))) * original.voxel_volume_mm3 / 1000
+    return [f"{name}: {outside_ml:.1f} mL of the mask lie outside the brain"] if outside_ml > OUTSIDE_ML else []
+
+
+def _write(layout: OutputLayout, name: str, review: Review) -> Review:
+    changed = replace(review, revision=review.revision + 1)
+    write_json(layout.folder / layout.relative(name, REVIEW_SUFFIX), asdict(changed))
+    return changed
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
