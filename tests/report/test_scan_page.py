@@ -11,7 +11,8 @@ from playwright.sync_api import Browser
 from browser import Watched, watch
 from mapping_stroke.images.image import Image
 from mapping_stroke.inference.segmentation import LesionRow
-from mapping_stroke.report.scan_page import MOST_VOX, ScanContent, render_scan_page
+from mapping_stroke.report.page_grid import MOST_VOX
+from mapping_stroke.report.scan_page import ScanContent, render_scan_page
 
 SHAPE = (40, 48, 36)
 AFFINE = np.array([[-4.0, 0, 0, 80], [0, 4, 0, -96], [0, 0, 4, -72], [0, 0, 0, 1]])
@@ -46,12 +47,16 @@ def content() -> ScanContent:
     )
 
 
+def page_of(shown: ScanContent) -> str:
+    return render_scan_page(shown)[0]
+
+
 def row(number: int, volume_ml: float, x_mm: float, y_vox: float, z_vox: float) -> LesionRow:
     return LesionRow(number, volume_ml, x_mm, y_vox * 4 - 96, z_vox * 4 - 72, 0.95, 0.9, 0.1, 0.75)
 
 
 def test_it_names_lesions_sides_doubts_and_methods() -> None:
-    page = render_scan_page(content())
+    page = page_of(content())
     for text in (
         "2 lesions, 8.2 mL",
         "7.7 mL left and 0.51 mL right",
@@ -67,27 +72,27 @@ def test_it_names_lesions_sides_doubts_and_methods() -> None:
 
 
 def test_a_scan_of_unknown_place_has_no_sides() -> None:
-    page = render_scan_page(replace(content(), to_mni=None))
+    page = page_of(replace(content(), to_mni=None))
     assert "left and" not in page
     assert ">Side<" not in page
 
 
 def test_a_scan_without_lesions_says_so() -> None:
     nothing = replace(content(), mask=np.zeros(SHAPE, bool), lesions=())
-    assert "No lesion was marked." in render_scan_page(nothing)
+    assert "No lesion was marked." in page_of(nothing)
 
 
 def test_the_same_scan_gives_the_same_bytes_and_asks_no_network() -> None:
-    page = render_scan_page(content())
-    assert page == render_scan_page(content())
+    page = page_of(content())
+    assert page == page_of(content())
     for address in ("<script src", '<link rel="stylesheet"', "@import", "url(http"):
         assert address not in page
 
 
 def test_a_large_scan_is_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = len(render_scan_page(content()))
-    monkeypatch.setattr("mapping_stroke.report.scan_page.MOST_VOX", 10_000)
-    assert len(render_scan_page(content())) < whole - 5_000
+    whole = len(page_of(content()))
+    monkeypatch.setattr("mapping_stroke.report.page_grid.MOST_VOX", 10_000)
+    assert len(page_of(content())) < whole - 5_000
     assert MOST_VOX > 256 * 256 * 128  # a whole head of 1 mm stays as it is
 
 
@@ -95,7 +100,7 @@ def test_a_large_scan_is_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
 def shown(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     path = tmp_path_factory.mktemp("page") / "scan.html"
     reference = np.roll(content().mask, 3, axis=1)
-    path.write_text(render_scan_page(replace(content(), reference=reference, scores={"Dice": 0.4})), "utf-8")
+    path.write_text(page_of(replace(content(), reference=reference, scores={"Dice": 0.4})), "utf-8")
     with watch(browser) as watched:
         watched.page.goto(path.as_uri())
         watched.wait_until_ready()
@@ -153,7 +158,7 @@ def test_nothing_fails_and_nothing_leaves_the_page(shown: Watched) -> None:
 
 def test_it_is_usable_in_a_narrow_window_and_without_motion(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "scan.html"
-    path.write_text(render_scan_page(content()), "utf-8")
+    path.write_text(page_of(content()), "utf-8")
     narrow = {"viewport": {"width": 500, "height": 800}, "reduced_motion": "reduce"}
     with watch(browser, **narrow) as watched:
         watched.page.goto(path.as_uri())

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter, scan_sha256
@@ -29,6 +29,9 @@ from mapping_stroke.inference.segmentation import LesionRow, Segmentation, lesio
 from mapping_stroke.run_folder import BRAIN_SUFFIX, MASK_SUFFIX, PROBABILITY_SUFFIX
 from mapping_stroke.space.affine import itk_text
 from mapping_stroke.space.model_input import ModelInput, deface
+
+if TYPE_CHECKING:
+    from mapping_stroke.report.page_grid import PageGrid
 
 UNCERTAINTY_SUFFIX = "_uncertainty.nii.gz"
 MAP_SUFFIXES = (MASK_SUFFIX, PROBABILITY_SUFFIX, UNCERTAINTY_SUFFIX)
@@ -201,9 +204,9 @@ class ScanFiles:
             from mapping_stroke.interop.dicom_seg import write_segmentation
 
             write_segmentation(self.path(DICOM_SUFFIX), loaded.series, found.mask, segmenter.bundle.card.name)
-        extra = self.layout.write_extra(self, loaded, found, segmenter)
+        extra = dict(self.layout.write_extra(self, loaded, found, segmenter))
         if not self.options.no_picture:
-            self._show(loaded, found, segmenter)
+            extra["page"] = self._show(loaded, found, segmenter).to_json()
         seconds = {**found.seconds, **loaded.seconds, "write": time.perf_counter() - start}
         placed, registered = loaded.model_input.placed, loaded.model_input.registered
         stamp = {
@@ -234,8 +237,8 @@ class ScanFiles:
         if model_input.registered:
             write_text(self.path(TRANSFORM_SUFFIX), itk_text(model_input.registered.to_mni))
 
-    def _show(self, loaded: LoadedScan, found: Segmentation, segmenter: Segmenter) -> None:
-        """Draw the lesions and, if they are known, the brain outline and placement; and write the page."""
+    def _show(self, loaded: LoadedScan, found: Segmentation, segmenter: Segmenter) -> "PageGrid":
+        """Draw the lesions and, if they are known, the brain outline and placement; write the page, return its grid."""
         from mapping_stroke.cohort.scan_content import scan_content
         from mapping_stroke.report.overview import PlacedRow, draw_placements
         from mapping_stroke.report.pictures import draw_segmentation
@@ -249,7 +252,9 @@ class ScanFiles:
         page = self.path(PAGE_SUFFIX)
         links = self._links(page.parent, placed=placed is not None)
         content = replace(content, scan=shown, picture=self.path(PICTURE_SUFFIX), links=links)
-        write_text(page, render_scan_page(content))
+        html, grid = render_scan_page(content)
+        write_text(page, html)
+        return grid
         if placed:
             draw_placements([PlacedRow("", placed, defaced, found.mask)], self.path(PLACEMENT_SUFFIX))
 

@@ -8,19 +8,17 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from jaxtyping import Bool, Shaped, UInt8
+from jaxtyping import Shaped
 
 from mapping_stroke.dataset.sides import hemisphere_ml, lesion_points
-from mapping_stroke.dataset.template_fit import block_means
 from mapping_stroke.images.image import Image, Mask, Probability
 from mapping_stroke.images.nifti import Affine
 from mapping_stroke.inference.segmentation import LesionRow
 from mapping_stroke.report.html import asset, embedded_json, render, viewer_library
+from mapping_stroke.report.page_grid import PageGrid, Shown, make_page_grid
 from mapping_stroke.report.slices import Viewer, view
 from mapping_stroke.report.style import NOT_CLINICAL, load_words
 
-MOST_VOX = 10_000_000
-"""Larger volumes are averaged over pairs of voxels, so that a page stays below 12 MB."""
 LEVEL = 4
 """Of gzip: higher ones take twice the time for 2 % less."""
 MASK_BIT, REFERENCE_BIT, BRAIN_BIT = 1, 2, 4
@@ -31,8 +29,6 @@ EMPTY_TILES = 12
 """Number of slices in the mosaic of a scan without lesions."""
 SIDE_MM = 2.0
 """A lesion whose centre is nearer to the midplane has no side."""
-
-Ras = Shaped[np.ndarray, "right anterior superior"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,25 +88,27 @@ class ScanContent:
         return "middle" if abs(x) < SIDE_MM else "left" if x < 0 else "right"
 
 
-def render_scan_page(content: ScanContent) -> str:
-    """The page as HTML. It needs no other file and no network; the same content gives the same bytes.
+def render_scan_page(content: ScanContent) -> tuple[str, PageGrid]:
+    """The page as HTML, and the grid of its volumes, which is needed to store what a person changes on it.
+
+    It needs no other file and no network; the same content gives the same bytes.
 
     Raises:
         GeometryError: A mask or map has another shape than the scan.
     """
     viewer = view(content.scan)
-    boxed = _Boxed(content, viewer)
+    grid = make_page_grid(viewer)
     middle = [(edge.stop - edge.start - 1) / 2 for edge in viewer.box]
     facts = {
         "to_mni": None if content.to_mni is None else content.to_mni.tolist(),
         "middle": (viewer.ras_affine @ [*middle, 1])[:3].tolist(),
         "heights": _heights(content, viewer),
     }
-    return render(
+    page = render(
         "scan.html.j2",
         content=content,
         facts=embedded_json(facts),
-        volumes=embedded_json(boxed.packed()),
+        volumes=embedded_json(_volumes(content, viewer, grid)),
         library=viewer_library(),
         scripts=[asset("viewer.js"), asset("scan_page.js")],
         style=asset("page.css"),
@@ -118,69 +116,29 @@ def render_scan_page(content: ScanContent) -> str:
         load=load_words(sum(lesion.volume_ml for lesion in content.lesions)),
         not_clinical=NOT_CLINICAL,
     )
+    return page, grid
 
 
-class _Boxed:
-    """The volumes of a page, reoriented to RAS and cropped to the visible box."""
-
-    def __init__(self, content: ScanContent, viewer: Viewer) -> None:
-        self._content, self._viewer = content, viewer
-        shape = [edge.stop - edge.start for edge in viewer.box]
-        self._factors = _factors(shape, viewer.spacing_mm)
-        to_old = np.diag([*self._factors, 1.0])
-        to_old[:3, 3] = (np.array(self._factors) - 1) / 2
-        self._affine = viewer.ras_affine @ to_old
-
-    def packed(self) -> dict[str, object]:
-        """Maps as gzipped NIfTI files, and the marks as gzipped bytes, all in base64."""
-        low, high = self._viewer.window
-        step = (high - low) / 255
-        grey = np.clip(np.rint((self._cut(self._content.scan.voxels) - low) / step), 0, 255).astype(np.uint8)
-        maps = {"scan": self._nifti(grey, step, low)}
-        for name, values, most in (
-            ("probability", self._content.probability, 1.0),
-            ("uncertainty", self._content.uncertainty, 0.5),
-        ):
-            if values is not None:
-                steps = np.clip(np.rint(self._cut(values) * (255 / most)), 0, 255).astype(np.uint8)
-                maps[name] = self._nifti(steps, most / 255, 0.0)
-        return {"maps": maps, "marks": _pack(self._marks().tobytes(order="F"))}
-
-    def _marks(self) -> UInt8[np.ndarray, "right anterior superior"]:
-        bits = (
-            (MASK_BIT, self._content.mask),
-            (REFERENCE_BIT, self._content.reference),
-            (BRAIN_BIT, self._content.brain),
-        )
-        parts = [np.where(self._cut_mask(mask), np.uint8(bit), np.uint8(0)) for bit, mask in bits if mask is not None]
-        return np.asarray(np.bitwise_or.reduce(parts))
-
-    def _cut(self, volume: Shaped[np.ndarray, "x y z"]) -> Ras:
-        cut = self._viewer.reorient(volume)
-        if self._factors == (1, 1, 1):
-            return cut
-        whole = tuple(slice(n // factor * factor) for n, factor in zip(cut.shape, self._factors, strict=True))
-        return np.asarray(block_means(np.asarray(cut[whole], np.float32), list(self._factors)))
-
-    def _cut_mask(self, mask: Mask) -> Bool[np.ndarray, "right anterior superior"]:
-        cut = self._cut(mask)
-        return cut if cut.dtype == bool else cut >= 0.5
-
-    def _nifti(self, voxels: UInt8[np.ndarray, "right anterior superior"], slope: float, intercept: float) -> str:
-        image = nib.Nifti1Image(voxels, self._affine)
-        image.header.set_slope_inter(slope, intercept)
-        image.header.set_xyzt_units("mm")
-        return _pack(image.to_bytes())
+def _volumes(content: ScanContent, viewer: Viewer, grid: PageGrid) -> dict[str, object]:
+    """Maps as gzipped NIfTI files, and the marks as gzipped bytes, all in base64."""
+    low, high = viewer.window
+    affine = grid.affine(viewer)
+    maps = {"scan": _nifti(grid.cut(content.scan.voxels), affine, low, high)}
+    for name, values, most in (("probability", content.probability, 1.0), ("uncertainty", content.uncertainty, 0.5)):
+        if values is not None:
+            maps[name] = _nifti(grid.cut(values), affine, 0.0, most)
+    bits = ((MASK_BIT, content.mask), (REFERENCE_BIT, content.reference), (BRAIN_BIT, content.brain))
+    marks = [np.where(grid.cut_mask(mask), np.uint8(bit), np.uint8(0)) for bit, mask in bits if mask is not None]
+    return {"maps": maps, "marks": _pack(np.bitwise_or.reduce(marks).tobytes(order="F"))}
 
 
-def _factors(shape: Sequence[int], spacing_mm: Sequence[float]) -> tuple[int, int, int]:
-    """Block sizes that bring a volume below `MOST_VOX`; the finest axis is halved first."""
-    factors = [1, 1, 1]
-    while np.prod([n // factor for n, factor in zip(shape, factors, strict=True)]) > MOST_VOX:
-        finest = min(range(3), key=lambda axis: spacing_mm[axis] * factors[axis])
-        factors[finest] *= 2
-    x, y, z = factors
-    return x, y, z
+def _nifti(values: Shown, affine: Affine, low: float, high: float) -> str:
+    """Values in 255 steps from `low` to `high` as a NIfTI file."""
+    step = (high - low) / 255
+    image = nib.Nifti1Image(np.clip(np.rint((values - low) / step), 0, 255).astype(np.uint8), affine)
+    image.header.set_slope_inter(step, low)
+    image.header.set_xyzt_units("mm")
+    return _pack(image.to_bytes())
 
 
 def _heights(content: ScanContent, viewer: Viewer) -> list[float]:
