@@ -12,6 +12,7 @@ from typing import Protocol, TextIO, runtime_checkable
 
 import tyro
 
+from mapping_stroke.commands.app import App
 from mapping_stroke.commands.demo import Demo, Info, Simulate
 from mapping_stroke.commands.experiment import (
     Compare,
@@ -54,6 +55,7 @@ COMMANDS: tuple[type[Command], ...] = (
     Compare,
     Segment,
     Bids,
+    App,
     GrandChallenge,
     Models,
     Rank,

@@ -247,6 +247,8 @@ class ScanFiles:
         placed = loaded.model_input.placed
         defaced = deface(loaded.image, placed)
         draw_segmentation(defaced, found.mask, found.probability, found.lesions, self.path(PICTURE_SUFFIX))
+        if placed:
+            draw_placements([PlacedRow("", placed, defaced, found.mask)], self.path(PLACEMENT_SUFFIX))
         shown = loaded.image if self.options.show_head else defaced
         content = scan_content(self.name, loaded, found, segmenter)
         page = self.path(PAGE_SUFFIX)
@@ -255,8 +257,6 @@ class ScanFiles:
         html, grid = render_scan_page(content)
         write_text(page, html)
         return grid
-        if placed:
-            draw_placements([PlacedRow("", placed, defaced, found.mask)], self.path(PLACEMENT_SUFFIX))
 
     def _links(self, folder: Path, *, placed: bool) -> list[tuple[str, str]]:
         """Name and address, relative to a folder, of the maps and tables of this scan."""

@@ -1,0 +1,223 @@
+"""A results folder as the app shows it: its scans, the ones to check first on top, their pages, masks and files."""
+
+import gzip
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mapping_stroke.cohort.bids import DESCRIPTION, BidsLayout
+from mapping_stroke.cohort.bids_group import review_reasons
+from mapping_stroke.cohort.record import Notes
+from mapping_stroke.cohort.results import PAGE_SUFFIX, SUFFIXES, FlatLayout, OutputLayout, is_source
+from mapping_stroke.cohort.review import EDITED_SUFFIX, Review, final_mask, is_outdated, read_review, save_edit
+from mapping_stroke.errors import CaseError, FileError, MappingError, RunFolderError
+from mapping_stroke.files import read_object
+from mapping_stroke.images.image import read_image
+from mapping_stroke.report.page_grid import PageGrid, ShownMask
+from mapping_stroke.run_folder import FORMAT_VERSION, OWNER_FILE, read_identity
+
+WRITERS = "`mapping segment` or `mapping bids`"
+NO_MEASURES = {"agreement": None, "uncertain_ml": None}
+"""Of stamps written before they had measures."""
+OWN_POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>\n?')
+"""Of a page that stands alone; the app sends its own."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A scan in the list.
+
+    Attributes:
+        name: Its name.
+        status: `done` or `failed`.
+        load_ml: Volume of all lesions of the mask that counts; None if it failed.
+        lesions: Number of lesions that the model marked; None if it failed.
+        reasons: Reasons to look at it first.
+        rating: See `Review`.
+        note: See `Review`.
+        edited: See `Review`.
+        page: Whether it has a page.
+    """
+
+    name: str
+    status: str
+    load_ml: float | None
+    lesions: int | None
+    reasons: tuple[str, ...]
+    rating: str
+    note: str
+    edited: str
+    page: bool
+
+    @property
+    def rank(self) -> tuple[bool, bool, int, float]:
+        """Sorts what is to be checked first to the top: not rated, failed, many reasons, large."""
+        return bool(self.rating), self.status == "done", -len(self.reasons), -(self.load_ml or 0.0)
+
+
+@dataclass(frozen=True)
+class ResultsFolder:
+    """A folder with results of `mapping segment` or `mapping bids`."""
+
+    layout: OutputLayout
+
+    def entries(self) -> list[Entry]:
+        """All scans, those to check first on top."""
+        notes = Notes(self.layout)
+        found = {name: self._entry(name, {"status": "done", **stamp}) for name, stamp in notes.stamps().items()}
+        found |= {name: self._entry(name, {"status": "failed", **entry}) for name, entry in notes.failures().items()}
+        return sorted(found.values(), key=lambda entry: (entry.rank, entry.name))
+
+    def _entry(self, name: str, stamp: Mapping[str, Any]) -> Entry:
+        review, done = read_review(self.layout, name), stamp["status"] == "done"
+        return Entry(
+            name=name,
+            status=stamp["status"],
+            load_ml=review.edited_ml if review.edited else stamp.get("load_ml"),
+            lesions=stamp.get("lesions"),
+            reasons=tuple(review_reasons({"measures": NO_MEASURES, **stamp}, name)),
+            rating=review.rating,
+            note=review.note,
+            edited=review.edited,
+            page=done and self._path(name, PAGE_SUFFIX).is_file(),
+        )
+
+    def page(self, name: str) -> str:
+        """The page of a scan, without the policy that keeps it from talking to the app.
+
+        Raises:
+            CaseError: There is no such scan, or it has no page.
+        """
+        self._stamp(name)
+        path = self._path(name, PAGE_SUFFIX)
+        if not path.is_file():
+            raise CaseError(f"{name}: has no page; segment it again without --no-picture")
+        return OWN_POLICY.sub("", path.read_text("utf-8"), count=1)
+
+    def review(self, name: str) -> dict[str, Any]:
+        """The review of a scan, the scans before and after it in the list, and warnings, as plain values."""
+        stamp, review = self._stamp(name), read_review(self.layout, name)
+        names = [entry.name for entry in self.entries() if entry.page]
+        at = names.index(name) if name in names else 0
+        return {
+            **asdict(review),
+            "warnings": self._warnings(name, stamp, review),
+            "before": names[at - 1] if at > 0 else None,
+            "after": names[at + 1] if at + 1 < len(names) else None,
+            "place": f"{at + 1} of {len(names)}",
+        }
+
+    def _warnings(self, name: str, stamp: Mapping[str, Any], review: Review) -> list[str]:
+        warnings = []
+        scan = Path(stamp["source"].get("scan", name))
+        try:
+            if not scan.exists():
+                warnings.append(f"{scan}: the scan is no longer there; the page shows it as it was segmented")
+            elif not is_source(stamp["source"], scan):
+                warnings.append(f"{scan}: the scan has changed since it was segmented; segment it again")
+        except (MappingError, OSError) as error:
+            warnings.append(f"{scan}: cannot be compared with what was segmented ({error})")
+        if is_outdated(self.layout, name, review):
+            warnings.append("the scan was segmented again after its mask was corrected; check the corrected mask")
+        return warnings
+
+    def shown_mask(self, name: str) -> bytes:
+        """The mask that counts on the grid of the page: a byte of 0 or 1 for each voxel, x fastest, gzipped."""
+        grid = self._grid(name)
+        mask = read_image(final_mask(self.layout, name)).voxels > 0
+        return gzip.compress(grid.cut_mask(mask).astype(np.uint8).tobytes(order="F"), 1)
+
+    def edit(self, name: str, packed: bytes, revision: int) -> tuple[Review, list[str]]:
+        """Store a mask that was corrected on the page, see `save_edit`.
+
+        Args:
+            name: Name of the scan.
+            packed: As `shown_mask` gives it.
+            revision: See `save_edit`.
+
+        Raises:
+            FileError: It is no mask of the page's grid.
+        """
+        grid = self._grid(name)
+        shown = _unpack(packed, grid)
+        before = read_image(final_mask(self.layout, name)).voxels > 0
+        return save_edit(self.layout, name, grid.with_changes(before, shown), revision)
+
+    def file(self, relative: str) -> Path:
+        """The path of an output of a scan, given relative to the folder.
+
+        Raises:
+            CaseError: It is no output of a scan in the folder, whatever else lies there.
+        """
+        allowed = {
+            self.layout.relative(name, suffix)
+            for name in Notes(self.layout).stamps()
+            for suffix in (*SUFFIXES, EDITED_SUFFIX)
+        }
+        path = self.layout.folder / relative
+        if relative not in allowed or not path.is_file():
+            raise CaseError(f"{relative}: no such result")
+        return path
+
+    def _stamp(self, name: str) -> dict[str, Any]:
+        stamps = Notes(self.layout).stamps()
+        if name not in stamps:
+            raise CaseError(f"{self.layout.folder}: holds no results of a scan {name!r}")
+        return stamps[name]
+
+    def _grid(self, name: str) -> PageGrid:
+        return PageGrid.from_json(self._stamp(name).get("page", {}))
+
+    def _path(self, name: str, suffix: str) -> Path:
+        return self.layout.folder / self.layout.relative(name, suffix)
+
+
+def open_results(path: Path, *, create: bool = False) -> ResultsFolder:
+    """Open a folder with results.
+
+    Args:
+        path: The folder.
+        create: Whether a new or empty folder will do.
+
+    Raises:
+        RunFolderError: It holds something else, or results of another version.
+    """
+    if not (path / OWNER_FILE).is_file():
+        if create and (not path.exists() or (path.is_dir() and not any(path.iterdir()))):
+            return ResultsFolder(FlatLayout(path))
+        raise RunFolderError(f"{path}: holds no results; name a folder that {WRITERS} wrote, or a new one")
+    identity = read_identity(path)
+    if identity.get("format") != FORMAT_VERSION:
+        raise RunFolderError(
+            f"{path}: was written by another version (format {identity.get('format')}, expected {FORMAT_VERSION}); "
+            "open it with that version, or segment the scans again"
+        )
+    if identity.get("kind") == FlatLayout.kind:
+        return ResultsFolder(FlatLayout(path))
+    if identity.get("kind") == BidsLayout.kind:
+        raw = read_object(path / DESCRIPTION).get("DatasetLinks", {}).get("raw", ".")
+        return ResultsFolder(BidsLayout(path, (path / raw).resolve()))
+    work = identity.get("kind") or identity.get("command")
+    raise RunFolderError(f"{path}: holds other work ({work}); name a folder that {WRITERS} wrote, or a new one")
+
+
+def _unpack(packed: bytes, grid: PageGrid) -> ShownMask:
+    """A mask from the browser, checked against the grid."""
+    count = int(np.prod(grid.shown_shape))
+    try:
+        content = zlib.decompressobj(wbits=31).decompress(packed, count + 1)  # no more, whatever it expands to
+    except zlib.error as error:
+        raise FileError(f"the corrected mask cannot be read ({error}); open the scan again") from error
+    if len(content) != count:
+        raise FileError(
+            f"the corrected mask has {len(content)} voxels, expected {count} of this scan's page; open the scan again"
+        )
+    values = np.frombuffer(content, np.uint8)
+    if values.max(initial=0) > 1:
+        raise FileError("the corrected mask holds other values than 0 and 1; open the scan again")
+    return values.reshape(grid.shown_shape, order="F") > 0

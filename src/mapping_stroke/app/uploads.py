@@ -1,0 +1,104 @@
+"""Files that were dropped on the app: stored beside the results, images by themselves and DICOM files by folder."""
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from mapping_stroke.errors import CaseError, FileError
+from mapping_stroke.files import require_space, sha256, written_whole
+from mapping_stroke.images.formats import image_suffix
+
+UPLOADS = "uploads"
+"""Folder in the results folder."""
+LONGEST_STEM = 80
+"""Characters of a name without suffix."""
+DICOM = "dicom"
+"""Name of loose DICOM files."""
+BYTES_AT_ONCE = 2**20
+
+
+def store_uploads(folder: Path, files: Sequence[tuple[str, BinaryIO]]) -> dict[str, Path]:
+    """Store the files of one drop.
+
+    Args:
+        folder: The results folder.
+        files: Name of each file, with the folders that were dropped, and its content.
+
+    Returns:
+        What to segment, by name: image files, and folders of all other files, which may be DICOM.
+
+    Raises:
+        CaseError: Nothing was dropped.
+        ResourceError: The disk has too little room.
+    """
+    if not files:
+        raise CaseError("nothing was dropped; drop a NIfTI file or a folder with a DICOM series")
+    images = {name: content for name, content in files if image_suffix(PurePosixPath(name))}  # type: ignore[arg-type]
+    others = {name: content for name, content in files if name not in images}
+    target = folder / UPLOADS
+    target.mkdir(parents=True, exist_ok=True)
+    found = dict(_store_image(target, name, content) for name, content in images.items())
+    return found | _store_series(target, others)
+
+
+def safe_name(name: str) -> str:
+    """A file name of letters, digits, `.`, `-` and `_` only, which is no path and not hidden."""
+    last = PurePosixPath(name.replace("\\", "/")).name
+    suffix = image_suffix(Path(last)) or ""
+    stem = re.sub(r"[^\w.-]+", "_", last[: len(last) - len(suffix)], flags=re.ASCII).strip("._-")
+    return f"{stem[:LONGEST_STEM] or 'scan'}{suffix.lower()}"
+
+
+def _store_image(target: Path, name: str, content: BinaryIO) -> tuple[str, Path]:
+    """Store an image under its own name, or with a number if another scan has that name."""
+    wanted = safe_name(name)
+    suffix = image_suffix(Path(wanted)) or ""
+    stem = wanted.removesuffix(suffix)
+    incoming = target / f".{wanted}"
+    try:
+        _copy(content, incoming)
+        digest, number = sha256(incoming), 1
+        path = target / wanted
+        while path.exists() and sha256(path) != digest:
+            number += 1
+            path = target / f"{stem}-{number}{suffix}"
+        incoming.replace(path)
+    finally:
+        incoming.unlink(missing_ok=True)
+    return path.name, path
+
+
+def _store_series(target: Path, files: Mapping[str, BinaryIO]) -> dict[str, Path]:
+    """Store files by the outermost folder that was dropped, numbered, as their own names may be no names here."""
+    groups: dict[str, list[BinaryIO]] = {}
+    for name, content in files.items():
+        parts = PurePosixPath(name.replace("\\", "/").strip("/")).parts
+        groups.setdefault(safe_name(parts[0]) if len(parts) > 1 else DICOM, []).append(content)
+    found = {}
+    for group, contents in groups.items():
+        folder, number = target / group, 1
+        while folder.exists():
+            number += 1
+            folder = target / f"{group}-{number}"
+        folder.mkdir()
+        try:
+            for index, content in enumerate(contents):
+                _copy(content, folder / f"{index:05d}.dcm")
+        except BaseException:
+            shutil.rmtree(folder)  # half a series would be read as a whole one
+            raise
+        found[folder.name] = folder
+    return found
+
+
+def _copy(content: BinaryIO, path: Path) -> None:
+    content.seek(0, 2)
+    size = content.tell()
+    content.seek(0)
+    if not size:
+        raise FileError(f"{path.name.lstrip('.')}: is empty, expected a scan")
+    require_space(path.parent, size)
+    with written_whole(path) as partial, partial.open("wb") as file:
+        shutil.copyfileobj(content, file, BYTES_AT_ONCE)

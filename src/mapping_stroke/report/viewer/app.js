@@ -1,0 +1,125 @@
+// The first page of the app: drop scans, watch them, and choose one to look at.
+
+const byId = (id) => document.getElementById(id);
+let scans = [];
+
+async function ask(address, options) {
+  const answer = await fetch(address, options);
+  const text = await answer.text();
+  let found;
+  try { found = JSON.parse(text); } catch { found = { error: text.trim() }; }
+  if (!answer.ok) throw new Error(found.error ?? answer.statusText);
+  return found;
+}
+
+function tell(text, isError = false) {
+  byId("message").textContent = text;
+  byId("message").className = isError ? "failure" : "";
+}
+
+async function refresh() {
+  let busy = true;
+  try {
+    const state = await ask("state");
+    scans = state.scans;
+    showJobs(state.jobs);
+    showScans();
+    document.title = `${scans.length} scans: stroke lesions`;
+    busy = state.jobs.some((job) => job.state === "waiting" || job.state === "running");
+  } catch (error) {
+    tell(`The app does not answer (${error.message}). Is it still running?`, true);
+  }
+  clearTimeout(refresh.timer);
+  refresh.timer = setTimeout(refresh, busy ? 700 : 5000);
+}
+
+function element(name, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children);
+  return made;
+}
+
+function showJobs(jobs) {
+  byId("jobs").replaceChildren(...jobs.map((job) => {
+    const row = element("div", { className: `job ${job.state}` }, element("strong", {}, job.name), ` ${job.state}`);
+    if (job.state === "running") row.append(element("progress", { value: job.share || undefined, max: 1, ariaLabel: `Progress of ${job.name}` }));
+    row.append(element("div", { className: job.state === "failed" ? "failure" : "muted" }, job.line));
+    return row;
+  }));
+}
+
+const CHOICES = {
+  "": () => true,
+  unrated: (scan) => !scan.rating,
+  flagged: (scan) => scan.reasons.length > 0,
+  edited: (scan) => scan.edited !== "",
+  failed: (scan) => scan.status === "failed",
+};
+
+function showScans() {
+  const words = byId("find").value.toLowerCase();
+  const shown = scans.filter((scan) => CHOICES[byId("which").value](scan) && `${scan.name} ${scan.note} ${scan.reasons.join(" ")}`.toLowerCase().includes(words));
+  byId("heading").textContent = `Scans (${shown.length === scans.length ? scans.length : `${shown.length} of ${scans.length}`})`;
+  byId("scans").replaceChildren(...shown.map((scan) => element("tr", {},
+    element("td", {}, scan.page ? element("a", { href: `scan/${encodeURIComponent(scan.name)}` }, scan.name) : scan.name),
+    element("td", { className: "number" }, scan.load_ml === null ? "n/a" : scan.load_ml.toFixed(2) + (scan.edited ? " (corrected)" : "")),
+    element("td", {}, scan.reasons.join("; ")),
+    element("td", {}, scan.rating),
+    element("td", {}, scan.note))));
+}
+
+async function upload(files) {
+  const all = [...files].filter((file) => !(file.relative ?? file.name).split("/").pop().startsWith("."));
+  if (!all.length) return tell("Nothing was dropped that can be read: drop NIfTI files, or a folder with DICOM files.", true);
+  const form = new FormData();
+  for (const file of all) form.append("files", file, file.relative || file.webkitRelativePath || file.name);
+  tell(`Copying ${all.length} file${all.length === 1 ? "" : "s"} …`);
+  try {
+    await ask("upload", { method: "POST", body: form });
+    tell("");
+  } catch (error) {
+    tell(error.message, true);
+  }
+  refresh();
+}
+
+// All files in what was dropped; folders are entered.
+async function filesIn(entry, path = "") {
+  if (entry.isFile) {
+    const file = await new Promise((give, fail) => entry.file(give, fail));
+    file.relative = path + entry.name;
+    return [file];
+  }
+  const reader = entry.createReader();
+  const found = [];
+  for (;;) {
+    const some = await new Promise((give, fail) => reader.readEntries(give, fail));
+    if (!some.length) return found;
+    for (const each of some) found.push(...(await filesIn(each, `${path}${entry.name}/`)));
+  }
+}
+
+const drop = byId("drop");
+for (const kind of ["dragenter", "dragover"]) document.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.add("over"); });
+for (const kind of ["dragleave", "drop"]) document.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.remove("over"); });
+document.addEventListener("drop", async (event) => {
+  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  const files = entries.length ? (await Promise.all(entries.map((entry) => filesIn(entry)))).flat() : event.dataTransfer.files;
+  upload(files);
+});
+byId("choose-files").addEventListener("click", () => byId("files").click());
+byId("choose-folder").addEventListener("click", () => byId("folder").click());
+for (const id of ["files", "folder"]) byId(id).addEventListener("change", (event) => upload(event.target.files));
+byId("find").addEventListener("input", showScans);
+byId("which").addEventListener("change", showScans);
+byId("open").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  try {
+    await ask("open", { method: "POST", body: JSON.stringify({ folder: byId("path").value }) });
+    tell("");
+  } catch (error) {
+    tell(error.message, true);
+  }
+  refresh();
+});
+refresh();
