@@ -78,8 +78,11 @@ def _content(given: Any) -> Stored:
     import SimpleITK as sitk  # noqa: N813 - the name its users know
 
     if isinstance(given, sitk.Image):
+        values = given.GetPixelIDTypeAsString()
+        if "label" in values:  # ITK would end the process
+            raise ImageError(f"holds a {values}, expected a scan; convert it with LabelMapToLabel")
         # an image counts complex numbers as one component, but a file as two
-        require_one_number(2 if "complex" in given.GetPixelIDTypeAsString() else given.GetNumberOfComponentsPerPixel())
+        require_one_number(2 if "complex" in values else given.GetNumberOfComponentsPerPixel())
         return sitk_content(given)
     if isinstance(given, np.ndarray):
         raise ImageError(f"is an array, which has no place and voxel size, {EXPECTED}; pass ms.Image(array, affine)")
@@ -91,7 +94,7 @@ def _of_nibabel(image: Any) -> Stored:
 
     stored = np.dtype(getattr(image.dataobj, "dtype", image.get_data_dtype()))
     require_numbers(stored)
-    require_memory(image.shape, stored.itemsize if nib.is_proxy(image.dataobj) else 0)
+    require_memory([int(edge) for edge in image.shape], stored.itemsize if nib.is_proxy(image.dataobj) else 0)
     with np.errstate(over="ignore"):  # overflow becomes infinity, which is refused
         # copied, since nibabel hands out float32 arrays themselves
         voxels = spatial_axes(np.array(image.get_fdata(dtype=np.float32, caching="unchanged"), order="C"))
