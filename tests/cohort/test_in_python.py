@@ -297,12 +297,21 @@ def test_saving_again_replaces_the_same_scan_and_refuses_another(segmenter: ms.S
     segmenter(nifti(seed=0)).save(tmp_path, "a")
     assert mask.read_bytes() == first
     assert not (tmp_path / "a_to-MNI152.txt").exists()
-    with pytest.raises(ms.MappingError, match=r"a\.json: belongs to another scan; save under another name"):
+    with pytest.raises(ms.MappingError, match="holds files named a that are not of this scan; save under another"):
         other.save(tmp_path, "a")
     assert mask.read_bytes() == first
     other.save(tmp_path, "b")
     other.save(tmp_path, "a", overwrite=True)
     assert mask.read_bytes() != first
+
+
+def test_a_file_beside_the_scan_that_is_no_result_is_kept(segmenter: ms.Segmenter, tmp_path: Path) -> None:
+    scan, sidecar = tmp_path / "sub-01_T1w.nii.gz", tmp_path / "sub-01_T1w.json"
+    nib.save(nifti(), scan)
+    sidecar.write_text('{"Modality": "MR"}')
+    with pytest.raises(ms.MappingError, match="files named sub-01_T1w that are not of this scan"):
+        segmenter(scan).save(tmp_path)
+    assert sidecar.read_text() == '{"Modality": "MR"}'
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "run", "RUN"])

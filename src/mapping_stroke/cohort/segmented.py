@@ -22,7 +22,7 @@ from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter
 from mapping_stroke.cohort.settings import ScanOptions
 from mapping_stroke.errors import SCAN_FAILURES, ConfigError, RunFolderError
 from mapping_stroke.files import read_object, require_space
-from mapping_stroke.images.image import Mask, Probability, nifti_image
+from mapping_stroke.images.image import Image, Mask, Probability, nifti_image
 from mapping_stroke.images.nifti import Affine
 from mapping_stroke.inference import segmentation
 from mapping_stroke.run_folder import OWNER_FILE, is_run_folder
@@ -126,7 +126,8 @@ class Segmentation:
             raise RunFolderError(f"{folder}: holds the results of a command ({OWNER_FILE}); save into another folder")
         if files.any_exists() and not overwrite and read_object(files.path(STAMP_SUFFIX)).get("source") != source:
             raise RunFolderError(
-                f"{files.path(STAMP_SUFFIX)}: belongs to another scan; save under another name, or with overwrite=True"
+                f"{folder}: holds files named {name} that are not of this scan; save under another name or into another "
+                "folder, or replace them by overwrite=True"
             )
         folder.mkdir(parents=True, exist_ok=True)
         files.require_short_names()
@@ -154,7 +155,7 @@ class Segmentation:
         """
         from mapping_stroke.report.notebook import open_viewer
 
-        scan = self._loaded.image if show_head else deface(self._loaded.image, self._loaded.model_input.placed)
+        scan = self._loaded.image if show_head else self._defaced
         maps = (self.mask, self.probability, self.uncertainty)
         return open_viewer(scan, maps, (PROBABILITY_STEP, UNCERTAINTY_STEP), height)
 
@@ -170,16 +171,16 @@ class Segmentation:
         return {**self._loaded.source, "voxels_sha256": hashed.hexdigest()}
 
     @cached_property
-    def _html(self) -> str:
-        from mapping_stroke.report.notebook import notebook_html
-
-        scan = deface(self._loaded.image, self._loaded.model_input.placed)
-        found = (self.mask, self.probability, self._found.lesions)
-        return notebook_html(scan, found, self.lesions, self.warnings)
+    def _defaced(self) -> Image:
+        """The scan for pictures; the scan itself if it shows no face."""
+        return deface(self._loaded.image, self._loaded.model_input.placed)
 
     def _repr_html_(self) -> str:
         """Picture, lesion table and doubts, as Jupyter shows them. No picture shows a face."""
-        return self._html
+        from mapping_stroke.report.notebook import notebook_html
+
+        found = (self.mask, self.probability, self._found.lesions)
+        return notebook_html(self._defaced, found, self.lesions, self.warnings)
 
     def __repr__(self) -> str:
         from mapping_stroke.report.notebook import describe_load
