@@ -126,8 +126,8 @@ class Segmentation:
             raise RunFolderError(f"{folder}: holds the results of a command ({OWNER_FILE}); save into another folder")
         if files.any_exists() and not overwrite and read_object(files.path(STAMP_SUFFIX)).get("source") != source:
             raise RunFolderError(
-                f"{folder}: holds files named {name} that are not of this scan; save under another name or into another "
-                "folder, or replace them by overwrite=True"
+                f"{folder}: holds files named {name} that are not of this scan; save under another name, or replace "
+                "them by overwrite=True"
             )
         folder.mkdir(parents=True, exist_ok=True)
         files.require_short_names()
