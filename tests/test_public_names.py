@@ -3,6 +3,7 @@
 import errno
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -46,6 +47,12 @@ def test_no_option_is_gone(call: str, capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_the_package_offers_the_same_names() -> None:
     assert mapping_stroke.__all__ == GOLDEN["package"]
+
+
+@pytest.mark.parametrize("name", GOLDEN["attributes"])
+def test_no_attribute_is_gone(name: str) -> None:
+    public = getattr(mapping_stroke, name)
+    assert set(GOLDEN["attributes"][name]) <= {*dir(public), *(field.name for field in fields(public))}
 
 
 def ends(what: str) -> int:

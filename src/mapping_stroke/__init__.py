@@ -8,12 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mapping_stroke.cohort.in_python import Segmenter
+    from mapping_stroke.cohort.segmented import Segmentation
     from mapping_stroke.dataset.folds import size_balanced_folds
     from mapping_stroke.errors import MappingError
     from mapping_stroke.evaluation.ranking import rank
     from mapping_stroke.evaluation.score import score
     from mapping_stroke.images.image import Image, read_image
-    from mapping_stroke.inference.segmentation import Segmentation
     from mapping_stroke.pipeline import segment
     from mapping_stroke.rules import postprocess
 
@@ -23,6 +24,7 @@ __all__ = [
     "Image",
     "MappingError",
     "Segmentation",
+    "Segmenter",
     "postprocess",
     "rank",
     "read_image",
@@ -34,7 +36,8 @@ __all__ = [
 _HOMES = {
     "Image": "images.image",
     "MappingError": "errors",
-    "Segmentation": "inference.segmentation",
+    "Segmentation": "cohort.segmented",
+    "Segmenter": "cohort.in_python",
     "postprocess": "rules",
     "rank": "evaluation.ranking",
     "read_image": "images.image",

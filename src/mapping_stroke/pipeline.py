@@ -4,7 +4,6 @@ simulate (or your own data) -> prepare -> folds -> train -> predict -> postproce
 `segment` is predict + postprocess for new scans. Heavy imports wait until a stage is called.
 """
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +14,9 @@ from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.work import StageResult
 
 if TYPE_CHECKING:
+    from mapping_stroke.cohort.segmented import Segmentation
     from mapping_stroke.cohort.settings import Space
-    from mapping_stroke.images.image import Image
-    from mapping_stroke.inference.segmentation import Segmentation
+    from mapping_stroke.images.in_memory import GivenImage
     from mapping_stroke.stages.settings import ExperimentConfig
 
 
@@ -73,17 +72,18 @@ def _stages(
 
 
 def segment(
-    scan: "Image | Path | str",
+    scan: "GivenImage",
     model: Path | str = "default",
     preset: "PresetName" = "balanced",
     device: str = "auto",
     space: "Space" = "auto",
-    brain: "Image | Path | str | None" = None,
+    brain: "GivenImage | None" = None,
 ) -> "Segmentation":
-    """Segment one T1w scan.
+    """Segment one T1w scan. `Segmenter` does the same for many, and loads the model only once.
 
     Args:
-        scan: An image, or the path of one (`.nii`, `.nii.gz`, `.mgz`, `.mha`, `.mhd`, `.nrrd`).
+        scan: An image of nibabel, of SimpleITK or of this package, or the path of one (`.nii`, `.nii.gz`, `.mgz`,
+            `.mha`, `.mhd`, `.nrrd`) or of a folder with a DICOM series.
         model: A `.mapping` file, a model folder, a run folder, or the name of a model of this installation.
         preset: `fast` (one member), `balanced` (all members) or `paper` (all members, each with the mirroring of its
             training).
@@ -101,15 +101,8 @@ def segment(
         MappingError: The scan cannot be read or registered, or shows no brain; there is no such model, preset, device
             or space; or the mask does not fit the scan or is of no use to the model.
     """
-    from mapping_stroke.cohort.segmenter import make_segmenter
-    from mapping_stroke.cohort.settings import Computation
-    from mapping_stroke.images.image import Image, read_image
-    from mapping_stroke.networks.bundle import open_bundle
+    from mapping_stroke.cohort.in_python import Segmenter, segment_given, warn_of
 
-    segmenter = make_segmenter(Computation(preset=preset, space=space, device=device), open_bundle(model))
-    image = scan if isinstance(scan, Image) else read_image(scan)
-    loaded = segmenter.load(image, Path(brain) if isinstance(brain, str) else brain)
-    for doubt in loaded.warnings:
-        warnings.warn(doubt, stacklevel=2)
-    found = segmenter.segment(loaded)
-    return replace(found, seconds={**loaded.seconds, **found.seconds})
+    found = segment_given(Segmenter(model, preset, device, space).route, scan, brain)
+    warn_of(found, stacklevel=3)
+    return found

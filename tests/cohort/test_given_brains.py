@@ -5,8 +5,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813 - the name its users know
 
 import mapping_stroke as ms
 from mapping_stroke.cli import main
@@ -218,8 +220,12 @@ def test_bids_finds_masks_by_the_names_it_gives_them(model: Path, head: Image, b
 def test_python_takes_a_mask_as_an_image_or_a_path(model: Path, head: Image, brain: Mask, tmp_path: Path) -> None:
     mask = with_values(brain, head)
     path = save(tmp_path / "mask.nii.gz", brain, head)
-    by_image, by_path = (ms.segment(head, model, device="cpu", space="mni", brain=given) for given in (mask, str(path)))
-    np.testing.assert_array_equal(by_image.probability, by_path.probability)
+    segmenter = ms.Segmenter(model, device="cpu", space="mni")
+    by_image = ms.segment(head, model, device="cpu", space="mni", brain=mask)
+    for given in (str(path), nib.load(path), sitk.ReadImage(path)):
+        np.testing.assert_array_equal(segmenter(head, given).probability, by_image.probability)
+    with pytest.raises(MappingError, match=r"^the given image: is a dict, expected a path"):
+        segmenter(head, {})
     with pytest.raises(MappingError, match="the given image: is empty"):
         ms.segment(head, model, device="cpu", space="mni", brain=Image(0 * mask.voxels, mask.affine))
 

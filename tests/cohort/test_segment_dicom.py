@@ -10,6 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+import mapping_stroke as ms
 from dicom_files import PERSON, write_series
 from mapping_stroke.cli import main
 from mapping_stroke.cohort.inputs import find_scans
@@ -62,6 +63,20 @@ def test_a_series_gives_what_the_same_volume_gives(
     assert read_image(tmp_path / "out" / "p0_mask.nii.gz").voxels.any()
     source = json.loads((tmp_path / "out" / "p0.json").read_text())["source"]
     assert (source["scan"], source["series"]) == (str(tmp_path / "p0"), "4")
+
+
+@pytest.mark.filterwarnings("ignore:its non-zero voxels span")  # a phantom is smaller than a brain
+def test_python_reads_the_same_series_of_a_folder(model: Path, tmp_path: Path) -> None:
+    scan, out = tmp_path / "p0", tmp_path / "out"
+    write_scan(scan)
+    assert segment(model, out, scan, "--series", "4", "--no-picture") == 0
+    found = ms.Segmenter(model, device="cpu")(scan, series="4")
+    assert found.name == "p0_series-4"
+    saved = found.save(tmp_path / "saved")
+    for kind in ("_mask.nii.gz", "_probability.nii.gz", "_lesions.tsv"):
+        assert (saved / f"{found.name}{kind}").read_bytes() == (out / f"{found.name}{kind}").read_bytes()
+    with pytest.raises(ms.MappingError, match=f"^{scan}: "):
+        ms.Segmenter(model, device="cpu")(scan, series="5")
 
 
 def test_a_finished_series_is_not_computed_again_and_a_changed_one_is(model: Path, tmp_path: Path) -> None:

@@ -67,7 +67,12 @@ def _named_scans(path: Path, series: str, pattern: str | None) -> list[tuple[str
         found = find_cases(path, "plain", Patterns(scans=pattern))
         return [(case.case_id, case.scan) for case in found.cases]
     scans = _scans_in(path, series) if _holds_scans(path) else [path]
-    return [(image_stem(scan) if image_suffix(scan) else _dicom_name(scan, series), scan) for scan in scans]
+    return [(scan_name(scan, series), scan) for scan in scans]
+
+
+def scan_name(scan: Path, series: str = "") -> str:
+    """The name of a scan's outputs, from that of its file or DICOM folder."""
+    return image_stem(scan) if image_suffix(scan) else _dicom_name(scan, series)
 
 
 def _holds_scans(path: Path) -> bool:

@@ -58,6 +58,10 @@ class LoadedScan:
         """The scan as stored in its file."""
         return self.model_input.scan
 
+    def for_results(self) -> "LoadedScan":
+        """The same without the arrays that the members read, which no result needs."""
+        return replace(self, prepared={}, model_input=replace(self.model_input, image=self.image))
+
 
 class MemoryCheck:
     """Checks that a scan fits into memory before it is computed. Memory granted to earlier scans is available."""
@@ -194,6 +198,11 @@ class Segmenter:
         found = make_segmentation(loaded.image, mean, self.rule)
         seconds = {"predict": predicted_at - start, "postprocess": time.perf_counter() - predicted_at}
         return replace(found, seconds=seconds)
+
+    def unloaded(self) -> "Segmenter":
+        """The same model and settings without any network in memory, to be kept with results."""
+        used = self.ensemble
+        return replace(self, ensemble=Ensemble(self.bundle, used.engine, used.window, used.members))
 
     def facts(self) -> dict[str, Any]:
         """Model, members, engine and rule as recorded in `run.json`."""

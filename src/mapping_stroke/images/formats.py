@@ -4,7 +4,7 @@ import gzip
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,7 @@ def _read_file(path: Path) -> Stored:
 
 
 def _read_series(series: DicomSeries) -> Stored:
-    _require_memory((series.facts.columns, series.facts.rows, len(series.slices)), 2)
+    require_memory((series.facts.columns, series.facts.rows, len(series.slices)), 2)
     voxels, affine, warnings = read_series(series)
     return Stored(voxels, affine, None, warnings)
 
@@ -156,10 +156,8 @@ def _read_nibabel(path: Path) -> Stored:
     start = _read_start(path)
     kind, header = _parse(start)
     stored = header.get_data_dtype()
-    if stored.kind not in "fiub":
-        values = "colours" if stored.names else "complex numbers"
-        raise ImageError(f"holds {values}, expected one real number per voxel; save the magnitude or one channel")
-    _require_memory([int(edge) for edge in header.get_data_shape()], stored.itemsize)
+    require_numbers(stored)
+    require_memory([int(edge) for edge in header.get_data_shape()], stored.itemsize)
     # bounded, so that a damaged or malicious file cannot fill the memory
     voxel_bytes = math.prod(int(edge) for edge in header.get_data_shape()) * stored.itemsize
     limit = voxel_bytes + min(int(header.get_data_offset()), OTHER_BYTES) + OTHER_BYTES
@@ -172,7 +170,7 @@ def _read_nibabel(path: Path) -> Stored:
         )
     image = kind.from_bytes(whole)
     with np.errstate(over="ignore"):  # overflow becomes infinity, which is refused
-        voxels = _spatial_axes(image.get_fdata(dtype=np.float32, caching="unchanged"))
+        voxels = spatial_axes(image.get_fdata(dtype=np.float32, caching="unchanged"))
     freesurfer = kind.__name__ == "MGHImage"
     if voxels.ndim == 3 and not freesurfer:
         pixdim_mm = _stored_edges_mm(start)
@@ -236,22 +234,24 @@ def _read_sitk(path: Path) -> Stored:
             f"the header gives voxels of {' x '.join(f'{edge:.3g}' for edge in edges_mm)} mm, expected edges above 0 "
             "mm; write the true voxel size into the header, or convert the scan again"
         )
-    if reader.GetNumberOfComponents() > 1:
-        raise ImageError(
-            f"holds {reader.GetNumberOfComponents()} numbers per voxel (colours, vectors or complex numbers), "
-            "expected one; save the magnitude or one channel"
-        )
-    _require_memory(reader.GetSize(), 8)
-    image = reader.Execute()
+    require_one_number(reader.GetNumberOfComponents())
+    require_memory(reader.GetSize(), 8)
+    return replace(sitk_content(reader.Execute()), warnings=_itk_warnings(path))
+
+
+def sitk_content(image: Any) -> Stored:
+    """Voxels and placement of a SimpleITK image with one number per voxel. ITK's millimetres are LPS."""
+    import SimpleITK as sitk  # noqa: N813 - the name its users know
+
     dimension = image.GetDimension()
     with np.errstate(over="ignore"):
-        voxels = _spatial_axes(sitk.GetArrayViewFromImage(image).T.astype(np.float32))
+        voxels = spatial_axes(sitk.GetArrayViewFromImage(image).T.astype(np.float32))
     affine = np.eye(4)
     if dimension >= 3:
         direction = np.array(image.GetDirection()).reshape(dimension, dimension)[:3, :3]
         affine[:3, :3] = direction * np.array(image.GetSpacing()[:3])
         affine[:3, 3] = image.GetOrigin()[:3]
-    return Stored(voxels, LPS_TO_RAS @ affine, None, _itk_warnings(path))
+    return Stored(voxels, LPS_TO_RAS @ affine)
 
 
 def _itk_warnings(path: Path) -> tuple[str, ...]:
@@ -269,15 +269,31 @@ def _itk_warnings(path: Path) -> tuple[str, ...]:
     return (*(() if sized else (UNSIZED,)), *(() if placed else (unplaced,)))
 
 
-def _spatial_axes(voxels: np.ndarray) -> np.ndarray:
+def require_numbers(stored: np.dtype) -> None:
+    """Raise `ImageError` unless voxels of this type, as stored, are real numbers."""
+    if stored.kind not in "fiub":
+        values = "colours" if stored.names else "complex numbers"
+        raise ImageError(f"holds {values}, expected one real number per voxel; save the magnitude or one channel")
+
+
+def require_one_number(components: int) -> None:
+    """Raise `ImageError` unless each voxel has one component."""
+    if components > 1:
+        raise ImageError(
+            f"holds {components} numbers per voxel (colours, vectors or complex numbers), expected one; save the "
+            "magnitude or one channel"
+        )
+
+
+def spatial_axes(voxels: np.ndarray) -> np.ndarray:
     """The voxels without axes of length 1 after the third."""
     while voxels.ndim > 3 and voxels.shape[-1] == 1:
         voxels = voxels[..., 0]
     return voxels
 
 
-def _require_memory(shape: Sequence[int], stored_bytes: int) -> None:
-    """Raise if reading a volume would take more memory than is free. Damaged headers can cause that."""
+def require_memory(shape: Sequence[int], stored_bytes: int) -> None:
+    """Raise `ImageError` if reading a volume would take more memory than is free. Damaged headers can cause that."""
     needed_gb = math.prod(shape) * (2 * stored_bytes + 4) / 1e9
     free_gb = available_bytes() / 1e9
     if needed_gb > free_gb:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from itertools import permutations, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Shaped, UInt8, UInt16
@@ -11,7 +12,7 @@ from scipy import ndimage
 from mapping_stroke.errors import GeometryError, ImageError
 from mapping_stroke.files import written_whole
 from mapping_stroke.images.dicom_series import DicomSeries
-from mapping_stroke.images.formats import find_source, image_suffix, read_stored
+from mapping_stroke.images.formats import Stored, find_source, image_suffix, read_stored
 from mapping_stroke.images.nifti import (
     SAME_PLACE_VOX,
     Affine,
@@ -107,17 +108,29 @@ def read_image(path: Path | str | DicomSeries, *, series: str = "") -> Image:
             inside the volume; or it is unclear which DICOM series of a folder is meant.
     """
     source = path if isinstance(path, DicomSeries) else find_source(Path(path), series)
-    stored = read_stored(source)
+    return make_image(read_stored(source), source)
+
+
+def make_image(stored: Stored, title: object) -> Image:
+    """The content of a file, or of another program's image, as an image.
+
+    Args:
+        stored: The content.
+        title: What errors call it, such as the path of the file.
+
+    Raises:
+        ImageError: It is not three-dimensional, or holds infinity, or NaN inside the volume.
+    """
     if stored.voxels.ndim != 3:
         raise ImageError(
-            f"{source}: has {stored.voxels.ndim} dimensions (shape {'x'.join(map(str, stored.voxels.shape))}), "
+            f"{title}: has {stored.voxels.ndim} dimensions (shape {'x'.join(map(str, stored.voxels.shape))}), "
             "expected 3; extract one volume from it and pass that"
         )
     voxels, warnings = _without_nan_around(stored.voxels)
     try:
         return Image(np.ascontiguousarray(voxels), stored.affine, stored.placement, (*stored.warnings, *warnings))
     except ImageError as error:
-        raise ImageError(f"{source}: {error}") from error
+        raise ImageError(f"{title}: {error}") from error
 
 
 def write_image(
@@ -135,18 +148,35 @@ def write_image(
     """
     import nibabel as nib
 
+    image = nifti_image(voxels, grid, step=step, title=path)
+    with written_whole(path) as partial:
+        nib.save(image, partial)
+
+
+def nifti_image(
+    voxels: Voxels | Mask | Numbers, grid: Affine | Image, *, step: float | None = None, title: object = "the map"
+) -> Any:
+    """The volume that `write_image` writes, as an image of nibabel; its voxels may be those given, not a copy.
+
+    Args:
+        voxels: See `write_image`.
+        grid: See `write_image`.
+        step: See `write_image`.
+        title: What an error calls it.
+    """
+    import nibabel as nib
+
     assert not isinstance(grid, Image) or voxels.shape == grid.shape, "the voxels must lie on the grid"
     affine, placement = (grid.affine, grid.placement) if isinstance(grid, Image) else (grid, None)
     stored = voxels.astype(np.uint8) if voxels.dtype == bool else voxels
     if step is not None:
-        stored, step = _count_steps(path, voxels, step)
+        stored, step = _count_steps(title, voxels, step)
     image = nib.Nifti1Image(stored, affine, dtype=stored.dtype)
     if step is not None:
         image.header.set_slope_inter(step, 0)
     image.header.set_xyzt_units("mm")
     write_placement(image.header, affine if placement is None else placement)
-    with written_whole(path) as partial:
-        nib.save(image, partial)
+    return image
 
 
 def orientation_names() -> list[str]:
@@ -218,11 +248,11 @@ def _without_nan_around(voxels: Voxels) -> tuple[Voxels, tuple[str, ...]]:
     return np.where(nan, np.float32(0), voxels), (warning,)
 
 
-def _count_steps(path: Path, voxels: np.ndarray, step: float) -> tuple[UInt8[np.ndarray, "x y z"], float]:
+def _count_steps(title: object, voxels: np.ndarray, step: float) -> tuple[UInt8[np.ndarray, "x y z"], float]:
     """Voxels as whole numbers of steps, and the step rounded down to float32, so that no value exceeds the largest."""
     low, high = float(voxels.min()), float(voxels.max())
     if not (low >= 0 and high <= 255 * step * (1 + ROUNDING)):
-        raise ImageError(f"{path}: holds {low:g} to {high:g}, expected 0 to {255 * step:g}; write it without steps")
+        raise ImageError(f"{title}: holds {low:g} to {high:g}, expected 0 to {255 * step:g}; write it without steps")
     slope = np.float32(step)  # the type of the header's field
     slope = np.nextafter(slope, np.float32(0)) if float(slope) > step else slope
     return np.clip(np.rint(voxels / np.float32(step)), 0, 255).astype(np.uint8), float(slope)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from mapping_stroke.evaluation.cohorts import Failure, Look
@@ -185,6 +186,11 @@ def _height_over_width(row: Comparison) -> float:
 def draw_segmentation(
     scan: Image, mask: Mask, probability: Probability, lesions: Sequence[LesionRow], path: Path
 ) -> None:
+    """Write `segmentation_figure` as PNG."""
+    save_png(segmentation_figure(scan, mask, probability, lesions), path)
+
+
+def segmentation_figure(scan: Image, mask: Mask, probability: Probability, lesions: Sequence[LesionRow]) -> Figure:
     """Draw the lesions of a scan: slices with outlines (above) and P(lesion) (below), and a list.
 
     Args:
@@ -192,7 +198,6 @@ def draw_segmentation(
         mask: Lesion mask on the scan's grid; if it is empty, three middle slices are shown.
         probability: P(lesion) on the scan's grid.
         lesions: The lesions of the mask, largest first.
-        path: PNG to write.
 
     Raises:
         GeometryError: The mask or the map has another shape than the scan.
@@ -216,7 +221,7 @@ def draw_segmentation(
     _write_list(grid[0, -1], lesions)
     _draw_scale(grid[1, -1])
     legend_below(figure, [Patch(facecolor=DARK, edgecolor=OUTLINE, label="segmented lesion")], CONVENTION)
-    save_png(figure, path)
+    return figure
 
 
 def _choose_slices(centres: Sequence[int], viewer: Viewer) -> list[int]:

@@ -1,6 +1,7 @@
 """Style of all pictures, and labels of methods."""
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -44,12 +45,20 @@ def new_figure(width_in: float, height_in: float, *, dark: bool = False) -> Figu
 
 def save_png(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, atomically; the same figure gives the same bytes."""
+    content = png_bytes(figure)
+    with written_whole(path) as partial:
+        partial.write_bytes(content)
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """A figure as PNG; the same figure gives the same bytes."""
     figure.set_dpi(PIXELS_PER_INCH)
     if layout := figure.get_layout_engine():
         layout.execute(figure)
         figure.set_layout_engine("none")  # saving would lay it out, and draw it, twice
-    with written_whole(path) as partial:
-        figure.savefig(partial, format="png", dpi=PIXELS_PER_INCH, metadata={"Software": None})
+    content = BytesIO()
+    figure.savefig(content, format="png", dpi=PIXELS_PER_INCH, metadata={"Software": None})
+    return content.getvalue()
 
 
 def plain_axes(axes: Axes, title: str, x_label: str, y_label: str) -> None:
