@@ -15,7 +15,7 @@ from mapping_stroke.errors import CaseError, Stopped
 
 STAGES = (
     "simulate", "experiment", "prepare", "folds", "train", "status", "predict", "postprocess", "evaluate", "report",
-    "compare", "segment", "bids", "grand-challenge", "models", "rank", "demo", "info",
+    "compare", "segment", "bids", "app", "grand-challenge", "models", "rank", "demo", "info",
 )  # fmt: skip
 
 

@@ -389,3 +389,10 @@ def test_the_viewer_has_four_layers_on_the_grid_of_the_scan(segmenter: ms.Segmen
     for image, name, step in ((shown[2], "probability", 1 / 255), (shown[3], "uncertainty", 0.5 / 255)):
         np.testing.assert_allclose(image.get_fdata(), getattr(found, name), atol=0.51 * step)
     np.testing.assert_allclose(shown[0].get_fdata(), phantom(0)[0], atol=0.01)
+
+
+def test_a_page_is_written_where_it_is_asked_for(segmenter: ms.Segmenter, tmp_path: Path) -> None:
+    found = segmenter(nib.Nifti1Image(phantom(0)[0], AFFINE))
+    page = found.page(tmp_path / "pages" / "p0.html")
+    assert page == tmp_path / "pages" / "p0.html"
+    assert "<title>p0: stroke lesions</title>" in page.read_text("utf-8")

@@ -21,7 +21,7 @@ from mapping_stroke.cohort.results import (
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter
 from mapping_stroke.cohort.settings import ScanOptions
 from mapping_stroke.errors import SCAN_FAILURES, ConfigError, RunFolderError
-from mapping_stroke.files import read_object, require_space
+from mapping_stroke.files import read_object, require_space, write_text
 from mapping_stroke.images.image import Image, Mask, Probability, nifti_image
 from mapping_stroke.images.nifti import Affine
 from mapping_stroke.inference import segmentation
@@ -140,6 +140,22 @@ class Segmentation:
                 files.remove()
             raise
         return folder
+
+    def page(self, path: Path | str, *, show_head: bool = False) -> Path:
+        """Write the interactive page of the scan, as `mapping segment` does, and return its path.
+
+        Args:
+            path: HTML file to write.
+            show_head: Show the whole head, with its face, instead of only the brain.
+        """
+        from mapping_stroke.cohort.scan_content import scan_content
+        from mapping_stroke.report.scan_page import render_scan_page
+
+        path = Path(path)
+        content = scan_content(self.name or path.stem, self._loaded, self._found, self._segmenter)
+        shown = self._loaded.image if show_head else self._defaced
+        write_text(path, render_scan_page(replace(content, scan=shown))[0])
+        return path
 
     def view(self, height: int = VIEWER_HEIGHT_PX, *, show_head: bool = False) -> Any:
         """The interactive viewer: a widget (`ipyniivue.NiiVue`) for the last line of a cell.
