@@ -17,7 +17,7 @@ FLAGS = (
     "--disable-sync",
     "--no-first-run",
 )
-SLOW_MS = 120_000
+SLOW_MS = 60_000
 """Machines that test are slow, and draw without graphics hardware."""
 
 
@@ -54,8 +54,10 @@ def chromium() -> Iterator[Browser]:
         pytest.skip("no Chromium on this machine; on Debian: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
-        yield browser
-        browser.close()
+        try:
+            yield browser
+        finally:
+            browser.close()
 
 
 @contextmanager
@@ -67,5 +69,7 @@ def watch(browser: Browser, **options: object) -> Iterator[Watched]:
     page.on("console", lambda message: watched.errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: watched.errors.append(str(error)))
     page.on("request", lambda request: watched.requests.append(request.url))
-    yield watched
-    page.close()
+    try:
+        yield watched
+    finally:
+        page.close()

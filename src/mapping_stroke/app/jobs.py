@@ -98,14 +98,14 @@ class Jobs:
         job.state, job.line = "running", "starting"
         last: deque[str] = deque(maxlen=LAST_LINES)
         try:
-            self._running = self._start(json.dumps(request))
-            assert self._running.stdout is not None
-            for line in self._running.stdout:
-                last.append(line.strip())
-                job.line = line.strip()
-                if found := SHARE.search(line):
-                    job.share = int(found[1]) / 100
-            status = self._running.wait()
+            with self._start(json.dumps(request)) as process:
+                self._running = process
+                for line in process.stdout or ():
+                    last.append(line.strip())
+                    job.line = line.strip()
+                    if found := SHARE.search(line):
+                        job.share = int(found[1]) / 100
+                status = process.wait()
         except OSError as error:
             status, job.line = 1, f"could not be started: {error}"
         job.state = "failed" if status else "done"

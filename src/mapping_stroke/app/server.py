@@ -21,7 +21,7 @@ from starlette.routing import Mount, Route
 from mapping_stroke.app.folder import open_results
 from mapping_stroke.app.guard import Guard, TooLargeError
 from mapping_stroke.app.jobs import Jobs
-from mapping_stroke.app.uploads import store_uploads
+from mapping_stroke.app.uploads import store_uploads, uploads_of
 from mapping_stroke.cohort.review import ReviewConflictError, rate_scan
 from mapping_stroke.cohort.settings import Computation
 from mapping_stroke.console import counted, say, warn
@@ -82,9 +82,8 @@ class App:
 
     async def home(self, request: Request) -> Response:
         """The first page: a place to drop scans, and the list."""
-        return HTMLResponse(
-            render("app.html.j2", style=asset("page.css"), script=asset("app.js"), folder=str(self._path))
-        )
+        values = {"folder": str(self._path), "uploads": str(uploads_of(self._path))}
+        return HTMLResponse(render("app.html.j2", style=asset("page.css"), script=asset("app.js"), **values))
 
     async def state(self, request: Request) -> Response:
         """The folder, its scans and the uploads in work."""

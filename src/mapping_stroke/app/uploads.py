@@ -1,17 +1,17 @@
-"""Files that were dropped on the app: stored beside the results, images by themselves and DICOM files by folder."""
+"""Files dropped on the app: stored in a folder beside the results, images by themselves and DICOM files by folder."""
 
 import re
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Protocol, runtime_checkable
 
 from mapping_stroke.errors import CaseError, FileError
 from mapping_stroke.files import require_space, sha256, written_whole
 from mapping_stroke.images.formats import image_suffix
 
-UPLOADS = "uploads"
-"""Folder in the results folder."""
+UPLOADS = "-uploads"
+"""Ends the name of the folder beside the results folder, in which only results may be."""
 LONGEST_STEM = 80
 """Characters of a name without suffix."""
 DICOM = "dicom"
@@ -19,7 +19,21 @@ DICOM = "dicom"
 BYTES_AT_ONCE = 2**20
 
 
-def store_uploads(folder: Path, files: Sequence[tuple[str, BinaryIO]]) -> dict[str, Path]:
+@runtime_checkable
+class Content(Protocol):
+    """An open file."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read some bytes."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to a place."""
+
+    def tell(self) -> int:
+        """The place."""
+
+
+def store_uploads(folder: Path, files: Sequence[tuple[str, Content]]) -> dict[str, Path]:
     """Store the files of one drop.
 
     Args:
@@ -35,12 +49,17 @@ def store_uploads(folder: Path, files: Sequence[tuple[str, BinaryIO]]) -> dict[s
     """
     if not files:
         raise CaseError("nothing was dropped; drop a NIfTI file or a folder with a DICOM series")
-    images = {name: content for name, content in files if image_suffix(PurePosixPath(name))}  # type: ignore[arg-type]
+    images = {name: content for name, content in files if image_suffix(Path(name))}
     others = {name: content for name, content in files if name not in images}
-    target = folder / UPLOADS
+    target = uploads_of(folder)
     target.mkdir(parents=True, exist_ok=True)
     found = dict(_store_image(target, name, content) for name, content in images.items())
     return found | _store_series(target, others)
+
+
+def uploads_of(folder: Path) -> Path:
+    """The folder of the scans that were dropped for a results folder."""
+    return folder.with_name(f"{folder.name}{UPLOADS}")
 
 
 def safe_name(name: str) -> str:
@@ -51,7 +70,7 @@ def safe_name(name: str) -> str:
     return f"{stem[:LONGEST_STEM] or 'scan'}{suffix.lower()}"
 
 
-def _store_image(target: Path, name: str, content: BinaryIO) -> tuple[str, Path]:
+def _store_image(target: Path, name: str, content: Content) -> tuple[str, Path]:
     """Store an image under its own name, or with a number if another scan has that name."""
     wanted = safe_name(name)
     suffix = image_suffix(Path(wanted)) or ""
@@ -70,9 +89,9 @@ def _store_image(target: Path, name: str, content: BinaryIO) -> tuple[str, Path]
     return path.name, path
 
 
-def _store_series(target: Path, files: Mapping[str, BinaryIO]) -> dict[str, Path]:
+def _store_series(target: Path, files: Mapping[str, Content]) -> dict[str, Path]:
     """Store files by the outermost folder that was dropped, numbered, as their own names may be no names here."""
-    groups: dict[str, list[BinaryIO]] = {}
+    groups: dict[str, list[Content]] = {}
     for name, content in files.items():
         parts = PurePosixPath(name.replace("\\", "/").strip("/")).parts
         groups.setdefault(safe_name(parts[0]) if len(parts) > 1 else DICOM, []).append(content)
@@ -93,7 +112,7 @@ def _store_series(target: Path, files: Mapping[str, BinaryIO]) -> dict[str, Path
     return found
 
 
-def _copy(content: BinaryIO, path: Path) -> None:
+def _copy(content: Content, path: Path) -> None:
     content.seek(0, 2)
     size = content.tell()
     content.seek(0)

@@ -14,7 +14,7 @@ class App:
 
     folder: Positional[Path] = Path("mapping-results")
     """Results folder of `mapping segment` or `mapping bids`; a new one is made. Scans dropped on the page are copied
-    into `uploads` in it."""
+    into a folder beside it, FOLDER-uploads."""
     port: int = 8765
     """Port on 127.0.0.1; another one is taken if it is in use, any free one for 0."""
     no_browser: bool = False

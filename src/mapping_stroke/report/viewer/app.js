@@ -42,7 +42,7 @@ function element(name, properties = {}, ...children) {
 function showJobs(jobs) {
   byId("jobs").replaceChildren(...jobs.map((job) => {
     const row = element("div", { className: `job ${job.state}` }, element("strong", {}, job.name), ` ${job.state}`);
-    if (job.state === "running") row.append(element("progress", { value: job.share || undefined, max: 1, ariaLabel: `Progress of ${job.name}` }));
+    if (job.state === "running") row.append(element("progress", { max: 1, ...(job.share ? { value: job.share } : {}), ariaLabel: `Progress of ${job.name}` }));
     row.append(element("div", { className: job.state === "failed" ? "failure" : "muted" }, job.line));
     return row;
   }));

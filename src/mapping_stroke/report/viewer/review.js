@@ -178,7 +178,7 @@ class Review {
   }
 
   press(event) {
-    if (/^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) && event.target.type !== "checkbox") return;
+    if (isTyping(event)) return;
     if ((event.ctrlKey || event.metaKey) && event.key === "z" && this.editing) { this.take("undo"); event.preventDefault(); return; }
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const rating = Object.keys(RATINGS).find((name) => RATINGS[name][1] === event.key);

@@ -50,7 +50,7 @@ function connect(viewer, facts) {
   views.forEach((button) => button.addEventListener("click", () => choose(button)));
   byId("fill").addEventListener("input", (event) => viewer.fill(Number(event.target.value)));
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) && event.target.type !== "checkbox") return;
+    if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
     const layer = layers.find((box) => box.dataset.layer === KEYS[event.key]);
     const view = views.find((button) => button.dataset.key === event.key);
     if (layer) layer.click();

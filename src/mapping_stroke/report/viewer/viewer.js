@@ -172,6 +172,9 @@ class ScanViewer {
   }
 }
 
+// Whether keys belong to a field in which text is typed.
+const isTyping = (event) => /^(TEXTAREA|SELECT)$/.test(event.target.tagName) || /^(text|search|number)$/.test(event.target.type);
+
 function spread(heights, most) {
   if (heights.length <= most) return heights;
   return Array.from({ length: most }, (_, tile) => heights[Math.round((tile * (heights.length - 1)) / (most - 1))]);
