@@ -14,7 +14,7 @@ from mapping_stroke.evaluation.tables import SCORE_COLUMNS, CaseScore, score_row
 from mapping_stroke.files import read_csv, write_csv, write_json
 from mapping_stroke.report.style import method_label
 from mapping_stroke.run_folder import RunFolder
-from mapping_stroke.stages import report as report_pictures
+from mapping_stroke.stages import report_cases
 from mapping_stroke.stages.evaluate import evaluate_run
 from mapping_stroke.stages.postprocess import postprocess_run
 from mapping_stroke.stages.report import report_run, says_simulated
@@ -177,7 +177,7 @@ def test_schemes_that_the_paper_does_not_have_are_named(tmp_path: Path) -> None:
 def test_names_from_files_are_escaped(tmp_path: Path) -> None:
     name = 'x<script>alert("1")&'
     report_run(run := write_small_run(tmp_path, [name, "b"], ["default", "ensemble"]))
-    assert "<script>" not in page_of(run)
+    assert "<script>alert" not in page_of(run)
     assert "x&lt;script&gt;alert(&#34;1&#34;)&amp;" in page_of(run)
 
 
@@ -223,7 +223,7 @@ def test_a_case_that_cannot_be_drawn_stops_nothing(run: RunFolder, monkeypatch: 
     def fail(scan: object) -> None:
         raise ValueError("no head")
 
-    monkeypatch.setattr(report_pictures, "deface", fail)
+    monkeypatch.setattr(report_cases, "deface", fail)
     report_run(run)
     assert "a: cannot be shown: ValueError: no head" in text_of(section(page_of(run), "failures"))
 

@@ -108,18 +108,19 @@ class PageGrid:
         )
 
 
-def make_page_grid(viewer: Viewer) -> PageGrid:
-    """The grid of the page of a scan."""
+def make_page_grid(viewer: Viewer, most_vox: int | None = None) -> PageGrid:
+    """The grid of a scan on a page, with at most so many voxels; None for `MOST_VOX`."""
+    most_vox = most_vox or MOST_VOX
     axes = "".join(nib.orientations.aff2axcodes(viewer.affine))
     shape = [edge.stop - edge.start for edge in viewer.box]
     x, y, z = ((edge.start, edge.stop) for edge in viewer.box)
-    return PageGrid(viewer.shape, axes, (x, y, z), _factors(shape, viewer.spacing_mm))
+    return PageGrid(viewer.shape, axes, (x, y, z), _factors(shape, viewer.spacing_mm, most_vox))
 
 
-def _factors(shape: Sequence[int], spacing_mm: Sequence[float]) -> tuple[int, int, int]:
-    """Block sizes that bring a volume below `MOST_VOX`; the finest axis is halved first."""
+def _factors(shape: Sequence[int], spacing_mm: Sequence[float], most_vox: int) -> tuple[int, int, int]:
+    """Block sizes that bring a volume to at most so many voxels; the finest axis is halved first."""
     factors = [1, 1, 1]
-    while np.prod([n // factor for n, factor in zip(shape, factors, strict=True)]) > MOST_VOX:
+    while np.prod([n // factor for n, factor in zip(shape, factors, strict=True)]) > most_vox:
         finest = min(range(3), key=lambda axis: spacing_mm[axis] * factors[axis])
         factors[finest] *= 2
     x, y, z = factors

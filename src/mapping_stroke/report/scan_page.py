@@ -108,7 +108,7 @@ def render_scan_page(content: ScanContent) -> tuple[str, PageGrid]:
         "scan.html.j2",
         content=content,
         facts=embedded_json(facts),
-        volumes=embedded_json(_volumes(content, viewer, grid)),
+        volumes=embedded_json(pack_volumes(content, viewer, grid)),
         library=viewer_library(),
         scripts=[asset("viewer.js"), asset("scan_page.js")],
         style=asset("page.css"),
@@ -119,7 +119,7 @@ def render_scan_page(content: ScanContent) -> tuple[str, PageGrid]:
     return page, grid
 
 
-def _volumes(content: ScanContent, viewer: Viewer, grid: PageGrid) -> dict[str, object]:
+def pack_volumes(content: ScanContent, viewer: Viewer, grid: PageGrid) -> dict[str, object]:
     """Maps as gzipped NIfTI files, and the marks as gzipped bytes, all in base64."""
     low, high = viewer.window
     affine = grid.affine(viewer)

@@ -23,7 +23,7 @@ from mapping_stroke.report.pictures import Comparison, draw_comparisons
 from mapping_stroke.report.style import method_label
 from mapping_stroke.run_folder import MASK_SUFFIX, RunFolder, claimed
 from mapping_stroke.stages.paired_runs import compare_scores, read_run_cases
-from mapping_stroke.stages.report import read_comparison
+from mapping_stroke.stages.report_cases import read_comparison
 from mapping_stroke.work import StageResult
 
 TABLE_FILE, CASES_FILE, MARKDOWN_FILE, PAGE_FILE = "compare.csv", "cases.csv", "compare.md", "compare.html"

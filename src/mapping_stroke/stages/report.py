@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from mapping_stroke.console import listed, name_files, say, track
+from mapping_stroke.console import listed, name_files, say
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.checks import read_problems
 from mapping_stroke.dataset.folds import largest_fold_distance
-from mapping_stroke.errors import SCAN_FAILURES, CaseError, FoldsError, MappingError, describe_failure
+from mapping_stroke.errors import FoldsError, MappingError
 from mapping_stroke.evaluation.tables import CaseScore, order_methods, summarise
 from mapping_stroke.files import given_name, read_csv, read_json, read_object, write_text
-from mapping_stroke.images.image import read_image, require_same_grid
 from mapping_stroke.names import PAPER_SCHEMES
 from mapping_stroke.networks.member_folder import CARD_FILE
 from mapping_stroke.report.comparison import render_against
@@ -31,15 +30,15 @@ from mapping_stroke.report.distributions import (
     worst_cases,
 )
 from mapping_stroke.report.pages import About, Picture, Provenance, Results, render_page
-from mapping_stroke.report.pictures import Comparison, compare, draw_comparisons
+from mapping_stroke.report.pictures import draw_comparisons
 from mapping_stroke.report.publication import add_intervals, publish
-from mapping_stroke.report.style import load_words, method_label, short_id
+from mapping_stroke.report.style import load_words, method_label
 from mapping_stroke.report.tables import make_table
-from mapping_stroke.run_folder import MASK_SUFFIX, RunFolder, read_sections
-from mapping_stroke.space.model_input import deface
+from mapping_stroke.run_folder import RunFolder, read_sections
 from mapping_stroke.stages.evaluate import read_scores
 from mapping_stroke.stages.paired_runs import compare_scores
 from mapping_stroke.stages.provenance import describe_record, find_other_data, fold_words
+from mapping_stroke.stages.report_cases import read_comparisons, show_worst
 from mapping_stroke.stages.report_tables import people_of, write_statistics
 from mapping_stroke.work import StageResult
 
@@ -248,7 +247,7 @@ def draw_pictures(
         Every picture of the page, or why it is missing; and a line for every file that could not be used.
     """
     final_label = method_label(results.final)
-    rows, problems = _read_comparisons(run, cases, scores, results)
+    rows, problems = read_comparisons(run, cases, scores, results)
     pictures = _find_earlier(run) | _draw_curves(run, problems)
     png = run.report_html.with_name("dice_by_load.png")
     draw_by_load(scores, results.loads_ml, results.final, png)
@@ -265,51 +264,6 @@ def draw_pictures(
         else:
             pictures[key] = f"{title}: left out, no case could be shown."
     return pictures, problems
-
-
-def _read_comparisons(
-    run: RunFolder, cases: Sequence[Case], scores: Sequence[CaseScore], results: Results
-) -> tuple[dict[str, Comparison], list[str]]:
-    """The slices of the cases to show, one case in memory at a time, and the problems."""
-    wanted = {*typical_cases(results.cases), *worst_cases(results.cases)}
-    chosen = [case for case in cases if case.case_id in wanted]
-    rows: dict[str, Comparison] = {}
-    problems = []
-    for case in track(chosen, "Drawing cases", len(chosen)):
-        dice = {score.method: score.values["dice"] for score in scores if score.case_id == case.case_id}
-        try:
-            masks = {method: run.masks(method) / f"{case.case_id}{MASK_SUFFIX}" for method in dice}
-            rows[case.case_id] = read_comparison(case, masks, dice)
-        except SCAN_FAILURES as error:
-            problems.append(f"{case.case_id}: cannot be shown: {describe_failure(error)}")
-    return rows, problems
-
-
-def read_comparison(case: Case, masks: Mapping[str, Path], dice: Mapping[str, float]) -> Comparison:
-    """Read the slice of a case that shows its reference and some masks, defaced.
-
-    Args:
-        case: A labelled case.
-        masks: Files of its masks, by the names of the columns; missing ones are left out.
-        dice: Their Dice, by the same names.
-
-    Raises:
-        CaseError: The case has no reference mask any more.
-        GeometryError: A mask lies on another grid than the scan.
-        ImageError: A file cannot be read.
-    """
-    if case.mask is None:
-        raise CaseError("it has scores but its reference mask is gone; run `mapping prepare` again")
-    scan, reference = read_image(case.scan), read_image(case.mask)
-    require_same_grid(reference, scan, ("its mask", "its scan"), "run `mapping prepare` again")
-    predictions = {}
-    for method, path in masks.items():
-        if path.is_file():
-            mask = read_image(path)
-            require_same_grid(mask, scan, (f"the mask of {method}", "its scan"), "run `mapping postprocess` again")
-            predictions[method] = mask.voxels > 0
-    title = f"{short_id(case.case_id)}\n{load_words(case.load_ml or 0)}"
-    return compare(title, deface(scan), reference.voxels > 0, predictions, dice)
 
 
 def _draw_curves(run: RunFolder, problems: list[str]) -> Pictures:
@@ -361,6 +315,7 @@ def report_run(run: RunFolder, against: RunFolder | None = None) -> StageResult:
     failures = [*list_failures(run, cases, scores), *find_other_data(run), *unreadable, *unread]
     about = describe_run(run, cases, scores, failures)
     sections = [] if compared is None else [render_against(compared)]
+    sections += show_worst(run, cases, results)
     write_text(run.report_html, render_page(about, results, pictures, statistics, sections))
     say((run.report_html.parent / "table1.txt").read_text(encoding="utf-8").rstrip())
     if compared is not None:

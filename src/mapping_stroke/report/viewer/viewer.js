@@ -86,7 +86,8 @@ class ScanViewer {
     this.nv = new niivue.Niivue({
       backColor: [0, 0, 0, 1],
       crosshairColor: [0.25, 0.9, 0.45, 0.8],
-      crosshairWidth: 1,
+      crosshairWidth: 0.15,
+      crosshairWidthUnit: "percent",
       dragAndDropEnabled: false,
       isRadiologicalConvention: true,
       isSliceMM: true,
@@ -155,6 +156,24 @@ class ScanViewer {
   goTo(mm) {
     this.nv.scene.crosshairPos = this.nv.mm2frac(mm);
     this.nv.createOnLocationChange();
+    this.nv.drawScene();
+  }
+
+  // Moves the crosshair to the axial slice with the most marks, in their middle.
+  goToMarks() {
+    const [, width, height, depth] = this.nv.volumes[0].dims;
+    const sums = Array.from({ length: depth }, () => [0, 0, 0]);
+    this.marks.forEach((bits, voxel) => {
+      if (!(bits & (MARKS.mask | MARKS.reference))) return;
+      const sum = sums[Math.floor(voxel / (width * height))];
+      sum[0] += 1;
+      sum[1] += voxel % width;
+      sum[2] += Math.floor(voxel / width) % height;
+    });
+    const z = sums.reduce((best, sum, index) => (sum[0] > sums[best][0] ? index : best), 0);
+    const [count, x, y] = sums[z];
+    if (!count) return;
+    this.nv.scene.crosshairPos = [(x / count + 0.5) / width, (y / count + 0.5) / height, (z + 0.5) / depth];
     this.nv.drawScene();
   }
 
