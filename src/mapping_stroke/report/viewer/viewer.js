@@ -54,8 +54,8 @@ const COLOURS = { // of the drawing layer in 3-D, by value; a brain alone is tra
   labels: ["", "lesion", "reference", "both", "brain", "lesion", "reference", "both"],
 };
 // Maps in colours that differ from those of the outlines.
-const BLUES = { R: [0, 20, 0, 60, 215], G: [0, 30, 90, 190, 250], B: [0, 120, 230, 255, 255], A: [0, 90, 130, 160, 200], I: [0, 40, 110, 180, 255] };
-const PINKS = { R: [0, 90, 200, 255, 255], G: [0, 0, 20, 110, 225], B: [0, 90, 130, 190, 235], A: [0, 90, 130, 160, 200], I: [0, 40, 110, 180, 255] };
+const BLUES = { R: [0, 20, 0, 60, 215], G: [0, 30, 90, 190, 250], B: [0, 120, 230, 255, 255], A: [0, 90, 120, 140, 165], I: [0, 40, 110, 180, 255] };
+const PINKS = { R: [0, 90, 200, 255, 255], G: [0, 0, 20, 110, 225], B: [0, 90, 130, 190, 235], A: [0, 90, 120, 140, 165], I: [0, 40, 110, 180, 255] };
 
 async function unpack(base64) {
   const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
@@ -141,7 +141,7 @@ class ScanViewer {
 
   // Opacity of the lesions' inside in slices, 0 to 0.9.
   fill(opacity) {
-    this.nv.drawRimOpacity = Math.max(1, Math.round(devicePixelRatio)) + opacity;
+    this.nv.drawRimOpacity = Math.max(1, Math.round(this.canvas.height / 600)) + opacity;
     this.nv.drawScene();
   }
 
