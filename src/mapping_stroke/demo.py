@@ -16,6 +16,7 @@ from mapping_stroke.errors import CaseError
 from mapping_stroke.files import describe_missing, read_csv
 from mapping_stroke.images.formats import IMAGE_SUFFIXES, image_suffix
 from mapping_stroke.images.image import read_image, write_image
+from mapping_stroke.images.masks import read_mask
 from mapping_stroke.inference.engines import choose_device
 from mapping_stroke.inference.segmentation import LesionRow
 from mapping_stroke.networks.bundle import open_bundle
@@ -30,7 +31,6 @@ from mapping_stroke.simulation.person import draw_ageing, draw_deformation
 from mapping_stroke.simulation.scanner import draw_scanner, store
 from mapping_stroke.simulation.sources import read_template
 from mapping_stroke.space.model_input import deface
-from mapping_stroke.stages.evaluate import read_mask
 
 GRID = ATLAS_GRID
 """Grid of the scans; tests use a coarser one."""

@@ -184,13 +184,13 @@ def test_masks_that_cannot_be_meant_are_refused(scan: Path, head: Image, brain: 
     with pytest.raises(CaseError, match=r"holds no brain mask of any scan, expected names such as a_brain\.nii\.gz"):
         find_given(masks, two, FlatLayout(out))
     assert find_given(masks, two, FlatLayout(out), perhaps_none=True) == {}
-    with pytest.raises(CaseError, match="is the mask of one brain, but 2 scans are given"):
+    with pytest.raises(CaseError, match="is the brain mask of one scan, but 2 scans are given"):
         find_given(masks / "x_brain.nii.gz", two, FlatLayout(out))
     with pytest.raises(CaseError, match="no such file"):
         find_given(tmp_path / "nowhere", two, FlatLayout(out))
     save(masks / "a_brain.nii", brain, head)
     save(masks / "a_brain.nii.gz", brain, head)
-    with pytest.raises(CaseError, match="is a mask of the same brain"):
+    with pytest.raises(CaseError, match="is a mask of the same scan"):
         find_given(masks, two, FlatLayout(out))
     with pytest.raises(CaseError, match="is an output, which is removed"):
         find_given(masks, {"x": scan}, FlatLayout(masks))

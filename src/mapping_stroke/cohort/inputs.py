@@ -1,7 +1,8 @@
-"""Find the scans to segment, the names of their outputs, and the user's own brain masks."""
+"""Find the scans to segment, the names of their outputs, and the user's own masks."""
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mapping_stroke.cohort.results import MAP_SUFFIXES, OutputLayout
@@ -126,15 +127,54 @@ def _looks_like_bids(inside: Sequence[Path]) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class MaskKind:
+    """A kind of masks that users give for their scans.
+
+    Attributes:
+        option: The option that names them.
+        noun: What messages call one.
+        suffixes: Ends of their names, after the name of the scan's outputs; the first is named in messages.
+        otherwise: What is done for scans without one.
+        short: Whether the name of a scan may lack its `_T1w` there.
+    """
+
+    option: str
+    noun: str
+    suffixes: tuple[str, ...]
+    otherwise: str
+    short: bool = False
+
+    def stems(self, name: str) -> list[str]:
+        """The names that a scan may have in the names of its masks."""
+        return list(dict.fromkeys((name, name.removesuffix("_T1w") if self.short else name)))
+
+
+BRAINS = MaskKind("--brain", "brain mask", (BRAIN_SUFFIX,), "brain extraction is used for them")
+REFERENCES = MaskKind(
+    "--reference",
+    "reference mask",
+    ("_reference.nii.gz", "_lesion.nii.gz", MASK_SUFFIX),
+    "they are not scored",
+    short=True,
+)
+
+
 def find_given(
-    brains: Path | None, scans: Mapping[str, Path], layout: OutputLayout, *, perhaps_none: bool = False
+    given: Path | None,
+    scans: Mapping[str, Path],
+    layout: OutputLayout,
+    kind: MaskKind = BRAINS,
+    *,
+    perhaps_none: bool = False,
 ) -> dict[str, Path]:
-    """Match the user's brain masks to scans.
+    """Match the user's masks to scans.
 
     Args:
-        brains: A mask, if there is one scan; or a folder of masks with the names that `mapping` itself gives them, with
+        given: A mask, if there is one scan; or a folder of masks named after the scans as `mapping` names its own, with
             any image suffix, in subfolders as in the layout or all in one folder. None if the user gives none.
         scans: Scans by the name of their outputs.
+        kind: What they are masks of.
         layout: Names the outputs; these may be removed, so the user's masks must not be among them.
         perhaps_none: Whether the folder may hold only masks of other scans, since only part of a data set is chosen.
 
@@ -145,29 +185,31 @@ def find_given(
         CaseError: There is no such file or folder, the folder holds no mask of any scan or two of one, a file is given
             for several scans, or a mask is an output itself.
     """
-    if brains is None or not scans:
+    if given is None or not scans:
         return {}
-    expected = {name: layout.relative(name, BRAIN_SUFFIX) for name in scans}
-    if brains.is_dir() and not image_suffix(brains):
-        found = {name: mask for name in scans if (mask := _mask_named(brains, expected[name]))}
+    expected = {
+        name: [layout.relative(stem, suffix) for stem in kind.stems(name) for suffix in kind.suffixes] for name in scans
+    }
+    if given.is_dir() and not image_suffix(given):
+        found = {name: mask for name in scans if (mask := _mask_named(given, expected[name]))}
         without = [name for name in scans if name not in found]
         if not found and not perhaps_none:
             raise CaseError(
-                f"{brains}: holds no brain mask of any scan, expected names such as {expected[without[0]]}; "
-                "rename the masks, or leave --brain out"
+                f"{given}: holds no {kind.noun} of any scan, expected names such as {expected[without[0]][0]}; "
+                f"rename the masks, or leave {kind.option} out"
             )
-        _report_without(brains, without, len(scans))
-    elif leads_nowhere(brains) or not brains.exists():
-        raise CaseError(f"{brains}: {describe_missing(brains)}")
+        _report_without(given, without, len(scans), kind)
+    elif leads_nowhere(given) or not given.exists():
+        raise CaseError(f"{given}: {describe_missing(given)}")
     elif len(scans) > 1:
         raise CaseError(
-            f"{brains}: is the mask of one brain, but {len(scans)} scans are given; name a folder with one mask per "
-            f"scan, such as {next(iter(expected.values()))}"
+            f"{given}: is the {kind.noun} of one scan, but {len(scans)} scans are given; name a folder with one mask "
+            f"per scan, such as {next(iter(expected.values()))[0]}"
         )
     else:
-        found = dict.fromkeys(scans, brains)
+        found = dict.fromkeys(scans, given)
     for name, mask in found.items():
-        if mask.resolve() == (layout.folder / expected[name]).resolve():
+        if mask.resolve() in {(layout.folder / own).resolve() for own in expected[name]}:
             raise CaseError(
                 f"{mask}: is an output, which is removed when its scan is segmented again; copy the masks that "
                 "you have corrected into a folder of their own, and name that"
@@ -175,19 +217,19 @@ def find_given(
     return found
 
 
-def _mask_named(folder: Path, output: str) -> Path | None:
-    """The mask in a folder that is named like an output, with any image suffix, if there is one."""
-    stem = output.removesuffix(".nii.gz")
+def _mask_named(folder: Path, outputs: Sequence[str]) -> Path | None:
+    """The mask in a folder that is named like one of the outputs, with any image suffix, if there is one."""
+    stems = [output.removesuffix(".nii.gz") for output in outputs]
     places = dict.fromkeys(
-        folder / f"{named}{suffix}" for named in (stem, Path(stem).name) for suffix in IMAGE_SUFFIXES
+        folder / f"{named}{suffix}" for stem in stems for named in (stem, Path(stem).name) for suffix in IMAGE_SUFFIXES
     )
     found = [place for place in places if place.is_file() or leads_nowhere(place)]
     if len(found) > 1:
-        raise CaseError(f"{found[0]}: {found[1]} is a mask of the same brain; move one of them away")
+        raise CaseError(f"{found[0]}: {found[1]} is a mask of the same scan; move one of them away")
     return found[0] if found else None
 
 
-def _report_without(folder: Path, without: Sequence[str], scans: int) -> None:
+def _report_without(folder: Path, without: Sequence[str], scans: int, kind: MaskKind) -> None:
     if without:
         count = f"{len(without)} of {counted(scans, 'scan')}"
-        say(f"{folder}: holds no mask for {count} ({listed(without, LISTED)}); brain extraction is used for them")
+        say(f"{folder}: holds no mask for {count} ({listed(without, LISTED)}); {kind.otherwise}")

@@ -10,11 +10,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
-from mapping_stroke.cohort.inputs import find_given, find_scans, holds_dicom
+from mapping_stroke.cohort.inputs import REFERENCES, find_given, find_scans, holds_dicom
 from mapping_stroke.cohort.methods import describe_mirrorings
 from mapping_stroke.cohort.record import Notes, RunRecord, contents
 from mapping_stroke.cohort.results import FlatLayout, OutputLayout, ScanFiles, Stamp
-from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter, make_segmenter
+from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter, make_segmenter, with_reference
 from mapping_stroke.cohort.settings import Computation, ScanOptions
 from mapping_stroke.cohort.shared_folder import SharedFolder, shared
 from mapping_stroke.console import counted, duration, listed, progress, say, warn
@@ -50,6 +50,7 @@ class Cohort:
         options: How scans are read and what is written.
         refused: Reasons why scans fail without being read, by name; results they had before are kept.
         brains: The user's own brain masks, by name; the other scans get theirs by brain extraction.
+        references: True lesions, by name.
     """
 
     scans: Mapping[str, Path]
@@ -57,6 +58,7 @@ class Cohort:
     options: ScanOptions
     refused: Mapping[str, str] = field(default_factory=dict)
     brains: Mapping[str, Path] = field(default_factory=dict)
+    references: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +86,8 @@ class CohortRun:
     def is_finished(self, name: str) -> bool:
         """Whether all outputs exist and belong to this scan."""
         cohort = self.cohort
-        return name not in cohort.refused and self.files(name).is_finished(cohort.scans[name], cohort.brains.get(name))
+        given = (cohort.brains.get(name), cohort.references.get(name))
+        return name not in cohort.refused and self.files(name).is_finished(cohort.scans[name], *given)
 
 
 def segment_scans(
@@ -114,7 +117,9 @@ def segment_scans(
     """
     options = options or ScanOptions()
     layout, found = FlatLayout(output), find_scans(scans, options.series, pattern)
-    cohort = Cohort(found, layout, options, brains=find_given(options.brain, found, layout))
+    brains = find_given(options.brain, found, layout)
+    references = find_given(options.reference, found, layout, REFERENCES)
+    cohort = Cohort(found, layout, options, brains=brains, references=references)
     if options.dicom_seg:
         _require_dicom(cohort)
     return segment_cohort(cohort, computation, overwrite=overwrite, raise_first=len(cohort.scans) == 1)
@@ -313,7 +318,9 @@ def _warm_up(run: CohortRun) -> None:
 
 def _load(run: CohortRun, name: str) -> LoadedScan:
     cohort = run.cohort
-    return run.segmenter.load(cohort.scans[name], cohort.brains.get(name), cohort.options.series)
+    loaded = run.segmenter.load(cohort.scans[name], cohort.brains.get(name), cohort.options.series)
+    reference = cohort.references.get(name)
+    return loaded if reference is None else with_reference(loaded, reference)
 
 
 def _segment_one(run: CohortRun, name: str, loaded: LoadedScan, show: Callable[[float], None]) -> Segmentation | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
+from mapping_stroke.cohort.scores import score_found
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter, scan_sha256
 from mapping_stroke.cohort.settings import ScanOptions
 from mapping_stroke.console import counted
@@ -142,12 +143,13 @@ class ScanFiles:
         page_bytes = 0 if self.options.no_picture else PAGE_BYTES
         return math.prod(shape) * (2 + 2 * BYTES[self.options.probability] + page_bytes) + OTHER_BYTES
 
-    def is_finished(self, scan: Path, brain: Path | None = None) -> bool:
+    def is_finished(self, scan: Path, brain: Path | None = None, reference: Path | None = None) -> bool:
         """Whether all outputs of exactly this scan exist. A scan whose content was dropped (DataLad) still counts.
 
         Args:
             scan: The scan.
             brain: The user's brain mask, if one is given.
+            reference: The true lesions, if they are given.
         """
         stamp = read_object(self.path(STAMP_SUFFIX))
         suffixes = self._suffixes(registered=bool(stamp.get("registration")), placed=bool(stamp.get("brain")))
@@ -157,7 +159,8 @@ class ScanFiles:
         try:
             if not all(path.is_file() for path in paths):
                 return False
-            return is_source(source, scan, self.options.series) and is_brain_of(source, brain)
+            same = is_source(source, scan, self.options.series)
+            return same and is_given(source, "brain", brain) and is_given(source, "reference", reference)
         except (MappingError, OSError):  # a file became unreadable: reading or writing it will report that
             return False
 
@@ -199,6 +202,7 @@ class ScanFiles:
     def write(self, loaded: LoadedScan, found: Segmentation, segmenter: Segmenter) -> Stamp:
         """Write all files of the scan, the stamp last, and return the stamp."""
         start = time.perf_counter()
+        scores = score_found(loaded, found)
         self._write_maps(loaded.model_input, found)
         if self.options.dicom_seg and loaded.series:
             from mapping_stroke.interop.dicom_seg import write_segmentation
@@ -206,7 +210,7 @@ class ScanFiles:
             write_segmentation(self.path(DICOM_SUFFIX), loaded.series, found.mask, segmenter.bundle.card.name)
         extra = dict(self.layout.write_extra(self, loaded, found, segmenter))
         if not self.options.no_picture:
-            extra["page"] = self._show(loaded, found, segmenter).to_json()
+            extra["page"] = self._show(loaded, found, segmenter, scores).to_json()
         seconds = {**found.seconds, **loaded.seconds, "write": time.perf_counter() - start}
         placed, registered = loaded.model_input.placed, loaded.model_input.registered
         stamp = {
@@ -216,6 +220,7 @@ class ScanFiles:
             "largest_probability": round(float(found.probability.max()), 4),
             "brain": placed.brain.to_json(placed.scan) if placed else None,
             "registration": registered.to_json() if registered else None,
+            **({"scores": scores} if scores else {}),
             "warnings": list(loaded.warnings),
             "seconds": {step: round(seconds[step], 2) for step in STEPS},
             **extra,
@@ -237,7 +242,9 @@ class ScanFiles:
         if model_input.registered:
             write_text(self.path(TRANSFORM_SUFFIX), itk_text(model_input.registered.to_mni))
 
-    def _show(self, loaded: LoadedScan, found: Segmentation, segmenter: Segmenter) -> "PageGrid":
+    def _show(
+        self, loaded: LoadedScan, found: Segmentation, segmenter: Segmenter, scores: Mapping[str, float | None]
+    ) -> "PageGrid":
         """Draw the lesions and, if they are known, the brain outline and placement; write the page, return its grid."""
         from mapping_stroke.cohort.scan_content import scan_content
         from mapping_stroke.report.overview import PlacedRow, draw_placements
@@ -250,7 +257,7 @@ class ScanFiles:
         if placed:
             draw_placements([PlacedRow("", placed, defaced, found.mask)], self.path(PLACEMENT_SUFFIX))
         shown = loaded.image if self.options.show_head else defaced
-        content = scan_content(self.name, loaded, found, segmenter)
+        content = scan_content(self.name, loaded, found, segmenter, scores)
         page = self.path(PAGE_SUFFIX)
         links = self._links(page.parent, placed=placed is not None)
         content = replace(content, scan=shown, picture=self.path(PICTURE_SUFFIX), links=links)
@@ -290,17 +297,18 @@ def is_source(source: Mapping[str, Any], scan: Path, series: str = "") -> bool:
         return same_name
 
 
-def is_brain_of(source: Mapping[str, Any], brain: Path | None) -> bool:
-    """Whether results were made with exactly this brain mask, or without one if None is given.
+def is_given(source: Mapping[str, Any], kind: str, mask: Path | None) -> bool:
+    """Whether results were made with exactly this mask of the user, or without one if None is given.
 
     Args:
         source: Entry `source` in the stamp of the results.
-        brain: The user's mask; if its content was dropped (DataLad), its name decides.
+        kind: `brain` or `reference`.
+        mask: The user's mask; if its content was dropped (DataLad), its name decides.
 
     Raises:
         MappingError: It cannot be read.
         OSError: Likewise.
     """
-    if brain is not None and leads_nowhere(brain):
-        return bool(Path(source.get("brain", "")).name == brain.name)
-    return bool(source.get("brain_sha256") == (scan_sha256(brain) if brain else None))
+    if mask is not None and leads_nowhere(mask):
+        return bool(Path(source.get(kind, "")).name == mask.name)
+    return bool(source.get(f"{kind}_sha256") == (scan_sha256(mask) if mask else None))

@@ -1,10 +1,13 @@
 """What the page of a segmented scan shows, from the scan, its lesions and the model."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
 from mapping_stroke.cohort.methods import describe_methods
+from mapping_stroke.cohort.scores import score_labels
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter
 from mapping_stroke.images.nifti import Affine
 from mapping_stroke.inference.segmentation import Segmentation
@@ -19,9 +22,15 @@ BRAINS: dict[BrainSource, str] = {
 }
 
 
-def scan_content(name: str, loaded: LoadedScan, found: Segmentation, segmenter: Segmenter) -> ScanContent:
+def scan_content(
+    name: str,
+    loaded: LoadedScan,
+    found: Segmentation,
+    segmenter: Segmenter,
+    scores: Mapping[str, float | None] = MappingProxyType({}),
+) -> ScanContent:
     """The page of a scan, still without picture and links, with the whole head."""
-    placed, methods = loaded.model_input.placed, describe_methods(segmenter)
+    placed, methods, labels = loaded.model_input.placed, describe_methods(segmenter), score_labels()
     return ScanContent(
         name=name,
         scan=loaded.image,
@@ -30,6 +39,8 @@ def scan_content(name: str, loaded: LoadedScan, found: Segmentation, segmenter: 
         uncertainty=found.uncertainty if len(segmenter.ensemble.members) > 1 else None,
         lesions=found.lesions,
         brain=None if placed is None else placed.brain.mask,
+        reference=loaded.reference,
+        scores={labels[key]: value for key, value in scores.items() if value is not None},
         to_mni=find_to_mni(loaded, segmenter),
         warnings=loaded.warnings,
         facts=_facts(loaded, segmenter),

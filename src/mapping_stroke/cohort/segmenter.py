@@ -17,6 +17,7 @@ from mapping_stroke.files import describe_missing, leads_nowhere, sha256
 from mapping_stroke.images.dicom_series import DicomSeries
 from mapping_stroke.images.formats import Source, find_source, stored_files
 from mapping_stroke.images.image import Image, Mask, Probability, read_image, reorient, require_same_grid
+from mapping_stroke.images.masks import read_mask_of
 from mapping_stroke.inference.cost import network_bytes, require_memory, scan_bytes
 from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.ensemble import Average, Ensemble, PreparedScan, predict_each
@@ -44,6 +45,7 @@ class LoadedScan:
         seconds: Duration of `read`, `place` and `prepare`.
         source: File or folder, and the SHA-256 of the content; also the number of a DICOM series.
         series: DICOM series it was read from, if any.
+        reference: Its true lesions, if they are known.
     """
 
     model_input: ModelInput
@@ -52,6 +54,7 @@ class LoadedScan:
     seconds: Mapping[str, float]
     source: Mapping[str, str] = field(default_factory=dict)
     series: DicomSeries | None = None
+    reference: Mask | None = None
 
     @property
     def image(self) -> Image:
@@ -226,6 +229,13 @@ def make_segmenter(computation: Computation, bundle: Bundle | None = None) -> Se
     engine = choose_engine(computation.device, computation.engine, computation.precision)
     ensemble = make_ensemble(bundle, computation.preset, engine)
     return Segmenter(bundle, ensemble, choose_rule(bundle, computation.rule), computation)
+
+
+def with_reference(loaded: LoadedScan, reference: Path) -> LoadedScan:
+    """A scan with its true lesions; raises `MappingError` if their file cannot be read or lies on another grid."""
+    mask = read_mask_of(reference, loaded.image)
+    origin = {"reference": str(reference), "reference_sha256": scan_sha256(reference)}
+    return replace(loaded, reference=mask, source={**loaded.source, **origin})
 
 
 def _doubts(model_input: ModelInput, card: BundleCard, space: str) -> list[str]:

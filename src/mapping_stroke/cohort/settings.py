@@ -50,6 +50,10 @@ class ScanOptions:
     several scans: a folder of masks named as this command names them, NAME_brain.nii.gz or another image suffix, for
     some or all scans. The mask decides the registration, and a model made for brains only sees nothing outside it. It
     is refused if the model needs neither registration nor brain extraction."""
+    reference: Path | None = None
+    """True lesions (0 and one other value, on the scan's grid, axes in any order): the page shows them, and Dice and
+    other scores are written. For several scans: a folder of masks named NAME_reference.nii.gz, NAME_lesion.nii.gz or
+    NAME_mask.nii.gz (or another image suffix), for some or all scans."""
     series: str = ""
     """Number, UID or description of the DICOM series to read from a folder; if left out, the one that looks like a
     three-dimensional T1w scan."""

@@ -16,6 +16,7 @@ from mapping_stroke.dataset.sides import sides_ml
 from mapping_stroke.errors import CaseError, MappingError
 from mapping_stroke.files import read_csv, write_csv
 from mapping_stroke.images.image import Image, Mask, read_image, require_same_grid
+from mapping_stroke.images.masks import SAME_VALUE
 from mapping_stroke.lesions import find_lesions
 
 Severity = Literal["error", "warning"]
@@ -80,8 +81,6 @@ def read_problems(path: Path) -> list[Problem]:
     ]
 
 
-SAME_VALUE = 1e-3
-"""Mask values that differ by less than this fraction count as equal, to allow for rounding."""
 BRAIN_SHARE = 0.5
 """A mask that covers a larger share of the scan's non-zero voxels is probably not a lesion mask."""
 

@@ -25,11 +25,11 @@ from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME, Row, as_applied
 from mapping_stroke.evaluation.score import score
 from mapping_stroke.files import fingerprint, read_object, write_json, written_whole
 from mapping_stroke.images.image import Image, Mask, Probability, image_stem, reorient, require_same_grid
+from mapping_stroke.images.masks import read_mask
 from mapping_stroke.lesions import bounding_box
 from mapping_stroke.models.settings import Prediction
 from mapping_stroke.networks.bundle import Bundle
 from mapping_stroke.rules import CHALLENGE, PostprocessConfig, apply_rule, find_rule
-from mapping_stroke.stages.evaluate import read_mask
 
 T = TypeVar("T")
 Part = Literal["labelled", "healthy", "heads", "hard"]

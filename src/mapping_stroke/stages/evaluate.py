@@ -11,7 +11,6 @@ from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.folds import read_folds
 from mapping_stroke.errors import (
     CaseError,
-    ImageError,
     MappingError,
     RunFolderError,
     ScoreError,
@@ -42,6 +41,7 @@ from mapping_stroke.files import (
 )
 from mapping_stroke.images.formats import IMAGE_SUFFIXES, image_suffix
 from mapping_stroke.images.image import Image, Mask, Voxels, image_stem, read_image, reorient, require_same_grid
+from mapping_stroke.images.masks import read_mask
 from mapping_stroke.report.tables import format_text, make_table
 from mapping_stroke.run_folder import ENSEMBLE, FINAL, MASK_SUFFIX, PROBABILITY_SUFFIX, RunFolder, write_section
 from mapping_stroke.work import StageResult, for_each_case
@@ -54,8 +54,6 @@ CONTENTS = (SCORES_FILE, SUMMARY_FILE, LEDGER_FILE)
 """Files that `score_files` writes."""
 SCORING = 2
 """Increased whenever the same files get other scores."""
-SAME_VALUE = 1e-3
-"""Mask values that differ by less than this share count as one: rounding of a stored 0 and 1."""
 
 
 @dataclass(frozen=True)
@@ -143,17 +141,6 @@ def read_scores(path: Path, command: str) -> list[CaseScore]:
     if any("dice" not in score.values or score.values.keys() != scores[0].values.keys() for score in scores):
         raise ScoreError(f"{path}: has no column dice; run `{command}` again")
     return scores
-
-
-def read_mask(path: Path) -> tuple[Mask, Image]:
-    """Read a mask: background 0, lesion one positive value (1, 255, 0.9999, ...); `ImageError` for anything else."""
-    image = read_image(path)
-    mask = image.voxels > 0
-    marked = image.voxels[mask]
-    lowest, highest = (marked.min(), marked.max()) if marked.size > 0 else (1.0, 1.0)
-    if image.voxels.min(initial=0) < 0 or highest - lowest > SAME_VALUE * highest:
-        raise ImageError(f"{path}: is not a mask, it has more than two values; save the lesion as 1 and all else as 0")
-    return mask, image
 
 
 def _by_case(comparison: Comparison) -> tuple[str, str, str]:
