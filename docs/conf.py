@@ -60,6 +60,8 @@ napoleon_attr_annotations = False  # they are in the signature of the class
 
 html_theme = "furo"
 html_title = f"MAPPING {__version__}"
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_show_search_summary = False  # they are fetched, which browsers refuse for pages that are opened from the disk

@@ -67,7 +67,7 @@ def correct(page: Page) -> None:
 
 
 SHOTS = (
-    Shot("scan-page.png", (WORK / "demo" / "segment" / f"{STROKE}.html").as_uri(), largest_lesion),
+    Shot("scan-page.png", (WORK / "demo" / "segment" / f"{STROKE}.html").as_uri(), largest_lesion, height=820),
     Shot("app.png", f"scan/{STROKE}", correct, height=880),
 )
 

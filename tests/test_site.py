@@ -74,3 +74,5 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_a_network(tmp_
             r"<(?:script|img|iframe)\b[^>]*\bsrc=\"([^\"]+)|<link\b[^>]*\bhref=\"([^\"]+)", page.read_text("utf-8")
         )
         assert [address for pair in loaded for address in pair if re.match(r"(https?:)?//", address)] == []
+    for sheet in (tmp_path / "site").rglob("*.css"):
+        assert not re.search(r"(@import|url\()\s*[\"']?(https?:)?//", sheet.read_text("utf-8")), sheet
