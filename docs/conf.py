@@ -2,6 +2,8 @@
 
 The source folder is the whole checkout (`sphinx-build -c docs . build/site`), so that a link from one Markdown file to
 another is the same in a checkout and in the site. Nothing that the pages load comes from a network.
+
+Why Sphinx: in November 2026, MkDocs has had no release for two years, and the successor of its usual theme is at 0.1.
 """
 
 import re
