@@ -9,6 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DOCS_STAMP := $(VENV)/.installed-docs
 ORACLES := .oracles
 # Sends signals to its own process, which has crashed where OpenVINO had worked in it before.
 SIGNALLED := tests/stages/test_train_interrupted.py
@@ -16,7 +17,7 @@ SIGNALLED := tests/stages/test_train_interrupted.py
 # the order of their names: ordered by the number of their tests, the longest would come last, beside an idle process.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo test test-all slurm check format bench stats model oracles docs
+.PHONY: help setup demo test test-all slurm check format bench stats model oracles docs screenshots
 
 help: ## List these targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
@@ -112,5 +113,16 @@ $(ORACLES)/.installed: constraints.txt Makefile
 	@$(ORACLES)/bin/python -m pip install -qq --disable-pip-version-check --no-deps nnunet==1.7.1 panoptica==2.1.7
 	@touch $@
 
-docs: setup ## Check that links, commands and snippets in the documentation hold
+# Without the notebook, which takes a minute: make docs SITE_OPTIONS="-D nb_execution_mode=off"
+SITE_OPTIONS ?=
+docs: $(DOCS_STAMP) ## Check links, commands and snippets of the documentation, and build it as a site in build/site
 	$(BIN)/python -m pytest tests/test_docs.py
+	$(BIN)/sphinx-build -q -W --keep-going -c docs -d build/doctrees $(SITE_OPTIONS) . build/site
+	@echo "Open build/site/index.html"
+
+$(DOCS_STAMP): $(STAMP)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	@touch $@
+
+screenshots: setup ## Take the pictures of pages in the documentation anew, from simulated scans (needs Chromium)
+	$(BIN)/python docs/screenshots.py

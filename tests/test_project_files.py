@@ -50,9 +50,8 @@ def test_the_licence_is_the_whole_apache_text() -> None:
 def test_every_direct_dependency_is_pinned_and_torch_exactly(project: dict[str, Any]) -> None:
     constraints = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     pins = {_normal(line.split("==")[0]) for line in constraints.splitlines() if "==" in line}
-    wanted = (
-        project["dependencies"] + project["optional-dependencies"]["train"] + project["optional-dependencies"]["dev"]
-    )
+    extras = project["optional-dependencies"]
+    wanted = project["dependencies"] + extras["train"] + extras["dev"] + extras["docs"]
     names = {_normal(re.split(r"[\[<>=~! ]", requirement)[0]) for requirement in wanted}
     assert names - pins == {"mapping-stroke"}
     assert "\ntorch==2.13.0\n" in constraints

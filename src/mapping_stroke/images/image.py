@@ -101,7 +101,8 @@ def read_image(path: Path | str | DicomSeries, *, series: str = "") -> Image:
         series: Number, UID or description of the series in a folder; empty for the one that looks like a T1w scan.
 
     Returns:
-        The image in the file's own voxel order; of a DICOM series: along the row, down the column, slice by slice.
+        The image in the file's own voxel order, which for a DICOM series is along the row, down the column, slice by
+        slice.
 
     Raises:
         ImageError: The file is missing, unreadable, truncated or not three-dimensional, or holds infinity, or NaN
