@@ -84,7 +84,7 @@ def contents(layout: OutputLayout) -> tuple[str, ...]:
     finished = (layout.relative(name, suffix) for name in names for suffix in SUFFIXES)
     unmistakable = (*MAP_SUFFIXES, BRAIN_SUFFIX, LESIONS_SUFFIX, TRANSFORM_SUFFIX, PLACEMENT_SUFFIX)
     begun = (layout.relative("*", suffix) for suffix in unmistakable)
-    return (*begun, *finished, f"{SHARING}/*{FAILURE_SUFFIX}", OWNER_FILE)
+    return (*begun, *finished, *layout.group.all, f"{SHARING}/*{FAILURE_SUFFIX}", OWNER_FILE)
 
 
 ELSEWHERE = "being processed by another process"
