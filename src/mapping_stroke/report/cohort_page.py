@@ -36,7 +36,7 @@ HEADS: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "right_ml": ("Right, mL", _volume),
     "agreement": ("Agreement", "{:.0%}".format),
     "uncertain_ml": ("Uncertain, mL", _volume),
-    "similarity": ("Registration", "{:.2f}".format),
+    "similarity": ("Similarity", "{:.2f}".format),
 }
 """Columns of numbers: heads and formats. A column without any number is left out."""
 
@@ -111,7 +111,7 @@ class Overlap:
     """The overlap picture of a page.
 
     Attributes:
-        picture: PNG; None if no map could be made.
+        picture: PNG next to the page; None if no map could be made.
         caption: What it shows, and which scans are left out.
         links: Names of the maps, next to the page.
     """
@@ -192,4 +192,4 @@ def _describe_volumes(volumes_ml: Sequence[float]) -> str:
 def _cells(row: CohortRow, heads: Mapping[str, tuple[str, Callable[[float], str]]]) -> list[tuple[str, float | None]]:
     """Text and number of each cell."""
     known = ((words, row.values.get(key)) for key, (_, words) in heads.items())
-    return [("n/a" if value is None else words(value), value) for words, value in known]
+    return [("–" if value is None else words(value), value) for words, value in known]

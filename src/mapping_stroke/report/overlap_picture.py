@@ -39,17 +39,17 @@ def draw_overlap(counts: Counts, mirrored: Counts, scans: int, path: Path) -> No
         path: The picture.
     """
     heights = _heights(counts)
-    figure = new_figure(1.75 * len(heights) + 0.9, 5.2, dark=True)
+    figure = new_figure(1.35 * len(heights) + 0.8, 4.3, dark=True)
     grid = figure.subplots(2, len(heights))
     for row, values, title in ((grid[0], counts, "lesion overlap"), (grid[1], mirrored, "both sides on the left")):
         most = max(int(values.max()), 1)
         colours, norm = _scale(most)
         for axes, height_mm in zip(row, heights, strict=True):
             _draw_slice(axes, values, height_mm, colours, norm)
-        row_label(row[0], title, 8.5)
+        row_label(row[0], title, 9)
         _colour_bar(figure, row, ScalarMappable(norm, colours), most)
     words = f"Number of scans with a lesion, of {scans}, in MNI152 space. {CONVENTION}"
-    figure.supxlabel(words, fontsize=8, color=PALE)
+    figure.supxlabel(words, fontsize=9, color=PALE)
     save_png(figure, path)
 
 
@@ -82,7 +82,7 @@ def _draw_slice(axes: Axes, counts: Counts, height_mm: int, colours: Colormap, n
     axes.set(xlim=(left - 18, right + 18), ylim=(bottom + 16, top - 14), aspect="equal")
     axes.set_axis_off()
     mark_right(axes)
-    caption(axes, f"z = {height_mm} mm", 8)
+    caption(axes, f"z = {height_mm} mm", 9)
 
 
 def _colour_bar(figure: Figure, row: np.ndarray, colours: ScalarMappable, most: int) -> None:
@@ -90,7 +90,7 @@ def _colour_bar(figure: Figure, row: np.ndarray, colours: ScalarMappable, most: 
     ticks = _ticks(most)
     bar.set_ticks(ticks, labels=[str(tick) for tick in ticks])
     bar.ax.minorticks_off()
-    bar.ax.tick_params(colors=PALE, labelsize=8)
+    bar.ax.tick_params(colors=PALE, labelsize=9)
     bar.ax.spines["outline"].set_edgecolor(PALE)
 
 

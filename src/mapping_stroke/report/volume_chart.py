@@ -13,7 +13,7 @@ BARS_PER_DECADE = 4
 LEAST_ML, MOST_ML = 0.1, 100.0
 """The axis reaches at least from here to there, so that pages can be compared."""
 WIDTH, HEIGHT = 760, 230
-LEFT, RIGHT, TOP, BOTTOM = 46, 12, 14, 44
+LEFT, RIGHT, TOP, BOTTOM = 46, 24, 14, 44
 """Margins around the bars."""
 NONE_WIDTH, GAP = 44, 22
 """The bar of scans without lesions, and its distance from the axis."""

@@ -35,7 +35,7 @@ function filter() {
   let shown = 0;
   rows.forEach((row, index) => {
     const fits = (!tag || row.dataset.tags.split(" ").includes(tag)) && asked.every((word) => texts[index].includes(word));
-    row.hidden = !fits;
+    if (row.hidden === fits) row.hidden = !fits;
     shown += fits;
   });
   document.getElementById("shown").textContent = `${shown} of ${rows.length} shown`;
