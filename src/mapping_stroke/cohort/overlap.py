@@ -59,7 +59,7 @@ class OverlapFacts:
     masks: str = ""
 
 
-def place_mask(mask: Mask, index_to_mni: Affine) -> tuple[Box, Bool[np.ndarray, "x y z"]]:
+def place_mask(mask: Mask, index_to_mni: Affine) -> tuple[Box, Bool[np.ndarray, "a b c"]]:
     """A mask on the grid of ATLAS R2.0 by nearest neighbour: the box that it reaches, and its voxels there.
 
     Args:
