@@ -17,6 +17,7 @@ from mapping_stroke.images.image import read_image, write_image
 from phantoms import phantom
 from small_models import write_seeing_model
 
+pytestmark = pytest.mark.usefixtures("coarse_pictures")
 ALL = FlatLayout.group.all
 WITHOUT_PICTURES = tuple(name for name in ALL if not name.endswith((".html", ".png")))
 

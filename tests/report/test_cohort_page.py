@@ -8,6 +8,7 @@ from playwright.sync_api import Browser
 
 from browser import Watched, watch
 from mapping_stroke.report.cohort_page import SHOW_PICTURES, CohortRow, Overlap, count_in_words, render_cohort_page
+from mapping_stroke.report.tables import NONE
 from mapping_stroke.report.volume_chart import volume_bars
 
 NO_OVERLAP = Overlap(None, "There is no overlap map.")
@@ -26,7 +27,7 @@ def page(rows: tuple[CohortRow, ...] = ROWS, volumes_ml: tuple[float, ...] = (0.
 
 def test_numbers_are_short_and_unknown_columns_are_left_out() -> None:
     text = page((CohortRow("a", "done", (), KNOWN), CohortRow("b", "failed", (), {})))
-    for cell in (">27.9<", ">3<", ">0.0518<", ">0<", ">50%<", ">–<"):
+    for cell in (">27.9<", ">3<", ">0.0518<", ">0<", ">50%<", f">{NONE}<"):
         assert cell in text, cell
     assert "Left, mL" in text
     assert "Corrected, mL" not in text

@@ -95,7 +95,7 @@ class Bids:
     """Folder of the derivative, such as `BIDS_DIR/derivatives/mapping`. Rerun the same command to resume; several may
     run at once."""
     level: Positional[Literal["participant", "group"]]
-    """`participant` segments scans; `group` then writes `group_lesions.tsv` and `group.html`."""
+    """`participant` segments scans; `group` then writes `group_lesions.tsv`, lesion overlap maps and `group.html`."""
     participant_label: tuple[str, ...] = ()
     """Only these participants, with or without `sub-`."""
     session_label: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from mapping_stroke.console import counted
 from mapping_stroke.report.html import asset, render
 from mapping_stroke.report.style import NOT_CLINICAL, load_words
+from mapping_stroke.report.tables import NONE
 from mapping_stroke.report.volume_chart import draw_volumes
 
 NO_SCAN = "no-scan"
@@ -192,4 +193,4 @@ def _describe_volumes(volumes_ml: Sequence[float]) -> str:
 def _cells(row: CohortRow, heads: Mapping[str, tuple[str, Callable[[float], str]]]) -> list[tuple[str, float | None]]:
     """Text and number of each cell."""
     known = ((words, row.values.get(key)) for key, (_, words) in heads.items())
-    return [("–" if value is None else words(value), value) for words, value in known]
+    return [(NONE if value is None else words(value), value) for words, value in known]
