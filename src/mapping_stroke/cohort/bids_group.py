@@ -138,7 +138,7 @@ def write_group(bids_dir: Path, layout: OutputLayout, scans: BidsScans, atlas: A
     output = layout.folder
     if read_identity(output).get("kind") != layout.kind:
         raise RunFolderError(f"{output}: holds no results of `mapping bids`; name the folder that `participant` wrote")
-    known = _known(layout)
+    known = Notes(layout).entries()
     rows = [
         _row(layout, name, _first_columns(bids_dir, case), _with_age(known.get(name, {}), case.scan), atlas)
         for name, case in track(scans.cases.items(), "Checking for changed scans", len(scans.cases))
@@ -159,12 +159,6 @@ def write_group(bids_dir: Path, layout: OutputLayout, scans: BidsScans, atlas: A
         raise CaseError(f"the atlas has regions named like columns of the table ({', '.join(clash)}); rename them")
     write_group_files(layout, rows, {**BIDS_COLUMNS, **regions}, page=True)
     return rows
-
-
-def _known(layout: OutputLayout) -> dict[str, dict[str, Any]]:
-    notes = Notes(layout)
-    done = {name: {"status": "done", **stamp} for name, stamp in notes.stamps().items()}
-    return done | {name: {"status": "failed", **entry} for name, entry in notes.failures().items()}
 
 
 def _with_age(entry: Mapping[str, Any], scan: Path) -> Mapping[str, Any]:
