@@ -1,5 +1,6 @@
 """What the app stores, and what it refuses, by its addresses."""
 
+import csv
 import errno
 import gzip
 import io
@@ -133,6 +134,23 @@ def test_a_scan_that_changed_or_is_gone_is_told(results: Path, model: Path, segm
         assert "no longer there" in review_of(app)["warnings"][0]
     finally:
         scan.write_bytes(stored)
+
+
+def test_the_files_about_all_scans_follow(results: Path, model: Path) -> None:
+    app = App(settings(results, model))
+    browser = TestClient(make_asgi(app, TOKEN, 8000), base_url=BASE)
+    assert browser.get(at("state")).json()["group"] == "cohort.html"
+    assert browser.get(at("scan/cohort.html")).status_code == 200
+    assert '"name": "p0"' in browser.get(at("scan/p0.html")).text  # the page with its panel
+    assert browser.post(at("rate/p0"), json={"rating": "reject", "note": "motion", "revision": 0}).status_code == 200
+    packed = browser.get(at("mask/p1")).content
+    assert browser.post(at("edit/p1?revision=0"), content=packed).status_code == 200
+    app.group.end()
+    with (results / "cohort_lesions.tsv").open() as file:
+        rows = {row["scan"]: row for row in csv.DictReader(file, delimiter="\t")}
+    assert (rows["p0"]["rating"], rows["p0"]["note"]) == ("reject", "motion")
+    assert float(rows["p1"]["edited_ml"]) == pytest.approx(125 * 0.027)
+    assert "motion" in (results / "cohort.html").read_text("utf-8")
 
 
 def test_two_windows_cannot_overwrite_one_another(results: Path, model: Path) -> None:

@@ -14,6 +14,8 @@ import pytest
 
 from bids_data import NAMES, PLACED, SCANS, write_atlas, write_bids
 from mapping_stroke.cli import main
+from mapping_stroke.cohort.bids import BidsLayout
+from mapping_stroke.cohort.review import rate_scan, save_edit
 from mapping_stroke.dataset.grid import ATLAS_GRID
 from mapping_stroke.dataset.layouts import find_cases
 from mapping_stroke.images.image import read_image
@@ -78,6 +80,7 @@ def test_every_scan_has_its_files_by_name(out: Path) -> None:
     assert top == {
         *(".bidsignore", ".mapping", "CITATION.md", "README.md", "dataset_description.json", "run.json", "logs"),
         *("group.html", "group_lesions.json", "group_lesions.tsv", "sub-01", "sub-02"),
+        *("group_overlap.nii.gz", "group_overlap_mirrored.nii.gz", "group_overlap.json", "group_overlap.png"),
         *(f"{name}.html" for name in NAMES[:3]),
     }
 
@@ -267,6 +270,35 @@ def test_one_member_alone_tells_nothing_of_agreement(raw: Path, model: Path, tmp
     assert bids(raw, tmp_path / "out", "group", "--participant-label", "01") == 0
     row = group_rows(tmp_path / "out")[NAMES[0]]
     assert (row["agreement"], row["uncertain_ml"], row["lesions"]) == ("n/a", "n/a", "1")
+
+
+def test_the_group_follows_ratings_and_corrected_masks(raw: Path, out: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(out, tmp_path / "out")
+    layout, (image, table) = BidsLayout(copy, raw), write_atlas(tmp_path)
+    assert group_rows(copy)[NAMES[1]]["review"] == "yes"
+    rate_scan(layout, NAMES[0], "reject", "moved\tmuch", 0)
+    rate_scan(layout, NAMES[1], "accept", "", 0)
+    half = phantom(1)[1] & (np.arange(18) < np.argwhere(phantom(1)[1])[:, 2].mean())
+    review, _ = save_edit(layout, NAMES[1], half, 1)
+    rate_scan(layout, NAMES[2], "doubtful", "", 0)
+    assert bids(raw, copy, "group", "--atlas", str(image), "--atlas-labels", str(table)) == 0
+    rows = group_rows(copy)
+    assert [rows[name]["rating"] for name in NAMES] == ["reject", "accept", "doubtful", "n/a"]
+    assert [rows[name]["review"] for name in NAMES] == ["no", "no", "yes", "yes"]
+    assert rows[NAMES[0]]["note"] == "moved much"
+    assert "rated doubtful" in rows[NAMES[2]]["review_reasons"]
+    edited = rows[NAMES[1]]
+    assert float(edited["edited_ml"]) == review.edited_ml == pytest.approx(half.sum() * 0.027)
+    assert float(edited["load_ml"]) > float(edited["edited_ml"])
+    regions = sum(float(edited[f"{name}_ml"]) for name in ("left back", "right back", "front", "elsewhere"))
+    assert regions == pytest.approx(float(edited["edited_ml"]), abs=1e-3)
+    in_mni = read_image((copy / SCANS[2]).parent / f"{NAMES[2][:-4]}_{ANAT[0]}.nii.gz").voxels
+    counts = read_image(copy / "group_overlap.nii.gz").voxels
+    assert counts.sum() == pytest.approx(in_mni.sum() + half.sum() * 27, rel=0.02)
+    assert (counts >= in_mni).all()
+    told = json.loads((copy / "group_overlap.json").read_text())
+    assert (told["scans"], told["left_out"]) == (2, {"rated reject": [NAMES[0]]})
+    assert "3 rated: 1 accepted, 1 doubtful, 1 rejected. 1 mask corrected." in (copy / "group.html").read_text()
 
 
 def validate(folder: Path) -> list[dict[str, Any]]:

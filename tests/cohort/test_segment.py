@@ -19,8 +19,8 @@ import SimpleITK as sitk  # noqa: N813 - the name its users know
 from mapping_stroke import files, pipeline
 from mapping_stroke.cli import main
 from mapping_stroke.cohort import loop as module
-from mapping_stroke.cohort.bids_group import review_reasons
 from mapping_stroke.cohort.inputs import find_scans
+from mapping_stroke.cohort.reasons import review_reasons
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import CaseError
 from mapping_stroke.images.image import Image, orientation_names, read_image, reorient, restore_axes, write_image
@@ -32,8 +32,6 @@ from small_models import member_card, write_model
 from template_scans import template_scan
 
 OUTPUTS = ("_mask.nii.gz", "_probability.nii.gz", "_uncertainty.nii.gz", "_lesions.tsv", ".png", ".html", ".json")
-MEASURES = {"agreement": None, "uncertain_ml": None}
-"""As those of BIDS have it for a scan that was not registered."""
 GIVEN = {"preprocess": PreprocessSpec(3.0), "patch": (8, 8, 8)}
 
 
@@ -60,7 +58,9 @@ def record(output: Path) -> dict[str, Any]:
 
 
 def modified(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "run.json"}
+    """The files of single scans."""
+    paths = [path for path in folder.iterdir() if path.name != "run.json" and not path.name.startswith("cohort")]
+    return {path.name: path.stat().st_mtime_ns for path in paths}
 
 
 def test_a_scan_leaves_its_files_and_a_record(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,7 +241,7 @@ def test_voxels_of_no_size_or_of_two_are_never_silent(
     entries = record(tmp_path / "out")["scans"]
     assert told in entries["two"]["warnings"]
     assert told in json.loads((tmp_path / "out" / "two.json").read_text())["warnings"]
-    assert told in review_reasons({**entries["two"], "measures": MEASURES}, "two")
+    assert told in review_reasons(entries["two"], "two")
     assert entries["none"]["error"].startswith(refused)
     assert not any("mm (" in line for line in entries["good"]["warnings"])
 
@@ -300,7 +300,7 @@ def test_good_scans_among_bad_ones_are_done_and_the_bad_listed(
     assert "label map" in told["scans"]["d_labels"]["error"]
     assert told["scans"]["f_missing"]["error"] == "no such file; check the path"
     assert told["scans"]["g_folder"]["error"].startswith("is a folder, expected an image file")
-    assert {path.name.split("_")[0] for path in out.iterdir()} == {"b", "e", "run.json", ".mapping"}
+    assert {path.name.split("_")[0] for path in out.iterdir()} == {"b", "e", "cohort", "run.json", ".mapping"}
     assert [path.name for path in (out / ".mapping").iterdir() if not path.name.endswith(".failed.json")] == []
     screen = capsys.readouterr()
     assert "Segmenting 7 scans" in screen.out

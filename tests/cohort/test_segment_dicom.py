@@ -14,6 +14,7 @@ import mapping_stroke as ms
 from dicom_files import PERSON, write_series
 from mapping_stroke.cli import main
 from mapping_stroke.cohort.inputs import find_scans
+from mapping_stroke.cohort.results import FlatLayout
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.images.image import read_image, write_image
 from mapping_stroke.interop import dicom_seg
@@ -46,7 +47,9 @@ def segment(model: Path, output: Path, *arguments: Path | str) -> int:
 
 
 def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir() if not path.name.startswith(".")} - {"run.json"}
+    """The files of single scans."""
+    ours = {"run.json", *FlatLayout.group.all}
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")} - ours
 
 
 def test_a_series_gives_what_the_same_volume_gives(

@@ -36,4 +36,5 @@ def running(folder: Path, model: Path) -> Iterator[str]:
         server.should_exit = True
         thread.join()
         app.jobs.stop()
+        app.group.end()
         listening.close()

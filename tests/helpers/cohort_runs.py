@@ -24,6 +24,7 @@ import nibabel as nib
 import numpy as np
 
 from benchmarks.heading import describe_head
+from mapping_stroke.cohort.results import FlatLayout
 from mapping_stroke.images.image import write_image
 from phantoms import AFFINE, SHAPE, phantom
 from small_models import write_seeing_model
@@ -147,7 +148,13 @@ def compare_ways(work: Path, scans: int, ways: Sequence[Way] = WAYS) -> list[Out
         said = segment_so(way, cohort, model, out)
         seconds = time.perf_counter() - start
         first = work / "out0"
-        known = {"run.json", ".mapping", *results(out), *(f"{name}.json" for name in told(out)["scans"])}
+        known = {
+            "run.json",
+            ".mapping",
+            *FlatLayout.group.all,
+            *results(out),
+            *(f"{name}.json" for name in told(out)["scans"]),
+        }
         left = [path.name for path in out.iterdir() if path.name not in known]
         left += [path.name for path in (out / ".mapping").iterdir() if not path.name.endswith(".failed.json")]
         same, told_same = results(out) == results(first), told(out) == told(first)

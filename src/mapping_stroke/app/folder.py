@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 
 from mapping_stroke.cohort.bids import DESCRIPTION, BidsLayout
-from mapping_stroke.cohort.bids_group import review_reasons
+from mapping_stroke.cohort.bids_group import write_group
+from mapping_stroke.cohort.bids_scans import Choice, find_bids_scans
+from mapping_stroke.cohort.group import GroupRow, make_row, worst_first
 from mapping_stroke.cohort.record import Notes
 from mapping_stroke.cohort.results import PAGE_SUFFIX, SUFFIXES, FlatLayout, OutputLayout, is_source
 from mapping_stroke.cohort.review import EDITED_SUFFIX, Review, final_mask, is_outdated, read_review, save_edit
+from mapping_stroke.cohort.settings import ScanOptions
 from mapping_stroke.errors import CaseError, FileError, MappingError, RunFolderError
 from mapping_stroke.files import read_object
 from mapping_stroke.images.image import read_image
@@ -22,8 +25,6 @@ from mapping_stroke.report.page_grid import PageGrid, ShownMask
 from mapping_stroke.run_folder import FORMAT_VERSION, OWNER_FILE, read_identity
 
 WRITERS = "`mapping segment` or `mapping bids`"
-NO_MEASURES = {"agreement": None, "uncertain_ml": None}
-"""Of stamps written before they had measures."""
 OWN_POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>\n?')
 """Of a page that stands alone; the app sends its own."""
 
@@ -54,11 +55,6 @@ class Entry:
     edited: str
     page: bool
 
-    @property
-    def rank(self) -> tuple[bool, bool, int, float]:
-        """Sorts what is to be checked first to the top: not rated, failed, many reasons, large."""
-        return bool(self.rating), self.status == "done", -len(self.reasons), -(self.load_ml or 0.0)
-
 
 @dataclass(frozen=True)
 class ResultsFolder:
@@ -68,23 +64,22 @@ class ResultsFolder:
 
     def entries(self) -> list[Entry]:
         """All scans, those to check first on top."""
-        notes = Notes(self.layout)
-        found = {name: self._entry(name, {"status": "done", **stamp}) for name, stamp in notes.stamps().items()}
-        found |= {name: self._entry(name, {"status": "failed", **entry}) for name, entry in notes.failures().items()}
-        return sorted(found.values(), key=lambda entry: (entry.rank, entry.name))
+        entries = Notes(self.layout).entries()
+        rows = [make_row(self.layout, name, name, {}, entry) for name, entry in sorted(entries.items())]
+        return [self._entry(row) for row in worst_first(rows)]
 
-    def _entry(self, name: str, stamp: Mapping[str, Any]) -> Entry:
-        review, done = read_review(self.layout, name), stamp["status"] == "done"
+    def _entry(self, row: GroupRow) -> Entry:
+        edited = row.review.edited_ml
         return Entry(
-            name=name,
-            status=stamp["status"],
-            load_ml=review.edited_ml if review.edited else stamp.get("load_ml"),
-            lesions=stamp.get("lesions"),
-            reasons=tuple(review_reasons({"measures": NO_MEASURES, **stamp}, name)),
-            rating=review.rating,
-            note=review.note,
-            edited=review.edited,
-            page=done and self._path(name, PAGE_SUFFIX).is_file(),
+            name=row.name,
+            status=row.values["status"],
+            load_ml=row.values.get("load_ml") if edited is None else edited,
+            lesions=row.values.get("lesions"),
+            reasons=row.reasons,
+            rating=row.review.rating,
+            note=row.review.note,
+            edited=row.review.edited,
+            page=row.is_done and self._path(row.name, PAGE_SUFFIX).is_file(),
         )
 
     def page(self, name: str) -> str:
@@ -148,8 +143,20 @@ class ResultsFolder:
         before = read_image(final_mask(self.layout, name)).voxels > 0
         return save_edit(self.layout, name, grid.with_changes(before, shown), revision)
 
+    def refresh_group(self) -> None:
+        """Write the table, the overlap maps and the page of all scans anew, after ratings and corrections."""
+        if isinstance(self.layout, BidsLayout):
+            write_group(self.layout.bids_dir, self.layout, find_bids_scans(self.layout.bids_dir, Choice()))
+        else:
+            self.layout.end(Notes(self.layout).entries(), ScanOptions())
+
+    def scan_of_page(self, relative: str) -> str:
+        """The scan whose page is at a path relative to the folder; empty if there is none."""
+        pages = {self.layout.relative(name, PAGE_SUFFIX): name for name in Notes(self.layout).stamps()}
+        return pages.get(relative, "")
+
     def file(self, relative: str) -> Path:
-        """The path of an output of a scan, given relative to the folder.
+        """The path of an output of a scan, or of a file about all of them, given relative to the folder.
 
         Raises:
             CaseError: It is no output of a scan in the folder, whatever else lies there.
@@ -160,7 +167,7 @@ class ResultsFolder:
             for suffix in (*SUFFIXES, EDITED_SUFFIX)
         }
         path = self.layout.folder / relative
-        if relative not in allowed or not path.is_file():
+        if relative not in (*allowed, *self.layout.group.all) or not path.is_file():
             raise CaseError(f"{relative}: no such result")
         return path
 

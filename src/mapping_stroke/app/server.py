@@ -21,6 +21,7 @@ from starlette.routing import Mount, Route
 from mapping_stroke.app.folder import open_results
 from mapping_stroke.app.guard import Guard, TooLargeError
 from mapping_stroke.app.jobs import Jobs
+from mapping_stroke.app.refresh import Refresher
 from mapping_stroke.app.uploads import store_uploads, uploads_of
 from mapping_stroke.cohort.review import ReviewConflictError, rate_scan
 from mapping_stroke.cohort.settings import Computation
@@ -65,6 +66,7 @@ class App:
     def __init__(self, settings: AppSettings) -> None:
         self.folder = open_results(settings.folder.absolute(), create=True)
         self.jobs = Jobs(settings.computation, show_head=settings.show_head)
+        self.group = Refresher(lambda: self.folder.refresh_group())
 
     def routes(self) -> list[Route]:
         """All addresses below the token."""
@@ -89,7 +91,12 @@ class App:
         """The folder, its scans and the uploads in work."""
         entries = await run_in_threadpool(self.folder.entries)
         return JSONResponse(
-            {"folder": str(self._path), "scans": [asdict(entry) for entry in entries], "jobs": self.jobs.to_json()}
+            {
+                "folder": str(self._path),
+                "scans": [asdict(entry) for entry in entries],
+                "jobs": self.jobs.to_json(),
+                "group": self._group_page(),
+            }
         )
 
     async def open(self, request: Request) -> Response:
@@ -98,7 +105,9 @@ class App:
         path = Path(str(given.get("folder", ""))).expanduser()
         if not path.is_absolute():
             raise CaseError(f"{path}: is no whole path; give the folder from the root of the disk on")
-        self.folder = await run_in_threadpool(open_results, path)
+        opened = await run_in_threadpool(open_results, path)
+        await run_in_threadpool(self.group.flush)  # of the folder that is left
+        self.folder = opened
         return JSONResponse({"folder": str(path)})
 
     async def upload(self, request: Request) -> Response:
@@ -114,6 +123,7 @@ class App:
     async def scan(self, request: Request) -> Response:
         """The page of a scan with the panel to review it, or a file of its results."""
         name = request.path_params["name"]
+        name = await run_in_threadpool(self.folder.scan_of_page, name) or name
         try:
             page = await run_in_threadpool(self.folder.page, name)
         except CaseError:
@@ -138,6 +148,7 @@ class App:
         given, name = await _json(request), request.path_params["name"]
         rating, note, revision = str(given.get("rating", "")), str(given.get("note", "")), _revision(given)
         review = await run_in_threadpool(rate_scan, self.folder.layout, name, rating, note, revision)
+        self.group.change()
         return JSONResponse(asdict(review))
 
     async def edit(self, request: Request) -> Response:
@@ -145,7 +156,13 @@ class App:
         packed, name = await request.body(), request.path_params["name"]
         revision = _revision(dict(request.query_params))
         review, warnings = await run_in_threadpool(self.folder.edit, name, packed, revision)
+        self.group.change()
         return JSONResponse({**asdict(review), "warnings": warnings})
+
+    def _group_page(self) -> str | None:
+        """The page of all scans, if there is one."""
+        page = self.folder.layout.group.page
+        return page if (self._path / page).is_file() else None
 
     @property
     def _path(self) -> Path:
@@ -181,6 +198,7 @@ def serve(settings: AppSettings) -> None:
     finally:
         unfinished = app.jobs.unfinished
         app.jobs.stop()
+        app.group.end()
         if unfinished:
             warn(f"{counted(unfinished, 'upload')} not finished; drop it again to segment it")
 

@@ -1,16 +1,20 @@
 """`mapping bids`: segment a BIDS data set into a derivative that describes itself."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar
 
 from mapping_stroke.cohort.bids_derivative import IGNORED, MAPS, TABLES, TEMPLATE, Derivative, bids_output, sidecar
-from mapping_stroke.cohort.bids_group import NO_SCAN, OUTDATED, GroupRow, read_atlas, write_group
+from mapping_stroke.cohort.bids_group import NO_SCAN, read_atlas, write_group
 from mapping_stroke.cohort.bids_scans import Choice, find_bids_scans, report_without
+from mapping_stroke.cohort.group import OUTDATED, GroupRow
+from mapping_stroke.cohort.group_files import GroupFiles
 from mapping_stroke.cohort.inputs import find_given
 from mapping_stroke.cohort.loop import Cohort, segment_cohort
+from mapping_stroke.cohort.measures import find_to_mni
 from mapping_stroke.cohort.methods import describe_methods
 from mapping_stroke.cohort.results import OutputLayout, ScanFiles, Stamp
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter
@@ -97,8 +101,8 @@ A BIDS derivative, written by `mapping bids`. For every T1w scan, in `sub-*/[ses
 
 Pictures for quality control are in `sub-*/figures/`. `logs/` has details of each scan, and `run.json` lists the scans
 that were done, skipped or failed, with reasons. `group_lesions.tsv`, written by `mapping bids ... group`, has a row for
-each scan and each participant without one; start with the rows whose column `review` says yes. `CITATION.md` has a
-methods text for a paper.
+each scan and each participant without one; start with the rows whose column `review` says yes. `group.html` shows it,
+and `group_overlap*.nii.gz` are lesion overlap maps in MNI152 space. `CITATION.md` has a methods text for a paper.
 """
 
 
@@ -112,6 +116,7 @@ class BidsLayout(OutputLayout):
 
     bids_dir: Path
     kind: ClassVar[str] = "bids"
+    group: ClassVar[GroupFiles] = GroupFiles("group")
     extra_patterns: ClassVar[tuple[str, ...]] = (
         *DATASET_FILES,
         *(bids_output("*", suffix) for suffix in (*MAPS, *TABLES)),
@@ -128,8 +133,11 @@ class BidsLayout(OutputLayout):
 
     def write_extra(self, files: ScanFiles, loaded: LoadedScan, found: Segmentation, segmenter: Segmenter) -> Stamp:
         """Write numbered lesions, maps in MNI152 space and sidecars."""
-        in_mni, members = segmenter.computation.space == "mni", len(segmenter.ensemble.members)
-        return Derivative(self.bids_dir, in_mni, made_by(segmenter), members).write(files, loaded, found)
+        to_mni = find_to_mni(loaded, segmenter)
+        return Derivative(self.bids_dir, made_by(segmenter)).write(files, loaded, found, to_mni)
+
+    def end(self, scans: Mapping[str, Stamp], options: ScanOptions) -> None:
+        """Nothing: `group` writes them."""
 
 
 def segment_participants(
@@ -174,7 +182,7 @@ def report_group(
     scans = find_bids_scans(layout.bids_dir, choice)
     rows = write_group(layout.bids_dir, layout, scans, regions)
     of_scans = [row for row in rows if row.values["status"] != NO_SCAN]
-    flagged = sum(bool(row.reasons) for row in of_scans)
+    flagged = sum(row.to_check for row in of_scans)
     say(f"{counted(len(of_scans), 'scan')}, {flagged} to review first")
     report_without(scans.without)
     missing = sum(row.values["status"] == "missing" for row in rows)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
 from scipy import ndimage
 
 from mapping_stroke.cohort.results import (
@@ -25,7 +24,6 @@ from mapping_stroke.cohort.review import EDITED_SUFFIX, REVIEW_SUFFIX
 from mapping_stroke.cohort.segmenter import LoadedScan
 from mapping_stroke.dataset.grid import ATLAS_GRID
 from mapping_stroke.dataset.names import BidsName, parse_bids_name
-from mapping_stroke.dataset.sides import hemisphere_ml, lesion_points
 from mapping_stroke.errors import SCAN_FAILURES, CaseError
 from mapping_stroke.files import remove_files, write_csv, write_json
 from mapping_stroke.images.image import Image, write_image
@@ -108,13 +106,6 @@ def _folder(name: BidsName) -> str:
     return f"sub-{name.entities['sub']}" + (f"/ses-{session}" if session else "")
 
 
-def uncertain_ml(spread: Float32[np.ndarray, "x y z"], voxel_mm3: float, least: float) -> float:
-    """Volume with a standard deviation over the members above a level, in mL."""
-    return float((spread > least).sum()) * voxel_mm3 / 1000
-
-
-UNCERTAIN_SD = 0.25
-"""Half the largest possible standard deviation: members disagree about such a voxel."""
 LESION_COLUMNS = ("index", "name", *(column for column in COLUMNS if column != "lesion"))
 """Columns of the table of numbered lesions; BIDS requires the first two."""
 TEXTS = {
@@ -144,19 +135,22 @@ class Derivative:
 
     Attributes:
         bids_dir: Data set of the scans.
-        in_mni: Whether the user states that scans without a known placement lie in MNI152 space.
         made_by: Entries of every sidecar: model, rule, preset.
-        members: Number of members; agreement needs more than one.
     """
 
     bids_dir: Path
-    in_mni: bool
     made_by: Mapping[str, object]
-    members: int
 
-    def write(self, files: ScanFiles, loaded: LoadedScan, found: Segmentation) -> dict[str, Any]:
-        """Write the additional files of a scan, all or none, and return entries for its stamp."""
-        image, to_mni, placed = loaded.image, self._to_mni(loaded), loaded.model_input.placed
+    def write(self, files: ScanFiles, loaded: LoadedScan, found: Segmentation, to_mni: Affine | None) -> dict[str, Any]:
+        """Write the additional files of a scan, all or none, and return entries for its stamp.
+
+        Args:
+            files: Names of its outputs.
+            loaded: The scan.
+            found: Its lesions.
+            to_mni: The scan's millimetres to those of MNI152, if known.
+        """
+        image, placed = loaded.image, loaded.model_input.placed
         in_mni = () if to_mni is None else (MNI_MASK_SUFFIX, MNI_PROBABILITY_SUFFIX)
         brain = (BRAIN_SUFFIX,) if placed else ()
         maps = (MASK_SUFFIX, PROBABILITY_SUFFIX, UNCERTAINTY_SUFFIX, LABELS_SUFFIX, *brain, *in_mni)
@@ -171,35 +165,11 @@ class Derivative:
                 _write_in_mni(files, image, found, to_mni)
             for suffix in maps:
                 self._write_sidecar(files.path(suffix), suffix, scan, placed.brain.source if placed else None)
-            measures = self._measures(image, found, to_mni)
         except SCAN_FAILURES:
             with suppress(OSError):  # the first error matters more
                 remove_files(paths)  # without a stamp nothing else lists them
             raise
-        fit = {"similarity": placed.quality.similarity, "overlap": placed.quality.overlap} if placed else {}
-        return {
-            "measures": measures | {name: round(value, 4) for name, value in fit.items()},
-            "files": [path.relative_to(files.layout.folder).as_posix() for path in paths],
-        }
-
-    def _to_mni(self, loaded: LoadedScan) -> Affine | None:
-        """The scan's millimetres to those of MNI152, if known."""
-        if loaded.model_input.placed is not None:
-            return loaded.model_input.placed.to_mni
-        return np.eye(4) if self.in_mni else None
-
-    def _measures(self, image: Image, found: Segmentation, to_mni: Affine | None) -> dict[str, Any]:
-        """Columns of the group table that follow from the maps and not from the lesion table."""
-        measures: dict[str, Any] = {"largest_ml": found.lesions[0].volume_ml if found.lesions else 0.0}
-        measures |= {"agreement": None, "uncertain_ml": None}
-        if self.members > 1:
-            measures["agreement"] = _agreement(found.lesions)
-            measures["uncertain_ml"] = uncertain_ml(found.uncertainty, image.voxel_volume_mm3, UNCERTAIN_SD)
-        if to_mni is not None:
-            points = lesion_points(found.mask, image.affine, to_mni)
-            measures |= hemisphere_ml(points, image.voxel_volume_mm3)
-        rounded = {name: None if value is None else round(value, 4) for name, value in measures.items()}
-        return rounded | ({} if to_mni is None else {"to_mni": to_mni.tolist()})
+        return {"files": [path.relative_to(files.layout.folder).as_posix() for path in paths]}
 
     def _write_sidecar(self, path: Path, suffix: str, scan: str, brain: BrainSource | None) -> None:
         own: dict[str, object] = {"Description": f"{TEXTS[suffix]}."}
@@ -227,9 +197,3 @@ def _write_in_mni(files: ScanFiles, image: Image, found: Segmentation, to_mni: A
 def _label_rows(lesions: tuple[LesionRow, ...]) -> list[dict[str, object]]:
     rows = lesion_table(lesions)
     return [{"index": row.pop("lesion"), "name": f"lesion {number}", **row} for number, row in enumerate(rows, start=1)]
-
-
-def _agreement(lesions: tuple[LesionRow, ...]) -> float | None:
-    """Mean over all lesion voxels, or None if there is no lesion."""
-    load_ml = sum(lesion.volume_ml for lesion in lesions)
-    return sum(lesion.agreement * lesion.volume_ml for lesion in lesions) / load_ml if lesions else None

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mapping_stroke.cohort.results import MAP_SUFFIXES, OutputLayout
+from mapping_stroke.cohort.results import MAP_SUFFIXES, SUFFIXES, FlatLayout, OutputLayout
 from mapping_stroke.console import counted, listed, say
 from mapping_stroke.dataset.layouts import find_cases
 from mapping_stroke.dataset.names import Patterns, without_brain_masks
@@ -18,6 +18,8 @@ from mapping_stroke.run_folder import BRAIN_SUFFIX, MASK_SUFFIX, OWNER_FILE
 
 DEEPER = "use `mapping segment FOLDER --scans PATTERN` with a pattern such as '*/T1.nii.gz'"
 """Advice for scans with equal names in different folders."""
+TAKEN = (OWNER_FILE, *FlatLayout.group.all)
+"""Files about all scans, which no output of a scan may overwrite."""
 LISTED = 5
 """Messages name this many scans without a brain mask and count the rest."""
 
@@ -51,7 +53,7 @@ def find_scans(given: Sequence[Path], series: str = "", pattern: str | None = No
     known: dict[str, Path] = {}
     for name, scan in scans:
         key = name.casefold()  # on many disks, names that differ only in case are one file
-        if f"{key}.json" == OWNER_FILE:
+        if any(f"{key}{suffix}" in TAKEN for suffix in SUFFIXES):
             raise CaseError(f"{scan}: the name {name} is taken by a file of the output folder; rename the scan")
         if key in known:
             raise CaseError(
@@ -100,7 +102,8 @@ def _dicom_name(path: Path, series: str) -> str:
 def _scans_in(folder: Path, series: str) -> list[Path]:
     inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     images = [path for path in inside if image_suffix(path)]
-    files = [path for path in without_brain_masks(images) if not path.name.endswith(MAP_SUFFIXES)]
+    ours = (*MAP_SUFFIXES, *FlatLayout.group.all)
+    files = [path for path in without_brain_masks(images) if not path.name.endswith(ours)]
     _report_skipped(folder, images)
     if (series or not files) and (_any_dicom(folder) or (lost_files(folder) and not _looks_like_bids(inside))):
         return [folder]

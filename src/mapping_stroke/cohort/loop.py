@@ -19,7 +19,7 @@ from mapping_stroke.cohort.settings import Computation, ScanOptions
 from mapping_stroke.cohort.shared_folder import SharedFolder, shared
 from mapping_stroke.console import counted, duration, listed, progress, say, warn
 from mapping_stroke.environment import peak_memory_bytes
-from mapping_stroke.errors import SCAN_FAILURES, CaseError, MappingError
+from mapping_stroke.errors import SCAN_FAILURES, CaseError, MappingError, describe_failure
 from mapping_stroke.files import require_space
 from mapping_stroke.inference.cost import estimate_seconds, measure_flop_per_s
 from mapping_stroke.inference.ensemble import Ensemble
@@ -156,6 +156,8 @@ def segment_cohort(
             warn(f"{layout.folder}: {WITHOUT_LOCKS}")
         report_start(len(todo), len(cohort.scans), segmenter)
         left, no_room = _segment_and_record(run, todo)
+        if not (left or no_room):  # otherwise the process that finishes those scans does this
+            _end(run)
     if no_room:
         raise no_room
     failed = [name for name in record.names("failed") if name in todo]
@@ -185,6 +187,17 @@ def _segment_and_record(run: CohortRun, todo: Sequence[str]) -> tuple[list[str],
         with suppress(OSError):  # on a full disk the previous record stays
             run.record.write(status, left)
     return left, ended
+
+
+def _end(run: CohortRun) -> None:
+    """Write the files about all scans in the folder. A failure costs no results: a rerun of the command writes them."""
+    layout = run.cohort.layout
+    try:
+        with run.folder.in_turn():
+            layout.end(run.record.scans(), run.cohort.options)
+    except SCAN_FAILURES as error:
+        reason = describe_failure(error)
+        warn(f"{layout.folder}: the table and page of the cohort were not written ({reason}); rerun this command")
 
 
 def _identity(cohort: Cohort, segmenter: Segmenter) -> dict[str, object]:

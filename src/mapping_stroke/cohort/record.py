@@ -3,7 +3,7 @@
 import glob
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,17 @@ class Notes:
         named = {str(entry.get("name", name)): entry for name, entry in found.items()}  # file names may be shortened
         return {name: {key: entry[key] for key in entry if key != "name"} for name, entry in named.items()}
 
+    def entries(self, counts: Callable[[str, dict[str, Any]], bool] = lambda *_: True) -> dict[str, dict[str, Any]]:
+        """Status (`done` or `failed`) and all known facts of each scan, by name.
+
+        Args:
+            counts: Whether a failure is still relevant.
+        """
+        failures = {name: entry for name, entry in self.failures().items() if counts(name, entry)}
+        failed = {name: {"status": "failed", **entry} for name, entry in failures.items()}
+        done = {name: {"status": "done", **stamp} for name, stamp in self.stamps().items()}
+        return dict(sorted({**done, **failed}.items()))  # finishing a scan removes its failure, so a failure is newer
+
     def note_failure(self, name: str, scan: Path, error: str) -> None:
         """Keep the reason why a scan failed."""
         when = datetime.now(UTC).isoformat()
@@ -84,7 +95,7 @@ def contents(layout: OutputLayout) -> tuple[str, ...]:
     finished = (layout.relative(name, suffix) for name in names for suffix in SUFFIXES)
     unmistakable = (*MAP_SUFFIXES, BRAIN_SUFFIX, LESIONS_SUFFIX, TRANSFORM_SUFFIX, PLACEMENT_SUFFIX)
     begun = (layout.relative("*", suffix) for suffix in unmistakable)
-    return (*begun, *finished, f"{SHARING}/*{FAILURE_SUFFIX}", OWNER_FILE)
+    return (*begun, *finished, *layout.group.all, f"{SHARING}/*{FAILURE_SUFFIX}", OWNER_FILE)
 
 
 ELSEWHERE = "being processed by another process"
@@ -114,10 +125,7 @@ class RunRecord:
 
     def scans(self) -> dict[str, dict[str, Any]]:
         """Status (`done` or `failed`) and all known facts by name. Old failures of scans that are gone are left out."""
-        failures = {name: entry for name, entry in self._notes.failures().items() if self._counts(name, entry)}
-        failed = {name: {"status": "failed", **entry} for name, entry in failures.items()}
-        done = {name: {"status": "done", **stamp} for name, stamp in self._notes.stamps().items()}
-        return dict(sorted({**done, **failed}.items()))  # finishing a scan removes its failure, so a failure is newer
+        return self._notes.entries(self._counts)
 
     def names(self, status: str) -> list[str]:
         """The scans with that status."""
@@ -170,7 +178,7 @@ class RunRecord:
             }
             write_record(self._output, record)
 
-    def _counts(self, name: str, failure: Mapping[str, Any]) -> bool:
+    def _counts(self, name: str, failure: dict[str, Any]) -> bool:
         """Whether a failure is still relevant: it is new, or its scan still exists."""
         if failure != self._earlier.get(name):
             return True

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
+from mapping_stroke.cohort.group_files import GroupFiles
+from mapping_stroke.cohort.measures import measure_scan
 from mapping_stroke.cohort.scores import score_found
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter, scan_sha256
 from mapping_stroke.cohort.settings import ScanOptions
@@ -77,11 +79,13 @@ class OutputLayout(ABC):
         folder: The output folder.
         kind: Kind of work recorded in `run.json`, so that no other command resumes it.
         extra_patterns: Name patterns of additional files, which `--overwrite` removes.
+        group: Names of the files about all scans.
     """
 
     folder: Path
     kind: ClassVar[str]
     extra_patterns: ClassVar[tuple[str, ...]]
+    group: ClassVar[GroupFiles]
 
     @abstractmethod
     def relative(self, name: str, suffix: str) -> str:
@@ -100,6 +104,15 @@ class OutputLayout(ABC):
     def write_extra(self, files: "ScanFiles", loaded: LoadedScan, found: Segmentation, segmenter: Segmenter) -> Stamp:
         """Write additional files of a scan and return entries for its stamp. `files` lists their paths."""
 
+    @abstractmethod
+    def end(self, scans: Mapping[str, Stamp], options: ScanOptions) -> None:
+        """Write files about all scans, after the last one.
+
+        Args:
+            scans: The entries of `run.json`, by name.
+            options: Files to write.
+        """
+
 
 @dataclass(frozen=True)
 class FlatLayout(OutputLayout):
@@ -107,6 +120,7 @@ class FlatLayout(OutputLayout):
 
     kind: ClassVar[str] = "segment"
     extra_patterns: ClassVar[tuple[str, ...]] = ()
+    group: ClassVar[GroupFiles] = GroupFiles("cohort")
 
     def relative(self, name: str, suffix: str) -> str:
         """Name and suffix."""
@@ -118,6 +132,13 @@ class FlatLayout(OutputLayout):
     def write_extra(self, files: "ScanFiles", loaded: LoadedScan, found: Segmentation, segmenter: Segmenter) -> Stamp:
         """Nothing: this layout has no additional files."""
         return {}
+
+    def end(self, scans: Mapping[str, Stamp], options: ScanOptions) -> None:
+        """Write the table, the overlap maps and the page of the cohort, if there is more than one scan."""
+        from mapping_stroke.cohort.group import write_cohort
+
+        if len(scans) > 1:
+            write_cohort(self, scans, page=not options.no_picture)
 
 
 @dataclass(frozen=True)
@@ -223,6 +244,7 @@ class ScanFiles:
             **({"scores": scores} if scores else {}),
             "warnings": list(loaded.warnings),
             "seconds": {step: round(seconds[step], 2) for step in STEPS},
+            "measures": measure_scan(loaded, found, segmenter),
             **extra,
         }
         self.write_stamp(stamp)

@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
-
+from mapping_stroke.cohort.measures import find_to_mni
 from mapping_stroke.cohort.methods import describe_methods
 from mapping_stroke.cohort.scores import score_labels
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter
-from mapping_stroke.images.nifti import Affine
 from mapping_stroke.inference.segmentation import Segmentation
 from mapping_stroke.report.scan_page import ScanContent
 from mapping_stroke.space.brain import BrainSource
@@ -47,13 +45,6 @@ def scan_content(
         methods=(methods.text,),
         citations=methods.citations,
     )
-
-
-def find_to_mni(loaded: LoadedScan, segmenter: Segmenter) -> Affine | None:
-    """The scan's millimetres to those of MNI152; None if they are unknown."""
-    if loaded.model_input.placed is not None:
-        return loaded.model_input.placed.to_mni
-    return np.eye(4) if segmenter.computation.space == "mni" else None
 
 
 def _facts(loaded: LoadedScan, segmenter: Segmenter) -> list[tuple[str, str]]:

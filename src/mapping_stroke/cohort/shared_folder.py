@@ -10,17 +10,18 @@ from mapping_stroke.files import short_name
 from mapping_stroke.processes import Lock, try_lock, wait_for_lock
 from mapping_stroke.run_folder import SHARING, claim_folder, holds_work, is_run_folder, require_claimable, withdraw
 
-DOOR = "door"
-DOOR_WAIT_S = 60.0
-"""Far longer than any process holds this lock; after that time it is ignored."""
+DOOR, TURN = "door", "turn"
+DOOR_WAIT_S, TURN_WAIT_S = 60.0, 1800.0
+"""Far longer than any process holds these locks; after that time they are ignored."""
 PROCESS_SUFFIX, CLAIM_SUFFIX = ".process", ".claim"
 
 
 class SharedFolder:
     """The locks of one process on an output folder, in its hidden folder `SHARING`.
 
-    A process holds the lock `*.process` while it works there, `NAME.claim` while it processes a case, and `door` while
-    it joins, leaves, or writes a common file. The system frees the locks of a killed process. If the system or the disk
+    A process holds the lock `*.process` while it works there, `NAME.claim` while it processes a case, `door` while it
+    joins, leaves, or writes a common file, and `turn` while it makes files about all cases, which takes longer. The
+    system frees the locks of a killed process. If the system or the disk
     has no locks, processes cannot detect each other: each computes every case, with equal results.
     """
 
@@ -37,7 +38,18 @@ class SharedFolder:
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Keep other processes from joining, leaving and writing common files."""
-        lock = wait_for_lock(self._folder / DOOR, DOOR_WAIT_S)
+        with self._held(DOOR, DOOR_WAIT_S):
+            yield
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Keep other processes from making files about all cases; the last one to make them sees all results."""
+        with self._held(TURN, TURN_WAIT_S):
+            yield
+
+    @contextmanager
+    def _held(self, name: str, wait_s: float) -> Iterator[None]:
+        lock = wait_for_lock(self._folder / name, wait_s)
         try:
             yield
         finally:

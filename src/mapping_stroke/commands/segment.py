@@ -12,6 +12,7 @@ from mapping_stroke.workflow.options import as_options
 
 if TYPE_CHECKING:
     from mapping_stroke.cohort.bids_scans import Choice
+    from mapping_stroke.cohort.results import OutputLayout
 
 IN_THIS_PROCESS = CohortExecution()
 
@@ -39,18 +40,16 @@ class Segment:
         if self.execution.profile != IN_THIS_PROCESS.profile:
             return self._run_shares()
         from mapping_stroke.cohort.loop import segment_scans
-        from mapping_stroke.console import name_files
 
         failed = segment_scans(
             self.paths, self.output, self.computation, self.scan, pattern=self.scans, overwrite=self.overwrite
         )
-        name_files("Masks, probabilities, lesion tables and run.json", self.output)
+        self._name_files()
         return 3 if failed else 0
 
     def _run_shares(self) -> int:
         from mapping_stroke.cohort.inputs import find_scans
         from mapping_stroke.cohort.shares import run_shares
-        from mapping_stroke.console import name_files
 
         count = len(find_scans(self.paths, self.scan.series, self.scans))
         paths = [str(path.absolute()) for path in self.paths]
@@ -58,8 +57,26 @@ class Segment:
         options = as_options(settings, Segment(self.paths, self.output))
         command = ["segment", *paths, "-o", str(self.output.absolute()), *options]
         result = run_shares(self.output, command, self.execution, self.computation.device, scans=count, by_shard=False)
-        name_files("Masks, probabilities, lesion tables and run.json", self.output)
+        self._name_files()
         return result.status
+
+    def _name_files(self) -> None:
+        from mapping_stroke.cohort.results import FlatLayout
+        from mapping_stroke.console import name_files
+
+        name_files("Masks, probabilities, lesion tables and run.json", self.output)
+        _name_group_files(FlatLayout(self.output))
+
+
+def _name_group_files(layout: "OutputLayout") -> None:
+    """Name the files about all scans that exist."""
+    from mapping_stroke.console import name_files
+
+    names = layout.group
+    files = {"Table": names.table, "Lesion overlap": names.overlap, "Page for review": names.page}
+    for title, name in files.items():
+        if (layout.folder / name).is_file():
+            name_files(title, layout.folder / name)
 
 
 def _everywhere(computation: Computation) -> Computation:
@@ -78,7 +95,7 @@ class Bids:
     """Folder of the derivative, such as `BIDS_DIR/derivatives/mapping`. Rerun the same command to resume; several may
     run at once."""
     level: Positional[Literal["participant", "group"]]
-    """`participant` segments scans; `group` then writes `group_lesions.tsv` and `group.html`."""
+    """`participant` segments scans; `group` then writes `group_lesions.tsv`, lesion overlap maps and `group.html`."""
     participant_label: tuple[str, ...] = ()
     """Only these participants, with or without `sub-`."""
     session_label: tuple[str, ...] = ()
@@ -103,7 +120,6 @@ class Bids:
     def run(self) -> int:
         """Segment or write the table; a scan that fails does not stop the others."""
         from mapping_stroke.cohort.bids import BidsLayout, report_group, segment_participants
-        from mapping_stroke.cohort.bids_group import PAGE, TABLE
         from mapping_stroke.cohort.bids_scans import Choice
         from mapping_stroke.console import name_files
         from mapping_stroke.errors import ConfigError
@@ -114,8 +130,7 @@ class Bids:
             raise ConfigError("--atlas and --atlas-labels belong together; give both or neither")
         if self.level == "group":
             rows = report_group(layout, choice, self.atlas, self.atlas_labels)
-            name_files("Table", self.out / TABLE)
-            name_files("Page for review", self.out / PAGE)
+            _name_group_files(layout)
             return 3 if any(row.unread for row in rows) else 0
         if self.execution.profile != IN_THIS_PROCESS.profile:
             return self._run_shares(choice)

@@ -1,15 +1,13 @@
-"""HTML pages: the report of a run, with embedded pictures, and the overview of a cohort."""
+"""The report of a run as an HTML page, with embedded pictures."""
 
 import base64
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from markupsafe import Markup
 
-from mapping_stroke.console import counted
 from mapping_stroke.evaluation.contributions import Step
 from mapping_stroke.evaluation.paired_tests import PairedTest
 from mapping_stroke.evaluation.profiles import Metric
@@ -186,54 +184,3 @@ def lead_sentence(results: Results) -> str:
         if metric.key in METRICS and not math.isnan(cell.mean)
     ]
     return f"{method_label(results.final)}: mean {' and '.join(means)} over {row.cases} case{'s' * (row.cases != 1)}."
-
-
-HEADS = {
-    "load_ml": ("Load, mL", "{:.3g}"),
-    "lesions": ("Lesions", "{}"),
-    "left_ml": ("Left, mL", "{:.3g}"),
-    "right_ml": ("Right, mL", "{:.3g}"),
-    "agreement": ("Agreement", "{:.0%}"),
-}
-"""Columns of the page: heads and number formats."""
-
-
-@dataclass(frozen=True)
-class CohortRow:
-    """One scan on the page, or one participant without a scan.
-
-    Attributes:
-        scan: Its file name, or the participant.
-        status: See the columns of the group's table.
-        reasons: Reasons for a visual check; empty if there are none.
-        values: A number or None for every key of `HEADS`.
-        picture: Path relative to the page; empty if there is none.
-    """
-
-    scan: str
-    status: str
-    reasons: tuple[str, ...]
-    values: Mapping[str, float | None]
-    picture: str
-
-    @property
-    def cells(self) -> list[str]:
-        """The formatted values, in the order of `HEADS`."""
-        known = ((form, self.values[key]) for key, (_, form) in HEADS.items())
-        return ["n/a" if value is None else form.format(value) for form, value in known]
-
-    @property
-    def picture_url(self) -> str:
-        """The picture as a link."""
-        return quote(self.picture)
-
-
-def write_cohort_page(rows: Sequence[CohortRow]) -> str:
-    """The overview of a cohort as HTML, with rows in the order given and links to pictures."""
-    flagged = sum(bool(row.reasons) for row in rows)
-    heads = [head for head, _ in HEADS.values()]
-    absent = sum(row.status == "no-scan" for row in rows)
-    scans = counted(len(rows) - absent, "scan") + (
-        f" and {counted(absent, 'participant')} without one" if absent else ""
-    )
-    return render("cohort.html.j2", rows=rows, scans=scans, heads=heads, flagged=flagged)

@@ -24,6 +24,8 @@ async function refresh() {
     scans = state.scans;
     showJobs(state.jobs);
     showScans();
+    byId("group").hidden = !state.group;
+    if (state.group) byId("group").firstElementChild.href = `scan/${state.group}`;
     document.title = `${scans.length} scans: stroke lesions`;
     busy = state.jobs.some((job) => job.state === "waiting" || job.state === "running");
   } catch (error) {

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mapping_stroke.cohort.bids_group import review_reasons
+from mapping_stroke.cohort.reasons import review_reasons
 
 NAME = "sub-1_ses-2_T1w"
 GOOD: dict[str, Any] = {
@@ -51,6 +51,11 @@ def test_each_doubt_is_a_reason(entry: dict[str, Any], reason: str) -> None:
 def test_uncertainty_counts_beside_the_load_and_doubts_add_up() -> None:
     assert review_reasons(changed(load_ml=100.0, uncertain_ml=20.0), NAME) == []
     assert len(review_reasons(changed(load_ml=400.0, agreement=0.1, uncertain_ml=300.0, similarity=0.1), NAME)) == 4
+
+
+def test_results_of_older_versions_have_no_measures() -> None:
+    older = {key: value for key, value in GOOD.items() if key != "measures"}
+    assert review_reasons(older, NAME) == []
 
 
 def test_contrast_medium_in_the_name_is_a_reason() -> None:

@@ -1,0 +1,56 @@
+"""Values of a segmented scan for the table of its cohort: agreement of the members, hemispheres, place in MNI152."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter
+from mapping_stroke.dataset.sides import hemisphere_ml, lesion_points
+from mapping_stroke.images.image import Probability
+from mapping_stroke.images.nifti import Affine
+from mapping_stroke.inference.segmentation import LesionRow, Segmentation
+
+UNCERTAIN_SD = 0.25
+"""Half the largest possible standard deviation: members disagree about such a voxel."""
+
+
+def find_to_mni(loaded: LoadedScan, segmenter: Segmenter) -> Affine | None:
+    """The scan's millimetres to those of MNI152; None if they are unknown."""
+    if loaded.model_input.placed is not None:
+        return loaded.model_input.placed.to_mni
+    return np.eye(4) if segmenter.computation.space == "mni" else None
+
+
+def measure_scan(loaded: LoadedScan, found: Segmentation, segmenter: Segmenter) -> dict[str, Any]:
+    """The entry `measures` of the scan's stamp: columns of the cohort's table that its lesion table does not give.
+
+    Returns:
+        `largest_ml`; `agreement` and `uncertain_ml`, None for a single member; for a scan whose place in MNI152 space
+        is known, also `left_ml`, `right_ml` and `to_mni`, and if it was placed, `similarity` and `overlap`.
+    """
+    image, placed, to_mni = loaded.image, loaded.model_input.placed, find_to_mni(loaded, segmenter)
+    measures: dict[str, float | None] = {"largest_ml": found.lesions[0].volume_ml if found.lesions else 0.0}
+    measures |= {"agreement": None, "uncertain_ml": None}
+    if len(segmenter.ensemble.members) > 1:
+        measures["agreement"] = _agreement(found.lesions)
+        measures["uncertain_ml"] = _uncertain_ml(found.uncertainty, image.voxel_volume_mm3)
+    if to_mni is not None:
+        measures |= hemisphere_ml(lesion_points(found.mask, image.affine, to_mni), image.voxel_volume_mm3)
+    fit = {"similarity": placed.quality.similarity, "overlap": placed.quality.overlap} if placed else {}
+    return _rounded(measures) | ({} if to_mni is None else {"to_mni": to_mni.tolist()}) | _rounded(fit)
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: None if value is None else round(value, 4) for name, value in values.items()}
+
+
+def _uncertain_ml(spread: Probability, voxel_mm3: float) -> float:
+    """Volume in which the standard deviation over the members is above `UNCERTAIN_SD`, in mL."""
+    return float((spread > UNCERTAIN_SD).sum()) * voxel_mm3 / 1000
+
+
+def _agreement(lesions: Sequence[LesionRow]) -> float | None:
+    """Mean over all lesion voxels, or None if there is no lesion."""
+    load_ml = sum(lesion.volume_ml for lesion in lesions)
+    return sum(lesion.agreement * lesion.volume_ml for lesion in lesions) / load_ml if lesions else None
