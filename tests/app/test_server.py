@@ -82,12 +82,12 @@ def test_the_list_has_all_scans_failures_first(results: Path, model: Path) -> No
 
 def test_a_rating_survives_a_restart_and_moves_the_scan_down(results: Path, model: Path) -> None:
     app = client(results, model)
-    answer = app.post(at("rate/p0"), json={"rating": "doubtful", "note": "edge <b>", "revision": 0})
+    answer = app.post(at("rate/p0"), json={"rating": "accept", "note": "edge <b>", "revision": 0})
     assert answer.status_code == 200
     again = client(results, model)
     scans = again.get(at("state")).json()["scans"]
     assert [scan["name"] for scan in scans] == ["broken", "p1", "p0"]
-    assert (scans[2]["rating"], scans[2]["note"]) == ("doubtful", "edge <b>")
+    assert (scans[2]["rating"], scans[2]["note"]) == ("accept", "edge <b>")
     stored = json.loads((results / "p0_review.json").read_text())
     assert stored["rated"].endswith("+00:00")
     assert "user" not in stored
