@@ -28,7 +28,7 @@ def coarse(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_stroke_has_its_truth_beside_it_and_the_healthy_brain_has_none(coarse: Path) -> None:
     assert sorted(path.name for path in coarse.iterdir()) == [
-        "run.json", "simulated-healthy.nii.gz", "simulated-stroke.nii.gz", "simulated-stroke_true_mask.nii.gz",
+        "run.json", "simulated-healthy.nii.gz", "simulated-stroke.nii.gz", "simulated-stroke_reference.nii.gz",
     ]  # fmt: skip
     scan, truth = read_image(STROKE.scan(coarse)), read_image(STROKE.truth(coarse))
     assert scan.shape == truth.shape == atlas_grid(4.0).shape

@@ -8,7 +8,7 @@ import numpy as np
 
 from mapping_stroke.cohort.inputs import find_scans
 from mapping_stroke.cohort.loop import segment_scans
-from mapping_stroke.cohort.results import LESIONS_SUFFIX, FlatLayout, ScanFiles
+from mapping_stroke.cohort.results import LESIONS_SUFFIX, PAGE_SUFFIX, FlatLayout, ScanFiles
 from mapping_stroke.cohort.settings import Computation, ScanOptions
 from mapping_stroke.console import aligned, counted, say, track
 from mapping_stroke.dataset.grid import ATLAS_GRID
@@ -34,7 +34,7 @@ from mapping_stroke.space.model_input import deface
 
 GRID = ATLAS_GRID
 """Grid of the scans; tests use a coarser one."""
-SCAN_SUFFIX, TRUTH_SUFFIX = ".nii.gz", f"_true{MASK_SUFFIX}"
+SCAN_SUFFIX, TRUTH_SUFFIX = ".nii.gz", "_reference.nii.gz"
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,9 @@ def show_model(
     say(f"The model '{card.name}' segments a stroke and a healthy brain{_and_others(len(scans))}.\n{ABOUT}")
     make_demo_scans(out / "scans", overwrite=overwrite)
     segmented = out / "segment"
-    failed = segment_scans(list(named.values()), segmented, Computation(model, device=device), overwrite=overwrite)
+    options = ScanOptions(reference=out / "scans")
+    computation = Computation(model, device=device)
+    failed = segment_scans(list(named.values()), segmented, computation, options, overwrite=overwrite)
     rows = [_look_at(out, name, scan) for name, scan in named.items() if name not in failed]
     if rows:
         draw_overview(rows[:SHOWN_SCANS], out / "demo.png")
@@ -233,5 +235,8 @@ def _report_files(out: Path, rows: Sequence[FoundScan]) -> None:
     if rows:
         few = "" if len(rows) <= SHOWN_SCANS else f" (it shows {SHOWN_SCANS} of {counted(len(rows), 'scan')})"
         say(f"Look at the picture:        {out / 'demo.png'}{few}")
-    say(f"Masks, maps and tables:     {out / 'segment'}")
+        page = FlatLayout(out / "segment").relative(rows[0].name, PAGE_SUFFIX)
+        say(f"Open a page per scan:       {out / 'segment' / page}")
+    say(f"All scans, masks, tables:   {out / 'segment'}")
     say(f"The simulated scans:        {out / 'scans'}")
+    say(f"Rate and correct them:      mapping app {out / 'segment'}")

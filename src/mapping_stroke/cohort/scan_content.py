@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from mapping_stroke.cohort.measures import find_to_mni
 from mapping_stroke.cohort.methods import describe_methods
-from mapping_stroke.cohort.scores import score_labels
+from mapping_stroke.cohort.scores import shown_scores
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter
 from mapping_stroke.inference.segmentation import Segmentation
 from mapping_stroke.report.scan_page import ScanContent
@@ -28,7 +28,7 @@ def scan_content(
     scores: Mapping[str, float | None] = MappingProxyType({}),
 ) -> ScanContent:
     """The page of a scan, still without picture and links, with the whole head."""
-    placed, methods, labels = loaded.model_input.placed, describe_methods(segmenter), score_labels()
+    placed, methods = loaded.model_input.placed, describe_methods(segmenter)
     return ScanContent(
         name=name,
         scan=loaded.image,
@@ -38,7 +38,7 @@ def scan_content(
         lesions=found.lesions,
         brain=None if placed is None else placed.brain.mask,
         reference=loaded.reference,
-        scores={labels[key]: value for key, value in scores.items() if value is not None},
+        scores=shown_scores(scores),
         to_mni=find_to_mni(loaded, segmenter),
         warnings=loaded.warnings,
         facts=_facts(loaded, segmenter),

@@ -1,6 +1,7 @@
 """Scores of a segmented scan against its true lesions, for the stamp and the page."""
 
 import math
+from collections.abc import Mapping
 
 from mapping_stroke.cohort.segmenter import LoadedScan
 from mapping_stroke.evaluation.profiles import find_profile
@@ -9,6 +10,9 @@ from mapping_stroke.inference.segmentation import Segmentation
 
 PROFILE = "atlas2022"
 DECIMALS = 4
+SHOWN = ("dice", "lesion_f1", "hd95_mm")
+"""Scores on the page; the stamp has all."""
+_METRICS = find_profile(PROFILE).metrics
 
 
 def score_found(loaded: LoadedScan, found: Segmentation) -> dict[str, float | None]:
@@ -19,6 +23,7 @@ def score_found(loaded: LoadedScan, found: Segmentation) -> dict[str, float | No
     return {key: None if math.isnan(value) else round(value, DECIMALS) for key, value in values.items()}
 
 
-def score_labels() -> dict[str, str]:
-    """Names of the metrics by their keys."""
-    return {metric.key: metric.label for metric in find_profile(PROFILE).metrics}
+def shown_scores(scores: Mapping[str, float | None]) -> dict[str, float]:
+    """The defined scores that a page shows, by their names with units."""
+    names = {metric.key: f"{metric.label} ({metric.unit})" if metric.unit else metric.label for metric in _METRICS}
+    return {names[key]: value for key in SHOWN if (value := scores.get(key)) is not None}

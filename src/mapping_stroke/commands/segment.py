@@ -64,7 +64,7 @@ class Segment:
         from mapping_stroke.cohort.results import FlatLayout
         from mapping_stroke.console import name_files
 
-        name_files("Masks, probabilities, lesion tables and run.json", self.output)
+        name_files("A page per scan, masks, probabilities, lesion tables and run.json", self.output)
         _name_group_files(FlatLayout(self.output))
 
 
