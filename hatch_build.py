@@ -77,8 +77,7 @@ class ViewerHook(BuildHookInterface):
             if "version" not in about or "license" not in about:  # a folder within a package
                 continue
             texts = sorted(each for each in described.parent.iterdir() if each.name.upper().startswith("LICEN"))
-            text = (
-                texts[0].read_text("utf-8") if texts else f"Licence: {about['license']}; see {about.get('homepage')}\n"
-            )
+            own = self._source / f"LICENSE-{described.parent.name}.txt"  # of packages that do not hold theirs
+            text = (texts or [own])[0].read_text("utf-8")
             entries.append(f"{'-' * 72}\n{about['name']} {about['version']} ({about['license']})\n\n{text}")
         return entries

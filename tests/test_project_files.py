@@ -1,5 +1,6 @@
 """The files that other programs read about this project agree with each other."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -65,3 +66,14 @@ def test_the_change_log_has_an_unreleased_part_that_tells_changed_results() -> N
 
 def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_the_viewer_in_the_package_is_the_locked_one_with_its_licences() -> None:
+    wanted = json.loads((ROOT / "viewer/package.json").read_text())["dependencies"]["@niivue/niivue"]
+    lock = json.loads((ROOT / "viewer/package-lock.json").read_text())
+    assert lock["packages"]["node_modules/@niivue/niivue"]["version"] == wanted
+    assert "resolved" not in json.dumps(lock)  # it would name a registry
+    licences = (ROOT / "src/mapping_stroke/report/viewer/niivue-licences.txt").read_text()
+    assert licences.startswith(f"NiiVue {wanted}\n")
+    for name in ("@niivue/niivue", "fflate", "gl-matrix", "nifti-reader-js"):
+        assert f"\n{name} " in licences

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from mapping_stroke.report.html import asset, embedded_json, render, viewer_library
+from mapping_stroke.report.html import asset, embedded_json, render, viewer_library, viewer_licences
 from mapping_stroke.report.page_grid import make_page_grid
 from mapping_stroke.report.pages import Section
 from mapping_stroke.report.scan_page import ScanContent, pack_volumes
@@ -32,6 +32,7 @@ def render_case_viewer(cases: Sequence[ScanContent], title: str) -> Section:
         cases=shown,
         volumes=embedded_json(volumes),
         library=viewer_library(),
+        licences=viewer_licences(),
         scripts=[asset("viewer.js"), asset("cases.js")],
         title=title,
     )

@@ -15,8 +15,8 @@ from mapping_stroke.evaluation.cohorts import Estimate
 from mapping_stroke.report.style import load_words, method_label
 from mapping_stroke.report.tables import NONE, metric_head
 
-VIEWER = "niivue.js.gz"
-"""The viewer library, which the build puts there (`hatch_build.py`)."""
+VIEWER, LICENCES = "niivue.js.gz", "niivue-licences.txt"
+"""The viewer library and its licences, which the build puts there (`hatch_build.py`)."""
 
 
 def render(template: str, **values: object) -> str:
@@ -58,6 +58,13 @@ def viewer_library() -> Markup:
         warn(f"pages lack their interactive view: report/viewer/{VIEWER} is not installed; reinstall the package")
         return Markup("")
     return Markup(base64.b64encode(library.read_bytes()).decode("ascii"))
+
+
+@cache
+def viewer_licences() -> str:
+    """The licences of all that is in the viewer library; empty without it."""
+    licences = files("mapping_stroke.report").joinpath("viewer", LICENCES)
+    return licences.read_text("utf-8") if licences.is_file() else ""
 
 
 def p_value(value: float) -> str:

@@ -14,7 +14,7 @@ from mapping_stroke.dataset.sides import hemisphere_ml, lesion_points
 from mapping_stroke.images.image import Image, Mask, Probability
 from mapping_stroke.images.nifti import Affine
 from mapping_stroke.inference.segmentation import LesionRow
-from mapping_stroke.report.html import asset, embedded_json, render, viewer_library
+from mapping_stroke.report.html import asset, embedded_json, render, viewer_library, viewer_licences
 from mapping_stroke.report.page_grid import PageGrid, Shown, make_page_grid
 from mapping_stroke.report.slices import Viewer, view
 from mapping_stroke.report.style import NOT_CLINICAL, load_words
@@ -110,6 +110,7 @@ def render_scan_page(content: ScanContent) -> tuple[str, PageGrid]:
         facts=embedded_json(facts),
         volumes=embedded_json(pack_volumes(content, viewer, grid)),
         library=viewer_library(),
+        licences=viewer_licences(),
         scripts=[asset("viewer.js"), asset("scan_page.js")],
         style=asset("page.css"),
         picture=None if content.picture is None else base64.b64encode(content.picture.read_bytes()).decode("ascii"),
