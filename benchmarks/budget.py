@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Annotated
 
 from tyro.conf import Positional, arg
@@ -22,7 +23,7 @@ from benchmarks.heading import describe_head
 from benchmarks.member_maps import HoldOut, predict_hold_out
 from mapping_stroke.console import counted, say
 from mapping_stroke.errors import CaseError, ConfigError, RunFolderError
-from mapping_stroke.files import read_csv, write_csv
+from mapping_stroke.files import read_csv, read_object, write_csv
 from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.inference.segmentation import choose_rule
@@ -32,6 +33,7 @@ from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.networks.cards import MemberCard
 from mapping_stroke.networks.member_folder import find_members
 from mapping_stroke.run_folder import RunFolder
+from mapping_stroke.stages.report import says_simulated
 
 TITLE = "Dice and cost by number of members"
 SEED = 0
@@ -81,16 +83,20 @@ class BudgetResult:
         cost: What members cost.
         cards: The members.
         people: The person of each scored case.
+        loads_ml: Lesion volume of each scored case.
         failed: Reason why each failed case failed, by its name.
         engine: Engine of the prediction.
+        simulated: Whether the hold-out is declared as simulated.
     """
 
     rows: tuple[Row, ...]
     cost: Cost
     cards: tuple[MemberCard, ...]
     people: tuple[str, ...]
+    loads_ml: tuple[float, ...]
     failed: Mapping[str, str]
     engine: str
+    simulated: bool
 
 
 def bench_budget(bench: Budget) -> BudgetResult:
@@ -121,7 +127,16 @@ def bench_budget(bench: Budget) -> BudgetResult:
     by_rule = dice_by_rule(files, groups, choose_rule(bundle, bench.rule))
     scores = [(dice_of_group(group, dice_of), after) for group, after in zip(groups, by_rule, strict=True)]
     rows = tuple(make_rows(groups, scores, people))
-    return BudgetResult(rows, _cost(run, cards, hold_out), cards, people, hold_out.failed, engine.description)
+    return BudgetResult(
+        rows,
+        _cost(run, cards, hold_out),
+        cards,
+        people,
+        tuple(dice_of.loads_ml),
+        hold_out.failed,
+        engine.description,
+        simulated=bool(says_simulated(read_object(bench.hold_out / "dataset_description.json"))),
+    )
 
 
 def _groups(cards: tuple[MemberCard, ...], people: tuple[str, ...], dice_of: EnsembleDice, orders: int) -> list[Group]:
@@ -152,23 +167,34 @@ def describe_budget(result: BudgetResult, bench: Budget) -> str:
     usual = {"--rule": (bench.rule, "mapping"), "--orders": (bench.orders, ORDERS)}
     options = [f" {option} {value}" for option, (value, default) in usual.items() if value != default]
     command = f"python -m benchmarks budget RUN HOLD_OUT{''.join(options)}{' --mirror' if bench.mirror else ''}"
-    failed = f"; {counted(len(result.failed), 'case')} failed" if result.failed else ""
+    simulated = ["Simulated data: these scores do not show how well the members segment patients.", ""]
     lines = [
         *describe_head(TITLE, command, ("torch",), device=bench.device),
-        f"{counted(len(result.people), 'case')} of {len(set(result.people))} people{failed}, predicted by "
-        f"{len(result.cards)} members that saw none of them: {_describe_members(result.cards)}. {result.engine}.",
+        *(simulated if result.simulated else ()),
+        _describe_cases(result),
+        "",
+        f"{len(result.cards)} members that saw none of them: {_describe_members(result.cards)}; on {result.engine}.",
         "",
         *describe_rows(result.rows, result.cost, bench.rule, bench.orders),
     ]
     return "\n".join([*lines, ""])
 
 
+def _describe_cases(result: BudgetResult) -> str:
+    loads = result.loads_ml
+    failed = f"; {counted(len(result.failed), 'case')} failed" if result.failed else ""
+    return (
+        f"{counted(len(result.people), 'case')} of {len(set(result.people))} people, lesions of {min(loads):.3g} to "
+        f"{max(loads):.3g} mL (median {median(loads):.3g}){failed}."
+    )
+
+
 def _describe_members(cards: tuple[MemberCard, ...]) -> str:
     schemes = list(dict.fromkeys(card.scheme for card in cards))
     folds = {card.fold for card in cards}
     sizes = {str(card.training.get("size", "unknown")) for card in cards}
-    epochs = sorted({int(card.training.get("epochs", 0)) for card in cards})
+    epochs = {int(card.training.get("epochs", 0)) for card in cards}
     return (
-        f"{counted(len(schemes), 'scheme')} ({', '.join(schemes)}), {counted(len(folds), 'fold')}, size "
-        f"{' and '.join(sorted(sizes))}, {' to '.join(map(str, dict.fromkeys((epochs[0], epochs[-1]))))} epochs"
+        f"{counted(len(schemes), 'scheme')} ({', '.join(schemes)}) on {counted(len(folds), 'fold')}, size "
+        f"{' and '.join(sorted(sizes))}, {' to '.join(map(str, sorted({min(epochs), max(epochs)})))} epochs"
     )

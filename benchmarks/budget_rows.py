@@ -26,6 +26,7 @@ class _Inside:
     steps: Int32[np.ndarray, "member voxels"]
     reference: Bool[np.ndarray, " voxels"]
     load_vox: int
+    load_ml: float
 
 
 class EnsembleDice:
@@ -39,6 +40,11 @@ class EnsembleDice:
         self._cases = [_inside(read_maps(file)) for file in track(files, "Reading maps", len(files))]
         self._known: dict[Subset, Cases] = {}
 
+    @property
+    def loads_ml(self) -> list[float]:
+        """Lesion volume of each case."""
+        return [case.load_ml for case in self._cases]
+
     def __call__(self, subset: Subset) -> Cases:
         """Dice of the mean of these members' maps on each case, in order; 1 if both masks are empty."""
         if subset not in self._known:
@@ -51,8 +57,9 @@ class EnsembleDice:
 
 
 def _inside(maps: MemberMaps) -> _Inside:
-    inside = maps.inside
-    return _Inside(maps.steps[:, inside].astype(np.int32), maps.reference[inside], int(maps.reference.sum()))
+    inside, load_vox = maps.inside, int(maps.reference.sum())
+    load_ml = load_vox * maps.voxel_volume_mm3 / 1000
+    return _Inside(maps.steps[:, inside].astype(np.int32), maps.reference[inside], load_vox, load_ml)
 
 
 def dice_by_rule(

@@ -136,7 +136,9 @@ def test_the_command_writes_tables_and_predicts_every_case_once(run: RunFolder, 
     assert measure(run, cohort, "-o", str(report), "--table", str(table)) == 0
     text = report.read_text()
     assert "Command: `python -m benchmarks budget RUN HOLD_OUT --orders 3`." in text
-    assert "3 cases of 3 people, predicted by 4 members" in text
+    assert "3 cases of 3 people, lesions of 3.38 to 3.38 mL (median 3.38)." in text
+    assert "2 schemes (default, dice-topk10) on 2 folds, size tiny, 8 epochs" in text
+    assert "Simulated data" not in text
     with table.open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["order"], row["members"]) for row in rows] == [
@@ -187,7 +189,7 @@ def test_a_case_that_fails_is_counted_and_the_others_are_scored(
     cohort = write_phantoms(tmp_path / "cohort", labelled=3, unlabelled=0)
     (cohort / "p1_T1w.nii.gz").write_bytes(b"damaged")
     assert measure(run, cohort) == 0
-    assert "2 cases of 2 people; 1 case failed, " in capsys.readouterr().out
+    assert "2 cases of 2 people, lesions of 3.38 to 3.38 mL (median 3.38); 1 case failed." in capsys.readouterr().out
 
 
 def test_too_few_members_or_orders_are_refused(
