@@ -4,7 +4,6 @@ import time
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from mapping_stroke.dataset.scan_checks import tame_outliers
 from mapping_stroke.errors import CaseError, ConfigError
 from mapping_stroke.files import written_whole
 from mapping_stroke.images.image import Mask, read_image, require_same_grid
-from mapping_stroke.inference.ensemble import Ensemble, predict_each
+from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.models.judge import find_labelled, hash_case
 from mapping_stroke.run_folder import RunFolder, claim_folder
 from mapping_stroke.stages.contributions import STEPS
@@ -67,7 +66,7 @@ class HoldOut:
 
 
 def predict_hold_out(run: RunFolder, cohort: Path, ensemble: Ensemble, work: Path) -> HoldOut:
-    """Predict the labelled cases of a cohort with every member once; maps of the same members and files are kept.
+    """Predict the labelled cases of a cohort with every member once; maps of the same weights and files are kept.
 
     Args:
         run: The run of the members.
@@ -82,9 +81,8 @@ def predict_hold_out(run: RunFolder, cohort: Path, ensemble: Ensemble, work: Pat
     """
     cases, unusable = find_labelled(cohort)
     _require_unseen(run, cases)
-    members = {member.card.name: member.weights_sha256 for member in ensemble.members}
     how = {"mirror": bool(ensemble.window.mirror), "precision": ensemble.engine.precision, "format": MAPS_FORMAT}
-    claim_folder(work, {"kind": "bench", "command": "budget", "members": members, **how}, CONTENTS)
+    claim_folder(work, {"kind": "bench", "command": "budget", **how}, CONTENTS)
     files = {case.case_id: work / f"{case.case_id}.npz" for case in cases}
     ensemble.warm_up()
     failed = for_each_case(
@@ -111,8 +109,9 @@ def _require_unseen(run: RunFolder, cases: list[FoundCase]) -> None:
 
 
 def _predict(case: FoundCase, ensemble: Ensemble, file: Path, show: ShowShare) -> None:
-    mark = hash_case(case)
-    if _mark_of(file) == mark:
+    mark, weights = hash_case(case), [member.weights_sha256 for member in ensemble.members]
+    stored, known = _read_known(file, mark)
+    if stored == weights:
         return
     start = time.perf_counter()
     scan = read_image(case.scan)
@@ -122,32 +121,37 @@ def _predict(case: FoundCase, ensemble: Ensemble, file: Path, show: ShowShare) -
         raise CaseError("it has no reference mask")
     reference, mask = read_mask(case.mask)
     require_same_grid(mask, scan, (f"{case.mask}: the mask", "its scan"), "resample it onto the scan")
-    steps, seconds = [], []
-    last = time.perf_counter()
-    for _, probability in islice(predict_each(ensemble, prepared), len(ensemble.members)):  # without the average
-        seconds.append(time.perf_counter() - last)
-        steps.append(np.rint(probability * STEPS).astype(np.uint16))
-        show(len(steps) / len(ensemble.members))
-        last = time.perf_counter()
-    with written_whole(file) as partial_file, partial_file.open("wb") as stream:
+    missing = [member for member in ensemble.members if member.weights_sha256 not in known]
+    for number, member in enumerate(missing):
+        show(number / len(missing))
+        start = time.perf_counter()
+        probability = prepared[member.card.preprocess].restore(ensemble.predict_member(member, prepared))
+        steps = np.rint(probability * STEPS).astype(np.uint16)
+        known[member.weights_sha256] = (steps, time.perf_counter() - start)
+    with written_whole(file) as unfinished, unfinished.open("wb") as stream:
         np.savez_compressed(
             stream,
             mark=np.array(mark),
-            steps=np.array(steps),
+            weights=np.array(weights),
+            steps=np.array([known[each][0] for each in weights]),
+            member_s=np.array([known[each][1] for each in weights]),
             reference=reference,
             voxel_volume_mm3=np.array(scan.voxel_volume_mm3),
             prepare_s=np.array(prepare_s),
-            member_s=np.array(seconds),
         )
 
 
-def _mark_of(file: Path) -> str:
-    """The mark of a stored case; empty if there is none or the file is damaged."""
+def _read_known(file: Path, mark: str) -> tuple[list[str], dict[str, tuple[UInt16[np.ndarray, "x y z"], float]]]:
+    """Hashes of the stored members' weights, and map and seconds by hash; empty if the case's files have changed."""
     try:
         with np.load(file) as stored:
-            return str(stored["mark"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return ""
+            if str(stored["mark"]) != mark:
+                return [], {}
+            weights: list[str] = stored["weights"].tolist()
+            values = zip(stored["steps"], stored["member_s"].tolist(), strict=True)
+            return weights, dict(zip(weights, values, strict=True))
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # missing or damaged
+        return [], {}
 
 
 def read_maps(file: Path) -> MemberMaps:

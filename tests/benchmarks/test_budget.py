@@ -19,6 +19,8 @@ from benchmarks.ensembles import (
 )
 from mapping_stroke.evaluation.contributions import Subset
 from mapping_stroke.files import write_csv
+from mapping_stroke.images.image import Probability
+from mapping_stroke.inference.ensemble import Ensemble, PreparedScan
 from mapping_stroke.networks.cards import BundleMember
 from mapping_stroke.networks.member_folder import write_member
 from mapping_stroke.run_folder import RunFolder
@@ -116,12 +118,14 @@ def test_cost_of_more_members() -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:
-    """Two schemes on two folds; members of fold 1 mark a little less."""
+    """Two schemes on two folds; members of fold 1 mark a little less, those of the second scheme a little more."""
     run = RunFolder(tmp_path / "run")
-    for scheme in ("default", "dice-topk10"):
+    for number, scheme in enumerate(("default", "dice-topk10")):
         for fold in (0, 1):
             card = member_card(scheme, fold, **SEEING)
-            write_member(run.member(scheme, fold), dark_weights(BundleMember(card)), card)
+            weights = dark_weights(BundleMember(card))
+            weights["decoder.seg_layers.0.bias"][1] += number / 2
+            write_member(run.member(scheme, fold), weights, card)
             write_csv(run.member(scheme, fold) / "epochs.csv", ("seconds",), [{"seconds": 40}, {"seconds": 50}])
     return run
 
@@ -171,6 +175,25 @@ def test_a_changed_mask_and_a_damaged_map_are_read_again(run: RunFolder, tmp_pat
     assert measure(run, cohort) == 0
     assert np.load(maps[0])["steps"].shape[0] == 4
     assert maps[1].read_bytes() != before
+
+
+def test_a_further_member_is_predicted_alone(run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cohort = write_phantoms(tmp_path / "cohort", labelled=2, unlabelled=0)
+    card = run.member("default", 1) / "member.json"
+    text = card.read_text()
+    card.unlink()
+    assert measure(run, cohort) == 0
+    card.write_text(text)
+    names: list[str] = []
+    predict = Ensemble.predict_member
+
+    def noting(self: Ensemble, member: BundleMember, prepared: PreparedScan) -> Probability:
+        names.append(member.card.name)
+        return predict(self, member, prepared)
+
+    monkeypatch.setattr(Ensemble, "predict_member", noting)
+    assert measure(run, cohort) == 0
+    assert names == ["default, fold 1"] * 2
 
 
 def test_cases_of_the_run_are_refused(run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
