@@ -4,6 +4,7 @@ import sys
 
 from benchmarks.agreement import Agreement
 from benchmarks.brain import Brain
+from benchmarks.budget import Budget
 from benchmarks.fine_tuning import FineTuning
 from benchmarks.folds import Folds
 from benchmarks.inference import Inference
@@ -23,6 +24,7 @@ STAGES = (
     Folds,
     Inference,
     Agreement,
+    Budget,
     Training,
     Quality,
     FineTuning,

@@ -11,6 +11,7 @@ from mapping_stroke.evaluation.contributions import (
     Contributions,
     all_subsets,
     dice_of_subsets,
+    greedy_order,
     step_row,
 )
 
@@ -53,6 +54,18 @@ def test_the_greedy_order_adds_what_helps_most() -> None:
     assert [(step.schemes, step.scheme) for step in steps] == [(1, "b"), (2, "c"), (3, "a")]
     assert [step.dice.mean for step in steps] == pytest.approx([0.6, 0.65, 0.68])
     assert [step.gain and round(step.gain.mean, 9) for step in steps] == [None, 0.05, 0.03]
+
+
+@given(st.dictionaries(st.frozensets(st.integers(0, 3), min_size=1), st.floats(0, 1)))
+def test_a_greedy_order_names_each_once_and_none_of_the_rest_would_have_been_better(
+    known: dict[frozenset[int], float],
+) -> None:
+    order = greedy_order(4, lambda subset: known.get(frozenset(subset), 0.5))
+    assert sorted(order) == [0, 1, 2, 3]
+    for place, chosen in enumerate(order):
+        before = order[:place]
+        best = max(known.get(frozenset([*before, other]), 0.5) for other in order[place:])
+        assert known.get(frozenset([*before, chosen]), 0.5) == best
 
 
 def test_equal_schemes_come_in_the_order_of_tables() -> None:

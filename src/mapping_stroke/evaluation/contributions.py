@@ -1,7 +1,7 @@
-"""The share of each scheme in the ensemble: Dice of every subset of schemes, in greedy and in random order."""
+"""The share of each scheme, or of each member, in the ensemble: Dice of subsets, in greedy and in random order."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
@@ -23,27 +23,42 @@ def all_subsets(schemes: int) -> list[Subset]:
     return [subset for size in range(1, schemes + 1) for subset in combinations(range(schemes), size)]
 
 
-def dice_of_subsets(
-    steps: Int32[np.ndarray, "scheme voxels"], half: int, reference: Bool[np.ndarray, " voxels"], load_vox: int
-) -> list[float]:
-    """Dice of the mean map of every subset, thresholded at P > 0.5; 1 if both masks are empty.
+def dice_of_mean(
+    steps: Int32[np.ndarray, "maps voxels"], half: int, reference: Bool[np.ndarray, " voxels"], load_vox: int
+) -> float:
+    """Dice of the mean of one or more maps, thresholded at P > 0.5; 1 if both masks are empty.
 
     Args:
-        steps: P(lesion) of each scheme as a whole number of steps, so that sums are exact. Voxels in which no scheme
-            exceeds 0.5 may be left out, because no mean does there.
+        steps: P(lesion) of each map as a whole number of steps, so that sums are exact. Voxels in which no map exceeds
+            0.5 may be left out, because no mean does there.
         half: Number of steps of P = 0.5.
         reference: Whether each of these voxels belongs to a lesion.
         load_vox: Lesion voxels of the reference, also outside these voxels.
-
-    Returns:
-        In the order of `all_subsets`.
     """
-    found = []
-    for subset in all_subsets(len(steps)):
-        marked = steps[list(subset)].sum(axis=0) > half * len(subset)
-        total_vox = int(marked.sum()) + load_vox
-        found.append(1.0 if total_vox == 0 else 2 * int((marked & reference).sum()) / total_vox)
-    return found
+    marked = steps.sum(axis=0) > half * len(steps)
+    total_vox = int(marked.sum()) + load_vox
+    return 1.0 if total_vox == 0 else 2 * int((marked & reference).sum()) / total_vox
+
+
+def dice_of_subsets(
+    steps: Int32[np.ndarray, "scheme voxels"], half: int, reference: Bool[np.ndarray, " voxels"], load_vox: int
+) -> list[float]:
+    """`dice_of_mean` of every subset of schemes, in the order of `all_subsets`."""
+    return [dice_of_mean(steps[list(subset)], half, reference, load_vox) for subset in all_subsets(len(steps))]
+
+
+def greedy_order(number: int, mean_dice: Callable[[Sequence[int]], float]) -> list[int]:
+    """Order the numbers below `number` such that each next one raises the mean Dice most; the first of equals.
+
+    Args:
+        number: Number of schemes, or of members.
+        mean_dice: Mean Dice of some of them; called `number` (`number` + 1) / 2 times.
+    """
+    chosen: list[int] = []
+    while len(chosen) < number:
+        left = [each for each in range(number) if each not in chosen]
+        chosen.append(max(left, key=lambda each: mean_dice([*chosen, each])))
+    return chosen
 
 
 @dataclass(frozen=True)
@@ -95,15 +110,12 @@ class Contributions:
         return Step(order, *names, estimate_mean(dice, self.people), estimated)
 
     def _greedy(self) -> list[Step]:
-        chosen: list[int] = []
+        order = greedy_order(len(self.schemes), lambda subset: float(self._of(subset).mean()))
         steps = []
-        while len(chosen) < len(self.schemes):
-            left = [number for number in range(len(self.schemes)) if number not in chosen]
-            best = max(left, key=lambda number: float(self._of([*chosen, number]).mean()))  # the first of equals
-            dice = self._of([*chosen, best])
-            gain = dice - self._of(chosen) if chosen else None
-            chosen.append(best)
-            steps.append(self._step(GREEDY, (len(chosen), self.schemes[best]), dice, gain))
+        for place, number in enumerate(order):
+            dice = self._of(order[: place + 1])
+            gain = dice - self._of(order[:place]) if place else None
+            steps.append(self._step(GREEDY, (place + 1, self.schemes[number]), dice, gain))
         return steps
 
     def _random(self) -> list[Step]:
