@@ -1,20 +1,24 @@
 """Fixtures that every test may use."""
 
+# ruff: noqa: I001 - the first import says how the types of all later ones are checked
+import run_time_types  # noqa: F401
+
+import gc
+import os
 from collections.abc import Iterator
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 
 import hypothesis
 import pytest
 import torch
 
-from mapping_stroke import environment
+from computed_once import compile_once, computed_once
+from mapping_stroke import demo, environment
 from mapping_stroke.dataset.preprocess import PreprocessSpec
-from mapping_stroke.images.image import Image, Mask
 from mapping_stroke.report import pictures, style
-from mapping_stroke.space import brain
-from mapping_stroke.space.brain_network import extract_brain
+from mapping_stroke.simulation import bank, cohort
+from mapping_stroke.space import brain, rough_fit
 from mapping_stroke.training.schemes import SIZES
 from phantoms import NANO
 from small_models import member_card, write_model
@@ -23,6 +27,16 @@ torch.set_num_threads(1)  # tests use arrays so small that threads only wait for
 
 hypothesis.settings.register_profile("untimed", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("untimed")  # a busy machine is slow, not wrong
+
+
+gc.disable()  # until all is imported: nothing of that is garbage
+
+
+def pytest_collection_finish() -> None:
+    """Leave all that was imported out of later garbage collections, which take a second otherwise."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -34,19 +48,27 @@ def shared() -> Path:
     pytest.skip("no folder `shared` with real data and golden values beside the checkout")
 
 
+SLOW = (
+    (brain, "extract_brain"),
+    (rough_fit, "find_places"),
+    (rough_fit, "refine_place"),
+    (bank, "read_template"),
+    (cohort, "read_template"),
+    (demo, "read_template"),
+)
+"""Functions that take seconds, and always return the same for the same input: where they are looked up."""
+
+
 @pytest.fixture(scope="session", autouse=True)
-def brains_once() -> Iterator[None]:
-    """Let the network extract the brain of the same scan only once per process: that takes seconds."""
-    known: dict[bytes, Mask] = {}
-
-    def extract_once(scan: Image) -> Mask:
-        key = sha256(repr((scan.shape, scan.affine.tolist())).encode() + scan.voxels.tobytes()).digest()
-        if key not in known:
-            known[key] = extract_brain(scan)
-        return known[key].copy()
-
+def slow_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let slow functions compute only once for each input: those of brains in all processes together."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "computed"  # noqa: TID251
+    folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(brain, "extract_brain", extract_once)
+        for module, name in SLOW:
+            patch.setattr(module, name, computed_once(getattr(module, name), folder))
+        compile_once(patch)
         yield
 
 
