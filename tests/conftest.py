@@ -13,12 +13,13 @@ import hypothesis
 import pytest
 import torch
 
-from computed_once import compile_once, computed_once
+from computed_once import compile_once, computed_once, draw_once
 from mapping_stroke import demo, environment
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.report import pictures, style
 from mapping_stroke.simulation import bank, cohort
 from mapping_stroke.space import brain, rough_fit
+from mapping_stroke.stages import progress
 from mapping_stroke.training.schemes import SIZES
 from phantoms import NANO
 from small_models import member_card, write_model
@@ -61,7 +62,10 @@ SLOW = (
 
 @pytest.fixture(scope="session", autouse=True)
 def slow_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Let slow functions compute only once for each input: those of brains in all processes together."""
+    """Let slow functions compute only once for each input: those of brains in all processes together.
+
+    The learning curves of members look alike: they are drawn once, too.
+    """
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "computed"  # noqa: TID251
     folder.mkdir(exist_ok=True)
@@ -69,6 +73,7 @@ def slow_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for module, name in SLOW:
             patch.setattr(module, name, computed_once(getattr(module, name), folder))
         compile_once(patch)
+        patch.setattr(progress, "draw_member_curves", draw_once(progress.draw_member_curves))
         yield
 
 

@@ -53,6 +53,21 @@ def computed_once(function: Callable[..., Any], folder: Path) -> Callable[..., A
     return known
 
 
+def draw_once(draw: Callable[..., None]) -> Callable[..., None]:
+    """A function that draws into a file, given second; from the second call on the picture is that of the first."""
+    drawn: list[bytes] = []
+
+    @wraps(draw)
+    def copy(values: object, path: Path, title: str) -> None:
+        if drawn:
+            path.write_bytes(drawn[0])
+        else:
+            draw(values, path, title)
+            drawn.append(path.read_bytes())
+
+    return copy
+
+
 MOST_KEPT = 100_000
 """Parameters of the largest network that stays in memory."""
 
