@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
@@ -102,8 +102,8 @@ def test_correction_never_lowers_a_p_and_order_does_not_matter(p: list[float], s
     np.testing.assert_allclose(multipletests(np.array(p)[order], method="holm")[1], corrected[order])
 
 
+@settings(max_examples=20)
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=8))  # of more, scipy permutes thousands of signs
-@example([0.0, 0.1, 0.1, -0.2, 0.3, -0.4, 0.5, 0.6, -0.7, 0.8, 0.9, 1.0])
 @example([number / 20 for number in range(-5, 15)])  # too many to permute
 def test_the_sign_of_all_differences_does_not_matter(values: list[float]) -> None:
     differences = np.array(values)
