@@ -1,8 +1,12 @@
 """Fixtures that every test may use."""
 
+# ruff: noqa: I001 - the first import says how the types of all later ones are checked
+import run_time_types  # noqa: F401
+
+import gc
+import os
 from collections.abc import Iterator
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 
 import hypothesis
@@ -11,12 +15,13 @@ import torch
 from playwright.sync_api import Browser
 
 from browser import chromium
-from mapping_stroke import environment
+from computed_once import compile_once, computed_once, draw_once
+from mapping_stroke import demo, environment
 from mapping_stroke.dataset.preprocess import PreprocessSpec
-from mapping_stroke.images.image import Image, Mask
 from mapping_stroke.report import pictures, style
-from mapping_stroke.space import brain
-from mapping_stroke.space.brain_network import extract_brain
+from mapping_stroke.simulation import bank, cohort
+from mapping_stroke.space import brain, rough_fit
+from mapping_stroke.stages import progress
 from mapping_stroke.training.schemes import SIZES
 from phantoms import NANO
 from small_models import member_card, write_model
@@ -25,6 +30,16 @@ torch.set_num_threads(1)  # tests use arrays so small that threads only wait for
 
 hypothesis.settings.register_profile("untimed", deadline=None, max_examples=50)
 hypothesis.settings.load_profile("untimed")  # a busy machine is slow, not wrong
+
+
+gc.disable()  # until all is imported: nothing of that is garbage
+
+
+def pytest_collection_finish() -> None:
+    """Leave all that was imported out of later garbage collections, which take a second otherwise."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -36,19 +51,31 @@ def shared() -> Path:
     pytest.skip("no folder `shared` with real data and golden values beside the checkout")
 
 
+SLOW = (
+    (brain, "extract_brain"),
+    (rough_fit, "find_places"),
+    (rough_fit, "refine_place"),
+    (bank, "read_template"),
+    (cohort, "read_template"),
+    (demo, "read_template"),
+)
+"""Functions that take seconds, and always return the same for the same input: where they are looked up."""
+
+
 @pytest.fixture(scope="session", autouse=True)
-def brains_once() -> Iterator[None]:
-    """Let the network extract the brain of the same scan only once per process: that takes seconds."""
-    known: dict[bytes, Mask] = {}
+def slow_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let slow functions compute only once for each input: those of brains in all processes together.
 
-    def extract_once(scan: Image) -> Mask:
-        key = sha256(repr((scan.shape, scan.affine.tolist())).encode() + scan.voxels.tobytes()).digest()
-        if key not in known:
-            known[key] = extract_brain(scan)
-        return known[key].copy()
-
+    The learning curves of members look alike: they are drawn once, too.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "computed"  # noqa: TID251
+    folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(brain, "extract_brain", extract_once)
+        for module, name in SLOW:
+            patch.setattr(module, name, computed_once(getattr(module, name), folder))
+        compile_once(patch)
+        patch.setattr(progress, "draw_member_curves", draw_once(progress.draw_member_curves))
         yield
 
 
@@ -62,10 +89,11 @@ def versions_once() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def coarse_pictures() -> Iterator[None]:
-    """Draw pictures with a quarter of the pixels, where only their being there counts."""
+    """Draw pictures with a quarter of the pixels and no regard to overlaps, where only their being there counts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(style, "PIXELS_PER_INCH", style.PIXELS_PER_INCH // 2)
         patch.setattr(pictures, "PIXELS_PER_INCH", pictures.PIXELS_PER_INCH // 2)
+        patch.setattr(style.ConstrainedLayoutEngine, "execute", lambda *_: None)
         yield
 
 

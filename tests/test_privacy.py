@@ -21,7 +21,7 @@ from mapping_stroke.images.image import Image, write_image
 from mapping_stroke.report import pictures as figures
 from mapping_stroke.report.pictures import draw_segmentation
 from mapping_stroke.rules import RULES
-from moved_heads import brain_of, move, moved_scan
+from moved_heads import NEAR, brain_of, moved_scan
 from phantoms import phantom
 from small_models import member_card, write_model
 
@@ -207,8 +207,7 @@ def test_no_face_is_seen_in_the_pictures_of_a_head(
     space: str, left: float, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is drawn is dark outside of the brain; where its place is known roughly, but for 1 % of the scalp."""
-    to_scan = move((4.0, -6.0, 8.0), (6.0, -9.0, 12.0))
-    head = moved_scan(to_scan, stripped=False)
+    head = moved_scan(NEAR, stripped=False, axes="LAS")
     write_image(tmp_path / "head.nii.gz", head.voxels, head.affine)
     shown = []
 
@@ -219,7 +218,7 @@ def test_no_face_is_seen_in_the_pictures_of_a_head(
     monkeypatch.setattr(figures, "draw_segmentation", draw)
     call = ["segment", str(tmp_path / "head.nii.gz"), "-o", str(tmp_path / "out"), "--model", str(model)]
     assert main([*call, "--device", "cpu", "--space", space]) == 0
-    brain = brain_of(head, to_scan).voxels > 0.5
+    brain = brain_of(head, NEAR).voxels > 0.5
     near = ndimage.binary_dilation(brain, iterations=round(FARTHEST_MM / min(head.spacing_mm)))
     bright = ~near & (head.voxels > SCALP)
     assert bright.sum() > 10_000

@@ -22,6 +22,7 @@ from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.models.judge import find_labelled, read_evaluation_case
 from mapping_stroke.networks.bundle import open_bundle
+from mapping_stroke.report import distributions
 from mapping_stroke.simulation import bank as simulation_bank
 from mapping_stroke.simulation import held_out
 from mapping_stroke.simulation.scanner import draw_any_scanner
@@ -44,6 +45,7 @@ def bench(nano: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fine
         patch.setitem(SIZES, "tiny", size)
         patch.setattr(simulation_bank, "FINER", 1)
         patch.setattr(held_out, "SPACING_MM", 6.0)
+        patch.setattr(distributions, "draw_examples", lambda *_: None)  # it would deface each
         yield FineTuning(folder / "work", str(model.path), cases=5, epochs=1, device="cpu")
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from mapping_stroke.cli import main
 from mapping_stroke.images.image import write_image
-from moved_heads import move, moved_scan
+from moved_heads import NEAR, moved_scan
 
 ON_ONE_CPU = """
 import sys
@@ -34,7 +34,7 @@ def results(output: Path) -> dict[str, bytes]:
 
 @pytest.mark.skipif(not hasattr(psutil.Process, "cpu_affinity"), reason="this system does not bind processes to cores")
 def test_a_head_in_its_own_space_is_segmented_to_the_same_bytes(tmp_path: Path) -> None:
-    head = moved_scan(move((10, -8, 15), (30, -20, 25)), stripped=False, axes="LAS")
+    head = moved_scan(NEAR, stripped=False, axes="LAS")
     scan = tmp_path / "head.nii.gz"
     write_image(scan, head.voxels, head.affine)
     assert main(arguments(scan, tmp_path / "here")) == 0

@@ -25,6 +25,10 @@ def move(turn_deg: tuple[float, float, float], shift_mm: tuple[float, float, flo
     return affine
 
 
+NEAR = move((4, -6, 8), (6, -9, 12))
+"""A place for any test that needs one: what tests share is computed once. The head counts as upright."""
+
+
 @cache
 def head(*, stripped: bool) -> Image:
     """The template's brain at 2 mm, alone or in fluid, a dark skull, a bright scalp and a neck."""
@@ -53,7 +57,8 @@ def moved_scan(to_scan: Affine, *, stripped: bool = True, axes: str = "RAS", see
     x, y, z = (int(n) for n in np.ceil(np.ptp(places_mm, axis=1) / EDGE_MM))
     voxels = 500 * resample(still.voxels, np.linalg.inv(to_scan @ still.affine) @ affine, (x, y, z))
     noise = np.random.default_rng(seed).normal(0, 10, voxels.shape).astype(np.float32)
-    return reorient(Image(np.where(voxels > 1, np.maximum(voxels + noise, 1), 0).astype(np.float32), affine), axes)
+    scan = reorient(Image(np.where(voxels > 1, np.maximum(voxels + noise, 1), 0).astype(np.float32), affine), axes)
+    return Image(scan.voxels, scan.affine.astype(np.float32).astype(np.float64))  # as it would come back from a file
 
 
 def brain_of(scan: Image, to_scan: Affine) -> Image:

@@ -20,13 +20,15 @@ NANO = Size(
     patch=(8, 8, 8),
     plain=NetworkSpec("plain", (4, 8), (1, 1), 1),
     residual=NetworkSpec("residual", (4, 8), (1, 1), 1, conv_bias=False),
-    steps_per_epoch=60,
+    steps_per_epoch=10,
     validation_steps=4,
     epochs=2,
     learning_rate=0.05,
     momentum=0.9,
 )
-"""Stands in for the size `tiny` in tests."""
+"""Stands in for the size `tiny` in tests; it learns little."""
+LEARNING = replace(NANO, steps_per_epoch=60)
+"""The same until it finds the lesions of phantoms."""
 
 COARSE = replace(
     SIZES["tiny"],

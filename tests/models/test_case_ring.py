@@ -12,7 +12,7 @@ from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.errors import Stopped, TrainingError
 from mapping_stroke.models.case_ring import Ring, RingSupply, produce, producing
 from mapping_stroke.processes import StopRequest
-from mapping_stroke.simulation.bank import DEFAULT_MIX
+from mapping_stroke.simulation.bank import DEFAULT_MIX, write_bank
 from mapping_stroke.simulation.cohort import Sources
 from mapping_stroke.training.supply import MOST_USES, Memory
 
@@ -96,6 +96,7 @@ def test_a_training_waits_for_a_quarter_of_the_ring_and_not_for_a_dead_producer(
 
 def test_a_producer_fills_the_ring_makes_up_for_what_is_used_and_ends_when_asked(tmp_path: Path) -> None:
     ring, memory = ring_in(tmp_path, 3), Memory(made=5)
+    write_bank(ring.sources, ring.spacing_mm, ring.cache)  # as the training does
     with producing(ring, memory.made) as producer:
         supply = RingSupply(ring, memory, producer)
         wait_for(ring, ["case-00000005", "case-00000006", "case-00000007"])

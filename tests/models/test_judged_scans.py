@@ -11,7 +11,7 @@ from mapping_stroke.dataset.grid import ATLAS_GRID
 from mapping_stroke.errors import CaseError
 from mapping_stroke.images.image import reorient, write_image
 from mapping_stroke.models.judge import find_unlabelled, read_evaluation_case
-from moved_heads import move, moved_scan
+from moved_heads import NEAR, moved_scan
 from small_models import write_model
 
 
@@ -19,7 +19,7 @@ from small_models import write_model
 def case(tmp_path_factory: pytest.TempPathFactory) -> FoundCase:
     """A stripped brain far from MNI152 space, with half of it as its lesion."""
     folder = tmp_path_factory.mktemp("scan")
-    scan = moved_scan(move((5, -4, 8), (30, -20, 25)), stripped=True, axes="LAS")
+    scan = moved_scan(NEAR, stripped=True, axes="LAS")
     lesion = scan.voxels > 0
     lesion[: scan.shape[0] // 2] = False
     write_image(folder / "a_T1w.nii.gz", scan.voxels, scan)

@@ -9,8 +9,8 @@ from mapping_stroke.simulation.held_out import KeptCases, keep_cases
 CPU = torch.device("cpu")
 
 
-def kept(folder: Path, count: int) -> KeptCases:
-    return KeptCases(folder / "cases", Sources(), folder / "sources", 12.0, count, (0, 5))
+def kept(folder: Path, count: int, sources: str = "sources") -> KeptCases:
+    return KeptCases(folder / "cases", Sources(), folder / sources, 12.0, count, (0, 5))
 
 
 def test_cases_are_drawn_once_and_a_larger_number_begins_with_the_smaller(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_cases_are_drawn_once_and_a_larger_number_begins_with_the_smaller(tmp_pa
 
 
 def test_processes_draw_the_same_cases_as_one(tmp_path: Path) -> None:
-    alone, shared = kept(tmp_path / "alone", 3), kept(tmp_path / "shared", 3)
+    alone, shared = (kept(tmp_path / name, 3, "../sources") for name in ("alone", "shared"))
     keep_cases(alone, CPU, 1, StopRequest())
     keep_cases(shared, CPU, 2, StopRequest())
     for one, other in zip(alone.read(), shared.read(), strict=True):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from egg_brains import AFFINE, INTENSITIES, egg_labels
 from mapping_stroke.cli import main
 from mapping_stroke.dataset.grid import ATLAS_GRID, coarser
 from mapping_stroke.dataset.layouts import find_cases
@@ -25,18 +26,9 @@ GRID = coarser(ATLAS_GRID, 4)
 def brains(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two people, one of them scanned twice, on LAS grids of 5 mm."""
     folder = tmp_path_factory.mktemp("brains")
-    affine = np.diag([-5.0, 5.0, 5.0, 1.0])
-    affine[:3, 3] = (90, -120, -70)
-    x, y, z = (
-        axis * step + start
-        for axis, step, start in zip(np.indices((37, 44, 36)), (-5, 5, 5), affine[:3, 3], strict=True)
-    )
-    for name, wide in (("p-1_T1w", 68), ("p-2_T1w", 70), ("p-3_T1w", 72)):
-        radius = np.sqrt((x / wide) ** 2 + ((y + 18) / 86) ** 2 + ((z - 9) / 70) ** 2)
-        labels = (radius < 1).astype(np.uint8) + (radius < 0.92) + (radius < 0.75)
-        labels[np.sqrt(((abs(x) - 12) / 9) ** 2 + ((y + 18) / 30) ** 2 + ((z - 9) / 16) ** 2) < 1] = 1
-        write_image(folder / f"{name}.nii.gz", np.uint8([0, 50, 120, 200])[labels], affine)
-    write_image(folder / "p-3_tissues.nii.gz", labels, affine)
+    for name, wide_mm in (("p-1_T1w", 68), ("p-2_T1w", 70), ("p-3_T1w", 72)):
+        write_image(folder / f"{name}.nii.gz", INTENSITIES[egg_labels(wide_mm)], AFFINE)
+    write_image(folder / "p-3_tissues.nii.gz", egg_labels(72), AFFINE)
     return folder
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from egg_brains import AFFINE, INTENSITIES, egg_labels
 from mapping_stroke.dataset.sources import part_of_mask
 from mapping_stroke.errors import CaseError, ImageError, RunFolderError
 from mapping_stroke.files import sha256
@@ -44,14 +45,12 @@ def test_a_bank_holds_the_masks_of_its_part_and_is_read_from_one_file(sources: S
 
 
 def test_people_and_rescans_are_split_and_the_template_is_for_training(
-    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "FINER", 1)
     folder = tmp_path / "brains"
-    folder.mkdir()
     for name in ("1003", "1023", "1000", "1001", "1002", "1012"):
-        for path in (shared / "data" / "brains").glob(f"oasis-{name}_*"):
-            (folder / path.name).symlink_to(path)
+        write_image(folder / f"oasis-{name}_T1w.nii.gz", INTENSITIES[egg_labels(70)], AFFINE)
     sources = find_sources(SourceFolders(folder, rescans=("1003=1023",)))
     banks = {part: load_bank(sources, part, COARSE_MM, tmp_path / "bank", CPU) for part in ("training", "validation")}
     assert [len(bank.hosts) for bank in banks.values()] in ([4, 1], [5, 1], [4, 2])

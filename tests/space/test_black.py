@@ -5,7 +5,7 @@ import numpy as np
 from mapping_stroke.images.image import Image
 from mapping_stroke.space.brain import find_brain
 from mapping_stroke.space.intensities import find_surroundings, shift_background
-from moved_heads import brain_of, move, moved_scan
+from moved_heads import NEAR, brain_of, moved_scan
 
 
 def row(*values: float) -> Image:
@@ -60,9 +60,8 @@ def test_a_few_values_below_0_are_ringing() -> None:
 
 
 def test_the_brain_of_z_scores_is_that_of_the_scan() -> None:
-    truth = move((0, 0, 0), (5, 0, 0))
     for stripped in (True, False):
-        scan = moved_scan(truth, stripped=stripped)
+        scan = moved_scan(NEAR, stripped=stripped, axes="LAS")
         inside = scan.voxels > 0
         scores = (scan.voxels - scan.voxels[inside].mean()) / scan.voxels[inside].std()
         for background in (0, scores.min()):
@@ -71,4 +70,4 @@ def test_the_brain_of_z_scores_is_that_of_the_scan() -> None:
             assert found.stripped == usual.stripped == stripped
             both = (found.mask & usual.mask).sum()
             assert 2 * both / (found.mask.sum() + usual.mask.sum()) > 0.97
-            assert (brain_of(scan, truth).voxels > 0.5)[found.mask].mean() > 0.9
+            assert (brain_of(scan, NEAR).voxels > 0.5)[found.mask].mean() > 0.9

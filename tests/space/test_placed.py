@@ -17,7 +17,7 @@ from mapping_stroke.space import rough_fit as search
 from mapping_stroke.space.brain_network import extract_brain
 from mapping_stroke.space.placement import PlacedScan, place_scan
 from mapping_stroke.space.template import read_template
-from moved_heads import brain_of, error_mm, head, move, moved_scan
+from moved_heads import NEAR, brain_of, error_mm, head, move, moved_scan
 
 FAR = move((25, -15, 20), (40, -30, 35))
 
@@ -163,23 +163,23 @@ def test_other_starts_are_tried_until_one_will_do(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_mask_of_the_user_is_believed() -> None:
-    scan = moved_scan(FAR, stripped=False)
-    mask = brain_of(scan, FAR).voxels > 0.5
+    scan = moved_scan(NEAR, stripped=False)
+    mask = brain_of(scan, NEAR).voxels > 0.5
     placed = place_scan(scan, brain=mask)
     assert placed.brain.mask is mask
     assert placed.brain.source == "given"
-    assert error_mm(np.linalg.inv(placed.to_mni), FAR) < 2
+    assert error_mm(np.linalg.inv(placed.to_mni), NEAR) < 2
 
 
 def test_if_the_network_fails_the_template_finds_the_brain_and_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    scan = moved_scan(FAR, stripped=False)
-    truth = brain_of(scan, FAR).voxels > 0.5
+    scan = moved_scan(NEAR, stripped=False)
+    truth = brain_of(scan, NEAR).voxels > 0.5
     for all_brain, why in ((False, "it recognised no brain"), (True, "its brain has .* mL")):
         monkeypatch.setattr(brain, "extract_brain", lambda scan, whole=all_brain: np.full(scan.shape, whole))
         placed = place_scan(scan)
         assert placed.brain.source == "template"
         assert dice(placed.brain.mask, truth) > 0.9
-        assert error_mm(np.linalg.inv(placed.to_mni), FAR) < 2
+        assert error_mm(np.linalg.inv(placed.to_mni), NEAR) < 2
         assert re.search(f"by the network failed \\({why}.*derived from the template.*--brain", placed.warnings[0])
 
 
@@ -201,19 +201,19 @@ def test_a_turned_head_in_which_the_network_fails_is_shown_to_it_upright(monkeyp
 
 
 def test_tissue_that_was_cut_off_is_told_with_its_volume() -> None:
-    scan = moved_scan(FAR)
+    scan = moved_scan(NEAR)
     x, y, z = np.indices(scan.shape)
-    side = np.linalg.inv(FAR @ scan_free_centre()) @ scan.affine @ np.stack([x, y, z, np.ones_like(x)]).reshape(4, -1)
+    side = np.linalg.inv(NEAR @ scan_free_centre()) @ scan.affine @ np.stack([x, y, z, np.ones_like(x)]).reshape(4, -1)
     away = np.linalg.norm(side[:3], axis=0).reshape(scan.shape)
     cut = Image(np.where(away < 30, 0, scan.voxels).astype(np.float32), scan.affine)
     (told,) = place_scan(cut).warnings
     told_ml = float(re.search(r"about (\d+) mL of connected tissue are missing from the brain", told).group(1))
-    truth_ml = ((away < 30) & (brain_of(scan, FAR).voxels > 0.5)).sum() * scan.voxel_volume_mm3 / 1000
+    truth_ml = ((away < 30) & (brain_of(scan, NEAR).voxels > 0.5)).sum() * scan.voxel_volume_mm3 / 1000
     assert 0.3 * truth_ml < told_ml < 1.1 * truth_ml
 
 
 def test_a_brain_beyond_the_field_of_view_is_told() -> None:
-    scan = moved_scan(FAR)
+    scan = moved_scan(NEAR)
     part = Image(np.ascontiguousarray(scan.voxels[:, :, : scan.shape[2] // 2]), scan.affine)
     assert any("mL of the brain lie outside its field of view" in line for line in place_scan(part).warnings)
 

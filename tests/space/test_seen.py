@@ -16,10 +16,10 @@ from mapping_stroke.space import model_input as module
 from mapping_stroke.space.brain import Brain
 from mapping_stroke.space.model_input import make_model_input
 from mapping_stroke.space.placement import PlacedScan, place_scan
-from moved_heads import brain_of, move, moved_scan
+from moved_heads import NEAR, brain_of, move, moved_scan
 from small_models import model_card
 
-THERE, AWAY = move((0, 0, 0), (0, 0, 0), size=1), move((5, -4, 8), (30, -20, 25))
+THERE = move((0, 0, 0), (0, 0, 0), size=1)
 
 
 def head_at(to_scan: np.ndarray) -> Image:
@@ -28,7 +28,7 @@ def head_at(to_scan: np.ndarray) -> Image:
 
 @pytest.fixture(scope="module")
 def native() -> PlacedScan:
-    return place_scan(head_at(AWAY), "native")
+    return place_scan(head_at(NEAR), "native")
 
 
 @pytest.fixture(autouse=True)

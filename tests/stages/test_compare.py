@@ -14,6 +14,8 @@ from mapping_stroke.stages.provenance import MANIFEST_COLUMNS
 from paired_runs import CASES, CHANGES, METHODS, rescore, write_pair
 from small_runs import METRICS
 
+pytestmark = pytest.mark.usefixtures("coarse_pictures")
+
 Pair = tuple[RunFolder, RunFolder]
 
 
@@ -24,7 +26,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
 
 
 @pytest.fixture(scope="module")
-def compared(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def compared(pair: Pair, coarse_pictures: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of their comparison; tests only read it."""
     out = tmp_path_factory.mktemp("compared") / "out"
     assert compare(*pair, out) == 0

@@ -22,6 +22,8 @@ CASES = [
 CASES = [replace(case, site=f"R00{number % 4 // 2}") for number, case in enumerate(CASES)]
 LABELLED = CASES[:-1]
 
+pytestmark = pytest.mark.usefixtures("coarse_pictures")
+
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:

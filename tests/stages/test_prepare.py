@@ -19,6 +19,8 @@ from mapping_stroke.stages import prepare as prepare_stage
 from mapping_stroke.stages.arrays import labelled_contents
 from mapping_stroke.stages.provenance import find_other_data, read_manifest
 
+pytestmark = pytest.mark.usefixtures("coarse_pictures")
+
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunFolder:

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,16 @@ from mapping_stroke.networks import bundle
 from mapping_stroke.pipeline import run_experiment
 from mapping_stroke.run_folder import RunFolder, read_sections
 from mapping_stroke.stages.settings import ExperimentConfig
+from mapping_stroke.training.schemes import SIZES
 from mapping_stroke.work import StageResult
-from phantoms import AFFINE, SHAPE, write_phantoms
+from phantoms import AFFINE, LEARNING, SHAPE, write_phantoms
 from small_models import write_seeing_model
 
 SCHEMES = ("default", "dice-topk10", "residual", "self-training")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, nano: None) -> RunFolder:
+def run(tmp_path_factory: pytest.TempPathFactory, learning: None) -> RunFolder:
     """A finished experiment."""
     root = tmp_path_factory.mktemp("experiment")
     data, folder = write_phantoms(root / "data"), str(root / "run")
@@ -35,6 +37,14 @@ def run(tmp_path_factory: pytest.TempPathFactory, nano: None) -> RunFolder:
     for stage in ("predict", "postprocess", "evaluate", "report"):
         assert main([stage, folder]) == 0, stage
     return RunFolder(root / "run")
+
+
+@pytest.fixture(scope="module")
+def learning() -> Iterator[None]:
+    """Let the size `tiny` be one that learns in seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SIZES, "tiny", LEARNING)
+        yield
 
 
 def read(path: Path) -> list[dict[str, str]]:
