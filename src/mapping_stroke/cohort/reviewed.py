@@ -88,7 +88,7 @@ def _reads_only_brains(folder: Path) -> bool:
 
 
 def _case(layout: OutputLayout, result: _Result, *, brain_only: bool) -> FoundCase:
-    stamp, scan = result.stamp, given_path(Path(result.stamp["source"]["scan"]))
+    stamp, scan = result.stamp, given_path(Path(result.stamp["source"].get("scan", result.name)))
     name = parse_bids_name(result.name)
     case_id, subject, session = result.name, result.name, ""
     if name is not None and name.is_scan:
@@ -141,6 +141,8 @@ def _error(case: FoundCase, file: Path, found: str, remedy: str) -> Problem:
 def _source_problem(result: _Result, case: FoundCase) -> tuple[str, str] | None:
     """What is wrong with the file that was segmented, and the remedy; None if it is unchanged."""
     source = result.stamp["source"]
+    if "sha256" not in source:
+        return "was segmented from memory in Python, so its file is not known", "segment the file itself"
     try:
         if not case.scan.exists():
             relative = not Path(source["scan"]).is_absolute()
