@@ -317,7 +317,8 @@ def find_cases(
         for problem in problems:
             if problem.file.name == IGNORE:  # another layout would use the ignored scans
                 raise CaseError(f"{data}: holds no other scan; {problem.line}")
-    looked_for = f"'{patterns.scans}'" if patterns.scans else "; ".join(f"{row.title}: {row.example}" for row in tried)
+    usual = [row for row in tried if row in LAYOUTS] or tried
+    looked_for = f"'{patterns.scans}'" if patterns.scans else "; ".join(f"{row.title}: {row.example}" for row in usual)
     raise CaseError(
         f"{data}: no scans found among {len(images)} image files; looked for {looked_for}; "
         "give the data set's own folder, or name the scans with --scans PATTERN"
