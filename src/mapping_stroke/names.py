@@ -28,7 +28,7 @@ ProfileName = Literal["atlas2022", "isles2026"]
 EngineName = Literal["auto", "openvino", "torch"]
 PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
 TrainingPrecision = Literal["auto", "float32", "bfloat16"]
-LayoutName = Literal["auto", "atlas", "bids", "plain"]
+LayoutName = Literal["auto", "results", "atlas", "bids", "plain"]
 GroupBy = Literal["subject", "site"]
 """Scans that stay in one fold: those of a person, or of a site."""
 

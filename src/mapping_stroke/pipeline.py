@@ -50,6 +50,7 @@ def _stages(
     data: Path, config: "ExperimentConfig", jobs: int, *, overwrite: bool
 ) -> dict[str, Callable[[RunFolder], StageResult]]:
     """The stages of an experiment by name, in order, each a call on the run folder."""
+    from mapping_stroke.cohort.reviewed import WITH_REVIEWED
     from mapping_stroke.stages.evaluate import evaluate_run
     from mapping_stroke.stages.folds import folds_run
     from mapping_stroke.stages.postprocess import postprocess_run
@@ -61,7 +62,7 @@ def _stages(
 
     training = replace(config.training(), device=config.device, jobs=jobs)
     return {
-        "prepare": lambda run: prepare_run(data, run, config.prepare, overwrite=overwrite),
+        "prepare": lambda run: prepare_run(data, run, config.prepare, WITH_REVIEWED, overwrite=overwrite),
         "folds": lambda run: folds_run(run, config.splitting()),
         "train": lambda run: train_run(run, training),
         "predict": lambda run: predict_run(run, PredictConfig(config.mirror, config.device)),

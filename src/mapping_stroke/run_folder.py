@@ -69,6 +69,11 @@ class RunFolder:
         return self.path / "prepare" / "cases.csv"
 
     @property
+    def registered(self) -> Path:
+        """Scans and masks of reviewed results as the networks read them, and `sources.csv`."""
+        return self.path / "prepare" / "scans"
+
+    @property
     def problems_csv(self) -> Path:
         """One row per problem that `prepare` found."""
         return self.path / "prepare" / "problems.csv"

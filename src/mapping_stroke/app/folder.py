@@ -10,21 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from mapping_stroke.cohort.bids import DESCRIPTION, BidsLayout
+from mapping_stroke.cohort.bids import BidsLayout
 from mapping_stroke.cohort.bids_group import write_group
 from mapping_stroke.cohort.bids_scans import Choice, find_bids_scans
 from mapping_stroke.cohort.group import GroupRow, make_row, worst_first
+from mapping_stroke.cohort.opened import WRITERS, open_layout
 from mapping_stroke.cohort.record import Notes
 from mapping_stroke.cohort.results import PAGE_SUFFIX, SUFFIXES, FlatLayout, OutputLayout, is_source
 from mapping_stroke.cohort.review import EDITED_SUFFIX, Review, final_mask, is_outdated, read_review, save_edit
 from mapping_stroke.cohort.settings import ScanOptions
 from mapping_stroke.errors import CaseError, FileError, MappingError, RunFolderError
-from mapping_stroke.files import read_object
 from mapping_stroke.images.image import read_image
 from mapping_stroke.report.page_grid import PageGrid, ShownMask
-from mapping_stroke.run_folder import FORMAT_VERSION, OWNER_FILE, read_identity
+from mapping_stroke.run_folder import OWNER_FILE
 
-WRITERS = "`mapping segment` or `mapping bids`"
 OWN_POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>\n?')
 """Of a page that stands alone; the app sends its own."""
 
@@ -198,19 +197,7 @@ def open_results(path: Path, *, create: bool = False) -> ResultsFolder:
         if create and (not path.exists() or (path.is_dir() and not any(path.iterdir()))):
             return ResultsFolder(FlatLayout(path))
         raise RunFolderError(f"{path}: holds no results; name a folder that {WRITERS} wrote, or a new one")
-    identity = read_identity(path)
-    if identity.get("format") != FORMAT_VERSION:
-        raise RunFolderError(
-            f"{path}: was written by another version (format {identity.get('format')}, expected {FORMAT_VERSION}); "
-            "open it with that version, or segment the scans again"
-        )
-    if identity.get("kind") == FlatLayout.kind:
-        return ResultsFolder(FlatLayout(path))
-    if identity.get("kind") == BidsLayout.kind:
-        raw = read_object(path / DESCRIPTION).get("DatasetLinks", {}).get("raw", ".")
-        return ResultsFolder(BidsLayout(path, (path / raw).resolve()))
-    work = identity.get("kind") or identity.get("command")
-    raise RunFolderError(f"{path}: holds other work ({work}); name a folder that {WRITERS} wrote, or a new one")
+    return ResultsFolder(open_layout(path))
 
 
 def _unpack(packed: bytes, grid: PageGrid) -> ShownMask:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from mapping_stroke.cohort.results import (
     COLUMNS,
@@ -31,6 +30,7 @@ from mapping_stroke.images.nifti import Affine
 from mapping_stroke.inference.segmentation import LesionRow, Segmentation, lesion_table, number_lesions
 from mapping_stroke.run_folder import BRAIN_SUFFIX, MASK_SUFFIX, OWNER_FILE, PROBABILITY_SUFFIX, SHARING
 from mapping_stroke.space.brain import BrainSource
+from mapping_stroke.space.placement import bring_mask_to_atlas
 from mapping_stroke.space.resample import resample, shrink
 
 TEMPLATE = "MNI152NLin2009aSym"
@@ -184,8 +184,7 @@ class Derivative:
 
 def _write_in_mni(files: ScanFiles, image: Image, found: Segmentation, to_mni: Affine) -> None:
     """Write the mask (nearest neighbour, to preserve volumes) and the probability (linear) on the grid of ATLAS."""
-    to_scan = np.linalg.inv(to_mni @ image.affine) @ ATLAS_GRID.affine
-    mask = ndimage.affine_transform(found.mask, to_scan[:3, :3], to_scan[:3, 3], ATLAS_GRID.shape, order=0)
+    mask = bring_mask_to_atlas(found.mask, to_mni @ image.affine)
     # averaged first: linear interpolation alone would skip voxels much finer than the grid
     source = shrink(Image(found.probability, to_mni @ image.affine), ATLAS_GRID.spacing_mm)
     probability = resample(source.voxels, np.linalg.inv(source.affine) @ ATLAS_GRID.affine, ATLAS_GRID.shape)

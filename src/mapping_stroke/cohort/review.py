@@ -35,9 +35,10 @@ class Review:
         rating: One of `Rating`.
         note: Free text.
         rated: When it was last rated, ISO 8601 in UTC; empty for never.
+        rated_sha256: Hash of the original mask at that time.
         edited: When the mask was last corrected; empty for never.
         edited_ml: Volume of the corrected mask.
-        mask_sha256: Hash of the original mask at that time.
+        mask_sha256: Hash of the original mask when it was corrected.
         revision: Raised by one at each change, so that two windows cannot overwrite one another.
     """
 
@@ -48,6 +49,7 @@ class Review:
     edited_ml: float | None = None
     mask_sha256: str = ""
     revision: int = 0
+    rated_sha256: str = ""
 
 
 def read_review(layout: OutputLayout, name: str) -> Review:
@@ -76,7 +78,8 @@ def rate_scan(layout: OutputLayout, name: str, rating: str, note: str, revision:
     if len(note) > LONGEST_NOTE:
         raise ConfigError(f"a note of {len(note)} characters, expected at most {LONGEST_NOTE}; shorten it")
     review = _seen(layout, name, revision)
-    return _write(layout, name, replace(review, rating=rating, note=note, rated=_now()))
+    seen_sha256 = sha256(layout.folder / layout.relative(name, MASK_SUFFIX))
+    return _write(layout, name, replace(review, rating=rating, note=note, rated=_now(), rated_sha256=seen_sha256))
 
 
 def save_edit(layout: OutputLayout, name: str, mask: Mask, revision: int) -> tuple[Review, list[str]]:
@@ -118,8 +121,18 @@ def final_mask(layout: OutputLayout, name: str) -> Path:
 
 def is_outdated(layout: OutputLayout, name: str, review: Review) -> bool:
     """Whether the scan was segmented anew, with another mask, after its mask was corrected."""
+    return _differs(layout, name, review.mask_sha256)
+
+
+def is_rating_outdated(layout: OutputLayout, name: str, review: Review) -> bool:
+    """Whether the scan was segmented anew, with another mask, after it was rated."""
+    return _differs(layout, name, review.rated_sha256)
+
+
+def _differs(layout: OutputLayout, name: str, known_sha256: str) -> bool:
+    """Whether the original mask is not the one with that hash; false for an empty hash or without a mask."""
     path = layout.folder / layout.relative(name, MASK_SUFFIX)
-    return bool(review.mask_sha256 and path.is_file() and sha256(path) != review.mask_sha256)
+    return bool(known_sha256 and path.is_file() and sha256(path) != known_sha256)
 
 
 def _seen(layout: OutputLayout, name: str, revision: int) -> Review:

@@ -212,6 +212,7 @@ class Segmenter:
         card = self.bundle.card
         return {
             "model": {"name": card.name, "path": str(self.bundle.path), "licence": card.licence},
+            "reads": {"space": card.space, "shows": card.shows},
             "members": [member.card.name for member in self.ensemble.members],
             "engine": self.ensemble.engine.description,
             "postprocess": asdict(self.rule),

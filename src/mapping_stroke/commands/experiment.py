@@ -31,7 +31,8 @@ class Experiment:
     """
 
     data: Annotated[Positional[Path], arg(metavar="DATA")]
-    """Folder of the data set: ATLAS R2.0, ATLAS v3 or any BIDS folder, or a plain folder of scans."""
+    """Folder of the data set: ATLAS R2.0, ATLAS v3 or any BIDS folder, or a plain folder of scans; or results of
+    `mapping segment` or `mapping bids`, whose accepted and corrected scans become the cases."""
     output: Annotated[Path, arg(aliases=["-o"], metavar="RUN")]
     """Run folder to write; the same data and settings resume it."""
     config: ExperimentConfig = field(default_factory=ExperimentConfig)
@@ -43,15 +44,16 @@ class Experiment:
 
     def run(self) -> int:
         """Run the jobs and return the exit status."""
+        from mapping_stroke.cohort.reviewed import WITH_REVIEWED
         from mapping_stroke.run_folder import RunFolder
         from mapping_stroke.stages.experiment import experiment_run, plan_experiment
 
-        run = RunFolder(self.output)
+        given = (self.data, RunFolder(self.output), self.config, self.execution, WITH_REVIEWED)
         if self.dry_run:
-            jobs, _ = plan_experiment(self.data, run, self.config, self.execution, overwrite=self.overwrite)
+            jobs, _ = plan_experiment(*given, overwrite=self.overwrite)
             jobs.show()
             return 0
-        return experiment_run(self.data, run, self.config, self.execution, overwrite=self.overwrite).status
+        return experiment_run(*given, overwrite=self.overwrite).status
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class Prepare:
     """Find the scans and masks of a data set, check every case, and start a run folder with the table of cases."""
 
     data: Annotated[Positional[Path], arg(metavar="DATA")]
-    """Folder of the data set: ATLAS R2.0, ATLAS v3 or any BIDS folder, or a plain folder of scans."""
+    """Folder of the data set: ATLAS R2.0, ATLAS v3 or any BIDS folder, or a plain folder of scans; or results of
+    `mapping segment` or `mapping bids`, whose accepted and corrected scans become the cases."""
     output: Annotated[Path, arg(aliases=["-o"], metavar="RUN")]
     """Run folder to write; the same data resumes it."""
     config: PrepareConfig = field(default_factory=PrepareConfig)
@@ -68,10 +71,12 @@ class Prepare:
 
     def run(self) -> int:
         """Check, write, and return the exit status."""
+        from mapping_stroke.cohort.reviewed import WITH_REVIEWED
         from mapping_stroke.run_folder import RunFolder
         from mapping_stroke.stages.prepare import prepare_run
 
-        return prepare_run(self.data, RunFolder(self.output), self.config, overwrite=self.overwrite).status
+        run = RunFolder(self.output)
+        return prepare_run(self.data, run, self.config, WITH_REVIEWED, overwrite=self.overwrite).status
 
 
 @dataclass(frozen=True)

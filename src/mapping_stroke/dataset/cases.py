@@ -35,6 +35,24 @@ SIDE_COLUMNS = ("left_ml", "right_ml")
 
 
 @dataclass(frozen=True)
+class Placement:
+    """Brain of a native scan, and its place in MNI152 space, as found when a model segmented it.
+
+    Attributes:
+        brain: Brain mask, on the scan's grid.
+        stripped: Whether the scan shows only its brain.
+        brain_only: Whether the model reads only the brain.
+        to_mni: Rows of the matrix from the scan's millimetres to those of MNI152, RAS; None for a scan that the model
+            read on its own grid.
+    """
+
+    brain: Path
+    stripped: bool
+    brain_only: bool
+    to_mni: tuple[tuple[float, ...], ...] | None
+
+
+@dataclass(frozen=True)
 class FoundCase:
     """A case found by the layout of its data set, before any file is opened.
 
@@ -45,6 +63,8 @@ class FoundCase:
         site: Cohort or centre; empty if unknown.
         scan: T1w file.
         mask: Reference mask; None for an unlabelled scan.
+        series: DICOM series, if `scan` is a folder with several; see `find_source`.
+        placement: Set for scans from results: training reads them as the model did, brought to MNI152 space.
     """
 
     case_id: str
@@ -53,6 +73,8 @@ class FoundCase:
     site: str
     scan: Path
     mask: Path | None
+    series: str = ""
+    placement: Placement | None = None
 
     @property
     def split(self) -> Split:

@@ -141,7 +141,7 @@ def check_case(found: FoundCase) -> Checked:
         The case, unless a problem is an error, and its problems.
     """
     problems: list[Problem] = []
-    scan = _read(found.case_id, found.scan, problems)
+    scan = _read(found.case_id, found.scan, problems, found.series)
     if scan is not None:
         scan = tame_outliers(scan)  # as training and prediction do
     mask = _read(found.case_id, found.mask, problems) if found.mask else None
@@ -184,10 +184,10 @@ def _case(found: FoundCase, scan: Image, lesion: Mask | None) -> Case:
     )
 
 
-def _read(case_id: str, path: Path, problems: list[Problem]) -> Image | None:
+def _read(case_id: str, path: Path, problems: list[Problem], series: str = "") -> Image | None:
     """The image, or None and an additional problem."""
     try:
-        return read_image(path)
+        return read_image(path, series=series)
     except MappingError as error:
         problems.append(problem_from(error, case_id, path))
         return None

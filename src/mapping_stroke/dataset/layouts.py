@@ -56,7 +56,7 @@ def find_bids(data: Path, images: Sequence[Path], patterns: Patterns) -> tuple[l
     for file in named:
         if file.name.is_lesion_mask:
             masks[file.name.entities["sub"]].append(file)
-    sites = _Sites(data)
+    sites = Sites(data)
     cases: list[FoundCase] = []
     problems: list[Problem] = []
     used: set[Path] = set()
@@ -74,7 +74,7 @@ def find_bids(data: Path, images: Sequence[Path], patterns: Patterns) -> tuple[l
     return cases, problems
 
 
-def _case(data: Path, scan: _Named, masks: Sequence[Path], sites: "_Sites") -> FoundCase:
+def _case(data: Path, scan: _Named, masks: Sequence[Path], sites: "Sites") -> FoundCase:
     entities = scan.name.entities
     return FoundCase(
         case_id=scan.name.case_id,
@@ -160,7 +160,7 @@ def folder_of_people(path: Path) -> Path:
     return Path(*path.parts[:depth])
 
 
-class _Sites:
+class Sites:
     """The centre of each scan: from `participants.tsv`, otherwise the folder around `sub-*`; empty if unknown."""
 
     def __init__(self, data: Path) -> None:
@@ -281,13 +281,19 @@ class Layout:
     find: Finder
 
 
-def find_cases(data: Path, layout: LayoutName = "auto", patterns: Patterns = USUAL) -> Findings:
+def find_cases(
+    data: Path,
+    layout: LayoutName = "auto",
+    patterns: Patterns = USUAL,
+    layouts: "Sequence[Layout] | None" = None,
+) -> Findings:
     """Find the scans of a data set and their masks, without opening a file.
 
     Args:
         data: Folder of the data set.
-        layout: `auto` takes the first of `LAYOUTS` that finds a scan.
+        layout: `auto` takes the first of the layouts that finds a scan.
         patterns: Name patterns of a plain folder; giving one selects that layout.
+        layouts: The layouts to choose from; `LAYOUTS` if None.
 
     Returns:
         At least one case.
@@ -302,7 +308,7 @@ def find_cases(data: Path, layout: LayoutName = "auto", patterns: Patterns = USU
     if patterns.given and layout not in ("auto", "plain"):
         raise ConfigError(f"--scans and --masks belong to the plain layout, got --layout {layout}; leave one out")
     asked = "plain" if patterns.given else layout
-    tried = [row for row in LAYOUTS if asked in ("auto", row.name)]
+    tried = [row for row in (LAYOUTS if layouts is None else layouts) if asked in ("auto", row.name)]
     images = list_images(data)
     for row in tried:
         cases, problems = row.find(data, images, patterns)
@@ -311,7 +317,8 @@ def find_cases(data: Path, layout: LayoutName = "auto", patterns: Patterns = USU
         for problem in problems:
             if problem.file.name == IGNORE:  # another layout would use the ignored scans
                 raise CaseError(f"{data}: holds no other scan; {problem.line}")
-    looked_for = f"'{patterns.scans}'" if patterns.scans else "; ".join(f"{row.title}: {row.example}" for row in tried)
+    usual = [row for row in tried if row in LAYOUTS] or tried
+    looked_for = f"'{patterns.scans}'" if patterns.scans else "; ".join(f"{row.title}: {row.example}" for row in usual)
     raise CaseError(
         f"{data}: no scans found among {len(images)} image files; looked for {looked_for}; "
         "give the data set's own folder, or name the scans with --scans PATTERN"

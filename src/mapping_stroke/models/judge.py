@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from mapping_stroke import work as work_on
+from mapping_stroke.cohort.reviewed import WITH_REVIEWED
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter, make_segmenter, scan_sha256
 from mapping_stroke.cohort.settings import Computation
 from mapping_stroke.console import counted, progress, say, warn
@@ -24,6 +25,7 @@ from mapping_stroke.evaluation.profiles import ATLAS2022
 from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME, Row, as_applied
 from mapping_stroke.evaluation.score import score
 from mapping_stroke.files import fingerprint, read_object, write_json, written_whole
+from mapping_stroke.images.formats import find_source
 from mapping_stroke.images.image import Image, Mask, Probability, image_stem, reorient, require_same_grid
 from mapping_stroke.images.masks import read_mask
 from mapping_stroke.lesions import bounding_box
@@ -79,7 +81,7 @@ def find_labelled(cohort: Path) -> tuple[list[FoundCase], list[str]]:
     Raises:
         CaseError: There is no folder, no scan, or no usable scan with a mask.
     """
-    findings = find_cases(cohort)
+    findings = find_cases(cohort, layouts=WITH_REVIEWED)
     problems = [
         problem for problem in (*findings.problems, *check_names(findings.cases)) if problem.severity == "error"
     ]
@@ -119,8 +121,8 @@ def find_unlabelled(given: Sequence[Path]) -> list[FoundCase]:
 
 def hash_case(case: FoundCase) -> str:
     """A hash of the case's files."""
-    files = [case.scan] if case.mask is None else [case.scan, case.mask]
-    return fingerprint([scan_sha256(file) for file in files])
+    scan = scan_sha256(find_source(case.scan, case.series))
+    return fingerprint([scan] if case.mask is None else [scan, scan_sha256(case.mask)])
 
 
 def make_model_segmenter(bundle: Bundle, prediction: Prediction) -> Segmenter:
@@ -139,7 +141,7 @@ def read_evaluation_case(case: FoundCase, segmenter: Segmenter, *, again: bool =
     Raises:
         MappingError: A file cannot be read or used, or scan and mask lie on different grids.
     """
-    loaded = segmenter.load(case.scan)
+    loaded = segmenter.load(case.scan, series=case.series)
     for line in () if again else loaded.warnings:
         warn(f"{case.scan}: {line}")
     lesions = np.zeros(loaded.image.shape, np.bool_)

@@ -11,11 +11,12 @@ from mapping_stroke.dataset.scan_checks import LEAST_FIT
 from mapping_stroke.dataset.template_fit import UPRIGHT, find_places, fit_at
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.images.image import Image, Mask
+from mapping_stroke.images.nifti import Affine
 from mapping_stroke.networks.cards import BundleCard
 from mapping_stroke.space.brain import Brain, cut_out, find_brain
 from mapping_stroke.space.brain_network import load_networks
-from mapping_stroke.space.intensities import find_surroundings
-from mapping_stroke.space.placement import PlacedScan, place_scan, require_space_name
+from mapping_stroke.space.intensities import divide_bias, find_bias, find_surroundings, shift_background, silence_air
+from mapping_stroke.space.placement import PlacedScan, bring_to_atlas, place_scan, require_space_name
 
 AROUND_MM = 2.0
 """Margin around the brain, so that its edge is visible."""
@@ -116,9 +117,28 @@ def make_model_input(scan: Image, card: BundleCard, space: str, brain: Mask | No
         return ModelInput(scan, scan)
     placed = place_scan(scan, space, brain)
     if registered and not placed.left_alone:
-        corrected = _brain_only(placed.corrected, placed) if card.shows == "brain" else placed.corrected
+        corrected = _brain_only(placed.corrected, scan, placed.brain) if card.shows == "brain" else placed.corrected
         return ModelInput(scan, replace(placed, corrected=corrected).on_atlas(), placed, on_atlas=True)
-    return ModelInput(scan, _brain_only(scan, placed) if card.shows == "brain" else scan, placed)
+    return ModelInput(scan, _brain_only(scan, scan, placed.brain) if card.shows == "brain" else scan, placed)
+
+
+def restore_input(scan: Image, brain: Brain, to_mni: Affine | None, *, brain_only: bool) -> Image:
+    """The image that a model reads of a scan whose brain and place are known from its results.
+
+    It is the image of `make_model_input`, but for the bias field, which is estimated again within the brain as it was
+    finally outlined.
+
+    Args:
+        scan: The scan as stored in its file, without outliers.
+        brain: Its brain.
+        to_mni: The scan's millimetres to those of MNI152; None for a scan that the model read on its own grid.
+        brain_only: Whether the model reads only brains.
+    """
+    if to_mni is None:
+        return _brain_only(scan, scan, brain) if brain_only else scan
+    lifted = silence_air(shift_background(scan))
+    corrected = divide_bias(lifted, find_bias(lifted, brain.mask))
+    return bring_to_atlas(_brain_only(corrected, scan, brain) if brain_only else corrected, to_mni @ scan.affine)
 
 
 def load_brain_extraction(card: BundleCard, space: str) -> None:
@@ -142,15 +162,15 @@ def _is_registered(card: BundleCard, space: str) -> bool:
     return space == "native" or (space == "auto" and card.space == "MNI152")
 
 
-def _brain_only(image: Image, placed: PlacedScan) -> Image:
-    """An image on the grid of a placed scan, with 0 around its brain, unchanged if the scan already has that.
+def _brain_only(image: Image, scan: Image, brain: Brain) -> Image:
+    """An image on the grid of a scan, with 0 around the scan's brain, unchanged if the scan already has that.
 
     The user's own mask counts as the brain even if a skull-stripped scan shows more.
     """
-    if placed.brain.source == "given" or not placed.brain.stripped:
-        brain = placed.brain.mask
-    elif placed.scan.voxels[0, 0, 0] == 0:
+    if brain.source == "given" or not brain.stripped:
+        mask = brain.mask
+    elif scan.voxels[0, 0, 0] == 0:
         return image
     else:
-        brain = ~find_surroundings(placed.scan.voxels)
-    return Image(np.where(brain, image.voxels, np.float32(0)), image.affine)
+        mask = ~find_surroundings(scan.voxels)
+    return Image(np.where(mask, image.voxels, np.float32(0)), image.affine)

@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
+from scipy import ndimage
 from scipy.linalg import polar
 from scipy.optimize import linear_sum_assignment
 
@@ -76,11 +77,7 @@ class PlacedScan:
         voxels = (
             np.where(self.brain.mask, self.corrected.voxels, np.float32(0)) if brain_only else self.corrected.voxels
         )
-        source = Image(voxels, self.to_mni @ self.scan.affine)
-        if _is_grid(source, grid):
-            return source
-        source = shrink(source, grid.spacing_mm)
-        return Image(resample(source.voxels, np.linalg.inv(source.affine) @ grid.affine, grid.shape), grid.affine)
+        return bring_to_atlas(Image(voxels, self.scan.affine), self.to_mni @ self.scan.affine, grid)
 
     def from_atlas(self, values: Float32[np.ndarray, "a b c"], grid: Grid = ATLAS_GRID) -> Float32[np.ndarray, "x y z"]:
         """A map in MNI152 space, resampled to the scan's own grid by one linear interpolation, with 0 outside the map.
@@ -121,6 +118,27 @@ class PlacedScan:
             "stripped": self.brain.stripped,
             "starts": self.starts,
         }
+
+
+def bring_to_atlas(image: Image, to_mni: Affine, grid: Grid = ATLAS_GRID) -> Image:
+    """An image in MNI152 space, by one linear interpolation, with 0 outside its field of view.
+
+    Args:
+        image: Voxels much finer than the grid's are averaged first.
+        to_mni: Voxel index to the millimetres of MNI152.
+        grid: See `PlacedScan.on_atlas`.
+    """
+    source = Image(image.voxels, to_mni)
+    if _is_grid(source, grid):
+        return source
+    source = shrink(source, grid.spacing_mm)
+    return Image(resample(source.voxels, np.linalg.inv(source.affine) @ grid.affine, grid.shape), grid.affine)
+
+
+def bring_mask_to_atlas(mask: Mask, to_mni: Affine, grid: Grid = ATLAS_GRID) -> Bool[np.ndarray, "a b c"]:
+    """A mask in MNI152 space, by nearest neighbour, which preserves volumes; see `bring_to_atlas`."""
+    to_scan = np.linalg.inv(to_mni) @ grid.affine
+    return np.asarray(ndimage.affine_transform(mask, to_scan[:3, :3], to_scan[:3, 3], grid.shape, order=0))
 
 
 def require_space_name(space: str) -> None:

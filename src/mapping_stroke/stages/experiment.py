@@ -1,7 +1,7 @@
 """The whole experiment as a graph of jobs, one for each training, on this machine or a cluster."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import product
@@ -12,7 +12,7 @@ import tomli_w
 
 from mapping_stroke.console import say, warn
 from mapping_stroke.dataset.folds import read_folds
-from mapping_stroke.dataset.layouts import Findings
+from mapping_stroke.dataset.layouts import LAYOUTS, Findings, Layout
 from mapping_stroke.errors import ConfigError, RunFolderError
 from mapping_stroke.files import remove, write_text
 from mapping_stroke.networks.member_folder import has_member
@@ -59,6 +59,7 @@ def experiment_run(
     run: RunFolder,
     config: ExperimentConfig = AS_USUAL,
     execution: Execution = HERE,
+    layouts: Sequence[Layout] = LAYOUTS,
     *,
     overwrite: bool = False,
 ) -> StageResult:
@@ -69,6 +70,7 @@ def experiment_run(
         run: Run folder; the same data and settings resume it.
         config: The settings that decide the results.
         execution: Where and how the jobs run.
+        layouts: The layouts to choose from.
         overwrite: Remove another experiment from the folder.
 
     Returns:
@@ -81,7 +83,7 @@ def experiment_run(
         RunFolderError: The folder holds other work or other settings, or another command is running its jobs.
         Stopped: A signal asked to stop; all work is saved.
     """
-    jobs, plan = plan_experiment(data, run, config, execution, overwrite=overwrite)
+    jobs, plan = plan_experiment(data, run, config, execution, layouts, overwrite=overwrite)
     weights = {job: WEIGHTS.get(job.split("/")[0], 1.0) for job in jobs.names}
     run_jobs(jobs, "experiment", plan, execution, partial(_share_trained, run), weights)
     for line in jobs.last_attempt("report"):
@@ -93,11 +95,17 @@ def experiment_run(
 
 
 def plan_experiment(
-    data: Path, run: RunFolder, config: ExperimentConfig, execution: Execution, *, overwrite: bool = False
+    data: Path,
+    run: RunFolder,
+    config: ExperimentConfig,
+    execution: Execution,
+    layouts: Sequence[Layout] = LAYOUTS,
+    *,
+    overwrite: bool = False,
 ) -> tuple[Jobs, dict[str, Any]]:
     """Claim the run folder for an experiment, and plan its jobs; raises as `experiment_run` does."""
     execution.require_programs()
-    findings = claim_run(data, run, config.prepare, overwrite=overwrite)
+    findings = claim_run(data, run, config.prepare, layouts, overwrite=overwrite)
     plan = _plan(data, run, config, execution, findings)
     jobs = Jobs(run.experiment, tuple(plan.pop("jobs")))
     settings = _settings(config, plan)

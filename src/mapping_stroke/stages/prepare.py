@@ -10,13 +10,14 @@ import numpy as np
 from mapping_stroke.console import err, name_files, say, track, warn
 from mapping_stroke.dataset.cases import Case, has_sides, read_cases, write_cases
 from mapping_stroke.dataset.checks import Problem, check_cases, check_names, read_problems, write_problems
-from mapping_stroke.dataset.layouts import Findings, find_cases
+from mapping_stroke.dataset.layouts import LAYOUTS, Findings, Layout, find_cases
 from mapping_stroke.dataset.names import Patterns
 from mapping_stroke.errors import CaseError, MappingError, RunFolderError
 from mapping_stroke.files import file_state, fingerprint, read_object, sha256, write_json, write_text
 from mapping_stroke.images.formats import stored_files
 from mapping_stroke.run_folder import RUN_CONTENTS, RunFolder, claim_folder, require_claimable
 from mapping_stroke.stages.provenance import write_manifest
+from mapping_stroke.stages.registered import register_cases
 from mapping_stroke.stages.settings import PrepareConfig
 from mapping_stroke.work import StageResult
 
@@ -28,17 +29,24 @@ AS_USUAL = PrepareConfig()
 
 
 def prepare_run(
-    data: Path, run: RunFolder, config: PrepareConfig = AS_USUAL, *, overwrite: bool = False
+    data: Path,
+    run: RunFolder,
+    config: PrepareConfig = AS_USUAL,
+    layouts: Sequence[Layout] = LAYOUTS,
+    *,
+    overwrite: bool = False,
 ) -> StageResult:
     """Find and check the cases of a data set, and write `cases.csv`, `problems.csv` and two figures.
 
     Nothing is written if a case has an error (unless it may be left out) or the run folder is occupied. Files that have
-    not changed since the last check (by size and time) are not opened again.
+    not changed since the last check (by size and time) are not opened again. Scans with a known place (reviewed
+    results) are also written as the networks read them, with their masks.
 
     Args:
         data: Folder of the data set.
         run: Folder to write; created if missing.
         config: Layout, name patterns, and whether cases with errors are left out.
+        layouts: The layouts to choose from.
         overwrite: Remove another run that the folder holds.
 
     Returns:
@@ -49,7 +57,7 @@ def prepare_run(
         RunFolderError: The folder holds something else, or would hold the data.
     """
     data = data.resolve()
-    findings = find_cases(data, config.layout, Patterns(config.scans, config.masks))
+    findings = find_cases(data, config.layout, Patterns(config.scans, config.masks), layouts)
     identity = _identify(run, data, config, findings, overwrite=overwrite)
     say(f"{len(findings.cases)} scans found, layout {findings.layout.name} ({findings.layout.title})")
     stamp = _stamp(identity, findings)
@@ -62,13 +70,23 @@ def prepare_run(
     if not cases:
         raise CaseError(f"{data}: none of the {len(findings.cases)} cases can be used; fix their problems")
     claim_folder(run.path, identity, RUN_CONTENTS, overwrite=overwrite)
+    if before is None:
+        good = {case.case_id for case in cases}
+        cases = register_cases([case for case in findings.cases if case.case_id in good], cases, run.registered)
     if before is None or not run.data_csv.is_file():
         _write(run, cases, problems, stamp)
     _summarise(run, cases, len(findings.cases))
     return StageResult((run.cases_csv,), bad)
 
 
-def claim_run(data: Path, run: RunFolder, config: PrepareConfig, *, overwrite: bool = False) -> Findings:
+def claim_run(
+    data: Path,
+    run: RunFolder,
+    config: PrepareConfig,
+    layouts: Sequence[Layout] = LAYOUTS,
+    *,
+    overwrite: bool = False,
+) -> Findings:
     """Find the cases of a data set and claim the run folder for them, without checking any case.
 
     Raises:
@@ -76,7 +94,7 @@ def claim_run(data: Path, run: RunFolder, config: PrepareConfig, *, overwrite: b
         RunFolderError: The folder holds something else, or would hold the data.
     """
     data = data.resolve()
-    findings = find_cases(data, config.layout, Patterns(config.scans, config.masks))
+    findings = find_cases(data, config.layout, Patterns(config.scans, config.masks), layouts)
     identity = _identify(run, data, config, findings, overwrite=overwrite)
     claim_folder(run.path, identity, RUN_CONTENTS, overwrite=overwrite)
     return findings
@@ -108,7 +126,10 @@ def _identify(
 def _check(findings: Findings) -> tuple[list[Case], list[Problem]]:
     """The cases that can be used and all problems, in the order of the cases."""
     problems = [*findings.problems, *check_names(findings.cases)]
-    checked = list(track(check_cases(findings.cases), "checking", len(findings.cases)))
+    known = {problem.case_id for problem in problems if problem.severity == "error"}
+    # a segmented scan that is gone or has changed is not worth a second problem
+    readable = [case for case in findings.cases if findings.layout.name != "results" or case.case_id not in known]
+    checked = list(track(check_cases(readable), "checking", len(readable)))
     problems += [problem for its in checked for problem in its.problems]
     order = {case.case_id: number for number, case in enumerate(findings.cases)}
     problems.sort(key=lambda problem: order.get(problem.case_id, len(order)))
@@ -190,11 +211,12 @@ def _stamp_file(run: RunFolder) -> Path:
 
 def _stamp(identity: dict[str, object], findings: Findings) -> str:
     """A hash of which files were checked and of their sizes and times."""
+    placements = [case.placement for case in findings.cases if case.placement]
     files = [path for case in findings.cases for path in (case.scan, case.mask) if path]
-    states = [state for path in files if (state := _state(path))]
+    states = [state for path in (*files, *(place.brain for place in placements)) if (state := _state(path))]
     cases = [(case.case_id, case.site, case.subject, str(case.mask)) for case in findings.cases]
     names = [problem.line for problem in findings.problems]
-    return fingerprint([identity, states, cases, names])
+    return fingerprint([identity, states, cases, names, *map(repr, placements)])
 
 
 def _state(path: Path) -> tuple[str, int, int] | None:
@@ -219,6 +241,9 @@ def _checked_before(run: RunFolder, stamp: str) -> tuple[list[Case], list[Proble
             return None
         cases, problems = read_cases(run.cases_csv), read_problems(run.problems_csv)
     except (MappingError, OSError, KeyError):
+        return None
+    files = [path for case in cases for path in (case.scan, case.mask) if path]
+    if not all(path.is_file() for path in files if path.is_relative_to(run.registered.resolve())):
         return None
     say("the files are unchanged since the last check")
     return cases, problems

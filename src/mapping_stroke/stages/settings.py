@@ -30,7 +30,8 @@ class PrepareConfig:
     """How cases are found and checked."""
 
     layout: LayoutName = "auto"
-    """Layout of the folder; `auto` detects it and reports it."""
+    """Layout of the folder; `auto` detects it and reports it. `results`: reviewed results of `mapping segment` or
+    `mapping bids`."""
     scans: Annotated[str | None, arg(metavar="PATTERN")] = None
     """Plain folder: name pattern of the scans, such as '*_T1w.nii.gz' or '*/T1.nii.gz'; `*` stands for the case id."""
     masks: Annotated[str | None, arg(metavar="PATTERN")] = None
