@@ -100,6 +100,7 @@ class Row:
         dice: Dice at P > 0.5: mean over ensembles and cases.
         lowest, highest: Mean Dice of the worst and of the best ensemble.
         gain: Over the row before in greedy and random order, paired by case; None for a first row and other groups.
+        minus_all: Dice minus that of all members, paired by case.
         by_rule: Dice after post-processing.
     """
 
@@ -108,6 +109,7 @@ class Row:
     lowest: float
     highest: float
     gain: Estimate | None
+    minus_all: Estimate
     by_rule: Estimate
 
 
@@ -123,6 +125,8 @@ def make_rows(
         scores: For each group, Dice of every ensemble on each case at P > 0.5, and after post-processing.
         people: The person of each case.
     """
+    most = max(group.members for group in groups)
+    everyone = next(plain for group, (plain, _) in zip(groups, scores, strict=True) if group.members == most)[0]
     rows = []
     before: Group | None = None
     former = np.zeros(0)
@@ -131,7 +135,16 @@ def make_rows(
         adds = before is not None and before.order == group.order and group.order in (GREEDY, RANDOM)
         gain = estimate_mean(own - former, people) if adds else None
         each = plain.mean(axis=1)
-        rule_estimate = estimate_mean(by_rule.mean(axis=0), people)
-        rows.append(Row(group, estimate_mean(own, people), each.min(), each.max(), gain, rule_estimate))
+        rows.append(
+            Row(
+                group,
+                dice=estimate_mean(own, people),
+                lowest=float(each.min()),
+                highest=float(each.max()),
+                gain=gain,
+                minus_all=estimate_mean(own - everyone, people),
+                by_rule=estimate_mean(by_rule.mean(axis=0), people),
+            )
+        )
         before, former = group, own
     return rows

@@ -1,7 +1,7 @@
 """Tables of ensembles by number of members, as Markdown and as rows of a CSV file."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
@@ -25,6 +25,9 @@ TABLE_COLUMNS = (
     "gain_mean",
     "gain_low",
     "gain_high",
+    "minus_all_mean",
+    "minus_all_low",
+    "minus_all_high",
     "rule_dice_mean",
     "rule_dice_low",
     "rule_dice_high",
@@ -66,7 +69,8 @@ def row_values(row: Row, cost: Cost) -> dict[str, object]:
         "worst_ensemble": row.lowest,
         "best_ensemble": row.highest,
     }
-    for name, estimate in (("dice", row.dice), ("gain", row.gain), ("rule_dice", row.by_rule)):
+    estimates = {"dice": row.dice, "gain": row.gain, "minus_all": row.minus_all, "rule_dice": row.by_rule}
+    for name, estimate in estimates.items():
         for part in ("mean", "low", "high"):
             values[f"{name}_{part}"] = math.nan if estimate is None else getattr(estimate, part)
     values |= {"train_s": cost.train_s(group.members), "predict_s": cost.predict_s(group.members)}
@@ -78,7 +82,7 @@ def row_values(row: Row, cost: Cost) -> dict[str, object]:
 
 def describe_rows(rows: Sequence[Row], cost: Cost, rule: str, orders: int) -> list[str]:
     """Three tables as Markdown: by number of members, in greedy order, by scheme and fold."""
-    of = {order: [row for row in rows if row.group.order == order] for order in (RANDOM, GREEDY, CHOSEN_ELSEWHERE)}
+    of = {order: [row for row in rows if row.group.order == order] for order in (RANDOM, GREEDY)}
     rest = [row for row in rows if row.group.order not in of]
     after = f"Dice, rule `{rule}`"
     return [
@@ -93,21 +97,24 @@ def describe_rows(rows: Sequence[Row], cost: Cost, rule: str, orders: int) -> li
         "## Greedy order",
         "",
         "The member that raises the mean Dice of these cases most is added next, so these values are too good for "
-        "other cases. The last column chooses the members on one half of the people and scores them on the other half.",
+        "other cases.",
         "",
-        f"| members | added | Dice, P > 0.5 | gain | {after} | chosen on other people |",
-        "|---:|---|---|---|---|---|",
-        *_greedy_lines(of[GREEDY], of[CHOSEN_ELSEWHERE]),
+        f"| members | added | Dice, P > 0.5 | gain | {after} |",
+        "|---:|---|---|---|---|",
+        *(_greedy_line(row) for row in of[GREEDY]),
         "",
-        "## Schemes and folds",
+        "## Chosen on other people, schemes, folds",
         "",
-        f"| members | which | Dice, P > 0.5 | {after} |",
-        "|---:|---|---|---|",
+        "`greedy on other cases`: the first members of the greedy order of one half of the people, scored on the other "
+        "half.",
+        "",
+        f"| members | which | Dice, P > 0.5 | minus all members | {after} |",
+        "|---:|---|---|---|---|",
         *(_group_line(row) for row in rest),
         "",
-        "In brackets: 95 % bootstrap intervals over people, paired by case for gains. Training: the recorded epochs of "
-        f"as many mean members, one after the other ({_spread(cost)}). A scan: median over the cases of reading, "
-        "preprocessing, and as many mean members.",
+        "In brackets: 95 % bootstrap intervals over people, paired by case for gains and differences. Training: the "
+        f"recorded epochs of as many mean members, one after the other ({_spread(cost)}). A scan: median over the "
+        "cases of reading, preprocessing, and as many mean members.",
     ]
 
 
@@ -125,19 +132,17 @@ def _random_line(row: Row, cost: Cost) -> str:
     )
 
 
-def _greedy_lines(rows: Sequence[Row], elsewhere: Sequence[Row]) -> Iterator[str]:
-    chosen = {row.group.members: _words(row.dice) for row in elsewhere}
-    for row in rows:
-        members = row.group.members
-        cells = (_words(row.dice), _words(row.gain, "+"), _words(row.by_rule), chosen.get(members, ""))
-        yield _line(members, row.group.which, *cells)
+def _greedy_line(row: Row) -> str:
+    return _line(row.group.members, row.group.which, _words(row.dice), _words(row.gain, "+"), _words(row.by_rule))
 
 
 def _group_line(row: Row) -> str:
     group = row.group
-    folds = f"of one fold, mean of {len(group.ensembles)} ({row.lowest:.3f} to {row.highest:.3f})"
-    which = f"{group.which}: {folds if group.order == ONE_FOLD else 'all folds'}"
-    return _line(group.members, which, _words(row.dice), _words(row.by_rule))
+    which = {
+        CHOSEN_ELSEWHERE: CHOSEN_ELSEWHERE,
+        ONE_FOLD: f"{group.which}: one fold, mean of {len(group.ensembles)} ({row.lowest:.3f} to {row.highest:.3f})",
+    }.get(group.order, f"{group.which}: all folds")
+    return _line(group.members, which, _words(row.dice), _words(row.minus_all, "+"), _words(row.by_rule))
 
 
 def _line(*cells: object) -> str:
