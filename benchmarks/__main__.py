@@ -9,6 +9,7 @@ from benchmarks.fine_tuning import FineTuning
 from benchmarks.folds import Folds
 from benchmarks.inference import Inference
 from benchmarks.metrics import Metrics
+from benchmarks.pages import Pages
 from benchmarks.postprocess import Postprocess
 from benchmarks.quality import Quality
 from benchmarks.registration import Registration
@@ -31,6 +32,7 @@ STAGES = (
     Registration,
     RoundTrip,
     Brain,
+    Pages,
 )
 BENCHMARKS = Program("python -m benchmarks", "Compare a stage with its reference implementation.", STAGES)
 

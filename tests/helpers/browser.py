@@ -42,6 +42,7 @@ class Watched:
 
     def pixels(self) -> bytes:
         """What the view shows."""
+        self.page.evaluate("mappingViewer.shown")
         self.page.wait_for_timeout(100)
         return self.page.locator("#view").screenshot()
 

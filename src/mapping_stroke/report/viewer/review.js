@@ -134,12 +134,11 @@ class Review {
   }
 
   threshold(level, shown) {
-    const { nv, index } = mappingViewer;
-    const image = nv.volumes[index.probability];
+    const { nv, volumes } = mappingViewer;
+    const map = new Uint8Array(volumes.probability, new DataView(volumes.probability).getFloat32(108, true));
     const least = Number(level.value) / 100;
     shown.textContent = `P > ${least.toFixed(2)}`;
-    const slope = image.hdr.scl_slope || 1;
-    for (let voxel = 0; voxel < nv.drawBitmap.length; voxel++) nv.drawBitmap[voxel] = image.img[voxel] * slope > least ? 1 : 0;
+    for (let voxel = 0; voxel < nv.drawBitmap.length; voxel++) nv.drawBitmap[voxel] = map[voxel] > 255 * least ? 1 : 0;
     nv.refreshDrawing(true);
     clearTimeout(this.settled);
     this.settled = setTimeout(() => nv.drawAddUndoBitmap(), 300);

@@ -12,7 +12,9 @@ async function startScanPage() {
     const volumes = {};
     for (const [name, text] of Object.entries(packed.maps)) volumes[name] = await unpack(text);
     const marks = new Uint8Array(await unpack(packed.marks));
-    const viewer = await new ScanViewer(byId("view"), { volumes, marks, onMove: (place) => tell(place, facts) }).open();
+    const shown = [...document.querySelectorAll("[data-layer]")].map((box) => [box.dataset.layer, box.checked && box.dataset.layer in MARKS]);
+    const viewer = new ScanViewer(byId("view"), { volumes, marks, visible: Object.fromEntries(shown), onMove: (place) => tell(viewer, place, facts) });
+    await viewer.open();
     connect(viewer, facts);
     message.hidden = true;
     window.mappingViewer = viewer;
@@ -64,11 +66,11 @@ function connect(viewer, facts) {
   else viewer.goTo(facts.middle);
 }
 
-function tell(place, facts) {
+function tell(viewer, place, facts) {
   const mm = Array.from(place.mm).slice(0, 3);
   const inMni = facts.to_mni && facts.to_mni.slice(0, 3).map((row) => row[0] * mm[0] + row[1] * mm[1] + row[2] * mm[2] + row[3]);
-  const [grey, probability, uncertainty] = place.values.map((each) => each.value);
-  const lines = [`scan: ${words(mm)} mm, intensity ${grey.toPrecision(4)}`];
+  const { scan, probability, uncertainty } = viewer.values(place.vox);
+  const lines = [`scan: ${words(mm)} mm, intensity ${scan.toPrecision(4)}`];
   if (inMni) lines.unshift(`MNI152: ${words(inMni)} mm`);
   lines.push(`P(lesion) ${probability.toFixed(2)}` + (uncertainty === undefined ? "" : `, uncertainty ${uncertainty.toFixed(2)}`));
   byId("place").innerText = lines.join("\n");

@@ -57,6 +57,11 @@ const COLOURS = { // of the drawing layer in 3-D, by value; a brain alone is tra
 const BLUES = { R: [0, 20, 0, 60, 215], G: [0, 30, 90, 190, 250], B: [0, 120, 230, 255, 255], A: [0, 90, 120, 140, 165], I: [0, 40, 110, 180, 255] };
 const PINKS = { R: [0, 90, 200, 255, 255], G: [0, 0, 20, 110, 225], B: [0, 90, 130, 190, 235], A: [0, 90, 120, 140, 165], I: [0, 40, 110, 180, 255] };
 
+const MAPS = { // as NiiVue calls it
+  probability: { colormap: "lesion probability", cal_min: 0.05, cal_max: 1 },
+  uncertainty: { colormap: "uncertainty", cal_min: 0.05, cal_max: 0.5 },
+};
+
 async function unpack(base64) {
   const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -74,11 +79,11 @@ async function loadLibrary(base64) {
 class ScanViewer {
   // canvas: where to draw; volumes: {scan, probability, uncertainty} as NIfTI buffers; marks: bits of MARKS per voxel;
   // scale: {slope, intercept} of the scan's intensities.
-  constructor(canvas, { volumes, marks, onMove = () => {} }) {
+  constructor(canvas, { volumes, marks, visible = {}, onMove = () => {} }) {
     this.canvas = canvas;
     this.volumes = volumes;
     this.marks = marks;
-    this.visible = { mask: true, reference: true, brain: false, probability: false, uncertainty: false };
+    this.visible = { mask: true, reference: true, brain: false, probability: false, uncertainty: false, ...visible };
     this.onMove = onMove;
   }
 
@@ -105,16 +110,12 @@ class ScanViewer {
     await this.nv.attachToCanvas(this.canvas);
     this.nv.addColormap("lesion probability", BLUES);
     this.nv.addColormap("uncertainty", PINKS);
-    for (const [name, buffer] of Object.entries(this.volumes)) await this.nv.loadFromArrayBuffer(buffer, `${name}.nii`);
-    this.index = Object.fromEntries(Object.keys(this.volumes).map((name, number) => [name, number]));
-    const [grey, probability, uncertainty] = this.nv.volumes;
-    grey.colormap = "gray";
-    Object.assign(probability, { colormap: "lesion probability", cal_min: 0.05, cal_max: 1, opacity: 0 });
-    if (uncertainty) Object.assign(uncertainty, { colormap: "uncertainty", cal_min: 0.05, cal_max: 0.5, opacity: 0 });
-    this.nv.setCustomSliceShader(OUTLINES);
-    this.nv.createEmptyDrawing();
+    this.nv.setCustomSliceShader(OUTLINES); // before there is a volume, which would be computed again
     this.nv.drawLut = niivue.cmapper.makeDrawLut(COLOURS);
-    this.fill(0);
+    await this.nv.loadFromArrayBuffer(this.volumes.scan, "scan.nii");
+    this.index = { scan: 0 };
+    this.nv.createEmptyDrawing();
+    this.nv.drawRimOpacity = this.rim(0);
     this.nv.onLocationChange = (place) => this.onMove(place);
     this.nv.setSliceType(PLANES);
     this.redrawMarks();
@@ -133,16 +134,41 @@ class ScanViewer {
     return false;
   }
 
-  // Which layers of `visible` are shown.
+  // Which layers of `visible` are shown. A map is given to the graphics hardware when it is first shown.
   show(name, shown) {
+    this.shown = this.change(name, shown); // resolved when it is drawn
+    return this.shown;
+  }
+
+  async change(name, shown) {
+    if (this.visible[name] === shown) return;
     this.visible[name] = shown;
-    if (name in MARKS) this.redrawMarks();
-    else if (name in this.index) this.nv.setOpacity(this.index[name], shown ? 1 : 0);
+    if (name in MARKS) return this.redrawMarks();
+    if (shown && !(name in this.index)) {
+      this.index[name] = this.nv.volumes.length;
+      await this.nv.loadFromArrayBuffer(this.volumes[name], `${name}.nii`);
+      Object.assign(this.nv.volumes[this.index[name]], MAPS[name]);
+    }
+    if (name in this.index) this.nv.setOpacity(this.index[name], shown ? 1 : 0);
+  }
+
+  // Values of all maps at a voxel.
+  values([x, y, z]) {
+    return Object.fromEntries(Object.entries(this.volumes).map(([name, buffer]) => {
+      const header = new DataView(buffer);
+      const [width, height] = [header.getInt16(42, true), header.getInt16(44, true)];
+      const stored = header.getUint8(header.getFloat32(108, true) + x + width * (y + height * z));
+      return [name, stored * header.getFloat32(112, true) + header.getFloat32(116, true)];
+    }));
+  }
+
+  rim(opacity) {
+    return Math.max(1, Math.round(this.canvas.height / 600)) + opacity;
   }
 
   // Opacity of the lesions' inside in slices, 0 to 0.9.
   fill(opacity) {
-    this.nv.drawRimOpacity = Math.max(1, Math.round(this.canvas.height / 600)) + opacity;
+    this.nv.drawRimOpacity = this.rim(opacity);
     this.nv.drawScene();
   }
 
