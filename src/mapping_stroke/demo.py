@@ -239,4 +239,3 @@ def _report_files(out: Path, rows: Sequence[FoundScan]) -> None:
         say(f"Open a page per scan:       {out / 'segment' / page}")
     say(f"All scans, masks, tables:   {out / 'segment'}")
     say(f"The simulated scans:        {out / 'scans'}")
-    say(f"Rate and correct them:      mapping app {out / 'segment'}")

@@ -84,7 +84,8 @@ class Demo:
         command = "mapping" if shutil.which("mapping") else shlex.quote(sys.argv[0])
         model = self.first_contact.model
         chosen = "" if model == FirstContact.model else f" --model {shlex.quote(model)}"
-        say(f"\nNow segment your own scans: {command} segment your-scan.nii.gz -o results{chosen}")
+        say(f"\nRate and correct these:     {command} app {shlex.quote(str(self.out / 'segment'))}")
+        say(f"Now segment your own scans: {command} segment your-scan.nii.gz -o results{chosen}")
 
     def _run_experiment(self) -> int:
         """Simulate, run every stage, segment one new scan, and name the results to look at."""
