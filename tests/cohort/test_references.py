@@ -1,5 +1,6 @@
 """True lesions given to `mapping segment`: scores in the stamp, outlines on the page, refusals."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,10 @@ import numpy as np
 import pytest
 
 from mapping_stroke.cli import main
+from mapping_stroke.cohort.record import Notes
+from mapping_stroke.cohort.results import FlatLayout
+from mapping_stroke.cohort.review import save_edit
+from mapping_stroke.cohort.settings import ScanOptions
 from mapping_stroke.images.image import Image, reorient, write_image
 from phantoms import AFFINE, phantom
 from small_models import write_seeing_model
@@ -82,6 +87,23 @@ def test_another_reference_makes_the_page_anew_and_the_same_does_not(model: Path
     assert stamp(tmp_path / "out", "p0")["scores"]["dice"] < 1
     assert segment(model, tmp_path / "out", scan) == 0
     assert "scores" not in stamp(tmp_path / "out", "p0")
+
+
+def test_the_score_follows_a_correction(model: Path, tmp_path: Path) -> None:
+    scans = [scan_file(tmp_path / "scans" / f"p{number}.nii.gz", number) for number in range(2)]
+    write_image(tmp_path / "true" / "p0_lesion.nii.gz", half(), AFFINE)
+    assert segment(model, tmp_path / "out", *scans, "--reference", tmp_path / "true") == 0
+    layout = FlatLayout(tmp_path / "out")
+    review, warnings = save_edit(layout, "p0", half(), 0)
+    assert (review.edited_dice, warnings) == (1, [])
+    assert save_edit(layout, "p1", half(1), 0)[0].edited_dice is None
+    layout.end(Notes(layout).entries(), ScanOptions())
+    with (tmp_path / "out" / "cohort_lesions.tsv").open() as file:
+        assert [row["dice"] for row in csv.DictReader(file, delimiter="\t")] == ["1.0", "n/a"]
+    (tmp_path / "true" / "p0_lesion.nii.gz").unlink()
+    review, warnings = save_edit(layout, "p0", half(), 1)
+    assert review.edited_dice is None
+    assert "is not scored" in warnings[0]
 
 
 @pytest.mark.parametrize(

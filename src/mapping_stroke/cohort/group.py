@@ -45,6 +45,7 @@ SCAN_COLUMNS: Columns = {
     "rating": ("Rating by a person: `accept`, `doubtful` or `reject`", ""),
     "note": ("Note by a person", ""),
     "edited_ml": ("Volume of the mask that a person has corrected", "mL"),
+    "dice": ("Dice of the mask that counts against the reference that was given; n/a without one", ""),
 }
 """Columns that do not depend on the layout."""
 COHORT_COLUMNS: Columns = {"scan": ("Name of the scan, with which its files begin", ""), **SCAN_COLUMNS}
@@ -114,6 +115,7 @@ def make_row(
         reasons += doubts
         values |= _numbers(entry, measures)
         values |= {"rating": review.rating or None, "note": review.note or None, "edited_ml": review.edited_ml}
+        values["dice"] = review.edited_dice if review.edited else entry.get("scores", {}).get("dice")
     values |= {"review": "yes" if reasons and not settled else "no", "review_reasons": "; ".join(reasons) or None}
     return GroupRow(name, label, values, tuple(reasons), review, measures.get("to_mni"))
 

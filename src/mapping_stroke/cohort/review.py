@@ -8,9 +8,18 @@ from typing import Literal, get_args
 import numpy as np
 
 from mapping_stroke.cohort.results import STAMP_SUFFIX, OutputLayout
-from mapping_stroke.errors import CaseError, ConfigError, GeometryError, MappingError
+from mapping_stroke.errors import (
+    SCAN_FAILURES,
+    CaseError,
+    ConfigError,
+    GeometryError,
+    MappingError,
+    describe_failure,
+)
+from mapping_stroke.evaluation.metrics import dice
 from mapping_stroke.files import read_object, sha256, write_json
 from mapping_stroke.images.image import Image, Mask, read_image, require_same_grid, write_image
+from mapping_stroke.images.masks import read_mask_of
 from mapping_stroke.run_folder import BRAIN_SUFFIX, MASK_SUFFIX
 
 EDITED_SUFFIX = "_desc-edited_mask.nii.gz"
@@ -38,6 +47,7 @@ class Review:
         rated_sha256: Hash of the original mask at that time.
         edited: When the mask was last corrected; empty for never.
         edited_ml: Volume of the corrected mask.
+        edited_dice: Dice of the corrected mask against the reference that the scan was segmented with; None without.
         mask_sha256: Hash of the original mask when it was corrected.
         revision: Raised by one at each change, so that two windows cannot overwrite one another.
     """
@@ -47,6 +57,7 @@ class Review:
     rated: str = ""
     edited: str = ""
     edited_ml: float | None = None
+    edited_dice: float | None = None
     mask_sha256: str = ""
     revision: int = 0
     rated_sha256: str = ""
@@ -107,9 +118,10 @@ def save_edit(layout: OutputLayout, name: str, mask: Mask, revision: int) -> tup
             f"{name}: the corrected mask has shape {mask.shape}, its scan {original.shape}; open the scan again"
         )
     warnings = _outside(layout, name, mask, original)
+    agreed = _dice(layout, name, mask, original, warnings)
     write_image(layout.folder / layout.relative(name, EDITED_SUFFIX), mask, original)
     volume_ml = round(int(mask.sum()) * original.voxel_volume_mm3 / 1000, 4)
-    changed = replace(review, edited=_now(), edited_ml=volume_ml, mask_sha256=sha256(path))
+    changed = replace(review, edited=_now(), edited_ml=volume_ml, edited_dice=agreed, mask_sha256=sha256(path))
     return _write(layout, name, changed), warnings
 
 
@@ -157,6 +169,18 @@ def _outside(layout: OutputLayout, name: str, mask: Mask, original: Image) -> li
     require_same_grid(brain, original, (f"{path}: the brain mask", "its lesion mask"), "segment the scan again")
     outside_ml = float(np.count_nonzero(mask & (brain.voxels == 0))) * original.voxel_volume_mm3 / 1000
     return [f"{name}: {outside_ml:.1f} mL of the mask lie outside the brain"] if outside_ml > OUTSIDE_ML else []
+
+
+def _dice(layout: OutputLayout, name: str, mask: Mask, original: Image, warnings: list[str]) -> float | None:
+    """Dice against the scan's reference; None, and a warning, if there was one that cannot be read any more."""
+    source = read_object(layout.folder / layout.relative(name, STAMP_SUFFIX)).get("source", {})
+    if "reference" not in source:
+        return None
+    try:
+        return round(dice(mask, read_mask_of(Path(source["reference"]), original)), 4)
+    except SCAN_FAILURES as error:
+        warnings.append(f"{name}: the corrected mask is not scored: {describe_failure(error)}")
+        return None
 
 
 def _write(layout: OutputLayout, name: str, review: Review) -> Review:

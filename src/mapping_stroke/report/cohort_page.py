@@ -38,6 +38,7 @@ HEADS: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "agreement": ("Agreement", "{:.0%}".format),
     "uncertain_ml": ("Uncertain, mL", _volume),
     "similarity": ("Similarity", "{:.2f}".format),
+    "dice": ("Dice", "{:.2f}".format),
 }
 """Columns of numbers: heads and formats. A column without any number is left out."""
 
