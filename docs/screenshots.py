@@ -16,8 +16,10 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from mapping_stroke.cohort.record import Notes
 from mapping_stroke.cohort.results import FlatLayout
-from mapping_stroke.cohort.review import rate_scan
+from mapping_stroke.cohort.review import rate_scan, read_review
+from mapping_stroke.cohort.settings import ScanOptions
 from mapping_stroke.demo import DEMO_SCANS, show_model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -25,6 +27,8 @@ WORK = ROOT / "build" / "screenshots"
 IMAGES = ROOT / "docs" / "images"
 STROKE, HEALTHY = (scan.name for scan in DEMO_SCANS)
 MAPPING = (sys.executable, "-m", "mapping_stroke.cli")
+GRAIN = ("--seed", "5", "--spacing-mm", "2")
+SUBJECTS, RATINGS = 16, ("accept", "accept", "doubtful", "reject")
 COLOURS, MOST_BYTES = 256, 200_000
 PATIENCE_MS = 300_000
 """Without graphics hardware, the first drawing takes long."""
@@ -66,18 +70,32 @@ def correct(page: Page) -> None:
     page.wait_for_timeout(DRAWING_MS)
 
 
+def settle(page: Page) -> None:
+    """Wait for all pictures."""
+    page.wait_for_load_state("networkidle")
+
+
 SHOTS = (
     Shot("scan-page.png", (WORK / "demo" / "segment" / f"{STROKE}.html").as_uri(), largest_lesion, height=820),
     Shot("app.png", f"scan/{STROKE}", correct, height=880),
+    Shot("cohort-page.png", (WORK / "cohort" / "results" / "cohort.html").as_uri(), settle, height=980),
 )
 
 
 def prepare() -> None:
-    """Segment the simulated scans, and rate one of them."""
+    """Segment the simulated scans and a simulated cohort, and rate some of them."""
     show_model(WORK / "demo", ())
     shutil.rmtree(WORK / "app", ignore_errors=True)
     shutil.copytree(WORK / "demo" / "segment", WORK / "app")
     rate_scan(FlatLayout(WORK / "app"), HEALTHY, "accept", "no lesion to be seen", 0)
+    cohort, results = WORK / "cohort" / "scans", WORK / "cohort" / "results"
+    subprocess.run([*MAPPING, "simulate", cohort, "--subjects", str(SUBJECTS), *GRAIN], check=True)
+    scans = sorted(cohort.glob("**/*_T1w.nii.gz"))
+    subprocess.run([*MAPPING, "segment", *scans, "-o", results, "--preset", "fast", "--overwrite"], check=True)
+    layout = FlatLayout(results)
+    for entry, rating in zip(Notes(layout).stamps(), RATINGS, strict=False):
+        rate_scan(layout, entry, rating, "", read_review(layout, entry).revision)
+    layout.end(Notes(layout).entries(), ScanOptions())
 
 
 @contextmanager
