@@ -1,6 +1,7 @@
 """A headless Chromium that notes every error and every request."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -39,6 +40,13 @@ class Watched:
         """Wait until the view of a scan is drawn."""
         self.page.wait_for_selector("html[data-render]", state="attached")
         assert self.page.evaluate("document.documentElement.dataset.state") == "ready"
+
+    def wait_for(self, expression: str) -> None:
+        """Wait until an expression is true. Playwright's own way needs a page whose policy allows `eval`."""
+        deadline = time.monotonic() + SLOW_MS / 1000
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < deadline, expression
+            self.page.wait_for_timeout(50)
 
     def pixels(self) -> bytes:
         """What the view shows."""

@@ -166,7 +166,7 @@ def test_pictures_of_a_small_cohort_are_shown_until_switched_off(shown: Watched)
     box = shown.page.get_by_label("pictures")
     assert len(ROWS) <= SHOW_PICTURES
     assert box.is_checked()
-    shown.page.wait_for_function("[...document.querySelectorAll('td img')].every((image) => image.naturalWidth === 1)")
+    shown.wait_for("[...document.querySelectorAll('td img')].every((image) => image.naturalWidth === 1)")
     box.click()
     assert shown.page.locator("td img").count() == 0
 
@@ -181,6 +181,6 @@ def test_a_thousand_scans_fit_the_window_and_five_megabytes(
     assert path.stat().st_size < 3e6  # the overlap picture adds half a megabyte
     with watch(browser, viewport={"width": width, "height": 900}, color_scheme=scheme) as watched:
         watched.page.goto(path.as_uri())
-        watched.page.wait_for_function("document.getElementById('shown').textContent === '1000 of 1000 shown'")
+        watched.wait_for("document.getElementById('shown').textContent === '1000 of 1000 shown'")
         assert watched.page.evaluate("document.documentElement.scrollWidth") <= width
         assert watched.errors == []
