@@ -4,7 +4,7 @@ import gzip
 import re
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +57,22 @@ class Entry:
 
 @dataclass(frozen=True)
 class ResultsFolder:
-    """A folder with results of `mapping segment` or `mapping bids`."""
+    """A folder with results of `mapping segment` or `mapping bids`.
+
+    Attributes:
+        layout: Its layout.
+        notes: What its files say about the scans; files that have not changed are read once.
+    """
 
     layout: OutputLayout
+    notes: Notes = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "notes", Notes(self.layout))
 
     def entries(self) -> list[Entry]:
         """All scans, those to check first on top."""
-        entries = Notes(self.layout).entries()
+        entries = self.notes.entries()
         rows = [make_row(self.layout, name, name, {}, entry) for name, entry in sorted(entries.items())]
         return [self._entry(row) for row in worst_first(rows)]
 
@@ -147,11 +156,11 @@ class ResultsFolder:
         if isinstance(self.layout, BidsLayout):
             write_group(self.layout.bids_dir, self.layout, find_bids_scans(self.layout.bids_dir, Choice()))
         else:
-            self.layout.end(Notes(self.layout).entries(), ScanOptions())
+            self.layout.end(self.notes.entries(), ScanOptions())
 
     def scan_of_page(self, relative: str) -> str:
         """The scan whose page is at a path relative to the folder; empty if there is none."""
-        pages = {self.layout.relative(name, PAGE_SUFFIX): name for name in Notes(self.layout).stamps()}
+        pages = {self.layout.relative(name, PAGE_SUFFIX): name for name in self.notes.stamps()}
         return pages.get(relative, "")
 
     def file(self, relative: str) -> Path:
@@ -161,9 +170,7 @@ class ResultsFolder:
             CaseError: It is no output of a scan in the folder, whatever else lies there.
         """
         allowed = {
-            self.layout.relative(name, suffix)
-            for name in Notes(self.layout).stamps()
-            for suffix in (*SUFFIXES, EDITED_SUFFIX)
+            self.layout.relative(name, suffix) for name in self.notes.stamps() for suffix in (*SUFFIXES, EDITED_SUFFIX)
         }
         path = self.layout.folder / relative
         if relative not in (*allowed, *self.layout.group.all) or not path.is_file():
@@ -171,7 +178,7 @@ class ResultsFolder:
         return path
 
     def _stamp(self, name: str) -> dict[str, Any]:
-        stamps = Notes(self.layout).stamps()
+        stamps = self.notes.stamps()
         if name not in stamps:
             raise CaseError(f"{self.layout.folder}: holds no results of a scan {name!r}")
         return stamps[name]

@@ -85,7 +85,8 @@ class App:
     async def home(self, request: Request) -> Response:
         """The first page: a place to drop scans, and the list."""
         values = {"folder": str(self._path), "uploads": str(uploads_of(self._path))}
-        return HTMLResponse(render("app.html.j2", style=asset("page.css"), script=asset("app.js"), **values))
+        scripts = [asset("common.js"), asset("app.js")]
+        return HTMLResponse(render("app.html.j2", style=asset("page.css"), scripts=scripts, **values))
 
     async def state(self, request: Request) -> Response:
         """The folder, its scans and the uploads in work."""
@@ -132,7 +133,8 @@ class App:
             raise
         root = f"/{request.path_params['token']}"
         panel = f'<script type="application/json" id="app">{embedded_json({"root": root, "name": name})}</script>'
-        return HTMLResponse(page.replace("</body>", f"{panel}<script>\n{asset('review.js')}\n</script>\n</body>"))
+        scripts = f"<script>\n{asset('common.js')}{asset('review.js')}\n</script>"
+        return HTMLResponse(page.replace("</body>", f"{panel}{scripts}\n</body>"))
 
     async def review(self, request: Request) -> Response:
         """The review of a scan."""

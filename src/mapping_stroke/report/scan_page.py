@@ -151,9 +151,8 @@ def _heights(content: ScanContent, viewer: Viewer) -> list[float]:
         depth = lesion.shape[2]
         slices = np.linspace(depth * 0.15, depth * 0.9, EMPTY_TILES).astype(int)
         gap = 1
-    return [round(viewer.z_mm(int(index)), 2) for index in slices[gap // 2 :: gap] if index < lesion.shape[2]] or [
-        round(viewer.z_mm(int(slices[0])), 2)
-    ]
+    chosen = slices[gap // 2 :: gap] if len(slices) > gap // 2 else slices[:1]
+    return [round(viewer.z_mm(int(index)), 2) for index in chosen]
 
 
 def _pack(content: bytes) -> str:

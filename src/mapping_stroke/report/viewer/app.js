@@ -3,15 +3,6 @@
 const byId = (id) => document.getElementById(id);
 let scans = [];
 
-async function ask(address, options) {
-  const answer = await fetch(address, options);
-  const text = await answer.text();
-  let found;
-  try { found = JSON.parse(text); } catch { found = { error: text.trim() }; }
-  if (!answer.ok) throw new Error(found.error ?? answer.statusText);
-  return found;
-}
-
 function tell(text, isError = false) {
   byId("message").textContent = text;
   byId("message").className = isError ? "failure" : "";
@@ -35,17 +26,11 @@ async function refresh() {
   refresh.timer = setTimeout(refresh, busy ? 700 : 5000);
 }
 
-function element(name, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
-}
-
 function showJobs(jobs) {
   byId("jobs").replaceChildren(...jobs.map((job) => {
-    const row = element("div", { className: `job ${job.state}` }, element("strong", {}, job.name), ` ${job.state}`);
-    if (job.state === "running") row.append(element("progress", { max: 1, ...(job.share ? { value: job.share } : {}), ariaLabel: `Progress of ${job.name}` }));
-    row.append(element("div", { className: job.state === "failed" ? "failure" : "muted" }, job.line));
+    const row = make("div", { className: `job ${job.state}` }, make("strong", {}, job.name), ` ${job.state}`);
+    if (job.state === "running") row.append(make("progress", { max: 1, ...(job.share ? { value: job.share } : {}), ariaLabel: `Progress of ${job.name}` }));
+    row.append(make("div", { className: job.state === "failed" ? "failure" : "muted" }, job.line));
     return row;
   }));
 }
@@ -62,12 +47,12 @@ function showScans() {
   const words = byId("find").value.toLowerCase();
   const shown = scans.filter((scan) => CHOICES[byId("which").value](scan) && `${scan.name} ${scan.note} ${scan.reasons.join(" ")}`.toLowerCase().includes(words));
   byId("heading").textContent = `Scans (${shown.length === scans.length ? scans.length : `${shown.length} of ${scans.length}`})`;
-  byId("scans").replaceChildren(...shown.map((scan) => element("tr", {},
-    element("td", {}, scan.page ? element("a", { href: `scan/${encodeURIComponent(scan.name)}` }, scan.name) : scan.name),
-    element("td", { className: "number" }, scan.load_ml === null ? "n/a" : scan.load_ml.toFixed(2) + (scan.edited ? " (corrected)" : "")),
-    element("td", {}, scan.reasons.join("; ")),
-    element("td", {}, scan.rating),
-    element("td", {}, scan.note))));
+  byId("scans").replaceChildren(...shown.map((scan) => make("tr", {},
+    make("td", {}, scan.page ? make("a", { href: `scan/${encodeURIComponent(scan.name)}` }, scan.name) : scan.name),
+    make("td", { className: "number" }, scan.load_ml === null ? "n/a" : scan.load_ml.toFixed(2) + (scan.edited ? " (corrected)" : "")),
+    make("td", {}, scan.reasons.join("; ")),
+    make("td", {}, scan.rating),
+    make("td", {}, scan.note))));
 }
 
 async function upload(files) {

@@ -13,16 +13,14 @@
     message.textContent = "Opening the case …";
     try {
       if (!window.niivue) await loadLibrary(document.getElementById("case-library").textContent);
-      const packed = JSON.parse(document.getElementById("case-volumes").textContent)[number];
-      const volumes = {};
-      for (const [name, text] of Object.entries(packed.maps)) volumes[name] = await unpack(text);
+      const scan = await unpackScan(JSON.parse(document.getElementById("case-volumes").textContent)[number]);
       viewer?.nv.gl.getExtension("WEBGL_lose_context")?.loseContext(); // browsers keep only some
       stage.querySelector("canvas")?.remove();
       const canvas = document.createElement("canvas");
       canvas.tabIndex = 0;
       canvas.setAttribute("aria-label", `Case ${buttons[number].textContent} in three planes`);
       stage.append(canvas);
-      viewer = await new ScanViewer(canvas, { volumes, marks: new Uint8Array(await unpack(packed.marks)) }).open();
+      viewer = await new ScanViewer(canvas, scan).open();
       layers.forEach((box) => viewer.show(box.dataset.caseLayer, box.checked));
       viewer.goToMarks();
       message.hidden = true;

@@ -23,14 +23,8 @@ class Review {
     document.documentElement.dataset.review = "ready";
   }
 
-  async ask(what, options, query = "") {
-    const answer = await fetch(`${this.root}/${what}/${encodeURIComponent(this.name)}${query}`, options);
-    if (answer.ok && answer.headers.get("content-type").includes("gzip")) return answer.arrayBuffer();
-    const text = await answer.text();
-    let found;
-    try { found = JSON.parse(text); } catch { found = { error: text.trim() }; }
-    if (!answer.ok) throw new Error(found.error ?? answer.statusText);
-    return found;
+  ask(what, options, query = "") {
+    return ask(`${this.root}/${what}/${encodeURIComponent(this.name)}${query}`, options);
   }
 
   draw() {
@@ -85,9 +79,7 @@ class Review {
   }
 
   async loadMask() {
-    const packed = await this.ask("mask");
-    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-    this.put(new Uint8Array(await new Response(stream).arrayBuffer()));
+    this.put(new Uint8Array(await inflate(await this.ask("mask"))));
   }
 
   // Shows a mask of 0 and 1 instead of the one that is shown.
@@ -193,12 +185,6 @@ class Review {
     else return;
     event.preventDefault();
   }
-}
-
-function make(name, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children);
-  return made;
 }
 
 window.mappingReview = new Review();

@@ -8,12 +8,9 @@ async function startScanPage() {
   const message = byId("message");
   try {
     await loadLibrary(byId("library").textContent);
-    const packed = JSON.parse(byId("volumes").textContent);
-    const volumes = {};
-    for (const [name, text] of Object.entries(packed.maps)) volumes[name] = await unpack(text);
-    const marks = new Uint8Array(await unpack(packed.marks));
+    const scan = await unpackScan(JSON.parse(byId("volumes").textContent));
     const shown = [...document.querySelectorAll("[data-layer]")].map((box) => [box.dataset.layer, box.checked && box.dataset.layer in MARKS]);
-    const viewer = new ScanViewer(byId("view"), { volumes, marks, visible: Object.fromEntries(shown), onMove: (place) => tell(viewer, place, facts) });
+    const viewer = new ScanViewer(byId("view"), { ...scan, visible: Object.fromEntries(shown), onMove: (place) => tell(viewer, place, facts) });
     await viewer.open();
     connect(viewer, facts);
     message.hidden = true;

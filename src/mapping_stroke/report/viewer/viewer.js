@@ -63,9 +63,18 @@ const MAPS = { // as NiiVue calls it
 };
 
 async function unpack(base64) {
-  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).arrayBuffer();
+  return inflate(Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0)));
+}
+
+function inflate(bytes) {
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+}
+
+// What a page embeds of a scan: its maps and marks, as `ScanViewer` takes them.
+async function unpackScan(packed) {
+  const volumes = {};
+  for (const [name, text] of Object.entries(packed.maps)) volumes[name] = await unpack(text);
+  return { volumes, marks: new Uint8Array(await unpack(packed.marks)) };
 }
 
 // Starts the library that a page embeds.
@@ -77,8 +86,8 @@ async function loadLibrary(base64) {
 }
 
 class ScanViewer {
-  // canvas: where to draw; volumes: {scan, probability, uncertainty} as NIfTI buffers; marks: bits of MARKS per voxel;
-  // scale: {slope, intercept} of the scan's intensities.
+  // canvas: to draw on; volumes: {scan, probability, uncertainty} as NIfTI buffers; marks: bits of MARKS per voxel;
+  // visible: layers shown at first; onMove: called with the place of the crosshair.
   constructor(canvas, { volumes, marks, visible = {}, onMove = () => {} }) {
     this.canvas = canvas;
     this.volumes = volumes;
