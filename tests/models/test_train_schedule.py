@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mapping_stroke.cli import main
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import ConfigError, RunFolderError, Stopped, TrainingError
 from mapping_stroke.models import make as make_model
@@ -143,6 +144,31 @@ def test_a_finished_state_is_the_member(whole: Path, elsewhere: Path) -> None:
     train(elsewhere, replace(CONFIG, state=member(whole) / STATE))
     found, wanted = weights_in(elsewhere), weights_in(whole)
     assert max(float(np.abs(found[name] - wanted[name]).max()) for name in wanted) < 1e-3
+
+
+def test_a_state_on_its_way_can_be_packed_and_tried(
+    whole: Path, elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_and_stop(elsewhere, 3, monkeypatch)
+    for folder, patches in ((elsewhere, 6), (whole, 10)):
+        target = tmp_path / f"{patches}.mapping"
+        assert main(["models", "pack", str(member(folder) / STATE), "-o", str(target)]) == 0
+        (card,) = (one.card for one in open_bundle(target).card.members)
+        assert (card.name, card.training["patches"], card.mirror_axes) == ("default, fold 0", patches, (0,))
+    (finished,) = open_bundle(whole).card.members
+    assert (card.network, card.preprocess, card.patch) == (
+        finished.card.network, finished.card.preprocess, finished.card.patch,
+    )  # fmt: skip
+    found, wanted = weights_in(target), weights_in(whole)
+    assert max(float(np.abs(found[name] - wanted[name]).max()) for name in wanted) < 1e-3
+    assert {path.name for path in tmp_path.iterdir()} == {"elsewhere", "6.mapping", "10.mapping"}
+
+
+def test_a_damaged_state_is_not_packed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / STATE).write_bytes(b"damaged")
+    assert main(["models", "pack", str(tmp_path / STATE), "-o", str(tmp_path / "one.mapping")]) == 2
+    assert "is damaged, or not the state of a training" in " ".join(capsys.readouterr().err.split())
+    assert [path.name for path in tmp_path.iterdir()] == [STATE]
 
 
 @pytest.mark.usefixtures("brains_there")

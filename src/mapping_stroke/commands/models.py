@@ -127,7 +127,8 @@ class Pack:
     """Make a model for sharing from the members of a run, or a smaller one from another model."""
 
     model: Positional[str]
-    """A run folder in which `mapping train` has finished, or a model, as for `show`."""
+    """A run folder in which `mapping train` has finished; or a model, as for `show`; or the `.state` file of a
+    training on a schedule, to try what it has learned so far."""
     output: Annotated[Path, arg(aliases=["-o"])]
     """Model to write: one zip if the name ends with `.mapping`, otherwise a folder."""
     labels: ModelLabels = field(default_factory=ModelLabels)

@@ -1,5 +1,6 @@
 """Models on disk: find, verify and pack them; import and export them for nnU-Net."""
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import fields, replace
@@ -15,6 +16,7 @@ from mapping_stroke.interop.nnunet import find_result, read_nnunet, unpacked
 from mapping_stroke.interop.nnunet_common import ImportedModel
 from mapping_stroke.interop.nnunet_export import differences, write_nnunet_v2
 from mapping_stroke.models.settings import ImportConfig, ModelLabels, Selection
+from mapping_stroke.models.snapshot import write_snapshot
 from mapping_stroke.networks.archive import SUFFIX
 from mapping_stroke.networks.bundle import BUNDLE_FILE, Bundle, bundled_models, open_bundle, write_bundle
 from mapping_stroke.networks.cards import BundleCard, BundleMember
@@ -22,6 +24,7 @@ from mapping_stroke.networks.member_folder import CARD_FILE, has_member
 from mapping_stroke.networks.nnunet_results import folds_without
 from mapping_stroke.networks.spec import Weights
 from mapping_stroke.rules import find_rule
+from mapping_stroke.training.small_state import SUFFIX as STATE_SUFFIX
 
 ReadWeights = Callable[[BundleMember], Weights]
 
@@ -74,7 +77,8 @@ def pack_model(
     """Write the members of a run, or of another model, as a model for sharing.
 
     Args:
-        model: See `open_bundle`.
+        model: See `open_bundle`; or the small state of a training in progress (`*.state`), which becomes a model of one
+            member.
         target: See `write_bundle`.
         labels: Facts for its card.
         selection: Which members, and how their weights are stored. With `beside`, a member whose scheme and fold are
@@ -83,7 +87,12 @@ def pack_model(
 
     Raises:
         BundleError: There is no such model, scheme, fold or member, or `write_bundle` raises.
+        TrainingError: The small state is missing or damaged.
     """
+    if Path(model).suffix == STATE_SUFFIX:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
+            member = write_snapshot(Path(model), Path(folder) / "member")
+            return pack_model(member, target, labels, selection, overwrite=overwrite)
     bundle = open_bundle(model)
     chosen = _choose(bundle, selection.schemes, selection.folds)
     if selection.spread:

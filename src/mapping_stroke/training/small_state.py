@@ -17,7 +17,8 @@ from safetensors.numpy import load, save
 from mapping_stroke.errors import TrainingError
 from mapping_stroke.files import written_whole
 from mapping_stroke.networks.spec import NetworkSpec, Weights, count_parameters
-from mapping_stroke.networks.unet import set_weights, unet_weights
+from mapping_stroke.networks.typed_json import read_typed
+from mapping_stroke.networks.unet import build_unet, set_weights, unet_weights
 from mapping_stroke.training.checkpoint import seal_of, write_sealed
 from mapping_stroke.training.loop import Epoch, EpochSoFar, TrainingState
 from mapping_stroke.training.scheduled import average_weights
@@ -133,6 +134,36 @@ def read_state(path: Path, state: TrainingState, position: Position, identity: I
     state.epochs[:] = [Epoch(**epoch) for epoch in facts["epochs"]]
     state.so_far = EpochSoFar()
     return True
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """What a training has learned so far.
+
+    Attributes:
+        weights: Average of the weights, as a finished training would keep it.
+        network: Specification of the network.
+        settings: All settings of the training, as plain values.
+        recipe: Fingerprint of the settings.
+        patches: Patches done.
+        epochs: Records of the periods done.
+    """
+
+    weights: Weights
+    network: NetworkSpec
+    settings: Mapping[str, Any]
+    recipe: str
+    patches: int
+    epochs: tuple[Epoch, ...]
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """What the training of a small state has learned so far; raises `TrainingError` if the file is damaged."""
+    facts, arrays = _read(path)
+    network = read_typed(NetworkSpec, facts["network"], "network")
+    _, average = _unpack(arrays, unet_weights(build_unet(network)))
+    epochs = tuple(Epoch(**epoch) for epoch in facts["epochs"])
+    return Snapshot(average, network, facts["settings"], facts["recipe"], facts["patches"], epochs)
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:
