@@ -3,6 +3,7 @@
 Run by `make slurm`, which starts the cluster (tests/slurm/cluster).
 """
 
+import contextlib
 import re
 import shutil
 import signal
@@ -24,8 +25,7 @@ CLUSTER = Path(__file__).with_name("cluster")
 MAPPING = [sys.executable, "-m", "mapping_stroke.cli"]
 ON_SLURM = ["--profile", "slurm", "--cores", "1", "--gpus", "0", "--memory-gb", "2"]
 HERE = ["--profile", "local", "--cores", "1"]
-# so many epochs that a fast machine, too, needs more than a minute, which is the shortest time limit
-TINY = ["--size", "tiny", "--folds", "2", "--epochs", "18", "--schemes", "default", "self-training", "--device", "cpu"]
+TINY = ["--size", "tiny", "--folds", "2", "--epochs", "6", "--schemes", "default", "self-training", "--device", "cpu"]
 PATIENCE_S = 600
 
 
@@ -61,15 +61,43 @@ def kill_worker(name: str, job: str) -> None:
         name: Of the worker.
         job: Words in the command line of the `mapping` process that it runs.
     """
-    for process in psutil.process_iter(["name", "cmdline"]):
-        words = " ".join(process.info["cmdline"] or [])
-        ours = process.info["name"] == "slurmd" and f"-N {name}" in words
-        if ours or ("mapping_stroke.cli" in words and job in words and worker_of(process) == name):
-            for victim in [*process.parents(), process] if not ours else [process]:
-                if victim.name() in ("slurmstepd", "slurmd", "python", "bash", "srun") and is_on(victim, name):
-                    victim.send_signal(signal.SIGKILL)
+    for victim in [*daemons(name), *(above for process in running(job, name) for above in [process, *process.parents()])]:
+        if victim.name() in ("slurmstepd", "slurmd", "python", "bash", "srun") and is_on(victim, name):
+            victim.send_signal(signal.SIGKILL)
     wait_until(lambda: name not in run("sinfo", "-h", "-N", "-t", "idle,mix,alloc", "-o", "%N").stdout, "still up")
     subprocess.run([CLUSTER, "worker", name], check=True)
+
+
+def daemons(name: str) -> list[psutil.Process]:
+    return [p for p in psutil.process_iter(["name", "cmdline"]) if p.info["name"] == "slurmd" and is_on(p, name)]
+
+
+def running(job: str, name: str) -> list[psutil.Process]:
+    """The `mapping` processes of a job on a worker."""
+    found = [(p, " ".join(p.info["cmdline"] or [])) for p in psutil.process_iter(["cmdline"])]
+    return [p for p, words in found if "mapping_stroke.cli" in words and job in words and worker_of(p) == name]
+
+
+def hold_until_its_time_is_up(log: Path, job: str) -> None:
+    """Stop a job's process, however fast the machine, so that it is still at work when Slurm ends it; it saves then."""
+    held = running(job, attempts(log)[-1])
+    assert held, job
+    for process in held:
+        process.send_signal(signal.SIGSTOP)
+    wait_until(lambda: len(attempts(log)) > 1 or any(map(is_asked_to_end, held)), "no time limit")
+    for process in held:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGCONT)
+
+
+def is_asked_to_end(process: psutil.Process) -> bool:
+    """Whether a process is gone, or the signal that asks it to end waits for it."""
+    try:
+        status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
+    except OSError:
+        return True
+    waiting = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith(("SigPnd", "ShdPnd"))]
+    return any(mask >> (signal.SIGTERM - 1) & 1 for mask in waiting)
 
 
 def worker_of(process: psutil.Process) -> str:
@@ -106,13 +134,15 @@ def test_an_experiment_survives_time_limits_and_a_killed_worker(data: Path, here
     folder = data.with_name("run on slurm")
     logs, members = folder / "experiment" / "logs" / "train", folder / "train"
     work = start("experiment", str(data), "-o", str(folder), *TINY, *ON_SLURM, "--time-limit", "1", "--retries", "12")
-    killed = logs / "self-training" / "fold_1.log"
+    late, killed = logs / "default" / "fold_0.log", logs / "self-training" / "fold_1.log"
+    wait_until(lambda: "epoch 2/" in text(late) or work.poll() is not None, "training did not begin")
+    hold_until_its_time_is_up(late, "--schemes default --folds 0")
     wait_until(lambda: "epoch 2/" in text(killed) or work.poll() is not None, "self-training did not begin")
     assert work.poll() is None, work.communicate()[0]
     kill_worker(attempts(killed)[-1], "--schemes self-training --folds 1")
     output, _ = work.communicate(timeout=2 * PATIENCE_S)
     assert work.returncode == 0, output
-    for log in (logs / "default" / "fold_0.log", killed):
+    for log in (late, killed):
         assert len(attempts(log)) > 1, text(log)
         assert "resum" in text(log).lower(), text(log)
     for table in ("report/table1.csv", "evaluate/scores.csv"):
