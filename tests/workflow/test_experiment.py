@@ -188,14 +188,15 @@ def test_self_training_needs_unlabelled_scans(
 ) -> None:
     data = write_phantoms(tmp_path / "data", unlabelled=0)
     call = ["experiment", str(data), "-o", str(tmp_path / "run"), *TINY, "--dry-run"]
-    assert main(call) == 0
-    printed = capsys.readouterr().out
-    assert "no unlabelled scans: self-training is left out" in printed
-    assert "6 jobs: 6 waiting" in printed
     assert main([*call, "--schemes", "default", "self-training"]) == 2
     assert "needs scans without a mask" in capsys.readouterr().err
     assert main([*call, "--schemes", "self-training"]) == 2
     assert "add default" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert main(call) == 0
+    printed = capsys.readouterr().out
+    assert "no unlabelled scans: self-training is left out" in printed
+    assert "6 jobs: 6 waiting" in printed
 
 
 @pytest.mark.parametrize(

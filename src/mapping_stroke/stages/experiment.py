@@ -17,7 +17,7 @@ from mapping_stroke.errors import ConfigError, RunFolderError
 from mapping_stroke.files import remove, write_text
 from mapping_stroke.networks.member_folder import has_member
 from mapping_stroke.run_folder import RUN_CONTENTS, RunFolder
-from mapping_stroke.stages.prepare import claim_run, is_unchanged
+from mapping_stroke.stages.prepare import claim_run, find_run_cases, is_unchanged
 from mapping_stroke.stages.progress import read_progress
 from mapping_stroke.stages.settings import (
     ExperimentConfig,
@@ -105,8 +105,9 @@ def plan_experiment(
 ) -> tuple[Jobs, dict[str, Any]]:
     """Claim the run folder for an experiment, and plan its jobs; raises as `experiment_run` does."""
     execution.require_programs()
-    findings = claim_run(data, run, config.prepare, layouts, overwrite=overwrite)
-    plan = _plan(data, run, config, execution, findings)
+    findings = find_run_cases(data, config.prepare, layouts)
+    plan = _plan(data, run, config, execution, findings)  # refuses settings that do not fit before anything is claimed
+    claim_run(data, run, config.prepare, findings, overwrite=overwrite)
     jobs = Jobs(run.experiment, tuple(plan.pop("jobs")))
     settings = _settings(config, plan)
     if changed := _changed_settings(jobs, settings):

@@ -57,7 +57,7 @@ def prepare_run(
         RunFolderError: The folder holds something else, or would hold the data.
     """
     data = data.resolve()
-    findings = find_cases(data, config.layout, Patterns(config.scans, config.masks), layouts)
+    findings = find_run_cases(data, config, layouts)
     identity = _identify(run, data, config, findings, overwrite=overwrite)
     say(f"{len(findings.cases)} scans found, layout {findings.layout.name} ({findings.layout.title})")
     stamp = _stamp(identity, findings)
@@ -79,25 +79,15 @@ def prepare_run(
     return StageResult((run.cases_csv,), bad)
 
 
-def claim_run(
-    data: Path,
-    run: RunFolder,
-    config: PrepareConfig,
-    layouts: Sequence[Layout] = LAYOUTS,
-    *,
-    overwrite: bool = False,
-) -> Findings:
-    """Find the cases of a data set and claim the run folder for them, without checking any case.
+def find_run_cases(data: Path, config: PrepareConfig, layouts: Sequence[Layout] = LAYOUTS) -> Findings:
+    """The cases of a data set as a run finds them, unchecked; raises `CaseError` if there is no scan."""
+    return find_cases(data.resolve(), config.layout, Patterns(config.scans, config.masks), layouts)
 
-    Raises:
-        CaseError: No scan is found.
-        RunFolderError: The folder holds something else, or would hold the data.
-    """
-    data = data.resolve()
-    findings = find_cases(data, config.layout, Patterns(config.scans, config.masks), layouts)
-    identity = _identify(run, data, config, findings, overwrite=overwrite)
+
+def claim_run(data: Path, run: RunFolder, config: PrepareConfig, findings: Findings, *, overwrite: bool) -> None:
+    """Claim the run folder for the cases found; raises `RunFolderError` if it holds something else, or the data."""
+    identity = _identify(run, data.resolve(), config, findings, overwrite=overwrite)
     claim_folder(run.path, identity, RUN_CONTENTS, overwrite=overwrite)
-    return findings
 
 
 def is_unchanged(data: Path, run: RunFolder, config: PrepareConfig, findings: Findings) -> bool:
