@@ -61,7 +61,8 @@ def kill_worker(name: str, job: str) -> None:
         name: Of the worker.
         job: Words in the command line of the `mapping` process that it runs.
     """
-    for victim in [*daemons(name), *(above for process in running(job, name) for above in [process, *process.parents()])]:
+    jobs = [above for process in running(job, name) for above in (process, *process.parents())]
+    for victim in [*daemons(name), *jobs]:
         if victim.name() in ("slurmstepd", "slurmd", "python", "bash", "srun") and is_on(victim, name):
             victim.send_signal(signal.SIGKILL)
     wait_until(lambda: name not in run("sinfo", "-h", "-N", "-t", "idle,mix,alloc", "-o", "%N").stdout, "still up")
