@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DOCS_STAMP := $(VENV)/.installed-docs
 ORACLES := .oracles
+# Bytecode is kept, whatever the environment says: the tests start hundreds of programs, each of which would compile all modules.
+export PYTHONDONTWRITEBYTECODE :=
 # Sends signals to its own process, which has crashed where OpenVINO had worked in it before.
 SIGNALLED := tests/stages/test_train_interrupted.py
 # One process for each of the two cores that are asked for; a file stays whole, for its fixtures are shared. Files go in
