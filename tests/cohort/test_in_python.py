@@ -4,6 +4,7 @@ import gzip
 import io
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,15 @@ def test_a_segmenter_reads_its_weights_once_and_reports_progress(model: Path, mo
     assert (said[0], said[-1]) == ((0.0, "reading and placing the scan"), (1.0, "done"))
     assert {step for _, step in said[1:-1]} >= {"predicting"}
     assert sum(0.2 < share < 0.95 for share in shares) >= 1
+
+
+def test_threads_share_a_segmenter(segmenter: ms.Segmenter) -> None:
+    scans = [nifti(seed=seed) for seed in (0, 1)]
+    alone = [segmenter(scan) for scan in scans]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda number: segmenter(scans[number % 2]), range(4)))
+    for number, found in enumerate(together):
+        require_same(found, alone[number % 2])
 
 
 def test_an_error_of_the_progress_callback_ends_the_segmentation(segmenter: ms.Segmenter) -> None:

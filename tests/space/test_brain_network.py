@@ -1,5 +1,6 @@
 """The networks of deepbet, rebuilt: the same numbers as its own, from its own weights, and no others."""
 
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from mapping_stroke.inference import cost as memory
 from mapping_stroke.inference.openvino_graph import instance_norm
 from mapping_stroke.inference.openvino_import import ops, ov
 from mapping_stroke.space import brain_network
-from mapping_stroke.space.brain_network import build_graph, extract_brain, fill_holes, find_weights, largest_region
+from mapping_stroke.space.brain_network import brain_logits, build_graph, extract_brain, fill_holes, find_weights, largest_region
 from moved_heads import move, moved_scan
 
 EDGE_VOX = 64
@@ -31,6 +32,16 @@ def test_the_graph_computes_the_logits_of_the_torchscript_network(name: brain_ne
     with torch.no_grad():
         probability = torch.jit.load(str(find_weights(name))).eval()(torch.from_numpy(cube))[:, 1:].numpy()
     np.testing.assert_allclose(1 / (1 + np.exp(-logits)), probability, atol=2e-3)
+
+
+def test_threads_get_what_each_would_get_alone() -> None:
+    rng = np.random.default_rng(0)
+    cubes = [rng.normal(0.449, 0.226, [brain_network.EDGES_VOX["box"]] * 3).astype(np.float32) for _ in range(2)]
+    alone = [brain_logits("box", cube) for cube in cubes]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda number: brain_logits("box", cubes[number % 2]), range(8)))
+    for number, logits in enumerate(together):
+        np.testing.assert_array_equal(logits, alone[number % 2])
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 
 from mapping_stroke.cohort import segmenter
 from mapping_stroke.cohort.inputs import scan_name
@@ -56,6 +57,7 @@ class Segmenter:
     engine: EngineName = "auto"
     precision: PrecisionName = "auto"
     route: segmenter.Segmenter = field(init=False, repr=False, compare=False)
+    _one_at_a_time: Lock = field(init=False, repr=False, compare=False, default_factory=Lock)
 
     def __post_init__(self) -> None:
         computation = Computation(
@@ -80,9 +82,11 @@ class Segmenter:
             MappingError: The scan cannot be read or registered, or shows no brain; or the mask does not fit the scan or
                 is of no use to the model.
 
-        Doubts about the scan are issued as Python warnings, and kept in the result.
+        Doubts about the scan are issued as Python warnings, and kept in the result. Threads that share a segmenter wait
+        for one another.
         """
-        found = segment_given(self.route, scan, brain, series, progress)
+        with self._one_at_a_time:
+            found = segment_given(self.route, scan, brain, series, progress)
         warn_of(found, stacklevel=3)
         return found
 

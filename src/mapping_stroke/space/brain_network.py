@@ -39,6 +39,8 @@ NEEDED_BYTES: dict[NetworkName, float] = {"box": 0.06e9, "brain": 0.45e9}
 _FEATURES = (16, 32, 64, 128)
 _LOADING = Lock()
 """One thread compiles a network while the others wait."""
+_COMPUTING = Lock()
+"""A compiled network computes one cube at a time, whatever thread asks."""
 
 
 def find_weights(name: NetworkName) -> Path:
@@ -94,9 +96,10 @@ def brain_logits(name: NetworkName, cube: Cube) -> Cube:
     network = load_network(name)
     remedy = "close other programs, or pass your own brain mask of each scan with --brain"
     require_memory(NEEDED_BYTES[name], "brain extraction", remedy)
-    (logits,) = network([cube[None, None]]).values()
-    logits = np.array(logits[0, 0])
-    network.release_memory()  # activations: segmentation needs the memory next
+    with _COMPUTING:
+        (logits,) = network([cube[None, None]]).values()
+        logits = np.array(logits[0, 0])
+        network.release_memory()  # activations: segmentation needs the memory next
     return logits
 
 
