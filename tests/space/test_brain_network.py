@@ -13,7 +13,14 @@ from mapping_stroke.inference import cost as memory
 from mapping_stroke.inference.openvino_graph import instance_norm
 from mapping_stroke.inference.openvino_import import ops, ov
 from mapping_stroke.space import brain_network
-from mapping_stroke.space.brain_network import brain_logits, build_graph, extract_brain, fill_holes, find_weights, largest_region
+from mapping_stroke.space.brain_network import (
+    brain_logits,
+    build_graph,
+    extract_brain,
+    fill_holes,
+    find_weights,
+    largest_region,
+)
 from moved_heads import move, moved_scan
 
 EDGE_VOX = 64
