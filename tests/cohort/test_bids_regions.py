@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from bids_data import write_atlas
-from mapping_stroke.cohort.bids_group import ELSEWHERE, read_atlas
 from mapping_stroke.dataset.sides import hemisphere_ml, lesion_points
 from mapping_stroke.errors import CaseError, ImageError
 from mapping_stroke.images.image import write_image
+from mapping_stroke.space.atlas import ELSEWHERE, read_atlas
 
 
 def test_points_go_through_the_grid_and_then_the_placement() -> None:
