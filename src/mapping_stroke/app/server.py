@@ -159,7 +159,8 @@ class App:
         revision = _revision(dict(request.query_params))
         review, warnings = await run_in_threadpool(self.folder.edit, name, packed, revision)
         self.group.change()
-        return JSONResponse({**asdict(review), "warnings": warnings})
+        regions, unknown = await run_in_threadpool(self.folder.corrected_regions, name)
+        return JSONResponse({**asdict(review), "warnings": [*warnings, *unknown], "regions": regions})
 
     def _group_page(self) -> str | None:
         """The page of all scans, if there is one."""

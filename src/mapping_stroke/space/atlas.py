@@ -131,7 +131,8 @@ def _labels(path: Path, image: Image) -> Labels:
         raise ImageError(
             f"{path}: holds the number {labels.max():.0f}, expected at most {LARGEST_LABEL}; number its regions anew"
         )
-    return labels.astype(np.int32)
+    whole: Labels = labels.astype(np.int32)
+    return whole
 
 
 def _require_place(path: Path, image: Image) -> None:
