@@ -101,7 +101,7 @@ def test_a_lesion_of_five_planes_by_hand(model: Path, tmp_path: Path) -> None:
     page = (out / "p0.html").read_text("utf-8")
     shown = text_of(page.partition("<h2>Volume by region</h2>")[2].partition("</div>\n<h2>")[0])
     assert shown.startswith(
-        " Region Volume Of the lesion put&lt;amen&gt; 1.4 mL 40.0 % insula 0.68 mL 20.0 % "
+        " Region Volume Of all lesions put&lt;amen&gt; 1.4 mL 40.0 % insula 0.68 mL 20.0 % "
         "1 region without lesion. 1.4 mL (40.0 %) in no region of the atlas. Regions of planes.nii.gz"
     )
     assert "<td>put&lt;amen&gt;</td>" in page.partition("Mainly in")[2].partition("</table>")[0]

@@ -51,8 +51,7 @@ def measure_regions(loaded: LoadedScan, found: Segmentation, segmenter: Segmente
     atlas, image, to_mni = loaded.atlas, loaded.image, find_to_mni(loaded, segmenter)
     if atlas is None:
         return {}
-    paths = {"atlas": str(atlas.path.absolute()), "atlas_labels": str(atlas.table.absolute())}
-    known = {**paths, "fingerprint": atlas.fingerprint}
+    known = {"atlas": str(atlas.path), "atlas_labels": str(atlas.table), "fingerprint": atlas.fingerprint}
     if to_mni is None:
         return {**known, "volumes_ml": dict.fromkeys(atlas.regions), "lesions": []}
     points = lesion_points(found.mask, image.affine, to_mni)

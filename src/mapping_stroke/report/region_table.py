@@ -54,7 +54,7 @@ class RegionTable:
         if outside := found[ELSEWHERE].volume_ml:
             share = found[ELSEWHERE].share
             return [*sentences, f"{load_words(outside)} ({share:.1%}) in no region of the atlas.".replace("%", " %")]
-        return [*sentences, "All of the lesion lies in regions of the atlas."] if self.rows else sentences
+        return [*sentences, "Nothing lies outside the regions of the atlas."] if self.rows else sentences
 
     def main(self, lesion: int) -> str:
         """The region in which the largest part of a lesion lies, by its number from 1 on."""
