@@ -5,8 +5,10 @@ import errno
 import gzip
 import io
 import json
+import queue
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +19,14 @@ from starlette.testclient import TestClient
 from app_server import TOKEN, settings
 from bids_data import PLACED, write_atlas
 from mapping_stroke.app import server as module
+from mapping_stroke.app import worker
 from mapping_stroke.app.folder import open_results
+from mapping_stroke.app.jobs import Jobs
 from mapping_stroke.app.server import App, make_asgi
 from mapping_stroke.app.uploads import safe_name, store_uploads
 from mapping_stroke.cli import main
 from mapping_stroke.cohort import review
+from mapping_stroke.cohort.settings import RegionOptions
 from mapping_stroke.errors import CaseError, MappingError, RunFolderError
 from mapping_stroke.files import sha256
 from mapping_stroke.images.image import read_image, write_image
@@ -348,3 +353,22 @@ def test_a_port_in_use_gives_way_to_another() -> None:
         assert listening.getsockname()[1] != port
         assert listening.getsockname()[0] == "127.0.0.1"
         listening.close()
+
+
+def test_dropped_scans_are_measured_by_the_atlas_that_the_app_was_given(model: Path, tmp_path: Path) -> None:
+    image, table = write_atlas(tmp_path)
+    write_image(tmp_path / "p0.nii.gz", phantom(0)[0], PLACED)
+    given, regions, asked = settings(tmp_path / "out", model), RegionOptions(image, table), queue.Queue[str]()
+
+    def start(request: str) -> Any:
+        asked.put(request)
+        raise OSError("stands in for a process")
+
+    jobs = Jobs(replace(given.computation, space="mni"), regions, start=start)
+    jobs.add("p0", tmp_path / "p0.nii.gz", tmp_path / "out")
+    assert worker.main(asked.get(timeout=10)) == 0
+    stamp = json.loads((tmp_path / "out" / "p0.json").read_text())
+    assert sum(stamp["regions"]["volumes_ml"].values()) == pytest.approx(stamp["load_ml"])
+    table.write_text("index\tname\n1\tload\n")
+    with pytest.raises(CaseError, match="named like columns of the table"):
+        App(replace(given, regions=regions))

@@ -19,7 +19,7 @@ from mapping_stroke.cohort.methods import describe_methods
 from mapping_stroke.cohort.regions import choose_atlas
 from mapping_stroke.cohort.results import OutputLayout, ScanFiles, Stamp
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter
-from mapping_stroke.cohort.settings import Computation, RegionOptions, ScanOptions
+from mapping_stroke.cohort.settings import NO_REGIONS, Computation, RegionOptions, ScanOptions
 from mapping_stroke.console import counted, say, warn
 from mapping_stroke.errors import CaseError
 from mapping_stroke.files import given_name, given_path, read_object, write_json, write_text
@@ -29,9 +29,6 @@ from mapping_stroke.report.pages import PAPER
 BIDS_VERSION = "1.10.0"
 DESCRIPTION, IGNORE, README, CITATION = "dataset_description.json", ".bidsignore", "README.md", "CITATION.md"
 DATASET_FILES = (DESCRIPTION, IGNORE, README, CITATION)
-
-
-NO_REGIONS = RegionOptions()
 
 
 def made_by(segmenter: Segmenter) -> dict[str, object]:

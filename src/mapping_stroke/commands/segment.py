@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg, subcommand
 
-from mapping_stroke.cohort.settings import Computation, RegionOptions, ScanOptions
+from mapping_stroke.cohort.settings import NO_REGIONS, Computation, RegionOptions, ScanOptions
 from mapping_stroke.cohort.shares import CohortExecution
 from mapping_stroke.workflow.options import as_options
 
@@ -106,7 +106,7 @@ class Bids:
     shard: str = ""
     """`i/N`: only the i-th of N shares of the scans, for N processes or machines."""
     computation: Computation = field(default_factory=Computation)
-    regions: RegionOptions = field(default_factory=RegionOptions)
+    regions: RegionOptions = NO_REGIONS
     brain: Path | None = None
     """`participant`: folder of your own brain masks, named as in the derivative
     (`sub-X_space-orig_desc-brain_mask.nii.gz`), in participants' folders or all in one; brain extraction is used for

@@ -58,7 +58,8 @@ class RegionTable:
 
     def main(self, lesion: int) -> str:
         """The region in which the largest part of a lesion lies, by its number from 1 on."""
-        region = self.of_lesions[lesion - 1]
+        # the smallest of very many lesions share a number
+        region = self.of_lesions[min(lesion, len(self.of_lesions)) - 1]
         return "no region" if region == ELSEWHERE else region
 
     @property

@@ -24,8 +24,8 @@ DECIMALS = 4
 """Of volumes in mL, in files."""
 INDEX_DECIMALS = 3
 """Voxel indices are rounded to this, so that a centre between two voxels of the atlas does not go by the last bit."""
-LARGEST_LABEL = 2**24
-"""Images hold float32, which knows no larger whole numbers one by one."""
+LARGEST_LABEL = 2**24 - 1
+"""Images hold float32, which does not tell larger whole numbers apart."""
 LEAST_IN_BRAIN = 0.3
 """Share of the labelled voxels that must lie in the template's brain: boxes drawn around lobes have about a half, an
 image whose origin is one of its corners about a tenth."""
