@@ -105,7 +105,7 @@ class ResultsFolder:
         return OWN_POLICY.sub("", path.read_text("utf-8"), count=1)
 
     def review(self, name: str) -> dict[str, Any]:
-        """The review of a scan, its neighbours in the list, warnings, and `corrected_regions`, as plain values."""
+        """The review of a scan, its neighbours in the list, warnings, and the HTML of `corrected_regions`."""
         stamp, review = self._stamp(name), read_review(self.layout, name)
         regions, unknown = self.corrected_regions(name)
         names = [entry.name for entry in self.entries() if entry.page]
