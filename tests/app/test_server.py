@@ -5,8 +5,10 @@ import errno
 import gzip
 import io
 import json
+import queue
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,16 @@ import pytest
 from starlette.testclient import TestClient
 
 from app_server import TOKEN, settings
+from bids_data import PLACED, write_atlas
 from mapping_stroke.app import server as module
+from mapping_stroke.app import worker
 from mapping_stroke.app.folder import open_results
+from mapping_stroke.app.jobs import Jobs
 from mapping_stroke.app.server import App, make_asgi
 from mapping_stroke.app.uploads import safe_name, store_uploads
 from mapping_stroke.cli import main
 from mapping_stroke.cohort import review
+from mapping_stroke.cohort.settings import RegionOptions
 from mapping_stroke.errors import CaseError, MappingError, RunFolderError
 from mapping_stroke.files import sha256
 from mapping_stroke.images.image import read_image, write_image
@@ -110,6 +116,25 @@ def test_a_corrected_mask_is_a_file_of_its_own_and_its_volume_counts(results: Pa
     again = client(results, model)
     assert again.get(at("state")).json()["scans"][1]["load_ml"] == pytest.approx(127 * 0.027)
     assert gzip.decompress(again.get(at("mask/p0")).content) == changed.tobytes(order="F")
+
+
+def test_the_volumes_by_region_of_a_corrected_mask_are_given_to_the_page(model: Path, tmp_path: Path) -> None:
+    image, table = write_atlas(tmp_path)
+    write_image(tmp_path / "p0.nii.gz", phantom(0)[0], PLACED)
+    call = ["segment", str(tmp_path / "p0.nii.gz"), "-o", str(tmp_path / "out"), "--model", str(model)]
+    atlas = ["--atlas", str(image), "--atlas-labels", str(table)]
+    assert main([*call, "--device", "cpu", "--space", "mni", *atlas]) == 0
+    app = client(tmp_path / "out", model)
+    assert review_of(app)["regions"] == ""  # the page has those of the mask as segmented
+    packed = gzip.compress(bytes(len(gzip.decompress(app.get(at("mask/p0")).content))))
+    answer = app.post(at("edit/p0?revision=0"), content=packed).json()
+    assert answer["regions"].startswith("<h2>Volume by region of the corrected mask</h2>")
+    assert "3 regions without lesion." in answer["regions"]
+    assert review_of(app)["regions"] == answer["regions"]
+    table.unlink()
+    lost = review_of(app)
+    assert lost["regions"] == ""
+    assert "the volumes by region are not those of the corrected mask: " in lost["warnings"][0]
 
 
 def test_segmenting_anew_keeps_the_correction_and_says_that_it_is_old(
@@ -328,3 +353,22 @@ def test_a_port_in_use_gives_way_to_another() -> None:
         assert listening.getsockname()[1] != port
         assert listening.getsockname()[0] == "127.0.0.1"
         listening.close()
+
+
+def test_dropped_scans_are_measured_by_the_atlas_that_the_app_was_given(model: Path, tmp_path: Path) -> None:
+    image, table = write_atlas(tmp_path)
+    write_image(tmp_path / "p0.nii.gz", phantom(0)[0], PLACED)
+    given, regions, asked = settings(tmp_path / "out", model), RegionOptions(image, table), queue.Queue[str]()
+
+    def start(request: str) -> Any:
+        asked.put(request)
+        raise OSError("stands in for a process")
+
+    jobs = Jobs(replace(given.computation, space="mni"), regions, start=start)
+    jobs.add("p0", tmp_path / "p0.nii.gz", tmp_path / "out")
+    assert worker.main(asked.get(timeout=10)) == 0
+    stamp = json.loads((tmp_path / "out" / "p0.json").read_text())
+    assert sum(stamp["regions"]["volumes_ml"].values()) == pytest.approx(stamp["load_ml"])
+    table.write_text("index\tname\n1\tload\n")
+    with pytest.raises(CaseError, match="named like columns of the table"):
+        App(replace(given, regions=regions))

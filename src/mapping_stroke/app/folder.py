@@ -16,12 +16,14 @@ from mapping_stroke.cohort.bids_scans import Choice, find_bids_scans
 from mapping_stroke.cohort.group import GroupRow, make_row, worst_first
 from mapping_stroke.cohort.opened import WRITERS, open_layout
 from mapping_stroke.cohort.record import Notes
+from mapping_stroke.cohort.regions import final_volumes, recorded_atlas
 from mapping_stroke.cohort.results import PAGE_SUFFIX, SUFFIXES, FlatLayout, OutputLayout, is_source
 from mapping_stroke.cohort.review import EDITED_SUFFIX, Review, final_mask, is_outdated, read_review, save_edit
 from mapping_stroke.cohort.settings import ScanOptions
-from mapping_stroke.errors import CaseError, FileError, MappingError, RunFolderError
+from mapping_stroke.errors import SCAN_FAILURES, CaseError, FileError, MappingError, RunFolderError, describe_failure
 from mapping_stroke.images.image import read_image
 from mapping_stroke.report.page_grid import PageGrid, ShownMask
+from mapping_stroke.report.region_table import RegionTable, region_html
 from mapping_stroke.run_folder import OWNER_FILE
 
 OWN_POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>\n?')
@@ -103,13 +105,15 @@ class ResultsFolder:
         return OWN_POLICY.sub("", path.read_text("utf-8"), count=1)
 
     def review(self, name: str) -> dict[str, Any]:
-        """The review of a scan, the scans before and after it in the list, and warnings, as plain values."""
+        """The review of a scan, its neighbours in the list, warnings, and the HTML of `corrected_regions`."""
         stamp, review = self._stamp(name), read_review(self.layout, name)
+        regions, unknown = self.corrected_regions(name)
         names = [entry.name for entry in self.entries() if entry.page]
         at = names.index(name) if name in names else 0
         return {
             **asdict(review),
-            "warnings": self._warnings(name, stamp, review),
+            "warnings": [*self._warnings(name, stamp, review), *unknown],
+            "regions": regions,
             "before": names[at - 1] if at > 0 else None,
             "after": names[at + 1] if at + 1 < len(names) else None,
             "place": f"{at + 1} of {len(names)}",
@@ -157,6 +161,22 @@ class ResultsFolder:
             write_group(self.layout.bids_dir, self.layout, find_bids_scans(self.layout.bids_dir, Choice()))
         else:
             self.layout.end(self.notes.entries(), ScanOptions())
+
+    def corrected_regions(self, name: str) -> tuple[str, list[str]]:
+        """Volumes by region of a corrected mask, for the page of the scan, and warnings if they cannot be measured.
+
+        Returns:
+            HTML; empty if the mask was not corrected, or the scan has no volumes by region.
+        """
+        stamp = self._stamp(name)
+        to_mni = stamp.get("measures", {}).get("to_mni")
+        if not (read_review(self.layout, name).edited and stamp.get("regions") and to_mni):
+            return "", []
+        try:
+            volumes_ml = final_volumes(self.layout, name, to_mni, recorded_atlas(stamp))
+        except SCAN_FAILURES as error:
+            return "", [f"the volumes by region are not those of the corrected mask: {describe_failure(error)}"]
+        return region_html(RegionTable(Path(stamp["regions"]["atlas"]).name, volumes_ml, corrected=True)), []
 
     def scan_of_page(self, relative: str) -> str:
         """The scan whose page is at a path relative to the folder; empty if there is none."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from mapping_stroke.cohort.settings import Computation
+from mapping_stroke.cohort.settings import NO_REGIONS, Computation, RegionOptions
 
 LAST_LINES = 3
 """Of what a process has printed; kept to be shown."""
@@ -42,6 +42,7 @@ class Jobs:
 
     Args:
         computation: Model and how it is applied.
+        regions: Atlas by whose regions lesions are measured.
         show_head: Whether pages show the whole head.
         start: Starts the process for a request; tests give another one.
     """
@@ -49,11 +50,13 @@ class Jobs:
     def __init__(
         self,
         computation: Computation,
+        regions: RegionOptions = NO_REGIONS,
         *,
         show_head: bool = False,
         start: Callable[[str], subprocess.Popen[str]] | None = None,
     ) -> None:
-        self._computation, self._show_head, self._start = computation, show_head, start or _start
+        self._computation, self._regions, self._show_head = computation, regions, show_head
+        self._start = start or _start
         self._jobs: list[Job] = []
         self._waiting: queue.Queue[tuple[Job, Path, Path]] = queue.Queue()
         self._running: subprocess.Popen[str] | None = None
@@ -93,6 +96,7 @@ class Jobs:
             "scan": str(scan),
             "output": str(output),
             "computation": asdict(self._computation),
+            "regions": {name: path and str(path) for name, path in asdict(self._regions).items()},
             "show_head": self._show_head,
         }
         job.state, job.line = "running", "starting"

@@ -23,8 +23,10 @@ from mapping_stroke.app.guard import Guard, TooLargeError
 from mapping_stroke.app.jobs import Jobs
 from mapping_stroke.app.refresh import Refresher
 from mapping_stroke.app.uploads import store_uploads, uploads_of
+from mapping_stroke.cohort.group import COHORT_COLUMNS
+from mapping_stroke.cohort.regions import choose_atlas
 from mapping_stroke.cohort.review import ReviewConflictError, rate_scan
-from mapping_stroke.cohort.settings import Computation
+from mapping_stroke.cohort.settings import NO_REGIONS, Computation, RegionOptions
 from mapping_stroke.console import counted, say, warn
 from mapping_stroke.errors import CaseError, FileError, MappingError, describe_failure
 from mapping_stroke.report.html import asset, embedded_json, render
@@ -45,6 +47,7 @@ class AppSettings:
         folder: Results folder; a new one is made.
         port: Port on this machine; another one is taken if it is in use, and any free one for 0.
         computation: Model and how it is applied to scans that are dropped.
+        regions: Atlas by whose regions their lesions are measured.
         show_head: Whether their pages show the whole head.
         open_browser: Whether to open the browser.
     """
@@ -52,6 +55,7 @@ class AppSettings:
     folder: Path
     port: int = 8765
     computation: Computation = field(default_factory=Computation)
+    regions: RegionOptions = NO_REGIONS
     show_head: bool = False
     open_browser: bool = True
 
@@ -65,7 +69,8 @@ class App:
 
     def __init__(self, settings: AppSettings) -> None:
         self.folder = open_results(settings.folder.absolute(), create=True)
-        self.jobs = Jobs(settings.computation, show_head=settings.show_head)
+        choose_atlas(settings.regions, COHORT_COLUMNS)  # refused here, and not for every scan
+        self.jobs = Jobs(settings.computation, settings.regions, show_head=settings.show_head)
         self.group = Refresher(lambda: self.folder.refresh_group())
 
     def routes(self) -> list[Route]:
@@ -159,7 +164,8 @@ class App:
         revision = _revision(dict(request.query_params))
         review, warnings = await run_in_threadpool(self.folder.edit, name, packed, revision)
         self.group.change()
-        return JSONResponse({**asdict(review), "warnings": warnings})
+        regions, unknown = await run_in_threadpool(self.folder.corrected_regions, name)
+        return JSONResponse({**asdict(review), "warnings": [*warnings, *unknown], "regions": regions})
 
     def _group_page(self) -> str | None:
         """The page of all scans, if there is one."""

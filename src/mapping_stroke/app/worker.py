@@ -2,7 +2,7 @@
 
     python -m mapping_stroke.app.worker REQUEST
 
-REQUEST is a JSON object: `scan`, `output`, `computation` (settings of `mapping segment`), `show_head`.
+REQUEST is a JSON object: `scan`, `output`, `computation` and `regions` (settings of `mapping segment`), `show_head`.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mapping_stroke import console
 from mapping_stroke.cohort.loop import segment_scans
-from mapping_stroke.cohort.settings import Computation, ScanOptions
+from mapping_stroke.cohort.settings import Computation, RegionOptions, ScanOptions
 from mapping_stroke.errors import SCAN_FAILURES, describe_failure
 
 SECONDS_BETWEEN_LINES = 0.5
@@ -21,8 +21,9 @@ def main(request: str) -> int:
     """Segment one scan and print the progress as lines; an error is one line on standard error, with status 2."""
     given = json.loads(request)
     console.SECONDS_BETWEEN_LINES = SECONDS_BETWEEN_LINES
-    options = ScanOptions(show_head=bool(given["show_head"]))
     try:
+        paths = {name: path and Path(path) for name, path in given["regions"].items()}
+        options = ScanOptions(show_head=bool(given["show_head"]), regions=RegionOptions(**paths))
         segment_scans([Path(given["scan"])], Path(given["output"]), Computation(**given["computation"]), options)
     except SCAN_FAILURES as error:
         print(describe_failure(error), file=sys.stderr)  # noqa: T201 - for the app that started this process

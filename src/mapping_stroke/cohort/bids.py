@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from mapping_stroke.cohort.bids_derivative import IGNORED, MAPS, TABLES, TEMPLATE, Derivative, bids_output, sidecar
-from mapping_stroke.cohort.bids_group import NO_SCAN, read_atlas, write_group
+from mapping_stroke.cohort.bids_group import BIDS_COLUMNS, NO_SCAN, write_group
 from mapping_stroke.cohort.bids_scans import Choice, find_bids_scans, report_without
 from mapping_stroke.cohort.group import OUTDATED, GroupRow
 from mapping_stroke.cohort.group_files import GroupFiles
@@ -16,9 +16,10 @@ from mapping_stroke.cohort.inputs import find_given
 from mapping_stroke.cohort.loop import Cohort, segment_cohort
 from mapping_stroke.cohort.measures import find_to_mni
 from mapping_stroke.cohort.methods import describe_methods
+from mapping_stroke.cohort.regions import choose_atlas
 from mapping_stroke.cohort.results import OutputLayout, ScanFiles, Stamp
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter
-from mapping_stroke.cohort.settings import Computation, ScanOptions
+from mapping_stroke.cohort.settings import NO_REGIONS, Computation, RegionOptions, ScanOptions
 from mapping_stroke.console import counted, say, warn
 from mapping_stroke.errors import CaseError
 from mapping_stroke.files import given_name, given_path, read_object, write_json, write_text
@@ -141,7 +142,13 @@ class BidsLayout(OutputLayout):
 
 
 def segment_participants(
-    layout: BidsLayout, choice: Choice, computation: Computation, brain: Path | None = None, *, overwrite: bool = False
+    layout: BidsLayout,
+    choice: Choice,
+    computation: Computation,
+    brain: Path | None = None,
+    regions: RegionOptions = NO_REGIONS,
+    *,
+    overwrite: bool = False,
 ) -> list[str]:
     """Segment the chosen T1w scans of a data set into a BIDS derivative, as `segment_cohort` does.
 
@@ -152,14 +159,16 @@ def segment_participants(
         choice: The scans.
         computation: Model and how it is applied.
         brain: Folder of the user's own brain masks, named as in a derivative, see `find_given`.
+        regions: The user's atlas.
         overwrite: See `segment_cohort`.
 
     Returns:
         The names of scans that failed.
 
     Raises:
-        MappingError: There is no such data set, scan or model, or the folder holds something else.
+        MappingError: There is no such data set, scan, model or atlas, or the folder holds something else.
     """
+    atlas = choose_atlas(regions, BIDS_COLUMNS)
     scans = find_bids_scans(layout.bids_dir, choice)
     report_without(scans.without)
     if not scans.cases and choice.participants and not choice.shard:
@@ -171,16 +180,15 @@ def segment_participants(
         return []
     files = {name: case.scan for name, case in scans.cases.items()}
     given = find_given(brain, files, layout, perhaps_none=choice != Choice())
-    return segment_cohort(Cohort(files, layout, ScanOptions(), scans.unclear, given), computation, overwrite=overwrite)
+    cohort = Cohort(files, layout, ScanOptions(), scans.unclear, given, atlas=atlas)
+    return segment_cohort(cohort, computation, overwrite=overwrite)
 
 
-def report_group(
-    layout: BidsLayout, choice: Choice, atlas: Path | None = None, labels: Path | None = None
-) -> list[GroupRow]:
+def report_group(layout: BidsLayout, choice: Choice, regions: RegionOptions = NO_REGIONS) -> list[GroupRow]:
     """Write the group's table and page, and report the number of scans to review (see `write_group`)."""
-    regions = read_atlas(atlas, labels) if atlas and labels else None
+    atlas = choose_atlas(regions, BIDS_COLUMNS)
     scans = find_bids_scans(layout.bids_dir, choice)
-    rows = write_group(layout.bids_dir, layout, scans, regions)
+    rows = write_group(layout.bids_dir, layout, scans, atlas)
     of_scans = [row for row in rows if row.values["status"] != NO_SCAN]
     flagged = sum(row.to_check for row in of_scans)
     say(f"{counted(len(of_scans), 'scan')}, {flagged} to review first")

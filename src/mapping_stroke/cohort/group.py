@@ -1,18 +1,30 @@
 """All scans of an output folder: what a person should check first, a table, a lesion overlap map, and a page."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mapping_stroke.cohort.overlap import OverlapFacts, PlacedMask, write_overlap
 from mapping_stroke.cohort.reasons import LIMITS, review_reasons
+from mapping_stroke.cohort.regions import (
+    as_columns,
+    final_sides,
+    final_volumes,
+    recorded_atlas,
+    recorded_regions,
+    recorded_volumes,
+    region_column,
+    require_free,
+)
 from mapping_stroke.cohort.results import PAGE_SUFFIX, PICTURE_SUFFIX, OutputLayout
 from mapping_stroke.cohort.review import Review, final_mask, is_outdated, read_review
 from mapping_stroke.console import counted, warn
+from mapping_stroke.errors import SCAN_FAILURES, describe_failure
 from mapping_stroke.files import may_be_file, write_csv, write_json, write_text
 from mapping_stroke.images.image import read_image
+from mapping_stroke.space.atlas import Atlas
 
 if TYPE_CHECKING:
     from mapping_stroke.report.cohort_page import CohortRow, Overlap
@@ -51,6 +63,7 @@ SCAN_COLUMNS: Columns = {
 COHORT_COLUMNS: Columns = {"scan": ("Name of the scan, with which its files begin", ""), **SCAN_COLUMNS}
 
 
+SIDES = ("left_ml", "right_ml")
 UNREVIEWED = Review()
 
 
@@ -65,7 +78,7 @@ class GroupRow:
         reasons: Reasons for a review.
         review: What a person has said about it.
         to_mni: The scan's millimetres to those of MNI152 (4 x 4); None if unknown.
-        unread: Whether its mask could not be read, so that the volumes by region are unknown.
+        unread: Whether its mask or its atlas could not be read, so that volumes by side or region are unknown.
     """
 
     name: str
@@ -135,6 +148,56 @@ def _numbers(entry: Mapping[str, Any], measures: Mapping[str, Any]) -> dict[str,
     return values | {"warnings": "; ".join(entry["warnings"]) or None}
 
 
+def measure_row(layout: OutputLayout, row: GroupRow, entry: Mapping[str, Any], atlas: Atlas | None = None) -> GroupRow:
+    """The row with the volumes by region, and those by side if its mask was corrected: of the mask that counts.
+
+    Args:
+        layout: The output folder.
+        row: The row.
+        entry: See `review_reasons`.
+        atlas: Regions; None for those that the scan was segmented with, if any.
+
+    Returns:
+        A volume that cannot be measured, because the mask or the atlas cannot be read, is unknown and a reason for a
+        review.
+    """
+    segmented = recorded_volumes(entry) if atlas is None else {}
+    row = replace(row, values=row.values | as_columns(segmented))
+    to_mni, corrected = row.to_mni, bool(row.review.edited)
+    if to_mni is None:
+        return row
+    if corrected:
+        row = _measured(row, "volumes by side are unknown", SIDES, lambda: final_sides(layout, row.name, to_mni))
+    if atlas is not None or (segmented and corrected):
+        columns = [*map(region_column, atlas.regions if atlas else segmented)]
+        used = recorded_atlas if atlas is None else lambda _: atlas
+        row = _measured(
+            row,
+            "volumes by region are unknown",
+            columns,
+            lambda: as_columns(final_volumes(layout, row.name, to_mni, used(entry))),
+        )
+    return row
+
+
+def _measured(
+    row: GroupRow, failure: str, columns: Iterable[str], measure: Callable[[], dict[str, float | None]]
+) -> GroupRow:
+    """A row with measured columns; if that fails, they are unknown."""
+    try:
+        return replace(row, values=row.values | measure())
+    except SCAN_FAILURES as error:
+        reasons = (*row.reasons, f"{failure}: {describe_failure(error)}")
+        told = {"review": "yes", "review_reasons": "; ".join(reasons)}
+        return replace(row, values=row.values | dict.fromkeys(columns) | told, reasons=reasons, unread=True)
+
+
+def with_regions(columns: Columns, regions: Iterable[str]) -> Columns:
+    """The columns of a table with one more for each region of an atlas; raises `CaseError` if one is taken."""
+    require_free(regions, columns)
+    return {**columns, **{region_column(name): (f"Volume in {name} of the atlas", "mL") for name in regions}}
+
+
 def worst_first(rows: Sequence[GroupRow]) -> list[GroupRow]:
     """Rows that were not segmented first, then the unrated with the most reasons for review, then the largest loads."""
     return sorted(
@@ -156,8 +219,10 @@ def write_cohort(layout: OutputLayout, scans: Mapping[str, Mapping[str, Any]], *
         scans: The entries of `run.json`, by name.
         page: Also write the page and draw the overlap picture.
     """
-    rows = [make_row(layout, name, name, {"scan": name}, entry) for name, entry in scans.items()]
-    write_group_files(layout, rows, COHORT_COLUMNS, page=page)
+    rows = [
+        measure_row(layout, make_row(layout, name, name, {"scan": name}, entry), entry) for name, entry in scans.items()
+    ]
+    write_group_files(layout, rows, with_regions(COHORT_COLUMNS, recorded_regions(scans.values())), page=page)
     return rows
 
 

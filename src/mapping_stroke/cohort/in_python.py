@@ -8,14 +8,17 @@ from pathlib import Path
 from threading import Lock
 
 from mapping_stroke.cohort import segmenter
+from mapping_stroke.cohort.group import COHORT_COLUMNS
 from mapping_stroke.cohort.inputs import scan_name
+from mapping_stroke.cohort.regions import choose_atlas
 from mapping_stroke.cohort.segmented import Segmentation
-from mapping_stroke.cohort.settings import Computation, Space
+from mapping_stroke.cohort.settings import Computation, RegionOptions, Space
 from mapping_stroke.errors import MappingError, describe_failure
 from mapping_stroke.images.image import Image
 from mapping_stroke.images.in_memory import GivenImage, file_of, name_of, read_given
 from mapping_stroke.names import EngineName, PrecisionName, PresetName, RuleName
 from mapping_stroke.networks.bundle import open_bundle
+from mapping_stroke.space.atlas import Atlas
 
 Progress = Callable[[float, str], None]
 """Called with the share that is done, from 0 to 1, and the current step in a few words."""
@@ -43,10 +46,13 @@ class Segmenter:
         rule: Post-processing: `mapping`, `challenge`, `paper` or `none`.
         engine: `auto`, `openvino` or `torch`.
         precision: Precision of the convolutions; `auto` takes the fastest that the processor or GPU supports well.
+        atlas: Label image of regions in MNI152 space, by which lesions are measured; None for no regions.
+        atlas_labels: Table of its regions, with columns `index` and `name`.
         route: The model on its engine, as the commands use it.
+        regions: The atlas, if one is given.
 
     Raises:
-        MappingError: There is no such model, preset, device, space, rule, engine or precision.
+        MappingError: There is no such model, preset, device, space, rule, engine, precision or atlas.
     """
 
     model: Path | str = "default"
@@ -56,13 +62,18 @@ class Segmenter:
     rule: RuleName = "mapping"
     engine: EngineName = "auto"
     precision: PrecisionName = "auto"
+    atlas: Path | str | None = None
+    atlas_labels: Path | str | None = None
     route: segmenter.Segmenter = field(init=False, repr=False, compare=False)
+    regions: Atlas | None = field(init=False, repr=False, compare=False)
     _one_at_a_time: Lock = field(init=False, repr=False, compare=False, default_factory=Lock)
 
     def __post_init__(self) -> None:
         computation = Computation(
             str(self.model), self.preset, self.rule, self.space, self.device, self.engine, self.precision
         )
+        given = (None if path is None else Path(path) for path in (self.atlas, self.atlas_labels))
+        object.__setattr__(self, "regions", choose_atlas(RegionOptions(*given), COHORT_COLUMNS))
         object.__setattr__(self, "route", segmenter.make_segmenter(computation, open_bundle(self.model)))
 
     def segment(
@@ -86,7 +97,7 @@ class Segmenter:
         for one another.
         """
         with self._one_at_a_time:
-            found = segment_given(self.route, scan, brain, series, progress)
+            found = segment_given(self.route, scan, brain, series, progress, self.regions)
         warn_of(found, stacklevel=3)
         return found
 
@@ -99,6 +110,7 @@ def segment_given(
     brain: GivenImage | None = None,
     series: str = "",
     progress: Progress = _ignore,
+    atlas: Atlas | None = None,
 ) -> Segmentation:
     """Segment one scan without a warning. See `Segmenter.segment` for arguments and errors."""
     progress(0.0, "reading and placing the scan")
@@ -116,7 +128,7 @@ def segment_given(
     except MappingError as error:
         raise _named(error, name_of(scan), brain) from error
     progress(1.0, "done")
-    return Segmentation(loaded.for_results(), found, route.unloaded(), name)
+    return Segmentation(replace(loaded.for_results(), atlas=atlas), found, route.unloaded(), name)
 
 
 def warn_of(found: Segmentation, stacklevel: int) -> None:

@@ -3,16 +3,18 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from mapping_stroke.cohort.group import COHORT_COLUMNS
 from mapping_stroke.cohort.inputs import REFERENCES, find_given, find_scans, holds_dicom
 from mapping_stroke.cohort.methods import describe_mirrorings
 from mapping_stroke.cohort.record import Notes, RunRecord, contents
+from mapping_stroke.cohort.regions import choose_atlas
 from mapping_stroke.cohort.results import FlatLayout, OutputLayout, ScanFiles, Stamp
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter, make_segmenter, with_reference
 from mapping_stroke.cohort.settings import Computation, ScanOptions
@@ -25,6 +27,7 @@ from mapping_stroke.inference.cost import estimate_seconds, measure_flop_per_s
 from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.inference.segmentation import Segmentation
 from mapping_stroke.run_folder import OWNER_FILE, SHARING
+from mapping_stroke.space.atlas import Atlas
 from mapping_stroke.space.model_input import require_use_of_brain
 from mapping_stroke.work import attempt, show_share
 
@@ -51,6 +54,7 @@ class Cohort:
         refused: Reasons why scans fail without being read, by name; results they had before are kept.
         brains: The user's own brain masks, by name; the other scans get theirs by brain extraction.
         references: True lesions, by name.
+        atlas: The user's atlas, by whose regions lesions are measured.
     """
 
     scans: Mapping[str, Path]
@@ -59,6 +63,7 @@ class Cohort:
     refused: Mapping[str, str] = field(default_factory=dict)
     brains: Mapping[str, Path] = field(default_factory=dict)
     references: Mapping[str, Path] = field(default_factory=dict)
+    atlas: Atlas | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +91,7 @@ class CohortRun:
     def is_finished(self, name: str) -> bool:
         """Whether all outputs exist and belong to this scan."""
         cohort = self.cohort
-        given = (cohort.brains.get(name), cohort.references.get(name))
+        given = (cohort.brains.get(name), cohort.references.get(name), cohort.atlas)
         return name not in cohort.refused and self.files(name).is_finished(cohort.scans[name], *given)
 
 
@@ -116,10 +121,11 @@ def segment_scans(
         MappingError: There is no scan, or the only scan failed, or see `segment_cohort`.
     """
     options = options or ScanOptions()
+    atlas = choose_atlas(options.regions, COHORT_COLUMNS)
     layout, found = FlatLayout(output), find_scans(scans, options.series, pattern)
     brains = find_given(options.brain, found, layout)
     references = find_given(options.reference, found, layout, REFERENCES)
-    cohort = Cohort(found, layout, options, brains=brains, references=references)
+    cohort = Cohort(found, layout, options, brains=brains, references=references, atlas=atlas)
     if options.dicom_seg:
         _require_dicom(cohort)
     return segment_cohort(cohort, computation, overwrite=overwrite, raise_first=len(cohort.scans) == 1)
@@ -332,6 +338,7 @@ def _warm_up(run: CohortRun) -> None:
 def _load(run: CohortRun, name: str) -> LoadedScan:
     cohort = run.cohort
     loaded = run.segmenter.load(cohort.scans[name], cohort.brains.get(name), cohort.options.series)
+    loaded = replace(loaded, atlas=cohort.atlas)
     reference = cohort.references.get(name)
     return loaded if reference is None else with_reference(loaded, reference)
 

@@ -1,4 +1,4 @@
-"""Values of a segmented scan for the table of its cohort: agreement of the members, hemispheres, place in MNI152."""
+"""Values of a segmented scan for its stamp and the table of its cohort: agreement, hemispheres, regions, placement."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter
-from mapping_stroke.dataset.sides import hemisphere_ml, lesion_points
+from mapping_stroke.dataset.sides import lesion_points, placed_sides_ml
 from mapping_stroke.images.image import Probability
 from mapping_stroke.images.nifti import Affine
-from mapping_stroke.inference.segmentation import LesionRow, Segmentation
+from mapping_stroke.inference.segmentation import LesionRow, Segmentation, number_lesions
 
 UNCERTAIN_SD = 0.25
 """Half the largest possible standard deviation: members disagree about such a voxel."""
@@ -36,9 +36,28 @@ def measure_scan(loaded: LoadedScan, found: Segmentation, segmenter: Segmenter) 
         measures["agreement"] = _agreement(found.lesions)
         measures["uncertain_ml"] = _uncertain_ml(found.uncertainty, image.voxel_volume_mm3)
     if to_mni is not None:
-        measures |= hemisphere_ml(lesion_points(found.mask, image.affine, to_mni), image.voxel_volume_mm3)
+        measures |= placed_sides_ml(found.mask, image.affine, to_mni)
     fit = {"similarity": placed.quality.similarity, "overlap": placed.quality.overlap} if placed else {}
     return _rounded(measures) | ({} if to_mni is None else {"to_mni": to_mni.tolist()}) | _rounded(fit)
+
+
+def measure_regions(loaded: LoadedScan, found: Segmentation, segmenter: Segmenter) -> dict[str, Any]:
+    """The entry `regions` of the scan's stamp; empty without an atlas.
+
+    Returns:
+        The atlas (`atlas`, `atlas_labels`, `fingerprint`); `volumes_ml`, by region, all None for a scan whose place in
+        MNI152 space is unknown; and `lesions`, the region with the largest part of each lesion, then empty.
+    """
+    atlas, image, to_mni = loaded.atlas, loaded.image, find_to_mni(loaded, segmenter)
+    if atlas is None:
+        return {}
+    known = {"atlas": str(atlas.path), "atlas_labels": str(atlas.table), "fingerprint": atlas.fingerprint}
+    if to_mni is None:
+        return {**known, "volumes_ml": dict.fromkeys(atlas.regions), "lesions": []}
+    points = lesion_points(found.mask, image.affine, to_mni)
+    numbers = number_lesions(found.mask, image.affine)[found.mask].astype(np.int64)
+    volumes_ml = atlas.rounded_ml(points, image.voxel_volume_mm3)
+    return {**known, "volumes_ml": volumes_ml, "lesions": list(atlas.main_regions(points, numbers))}
 
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
 from mapping_stroke.cohort.group_files import GroupFiles
-from mapping_stroke.cohort.measures import measure_scan
+from mapping_stroke.cohort.measures import measure_regions, measure_scan
 from mapping_stroke.cohort.scores import score_found
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter, scan_sha256
 from mapping_stroke.cohort.settings import ScanOptions
@@ -31,6 +31,7 @@ from mapping_stroke.images.image import write_image
 from mapping_stroke.inference.segmentation import LesionRow, Segmentation, lesion_table
 from mapping_stroke.run_folder import BRAIN_SUFFIX, MASK_SUFFIX, PROBABILITY_SUFFIX
 from mapping_stroke.space.affine import itk_text
+from mapping_stroke.space.atlas import Atlas
 from mapping_stroke.space.model_input import ModelInput, deface
 
 if TYPE_CHECKING:
@@ -164,18 +165,21 @@ class ScanFiles:
         page_bytes = 0 if self.options.no_picture else PAGE_BYTES
         return math.prod(shape) * (2 + 2 * BYTES[self.options.probability] + page_bytes) + OTHER_BYTES
 
-    def is_finished(self, scan: Path, brain: Path | None = None, reference: Path | None = None) -> bool:
+    def is_finished(
+        self, scan: Path, brain: Path | None = None, reference: Path | None = None, atlas: Atlas | None = None
+    ) -> bool:
         """Whether all outputs of exactly this scan exist. A scan whose content was dropped (DataLad) still counts.
 
         Args:
             scan: The scan.
             brain: The user's brain mask, if one is given.
             reference: The true lesions, if they are given.
+            atlas: The user's atlas; without one, the regions of any other stay.
         """
         stamp = read_object(self.path(STAMP_SUFFIX))
         suffixes = self._suffixes(registered=bool(stamp.get("registration")), placed=bool(stamp.get("brain")))
         source, paths = stamp.get("source"), [*map(self.path, suffixes), *self._extra_files(stamp)]
-        if not isinstance(source, dict):
+        if not isinstance(source, dict) or not _has_regions(stamp, atlas):
             return False
         try:
             if not all(path.is_file() for path in paths):
@@ -234,6 +238,7 @@ class ScanFiles:
             extra["page"] = self._show(loaded, found, segmenter, scores).to_json()
         seconds = {**found.seconds, **loaded.seconds, "write": time.perf_counter() - start}
         placed, registered = loaded.model_input.placed, loaded.model_input.registered
+        regions = measure_regions(loaded, found, segmenter)
         stamp = {
             "source": dict(loaded.source),
             "lesions": len(found.lesions),
@@ -245,6 +250,7 @@ class ScanFiles:
             "warnings": list(loaded.warnings),
             "seconds": {step: round(seconds[step], 2) for step in STEPS},
             "measures": measure_scan(loaded, found, segmenter),
+            **({"regions": regions} if regions else {}),
             **extra,
         }
         self.write_stamp(stamp)
@@ -296,6 +302,11 @@ class ScanFiles:
     def write_stamp(self, values: Stamp) -> None:
         """Mark the scan as finished and record the findings."""
         write_json(self.path(STAMP_SUFFIX), values)
+
+
+def _has_regions(stamp: Stamp, atlas: Atlas | None) -> bool:
+    """Whether a finished scan was measured with exactly this atlas, if one is given."""
+    return atlas is None or bool(stamp.get("regions", {}).get("fingerprint") == atlas.fingerprint)
 
 
 def is_source(source: Mapping[str, Any], scan: Path, series: str = "") -> bool:

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from mapping_stroke.cohort.measures import find_to_mni
+from mapping_stroke.cohort.measures import find_to_mni, measure_regions
 from mapping_stroke.cohort.methods import describe_methods
 from mapping_stroke.cohort.scores import shown_scores
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter
 from mapping_stroke.inference.segmentation import Segmentation
+from mapping_stroke.report.region_table import RegionTable
 from mapping_stroke.report.scan_page import ScanContent
 from mapping_stroke.space.brain import BrainSource
 
@@ -44,7 +45,13 @@ def scan_content(
         facts=_facts(loaded, segmenter),
         methods=(methods.text,),
         citations=methods.citations,
+        regions=_regions(loaded, found, segmenter),
     )
+
+
+def _regions(loaded: LoadedScan, found: Segmentation, segmenter: Segmenter) -> RegionTable | None:
+    measured = measure_regions(loaded, found, segmenter)
+    return RegionTable(Path(measured["atlas"]).name, measured["volumes_ml"], measured["lesions"]) if measured else None
 
 
 def _facts(loaded: LoadedScan, segmenter: Segmenter) -> list[tuple[str, str]]:

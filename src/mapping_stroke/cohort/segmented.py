@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float32
 
+from mapping_stroke.cohort.measures import measure_regions
 from mapping_stroke.cohort.results import (
     COLUMNS,
     PROBABILITY_STEP,
@@ -75,6 +76,19 @@ class Segmentation:
 
         table = pd.DataFrame([asdict(lesion) for lesion in self._found.lesions], columns=list(COLUMNS))
         return table.astype({column: int if column == "lesion" else float for column in COLUMNS})
+
+    @cached_property
+    def regions(self) -> "pd.DataFrame":
+        """Volume by region of the segmenter's atlas, in its order, and `elsewhere`: what lies in no region.
+
+        Columns `region`, `volume_ml` (NaN if the scan's place in MNI152 space is unknown) and `share` of the lesion in
+        [0, 1] (NaN also without lesions); volumes as the command writes them. Empty without an atlas.
+        """
+        import pandas as pd
+
+        volumes = measure_regions(self._loaded, self._found, self._segmenter).get("volumes_ml", {})
+        table = pd.DataFrame({"region": [*volumes], "volume_ml": pd.Series([*volumes.values()], dtype=float)})
+        return table.assign(share=table["volume_ml"] / (table["volume_ml"].sum() or np.nan))
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ from mapping_stroke.inference.segmentation import Segmentation, choose_rule, mak
 from mapping_stroke.networks.bundle import Bundle, open_bundle
 from mapping_stroke.networks.cards import BundleCard, BundleMember
 from mapping_stroke.rules import PostprocessConfig
+from mapping_stroke.space.atlas import Atlas
 from mapping_stroke.space.brain import VOLUME_ML, Brain
 from mapping_stroke.space.model_input import ModelInput, load_brain_extraction, make_model_input
 
@@ -46,6 +47,7 @@ class LoadedScan:
         source: File or folder, and the SHA-256 of the content; also the number of a DICOM series.
         series: DICOM series it was read from, if any.
         reference: Its true lesions, if they are known.
+        atlas: Regions of MNI152 space by which its lesions are measured, if the user gave an atlas.
     """
 
     model_input: ModelInput
@@ -55,6 +57,7 @@ class LoadedScan:
     source: Mapping[str, str] = field(default_factory=dict)
     series: DicomSeries | None = None
     reference: Mask | None = None
+    atlas: Atlas | None = None
 
     @property
     def image(self) -> Image:

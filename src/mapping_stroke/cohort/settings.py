@@ -42,6 +42,24 @@ class Computation:
 
 
 @dataclass(frozen=True)
+class RegionOptions:
+    """Lesion volume by region of an atlas in MNI152 space."""
+
+    atlas: Path | None = None
+    """Label image of regions in MNI152 space, on any grid: the lesion volume in each region is written and shown. No
+    atlas comes with this program."""
+    atlas_labels: Path | None = None
+    """Table of the atlas's regions, tab-separated or `.csv`, with columns `index` and `name`."""
+
+    def __post_init__(self) -> None:
+        if (self.atlas is None) != (self.atlas_labels is None):
+            raise ConfigError("--atlas and --atlas-labels belong together; give both or neither")
+
+
+NO_REGIONS = RegionOptions()
+
+
+@dataclass(frozen=True)
 class ScanOptions:
     """How scans are read and what is written for each."""
 
@@ -66,3 +84,4 @@ class ScanOptions:
     """Draw no pictures and write no pages."""
     show_head: bool = False
     """Show the whole head on the page of a scan, face included. Otherwise pages and pictures show only the brain."""
+    regions: RegionOptions = NO_REGIONS

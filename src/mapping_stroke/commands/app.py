@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from mapping_stroke.cohort.settings import Computation
+from mapping_stroke.cohort.settings import NO_REGIONS, Computation, RegionOptions
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,19 @@ class App:
     show_head: bool = False
     """Show the whole head on the pages of scans that are dropped, face included."""
     computation: Computation = field(default_factory=Computation)
+    regions: RegionOptions = NO_REGIONS
 
     def run(self) -> int:
         """Serve until interrupted by Ctrl+C."""
         from mapping_stroke.app.server import AppSettings, serve
 
         settings = AppSettings(
-            self.folder, self.port, self.computation, show_head=self.show_head, open_browser=not self.no_browser
+            self.folder,
+            self.port,
+            self.computation,
+            self.regions,
+            show_head=self.show_head,
+            open_browser=not self.no_browser,
         )
         serve(settings)
         return 0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg, subcommand
 
-from mapping_stroke.cohort.settings import Computation, ScanOptions
+from mapping_stroke.cohort.settings import NO_REGIONS, Computation, RegionOptions, ScanOptions
 from mapping_stroke.cohort.shares import CohortExecution
 from mapping_stroke.workflow.options import as_options
 
@@ -48,9 +48,12 @@ class Segment:
         return 3 if failed else 0
 
     def _run_shares(self) -> int:
+        from mapping_stroke.cohort.group import COHORT_COLUMNS
         from mapping_stroke.cohort.inputs import find_scans
+        from mapping_stroke.cohort.regions import choose_atlas
         from mapping_stroke.cohort.shares import run_shares
 
+        choose_atlas(self.scan.regions, COHORT_COLUMNS)  # refused here, and not in every job
         count = len(find_scans(self.paths, self.scan.series, self.scans))
         paths = [str(path.absolute()) for path in self.paths]
         settings = replace(self, computation=_everywhere(self.computation), execution=IN_THIS_PROCESS)
@@ -103,10 +106,7 @@ class Bids:
     shard: str = ""
     """`i/N`: only the i-th of N shares of the scans, for N processes or machines."""
     computation: Computation = field(default_factory=Computation)
-    atlas: Path | None = None
-    """`group`: label image of regions in MNI152 space; the table gets a column with the volume in each region."""
-    atlas_labels: Path | None = None
-    """`group`: table of the regions, with columns `index` and `name`."""
+    regions: RegionOptions = NO_REGIONS
     brain: Path | None = None
     """`participant`: folder of your own brain masks, named as in the derivative
     (`sub-X_space-orig_desc-brain_mask.nii.gz`), in participants' folders or all in one; brain extraction is used for
@@ -122,30 +122,32 @@ class Bids:
         from mapping_stroke.cohort.bids import BidsLayout, report_group, segment_participants
         from mapping_stroke.cohort.bids_scans import Choice
         from mapping_stroke.console import name_files
-        from mapping_stroke.errors import ConfigError
 
         layout = BidsLayout(self.out, self.bids_dir)
         choice = Choice(self.participant_label, self.session_label, self.shard)
-        if (self.atlas is None) != (self.atlas_labels is None):
-            raise ConfigError("--atlas and --atlas-labels belong together; give both or neither")
         if self.level == "group":
-            rows = report_group(layout, choice, self.atlas, self.atlas_labels)
+            rows = report_group(layout, choice, self.regions)
             _name_group_files(layout)
             return 3 if any(row.unread for row in rows) else 0
         if self.execution.profile != IN_THIS_PROCESS.profile:
             return self._run_shares(choice)
-        failed = segment_participants(layout, choice, self.computation, self.brain, overwrite=self.overwrite)
+        failed = segment_participants(
+            layout, choice, self.computation, self.brain, self.regions, overwrite=self.overwrite
+        )
         name_files("Derivative", self.out)
         return 3 if failed else 0
 
     def _run_shares(self, choice: "Choice") -> int:
+        from mapping_stroke.cohort.bids_group import BIDS_COLUMNS
         from mapping_stroke.cohort.bids_scans import find_bids_scans
+        from mapping_stroke.cohort.regions import choose_atlas
         from mapping_stroke.cohort.shares import run_shares
         from mapping_stroke.console import name_files
         from mapping_stroke.errors import ConfigError
 
         if self.shard:
             raise ConfigError("--shard and --profile exclude each other: with a profile, every job gets its own share")
+        choose_atlas(self.regions, BIDS_COLUMNS)  # refused here, and not in every job
         count = len(find_bids_scans(self.bids_dir, choice).cases)
         options = as_options(
             replace(self, computation=_everywhere(self.computation), execution=IN_THIS_PROCESS),

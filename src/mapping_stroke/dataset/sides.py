@@ -28,8 +28,19 @@ def hemisphere_ml(points: Points, voxel_mm3: float) -> dict[str, float]:
     }
 
 
+def placed_sides_ml(mask: Mask, affine: Affine, to_mni: Affine) -> dict[str, float]:
+    """`hemisphere_ml` of a mask whose place in MNI152 space is known: the one way to the volume of each side.
+
+    Args:
+        mask: The mask.
+        affine: Its voxel index to millimetres of the scan; the volumes are those in the space of the scan.
+        to_mni: Those millimetres to those of MNI152.
+    """
+    return hemisphere_ml(lesion_points(mask, affine, to_mni), float(abs(np.linalg.det(affine[:3, :3]))))
+
+
 def sides_ml(mask: Mask, scan: Image) -> dict[str, float]:
-    """`hemisphere_ml` of a mask on the grid of a scan, in the scan's own coordinates.
+    """`placed_sides_ml` of a mask on the grid of a scan, in the scan's own coordinates.
 
     The plane x = 0 is the midplane of a scan in MNI152 space. Elsewhere it is near it only if the origin was set so;
     the result is empty if the plane lies outside the middle half of the scan, for example without an origin.
@@ -39,4 +50,4 @@ def sides_ml(mask: Mask, scan: Image) -> dict[str, float]:
     extent = float(x.max() - x.min())
     if extent == 0 or not MIDDLE[0] <= -float(x.min()) / extent <= MIDDLE[1]:
         return {}
-    return hemisphere_ml(lesion_points(mask, scan.affine, np.eye(4)), scan.voxel_volume_mm3)
+    return placed_sides_ml(mask, scan.affine, np.eye(4))

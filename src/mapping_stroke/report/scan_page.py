@@ -10,12 +10,13 @@ import nibabel as nib
 import numpy as np
 from jaxtyping import Shaped
 
-from mapping_stroke.dataset.sides import hemisphere_ml, lesion_points
+from mapping_stroke.dataset.sides import placed_sides_ml
 from mapping_stroke.images.image import Image, Mask, Probability
 from mapping_stroke.images.nifti import Affine
 from mapping_stroke.inference.segmentation import LesionRow
 from mapping_stroke.report.html import asset, embedded_json, render, viewer_library, viewer_licences
 from mapping_stroke.report.page_grid import PageGrid, Shown, make_page_grid
+from mapping_stroke.report.region_table import RegionTable
 from mapping_stroke.report.slices import Viewer, view
 from mapping_stroke.report.style import NOT_CLINICAL, load_words
 
@@ -52,6 +53,7 @@ class ScanContent:
         citations: One line each.
         picture: PNG with the lesions, for browsers that cannot show the view; None for none.
         links: Name and relative address of the result files.
+        regions: Volume by region of the user's atlas; None without one.
     """
 
     name: str
@@ -70,14 +72,14 @@ class ScanContent:
     citations: Sequence[str] = ()
     picture: Path | None = None
     links: Sequence[tuple[str, str]] = ()
+    regions: RegionTable | None = None
 
     @property
     def hemispheres_ml(self) -> tuple[float, float] | None:
         """Lesion volume left and right of the midplane of MNI152, in mL; None if the place is unknown."""
         if self.to_mni is None:
             return None
-        points = lesion_points(self.mask, self.scan.affine, self.to_mni)
-        found = hemisphere_ml(points, self.scan.voxel_volume_mm3)
+        found = placed_sides_ml(self.mask, self.scan.affine, self.to_mni)
         return found["left_ml"], found["right_ml"]
 
     def side(self, lesion: LesionRow) -> str:

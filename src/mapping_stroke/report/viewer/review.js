@@ -48,6 +48,8 @@ class Review {
 
   mark() {
     this.ratings.forEach((button) => button.setAttribute("aria-pressed", String(button.id === `rate-${this.found.rating}`)));
+    const regions = byId("regions");
+    if (regions && this.found.regions) regions.innerHTML = this.found.regions; // escaped by the server
     if (this.found.edited) this.tell(`The mask was corrected: ${this.found.edited_ml.toFixed(2)} mL. The original is kept.`);
   }
 
