@@ -132,6 +132,7 @@ def test_a_card_is_shown_in_lines(tmp_path: Path, capsys: pytest.CaptureFixture[
         f"SHA-256: {bundle.sha256}",
         "Average: the mean of P(lesion)",
         "Fast: overlapping tiles",
+        "Mirroring: with the preset paper",
         "Post-processing: grow; core 0.7 and edge 0.5 below 3000 mm3, core 0.55 and edge 0.5 from there on; "
         "many_lesions 4, wide_edge 0.3, below_peak 0.1, least_peak 0.5, smallest_mm3 0",
         "Description: one two",

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.images.image import Image, orientation_names, reorient
 from mapping_stroke.inference.engines import choose_engine
-from mapping_stroke.inference.ensemble import Average
+from mapping_stroke.inference.ensemble import Average, predict_each
 from mapping_stroke.inference.segmentation import (
     describe_lesions,
     find_preset,
@@ -15,8 +16,8 @@ from mapping_stroke.inference.segmentation import (
     make_ensemble,
     number_lesions,
 )
-from mapping_stroke.networks.bundle import open_bundle, write_bundle
-from mapping_stroke.networks.cards import BundleCard, BundleMember, Cover, MemberCard
+from mapping_stroke.networks.bundle import Bundle, open_bundle, write_bundle
+from mapping_stroke.networks.cards import BundleCard, BundleMember, Cover, MemberCard, Mirror
 from mapping_stroke.networks.spec import NetworkSpec
 from mapping_stroke.networks.unet import build_unet, unet_weights
 
@@ -109,3 +110,38 @@ def test_fast_covers_a_scan_as_the_model_says(cover: Cover, tmp_path: Path) -> N
     bundle, engine = open_bundle(tmp_path / "model"), choose_engine("cpu")
     assert make_ensemble(bundle, "fast", engine).window.cover == cover
     assert make_ensemble(bundle, "balanced", engine).window.cover == "tiles"
+
+
+@pytest.mark.parametrize(("mirror", "expected"), [("asked", [1, 1, 2]), ("always", [2, 2, 2])])
+def test_presets_mirror_as_the_model_says(mirror: Mirror, expected: list[int], tmp_path: Path) -> None:
+    bundle = write_one_member(tmp_path, mirror=mirror)
+    ensembles = [make_ensemble(bundle, name, choose_engine("cpu")) for name in ("fast", "balanced", "paper")]
+    assert [len(ensemble.window_of(ensemble.members[0]).mirrorings) for ensemble in ensembles] == expected
+    assert [ensemble.voters for ensemble in ensembles] == expected
+
+
+def test_the_mirrorings_of_a_single_network_vote(tmp_path: Path) -> None:
+    """Of one network and its mirror image: the mean, half their distance, and how many see a lesion."""
+    bundle = write_one_member(tmp_path, mirror="always")
+    scan = Image(np.random.default_rng(0).normal(10, 3, (8, 8, 8)).astype(np.float32), np.diag([1.0, 1, 1, 1]))
+    flipped = replace(scan, voxels=np.ascontiguousarray(scan.voxels[::-1]))
+    both = make_ensemble(bundle, "balanced", choose_engine("cpu", "torch", "float32"))
+    alone = make_ensemble(write_one_member(tmp_path, mirror="asked"), "balanced", both.engine)
+    found = both.predict(both.prepare(scan))
+    one = alone.predict(alone.prepare(scan)).probability
+    other = alone.predict(alone.prepare(flipped)).probability[::-1]
+    assert np.abs(one - other).max() > 0.01
+    np.testing.assert_allclose(found.probability, (one + other) / 2, atol=1e-6)
+    np.testing.assert_allclose(found.uncertainty, np.abs(one - other) / 2, atol=1e-6)
+    np.testing.assert_array_equal(found.agreement, ((one > 0.5).astype(int) + (other > 0.5)) / 2)
+    (_, member), (_, mean) = predict_each(both, both.prepare(scan))
+    np.testing.assert_allclose(member, mean, atol=1e-6)
+
+
+def write_one_member(folder: Path, *, mirror: Mirror) -> Bundle:
+    """A model of one network that was trained on mirrored sides."""
+    spec = NetworkSpec("plain", (2, 4), (1, 1), 1)
+    member = BundleMember(MemberCard("default", 0, spec, PreprocessSpec(), (8, 8, 8), {}, mirror_axes=(0,)))
+    weights = unet_weights(build_unet(spec, seed=0))
+    write_bundle(folder / mirror, BundleCard("model", (member,), mirror=mirror), lambda _: weights)
+    return open_bundle(folder / mirror)

@@ -26,13 +26,14 @@ def measure_scan(loaded: LoadedScan, found: Segmentation, segmenter: Segmenter) 
     """The entry `measures` of the scan's stamp: columns of the cohort's table that its lesion table does not give.
 
     Returns:
-        `largest_ml`; `agreement` and `uncertain_ml`, None for a single member; for a scan whose place in MNI152 space
-        is known, also `left_ml`, `right_ml` and `to_mni`, and if it was placed, `similarity` and `overlap`.
+        `largest_ml`; `agreement` and `uncertain_ml`, None for a single member that is not mirrored; for a scan whose
+        place in MNI152 space is known, also `left_ml`, `right_ml` and `to_mni`, and if it was placed, `similarity` and
+        `overlap`.
     """
     image, placed, to_mni = loaded.image, loaded.model_input.placed, find_to_mni(loaded, segmenter)
     measures: dict[str, float | None] = {"largest_ml": found.lesions[0].volume_ml if found.lesions else 0.0}
     measures |= {"agreement": None, "uncertain_ml": None}
-    if len(segmenter.ensemble.members) > 1:
+    if segmenter.ensemble.voters > 1:
         measures["agreement"] = _agreement(found.lesions)
         measures["uncertain_ml"] = _uncertain_ml(found.uncertainty, image.voxel_volume_mm3)
     if to_mni is not None:

@@ -75,6 +75,7 @@ def describe_methods(segmenter: Segmenter) -> Methods:
     space = computation.space if registers else "mni"
     cover = "on a single brain-sized window" if ensemble.window.cover == "window" else "in overlapping tiles"
     mirrored = describe_mirrorings(ensemble)
+    over = "networks" if len(used) > 1 or not mirrored else "mirrorings"
     average = "probabilities" if card.average == "probability" else "logits"
     versions = ", ".join(f"{package} {environment[package]}" for package in PACKAGES)
     text = (
@@ -82,7 +83,7 @@ def describe_methods(segmenter: Segmenter) -> Methods:
         f'Huo et al. 2022) with the model "{card.name}" (SHA-256 {segmenter.bundle.sha256}), {networks} ({schemes}).'
         f"{training} {_SPACES[space]} The networks were applied {cover}{f', each over {mirrored}' if mirrored else ''};"
         f' their {average} were averaged, and the mean was post-processed by the rule "{computation.rule}" '
-        f"({_levels(segmenter.rule)}). Uncertainty is the standard deviation of the probability over the networks. "
+        f"({_levels(segmenter.rule)}). Uncertainty is the standard deviation of the probability over the {over}. "
         f"Lesions are face-connected. Computed on {ensemble.engine.description} with Python {environment['python']}, "
         f"{versions} ({environment['system']})."
     )

@@ -35,7 +35,7 @@ def scan_content(
         scan=loaded.image,
         mask=found.mask,
         probability=found.probability,
-        uncertainty=found.uncertainty if len(segmenter.ensemble.members) > 1 else None,
+        uncertainty=found.uncertainty if segmenter.ensemble.voters > 1 else None,
         lesions=found.lesions,
         brain=None if placed is None else placed.brain.mask,
         reference=loaded.reference,

@@ -28,7 +28,8 @@ class Average:
 
     Attributes:
         probability: Mean P(lesion), in [0, 1]; or P of the mean logit.
-        uncertainty: Standard deviation of P(lesion) over the members (divisor n), in [0, 0.5]; 0 for one member.
+        uncertainty: Standard deviation of P(lesion) over the members (divisor n), in [0, 0.5]; 0 for a single one. If
+            one network is averaged over its mirrorings, these count as members here and below.
         agreement: Share of the members with P(lesion) > 0.5, in [0, 1].
         members: Number of averaged members.
     """
@@ -192,6 +193,11 @@ class Ensemble:
         counts = [len(self.window_of(member).mirrorings) for member in self.members]
         return min(counts), max(counts)
 
+    @property
+    def voters(self) -> int:
+        """Number of maps that uncertainty and agreement compare: members, or the mirrorings of a single one."""
+        return len(self.members) if len(self.members) > 1 else self.mirrorings[0]
+
     def tiling(self, member: BundleMember, prepared: PreparedScan) -> Tiling:
         """The patches that a member computes."""
         card = member.card
@@ -222,6 +228,16 @@ class Ensemble:
         self, means: Mapping[PreprocessSpec, RunningAverage], prepared: PreparedScan, advance: Callable[[float], None]
     ) -> Iterator[tuple[BundleMember, Map]]:
         """Predict with one member after another, add each map to the mean of its grid, and yield it."""
+        if len(self.members) == 1:
+            (member,) = self.members
+            views = self.window_of(member).mirrorings
+            maps = []
+            for view in views:  # each counts as a member
+                config = replace(self.window, view=view)
+                maps.append(self._predict(member, config, prepared, lambda share: advance(share / len(views))))
+                means[member.card.preprocess].add(maps[-1])
+            yield member, maps[0] if len(maps) == 1 else np.mean(maps, axis=0)
+            return
         for member in self.members:
             values = self.predict_member(member, prepared, lambda share: advance(share / len(self.members)))
             means[member.card.preprocess].add(values)
@@ -231,10 +247,14 @@ class Ensemble:
         self, member: BundleMember, prepared: PreparedScan, advance: Callable[[float], None] = lambda share: None
     ) -> Probability:
         """One member's map on its network's grid: P(lesion), or its logit if the window averages logits."""
+        return self._predict(member, self.window_of(member), prepared, advance)
+
+    def _predict(
+        self, member: BundleMember, window: WindowConfig, prepared: PreparedScan, advance: Callable[[float], None]
+    ) -> Probability:
         network = self._load(member)
         tiling = self.tiling(member, prepared)
-        voxels = prepared[member.card.preprocess].voxels
-        values = predict_map(network, voxels, tiling, self.window_of(member), advance)
+        values = predict_map(network, prepared[member.card.preprocess].voxels, tiling, window, advance)
         if len(self.members) > 1:  # the next member needs the memory
             network.release()
         return values

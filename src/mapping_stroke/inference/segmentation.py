@@ -26,7 +26,8 @@ class Preset:
     all_members: bool
     """Otherwise only the first."""
     mirror: bool
-    """Average over the mirrorings that each member was trained with: all 8 for the paper's (TTA)."""
+    """Average over the mirrorings that each member was trained with, even if the model does not always ask for it: all
+    8 for the paper's (TTA)."""
     fast_cover: bool
     """Cover the scan in the fastest way that the model supports, such as a single brain-sized window; otherwise in
     overlapping tiles."""
@@ -92,7 +93,7 @@ def make_ensemble(bundle: Bundle, preset: str, engine: Engine) -> Ensemble:
     """The members of a model that a preset uses, on an engine; raises `ConfigError` for an unknown preset."""
     chosen = find_preset(preset)
     cover = bundle.card.fast_cover if chosen.fast_cover else "tiles"
-    mirror = ALL_AXES if chosen.mirror else ()
+    mirror = ALL_AXES if chosen.mirror or bundle.card.mirror == "always" else ()
     window = WindowConfig(mirror=mirror, average=bundle.card.average, cover=cover)
     return Ensemble(bundle, engine, window, bundle.card.members if chosen.all_members else bundle.card.members[:1])
 

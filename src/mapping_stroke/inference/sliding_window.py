@@ -31,6 +31,8 @@ class WindowConfig:
     """Distance between neighbouring patches as a fraction of the patch's edge; the last patch ends with the scan."""
     mirror: tuple[int, ...] = ()
     """Average over all mirrorings of each patch along these axes: with all three, over 8."""
+    view: tuple[int, ...] | None = None
+    """Instead compute only the mirroring along these axes; none of them for the patch as it is."""
     average: Averaging = "probability"
     """Quantity averaged over overlapping patches and mirrorings: P(lesion), or its logit as in nnU-Net v2."""
     cover: Cover = "tiles"
@@ -43,6 +45,8 @@ class WindowConfig:
     @property
     def mirrorings(self) -> tuple[tuple[int, ...], ...]:
         """The axes flipped by each mirroring; the first is the unchanged patch."""
+        if self.view is not None:
+            return (self.view,)
         return tuple(chain.from_iterable(combinations(self.mirror, count) for count in range(len(self.mirror) + 1)))
 
 
@@ -162,7 +166,7 @@ def _predict_tiles(network: TileNetwork[A], tiles: Sequence[A], config: WindowCo
         # mirroring twice along the same axes restores the patch
         values = [network.flip(_averaged(network, logit, config), flipped) for logit in logits]
         totals = [total + value for total, value in zip(totals, values, strict=True)] if totals else values
-    return [total / len(config.mirrorings) for total in totals] if config.mirror else totals
+    return [total / len(config.mirrorings) for total in totals] if len(config.mirrorings) > 1 else totals
 
 
 def _averaged(network: TileNetwork[A], logit: A, config: WindowConfig) -> A:

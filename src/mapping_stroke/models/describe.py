@@ -19,6 +19,7 @@ VALUES_FILE, FAILURES_PICTURE = "evaluation.json", "failures.jpg"
 NOT_STATED = "not stated"
 MEMBER_COLUMNS = ("scheme", "fold", "network", "voxels (mm)", "patch", "GFLOP per patch", "validation Dice")
 COVERS = {"tiles": "overlapping tiles", "window": "one window as large as the brain"}
+MIRRORS = {"asked": "with the preset paper", "always": "with every preset"}
 RULE_NUMBERS = ("many_lesions", "wide_edge", "below_peak", "least_peak", "smallest_mm3")
 AVERAGES = {"probability": "the mean of P(lesion)", "logit": "the mean of the logits"}
 
@@ -43,6 +44,7 @@ def describe_model(bundle: Bundle) -> list[str]:
         "SHA-256": bundle.sha256,
         "Average": AVERAGES[card.average],
         "Fast": COVERS[card.fast_cover],
+        "Mirroring": MIRRORS[card.mirror],
         "Post-processing": "; ".join(filter(None, [describe_rule(card.postprocess), card.postprocess_origin])),
         "Description": card.description,
         "Contrast": card.contrast,

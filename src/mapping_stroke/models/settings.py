@@ -37,6 +37,9 @@ class ModelLabels:
     """Store the thresholds of this post-processing rule as the model's own; `keep` leaves them as they are."""
     fast_cover: Literal["keep", "tiles", "window"] = "keep"
     """How the preset `fast` covers a scan: `window`, if that costs under 0.005 Dice (benchmark `agreement`)."""
+    mirror: Literal["keep", "asked", "always"] = "keep"
+    """Which presets average over the mirrorings that each member was trained with: `asked` is only `paper`, `always` is
+    every one, if that is worth twice the time or more."""
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,10 @@ class Bundle:
         postprocess = self.card.postprocess and asdict(self.card.postprocess)
         how = {"average": self.card.average, "fast_cover": self.card.fast_cover}
         scans = {"space": self.card.space, "shows": self.card.shows}
-        # left out if unknown, so that older models keep their hash
-        known = {name: value for name, value in scans.items() if value != "unknown"}
+        # left out if unknown, or as in older models, so that these keep their hash
+        known: dict[str, str] = {name: value for name, value in scans.items() if value != "unknown"}
+        if self.card.mirror != "asked":
+            known["mirror"] = self.card.mirror
         decisive = {**how, **known, "postprocess": postprocess, "members": members}
         return hashlib.sha256(json.dumps(plain_json(decisive), sort_keys=True).encode()).hexdigest()
 

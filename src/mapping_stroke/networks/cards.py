@@ -48,6 +48,7 @@ LONGEST_EDGE_VOX = 1024
 
 Averaging = Literal["probability", "logit"]
 Cover = Literal["tiles", "window"]
+Mirror = Literal["asked", "always"]
 Contrast = Literal["unknown", "T1w", "other"]
 Space = Literal["unknown", "MNI152", "native"]
 Shows = Literal["unknown", "head", "brain"]
@@ -118,6 +119,9 @@ class BundleCard:
     fast_cover: Cover = "tiles"
     """How the preset `fast` covers a scan: `window`, a single brain-sized window, if that costs less than 0.005 Dice on
     this model's held-out cases; otherwise `tiles`."""
+    mirror: Mirror = "asked"
+    """Which presets average over the mirrorings that each member was trained with: `paper`, which asks for it, or
+    `always` all of them, if that is worth the time on this model's held-out cases and healthy scans."""
     postprocess: PostprocessConfig | None = None
     """The rule fitted for this model; None if there is none."""
     postprocess_origin: str = ""
