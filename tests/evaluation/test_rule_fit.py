@@ -135,7 +135,7 @@ def test_the_reference_lists_the_values_that_are_tried() -> None:
     for setting, values in SPACE.items():
         numbers = [float(number) for number in re.findall(r"[0-9.]+", table[setting])]
         if setting in ("small", "large"):
-            assert numbers == [*dict.fromkeys(each.core for each in values), 0.3, 0.4, 0.5]
-            assert {each.edge for each in values} == {0.3, 0.4, 0.5}
+            assert numbers == [*dict.fromkeys(each.core for each in values), 0.1, 0.2, 0.3, 0.4, 0.5]
+            assert {each.edge for each in values} == {0.1, 0.2, 0.3, 0.4, 0.5}
         else:
             assert numbers[: len(values)] == list(map(float, values))  # then the unit's 3, of mm3

@@ -22,8 +22,8 @@ def _pairs(cores: Iterable[float], edges: Iterable[float]) -> tuple[Thresholds, 
 SPACE: Mapping[str, tuple[Any, ...]] = MappingProxyType(
     {
         "least_peak": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
-        "small": _pairs((0.3, 0.4, 0.5, 0.6, 0.7, 0.8), (0.3, 0.4, 0.5)),
-        "large": _pairs((0.4, 0.5, 0.55, 0.6, 0.7), (0.3, 0.4, 0.5)),
+        "small": _pairs((0.3, 0.4, 0.5, 0.6, 0.7, 0.8), (0.1, 0.2, 0.3, 0.4, 0.5)),
+        "large": _pairs((0.4, 0.5, 0.55, 0.6, 0.7), (0.1, 0.2, 0.3, 0.4, 0.5)),
         "smallest_mm3": (0.0, 10.0, 30.0, 100.0, 300.0),
         "small_load": (500.0, 1000.0, 3000.0, 10000.0),
         "many_lesions": (4, 1000),
