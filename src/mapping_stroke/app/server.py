@@ -91,7 +91,7 @@ class App:
         """The first page: a place to drop scans, and the list."""
         values = {"folder": str(self._path), "uploads": str(uploads_of(self._path))}
         scripts = [asset("common.js"), asset("app.js")]
-        return HTMLResponse(render("app.html.j2", style=asset("page.css"), scripts=scripts, **values))
+        return HTMLResponse(render("app.html.j2", scripts=scripts, **values))
 
     async def state(self, request: Request) -> Response:
         """The folder, its scans and the uploads in work."""

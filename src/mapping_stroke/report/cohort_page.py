@@ -157,7 +157,6 @@ def render_cohort_page(
         overlap=overlap,
         table=table,
         dictionary=dictionary,
-        style=asset("page.css"),
         script=asset("cohort_page.js"),
         not_clinical=NOT_CLINICAL,
     )

@@ -37,12 +37,18 @@ def render(template: str, **values: object) -> str:
         method=method_label,
         head=metric_head,
     )
+    jinja.globals["style_sheet"] = style_sheet
     return jinja.get_template(template).render(version=version("mapping-stroke"), **values)
 
 
 def asset(name: str) -> Markup:
     """A style sheet or script of the pages, to be embedded."""
     return Markup(files("mapping_stroke.report").joinpath("viewer", name).read_text("utf-8"))
+
+
+def style_sheet(name: str) -> Markup:
+    """The style sheet of a kind of page, after the colours and type that all pages share."""
+    return asset("theme.css") + asset(name)
 
 
 def embedded_json(value: object) -> Markup:

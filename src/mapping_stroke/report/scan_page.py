@@ -114,7 +114,6 @@ def render_scan_page(content: ScanContent) -> tuple[str, PageGrid]:
         library=viewer_library(),
         licences=viewer_licences(),
         scripts=[asset("viewer.js"), asset("scan_page.js")],
-        style=asset("page.css"),
         picture=None if content.picture is None else base64.b64encode(content.picture.read_bytes()).decode("ascii"),
         load=load_words(sum(lesion.volume_ml for lesion in content.lesions)),
         not_clinical=NOT_CLINICAL,
