@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mapping_stroke.errors import FileError
-from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME
+from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME, MARKED
 from mapping_stroke.evaluation.score import score
 from mapping_stroke.models import judge as module
 from mapping_stroke.models.judge import NOTHING_MARKED_MM, RuleScores, StoredMap
@@ -79,7 +79,18 @@ def test_a_case_in_which_nothing_is_marked_has_a_long_distance(tmp_path: Path) -
 def test_of_a_healthy_scan_the_false_volume_is_measured(tmp_path: Path) -> None:
     stored = write(tmp_path / "h.npz", healthy=True)
     rows = RuleScores({"h": tmp_path / "h.npz"}).score("h", [RULES["none"], replace(RULES["none"], smallest_mm3=1e6)])
-    assert rows == [{FALSE_VOLUME: 2.0 * (stored.probability > 0.5).sum()}, {FALSE_VOLUME: 0.0}]
+    false_mm3 = 2.0 * (stored.probability > 0.5).sum()
+    assert rows == [{FALSE_VOLUME: false_mm3, MARKED: 1.0}, {FALSE_VOLUME: 0.0, MARKED: 0.0}]
+
+
+def test_of_a_labelled_case_without_lesion_it_counts_whether_anything_is_marked(tmp_path: Path) -> None:
+    probability = a_map()[0]
+    StoredMap(probability, np.zeros(probability.shape, bool), SPACING_MM, 2.0).write(tmp_path / "a.npz")
+    write(tmp_path / "b.npz")
+    scores, rules = RuleScores({name: tmp_path / f"{name}.npz" for name in "ab"}), [RULES["none"]]
+    assert scores.score("a", [*rules, replace(RULES["none"], smallest_mm3=1e6)])[0][MARKED] == 1.0
+    assert scores.score("a", [replace(RULES["none"], smallest_mm3=1e6)])[0][MARKED] == 0.0
+    assert MARKED not in scores.score("b", rules)[0]
 
 
 def test_a_mask_is_scored_once_however_many_rules_make_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ def _pairs(cores: Iterable[float], edges: Iterable[float]) -> tuple[Thresholds, 
 
 SPACE: Mapping[str, tuple[Any, ...]] = MappingProxyType(
     {
-        "least_peak": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+        "least_peak": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95),
         "small": _pairs((0.3, 0.4, 0.5, 0.6, 0.7, 0.8), (0.1, 0.2, 0.3, 0.4, 0.5)),
         "large": _pairs((0.4, 0.5, 0.55, 0.6, 0.7), (0.1, 0.2, 0.3, 0.4, 0.5)),
         "smallest_mm3": (0.0, 10.0, 30.0, 100.0, 300.0),
@@ -69,6 +69,8 @@ def as_applied(
 
 FALSE_VOLUME = "false_volume_mm3"
 """Column of the volume marked in a healthy scan; lower is better."""
+MARKED = "marked_without_lesion"
+"""Column of scans without lesion, healthy or labelled: 1 if anything is marked, 0 if nothing is; lower is better."""
 ROUNDS = 3
 """Largest number of passes over all settings."""
 PARTS = 5

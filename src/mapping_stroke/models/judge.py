@@ -22,7 +22,7 @@ from mapping_stroke.dataset.layouts import find_cases
 from mapping_stroke.errors import CaseError, FileError
 from mapping_stroke.evaluation.cohorts import find_false
 from mapping_stroke.evaluation.profiles import ATLAS2022
-from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME, Row, as_applied
+from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME, MARKED, Row, as_applied
 from mapping_stroke.evaluation.score import score
 from mapping_stroke.files import fingerprint, read_object, write_json, written_whole
 from mapping_stroke.images.formats import find_source
@@ -220,6 +220,8 @@ class RuleScores:
     def score(self, name: str, rules: Sequence[PostprocessConfig]) -> list[Row]:
         """Score each rule on a map: all metrics of `atlas2022`, or the false volume in mm3 of a healthy scan.
 
+        A scan without lesion, labelled or healthy, also has `MARKED`.
+
         A 95HD that is undefined because nothing is marked counts as `NOTHING_MARKED_MM`; without lesions it stays NaN.
         """
         stored: StoredMap | None = None
@@ -237,13 +239,15 @@ class RuleScores:
 
     def _score_mask(self, name: str, stored: StoredMap, mask: Mask) -> Row:
         if stored.reference is None:
-            return {FALSE_VOLUME: float(mask.sum()) * stored.voxel_volume_mm3}
+            return {FALSE_VOLUME: float(mask.sum()) * stored.voxel_volume_mm3, MARKED: float(mask.any())}
         # many rules yield the same mask, and scoring costs far more than hashing
         digest = hashlib.sha256(np.packbits(mask).tobytes()).digest()
         if (name, digest) not in self._by_mask:
             values = score(mask, stored.reference, stored.spacing_mm, ATLAS2022.name)
             if math.isnan(values["hd95_mm"]) and stored.reference.any():
                 values["hd95_mm"] = NOTHING_MARKED_MM
+            if not stored.reference.any():
+                values[MARKED] = float(mask.any())
             self._by_mask[name, digest] = values
         return self._by_mask[name, digest]
 

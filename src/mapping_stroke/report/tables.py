@@ -14,7 +14,7 @@ from mapping_stroke.console import aligned
 from mapping_stroke.errors import ScoreError
 from mapping_stroke.evaluation.cohorts import Estimate, estimate_mean
 from mapping_stroke.evaluation.profiles import ATLAS2022, PROFILES, Metric
-from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME, Row, mean_ranks, mean_row
+from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME, MARKED, Row, mean_ranks, mean_row
 from mapping_stroke.evaluation.tables import ALL_FOLDS, Summary, order_methods
 from mapping_stroke.networks.typed_json import plain_json
 from mapping_stroke.report.style import method_label
@@ -257,9 +257,13 @@ def _table(part: dict) -> Table:
 EXPLANATION = (
     "Mean ± standard deviation. Rank: the mean over all columns of the rules' places in each, 1 the best. A case with "
     "lesions in which nothing is marked counts 100 mm in 95HD. Healthy: the volume "
-    "marked in healthy scans, all of it false. The fitted rule is cross-fitted: the cases are dealt "
+    "marked in healthy scans, all of it false. Marked without lesion: the share of all scans without lesion in which "
+    "anything is marked. The fitted rule is cross-fitted: the cases are dealt "
     "into five parts by person, and each part is scored by the rule that was fitted on the others."
 )
+
+
+FALSE_HEADS = {FALSE_VOLUME: "Healthy (mL) ↓", MARKED: "Marked without lesion ↓"}
 
 
 @dataclass(frozen=True)
@@ -288,8 +292,9 @@ class RuleTable:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The metrics, and the false volume where there are healthy scans."""
-        return (*ATLAS2022.keys, *((FALSE_VOLUME,) if self.healthy else ()))
+        """The metrics; the false volume where there are healthy scans; how many scans without lesion are marked."""
+        lesionless = any(MARKED in values for values in self.rows[0].values)
+        return (*ATLAS2022.keys, *((FALSE_VOLUME,) if self.healthy else ()), *((MARKED,) if lesionless else ()))
 
     def estimate(self, label: str, column: str) -> Estimate:
         """One column of a rule, with its interval."""
@@ -348,7 +353,7 @@ def _heading(table: RuleTable) -> str:
 
 def _lines(table: RuleTable) -> list[list[str]]:
     heads = [metric_head(metric) for metric in ATLAS2022.metrics]
-    false = ["Healthy (mL) ↓"] if table.healthy else []
+    false = [head for column, head in FALSE_HEADS.items() if column in table.columns]
     labels = [row.label for row in table.rows]
     lines = [["Rule", *heads, *false, "Rank ↓"]]
     for label, rank in zip(labels, table.ranks(labels), strict=True):
@@ -360,5 +365,7 @@ def _lines(table: RuleTable) -> list[list[str]]:
 def _rule_cell(column: str, estimate: Estimate) -> str:
     if column == FALSE_VOLUME:
         return f"{estimate.mean / 1000:.2f} ± {estimate.std / 1000:.2f}"
+    if column == MARKED:
+        return f"{estimate.mean:.1%}".replace("%", " %")
     decimals = DECIMALS[column]
     return f"{estimate.mean:.{decimals}f} ± {estimate.std:.{decimals}f}"
