@@ -1,4 +1,4 @@
-"""Searching rules by mean rank, on made-up scores and on maps."""
+"""Searching rules by their mean gain, on made-up scores and on maps."""
 
 import re
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from mapping_stroke.evaluation.rule_fit import (
     count_searches,
     deal_parts,
     fit_rule,
-    mean_ranks,
+    mean_gains,
     mean_row,
     search_rule,
     start_rule,
@@ -91,13 +91,13 @@ def test_a_person_s_scans_lie_in_one_part() -> None:
     assert deal_parts({"a": "a", "b": "b"}) == [["a"], ["b"]]
 
 
-def test_ranks_are_averaged_over_the_columns() -> None:
-    rows: list[Row] = [
-        {"dice": 0.9, "hd95_mm": 20.0, FALSE_VOLUME: 5.0},
-        {"dice": 0.9, "hd95_mm": 10.0, FALSE_VOLUME: 9.0},
-        {"dice": 0.1, "hd95_mm": 30.0, FALSE_VOLUME: 0.0},
+def test_gains_are_differences_in_standard_deviations_averaged_over_the_columns() -> None:
+    rules: list[list[Row]] = [
+        [{"dice": 0.4, "hd95_mm": 20.0}, {"dice": 0.6, "hd95_mm": 20.0}, {FALSE_VOLUME: 5.0}],
+        [{"dice": 0.6, "hd95_mm": 20.0}, {"dice": 0.8, "hd95_mm": 20.0}, {FALSE_VOLUME: 1.0}],
     ]
-    np.testing.assert_allclose(mean_ranks(rows), [(1.5 + 2 + 2) / 3, (1.5 + 1 + 3) / 3, (3 + 3 + 1) / 3])
+    spreads = np.std([0.4, 0.6, 0.6, 0.8]), 2.0
+    np.testing.assert_allclose(mean_gains(rules), [0, (0.2 / spreads[0] + 0 + 4 / spreads[1]) / 3])
 
 
 def test_means_leave_out_what_is_undefined() -> None:

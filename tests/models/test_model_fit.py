@@ -40,7 +40,7 @@ def test_a_rule_is_fitted_that_leaves_specks_of_healthy_scans_out(
     assert new.card.postprocess is not None
     assert new.card.postprocess != old.card.postprocess
     assert new.card.postprocess.load_unit == "mm3"
-    assert "fitted on 4 cases and 2 healthy scans of cohort for the mean rank" in new.card.postprocess_origin
+    assert "fitted on 4 cases and 2 healthy scans of cohort for the mean gain" in new.card.postprocess_origin
     assert (new.card.name, new.card.description) == (old.card.name, "as it was")
     assert [m.weights_sha256 for m in new.card.members] == [m.weights_sha256 for m in old.card.members]
     values = json.loads((data / "new-rules.json").read_text())
@@ -50,7 +50,7 @@ def test_a_rule_is_fitted_that_leaves_specks_of_healthy_scans_out(
     false_mm3 = [values["scores"][label]["false_volume_mm3"]["mean"] for label in labels]
     assert false_mm3[-1] < min(false_mm3[:-1])
     assert values["scores"]["mapping, fitted"]["dice"]["mean"] == pytest.approx(1)
-    assert min(values["mean_rank"], key=values["mean_rank"].get) == "mapping, fitted"
+    assert max(values["mean_gain"], key=values["mean_gain"].get) == "mapping, fitted"
     page = (data / "new-rules.md").read_text()
     assert "| mapping, fitted |" in page
     assert "the model brings the fitted rule" in page
@@ -68,7 +68,7 @@ def test_where_nothing_can_be_won_the_model_keeps_its_rule(data: Path, capsys: p
     assert (new.card.postprocess, new.card.postprocess_origin) == (RULES["mapping"], "")
     assert new.sha256 == open_bundle(data / "m.mapping").sha256
     assert "no better than the present one, which the model keeps" in capsys.readouterr().err
-    assert "Healthy (mL)" not in (data / "new-rules.md").read_text()
+    assert "Without lesion (mL)" not in (data / "new-rules.md").read_text()
 
 
 def test_the_model_is_written_before_its_table_is_shown(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

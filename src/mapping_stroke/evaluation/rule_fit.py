@@ -1,4 +1,4 @@
-"""Fitting of the post-processing rule: a search for the rule with the best mean rank."""
+"""Fitting of the post-processing rule: a search for the rule with the largest mean gain."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.stats import rankdata
 
 from mapping_stroke.evaluation.profiles import ATLAS2022
 from mapping_stroke.rules import PostprocessConfig, Thresholds
@@ -68,9 +67,9 @@ def as_applied(
 
 
 FALSE_VOLUME = "false_volume_mm3"
-"""Column of the volume marked in a healthy scan; lower is better."""
+"""Column of the volume marked in a scan without lesion, healthy or labelled; lower is better."""
 MARKED = "marked_without_lesion"
-"""Column of scans without lesion, healthy or labelled: 1 if anything is marked, 0 if nothing is; lower is better."""
+"""Column of the same scans: 1 if anything is marked, 0 if nothing is; lower is better."""
 ROUNDS = 3
 """Largest number of passes over all settings."""
 PARTS = 5
@@ -116,7 +115,7 @@ def fit_rule(
 
     Args:
         cases: Cases of at least two people.
-        start: Start of the search; it is kept unless another rule ranks better.
+        start: Start of the search; it is kept unless another rule is better.
         show: Called with the number of searches done (of `count_searches`) and the name of the current one.
     """
     held_out: dict[str, Row] = {}
@@ -135,8 +134,8 @@ def search_rule(
 ) -> tuple[PostprocessConfig, int]:
     """Change one setting after another to its best value, until nothing changes; also return the number of rules tried.
 
-    Rules that differ in one setting are ranked against one another (`mean_ranks`); the present rule wins ties. At the
-    end, the rule found is ranked against `start`, which wins ties.
+    Rules that differ in one setting are compared with the present one (`mean_gains`), which wins ties. At the end, the
+    rule found is compared with `start`, which wins ties.
     """
     rule, tried = start, {start}
     steps = ROUNDS * len(SPACE)
@@ -150,16 +149,32 @@ def search_rule(
         if rule == before:
             break
     show(1.0)
-    # ranks depend on the field of rules, so single steps may improve them and lead to a worse rule
+    # spreads depend on the rules compared, so single steps may gain and lead to a worse rule
     return _best(cases, [start, rule], names), len(tried)
 
 
-def mean_ranks(means: Sequence[Row]) -> Float64[np.ndarray, " n"]:
-    """Mean over all columns of the ranks (1 is best, ties share the mean rank) of rows of mean values."""
+def mean_gains(rules: Sequence[Sequence[Row]]) -> Float64[np.ndarray, " n"]:
+    """How much better than the first each rule is: the mean over all columns of its gain in standard deviations.
+
+    Ranks would weigh a third decimal in one metric like half the healthy scans in another.
+
+    Args:
+        rules: The values of each rule on the same scans.
+
+    Returns:
+        For each column, the difference of the means, positive if better, is divided by the standard deviation over all
+        scans and rules; a column without any spread counts 0.
+    """
     higher_is_better = {metric.key: metric.higher_is_better for metric in ATLAS2022.metrics}
-    signs = np.array([-1.0 if higher_is_better.get(column, False) else 1.0 for column in means[0]])
-    values = np.array([[row[column] for column in means[0]] for row in means], np.float64)
-    return np.asarray(rankdata(np.round(values * signs, 9), method="average", axis=0).mean(axis=1))  # 1 is best
+    means = [mean_row(rows) for rows in rules]
+    gains = []
+    for column in means[0]:
+        values = np.array([row[column] for rows in rules for row in rows if column in row], np.float64)
+        spread = float(np.nanstd(values))
+        difference = np.array([mean[column] - means[0][column] for mean in means], np.float64)
+        better = difference if higher_is_better.get(column, False) else -difference
+        gains.append(better / spread if spread > 0 else np.zeros(len(rules)))
+    return np.asarray(np.mean(gains, axis=0), np.float64)
 
 
 def mean_row(rows: Sequence[Row]) -> Row:
@@ -188,5 +203,5 @@ def _show_part(show: Callable[[float, str], None], number: int, share: float) ->
 
 def _best(cases: FitCases, rules: Sequence[PostprocessConfig], names: Sequence[str]) -> PostprocessConfig:
     scored = [cases.score(name, rules) for name in names]
-    ranks = mean_ranks([mean_row(rows) for rows in zip(*scored, strict=True)])
-    return rules[int(np.argmin(np.round(ranks, 9)))]  # rounding of means must not decide ties
+    gains = mean_gains(list(zip(*scored, strict=True)))
+    return rules[int(np.argmax(np.round(gains, 9)))]  # rounding of means must not decide ties

@@ -41,11 +41,11 @@ def fit_model(model: str | Path, config: FitConfig, target: Path, *, overwrite: 
     """Fit the rule `mapping`, compare it with the other rules, and write the model with it.
 
     Every scan is predicted once; its map is kept next to the target until the model is written, so that an interrupted
-    fit can be resumed. The rule is stored only if, cross-fitted, it ranks better than the model's present one.
+    fit can be resumed. The rule is stored only if, cross-fitted, it is better than the model's present one.
 
     Args:
         model: See `open_bundle`.
-        config: Labelled cases that the model was not trained on, healthy scans, whose mean false volume is ranked like
+        config: Labelled cases that the model was not trained on, healthy scans, in which what is marked counts like
             a metric, preset and device.
         target: Model to write, see `write_bundle`; the table is written next to it.
         overwrite: Replace an existing model.
@@ -141,8 +141,7 @@ def _fit(bundle: Bundle, people: Mapping[str, str], files: Mapping[str, Path]) -
 def _write(bundle: Bundle, target: Path, cohort: Path, table: RuleTable, fit: Fit, *, overwrite: bool) -> None:
     """Write the model and, next to it, the table; the fitted rule is stored only if it is better."""
     card = bundle.card
-    rank_before, rank_after = table.ranks([BEFORE, AFTER]).tolist()
-    is_better = rank_after < rank_before
+    is_better = bool(table.gains([BEFORE, AFTER])[1] > 0)
     if is_better:
         card = replace(card, postprocess=fit.rule, postprocess_origin=_origin(table, fit, cohort))
     else:
@@ -165,7 +164,7 @@ def _origin(table: RuleTable, fit: Fit, cohort: Path) -> str:
     dice, f1 = (table.mean(AFTER, metric) for metric in ("dice", "lesion_f1"))
     healthy = f" and {counted(table.healthy, 'healthy scan')}" if table.healthy else ""
     return (
-        f"fitted on {counted(table.cases, 'case')}{healthy} of {given_name(cohort)} for the mean rank over the "
+        f"fitted on {counted(table.cases, 'case')}{healthy} of {given_name(cohort)} for the mean gain over the "
         f"metrics of atlas2022, {fit.tried} rules tried; cross-fitted Dice {dice:.3f} (before: "
         f"{table.mean(BEFORE, 'dice'):.3f}), lesion-wise F1 {f1:.3f} (before: {table.mean(BEFORE, 'lesion_f1'):.3f})"
     )

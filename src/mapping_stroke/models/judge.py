@@ -218,9 +218,7 @@ class RuleScores:
         self._by_mask: dict[tuple[str, bytes], Row] = {}
 
     def score(self, name: str, rules: Sequence[PostprocessConfig]) -> list[Row]:
-        """Score each rule on a map: all metrics of `atlas2022`, or the false volume in mm3 of a healthy scan.
-
-        A scan without lesion, labelled or healthy, also has `MARKED`.
+        """Score each rule on a map: the metrics of `atlas2022` if labelled, `FALSE_VOLUME`, `MARKED` if without lesion.
 
         A 95HD that is undefined because nothing is marked counts as `NOTHING_MARKED_MM`; without lesions it stays NaN.
         """
@@ -239,7 +237,7 @@ class RuleScores:
 
     def _score_mask(self, name: str, stored: StoredMap, mask: Mask) -> Row:
         if stored.reference is None:
-            return {FALSE_VOLUME: float(mask.sum()) * stored.voxel_volume_mm3, MARKED: float(mask.any())}
+            return _falsely_marked(mask, stored)
         # many rules yield the same mask, and scoring costs far more than hashing
         digest = hashlib.sha256(np.packbits(mask).tobytes()).digest()
         if (name, digest) not in self._by_mask:
@@ -247,9 +245,13 @@ class RuleScores:
             if math.isnan(values["hd95_mm"]) and stored.reference.any():
                 values["hd95_mm"] = NOTHING_MARKED_MM
             if not stored.reference.any():
-                values[MARKED] = float(mask.any())
+                values |= _falsely_marked(mask, stored)
             self._by_mask[name, digest] = values
         return self._by_mask[name, digest]
+
+
+def _falsely_marked(mask: Mask, stored: StoredMap) -> dict[str, float]:
+    return {FALSE_VOLUME: float(mask.sum()) * stored.voxel_volume_mm3, MARKED: float(mask.any())}
 
 
 def _mask(stored: StoredMap, rule: PostprocessConfig | None) -> Mask:

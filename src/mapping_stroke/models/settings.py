@@ -105,7 +105,8 @@ class FitConfig:
     """Labelled cases in any layout that `mapping prepare` reads. The model must not have been trained on them: it is
     overconfident on such cases, which would bias the levels."""
     healthy: tuple[Path, ...] = ()
-    """Healthy scans, or folders of them: the mean volume that a rule marks there is ranked like a metric."""
+    """Healthy scans, or folders of them: what a rule marks there counts like a metric, as in labelled cases
+    without lesion."""
     keep_maps: bool = False
     """Keep the predicted maps next to the model, for another fit; a few MB per scan."""
     prediction: Prediction = Prediction()

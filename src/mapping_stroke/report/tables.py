@@ -14,7 +14,7 @@ from mapping_stroke.console import aligned
 from mapping_stroke.errors import ScoreError
 from mapping_stroke.evaluation.cohorts import Estimate, estimate_mean
 from mapping_stroke.evaluation.profiles import ATLAS2022, PROFILES, Metric
-from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME, MARKED, Row, mean_ranks, mean_row
+from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME, MARKED, Row, mean_gains
 from mapping_stroke.evaluation.tables import ALL_FOLDS, Summary, order_methods
 from mapping_stroke.networks.typed_json import plain_json
 from mapping_stroke.report.style import method_label
@@ -255,20 +255,20 @@ def _table(part: dict) -> Table:
 
 
 EXPLANATION = (
-    "Mean ± standard deviation. Rank: the mean over all columns of the rules' places in each, 1 the best. A case with "
-    "lesions in which nothing is marked counts 100 mm in 95HD. Healthy: the volume "
-    "marked in healthy scans, all of it false. Marked without lesion: the share of all scans without lesion in which "
+    "Mean ± standard deviation. Gain: how much better a rule is than the first, the mean over all columns in standard "
+    "deviations. A case with lesions in which nothing is marked counts 100 mm in 95HD. Without lesion: the volume "
+    "marked in healthy scans and in labelled cases without lesion, all of it false, and the share of them in which "
     "anything is marked. The fitted rule is cross-fitted: the cases are dealt "
     "into five parts by person, and each part is scored by the rule that was fitted on the others."
 )
 
 
-FALSE_HEADS = {FALSE_VOLUME: "Healthy (mL) ↓", MARKED: "Marked without lesion ↓"}
+FALSE_HEADS = {FALSE_VOLUME: "Without lesion (mL) ↓", MARKED: "Without lesion, marked ↓"}
 
 
 @dataclass(frozen=True)
 class RuleRow:
-    """One rule: its values on every labelled case (the metrics) and healthy scan (the false volume)."""
+    """One rule: its values on every labelled case (the metrics) and every scan without lesion (what is marked)."""
 
     label: str
     values: tuple[Row, ...]
@@ -283,7 +283,7 @@ class RuleTable:
     @property
     def healthy(self) -> int:
         """Number of healthy scans."""
-        return sum(FALSE_VOLUME in values for values in self.rows[0].values)
+        return sum(ATLAS2022.keys[0] not in values for values in self.rows[0].values)
 
     @property
     def cases(self) -> int:
@@ -292,9 +292,9 @@ class RuleTable:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The metrics; the false volume where there are healthy scans; how many scans without lesion are marked."""
-        lesionless = any(MARKED in values for values in self.rows[0].values)
-        return (*ATLAS2022.keys, *((FALSE_VOLUME,) if self.healthy else ()), *((MARKED,) if lesionless else ()))
+        """The metrics, and what is marked in scans without lesion, if there are any."""
+        known = {column for values in self.rows[0].values for column in values}
+        return (*ATLAS2022.keys, *(column for column in FALSE_HEADS if column in known))
 
     def estimate(self, label: str, column: str) -> Estimate:
         """One column of a rule, with its interval."""
@@ -304,9 +304,9 @@ class RuleTable:
         """The mean of a column of a rule."""
         return self.estimate(label, column).mean
 
-    def ranks(self, labels: Sequence[str]) -> Float64[np.ndarray, " n"]:
-        """The mean ranks of some rules against one another."""
-        return mean_ranks([mean_row(self._values(label)) for label in labels])
+    def gains(self, labels: Sequence[str]) -> Float64[np.ndarray, " n"]:
+        """The mean gains of some rules over the first of them."""
+        return mean_gains([self._values(label) for label in labels])
 
     def _values(self, label: str) -> tuple[Row, ...]:
         return next(row.values for row in self.rows if row.label == label)
@@ -340,9 +340,9 @@ def rule_values(table: RuleTable, facts: Mapping[str, object]) -> dict[str, obje
     """The table as plain values."""
     labels = [row.label for row in table.rows]
     found = {label: {column: asdict(table.estimate(label, column)) for column in table.columns} for label in labels}
-    ranks = dict(zip(labels, table.ranks(labels).tolist(), strict=True))
+    gains = dict(zip(labels, table.gains(labels).tolist(), strict=True))
     values: dict[str, object] = plain_json(
-        {**facts, "cases": table.cases, "healthy_scans": table.healthy, "scores": found, "mean_rank": ranks}
+        {**facts, "cases": table.cases, "healthy_scans": table.healthy, "scores": found, "mean_gain": gains}
     )
     return values
 
@@ -355,10 +355,10 @@ def _lines(table: RuleTable) -> list[list[str]]:
     heads = [metric_head(metric) for metric in ATLAS2022.metrics]
     false = [head for column, head in FALSE_HEADS.items() if column in table.columns]
     labels = [row.label for row in table.rows]
-    lines = [["Rule", *heads, *false, "Rank ↓"]]
-    for label, rank in zip(labels, table.ranks(labels), strict=True):
+    lines = [["Rule", *heads, *false, "Gain ↑"]]
+    for label, gain in zip(labels, table.gains(labels), strict=True):
         cells = [_rule_cell(column, table.estimate(label, column)) for column in table.columns]
-        lines.append([label, *cells, f"{rank:.2f}"])
+        lines.append([label, *cells, f"{gain:+z.2f}"])
     return lines
 
 
