@@ -79,32 +79,33 @@ bench: setup oracles ## Measure each stage beside the reference way
 stats: setup ## Count modules, lines, functions and comments
 	$(BIN)/python -m benchmarks.stats
 
-# Healthy brains and lesion masks in MNI space, whole heads to judge by, people who are there under two names.
-BRAINS ?= $(error make model: say BRAINS=folder LESIONS=folder, and HEADS="files" and RESCANS="pairs" if there are any)
+# Healthy brains and lesion masks in MNI space, people who are there under two names, and real scans to judge by: healthy
+# ones, and patients with other diseases.
+BRAINS ?= $(error make model: say BRAINS=folder LESIONS=folder, and RESCANS="pairs" HEALTHY="files" HARD="files" if there are any)
 LESIONS ?= $(error make model: say LESIONS=folder)
-HEADS ?=
 RESCANS ?=
-# For two cores; with a GPU: MODEL_OPTIONS="--device cuda" FIRST= (and as many epochs as there is time for).
-MODEL_OPTIONS ?= --jobs 2 --cases 3600
-FIRST ?= --branch
-SECOND ?= --epochs 80
-THIRD ?= --size fine --schemes default dice-topk10 --beside --epochs 40 --cases 1100 --compile --validation 30
+HEALTHY ?=
+HARD ?=
+# For one core of a processor, for days; with a GPU: MODEL_OPTIONS="--schemes residual --device cuda --minutes ..." instead.
+MODEL_OPTIONS ?= --schemes residual --cases 300 --compile
+FIRST ?= --patches 150000
+SECOND ?= --patches 36000
 MODEL := src/mapping_stroke/models/default.mapping
-train_model = $(BIN)/mapping models train $(1) --brains "$(BRAINS)" --lesions "$(LESIONS)" $(if $(RESCANS),--rescans $(RESCANS)) $(if $(HEADS),--heads $(HEADS)) \
-  $(MODEL_OPTIONS) --name "MAPPING default" --licence CC-BY-NC-4.0 \
-  --description "$(2), trained on simulated strokes: MAPPING for scans of one's own, without a GPU." \
-  --training-data "Strokes simulated in 22 scans of 17 OASIS people (CC BY-NC) and the ICBM152 template, with 833 masks of SOOP (CC0) and LESYMAP (Apache-2.0)" \
+train_model = $(BIN)/mapping models train $(1) --brains "$(BRAINS)" --lesions "$(LESIONS)" $(if $(RESCANS),--rescans $(RESCANS)) \
+  $(MODEL_OPTIONS) --name "MAPPING default" --licence CC-BY-NC-4.0 --mirror always --fast-cover window \
+  --description "One 3-D U-Net with voxels of 3 mm, averaged with its mirror image, trained on simulated strokes: MAPPING for scans of one's own, without a GPU." \
+  --training-data "Strokes simulated in 34 scans of 29 healthy people (OASIS, CC BY-NC, and four others) and the ICBM152 template, with 1041 masks of SOOP (CC0) and LESYMAP (Apache-2.0)" \
   --citation "Huo et al. 2022, arXiv:2211.15486; Marcus et al. 2007, doi:10.1162/jocn.2007.19.9.1498"
 
 model: setup ## Train the bundled model anew, judge it, write its card: make model BRAINS=folder LESIONS=folder
-	$(call train_model,model/first,Four small 3-D U-Nets at 3 mm) $(FIRST)
-	$(call train_model,model/second,Four small 3-D U-Nets at 3 mm) $(SECOND) --from model/first/model.mapping
-	$(BIN)/mapping models pack model/second/model.mapping -o model/second/led.mapping --first "residual, fold 0" --overwrite
-	$(call train_model,model/third,Four small 3-D U-Nets at 3 mm and two that mark voxels of 1.5 mm) $(THIRD) --from model/second/led.mapping
-	cp model/third/model.mapping $(MODEL)
-	$(BIN)/mapping models card $(MODEL) --evaluation model/third/evaluation --about docs/model-card.in.md -o docs/model-card.md --embed
-	sed 's|(failures.jpg)|(../../docs/model-card-failures.jpg)|' model/third/evaluation/evaluation.md > benchmarks/results/default-model.md
-	cp model/third/model-rules.md benchmarks/results/default-model-rules.md
+	$(call train_model,model/first) $(FIRST)
+	$(call train_model,model/second) $(SECOND) --from model/first/model.mapping
+	cp model/second/model.mapping $(MODEL)
+	$(BIN)/mapping models hold-out model/hold-out --brains "$(BRAINS)" --lesions "$(LESIONS)" $(if $(RESCANS),--rescans $(RESCANS))
+	$(BIN)/mapping models evaluate $(MODEL) --cohort model/hold-out $(if $(HEALTHY),--healthy $(HEALTHY)) $(if $(HARD),--hard $(HARD)) -o model/evaluation
+	$(BIN)/mapping models card $(MODEL) --evaluation model/evaluation --about docs/model-card.in.md -o docs/model-card.md --embed
+	sed 's|(failures.jpg)|(../../docs/model-card-failures.jpg)|' model/evaluation/evaluation.md > benchmarks/results/default-model.md
+	cp model/second/model-rules.md benchmarks/results/default-model-rules.md
 
 # Compared with, never imported by the package. nnunet 1.7.1 and panoptica 2.1.7 ask for an old numpy that they do not need.
 oracles: $(ORACLES)/.installed ## Install nnU-Net, v1 and v2, panoptica and MONAI into .oracles, to be compared with
