@@ -1,11 +1,13 @@
 """The lesion overlap map of a cohort: in how many scans each voxel of MNI152 space is lesioned."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, UInt16
+from jaxtyping import Bool, UInt8, UInt16
 from scipy import ndimage
 
 from mapping_stroke.cohort.group_files import GroupFiles
@@ -19,6 +21,8 @@ from mapping_stroke.lesions import bounding_box
 from mapping_stroke.space.resample import Box, box_on_grid
 
 Counts = UInt16[np.ndarray, "197 233 189"]
+KEPT = 2000
+"""Masks that stay in memory, of some 20 kB each: after a correction the app adds all up again, but reads one."""
 VERSION = 1
 """Raised if the same masks give other maps."""
 DESCRIPTION = (
@@ -86,7 +90,10 @@ class OverlapCount:
 
     def add(self, mask: Image, to_mni: Affine) -> None:
         """Add the mask of a scan, whose non-zero voxels are lesions."""
-        box, placed = place_mask(mask.voxels > 0, to_mni @ mask.affine)
+        self.add_placed(*place_mask(mask.voxels > 0, to_mni @ mask.affine))
+
+    def add_placed(self, box: Box, placed: Bool[np.ndarray, "a b c"]) -> None:
+        """Add what `place_mask` returned for the mask of a scan."""
         self.scans += 1
         self.counts[box] += placed
         x, y, z = box
@@ -119,7 +126,8 @@ def write_overlap(
     counts = OverlapCount()
     for mask in track([mask for mask in masks if mask.name in hashes], "Adding up lesions", len(placed)):
         try:
-            counts.add(read_image(mask.path), np.array(mask.to_mni))
+            box, bits, shape = _read_placed(mask.path, hashes[mask.name], tuple(map(tuple, mask.to_mni)))
+            counts.add_placed(box, np.unpackbits(bits, count=math.prod(shape)).reshape(shape).astype(bool))
         except SCAN_FAILURES as error:
             lost[mask.name] = describe_failure(error, mask.path)
     most, most_mirrored = int(counts.counts.max()), int(counts.mirrored.max())
@@ -129,6 +137,16 @@ def write_overlap(
         write_image(folder / files.mirrored, counts.mirrored, ATLAS_GRID.affine)
         write_json(folder / files.overlap_facts, {"Description": DESCRIPTION, **asdict(facts)})
     return facts
+
+
+@lru_cache(maxsize=KEPT)
+def _read_placed(
+    path: Path, digest: str, to_mni: tuple[tuple[float, ...], ...]
+) -> tuple[Box, UInt8[np.ndarray, " bytes"], tuple[int, ...]]:
+    """The box, packed voxels and shape of `place_mask` for a file with this hash."""
+    mask = read_image(path)
+    box, placed = place_mask(mask.voxels > 0, np.array(to_mni) @ mask.affine)
+    return box, np.packbits(placed), placed.shape
 
 
 def _read_facts(folder: Path, files: GroupFiles) -> OverlapFacts | None:
