@@ -13,10 +13,11 @@ import pytest
 
 from mapping_stroke.cli import main
 from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.errors import TrainingError
-from mapping_stroke.images.image import read_image, write_image
+from mapping_stroke.errors import Stopped, TrainingError
+from mapping_stroke.images.image import Probability, read_image, write_image
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.run_folder import RunFolder
+from mapping_stroke.stages import pseudo_labels
 from mapping_stroke.stages.pseudo_labels import choose_labels
 from mapping_stroke.training import loop
 from mapping_stroke.training.augment import NONE
@@ -168,6 +169,33 @@ def test_labels_of_a_scan_that_was_replaced_are_made_anew(
         assert main([*train, "--overwrite"]) == 0
     marks.append(provenance_of(run, fold)["scans"])
     assert marks[0] != marks[1]
+
+
+def test_interrupted_labelling_goes_on_where_it_was(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fold = 1 - fold_of(run, "p0")  # in which all three are labelled
+    call = ["train", str(run.path), *SELF_TRAINING, "--folds", str(fold)]
+    made, real = [], pseudo_labels.make_pseudo_label
+
+    def label(probability: Probability) -> Any:
+        if len(made) == 2:
+            raise Stopped("stopped by SIGTERM")
+        made.append(probability)
+        return real(probability)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pseudo_labels, "make_pseudo_label", label)
+        assert main(call) == 75
+    assert main(call) == 0
+    assert "3 unlabelled scans, 2 of them already labelled, by default" in capsys.readouterr().out
+    in_one_go = RunFolder(run.path.with_name("in one go"))
+    resumed = (run.pseudo_labels(fold) / "provenance.json").read_bytes()
+    shutil.copytree(run.path, in_one_go.path)
+    shutil.rmtree(in_one_go.pseudo_labels(fold))
+    shutil.rmtree(in_one_go.member("self-training", fold))
+    assert main(["train", str(in_one_go.path), *call[2:]]) == 0
+    assert (in_one_go.pseudo_labels(fold) / "provenance.json").read_bytes() == resumed
 
 
 def test_a_fold_whose_people_are_all_that_is_unlabelled_is_refused(

@@ -38,7 +38,7 @@ def label_unlabelled(
 
     The scheme has the highest mean validation Dice over the other folds, so that no case influences the labels of the
     member that it validates. Unlabelled scans of people whose labelled scans validate that member get no label. Labels
-    are reused as long as the member that made them and the scans are unchanged.
+    are reused as long as the member that made them and the scans are unchanged, also those of an interrupted call.
 
     Args:
         run: Run folder with members of the fold.
@@ -64,17 +64,20 @@ def label_unlabelled(
     dice = _dice_on_other_folds(run, fold)
     scheme = best_scheme(dice)
     member = run.member(scheme, fold)
-    say(f"Pseudo-labels of fold {fold}: {len(unlabelled)} unlabelled scans, by {scheme}")
-    provenance = {
+    provenance: dict[str, Any] = {
         "scheme": scheme,
         "fold": fold,
         "weights_sha256": read_card(member)[1],
         "bundle_sha256": open_bundle(member).sha256,
         "scans": scans,
         "dice_on_other_folds": {name: None if np.isnan(value) else value for name, value in dice.items()},
-        "confidence": _label_all(run.pseudo_labels(fold), unlabelled, member, device),
+        "confidence": {},
     }
-    write_json(run.pseudo_labels(fold) / PROVENANCE_FILE, provenance)
+    begun = _labels_begun(run, provenance)
+    done = f", {len(begun)} of them already labelled" if begun else ""
+    say(f"Pseudo-labels of fold {fold}: {len(unlabelled)} unlabelled scans{done}, by {scheme}")
+    provenance["confidence"] = begun
+    _label_missing(run.pseudo_labels(fold), unlabelled, provenance, device, member)
     return provenance
 
 
@@ -138,6 +141,17 @@ def _labels_made_before(run: RunFolder, unlabelled: Sequence[Case], scans: str, 
     return provenance if unchanged and complete and provenance["scans"] == scans else None
 
 
+def _labels_begun(run: RunFolder, provenance: Mapping[str, Any]) -> dict[str, float | None]:
+    """The confidence of labels that an interrupted call has made in the same way."""
+    folder = run.pseudo_labels(provenance["fold"])
+    found = read_object(folder / PROVENANCE_FILE)
+    confidence = found.pop("confidence", None)
+    same = all(found.get(name) == provenance[name] for name in ("scheme", "weights_sha256", "scans"))
+    if not same or not isinstance(confidence, dict):
+        return {}
+    return {case_id: value for case_id, value in confidence.items() if (folder / f"{case_id}{MASK_SUFFIX}").is_file()}
+
+
 def pseudo_arrays(
     run: RunFolder, cases: Sequence[Case], chosen: Mapping[str, Any], spec: PreprocessSpec
 ) -> list[CaseArrays]:
@@ -153,17 +167,19 @@ def pseudo_arrays(
     return list(make_arrays(folder, triples, spec).values())
 
 
-def _label_all(
-    folder: Path, cases: Sequence[Case], member_folder: Path, device: torch.device
-) -> dict[str, float | None]:
+def _label_missing(
+    folder: Path, cases: Sequence[Case], provenance: Mapping[str, Any], device: torch.device, member_folder: Path
+) -> None:
+    """Label the scans that have no label yet, and record each at once: a job with a time limit may need several."""
     member = Ensemble(open_bundle(member_folder), choose_engine(str(device), "torch"), WindowConfig())
-    confidence: dict[str, float | None] = {}
-    for case in track(cases, "Pseudo-labels", len(cases)):
+    confidence = provenance["confidence"]
+    missing = [case for case in cases if case.case_id not in confidence]
+    for case in track(missing, "Pseudo-labels", len(missing)):
         scan = read_image(case.scan)
         label = make_pseudo_label(member.predict(member.prepare(tame_outliers(scan))).probability)
         write_image(folder / f"{case.case_id}{MASK_SUFFIX}", label.mask, scan)
         confidence[case.case_id] = None if np.isnan(label.confidence) else round(label.confidence, 4)
-    return confidence
+        write_json(folder / PROVENANCE_FILE, provenance)
 
 
 def _dice_on_other_folds(run: RunFolder, fold: int) -> dict[str, float]:
