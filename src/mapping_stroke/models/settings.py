@@ -56,6 +56,9 @@ class Selection:
     """Shift the members' grids by fractions of a voxel, for networks whose voxels are larger than the scans'."""
     beside: str = ""
     """Add them to all members of this model, as for `show`: members with other voxels make other mistakes."""
+    blend: str = ""
+    """Average the weights of each member half and half with those of the same member of this model, as for `show`, with
+    which its training began: it keeps more of what that one knew."""
     first: str = ""
     """Put this member first, such as `residual, fold 0`: the preset `fast` uses only the first."""
 
