@@ -94,7 +94,7 @@ MODEL := src/mapping_stroke/models/default.mapping
 train_model = $(BIN)/mapping models train $(1) --brains "$(BRAINS)" --lesions "$(LESIONS)" $(if $(RESCANS),--rescans $(RESCANS)) \
   $(MODEL_OPTIONS) --name "MAPPING default" --licence CC-BY-NC-4.0 --mirror always --fast-cover window \
   --description "One 3-D U-Net with voxels of 3 mm, averaged with its mirror image, trained on simulated strokes: MAPPING for scans of one's own, without a GPU." \
-  --training-data "Strokes simulated in 34 scans of 29 healthy people (OASIS, CC BY-NC, and four others) and the ICBM152 template, with 1041 masks of SOOP (CC0) and LESYMAP (Apache-2.0)" \
+  --training-data "Strokes simulated in 25 scans of 20 healthy people (18 of OASIS, CC BY-NC; two others, BSD-2 and MIT) and the ICBM152 template, with 833 masks of SOOP (CC0) and LESYMAP (Apache-2.0)" \
   --citation "Huo et al. 2022, arXiv:2211.15486; Marcus et al. 2007, doi:10.1162/jocn.2007.19.9.1498"
 
 model: setup ## Train the bundled model anew, judge it, write its card: make model BRAINS=folder LESIONS=folder
