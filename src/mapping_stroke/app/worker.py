@@ -20,7 +20,6 @@ SECONDS_BETWEEN_LINES = 0.5
 def main(request: str) -> int:
     """Segment one scan and print the progress as lines; an error is one line on standard error, with status 2."""
     given = json.loads(request)
-    console.SECONDS_BETWEEN_LINES = SECONDS_BETWEEN_LINES
     try:
         paths = {name: path and Path(path) for name, path in given["regions"].items()}
         options = ScanOptions(show_head=bool(given["show_head"]), regions=RegionOptions(**paths))
@@ -32,4 +31,5 @@ def main(request: str) -> int:
 
 
 if __name__ == "__main__":
+    console.SECONDS_BETWEEN_LINES = SECONDS_BETWEEN_LINES
     sys.exit(main(sys.argv[1]))
