@@ -151,7 +151,7 @@ def test_a_state_on_its_way_can_be_packed_and_tried(
 ) -> None:
     train_and_stop(elsewhere, 3, monkeypatch)
     for folder, patches in ((elsewhere, 6), (whole, 10)):
-        target = tmp_path / f"{patches}.mapping"
+        target = tmp_path / "new folder" / f"{patches}.mapping"
         assert main(["models", "pack", str(member(folder) / STATE), "-o", str(target)]) == 0
         (card,) = (one.card for one in open_bundle(target).card.members)
         assert (card.name, card.training["patches"], card.mirror_axes) == ("default, fold 0", patches, (0,))
@@ -161,7 +161,8 @@ def test_a_state_on_its_way_can_be_packed_and_tried(
     )  # fmt: skip
     found, wanted = weights_in(target), weights_in(whole)
     assert max(float(np.abs(found[name] - wanted[name]).max()) for name in wanted) < 1e-3
-    assert {path.name for path in tmp_path.iterdir()} == {"elsewhere", "6.mapping", "10.mapping"}
+    assert {path.name for path in tmp_path.iterdir()} == {"elsewhere", "new folder"}
+    assert {path.name for path in target.parent.iterdir()} == {"6.mapping", "10.mapping"}
 
 
 def test_a_damaged_state_is_not_packed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

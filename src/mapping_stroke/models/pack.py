@@ -93,7 +93,7 @@ def pack_model(
         TrainingError: The small state is missing or damaged.
     """
     if Path(model).suffix == STATE_SUFFIX:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as folder:
+        with tempfile.TemporaryDirectory() as folder:
             member = write_snapshot(Path(model), Path(folder) / "member")
             return pack_model(member, target, labels, selection, overwrite=overwrite)
     bundle = open_bundle(model)
