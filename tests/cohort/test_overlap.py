@@ -13,7 +13,7 @@ from mapping_stroke.cohort import overlap as module
 from mapping_stroke.cohort.group_files import GroupFiles
 from mapping_stroke.cohort.overlap import OverlapCount, OverlapFacts, PlacedMask, place_mask, write_overlap
 from mapping_stroke.dataset.grid import ATLAS_GRID
-from mapping_stroke.images.image import Image, read_image, write_image
+from mapping_stroke.images.image import read_image, write_image
 
 FILES = GroupFiles("cohort")
 HERE = np.eye(4)
@@ -30,7 +30,7 @@ def block(x: slice, y: slice = slice(50, 52), z: slice = slice(60, 61)) -> np.nd
 def count(*masks: np.ndarray) -> OverlapCount:
     counted = OverlapCount()
     for mask in masks:
-        counted.add(Image(mask.astype(np.float32), ATLAS_GRID.affine), HERE)
+        counted.add(*place_mask(mask, HERE @ ATLAS_GRID.affine))
     return counted
 
 

@@ -15,7 +15,7 @@ from mapping_stroke.console import track
 from mapping_stroke.dataset.grid import ATLAS_GRID
 from mapping_stroke.errors import SCAN_FAILURES, describe_failure
 from mapping_stroke.files import fingerprint, read_object, remove_files, sha256, write_json
-from mapping_stroke.images.image import Image, Mask, read_image, write_image
+from mapping_stroke.images.image import Mask, read_image, write_image
 from mapping_stroke.images.nifti import Affine
 from mapping_stroke.lesions import bounding_box
 from mapping_stroke.space.resample import Box, box_on_grid
@@ -88,11 +88,7 @@ class OverlapCount:
         self.mirrored: Counts = np.zeros(ATLAS_GRID.shape, np.uint16)
         """Lesions of both sides at x <= 0; a voxel of the midplane is its own mirror image and counts there."""
 
-    def add(self, mask: Image, to_mni: Affine) -> None:
-        """Add the mask of a scan, whose non-zero voxels are lesions."""
-        self.add_placed(*place_mask(mask.voxels > 0, to_mni @ mask.affine))
-
-    def add_placed(self, box: Box, placed: Bool[np.ndarray, "a b c"]) -> None:
+    def add(self, box: Box, placed: Bool[np.ndarray, "a b c"]) -> None:
         """Add what `place_mask` returned for the mask of a scan."""
         self.scans += 1
         self.counts[box] += placed
@@ -127,7 +123,7 @@ def write_overlap(
     for mask in track([mask for mask in masks if mask.name in hashes], "Adding up lesions", len(placed)):
         try:
             box, bits, shape = _read_placed(mask.path, hashes[mask.name], tuple(map(tuple, mask.to_mni)))
-            counts.add_placed(box, np.unpackbits(bits, count=math.prod(shape)).reshape(shape).astype(bool))
+            counts.add(box, np.unpackbits(bits, count=math.prod(shape)).reshape(shape).astype(bool))
         except SCAN_FAILURES as error:
             lost[mask.name] = describe_failure(error, mask.path)
     most, most_mirrored = int(counts.counts.max()), int(counts.mirrored.max())

@@ -228,20 +228,18 @@ class Ensemble:
         self, means: Mapping[PreprocessSpec, RunningAverage], prepared: PreparedScan, advance: Callable[[float], None]
     ) -> Iterator[tuple[BundleMember, Map]]:
         """Predict with one member after another, add each map to the mean of its grid, and yield it."""
-        if len(self.members) == 1:
-            (member,) = self.members
-            views = self.window_of(member).mirrorings
+        for member in self.members:
             maps = []
-            for view in views:  # each counts as a member
-                config = replace(self.window, view=view)
-                maps.append(self._predict(member, config, prepared, lambda share: advance(share / len(views))))
+            for window in self._voting(member):
+                maps.append(self._predict(member, window, prepared, lambda share: advance(share / self.voters)))
                 means[member.card.preprocess].add(maps[-1])
             yield member, maps[0] if len(maps) == 1 else np.mean(maps, axis=0)
-            return
-        for member in self.members:
-            values = self.predict_member(member, prepared, lambda share: advance(share / len(self.members)))
-            means[member.card.preprocess].add(values)
-            yield member, values
+
+    def _voting(self, member: BundleMember) -> list[WindowConfig]:
+        """The windows whose maps count as one each: that of a member, or one for each mirroring of a single member."""
+        window = self.window_of(member)
+        alone = len(self.members) == 1
+        return [replace(window, view=view) for view in window.mirrorings] if alone else [window]
 
     def predict_member(
         self, member: BundleMember, prepared: PreparedScan, advance: Callable[[float], None] = lambda share: None

@@ -1,6 +1,6 @@
 """Pseudo-labels for self-training: the best scheme's member of a fold labels the unlabelled scans."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,21 +64,24 @@ def label_unlabelled(
     dice = _dice_on_other_folds(run, fold)
     scheme = best_scheme(dice)
     member = run.member(scheme, fold)
-    provenance: dict[str, Any] = {
+    maker = {
         "scheme": scheme,
         "fold": fold,
         "weights_sha256": read_card(member)[1],
         "bundle_sha256": open_bundle(member).sha256,
         "scans": scans,
         "dice_on_other_folds": {name: None if np.isnan(value) else value for name, value in dice.items()},
-        "confidence": {},
     }
-    begun = _labels_begun(run, provenance)
-    done = f", {len(begun)} of them already labelled" if begun else ""
+    folder = run.pseudo_labels(fold)
+    confidence = _labels_begun(folder, maker)
+    done = f", {len(confidence)} of them already labelled" if confidence else ""
     say(f"Pseudo-labels of fold {fold}: {len(unlabelled)} unlabelled scans{done}, by {scheme}")
-    provenance["confidence"] = begun
-    _label_missing(run.pseudo_labels(fold), unlabelled, provenance, device, member)
-    return provenance
+    missing = [case for case in unlabelled if case.case_id not in confidence]
+    for case_id, mean in _label_all(folder, missing, member, device):
+        confidence[case_id] = mean
+        # at once: a job with a time limit may need several calls
+        write_json(folder / PROVENANCE_FILE, maker | {"confidence": confidence})
+    return maker | {"confidence": confidence}
 
 
 def choose_labels(provenance: Mapping[str, Any], confidence_floor: float | None) -> dict[str, Any]:
@@ -141,12 +144,11 @@ def _labels_made_before(run: RunFolder, unlabelled: Sequence[Case], scans: str, 
     return provenance if unchanged and complete and provenance["scans"] == scans else None
 
 
-def _labels_begun(run: RunFolder, provenance: Mapping[str, Any]) -> dict[str, float | None]:
+def _labels_begun(folder: Path, maker: Mapping[str, Any]) -> dict[str, float | None]:
     """The confidence of labels that an interrupted call has made in the same way."""
-    folder = run.pseudo_labels(provenance["fold"])
     found = read_object(folder / PROVENANCE_FILE)
-    confidence = found.pop("confidence", None)
-    same = all(found.get(name) == provenance[name] for name in ("scheme", "weights_sha256", "scans"))
+    confidence = found.get("confidence")
+    same = all(found.get(name) == maker[name] for name in ("scheme", "weights_sha256", "scans"))
     if not same or not isinstance(confidence, dict):
         return {}
     return {case_id: value for case_id, value in confidence.items() if (folder / f"{case_id}{MASK_SUFFIX}").is_file()}
@@ -167,19 +169,16 @@ def pseudo_arrays(
     return list(make_arrays(folder, triples, spec).values())
 
 
-def _label_missing(
-    folder: Path, cases: Sequence[Case], provenance: Mapping[str, Any], device: torch.device, member_folder: Path
-) -> None:
-    """Label the scans that have no label yet, and record each at once: a job with a time limit may need several."""
+def _label_all(
+    folder: Path, cases: Sequence[Case], member_folder: Path, device: torch.device
+) -> Iterator[tuple[str, float | None]]:
+    """Write the label of each scan, and yield its case id and mean confidence."""
     member = Ensemble(open_bundle(member_folder), choose_engine(str(device), "torch"), WindowConfig())
-    confidence = provenance["confidence"]
-    missing = [case for case in cases if case.case_id not in confidence]
-    for case in track(missing, "Pseudo-labels", len(missing)):
+    for case in track(cases, "Pseudo-labels", len(cases)):
         scan = read_image(case.scan)
         label = make_pseudo_label(member.predict(member.prepare(tame_outliers(scan))).probability)
         write_image(folder / f"{case.case_id}{MASK_SUFFIX}", label.mask, scan)
-        confidence[case.case_id] = None if np.isnan(label.confidence) else round(label.confidence, 4)
-        write_json(folder / PROVENANCE_FILE, provenance)
+        yield case.case_id, None if np.isnan(label.confidence) else round(label.confidence, 4)
 
 
 def _dice_on_other_folds(run: RunFolder, fold: int) -> dict[str, float]:
