@@ -56,7 +56,7 @@ def as_columns(volumes_ml: Mapping[str, float | None]) -> dict[str, float | None
 
 
 def recorded_volumes(entry: Mapping[str, Any]) -> dict[str, float | None]:
-    """Volume by region as segmented, from a stamp; None where the place is unknown; empty without an atlas."""
+    """Volume by region as segmented, from a stamp; None if the place is unknown; empty without an atlas."""
     return dict(entry.get("regions", {}).get("volumes_ml", {}))
 
 

@@ -24,7 +24,7 @@ class RegionTable:
 
     Attributes:
         atlas: File name of the atlas.
-        volumes_ml: Volume by region in the order of the atlas, and `elsewhere`; None where the place is unknown.
+        volumes_ml: Volume by region in the order of the atlas, and `elsewhere`; None if the place is unknown.
         of_lesions: The region with the largest part of each lesion, the largest lesion first; empty if unknown.
         corrected: Whether these are the volumes of a mask that a person has corrected.
     """

@@ -19,7 +19,7 @@ Labels = Int32[np.ndarray, "x y z"]  # region number of each voxel, 0 for none
 NUMBER_COLUMNS, NAME_COLUMNS = ("index", "label", "id", "value"), ("name", "region", "label_name", "structure")
 """Column names in the table of an atlas, ignoring case; the first that exists is used."""
 ELSEWHERE = "elsewhere"
-"""What the voxels in no region are called."""
+"""The name of all voxels in no region."""
 DECIMALS = 4
 """Of volumes in mL, in files."""
 INDEX_DECIMALS = 3

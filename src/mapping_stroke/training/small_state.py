@@ -138,7 +138,7 @@ def read_state(path: Path, state: TrainingState, position: Position, identity: I
 
 @dataclass(frozen=True, eq=False)
 class Snapshot:
-    """What a training has learned so far.
+    """A training as far as it has come.
 
     Attributes:
         weights: Average of the weights, as a finished training would keep it.
@@ -158,7 +158,7 @@ class Snapshot:
 
 
 def read_snapshot(path: Path) -> Snapshot:
-    """What the training of a small state has learned so far; raises `TrainingError` if the file is damaged."""
+    """The training of a small state as far as it has come; raises `TrainingError` if the file is damaged."""
     facts, arrays = _read(path)
     network = read_typed(NetworkSpec, facts["network"], "network")
     _, average = _unpack(arrays, unet_weights(build_unet(network)))

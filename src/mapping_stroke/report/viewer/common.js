@@ -1,6 +1,6 @@
-// What the pages of the app share: requests to the app, and elements.
+// Shared by the pages of the app: requests to the app, and elements.
 
-// What an address answers: bytes if they are gzipped, else JSON; an error holds the app's own line.
+// The answer of an address: bytes if they are gzipped, else JSON; an error holds the app's own line.
 async function ask(address, options) {
   const answer = await fetch(address, options);
   if (answer.ok && answer.headers.get("content-type").includes("gzip")) return answer.arrayBuffer();

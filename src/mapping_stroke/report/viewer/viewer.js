@@ -70,7 +70,7 @@ function inflate(bytes) {
   return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
 
-// What a page embeds of a scan: its maps and marks, as `ScanViewer` takes them.
+// The part of a scan that a page embeds: its maps and marks, as `ScanViewer` takes them.
 async function unpackScan(packed) {
   const volumes = {};
   for (const [name, text] of Object.entries(packed.maps)) volumes[name] = await unpack(text);
