@@ -202,7 +202,7 @@ def test_a_producer_makes_the_cases(elsewhere: Path, monkeypatch: pytest.MonkeyP
     assert not (elsewhere / "ring").exists()
 
 
-def test_a_network_goes_on_and_grows_from_a_trunk_of_one_member(
+def test_a_network_goes_on_and_grows_from_a_model_of_one_member(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny = SIZES["tiny"]
@@ -220,7 +220,7 @@ def test_a_network_goes_on_and_grows_from_a_trunk_of_one_member(
 
 
 @pytest.mark.usefixtures("brains_there")
-def test_branches_of_the_usual_path_begin_with_a_trunk(whole: Path, tmp_path: Path) -> None:
+def test_members_in_epochs_start_from_the_one_of_a_schedule(whole: Path, tmp_path: Path) -> None:
     short = replace(SIZES["tiny"], steps_per_epoch=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SIZES, "tiny", short)
@@ -361,9 +361,8 @@ def test_a_larger_batch_is_another_training(tmp_path: Path) -> None:
         (lambda: ModelConfig(minutes=3, schemes=("default", "residual")), "got 2 schemes, but by the clock one"),
         (lambda: ModelConfig(patches=-1), "got -1 patches, 0 minutes, a batch of 0; expected more than 0"),
         (lambda: ModelConfig(state=Path("one.state")), "--state, --of and --batch are for a training on a schedule"),
-        (lambda: ModelConfig(patches=10, branch=True), "leave out --branch, --epochs and --jobs"),
-        (lambda: ModelConfig(patches=10, jobs=2), "leave out --branch, --epochs and --jobs"),
-        (lambda: ModelConfig(patches=10, schemes=("self-training",)), "self-training branches off in epochs"),
+        (lambda: ModelConfig(patches=10, jobs=2), "leave out --epochs and --jobs"),
+        (lambda: ModelConfig(patches=10, schemes=("self-training",)), "a schedule has no pseudo-labels"),
         (lambda: ModelConfig(patches=10, cases=3), "got 3 cases, expected 8 or more"),
         (lambda: ModelConfig(schemes=("default",)), "add --from"),
     ],
