@@ -26,9 +26,10 @@ from mapping_stroke.processes import StopRequest, listening, stopping_in
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.simulation import bank as simulation_bank
 from mapping_stroke.simulation.cohort import Sources
+from mapping_stroke.stages.member import Plan
 from mapping_stroke.training.checkpoint import NEWEST
 from mapping_stroke.training.schedule import Session, plan_schedule
-from mapping_stroke.training.schemes import SIZES
+from mapping_stroke.training.schemes import SIZES, find_scheme
 from phantoms import COARSE
 
 CONFIG = ModelConfig("tiny", patches=10)
@@ -230,6 +231,13 @@ def test_members_in_epochs_start_from_the_one_of_a_schedule(whole: Path, tmp_pat
     assert {name: card.training["started_from"]["scheme"] for name, card in cards.items()} == dict.fromkeys(
         schemes, "default"
     )
+
+
+def test_states_of_a_training_in_progress_stay_valid() -> None:
+    size, scheme = SIZES["compact"], replace(find_scheme("residual"), augmentation=train_model.AUGMENTATION)
+    plan = Plan(scheme, size, 0, 0, (), (), schedule=plan_schedule(150_000, size))
+    assert plan.recipe == "755843966a1c335c"  # of the bundled model's first part, without its brains
+    assert (train_model.FRESH_CASES, train_model.WARM_CASES) == (8, 9)
 
 
 CLOCK = replace(CONFIG, patches=0, minutes=1.0, of=2.0, cases=8)
