@@ -47,6 +47,23 @@ class Mixture:
         return draw_case(self.other if rng.random() < self.share else self.usual, rng)
 
 
+@dataclass(frozen=True, eq=False)
+class Reseeded:
+    """The cases of a source for another seed, so that trainings that draw the same numbers share no case.
+
+    Attributes:
+        source: The source.
+        seed: Combined with a number of the training's generator.
+    """
+
+    source: CaseSource
+    seed: tuple[int, ...]
+
+    def draw(self, rng: np.random.Generator) -> CaseArrays:
+        """One case; the training's generator advances, too."""
+        return self.source.draw(np.random.default_rng([*self.seed, int(rng.integers(2**63))]))
+
+
 Part = Literal["training", "validation", "test"]
 
 PARTS: tuple[Part, ...] = ("training", "validation", "test")
