@@ -23,6 +23,7 @@ from mapping_stroke.report.style import (
     HUES,
     INK,
     OUTLINE,
+    bare,
     caption,
     legend_below,
     load_words,
@@ -134,7 +135,7 @@ def draw_examples(cases: Sequence[Case], path: Path) -> None:
     figure = new_figure(max(1.7 * columns + 0.3, 5.0), 2.4 * max(len(rows), 1) + 0.7, dark=True)
     grid = figure.subplots(max(len(rows), 1), columns, squeeze=False)
     for axes in grid.flat:
-        axes.set_axis_off()
+        bare(axes)
     if not rows:
         no_data(grid[0, 0], "no case with a lesion")
     for axes_row, (label, examples) in zip(grid, rows.items(), strict=False):

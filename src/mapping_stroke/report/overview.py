@@ -40,6 +40,7 @@ from mapping_stroke.report.style import (
     NOT_CLINICAL,
     OUTLINE,
     PALE,
+    bare,
     legend_below,
     load_words,
     new_figure,
@@ -180,7 +181,7 @@ def draw_overview(rows: Sequence[FoundScan], path: Path) -> None:
 
 
 def _write_words(axes: Axes, row: FoundScan) -> None:
-    axes.set_axis_off()
+    bare(axes)
     found = (
         f"{counted(len(row.lesions), 'lesion')} found, {load_words(row.load_ml)}" if row.lesions else "No lesion found"
     )
@@ -326,7 +327,7 @@ def _draw_row(row: Sequence[Axes], scan: PlacedScan) -> None:
             axes.contour(across, up, volume.squeeze(section.axis).T, [0.5], colors=[colour], linewidths=LINE_WIDTH)
         (left, right), (bottom, top) = _limits(section)
         axes.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
-        axes.set_axis_off()
+        bare(axes)
         if section.axis != 0:
             mark_right(axes)
 

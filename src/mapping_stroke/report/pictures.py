@@ -41,6 +41,7 @@ from mapping_stroke.report.style import (
     OUTLINE,
     OVERLAP,
     PALE,
+    bare,
     caption,
     legend_below,
     load_words,
@@ -236,7 +237,7 @@ def _choose_slices(centres: Sequence[int], viewer: Viewer) -> list[int]:
 
 
 def _write_list(axes: Axes, lesions: Sequence[LesionRow]) -> None:
-    axes.set_axis_off()
+    bare(axes)
     count = f"{len(lesions)} lesion{'s' * (len(lesions) != 1)}" if lesions else "No lesion"
     total = f", {load_words(sum(row.volume_ml for row in lesions))}" if lesions else " found"
     lines = [f"{'':>3}{'volume':>9}{'centre x, y, z (mm)':>22}{'mean P':>8}"] if lesions else []
@@ -253,7 +254,7 @@ def _write_list(axes: Axes, lesions: Sequence[LesionRow]) -> None:
 
 def _draw_scale(axes: Axes) -> None:
     """Draw the colours of P(lesion), and the note that the picture is not for clinical use."""
-    axes.set_axis_off()
+    bare(axes)
     bar = axes.inset_axes((0.05, 0.72, 0.8, 0.06))
     show_scale(bar)
     bar.set_title(f"P(lesion), lower row; below {FAINT:g} not shown", fontsize=7.5, color=PALE, loc="left")
@@ -365,7 +366,7 @@ def draw_failures(rows: Sequence[FailureRow], path: Path) -> None:
 
 
 def _write_text(axes: Axes, text: str) -> None:
-    axes.set_axis_off()
+    bare(axes)
     written = axes.text(0.01, 0.0, text, transform=axes.transAxes, ha="left", va="bottom", fontsize=8, color=PALE)
     written.set_in_layout(False)  # a long sentence must not narrow the slices
 

@@ -13,7 +13,7 @@ from matplotlib.patheffects import withStroke
 from mapping_stroke.errors import GeometryError
 from mapping_stroke.images.image import Image, Mask, reorient
 from mapping_stroke.lesions import bounding_box
-from mapping_stroke.report.style import DARK, PALE
+from mapping_stroke.report.style import DARK, PALE, bare
 
 Volume = Shaped[np.ndarray, "x y z"]  # as stored, on the scan's grid
 Reoriented = Shaped[
@@ -143,8 +143,7 @@ def show_slice(axes: Axes, grey: Float32[np.ndarray, "row column"], viewer: View
         aspect=viewer.pixel_aspect,
         interpolation="bilinear",
     )
-    axes.set(xticks=[], yticks=[])
-    axes.set_axis_off()
+    bare(axes)
     _mark(axes, "R", (0.03, 0.97))
     _mark(axes, "L", (0.97, 0.97))
 
@@ -322,7 +321,7 @@ def draw_native(row: Sequence[Axes], reoriented: ReorientedScan) -> None:
         (left, right), (bottom, top) = (_limits_mm(reoriented, axis) for axis in (across, up))
         # from right to left: radiological convention
         axes.set(xlim=(right, left), ylim=(bottom, top), aspect="equal")
-        axes.set_axis_off()
+        bare(axes)
         axes.set_title(f"{AXES[at.axis]} = {reoriented.place_mm(at):.0f} mm", fontsize=8, color=PALE)
         if at.axis != 0:
             mark_right(axes)

@@ -75,10 +75,16 @@ def plain_axes(axes: Axes, title: str, x_label: str, y_label: str) -> None:
         axes.spines[side].set_color(GRID)
 
 
+def bare(axes: Axes) -> None:
+    """Leave out ticks, labels and frame. Ticks would be measured at every layout, although they are not drawn."""
+    axes.set(xticks=[], yticks=[])
+    axes.set_axis_off()
+
+
 def no_data(axes: Axes, text: str) -> None:
     """Write in the middle of an axes why it is empty."""
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, fontsize=9, color=MUTED)
-    axes.set_axis_off()
+    bare(axes)
 
 
 def side_note(axes: Axes, text: str) -> None:
