@@ -34,6 +34,10 @@ def test_what_segments_with_openvino_loads_no_torch() -> None:
     assert "torch" not in loaded
 
 
+def test_the_state_of_a_run_is_told_without_torch() -> None:
+    assert "torch" not in loaded_after("import mapping_stroke.stages.status, mapping_stroke.stages.experiment")
+
+
 def test_the_core_imports_where_no_reader_is_installed() -> None:
     core = (
         "lesions",
