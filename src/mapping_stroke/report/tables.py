@@ -157,18 +157,6 @@ def format_text(table: Table) -> str:
     return "\n".join([table.title, *(line for line in aligned(lines) if line), f"* {explain(table)}"])
 
 
-def format_markdown(table: Table) -> str:
-    """The table in Markdown; the best of each column is bold."""
-    lines = [["Method", "Cases", *table.heads], ["---", *["---:"] * (len(table.heads) + 1)]]
-    for row in table.rows:
-        stars = ["**" if cell.best else "" for cell in row.cells]
-        cells = [f"{star}{cell.text}{star}{bracketed(cell)}" for star, cell in zip(stars, row.cells, strict=True)]
-        lines.append([method_label(row.method), str(row.cases), *cells])
-    return "\n".join(
-        [table.title, "", *(f"| {' | '.join(line)} |" for line in lines), "", f"Bold: {explain(table)}", ""]
-    )
-
-
 def table_rows(table: Table) -> list[dict[str, object]]:
     """The table as plain values, one row per method, at full precision; undefined values are None."""
     rows = []
