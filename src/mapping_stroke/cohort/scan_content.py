@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from mapping_stroke.cohort.measures import find_to_mni, measure_regions
+from mapping_stroke.cohort.measures import find_to_mni, measure_regions, shown_scores
 from mapping_stroke.cohort.methods import describe_methods
-from mapping_stroke.cohort.scores import shown_scores
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter
 from mapping_stroke.inference.segmentation import Segmentation
 from mapping_stroke.report.region_table import RegionTable

@@ -26,8 +26,7 @@ from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME, MARKED, Row, as_app
 from mapping_stroke.evaluation.score import score
 from mapping_stroke.files import fingerprint, read_object, write_json, written_whole
 from mapping_stroke.images.formats import find_source
-from mapping_stroke.images.image import Image, Mask, Probability, image_stem, reorient, require_same_grid
-from mapping_stroke.images.masks import read_mask
+from mapping_stroke.images.image import Image, Mask, Probability, image_stem, read_mask, reorient, require_same_grid
 from mapping_stroke.lesions import bounding_box
 from mapping_stroke.models.settings import Prediction
 from mapping_stroke.networks.bundle import Bundle

@@ -1,4 +1,4 @@
-"""The page of one scan: an interactive view, the table of lesions, and how they were found, in one HTML file."""
+"""The page of one scan in one HTML file: an interactive view, its lesions and methods; and views in other pages."""
 
 import base64
 import gzip
@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from jaxtyping import Shaped
+from markupsafe import Markup
 
 from mapping_stroke.dataset.sides import placed_sides_ml
 from mapping_stroke.images.image import Image, Mask, Probability
@@ -16,6 +17,7 @@ from mapping_stroke.images.nifti import Affine
 from mapping_stroke.inference.segmentation import LesionRow
 from mapping_stroke.report.html import asset, embedded_json, render, viewer_library, viewer_licences
 from mapping_stroke.report.page_grid import PageGrid, Shown, make_page_grid
+from mapping_stroke.report.pages import Section
 from mapping_stroke.report.region_table import RegionTable
 from mapping_stroke.report.slices import Viewer, view
 from mapping_stroke.report.style import NOT_CLINICAL, load_words
@@ -30,6 +32,9 @@ EMPTY_TILES = 12
 """Number of slices in the mosaic of a scan without lesions."""
 SIDE_MM = 2.0
 """A lesion whose centre is nearer to the midplane has no side."""
+MOST_CASES = 4
+MOST_VOX = 1_500_000
+"""Voxels of each case: a brain in steps of 2 mm, so that the page stays below 10 MB."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,3 +163,27 @@ def _heights(content: ScanContent, viewer: Viewer) -> list[float]:
 
 def _pack(content: bytes) -> str:
     return base64.b64encode(gzip.compress(content, LEVEL, mtime=0)).decode("ascii")
+
+
+def render_case_viewer(cases: Sequence[ScanContent], title: str) -> Section:
+    """A section that opens one case at a time.
+
+    Args:
+        cases: Cases with reference and scores; the first `MOST_CASES` are taken. Their scans must be defaced.
+        title: Title of the section.
+    """
+    shown = cases[:MOST_CASES]
+    volumes = []
+    for content in shown:
+        viewer = view(content.scan)
+        volumes.append(pack_volumes(content, viewer, make_page_grid(viewer, MOST_VOX)))
+    html = render(
+        "case_viewer.html.j2",
+        cases=shown,
+        volumes=embedded_json(volumes),
+        library=viewer_library(),
+        licences=viewer_licences(),
+        scripts=[asset("viewer.js"), asset("cases.js")],
+        title=title,
+    )
+    return Section("cases", title, Markup(html))  # escaped by the template

@@ -27,9 +27,8 @@ from mapping_stroke.stages.settings import (
 )
 from mapping_stroke.stages.status import read_progress
 from mapping_stroke.work import StageResult
-from mapping_stroke.workflow.execution import Execution
+from mapping_stroke.workflow.execution import Execution, as_options, this_program
 from mapping_stroke.workflow.jobs import Jobs
-from mapping_stroke.workflow.options import as_options, this_program
 from mapping_stroke.workflow.snakemake import run_jobs
 
 SETTINGS_FILE = "settings.toml"
