@@ -48,8 +48,6 @@ class Mixture:
 
 
 Part = Literal["training", "validation", "test"]
-
-PARTS: tuple[Part, ...] = ("training", "validation", "test")
 VALIDATION_PEOPLE, TEST_PEOPLE = 0.12, 0.20
 """Shares of the people: three of 25 for validation, and five for testing."""
 VALIDATION_MASKS, TEST_MASKS = 0.05, 0.15

@@ -31,6 +31,7 @@ from mapping_stroke.lesions import bounding_box
 from mapping_stroke.models.settings import Prediction
 from mapping_stroke.networks.bundle import Bundle
 from mapping_stroke.rules import CHALLENGE, PostprocessConfig, apply_rule, find_rule
+from mapping_stroke.work import show_share, summed
 
 T = TypeVar("T")
 Part = Literal["labelled", "healthy", "heads", "hard"]
@@ -308,7 +309,7 @@ class Evaluator:
                 known.pop(case.case_id, None)
                 if hashes[case.case_id] is None:
                     continue  # its files cannot be read; `attempt` has warned
-                advance = _summed(partial(_show_share, show, index, case.case_id))
+                advance = summed(partial(show_share, show, case.case_id, index))
                 entry = attempt(case, partial(self._evaluate_one, part, case, advance), alone=alone)
                 if entry is not None:
                     known[case.case_id] = {"mark": hashes[case.case_id], **entry}
@@ -350,19 +351,3 @@ def _score_masks(scan: EvaluationCase, masks: Iterator[tuple[str, Mask]], *, lab
     load_vox = int(scan.reference.sum())
     load_ml = load_vox * scan.voxel_volume_mm3 / 1000
     return {"load_vox": load_vox, "load_ml": load_ml, "scores": scores, "marked": marked}
-
-
-def _summed(show: Callable[[float], None]) -> Callable[[float], None]:
-    """A callback that adds up its arguments and shows the sum."""
-    done = 0.0
-
-    def advance(share: float) -> None:
-        nonlocal done
-        done += share
-        show(done)
-
-    return advance
-
-
-def _show_share(show: Callable[[float, str], None], index: int, name: str, share: float) -> None:
-    show(index + share, name)
