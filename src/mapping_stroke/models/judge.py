@@ -24,7 +24,7 @@ from mapping_stroke.evaluation.cohorts import find_false
 from mapping_stroke.evaluation.profiles import ATLAS2022
 from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME, MARKED, Row, as_applied
 from mapping_stroke.evaluation.score import score
-from mapping_stroke.files import fingerprint, read_object, write_json, written_whole
+from mapping_stroke.files import fingerprint, none_if_nan, read_object, write_json, written_whole
 from mapping_stroke.images.formats import find_source
 from mapping_stroke.images.image import Image, Mask, Probability, image_stem, read_mask, reorient, require_same_grid
 from mapping_stroke.lesions import bounding_box
@@ -345,7 +345,7 @@ def _score_masks(scan: EvaluationCase, masks: Iterator[tuple[str, Mask]], *, lab
         marked[method] = asdict(find_false(mask, scan.reference, scan.voxel_volume_mm3))
         if labelled:
             values = score(mask, scan.reference, scan.spacing_mm, ATLAS2022.name)
-            scores[method] = {metric: None if math.isnan(value) else value for metric, value in values.items()}
+            scores[method] = {metric: none_if_nan(value) for metric, value in values.items()}
     if not labelled:
         return {"marked": marked}
     load_vox = int(scan.reference.sum())
