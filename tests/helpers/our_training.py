@@ -5,8 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.dataset.patches import place_anywhere, place_on_lesion
+from mapping_stroke.dataset.arrays import CaseArrays, place_anywhere, place_on_lesion
 from mapping_stroke.training.augment import change_intensity, draw_warp, warped_points
 from mapping_stroke.training.batches import Randomness, draw_batch
 from mapping_stroke.training.schemes import NONE, Augmentation

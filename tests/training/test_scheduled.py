@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mapping_stroke.dataset.arrays import UNSURE, CaseArrays
-from mapping_stroke.dataset.patches import place_on_any_lesion
+from mapping_stroke.dataset.arrays import UNSURE, CaseArrays, place_on_any_lesion
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.networks.spec import NetworkSpec
 from mapping_stroke.networks.unet import unet_weights

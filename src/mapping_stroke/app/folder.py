@@ -23,7 +23,7 @@ from mapping_stroke.cohort.settings import ScanOptions
 from mapping_stroke.errors import SCAN_FAILURES, CaseError, FileError, MappingError, RunFolderError, describe_failure
 from mapping_stroke.images.image import read_image
 from mapping_stroke.report.page_grid import PageGrid, ShownMask
-from mapping_stroke.report.region_table import RegionTable, region_html
+from mapping_stroke.report.scan_page import RegionTable, region_html
 from mapping_stroke.run_folder import OWNER_FILE
 
 OWN_POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>\n?')

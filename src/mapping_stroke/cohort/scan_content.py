@@ -9,8 +9,7 @@ from mapping_stroke.cohort.methods import describe_methods
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter
 from mapping_stroke.images.nifti import in_mm
 from mapping_stroke.inference.segmentation import Segmentation
-from mapping_stroke.report.region_table import RegionTable
-from mapping_stroke.report.scan_page import ScanContent
+from mapping_stroke.report.scan_page import RegionTable, ScanContent
 from mapping_stroke.space.brain import BrainSource
 
 BRAINS: dict[BrainSource, str] = {

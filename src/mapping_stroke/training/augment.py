@@ -8,8 +8,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 from torch.nn import functional
 
-from mapping_stroke.dataset.arrays import UNSURE, CaseArrays
-from mapping_stroke.dataset.patches import Corner, cut_box
+from mapping_stroke.dataset.arrays import UNSURE, CaseArrays, Corner, cut_box
 from mapping_stroke.images.nifti import Shape
 from mapping_stroke.training.schemes import Augmentation, Range
 

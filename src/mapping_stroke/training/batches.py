@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.dataset.patches import Corner, place_anywhere, place_on_lesion
+from mapping_stroke.dataset.arrays import CaseArrays, Corner, place_anywhere, place_on_lesion
 from mapping_stroke.dataset.sources import Cases, CaseSource, draw_case
 from mapping_stroke.images.nifti import Shape
 from mapping_stroke.training.augment import change_intensity, cut_warped, draw_warp

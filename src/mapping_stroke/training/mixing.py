@@ -7,8 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.dataset.patches import Corner, cut_box
+from mapping_stroke.dataset.arrays import CaseArrays, Corner, cut_box
 from mapping_stroke.dataset.sources import Cases, draw_case
 from mapping_stroke.images.nifti import Shape
 from mapping_stroke.training.losses import Gather, LogitsAnywhere, Target, deep_supervision_loss
