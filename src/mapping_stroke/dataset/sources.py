@@ -3,11 +3,12 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from mapping_stroke.dataset.arrays import CaseArrays
+from mapping_stroke.names import Part as Part
 
 
 @runtime_checkable
@@ -47,7 +48,6 @@ class Mixture:
         return draw_case(self.other if rng.random() < self.share else self.usual, rng)
 
 
-Part = Literal["training", "validation", "test"]
 VALIDATION_PEOPLE, TEST_PEOPLE = 0.12, 0.20
 """Shares of the people: three of 25 for validation, and five for testing."""
 VALIDATION_MASKS, TEST_MASKS = 0.05, 0.15
