@@ -5,6 +5,7 @@ import sys
 from benchmarks.agreement import Agreement
 from benchmarks.brain import Brain
 from benchmarks.budget import Budget
+from benchmarks.candidates import Candidates
 from benchmarks.fine_tuning import FineTuning
 from benchmarks.folds import Folds
 from benchmarks.inference import Inference
@@ -33,6 +34,7 @@ STAGES = (
     RoundTrip,
     Brain,
     Pages,
+    Candidates,
 )
 BENCHMARKS = Program("python -m benchmarks", "Compare a stage with its reference implementation.", STAGES)
 

@@ -16,7 +16,8 @@ from mapping_stroke.errors import MappingError, Stopped
 from mapping_stroke.work import StageResult
 
 GOLDEN = json.loads((Path(__file__).parent / "public_names.json").read_text(encoding="utf-8"))
-"""As of version 0.1.0; `bench` has since become `python -m benchmarks`. Names may be added, none may go."""
+"""As of version 0.1.0; `bench` has since become `python -m benchmarks`, and `models train --branch` and `--beside` went
+with the recipe of a former bundled model. Names may be added, none may go."""
 
 
 def calls() -> dict[str, type]:

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -58,12 +57,8 @@ def test_make_demo_hands_any_path_on(given: list[str], handed_on: list[str], tmp
 
 @pytest.mark.slow
 @pytest.mark.skipif(not HAS_DEFAULT, reason="the bundled model, models/default.mapping, is not in this checkout")
-def test_the_bundled_model_finds_the_simulated_stroke_within_two_minutes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    start = time.monotonic()
+def test_the_bundled_model_finds_the_simulated_stroke(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["demo", str(tmp_path / "demo"), "--device", "cpu"]) == 0
-    assert time.monotonic() - start < 120
     told = capsys.readouterr().out
     found = re.search(r"truth +[\d.]+ +Dice ([\d.]+)", told)
     assert found is not None

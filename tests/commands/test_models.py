@@ -16,17 +16,15 @@ from mapping_stroke.files import sha256
 from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.segmentation import make_ensemble
 from mapping_stroke.networks import bundle as bundles
-from mapping_stroke.networks.bundle import open_bundle, write_bundle
+from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.rules import RULES
 from small_models import (
     PLAIN,
     change_json,
     member_card,
-    model_card,
     random_weights,
     weights_of,
     write_model,
-    write_trained_member,
     write_trained_run,
 )
 
@@ -220,27 +218,6 @@ def test_bytes_that_are_no_safetensors_are_a_problem(tmp_path: Path, capsys: pyt
 
 
 # pack
-
-
-def test_a_later_model_is_blended_with_the_one_it_started_from(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    cards = member_card("default"), member_card("residual")
-    write_bundle(tmp_path / "earlier.mapping", model_card(*cards), lambda one: random_weights(one.card.network, 5))
-    earlier = open_bundle(tmp_path / "earlier.mapping")
-    member = tmp_path / "later" / "train" / "residual" / "fold_0"
-    write_trained_member(member, member_card("residual", training={"patches": 10}))
-    later = open_bundle(member)
-    (weights,) = map(later.read_weights, later.card.members)
-    assert models("pack", member, "--blend", earlier.path, "-o", tmp_path / "new.mapping") == 0
-    new = open_bundle(tmp_path / "new.mapping")
-    before, (after,) = earlier.read_weights(earlier.card.members[1]), map(new.read_weights, new.card.members)
-    for name, values in after.items():
-        np.testing.assert_allclose(values, (weights[name] + before[name]) / 2, rtol=1e-6)
-    other = write_model(tmp_path / "other.mapping", member_card("default"))
-    assert "has no residual, fold 0 with the same network" in refusal(
-        capsys, "pack", member, "--blend", other.path, "-o", tmp_path / "x.mapping"
-    )
 
 
 @pytest.mark.parametrize("target", ["x.mapping", "x"])

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.dataset.sources import CaseSource, Mixture, draw_case
+from mapping_stroke.dataset.sources import CaseSource, Mixture, Reseeded, draw_case
 
 
 def make_case(name: str) -> CaseArrays:
@@ -18,6 +18,18 @@ class Only:
 
     def draw(self, rng: np.random.Generator) -> CaseArrays:
         return C
+
+
+class Numbered:
+    """Cases named after the first number that is drawn for them."""
+
+    def draw(self, rng: np.random.Generator) -> CaseArrays:
+        return make_case(str(rng.integers(2**63)))
+
+
+def names(source: CaseSource) -> list[str]:
+    rng = np.random.default_rng(0)
+    return [source.draw(rng).case_id for _ in range(20)]
 
 
 def test_cases_that_are_there_are_drawn_alike() -> None:
@@ -38,3 +50,10 @@ def test_a_mixture_draws_each_kind_as_often_as_it_says_and_repeats_itself() -> N
     )
     assert first == second
     assert abs(first.count("c") / 2000 - 0.3) < 0.04
+
+
+def test_no_case_of_one_seed_is_one_of_another() -> None:
+    fresh, warm = Reseeded(Numbered(), (0, 8)), Reseeded(Numbered(), (0, 9))
+    assert names(warm) == names(warm)
+    drawn = [name for source in (Numbered(), fresh, warm, Reseeded(Numbered(), (1, 8))) for name in names(source)]
+    assert len(set(drawn)) == 4 * 20

@@ -12,13 +12,13 @@ from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.errors import Stopped, TrainingError
 from mapping_stroke.models.case_ring import Ring, RingSupply, produce, producing
 from mapping_stroke.processes import StopRequest
-from mapping_stroke.simulation.bank import DEFAULT_MIX, write_bank
+from mapping_stroke.simulation.bank import write_bank
 from mapping_stroke.simulation.cohort import Sources
 from mapping_stroke.training.supply import MOST_USES, Memory
 
 
 def ring_in(folder: Path, size: int) -> Ring:
-    return Ring(folder / "ring", size, Sources(), folder / "sources", 12.0, (0, 8), DEFAULT_MIX)
+    return Ring(folder / "ring", size, Sources(), folder / "sources", 12.0, (0, 8))
 
 
 class Numbers:

@@ -10,10 +10,10 @@ import pytest
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import ConfigError, RunFolderError
 from mapping_stroke.images.image import read_image
-from mapping_stroke.models import lessons as model_config
 from mapping_stroke.models import train as train_model
 from mapping_stroke.models.make import make_model
-from mapping_stroke.models.settings import HeldOutCases, ModelConfig, ModelLabels
+from mapping_stroke.models.pack import pack_model
+from mapping_stroke.models.settings import HeldOutCases, ModelConfig, ModelLabels, Selection
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.processes import StopRequest
 from mapping_stroke.run_folder import RunFolder
@@ -72,14 +72,17 @@ def test_a_model_is_made_from_the_template_up(made: Path) -> None:
 
 
 @pytest.mark.usefixtures("brains_there")
-def test_members_branch_off_and_share_kept_cases(tmp_path: Path) -> None:
+def test_members_start_afresh_and_share_kept_cases(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    train_model.train_model(run, Sources(), replace(CONFIG, cases=3, branch=True), StopRequest())
+    train_model.train_model(run, Sources(), replace(CONFIG, cases=3), StopRequest())
     assert len(list((tmp_path / "cases").glob("*_scan.npy"))) == 3
     cards = {member.card.scheme: member.card for member in open_bundle(tmp_path).card.members}
-    started = {scheme: card.training.get("started_from", {}).get("scheme") for scheme, card in cards.items()}
-    assert started == {"default": None, "residual": None, "dice-topk10": "default", "self-training": "default"}
+    assert set(cards) == {scheme.name for scheme in SCHEMES}
+    assert {card.mirror_axes for card in cards.values()} == {(0,)}
+    assert all("started_from" not in card.training for card in cards.values())
     assert cards["default"].training["simulation"]["kept_cases"] == 3
+    told = json.loads((run.member("default", 0) / "recipe.json").read_text())["settings"]
+    assert told["size"]["learning_rate"] == SIZES["tiny"].learning_rate
 
 
 @pytest.mark.usefixtures("brains_there")
@@ -100,20 +103,6 @@ def test_members_go_on_with_those_of_a_model(made: Path, tmp_path: Path) -> None
     assert maker["weights_sha256"] in {member.weights_sha256 for member in open_bundle(model).card.members}
 
 
-@pytest.mark.usefixtures("brains_there")
-def test_members_keep_as_much_of_what_they_began_with_as_the_lesson_says(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(model_config, "SECOND", replace(model_config.SECOND, start_share=1.0))
-    config = replace(CONFIG, from_=str(made / "model.mapping"))
-    train_model.train_scheme(RunFolder(tmp_path), Sources(), config, "default", StopRequest())
-    (member,) = open_bundle(tmp_path).card.members
-    before = {one.card.scheme: one for one in open_bundle(made / "model.mapping").card.members}["default"]
-    kept, start = open_bundle(tmp_path).read_weights(member), open_bundle(made / "model.mapping").read_weights(before)
-    assert all(np.array_equal(kept[name], start[name].astype(np.float32)) for name in start)
-    assert member.card.training["start_share"] == 1.0
-
-
 def test_members_do_not_go_on_with_networks_of_another_size(made: Path, tmp_path: Path) -> None:
     config = ModelConfig("small", cases=1, from_=str(made / "model.mapping"))
     with pytest.raises(ConfigError, match=r"model\.mapping: its networks are not those of size small"):
@@ -122,7 +111,7 @@ def test_members_do_not_go_on_with_networks_of_another_size(made: Path, tmp_path
 
 
 @pytest.mark.slow
-def test_members_that_grow_are_packed_beside_those_that_they_grew_from(
+def test_members_that_grow_can_be_packed_beside_those_that_they_grew_from(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny = SIZES["tiny"]
@@ -133,9 +122,11 @@ def test_members_that_grow_are_packed_beside_those_that_they_grew_from(
     grown = replace(tiny, name="fine", preprocess=PreprocessSpec(3.0), patch=(32, 32, 32), **wider)
     monkeypatch.setitem(SIZES, "fine", grown)
     chosen = ("default", "self-training")
-    config = replace(CONFIG, size="fine", from_=str(made / "model.mapping"), schemes=chosen, beside=True, cases=2)
+    config = replace(CONFIG, size="fine", from_=str(made / "model.mapping"), schemes=chosen, cases=2)
     assert make(tmp_path, config) == []
-    bundle = open_bundle(tmp_path / "model.mapping")
+    both = tmp_path / "both.mapping"
+    pack_model(tmp_path / "model.mapping", both, ModelLabels(), Selection(beside=str(made / "model.mapping")))
+    bundle = open_bundle(both)
     former = [(scheme.name, 0, 6.0) for scheme in SCHEMES]
     new = [(name, 1, 3.0) for name in chosen]
     cards = [member.card for member in bundle.card.members]
@@ -147,8 +138,7 @@ def test_members_that_grow_are_packed_beside_those_that_they_grew_from(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"beside": True}, "add --from"),
-        ({"schemes": ("default",)}, "add --from"),
+        ({"schemes": ("default",)}, "add --from, --patches or --minutes"),
         ({"schemes": ("carvemix",), "from_": "default"}, "carvemix is none of the paper's schemes"),
         ({"schemes": ("best",), "from_": "default"}, "no training scheme 'best'"),
     ],
@@ -192,7 +182,5 @@ def test_numbers_out_of_range_are_refused() -> None:
         ModelConfig(cases=-1)
     with pytest.raises(ConfigError, match="got -1 epochs"):
         ModelConfig(epochs=-1)
-    with pytest.raises(ConfigError, match="leave --branch out"):
-        ModelConfig(branch=True, from_="default")
     with pytest.raises(ConfigError, match="--validation 5"):
         HeldOutCases(validation=5)

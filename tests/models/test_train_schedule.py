@@ -26,9 +26,10 @@ from mapping_stroke.processes import StopRequest, listening, stopping_in
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.simulation import bank as simulation_bank
 from mapping_stroke.simulation.cohort import Sources
+from mapping_stroke.stages.member import Plan
 from mapping_stroke.training.checkpoint import NEWEST
 from mapping_stroke.training.schedule import Session, plan_schedule
-from mapping_stroke.training.schemes import SIZES
+from mapping_stroke.training.schemes import SIZES, find_scheme
 from phantoms import COARSE
 
 CONFIG = ModelConfig("tiny", patches=10)
@@ -202,7 +203,7 @@ def test_a_producer_makes_the_cases(elsewhere: Path, monkeypatch: pytest.MonkeyP
     assert not (elsewhere / "ring").exists()
 
 
-def test_a_network_goes_on_and_grows_from_a_trunk_of_one_member(
+def test_a_network_goes_on_and_grows_from_a_model_of_one_member(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny = SIZES["tiny"]
@@ -220,7 +221,7 @@ def test_a_network_goes_on_and_grows_from_a_trunk_of_one_member(
 
 
 @pytest.mark.usefixtures("brains_there")
-def test_branches_of_the_usual_path_begin_with_a_trunk(whole: Path, tmp_path: Path) -> None:
+def test_members_in_epochs_start_from_the_one_of_a_schedule(whole: Path, tmp_path: Path) -> None:
     short = replace(SIZES["tiny"], steps_per_epoch=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SIZES, "tiny", short)
@@ -230,6 +231,13 @@ def test_branches_of_the_usual_path_begin_with_a_trunk(whole: Path, tmp_path: Pa
     assert {name: card.training["started_from"]["scheme"] for name, card in cards.items()} == dict.fromkeys(
         schemes, "default"
     )
+
+
+def test_states_of_a_training_in_progress_stay_valid() -> None:
+    size, scheme = SIZES["compact"], replace(find_scheme("residual"), augmentation=train_model.AUGMENTATION)
+    plan = Plan(scheme, size, 0, 0, (), (), schedule=plan_schedule(150_000, size))
+    assert plan.recipe == "755843966a1c335c"  # of the bundled model's first part, without its brains
+    assert (train_model.FRESH_CASES, train_model.WARM_CASES) == (8, 9)
 
 
 CLOCK = replace(CONFIG, patches=0, minutes=1.0, of=2.0, cases=8)
@@ -361,9 +369,8 @@ def test_a_larger_batch_is_another_training(tmp_path: Path) -> None:
         (lambda: ModelConfig(minutes=3, schemes=("default", "residual")), "got 2 schemes, but by the clock one"),
         (lambda: ModelConfig(patches=-1), "got -1 patches, 0 minutes, a batch of 0; expected more than 0"),
         (lambda: ModelConfig(state=Path("one.state")), "--state, --of and --batch are for a training on a schedule"),
-        (lambda: ModelConfig(patches=10, branch=True), "leave out --branch, --epochs and --jobs"),
-        (lambda: ModelConfig(patches=10, jobs=2), "leave out --branch, --epochs and --jobs"),
-        (lambda: ModelConfig(patches=10, schemes=("self-training",)), "self-training branches off in epochs"),
+        (lambda: ModelConfig(patches=10, jobs=2), "leave out --epochs and --jobs"),
+        (lambda: ModelConfig(patches=10, schemes=("self-training",)), "a schedule has no pseudo-labels"),
         (lambda: ModelConfig(patches=10, cases=3), "got 3 cases, expected 8 or more"),
         (lambda: ModelConfig(schemes=("default",)), "add --from"),
     ],

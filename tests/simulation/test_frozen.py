@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mapping_stroke.simulation.bank import KINDS, PLACED_MIX, Host, SimulationBank
+from mapping_stroke.simulation.bank import COMPARISON_MIX, KINDS, Host, SimulationBank
 from mapping_stroke.simulation.brain import Brain
 from mapping_stroke.simulation.frozen import draft_frozen, make_frozen, resolution_of
 from mapping_stroke.simulation.frozen_plan import (
@@ -60,7 +60,7 @@ def test_every_choice_is_there_in_about_its_share() -> None:
     kinds, voxels = (Counter(getattr(case, name) for case in PLAN) for name in ("kind", "resolution"))
     protocols = Counter(PROTOCOLS[case.protocol] for case in PLAN)
     for counts, shares in (
-        (kinds, dict(zip(KINDS, PLACED_MIX.kinds, strict=True))),
+        (kinds, dict(zip(KINDS, COMPARISON_MIX.kinds, strict=True))),
         (voxels, RESOLUTIONS),
         (protocols, {row: row.share for row in PROTOCOLS}),
     ):

@@ -10,10 +10,10 @@ from mapping_stroke.images.image import Image
 from mapping_stroke.simulation import bank as stream
 from mapping_stroke.simulation import case as simulated_case
 from mapping_stroke.simulation.bank import (
-    DEFAULT_MIX,
-    FINER_MIX,
+    COMPARISON_MIX,
+    HELD_OUT_MIX,
     KINDS,
-    PLACED_MIX,
+    TRAINING_MIX,
     Host,
     Mix,
     SimulationBank,
@@ -165,8 +165,14 @@ def test_a_stream_gives_twins_as_often_as_asked(brain: Brain, allowed: Region) -
         assert torch.equal(case.scan, twin.scan)
 
 
-@pytest.mark.parametrize("mix", [DEFAULT_MIX, PLACED_MIX, FINER_MIX])
+@pytest.mark.parametrize("mix", [TRAINING_MIX, COMPARISON_MIX, HELD_OUT_MIX])
 def test_a_third_of_every_mix_is_healthy(mix: Mix) -> None:
     assert mix.healthy + mix.twins == pytest.approx(1 / 3, abs=0.01)
     assert sum(mix.kinds) == pytest.approx(1)
     assert max(mix.kinds) == mix.kinds[KINDS.index("intracranial")]
+
+
+def test_a_network_is_trained_on_what_segment_passes_on_and_some_heads() -> None:
+    heads = KINDS.index("head")
+    assert COMPARISON_MIX.kinds[heads] < TRAINING_MIX.kinds[heads] < HELD_OUT_MIX.kinds[heads]
+    assert COMPARISON_MIX.free < TRAINING_MIX.free < HELD_OUT_MIX.free

@@ -48,6 +48,23 @@ class Mixture:
         return draw_case(self.other if rng.random() < self.share else self.usual, rng)
 
 
+@dataclass(frozen=True, eq=False)
+class Reseeded:
+    """The cases of a source for another seed, so that trainings that draw the same numbers share no case.
+
+    Attributes:
+        source: The source.
+        seed: Combined with a number of the training's generator.
+    """
+
+    source: CaseSource
+    seed: tuple[int, ...]
+
+    def draw(self, rng: np.random.Generator) -> CaseArrays:
+        """One case; the training's generator advances, too."""
+        return self.source.draw(np.random.default_rng([*self.seed, int(rng.integers(2**63))]))
+
+
 VALIDATION_PEOPLE, TEST_PEOPLE = 0.12, 0.20
 """Shares of the people: three of 25 for validation, and five for testing."""
 VALIDATION_MASKS, TEST_MASKS = 0.05, 0.15

@@ -7,7 +7,6 @@ from itertools import combinations
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.stats import wilcoxon
 
 from mapping_stroke.evaluation.cohorts import Estimate, estimate_mean
 from mapping_stroke.evaluation.profiles import Metric
@@ -88,6 +87,8 @@ def signed_rank_p(differences: Float64[np.ndarray, " n"]) -> float:
     """
     if len(differences) == 0:
         return math.nan
+    from scipy.stats import wilcoxon  # slow to import
+
     differences = np.where(np.abs(differences) < SAME, 0.0, differences)
     return float(wilcoxon(differences, zero_method="pratt").pvalue) if differences.any() else 1.0
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, SupportsFloat
 
 import numpy as np
 from jaxtyping import Float64
-from scipy.stats import rankdata
 
 from mapping_stroke.errors import ScoreError
 from mapping_stroke.evaluation.profiles import ATLAS2022
@@ -95,6 +94,8 @@ def _value(scores: Mapping[str, TeamScores], board: str, team: str, metric: str)
 
 
 def _mean_ranks(values: Float64[np.ndarray, "team metric"], metrics: list[str]) -> Float64[np.ndarray, " team"]:
+    from scipy.stats import rankdata  # slow to import
+
     higher_is_better = {metric.key: metric.higher_is_better for metric in ATLAS2022.metrics}
     signs = np.array([-1.0 if higher_is_better[metric] else 1.0 for metric in metrics])
     # the sign makes low values best, as `rankdata` ranks them

@@ -23,7 +23,7 @@ from mapping_stroke.names import Part
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.report.model_pages import audit_page, audit_values
 from mapping_stroke.run_folder import claimed
-from mapping_stroke.simulation.bank import PLACED_MIX, SimulationBank, draw_twins, load_bank
+from mapping_stroke.simulation.bank import COMPARISON_MIX, SimulationBank, draw_twins, load_bank
 from mapping_stroke.simulation.cohort import Sources
 
 SPACING_MM = 1.0
@@ -66,7 +66,7 @@ def audit_model(
             for part, count in counts.items():
                 if count == 0:
                     continue
-                bank = load_bank(sources, part, SPACING_MM, output / CACHE, device, PLACED_MIX)
+                bank = load_bank(sources, part, SPACING_MM, output / CACHE, device, COMPARISON_MIX)
                 for case in _audit_part(ensemble, bank, part, count, config.seed):
                     audited.append(case)
                     show(len(audited), case.case_id)

@@ -16,7 +16,7 @@ from mapping_stroke.dataset.arrays import CaseArrays, read_arrays, write_arrays
 from mapping_stroke.dataset.sources import CaseSource
 from mapping_stroke.errors import Stopped, TrainingError
 from mapping_stroke.processes import StopRequest, begin_job, listening
-from mapping_stroke.simulation.bank import Mix, load_bank
+from mapping_stroke.simulation.bank import load_bank
 from mapping_stroke.simulation.cohort import Sources
 from mapping_stroke.training.supply import Memory, fewest_ready
 
@@ -36,7 +36,6 @@ class Ring:
         cache: See `load_bank`.
         spacing_mm: Edge of the network's voxels.
         seed: Case `i` is drawn from (*seed, i).
-        mix: Composition of the cases.
     """
 
     folder: Path
@@ -45,7 +44,6 @@ class Ring:
     cache: Path
     spacing_mm: float
     seed: tuple[int, ...]
-    mix: Mix
 
     @property
     def present(self) -> list[str]:
@@ -159,7 +157,7 @@ def _produce_as_job(ring: Ring, made: int) -> None:
     _lower_priority()
     try:
         with listening() as stop:
-            bank = load_bank(ring.sources, "training", ring.spacing_mm, ring.cache, torch.device("cpu"), ring.mix)
+            bank = load_bank(ring.sources, "training", ring.spacing_mm, ring.cache, torch.device("cpu"))
             produce(ring, bank, made, stop)
     except Stopped:
         return

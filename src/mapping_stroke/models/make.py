@@ -11,7 +11,6 @@ from mapping_stroke.console import say
 from mapping_stroke.inference.engines import choose_device
 from mapping_stroke.models.evaluate import evaluate_model
 from mapping_stroke.models.fit import fit_model
-from mapping_stroke.models.lessons import FOLD, rounds_of
 from mapping_stroke.models.pack import pack_model
 from mapping_stroke.models.settings import (
     EvaluateConfig,
@@ -22,7 +21,8 @@ from mapping_stroke.models.settings import (
     Prediction,
     Selection,
 )
-from mapping_stroke.models.train import sources_folder, train_model
+from mapping_stroke.models.train import rounds_of, sources_folder, train_model
+from mapping_stroke.models.warm_starts import FOLD
 from mapping_stroke.networks.member_folder import has_member
 from mapping_stroke.processes import StopRequest, stopping_in
 from mapping_stroke.run_folder import RunFolder
@@ -76,7 +76,7 @@ def make_model(
     unfitted, fitted = run.path / UNFITTED, run.path / FITTED
     # with voxels this coarse, shifted grids sample between the scans' voxels
     coarse = min(find_size(config.size).preprocess.edges_mm) >= 2 * SPACING_MM
-    selection = Selection(config.schemes, half=True, spread=coarse, beside=config.from_ if config.beside else "")
+    selection = Selection(config.schemes, half=True, spread=coarse)
     pack_model(run.path, unfitted, _complete(labels), selection, overwrite=True)
     prediction = Prediction(device=config.device)
     fitting = FitConfig(validation.cohort, validation.healthy, keep_maps=True, prediction=prediction)

@@ -23,7 +23,6 @@ from mapping_stroke.networks.cards import BundleCard, BundleMember
 from mapping_stroke.networks.member_folder import CARD_FILE, has_member
 from mapping_stroke.networks.nnunet_results import folds_without
 from mapping_stroke.networks.spec import Weights
-from mapping_stroke.networks.weights import blend_weights
 from mapping_stroke.rules import find_rule
 from mapping_stroke.training.small_state import SUFFIX as STATE_SUFFIX
 
@@ -31,8 +30,6 @@ ReadWeights = Callable[[BundleMember], Weights]
 
 
 EVERYTHING = Selection()
-BLENDED_SHARE = 0.5
-"""Share of the earlier model's weights with `Selection.blend`."""
 SHIFTS = ((0.0, 0.0, 0.0), (1 / 3, 2 / 3, 1 / 3), (2 / 3, 1 / 3, 2 / 3), (1 / 3, 1 / 3, 0.0))
 """Grid shifts of successive members, in voxels, if they are spread."""
 
@@ -113,20 +110,10 @@ def pack_model(
         own = f"{card.licence}; " if card.licence else ""
         card = replace(card, licence=f"{own}{former.card.licence} (of {former.card.name}, whose members it holds)")
     readers = {
-        joined.card.name: partial(_reader(of, selection), member)
+        joined.card.name: partial(_reader(of, half=selection.half), member)
         for joined, (of, member) in zip(members, sources, strict=True)
     }
     return write_with_progress(target, card, lambda member: readers[member.card.name](), overwrite=overwrite)
-
-
-def _same_member(earlier: Bundle, member: BundleMember) -> BundleMember:
-    """The member of an earlier model with the same name and network."""
-    for one in earlier.card.members:
-        if (one.card.name, one.card.network) == (member.card.name, member.card.network):
-            return one
-    raise BundleError(
-        f"{earlier.path}: has no {member.card.name} with the same network; name the model it started from"
-    )
 
 
 def _with_distinct_folds(members: Sequence[BundleMember]) -> tuple[BundleMember, ...]:
@@ -155,20 +142,14 @@ def _shift(member: BundleMember, shift: tuple[float, float, float]) -> BundleMem
     return replace(member, card=replace(member.card, preprocess=preprocess))
 
 
-def _reader(bundle: Bundle, selection: Selection) -> ReadWeights:
+def _reader(bundle: Bundle, *, half: bool) -> ReadWeights:
     """A reader of weights as they are stored; in float16, values out of range become infinite and are refused later."""
-    earlier = open_bundle(selection.blend) if selection.blend else None
-    if not selection.half and earlier is None:
+    if not half:
         return bundle.read_stored
 
     def read(member: BundleMember) -> Weights:
-        weights = bundle.read_weights(member)
-        if earlier is not None:
-            weights = blend_weights(weights, earlier.read_weights(_same_member(earlier, member)), BLENDED_SHARE)
-        if not selection.half:
-            return weights
         with np.errstate(over="ignore"):
-            return {name: value.astype(np.float16) for name, value in weights.items()}
+            return {name: value.astype(np.float16) for name, value in bundle.read_weights(member).items()}
 
     return read
 

@@ -56,9 +56,6 @@ class Selection:
     """Shift the members' grids by fractions of a voxel, for networks whose voxels are larger than the scans'."""
     beside: str = ""
     """Add them to all members of this model, as for `show`: members with other voxels make other mistakes."""
-    blend: str = ""
-    """Average the weights of each member half and half with those of the same member of this model, as for `show`, with
-    which its training began: it keeps more of what that one knew."""
     first: str = ""
     """Put this member first, such as `residual, fold 0`: the preset `fast` uses only the first."""
 
@@ -166,15 +163,12 @@ class ModelConfig:
     """Precision of the convolutions; `auto` uses bfloat16 if the device supports it natively."""
     from_: Annotated[str, arg(name="from")] = ""
     """Warm start: continue from this model (as for `mapping segment`) of the same size (or see --size), at half the
-    learning rate, on new cases: nearly all registered and skull-stripped, as `mapping segment` passes them on. Give the
-    --brains and --rescans of that model, so that the same people are held out."""
+    learning rate, on new cases. Give the --brains and --rescans of that model, so that the same people are held out."""
     schemes: tuple[str, ...] = ()
     """With --from, --patches or --minutes: train only these of the paper's schemes. If left out, all four; with
     --patches or --minutes, which allows one, `default`."""
-    beside: bool = False
-    """With --from: add the new members to those of that model. Members with other voxels make other mistakes."""
     epochs: int = 0
-    """Epochs of every member (with --branch, 0.4 of them for members that branch off); 0 for those of the size."""
+    """Epochs of every member; 0 for those of the size."""
     patches: int = 0
     """Train for days, on a schedule of this many patches, one network at a time; 0 to count in epochs. The packed
     weights are a running average. A small file for moving to another machine is written with every checkpoint, see
@@ -198,9 +192,6 @@ class ModelConfig:
     costs a GPU next to nothing, but a CPU as much time as the training step. With --patches, this many lie on disk at a
     time: a low-priority process makes them, and each is used for at most 25 patches. With --minutes, this many lie in
     the device's memory (256 for 0)."""
-    branch: bool = False
-    """Train dice-topk10 and self-training from the weights of default, and for less time: four members in little more
-    than half the time, but less diverse."""
     compile: bool = False
     """Compile the networks: up to twice as fast on a CPU; needs a C++ compiler, and a minute or two at the start."""
     save_minutes: float = 10.0
@@ -209,10 +200,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.epochs < 0:
             raise ConfigError(f"got {self.epochs} epochs, expected 1 or more, or 0 for those of size {self.size}")
-        if self.branch and self.from_:
-            raise ConfigError("with --from every member starts from the model's weights; leave --branch out")
-        if ((self.schemes and not self.on_schedule) or self.beside) and not self.from_:
-            raise ConfigError("--schemes and --beside are for continuing from a model; add --from")
+        if self.schemes and not self.on_schedule and not self.from_:
+            raise ConfigError("--schemes is for a warm start or a schedule; add --from, --patches or --minutes")
         if self.on_schedule or self.state or self.of or self.batch:
             self._require_schedule()
         if self.schemes:
@@ -236,8 +225,8 @@ class ModelConfig:
             raise ConfigError(f"got {self.minutes:g} minutes of {self.of:g}, expected no more than the whole")
         if self.minutes and len(self.schemes) > 1:
             raise ConfigError(f"got {len(self.schemes)} schemes, but by the clock one network is trained; name one")
-        if self.branch or self.epochs or self.jobs > 1:
-            raise ConfigError("a schedule trains one network at a time; leave out --branch, --epochs and --jobs")
+        if self.epochs or self.jobs > 1:
+            raise ConfigError("a schedule trains one network at a time; leave out --epochs and --jobs")
         if 0 < self.cases < FEWEST_CASES:
             raise ConfigError(f"got {self.cases} cases, expected {FEWEST_CASES} or more, or 0 for a new one each time")
 
@@ -252,7 +241,7 @@ class ModelConfig:
                 find_scheme(name)
                 raise ConfigError(f"{name} is none of the paper's schemes, which a model is made of")
             if self.on_schedule and paper[name].pseudo_labels:
-                raise ConfigError("self-training branches off in epochs; train it with --from, without a schedule")
+                raise ConfigError("a schedule has no pseudo-labels; train self-training with --from, in epochs")
 
     @property
     def on_schedule(self) -> bool:

@@ -11,16 +11,16 @@ import torch
 
 from mapping_stroke.console import name_files, say, track
 from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.dataset.sources import Cases, Mixture, Part
+from mapping_stroke.dataset.sources import Cases, Mixture, Part, Reseeded
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.files import fingerprint
 from mapping_stroke.inference.engines import choose_device
 from mapping_stroke.inference.sliding_window import WindowConfig, plan_tiling, predict_map
 from mapping_stroke.inference.torch_engine import TorchEngine
 from mapping_stroke.models.case_ring import Ring
-from mapping_stroke.models.lessons import FOLD, LaterCases, Lesson, lesson_of, rounds_of, warm_starts
 from mapping_stroke.models.schedule import LongCases, train_by_schedule
 from mapping_stroke.models.settings import ModelConfig
+from mapping_stroke.models.warm_starts import FOLD, warm_starts
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.processes import StopRequest, listening, run_in_jobs, threads_of
 from mapping_stroke.run_folder import RunFolder, claim_folder
@@ -29,13 +29,20 @@ from mapping_stroke.simulation.cohort import Sources
 from mapping_stroke.simulation.held_out import KeptCases, keep_cases
 from mapping_stroke.stages.member import CheckpointPolicy, Plan, train_member
 from mapping_stroke.stages.progress import deadline
-from mapping_stroke.stages.warm_start import WarmStart, choose_warm_start
+from mapping_stroke.stages.warm_start import WarmStart
 from mapping_stroke.training.engine import Engine, Hardware
 from mapping_stroke.training.pseudo_labels import best_scheme, make_pseudo_label
 from mapping_stroke.training.schedule import Schedule, Session, plan_schedule
-from mapping_stroke.training.schemes import SCHEMES, Scheme, Size, find_scheme, find_size, with_batch
+from mapping_stroke.training.schemes import SCHEMES, Size, find_scheme, find_size, with_batch
 from mapping_stroke.training.supply import PoolPlan
 
+AUGMENTATION = "sides"
+"""Augmentation of all schemes: cases may be reused, so left and right are swapped at random. The simulation already
+varies everything that the schemes' own augmentations vary, and more realistically."""
+WARM_RATE = 0.5
+"""Share of the size's learning rate with a warm start."""
+FRESH_CASES, WARM_CASES = 8, 9
+"""Combined with the model's seed, so that a training with a warm start has no case of the one that it continues."""
 VALIDATION_CASES = 24
 UNLABELLED, PSEUDO_SHARE = 48, 0.3
 """Simulated scans that the best member labels for self-training, and how often one of them is drawn instead of a new
@@ -44,8 +51,6 @@ POOL_SIZE, PIECES = 256, "pieces"
 """By the clock: cases kept in the device's memory, and the folder of pieces for moving to another machine."""
 FEWEST_VALIDATION, WATCHED_WITH_ALL_S = 4, 1200
 """By the clock: validation cases of a trial of a minute, and the length of schedule from which all are used."""
-BRANCH_EPOCHS, BRANCH_RATE = 0.4, 0.5
-"""Shares of the usual epochs and learning rate for a member that starts from the weights of another."""
 VALIDATION_SEED, PSEUDO_SEED = 1, 2
 
 
@@ -58,13 +63,9 @@ class _Work:
     config: ModelConfig
 
     @property
-    def lesson(self) -> Lesson:
-        return lesson_of(self.config)
-
-    @property
     def seed(self) -> tuple[int, int]:
         """Seed of the cases."""
-        return self.config.seed, self.lesson.case_seed
+        return self.config.seed, WARM_CASES if self.config.from_ else FRESH_CASES
 
     @property
     def spacing_mm(self) -> float:
@@ -91,12 +92,11 @@ class _Work:
 
     @property
     def kept(self) -> KeptCases:
-        mix = self.lesson.mix
         count = self.config.cases
-        return KeptCases(self.run.path / "cases", self.sources, self.cache, self.spacing_mm, count, self.seed, mix)
+        return KeptCases(self.run.path / "cases", self.sources, self.cache, self.spacing_mm, count, self.seed)
 
     def bank(self, part: Part, device: torch.device) -> SimulationBank:
-        return load_bank(self.sources, part, self.spacing_mm, self.cache, device, self.lesson.mix)
+        return load_bank(self.sources, part, self.spacing_mm, self.cache, device)
 
     def validation(self, count: int, device: torch.device) -> list[CaseArrays]:
         seed = (self.config.seed, VALIDATION_SEED)
@@ -107,8 +107,18 @@ class _Work:
         return Hardware(choose_device(config.device), config.precision, config.compile, grids=grids)
 
 
+def rounds_of(config: ModelConfig) -> tuple[tuple[str, ...], ...]:
+    """Names of the schemes to train, round by round; those of one round can be trained in parallel."""
+    if config.on_schedule:
+        return (config.schemes or (SCHEMES[0].name,),)
+    if config.from_:  # the given model makes the pseudo-labels
+        return (tuple(scheme.name for scheme in SCHEMES if not config.schemes or scheme.name in config.schemes),)
+    labelling = tuple(scheme.name for scheme in SCHEMES if not scheme.pseudo_labels)
+    return labelling, tuple(scheme.name for scheme in SCHEMES if scheme.name not in labelling)
+
+
 def train_model(run: RunFolder, sources: Sources, config: ModelConfig, stop: StopRequest) -> None:
-    """Train the four schemes, self-training last; keep finished members and resume unfinished ones.
+    """Train the members; keep finished ones and resume unfinished ones.
 
     Args:
         run: Run folder; holds the members and the bank of brains and masks.
@@ -148,24 +158,20 @@ def train_scheme(run: RunFolder, sources: Sources, config: ModelConfig, name: st
     """Train the member of one scheme; raises as `train_model` does."""
     stop.check()
     work = _Work(run, sources, config)
-    scheme = replace(find_scheme(name), augmentation=work.lesson.augmentation)
-    start, size = _start(work, scheme)
+    scheme = replace(find_scheme(name), augmentation=AUGMENTATION)
+    start, size = _start(work, name)
     engine = Engine.start(work.hardware(size.grids))
     device = engine.hardware.device
     say(f"{name}: size {size.name}, on {engine.hardware.description}")
     bank, validation = work.bank("training", device), work.validation(VALIDATION_CASES, device)
-    new = LaterCases(bank, work.seed) if config.from_ else bank
-    source: Cases = work.kept.read() if config.cases else new
+    source: Cases = work.kept.read() if config.cases else Reseeded(bank, work.seed)
     pseudo: dict[str, Any] = {}
     if scheme.pseudo_labels:
         labelled, pseudo = _pseudo_cases(_teachers(work), bank, config, device)
         source = Mixture(source, labelled, PSEUDO_SHARE)
     origin = work.origin | {"kept_cases": config.cases}
-    share = work.lesson.start_share
     # no folds: the cases are simulated, so the plan lists none
-    plan = Plan(
-        scheme, size, FOLD, config.seed, (), (), pseudo=pseudo, simulation=origin, start=start, start_share=share
-    )
+    plan = Plan(scheme, size, FOLD, config.seed, (), (), pseudo=pseudo, simulation=origin, start=start)
     saving = CheckpointPolicy(config.save_minutes, stop)
     train_member(run.member(name, FOLD), plan, (source, validation), engine, saving, overwrite=False)
 
@@ -175,8 +181,8 @@ def train_for_days(run: RunFolder, sources: Sources, config: ModelConfig, name: 
     stop.check()
     session = Session(60 * config.minutes, deadline(60 * config.minutes)) if config.minutes else None
     work = _Work(run, sources, config)
-    scheme = replace(find_scheme(name), augmentation=work.lesson.augmentation)
-    start, size = _start(work, scheme)
+    scheme = replace(find_scheme(name), augmentation=AUGMENTATION)
+    start, size = _start(work, name)
     size = with_batch(size, config.batch) if config.batch else size
     schedule = plan_schedule(config.length, size, config.counts)
     engine = Engine.start(work.hardware(schedule.grids(size)))
@@ -198,32 +204,24 @@ def validation_count(schedule: Schedule) -> int:
     return min(max(wanted, FEWEST_VALIDATION), VALIDATION_CASES)
 
 
-def _long_source(work: _Work, device: torch.device) -> Ring | PoolPlan | LaterCases:
+def _long_source(work: _Work, device: torch.device) -> Ring | PoolPlan | Reseeded:
     """Source of the cases of a training on a schedule."""
     config = work.config
     if config.cases and not config.minutes:
-        mix = work.lesson.mix
-        return Ring(work.run.path / "ring", config.cases, work.sources, work.cache, work.spacing_mm, work.seed, mix)
+        return Ring(work.run.path / "ring", config.cases, work.sources, work.cache, work.spacing_mm, work.seed)
     bank = work.bank("training", device)
-    return PoolPlan(bank, config.cases or POOL_SIZE, work.seed) if config.minutes else LaterCases(bank, work.seed)
+    return PoolPlan(bank, config.cases or POOL_SIZE, work.seed) if config.minutes else Reseeded(bank, work.seed)
 
 
-def _start(work: _Work, scheme: Scheme) -> tuple[WarmStart | None, Size]:
+def _start(work: _Work, name: str) -> tuple[WarmStart | None, Size]:
     """A member's warm start, None for fresh weights, and its size with the length and rate of its training."""
     config = work.config
     size = find_size(config.size)
-    rate = work.lesson.rate * size.learning_rate
-    size = replace(size, epochs=config.epochs or size.epochs, learning_rate=rate)
-    if config.from_:
-        return warm_starts(config.from_, size, work.sources.people, (scheme.name,))[scheme.name], size
-    early = rounds_of(config)[0]
-    if not config.branch or scheme.name in early:
+    size = replace(size, epochs=config.epochs or size.epochs)
+    if not config.from_:
         return None, size
-    # the member of the same network from whose weights this one continues
-    trunk = next(name for name in early if find_scheme(name).encoder == scheme.encoder)
-    fewer = max(round(BRANCH_EPOCHS * size.epochs_of(scheme)), 1)
-    shorter = replace(size, epochs=fewer, learning_rate=BRANCH_RATE * size.learning_rate)
-    return choose_warm_start(open_bundle(work.run.member(trunk, FOLD)), scheme, FOLD), shorter
+    size = replace(size, learning_rate=WARM_RATE * size.learning_rate)
+    return warm_starts(config.from_, size, work.sources.people, (name,))[name], size
 
 
 def _train_as_job(run: RunFolder, sources: Sources, config: ModelConfig, name: str) -> None:

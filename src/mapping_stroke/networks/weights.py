@@ -70,23 +70,6 @@ def _parse(content: bytes, what: str) -> tuple[dict[str, tuple[int, ...]], dict[
     return shapes, types, {name: entry["data"] for name, entry in entries.items()}
 
 
-def blend_weights(weights: Weights, start: Weights, start_share: float) -> Weights:
-    """Interpolate between the weights of a trained network and its initial weights, in float32.
-
-    This preserves more of the first training. Source: Wortsman et al. 2022, arXiv:2109.01903 (WiSE-FT).
-
-    Args:
-        weights: Weights of the trained network.
-        start: Its initial weights, with the same names and shapes.
-        start_share: Share of the initial weights, in [0, 1].
-    """
-    new_share = np.float32(1 - start_share)
-    return {
-        name: new_share * array + np.float32(start_share) * start[name].astype(np.float32)
-        for name, array in weights.items()
-    }
-
-
 def weights_to_bytes(weights: Weights, spec: NetworkSpec, what: str) -> bytes:
     """Serialise weights reproducibly, in float16 or float32 as they are.
 

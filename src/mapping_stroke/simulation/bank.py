@@ -67,11 +67,14 @@ class Mix:
     free: float = 0.5
 
 
-DEFAULT_MIX = Mix()
-PLACED_MIX = Mix(kinds=(0.56, 0.18, 0.12, 0.1, 0.04), free=0.1)
-"""Close to what `mapping segment` passes to a model: registered and skull-stripped, with occasional failures."""
-FINER_MIX = Mix(kinds=(0.54, 0.18, 0.12, 0.08, 0.08), free=0.15)
-"""The same with more whole heads, so that the network does not forget them."""
+TRAINING_MIX = Mix(kinds=(0.54, 0.18, 0.12, 0.08, 0.08), free=0.15)
+"""For training: mostly registered and skull-stripped, as `mapping segment` passes scans to a model, with failures and
+whole heads."""
+COMPARISON_MIX = Mix(kinds=(0.56, 0.18, 0.12, 0.1, 0.04), free=0.1)
+"""For comparing models, by the frozen hold-out and audits: close to what `mapping segment` passes to a model."""
+HELD_OUT_MIX = Mix()
+"""For the cases on which a new model's rule is fitted and the model evaluated: scans as users may have them, which are
+registered and skull-stripped before the model reads them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +103,7 @@ class SimulationBank:
 
     hosts: Sequence[Host]
     masks: Sequence[RealMask]
-    mix: Mix = DEFAULT_MIX
+    mix: Mix = TRAINING_MIX
     scanner: Scanner | None = None
     coarsen: int = 1
     """Downsampling factor: cases are simulated on the hosts' voxels and then averaged over blocks of this edge."""
@@ -249,7 +252,7 @@ FEWEST_READERS, MOST_READERS = 2, 12
 
 
 def load_bank(
-    sources: Sources, part: Part, spacing_mm: float, cache: Path, device: torch.device, mix: Mix = DEFAULT_MIX
+    sources: Sources, part: Part, spacing_mm: float, cache: Path, device: torch.device, mix: Mix = TRAINING_MIX
 ) -> SimulationBank:
     """Load the brains and masks of one split onto a device.
 

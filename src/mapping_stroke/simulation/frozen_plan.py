@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from mapping_stroke.simulation.bank import KINDS, PLACED_MIX
+from mapping_stroke.simulation.bank import COMPARISON_MIX, KINDS
 from mapping_stroke.simulation.brain import RENDERED
 from mapping_stroke.simulation.head import CONTRAST_MEDIUM, Kind
 from mapping_stroke.simulation.lesions import atlas_load_mm3, spread_quantile
@@ -121,9 +121,9 @@ def _plan_people(role: Role, numbers: Sequence[int]) -> dict[int, FrozenCase]:
     places = (_stream(f"{role}: place").permutation(count) + 0.5) / max(count, 1)
     columns = zip(
         numbers,
-        share("masks", 1 - PLACED_MIX.drawn),
-        dealt("kind", KINDS, PLACED_MIX.kinds),
-        share("free", PLACED_MIX.free),
+        share("masks", 1 - COMPARISON_MIX.drawn),
+        dealt("kind", KINDS, COMPARISON_MIX.kinds),
+        share("free", COMPARISON_MIX.free),
         dealt("protocol", range(len(PROTOCOLS)), [protocol.share for protocol in PROTOCOLS]),
         dealt("resolution", tuple(RESOLUTIONS), tuple(RESOLUTIONS.values())),
         share("rendered", RENDERED),

@@ -15,7 +15,7 @@ from mapping_stroke.dataset.sources import parts_of_people
 from mapping_stroke.images.image import write_image
 from mapping_stroke.names import Part
 from mapping_stroke.processes import StopRequest, listening, run_in_jobs
-from mapping_stroke.simulation.bank import DEFAULT_MIX, Mix, SimulationBank, load_bank
+from mapping_stroke.simulation.bank import HELD_OUT_MIX, SimulationBank, load_bank
 from mapping_stroke.simulation.cohort import Sources
 
 MakeCase = Callable[[int], CaseArrays]
@@ -63,7 +63,11 @@ def write_held_out(folder: Path, sources: Sources, request: Request, cache: Path
         device: Device for the simulation.
     """
     part, seed = request.part, (request.seed, SEEDS[request.part])
-    write_drawn(folder, part, request.count, lambda: load_bank(sources, part, SPACING_MM, cache, device), seed)
+
+    def bank() -> SimulationBank:
+        return load_bank(sources, part, SPACING_MM, cache, device, HELD_OUT_MIX)
+
+    write_drawn(folder, part, request.count, bank, seed)
     brains = sources.brains
     parts = {} if brains is None else parts_of_people(brains.people)
     scans = {} if brains is None else brains.scans
@@ -141,7 +145,6 @@ class KeptCases:
         spacing_mm: Edge of the network's voxels.
         count: Number of cases; a larger set begins with the cases of a smaller one.
         seed: Case `i` is drawn from (*seed, i).
-        mix: Composition of the cases.
     """
 
     folder: Path
@@ -150,7 +153,6 @@ class KeptCases:
     spacing_mm: float
     count: int
     seed: tuple[int, ...]
-    mix: Mix = DEFAULT_MIX
 
     def name(self, number: int) -> str:
         """Name of a case's arrays."""
@@ -195,7 +197,7 @@ def _draw_as_job(kept: KeptCases, device: torch.device, numbers: list[int]) -> N
 
 
 def _draw(kept: KeptCases, device: torch.device, numbers: list[int], stop: StopRequest) -> None:
-    bank = load_bank(kept.sources, "training", kept.spacing_mm, kept.cache, device, kept.mix)
+    bank = load_bank(kept.sources, "training", kept.spacing_mm, kept.cache, device)
     for number in track(numbers, "Simulating cases for training", len(numbers)):
         stop.check()
         case = bank.draw(np.random.default_rng([*kept.seed, number]))

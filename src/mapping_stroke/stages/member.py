@@ -17,7 +17,6 @@ from mapping_stroke.files import fingerprint, read_object, write_json
 from mapping_stroke.networks.cards import STARTED_FROM, MemberCard
 from mapping_stroke.networks.member_folder import RECIPE_FILE, has_member, write_member
 from mapping_stroke.networks.unet import unet_weights
-from mapping_stroke.networks.weights import blend_weights
 from mapping_stroke.processes import StopRequest, locked
 from mapping_stroke.stages.progress import PROGRESS_FILE, TrainingLength, draw_curves, signed, watched, write_epochs
 from mapping_stroke.stages.warm_start import WarmStart
@@ -49,8 +48,6 @@ class Plan:
     """Origin of cases that are simulated during training; empty for cases on disk."""
     start: WarmStart | None = None
     """Trained member to start from; None for fresh weights."""
-    start_share: float = 0.0
-    """Share of the starting weights that the trained member keeps; see `blend_weights`."""
     schedule: Schedule | None = None
     """Schedule of a long training, by patch; None for one that is counted in epochs."""
     data: str = ""
@@ -63,9 +60,7 @@ class Plan:
         """Everything that determines the trained weights, except the contents of the files, as plain values."""
         settings = asdict(replace(self, start=None))
         del settings["start"], settings["data"]
-        if not self.start_share:  # the hashes of recipes without it stay valid
-            del settings["start_share"]
-        if self.schedule is None:  # the same
+        if self.schedule is None:  # the hashes of recipes without it stay valid
             del settings["schedule"]
         else:
             settings["schedule"] = self.schedule.settings
@@ -155,10 +150,7 @@ def _train_under_lock(folder: Path, plan: Plan, arrays: Arrays, engine: Engine, 
     if fabric.is_global_zero:
         write_epochs(folder, state.epochs)
         draw_curves(folder, plan.name, state.epochs)
-        trained = unet_weights(state.network)
-        if weights is not None and plan.start_share:
-            trained = blend_weights(trained, weights, plan.start_share)
-        write_member(folder, trained, card_of(plan, state.epochs, hardware))
+        write_member(folder, unet_weights(state.network), card_of(plan, state.epochs, hardware))
 
 
 def _resume(folder: Path, plan: Plan, state: TrainingState) -> None:
@@ -212,8 +204,6 @@ def card_of(plan: Plan, epochs: Sequence[Epoch], hardware: Hardware) -> MemberCa
     """The card of a trained member."""
     last = epochs[-1].foreground_dice if epochs else float("nan")
     started: dict[str, Any] = {} if plan.start is None else {STARTED_FROM: plan.start.provenance}
-    if plan.start_share:
-        started["start_share"] = plan.start_share
     return MemberCard(
         scheme=plan.scheme.name,
         fold=plan.fold,

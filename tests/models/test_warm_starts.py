@@ -1,20 +1,16 @@
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.models.lessons import FINER, FIRST, SECOND, LaterCases, warm_starts
+from mapping_stroke.models.warm_starts import warm_starts
 from mapping_stroke.networks.bundle import write_bundle
 from mapping_stroke.networks.cards import BundleCard, BundleMember
 from mapping_stroke.networks.unet import load_unet
-from mapping_stroke.simulation.bank import KINDS
 from mapping_stroke.training.schemes import SCHEMES, SIZES, find_scheme
 from small_models import PLAIN, RESIDUAL, TRAINING, member_card, weights_of
 
@@ -26,21 +22,7 @@ FINER_SIZE = replace(
     plain=replace(PLAIN, features=(2, 4), unshuffle=2),
     residual=replace(RESIDUAL, features=(2, 4), unshuffle=2),
 )
-HEADS = KINDS.index("head")
 PEOPLE = [["anna", "anna-again"], ["bert"]]
-
-
-class Numbered:
-    """Cases named after the first number that is drawn for them."""
-
-    def draw(self, rng: np.random.Generator) -> CaseArrays:
-        empty = torch.zeros(1, 1, 1)
-        return CaseArrays(str(rng.integers(2**63)), empty.half(), empty.to(torch.uint8), np.zeros((0, 3), np.int16))
-
-
-def names(source: Any, seed: int = 0) -> list[str]:
-    rng = np.random.default_rng(seed)
-    return [source.draw(rng).case_id for _ in range(20)]
 
 
 def model(folder: Path, people: list[list[str]]) -> str:
@@ -50,32 +32,9 @@ def model(folder: Path, people: list[list[str]]) -> str:
     return str(write_bundle(folder / "model.mapping", card, weights_of))
 
 
-def test_no_case_of_a_later_lesson_is_one_of_the_first() -> None:
-    later = LaterCases(Numbered(), (0, SECOND.case_seed))
-    assert names(later) == names(later)
-    assert set(names(later)).isdisjoint(names(Numbered()))
-    assert set(names(later)).isdisjoint(names(LaterCases(Numbered(), (1, SECOND.case_seed))))
-
-
-def test_the_second_lesson_shows_what_segment_hands_on() -> None:
-    assert SECOND.mix.free < FIRST.mix.free
-    assert SECOND.mix.kinds[KINDS.index("intracranial")] > FIRST.mix.kinds[KINDS.index("intracranial")]
-    assert SECOND.mix.kinds[HEADS] < FIRST.mix.kinds[HEADS]
-    assert sum(SECOND.mix.kinds) == pytest.approx(1)
-    assert (FIRST.rate, SECOND.rate) == (1.0, 0.5)
-    assert (FIRST.start_share, SECOND.start_share) == (0.0, 0.5)
-    assert FIRST.case_seed != SECOND.case_seed
-
-
 def test_every_scheme_begins_with_its_own_member(tmp_path: Path) -> None:
     starts = warm_starts(model(tmp_path, PEOPLE), SIZE, PEOPLE)
     assert {name: start.member.card.scheme for name, start in starts.items()} == {s.name: s.name for s in SCHEMES}
-
-
-def test_the_finer_lesson_shows_more_heads_than_the_second_and_other_cases() -> None:
-    assert SECOND.mix.kinds[HEADS] < FINER.mix.kinds[HEADS] < FIRST.mix.kinds[HEADS]
-    assert sum(FINER.mix.kinds) == pytest.approx(1)
-    assert len({lesson.case_seed for lesson in (FIRST, SECOND, FINER)}) == 3
 
 
 def test_members_of_half_the_voxels_grow_and_say_the_same(tmp_path: Path) -> None:
