@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.names import Part as Part
+from mapping_stroke.names import Part
 
 
 @runtime_checkable

@@ -14,7 +14,6 @@ from mapping_stroke.console import clock, duration, say
 from mapping_stroke.errors import Stopped, TrainingError
 from mapping_stroke.files import write_csv
 from mapping_stroke.report.curves import Epochs, draw_member_curves
-from mapping_stroke.stages.status import PROGRESS_FILE as PROGRESS_FILE
 from mapping_stroke.stages.status import Progress, ReportedState, write_progress
 from mapping_stroke.training.loop import Epoch, Step, TrainingState
 
