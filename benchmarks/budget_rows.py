@@ -14,7 +14,7 @@ from mapping_stroke.evaluation.cohorts import Estimate, estimate_mean
 from mapping_stroke.evaluation.contributions import GREEDY, RANDOM, Subset, dice_of_mean
 from mapping_stroke.evaluation.metrics import dice
 from mapping_stroke.rules import PostprocessConfig, apply_rule
-from mapping_stroke.stages.contributions import STEPS
+from mapping_stroke.stages.report_tables import STEPS
 
 Cases = Float64[np.ndarray, " case"]
 

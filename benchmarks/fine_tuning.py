@@ -15,7 +15,6 @@ from mapping_stroke.cohort.segmenter import make_segmenter
 from mapping_stroke.cohort.settings import Computation
 from mapping_stroke.console import say, track
 from mapping_stroke.dataset.cases import FoundCase
-from mapping_stroke.dataset.sources import Part
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.evaluation.cohorts import Estimate, estimate_mean
 from mapping_stroke.evaluation.score import score
@@ -25,6 +24,7 @@ from mapping_stroke.inference.engines import choose_device
 from mapping_stroke.inference.segmentation import choose_rule
 from mapping_stroke.lesions import find_lesions
 from mapping_stroke.models.judge import EvaluationCase, find_labelled, read_evaluation_case
+from mapping_stroke.names import Part
 from mapping_stroke.networks.bundle import Bundle, open_bundle
 from mapping_stroke.rules import PostprocessConfig, apply_rule, find_rule
 from mapping_stroke.run_folder import RunFolder, claim_folder

@@ -14,13 +14,12 @@ from mapping_stroke.dataset.cases import FoundCase
 from mapping_stroke.dataset.scan_checks import tame_outliers
 from mapping_stroke.errors import CaseError, ConfigError
 from mapping_stroke.files import written_whole
-from mapping_stroke.images.image import Mask, read_image, require_same_grid
-from mapping_stroke.images.masks import read_mask
+from mapping_stroke.images.image import Mask, read_image, read_mask, require_same_grid
 from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.models.judge import find_labelled, hash_case
 from mapping_stroke.run_folder import RunFolder, claim_folder
-from mapping_stroke.stages.contributions import STEPS
 from mapping_stroke.stages.provenance import read_manifest
+from mapping_stroke.stages.report_tables import STEPS
 from mapping_stroke.work import ShowShare, for_each_case
 
 MAPS_FORMAT = 1

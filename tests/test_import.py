@@ -4,6 +4,8 @@ import subprocess
 import sys
 from importlib.metadata import version
 
+import pytest
+
 import mapping_stroke
 
 HEAVY = ("torch", "tyro", "nibabel", "SimpleITK", "matplotlib", "pandas", "nilearn", "sklearn", "lightning_fabric")
@@ -32,6 +34,11 @@ def test_what_segments_with_openvino_loads_no_torch() -> None:
     )
     assert "openvino" in loaded
     assert "torch" not in loaded
+
+
+@pytest.mark.parametrize("stage", ["status", "experiment", "report", "compare", "evaluate"])
+def test_a_stage_that_runs_no_network_loads_no_torch(stage: str) -> None:
+    assert "torch" not in loaded_after(f"import mapping_stroke.stages.{stage}")
 
 
 def test_the_core_imports_where_no_reader_is_installed() -> None:

@@ -12,7 +12,6 @@ from typing import Protocol, TextIO, runtime_checkable
 
 import tyro
 
-from mapping_stroke.commands.app import App
 from mapping_stroke.commands.demo import Demo, Info, Simulate
 from mapping_stroke.commands.experiment import (
     Compare,
@@ -28,7 +27,7 @@ from mapping_stroke.commands.experiment import (
     Train,
 )
 from mapping_stroke.commands.models import Models
-from mapping_stroke.commands.segment import Bids, GrandChallenge, Segment
+from mapping_stroke.commands.segment import App, Bids, GrandChallenge, Segment
 from mapping_stroke.errors import PATH_ERRORS, REMEDIES, MappingError, Stopped
 from mapping_stroke.work import STOPPED
 

@@ -15,8 +15,7 @@ from mapping_stroke.dataset.grid import ATLAS_GRID
 from mapping_stroke.errors import CaseError
 from mapping_stroke.files import describe_missing, read_csv
 from mapping_stroke.images.formats import IMAGE_SUFFIXES, image_suffix
-from mapping_stroke.images.image import read_image, write_image
-from mapping_stroke.images.masks import read_mask
+from mapping_stroke.images.image import read_image, read_mask, write_image
 from mapping_stroke.inference.engines import choose_device
 from mapping_stroke.inference.segmentation import LesionRow
 from mapping_stroke.networks.bundle import open_bundle

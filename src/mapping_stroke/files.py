@@ -4,6 +4,7 @@ import csv
 import glob
 import hashlib
 import json
+import math
 import os
 import platform
 import shutil
@@ -186,6 +187,11 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, ob
         writer = csv.DictWriter(file, columns, lineterminator="\n", delimiter=delimiter)
         writer.writeheader()
         writer.writerows(rows)
+
+
+def none_if_nan(value: float) -> float | None:
+    """The value; None, which is an empty field in CSV and null in JSON, if it is not a number."""
+    return None if math.isnan(value) else value
 
 
 def read_csv(path: Path, delimiter: str = ",") -> list[dict[str, str]]:

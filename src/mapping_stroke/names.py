@@ -29,6 +29,8 @@ EngineName = Literal["auto", "openvino", "torch"]
 PrecisionName = Literal["auto", "float32", "bfloat16", "float16"]
 TrainingPrecision = Literal["auto", "float32", "bfloat16"]
 LayoutName = Literal["auto", "results", "atlas", "bids", "plain"]
+Part = Literal["training", "validation", "test"]
+"""The fixed split of people and lesion masks that strokes are simulated from."""
 GroupBy = Literal["subject", "site"]
 """Scans that stay in one fold: those of a person, or of a site."""
 

@@ -105,5 +105,5 @@ def segment(
     from mapping_stroke.cohort.in_python import Segmenter, segment_given, warn_of
 
     found = segment_given(Segmenter(model, preset, device, space).route, scan, brain)
-    warn_of(found, stacklevel=3)
+    warn_of(found)
     return found

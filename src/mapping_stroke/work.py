@@ -124,6 +124,18 @@ def attempt(
         return None, why
 
 
+def summed(show: Callable[[float], None]) -> Callable[[float], None]:
+    """A callback that adds up its arguments and shows the sum."""
+    done = 0.0
+
+    def advance(share: float) -> None:
+        nonlocal done
+        done += share
+        show(done)
+
+    return advance
+
+
 def show_share(show: Callable[[float, str], None], name: str, number: int, share: float) -> None:
     """Show the share of a case that is done, on top of the cases before it."""
     show(number + share, name)

@@ -18,7 +18,7 @@ from mapping_stroke.cohort.review import save_edit
 from mapping_stroke.cohort.settings import RegionOptions, ScanOptions
 from mapping_stroke.commands.segment import Segment
 from mapping_stroke.images.image import write_image
-from mapping_stroke.workflow.options import as_options
+from mapping_stroke.workflow.execution import as_options
 from phantoms import phantom
 from small_models import write_seeing_model
 

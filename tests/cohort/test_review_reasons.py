@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mapping_stroke.cohort.reasons import review_reasons
+from mapping_stroke.cohort.review import review_reasons
 
 NAME = "sub-1_ses-2_T1w"
 GOOD: dict[str, Any] = {

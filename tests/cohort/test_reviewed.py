@@ -10,9 +10,8 @@ import pytest
 from bids_data import write_bids
 from dicom_files import write_series
 from mapping_stroke.cli import main
-from mapping_stroke.cohort.opened import open_layout
 from mapping_stroke.cohort.review import EDITED_SUFFIX, rate_scan, read_review, save_edit
-from mapping_stroke.cohort.reviewed import WITH_REVIEWED
+from mapping_stroke.cohort.reviewed import WITH_REVIEWED, open_layout
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.grid import ATLAS_GRID
 from mapping_stroke.dataset.layouts import find_cases

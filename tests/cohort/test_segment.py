@@ -20,7 +20,7 @@ from mapping_stroke import files, pipeline
 from mapping_stroke.cli import main
 from mapping_stroke.cohort import loop as module
 from mapping_stroke.cohort.inputs import find_scans
-from mapping_stroke.cohort.reasons import review_reasons
+from mapping_stroke.cohort.review import review_reasons
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import CaseError
 from mapping_stroke.images.image import Image, orientation_names, read_image, reorient, restore_axes, write_image

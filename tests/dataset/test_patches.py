@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapping_stroke.dataset.patches import cut_box, place_anywhere, place_on_lesion
+from mapping_stroke.dataset.arrays import cut_box, place_anywhere, place_on_lesion
 
 SHAPES = st.tuples(*[st.integers(1, 12)] * 3)
 

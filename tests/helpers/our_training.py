@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.dataset.patches import place_anywhere, place_on_lesion
-from mapping_stroke.training.augment import NONE, Augmentation, change_intensity, draw_warp, warped_points
+from mapping_stroke.dataset.arrays import CaseArrays, place_anywhere, place_on_lesion
+from mapping_stroke.training.augment import change_intensity, draw_warp, warped_points
 from mapping_stroke.training.batches import Randomness, draw_batch
+from mapping_stroke.training.schemes import NONE, Augmentation
 from training_effects import EDGE, MEASURES, describe_warp, is_deformed, measure, on_impulse
 from training_inputs import PATCH, VOLUME, make_image, make_impulse, make_lesion_voxels
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mapping_stroke.workflow import snakemake
+from mapping_stroke.workflow.execution import this_program
 from mapping_stroke.workflow.jobs import Jobs
-from mapping_stroke.workflow.options import this_program
 
 
 class NoSnakemake:

@@ -13,14 +13,12 @@ import torch
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.errors import FileError, TrainingError
 from mapping_stroke.networks.spec import NetworkSpec
-from mapping_stroke.training.augment import DEFAULT, STRONG
 from mapping_stroke.training.batches import draw_batch
 from mapping_stroke.training.checkpoint import bring_in_step
 from mapping_stroke.training.engine import Hardware, any_of, first_does, gather_from, of_all, share_of, start_engine
 from mapping_stroke.training.loop import start_training, train
-from mapping_stroke.training.losses import LossConfig
-from mapping_stroke.training.mixing import MIXINGS, batch_loss
-from mapping_stroke.training.schemes import SCHEMES
+from mapping_stroke.training.mixing import batch_loss
+from mapping_stroke.training.schemes import DEFAULT, MIXINGS, SCHEMES, STRONG, LossConfig
 from phantoms import NANO, phantom
 
 CPU = torch.device("cpu")

@@ -9,9 +9,8 @@ from playwright.sync_api import Browser
 
 from browser import watch
 from mapping_stroke.images.image import Image
-from mapping_stroke.report import case_viewer
-from mapping_stroke.report.case_viewer import render_case_viewer
-from mapping_stroke.report.scan_page import ScanContent
+from mapping_stroke.report import scan_page
+from mapping_stroke.report.scan_page import ScanContent, render_case_viewer
 from phantoms import AFFINE, phantom
 
 
@@ -28,7 +27,7 @@ def test_only_the_first_cases_are_embedded() -> None:
 
 def test_a_large_case_is_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = len(render_case_viewer([case(0)], "Worst").html)
-    monkeypatch.setattr(case_viewer, "MOST_VOX", 1000)
+    monkeypatch.setattr(scan_page, "MOST_VOX", 1000)
     assert len(render_case_viewer([case(0)], "Worst").html) < whole
 
 

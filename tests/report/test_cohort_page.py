@@ -7,9 +7,9 @@ import pytest
 from playwright.sync_api import Browser
 
 from browser import Watched, watch
+from mapping_stroke.report.cohort_figures import volume_bars
 from mapping_stroke.report.cohort_page import SHOW_PICTURES, CohortRow, Overlap, count_in_words, render_cohort_page
 from mapping_stroke.report.tables import NONE
-from mapping_stroke.report.volume_chart import volume_bars
 
 NO_OVERLAP = Overlap(None, "There is no overlap map.")
 KNOWN = {"load_ml": 27.9241, "lesions": 3, "left_ml": 0.0518, "right_ml": 0.0, "agreement": 0.4964}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mapping_stroke.report.region_table import RegionTable, region_html
+from mapping_stroke.report.scan_page import RegionTable, region_html
 
 GUIDE = {"Left frontal lobe": 2.35, "Right frontal lobe": 0.0, "Left basal ganglia": 6.11, "elsewhere": 0.94}
 """The worked example of `docs/how-to/segment-scans.md`."""

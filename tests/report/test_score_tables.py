@@ -14,7 +14,6 @@ from mapping_stroke.report.tables import (
     Table,
     TableRow,
     find_metrics,
-    format_markdown,
     format_text,
     make_table,
     read_paper_tables,
@@ -88,13 +87,6 @@ def test_the_text_is_aligned_and_marks_the_best() -> None:
         "Ensemble + PP  2      0.70 ± 0.14*",
         "* best of the column. Mean ± standard deviation over the cases where the metric is defined.",
     ]
-
-
-def test_markdown_sets_the_best_in_bold_and_keeps_the_note_plain() -> None:
-    table = table_of({"default": [1.0, 3.0], "residual": [2.0, math.nan]}, "hd95_mm")
-    text = format_markdown(table)
-    assert "| Default | 2 | **2.00 ± 1.41** (0 undefined) |" in text
-    assert "| Res U-Net | 2 | **2.00 ± n/a** (1 undefined) |" in text
 
 
 def test_rows_keep_full_precision() -> None:

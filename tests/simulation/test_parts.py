@@ -1,7 +1,10 @@
 import hashlib
+from typing import get_args
 
-from mapping_stroke.dataset.sources import PARTS, Person, part_of_mask, parts_of_people
+from mapping_stroke.dataset.sources import Person, part_of_mask, parts_of_people
+from mapping_stroke.names import Part
 
+PARTS = get_args(Part)
 PEOPLE = [Person(f"p{number}", (f"p{number}a", f"p{number}b")) for number in range(25)]
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mapping_stroke.dataset.template_fit import TEMPLATE_LICENCE
-from mapping_stroke.space.rebuild import write_template
 from mapping_stroke.space.template import read_template
+from rebuild_template import write_template
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mapping_stroke.dataset.template_fit import TEMPLATE_LICENCE, tissue_points
-from mapping_stroke.space.rebuild import write_tissue_points
+from rebuild_template import write_tissue_points
 
 
 @pytest.mark.slow

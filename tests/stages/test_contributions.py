@@ -8,8 +8,8 @@ import pytest
 from mapping_stroke.dataset.cases import read_cases
 from mapping_stroke.evaluation.contributions import Contributions
 from mapping_stroke.run_folder import RunFolder
-from mapping_stroke.stages import contributions
-from mapping_stroke.stages.contributions import find_contributions
+from mapping_stroke.stages import report_tables
+from mapping_stroke.stages.report_tables import find_contributions
 from predicted_runs import LABELLED, SHAPE, probability_map, write_predicted_run, write_probability
 
 
@@ -39,7 +39,7 @@ def test_every_subset_is_scored_on_every_labelled_case(run: RunFolder) -> None:
 def test_a_second_report_reads_nothing_again(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     first, _ = find(run)
     read: list[str] = []
-    monkeypatch.setattr(contributions, "_read", lambda case, maps: read.append(case.case_id) or [0.1, 0.2, 0.3])
+    monkeypatch.setattr(report_tables, "_read", lambda case, maps: read.append(case.case_id) or [0.1, 0.2, 0.3])
     again, _ = find(run)
     assert read == []
     assert isinstance(first, Contributions)

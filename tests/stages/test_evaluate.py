@@ -14,8 +14,7 @@ from mapping_stroke.errors import CaseError, ConfigError, ImageError, RunFolderE
 from mapping_stroke.evaluation.profiles import ATLAS2022, ISLES2026
 from mapping_stroke.evaluation.tables import SCORE_COLUMNS, SUMMARY_COLUMNS
 from mapping_stroke.files import read_csv
-from mapping_stroke.images.image import Mask, read_image, reorient, write_image
-from mapping_stroke.images.masks import read_mask
+from mapping_stroke.images.image import Mask, read_image, read_mask, reorient, write_image
 from mapping_stroke.run_folder import RunFolder, read_sections
 from mapping_stroke.stages import evaluate as score_files
 from mapping_stroke.stages.evaluate import evaluate_folder, evaluate_run, pair_folders

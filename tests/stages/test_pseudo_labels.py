@@ -20,8 +20,8 @@ from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.stages import pseudo_labels
 from mapping_stroke.stages.pseudo_labels import choose_labels
 from mapping_stroke.training import loop
-from mapping_stroke.training.augment import NONE
 from mapping_stroke.training.batches import Batch
+from mapping_stroke.training.schemes import NONE
 from phantoms import AFFINE, write_phantoms
 
 pytestmark = pytest.mark.usefixtures("nano")

@@ -15,8 +15,15 @@ from mapping_stroke.dataset.folds import write_folds
 from mapping_stroke.errors import RunFolderError
 from mapping_stroke.files import write_json, write_text
 from mapping_stroke.run_folder import RunFolder
-from mapping_stroke.stages.progress import SILENT_S, Progress, is_running, read_progress, write_progress
-from mapping_stroke.stages.status import MemberStatus, run_status
+from mapping_stroke.stages.status import (
+    SILENT_S,
+    MemberStatus,
+    Progress,
+    is_running,
+    read_progress,
+    run_status,
+    write_progress,
+)
 from small_runs import write_epochs
 
 NOW = 1_000_000.0

@@ -3,9 +3,8 @@ import pytest
 import torch
 
 from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.training.augment import DEFAULT, NONE, SIDES, STRONG
 from mapping_stroke.training.batches import Randomness, Share, draw_batch
-from mapping_stroke.training.mixing import MIXINGS, Mixing
+from mapping_stroke.training.schemes import DEFAULT, MIXINGS, NONE, SIDES, STRONG, Mixing
 
 CPU = torch.device("cpu")
 

@@ -3,8 +3,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from mapping_stroke.training.losses import LossConfig, deep_supervision_loss, segmentation_loss, soft_dice_loss
+from mapping_stroke.training.losses import deep_supervision_loss, segmentation_loss, soft_dice_loss
 from mapping_stroke.training.mixing import Blend, batch_loss, blend_patches
+from mapping_stroke.training.schemes import LossConfig
 
 DICE_CE, DICE_TOPK10 = LossConfig(), LossConfig(topk_share=0.10)
 

@@ -11,16 +11,8 @@ import pytest
 import torch
 
 from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.training.augment import (
-    AUGMENTATIONS,
-    NONE,
-    blur,
-    change_contrast,
-    change_gamma,
-    cut_warped,
-    draw_warp,
-    lower_resolution,
-)
+from mapping_stroke.training.augment import blur, change_contrast, change_gamma, cut_warped, draw_warp, lower_resolution
+from mapping_stroke.training.schemes import AUGMENTATIONS, NONE
 from our_training import FIELDS, Arrays, effects_of, our_effect, our_mirror_share, our_warps
 from training_agreement import require_same_distribution, require_same_share, require_same_warps
 from training_inputs import make_head, make_image

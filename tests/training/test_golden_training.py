@@ -17,8 +17,8 @@ from mapping_stroke.training import loop
 from mapping_stroke.training.batches import Batch
 from mapping_stroke.training.engine import Hardware, start_engine
 from mapping_stroke.training.loop import EpochSoFar
-from mapping_stroke.training.losses import LossConfig, deep_supervision_weights, segmentation_loss
-from mapping_stroke.training.schemes import SCHEMES, SIZES
+from mapping_stroke.training.losses import deep_supervision_weights, segmentation_loss
+from mapping_stroke.training.schemes import SCHEMES, SIZES, LossConfig
 from our_training import Arrays, our_patches
 from training_agreement import require_same_distribution
 from training_inputs import (

@@ -4,16 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mapping_stroke.training.augment import (
-    DEFAULT,
-    NONE,
-    STRONG,
-    blur,
-    change_contrast,
-    change_gamma,
-    change_intensity,
-    lower_resolution,
-)
+from mapping_stroke.training.augment import blur, change_contrast, change_gamma, change_intensity, lower_resolution
+from mapping_stroke.training.schemes import DEFAULT, NONE, STRONG
 
 
 def patch(edge: int = 12) -> torch.Tensor:

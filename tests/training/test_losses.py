@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from mapping_stroke.dataset.arrays import UNSURE
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.training.losses import (
-    LossConfig,
     deep_supervision_loss,
     deep_supervision_weights,
     downsample_target,
@@ -17,6 +16,7 @@ from mapping_stroke.training.losses import (
     soft_dice_loss,
     topk_cross_entropy,
 )
+from mapping_stroke.training.schemes import LossConfig
 
 DICE_CE, DICE_TOPK10 = LossConfig(), LossConfig(topk_share=0.10)
 

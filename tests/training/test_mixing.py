@@ -4,9 +4,8 @@ import torch
 
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.training.augment import DEFAULT, NONE
 from mapping_stroke.training.batches import Randomness, draw_batch
-from mapping_stroke.training.mixing import CARVEMIX, MIXINGS, MIXUP, NO_MIXING, Mixing
+from mapping_stroke.training.schemes import CARVEMIX, DEFAULT, MIXINGS, MIXUP, NO_MIXING, NONE, Mixing
 
 CPU = torch.device("cpu")
 EVERY = Mixing("every", carve_probability=1.0)

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from mapping_stroke.networks.unet import build_unet
-from mapping_stroke.training.augment import AUGMENTATIONS
-from mapping_stroke.training.schemes import SIZES
+from mapping_stroke.training.schemes import AUGMENTATIONS, SIZES
 from our_training import Arrays, effects_of, our_effect, our_mirror_share, our_patches, our_warps
 from training_agreement import require_same_distribution, require_same_share, require_same_warps
 

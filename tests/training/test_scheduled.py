@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from mapping_stroke.dataset.arrays import UNSURE, CaseArrays
-from mapping_stroke.dataset.patches import place_on_any_lesion
+from mapping_stroke.dataset.arrays import UNSURE, CaseArrays, place_on_any_lesion
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.networks.spec import NetworkSpec
 from mapping_stroke.networks.unet import unet_weights
-from mapping_stroke.training.augment import NONE
 from mapping_stroke.training.batches import Randomness
 from mapping_stroke.training.checkpoint import resume_from, write_checkpoint
 from mapping_stroke.training.engine import Hardware, start_engine
@@ -28,7 +26,7 @@ from mapping_stroke.training.scheduled import (
     start_position,
     train_on_schedule,
 )
-from mapping_stroke.training.schemes import SCHEMES, Size
+from mapping_stroke.training.schemes import NONE, SCHEMES, Size
 from mapping_stroke.training.supply import Memory, Position
 
 CPU = torch.device("cpu")

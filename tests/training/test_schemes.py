@@ -3,13 +3,16 @@ from dataclasses import replace
 import pytest
 
 from mapping_stroke.errors import ConfigError
-from mapping_stroke.training.augment import DEFAULT, STRONG
-from mapping_stroke.training.losses import LossConfig
-from mapping_stroke.training.mixing import CARVEMIX, MIXUP, NO_MIXING
 from mapping_stroke.training.schemes import (
+    CARVEMIX,
+    DEFAULT,
     EXTRA_SCHEMES,
+    MIXUP,
+    NO_MIXING,
     SCHEMES,
     SIZES,
+    STRONG,
+    LossConfig,
     Scheme,
     augmentation_of,
     find_scheme,

@@ -5,16 +5,8 @@ import pytest
 import torch
 
 from mapping_stroke.dataset.arrays import UNSURE, CaseArrays
-from mapping_stroke.training.augment import (
-    DEFAULT,
-    NONE,
-    STRONG,
-    Warp,
-    _box_to_read,
-    cut_warped,
-    draw_warp,
-    warped_points,
-)
+from mapping_stroke.training.augment import Warp, _box_to_read, cut_warped, draw_warp, warped_points
+from mapping_stroke.training.schemes import DEFAULT, NONE, STRONG
 
 SIZE = (6, 6, 6)
 NOISE = torch.Generator().manual_seed(0)

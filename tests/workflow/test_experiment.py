@@ -11,9 +11,8 @@ from mapping_stroke.cli import main
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.workflow import execution as execution_module
 from mapping_stroke.workflow import snakemake
-from mapping_stroke.workflow.execution import Execution
+from mapping_stroke.workflow.execution import Execution, as_options
 from mapping_stroke.workflow.jobs import Jobs, read_jobs
-from mapping_stroke.workflow.options import as_options
 from phantoms import write_phantoms
 from planned_jobs import NoSnakemake, commands_of, finish
 

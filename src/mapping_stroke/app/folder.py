@@ -14,16 +14,16 @@ from mapping_stroke.cohort.bids import BidsLayout
 from mapping_stroke.cohort.bids_group import write_group
 from mapping_stroke.cohort.bids_scans import Choice, find_bids_scans
 from mapping_stroke.cohort.group import GroupRow, make_row, worst_first
-from mapping_stroke.cohort.opened import WRITERS, open_layout
 from mapping_stroke.cohort.record import Notes
 from mapping_stroke.cohort.regions import final_volumes, recorded_atlas
 from mapping_stroke.cohort.results import PAGE_SUFFIX, SUFFIXES, FlatLayout, OutputLayout, is_source
 from mapping_stroke.cohort.review import EDITED_SUFFIX, Review, final_mask, is_outdated, read_review, save_edit
+from mapping_stroke.cohort.reviewed import WRITERS, open_layout
 from mapping_stroke.cohort.settings import ScanOptions
 from mapping_stroke.errors import SCAN_FAILURES, CaseError, FileError, MappingError, RunFolderError, describe_failure
 from mapping_stroke.images.image import read_image
 from mapping_stroke.report.page_grid import PageGrid, ShownMask
-from mapping_stroke.report.region_table import RegionTable, region_html
+from mapping_stroke.report.scan_page import RegionTable, region_html
 from mapping_stroke.run_folder import OWNER_FILE
 
 OWN_POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>\n?')
@@ -89,7 +89,7 @@ class ResultsFolder:
             rating=row.review.rating,
             note=row.review.note,
             edited=row.review.edited,
-            page=row.is_done and self._path(row.name, PAGE_SUFFIX).is_file(),
+            page=row.is_done and self._page(row.name).is_file(),
         )
 
     def page(self, name: str) -> str:
@@ -99,7 +99,7 @@ class ResultsFolder:
             CaseError: There is no such scan, or it has no page.
         """
         self._stamp(name)
-        path = self._path(name, PAGE_SUFFIX)
+        path = self._page(name)
         if not path.is_file():
             raise CaseError(f"{name}: has no page; segment it again without --no-picture")
         return OWN_POLICY.sub("", path.read_text("utf-8"), count=1)
@@ -206,8 +206,8 @@ class ResultsFolder:
     def _grid(self, name: str) -> PageGrid:
         return PageGrid.from_json(self._stamp(name).get("page", {}))
 
-    def _path(self, name: str, suffix: str) -> Path:
-        return self.layout.folder / self.layout.relative(name, suffix)
+    def _page(self, name: str) -> Path:
+        return self.layout.folder / self.layout.relative(name, PAGE_SUFFIX)
 
 
 def open_results(path: Path, *, create: bool = False) -> ResultsFolder:

@@ -1,4 +1,4 @@
-"""Uploads that are segmented one after another, each in a process of its own."""
+"""Work of the app in the background: uploads, one after another, and the files about all scans."""
 
 import json
 import queue
@@ -12,10 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mapping_stroke.cohort.settings import NO_REGIONS, Computation, RegionOptions
+from mapping_stroke.console import warn
+from mapping_stroke.errors import SCAN_FAILURES, describe_failure
 
 LAST_LINES = 3
 """Of what a process has printed; kept to be shown."""
 SHARE = re.compile(r"(\d+)%")
+QUIET_S = 3.0
+"""Time without a change before the files are written."""
 
 
 @dataclass
@@ -129,3 +133,38 @@ def _start(request: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL
     )
+
+
+class Refresher:
+    """Does some work (it writes files) in a thread of its own, after changes have come to rest."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
+        self._changed, self._ended, self._busy = threading.Event(), threading.Event(), threading.Lock()
+        threading.Thread(target=self._run, name="refresh", daemon=True).start()
+
+    def change(self) -> None:
+        """Note a change."""
+        self._changed.set()
+
+    def end(self) -> None:
+        """Write what is due, and stop."""
+        self._ended.set()
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what is due."""
+        with self._busy:
+            if not self._changed.is_set():
+                return
+            self._changed.clear()
+            try:
+                self._work()
+            except SCAN_FAILURES as error:
+                warn(f"the table and page of all scans were not written: {describe_failure(error)}")
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            self._changed.wait()
+            if not self._ended.wait(QUIET_S):
+                self.flush()

@@ -20,8 +20,7 @@ from starlette.routing import Mount, Route
 
 from mapping_stroke.app.folder import open_results
 from mapping_stroke.app.guard import Guard, TooLargeError
-from mapping_stroke.app.jobs import Jobs
-from mapping_stroke.app.refresh import Refresher
+from mapping_stroke.app.jobs import Jobs, Refresher
 from mapping_stroke.app.uploads import store_uploads, uploads_of
 from mapping_stroke.cohort.group import COHORT_COLUMNS
 from mapping_stroke.cohort.regions import choose_atlas

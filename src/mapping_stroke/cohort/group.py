@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mapping_stroke.cohort.overlap import OverlapFacts, PlacedMask, write_overlap
-from mapping_stroke.cohort.reasons import LIMITS, review_reasons
 from mapping_stroke.cohort.regions import (
     as_columns,
     final_sides,
@@ -19,7 +18,7 @@ from mapping_stroke.cohort.regions import (
     require_free,
 )
 from mapping_stroke.cohort.results import PAGE_SUFFIX, PICTURE_SUFFIX, OutputLayout
-from mapping_stroke.cohort.review import Review, final_mask, is_outdated, read_review
+from mapping_stroke.cohort.review import LIMITS, Review, final_mask, is_outdated, read_review, review_reasons
 from mapping_stroke.console import counted, warn
 from mapping_stroke.errors import SCAN_FAILURES, describe_failure
 from mapping_stroke.files import may_be_file, write_csv, write_json, write_text
@@ -279,7 +278,7 @@ def _overlap_on_page(layout: OutputLayout, facts: OverlapFacts) -> "Overlap":
         return Overlap(None, f"There is no overlap map, as no scan can be in it.{without}")
     picture = folder / names.overlap_picture
     if not picture.is_file():
-        from mapping_stroke.report.overlap_picture import draw_overlap
+        from mapping_stroke.report.cohort_figures import draw_overlap
 
         counts, mirrored = (
             read_image(folder / name).voxels.astype(np.uint16) for name in (names.overlap, names.mirrored)

@@ -98,7 +98,7 @@ class Segmenter:
         """
         with self._one_at_a_time:
             found = segment_given(self.route, scan, brain, series, progress, self.regions)
-        warn_of(found, stacklevel=3)
+        warn_of(found)
         return found
 
     __call__ = segment
@@ -131,10 +131,10 @@ def segment_given(
     return Segmentation(replace(loaded.for_results(), atlas=atlas), found, route.unloaded(), name)
 
 
-def warn_of(found: Segmentation, stacklevel: int) -> None:
-    """Issue the doubts about a scan as warnings, at a caller that many levels up."""
+def warn_of(found: Segmentation) -> None:
+    """Issue the doubts about a scan as warnings, at the line that called the public function."""
     for doubt in found.warnings:
-        warnings.warn(doubt, stacklevel=stacklevel)
+        warnings.warn(doubt, stacklevel=3)
 
 
 def _load(

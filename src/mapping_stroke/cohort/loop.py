@@ -29,7 +29,7 @@ from mapping_stroke.inference.segmentation import Segmentation
 from mapping_stroke.run_folder import OWNER_FILE, SHARING
 from mapping_stroke.space.atlas import Atlas
 from mapping_stroke.space.model_input import require_use_of_brain
-from mapping_stroke.work import attempt, show_share
+from mapping_stroke.work import attempt, show_share, summed
 
 T = TypeVar("T")
 
@@ -351,14 +351,7 @@ def _segment_one(run: CohortRun, name: str, loaded: LoadedScan, show: Callable[[
         warn(f"{scan}: {line}")
     needed_bytes = run.files(name).needed_bytes(loaded.image.shape)
     require_space(run.cohort.layout.folder, 2 * needed_bytes)  # twice: the previous scan may still be written
-    done = 0.0
-
-    def advance(share: float) -> None:
-        nonlocal done
-        done += share
-        show(done)
-
-    return _attempt(run, name, lambda: run.segmenter.segment(loaded, advance))
+    return _attempt(run, name, lambda: run.segmenter.segment(loaded, summed(show)))
 
 
 def _settle(run: CohortRun, writing: list[tuple[str, Future[Stamp]]]) -> None:

@@ -1,18 +1,26 @@
-"""Values of a segmented scan for its stamp and the table of its cohort: agreement, hemispheres, regions, placement."""
+"""Values of a segmented scan for its stamp, page and cohort: agreement, hemispheres, regions, placement, scores."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter
 from mapping_stroke.dataset.sides import lesion_points, placed_sides_ml
+from mapping_stroke.evaluation.profiles import find_profile
+from mapping_stroke.evaluation.score import score
 from mapping_stroke.images.image import Probability
 from mapping_stroke.images.nifti import Affine
 from mapping_stroke.inference.segmentation import LesionRow, Segmentation, number_lesions
 
 UNCERTAIN_SD = 0.25
 """Half the largest possible standard deviation: members disagree about such a voxel."""
+PROFILE = "atlas2022"
+DECIMALS = 4
+SHOWN_SCORES = ("dice", "lesion_f1", "hd95_mm")
+"""Scores on the page; the stamp has all."""
+_METRICS = find_profile(PROFILE).metrics
 
 
 def find_to_mni(loaded: LoadedScan, segmenter: Segmenter) -> Affine | None:
@@ -74,3 +82,17 @@ def _agreement(lesions: Sequence[LesionRow]) -> float | None:
     """Mean over all lesion voxels, or None if there is no lesion."""
     load_ml = sum(lesion.volume_ml for lesion in lesions)
     return sum(lesion.agreement * lesion.volume_ml for lesion in lesions) / load_ml if lesions else None
+
+
+def score_found(loaded: LoadedScan, found: Segmentation) -> dict[str, float | None]:
+    """All metrics of `PROFILE` by their keys; None if one is undefined. Empty for a scan without reference."""
+    if loaded.reference is None:
+        return {}
+    values = score(found.mask, loaded.reference, loaded.image.spacing_mm, PROFILE)
+    return {key: None if math.isnan(value) else round(value, DECIMALS) for key, value in values.items()}
+
+
+def shown_scores(scores: Mapping[str, float | None]) -> dict[str, float]:
+    """The defined scores that a page shows, by their names with units."""
+    names = {metric.key: f"{metric.label} ({metric.unit})" if metric.unit else metric.label for metric in _METRICS}
+    return {names[key]: value for key in SHOWN_SCORES if (value := scores.get(key)) is not None}

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
 from mapping_stroke.cohort.group_files import GroupFiles
-from mapping_stroke.cohort.measures import measure_regions, measure_scan
-from mapping_stroke.cohort.scores import score_found
+from mapping_stroke.cohort.measures import measure_regions, measure_scan, score_found
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter, scan_sha256
 from mapping_stroke.cohort.settings import ScanOptions
 from mapping_stroke.console import counted

@@ -1,13 +1,15 @@
-"""What people say about the results of a scan: a rating, a note, and a corrected mask, kept beside the originals."""
+"""Which segmented scans to check first, and what people say about them: a rating, a note, and a corrected mask."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from mapping_stroke.cohort.results import STAMP_SUFFIX, OutputLayout
+from mapping_stroke.dataset.names import parse_bids_name
 from mapping_stroke.errors import (
     SCAN_FAILURES,
     CaseError,
@@ -18,8 +20,7 @@ from mapping_stroke.errors import (
 )
 from mapping_stroke.evaluation.metrics import dice
 from mapping_stroke.files import read_object, sha256, write_json
-from mapping_stroke.images.image import Image, Mask, read_image, require_same_grid, write_image
-from mapping_stroke.images.masks import read_mask_of
+from mapping_stroke.images.image import Image, Mask, read_image, read_mask_of, require_same_grid, write_image
 from mapping_stroke.run_folder import BRAIN_SUFFIX, MASK_SUFFIX
 
 EDITED_SUFFIX = "_desc-edited_mask.nii.gz"
@@ -191,3 +192,77 @@ def _write(layout: OutputLayout, name: str, review: Review) -> Review:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits beyond which a scan is flagged for review. They rather flag too many scans than too few."""
+
+    similarity: float = 0.30
+    """Correct registrations had at least 0.35; below 0.15 one is refused. See `benchmarks/results/registration.md`."""
+    overlap: float = 0.75
+    """Correct registrations had at least 0.80; below 0.60 one is refused."""
+    agreement: float = 0.6
+    """Share of the members that mark a voxel of the mask, mean over the mask."""
+    uncertain_ml: float = 10.0
+    """Volume on which the members disagree: at least this, and at least the share below of the load."""
+    uncertain_share: float = 0.25
+    load_ml: float = 300.0
+    """Hardly any lesion load in ATLAS R2.0 exceeds this."""
+    lesions: int = 15
+
+
+LIMITS = Limits()
+
+
+def review_reasons(entry: Mapping[str, Any], name: str) -> list[str]:
+    """Reasons to review a scan, one phrase each, if there are any.
+
+    Args:
+        entry: The scan's entry in `run.json`, with the key `outdated` if the scan has changed since; empty if nothing
+            is known. Results of older versions may lack `measures`.
+        name: Name of the scan.
+    """
+    if not entry:
+        return ["not segmented yet"]
+    if entry["status"] == "failed":
+        return [f"failed: {entry.get('error', 'reason not recorded')}"]
+    outdated = [entry["outdated"]] if "outdated" in entry else []
+    return [
+        *outdated,
+        *_name_reasons(name),
+        *_fit_reasons(entry.get("measures", {})),
+        *_lesion_reasons(entry),
+        *entry["warnings"],
+    ]
+
+
+def _name_reasons(name: str) -> list[str]:
+    parsed = parse_bids_name(name)
+    if parsed is None or not parsed.medium:
+        return []
+    return [f"contrast medium (ce-{parsed.medium}): enhancing tissue may be marked or missed"]
+
+
+def _fit_reasons(measures: Mapping[str, Any]) -> list[str]:
+    similarity, overlap = measures.get("similarity"), measures.get("overlap")
+    if similarity is None or overlap is None or (similarity >= LIMITS.similarity and overlap >= LIMITS.overlap):
+        return []
+    return [f"the registration is doubtful: similarity {similarity:.2f}, overlap {overlap:.2f}"]
+
+
+def _lesion_reasons(entry: Mapping[str, Any]) -> list[str]:
+    load_ml, lesions, measures = entry["load_ml"], entry["lesions"], entry.get("measures", {})
+    agreement, uncertain_ml = measures.get("agreement"), measures.get("uncertain_ml")
+    reasons = []
+    if lesions == 0:
+        reasons.append("no lesion found")
+    if load_ml > LIMITS.load_ml:
+        reasons.append(f"a load of {load_ml:.0f} mL is unusually large")
+    if lesions > LIMITS.lesions:
+        reasons.append(f"{lesions} lesions are unusually many")
+    if agreement is not None and agreement < LIMITS.agreement:
+        reasons.append(f"the members agree on only {agreement:.0%} of the mask")
+    if uncertain_ml is not None and uncertain_ml >= max(LIMITS.uncertain_ml, LIMITS.uncertain_share * load_ml):
+        reasons.append(f"the members disagree on {uncertain_ml:.1f} mL")
+    return reasons

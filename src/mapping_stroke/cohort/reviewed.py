@@ -1,4 +1,4 @@
-"""Results that a person accepted or corrected, as labelled cases for training and evaluation."""
+"""Open a folder of segmented scans, and take those that a person accepted or corrected as labelled cases."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,21 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mapping_stroke.cohort.bids import BidsLayout
-from mapping_stroke.cohort.opened import KINDS, open_layout
+from mapping_stroke.cohort.bids import DESCRIPTION, BidsLayout
 from mapping_stroke.cohort.record import Notes
-from mapping_stroke.cohort.results import OutputLayout, is_source
+from mapping_stroke.cohort.results import FlatLayout, OutputLayout, is_source
 from mapping_stroke.cohort.review import Review, final_mask, is_outdated, is_rating_outdated, read_review
 from mapping_stroke.console import counted, track
 from mapping_stroke.dataset.cases import FoundCase, Placement
 from mapping_stroke.dataset.checks import Problem, problem_from
 from mapping_stroke.dataset.layouts import LAYOUTS, Layout, Sites, holds_results
 from mapping_stroke.dataset.names import Patterns, parse_bids_name
-from mapping_stroke.errors import CaseError, MappingError
+from mapping_stroke.errors import CaseError, MappingError, RunFolderError
 from mapping_stroke.files import given_path, read_object
-from mapping_stroke.run_folder import BRAIN_SUFFIX, OWNER_FILE, RECORD_KEY, read_identity
+from mapping_stroke.run_folder import BRAIN_SUFFIX, FORMAT_VERSION, OWNER_FILE, RECORD_KEY, read_identity
 
 AGAIN = "segment it again, and check its mask"
+WRITERS = "`mapping segment` or `mapping bids`"
+KINDS = (FlatLayout.kind, BidsLayout.kind)
 
 
 @dataclass(frozen=True)
@@ -161,3 +162,24 @@ def _source_problem(result: _Result, case: FoundCase) -> tuple[str, str] | None:
 REVIEWED = Layout("results", "reviewed results", "NAME_mask.nii.gz, in a folder of `mapping segment`", find_reviewed)
 WITH_REVIEWED = (REVIEWED, *LAYOUTS)
 """All layouts that commands read: first, reviewed results."""
+
+
+def open_layout(path: Path) -> OutputLayout:
+    """The layout of a folder that `mapping segment` or `mapping bids` has written.
+
+    Raises:
+        RunFolderError: It holds other work, or results of another version, or nothing of this program.
+    """
+    identity = read_identity(path)
+    if identity.get("format") != FORMAT_VERSION:
+        raise RunFolderError(
+            f"{path}: was written by another version (format {identity.get('format')}, expected {FORMAT_VERSION}); "
+            "open it with that version, or segment the scans again"
+        )
+    if identity.get("kind") == FlatLayout.kind:
+        return FlatLayout(path)
+    if identity.get("kind") == BidsLayout.kind:
+        raw = read_object(path / DESCRIPTION).get("DatasetLinks", {}).get("raw", ".")
+        return BidsLayout(path, (path / raw).resolve())
+    work = identity.get("kind") or identity.get("command")
+    raise RunFolderError(f"{path}: holds other work ({work}); name a folder that {WRITERS} wrote, or a new one")

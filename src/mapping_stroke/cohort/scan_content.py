@@ -4,13 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from mapping_stroke.cohort.measures import find_to_mni, measure_regions
+from mapping_stroke.cohort.measures import find_to_mni, measure_regions, shown_scores
 from mapping_stroke.cohort.methods import describe_methods
-from mapping_stroke.cohort.scores import shown_scores
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter
+from mapping_stroke.images.nifti import in_mm
 from mapping_stroke.inference.segmentation import Segmentation
-from mapping_stroke.report.region_table import RegionTable
-from mapping_stroke.report.scan_page import ScanContent
+from mapping_stroke.report.scan_page import RegionTable, ScanContent
 from mapping_stroke.space.brain import BrainSource
 
 BRAINS: dict[BrainSource, str] = {
@@ -56,11 +55,11 @@ def _regions(loaded: LoadedScan, found: Segmentation, segmenter: Segmenter) -> R
 
 def _facts(loaded: LoadedScan, segmenter: Segmenter) -> list[tuple[str, str]]:
     scan, placed, computation = loaded.image, loaded.model_input.placed, segmenter.computation
-    shape, edges = " x ".join(map(str, scan.shape)), " x ".join(f"{edge:.3g}" for edge in scan.spacing_mm)
+    shape, edges = " x ".join(map(str, scan.shape)), in_mm(scan.spacing_mm)
     source = Path(loaded.source["scan"]).name if "scan" in loaded.source else "image in memory"
     members = f"{len(segmenter.ensemble.members)} of {len(segmenter.bundle.card.members)} members"
     facts = [
-        ("Scan", f"{source}, {shape} voxels of {edges} mm"),
+        ("Scan", f"{source}, {shape} voxels of {edges}"),
         ("Model", f"{segmenter.bundle.card.name}, preset {computation.preset} ({members}), rule {computation.rule}"),
         ("Model SHA-256", segmenter.bundle.sha256),
     ]

@@ -16,8 +16,7 @@ from mapping_stroke.errors import CaseError, ImageError
 from mapping_stroke.files import describe_missing, leads_nowhere, sha256
 from mapping_stroke.images.dicom_series import DicomSeries
 from mapping_stroke.images.formats import Source, find_source, stored_files
-from mapping_stroke.images.image import Image, Mask, Probability, read_image, reorient, require_same_grid
-from mapping_stroke.images.masks import read_mask_of
+from mapping_stroke.images.image import Image, Mask, Probability, read_image, read_mask_of, reorient, require_same_grid
 from mapping_stroke.inference.cost import network_bytes, require_memory, scan_bytes
 from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.ensemble import Average, Ensemble, PreparedScan, predict_each

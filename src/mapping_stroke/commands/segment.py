@@ -1,4 +1,4 @@
-"""The commands for new scans: `mapping segment`, `mapping bids`, `mapping grand-challenge`."""
+"""The commands for new scans: `mapping segment`, `mapping bids`, `mapping grand-challenge`, `mapping app`."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg, subcommand
 
 from mapping_stroke.cohort.settings import NO_REGIONS, Computation, RegionOptions, ScanOptions
-from mapping_stroke.cohort.shares import CohortExecution
-from mapping_stroke.workflow.options import as_options
+from mapping_stroke.cohort.shared_folder import CohortExecution
+from mapping_stroke.workflow.execution import as_options
 
 if TYPE_CHECKING:
     from mapping_stroke.cohort.bids_scans import Choice
     from mapping_stroke.cohort.results import OutputLayout
+
 
 IN_THIS_PROCESS = CohortExecution()
 
@@ -51,7 +52,7 @@ class Segment:
         from mapping_stroke.cohort.group import COHORT_COLUMNS
         from mapping_stroke.cohort.inputs import find_scans
         from mapping_stroke.cohort.regions import choose_atlas
-        from mapping_stroke.cohort.shares import run_shares
+        from mapping_stroke.cohort.shared_folder import run_shares
 
         choose_atlas(self.scan.regions, COHORT_COLUMNS)  # refused here, and not in every job
         count = len(find_scans(self.paths, self.scan.series, self.scans))
@@ -141,7 +142,7 @@ class Bids:
         from mapping_stroke.cohort.bids_group import BIDS_COLUMNS
         from mapping_stroke.cohort.bids_scans import find_bids_scans
         from mapping_stroke.cohort.regions import choose_atlas
-        from mapping_stroke.cohort.shares import run_shares
+        from mapping_stroke.cohort.shared_folder import run_shares
         from mapping_stroke.console import name_files
         from mapping_stroke.errors import ConfigError
 
@@ -234,3 +235,35 @@ class GrandChallenge:
     def run(self) -> int:
         """Run the chosen challenge."""
         return self.action.run()
+
+
+@dataclass(frozen=True)
+class App:
+    """Segment, look at, rate and correct scans in a browser; nothing leaves this machine."""
+
+    folder: Positional[Path] = Path("mapping-results")
+    """Results folder of `mapping segment` or `mapping bids`; a new one is made. Scans dropped on the page are copied
+    into a folder beside it, FOLDER-uploads."""
+    port: int = 8765
+    """Port on 127.0.0.1; another one is taken if it is in use, any free one for 0."""
+    no_browser: bool = False
+    """Only print the address."""
+    show_head: bool = False
+    """Show the whole head on the pages of scans that are dropped, face included."""
+    computation: Computation = field(default_factory=Computation)
+    regions: RegionOptions = NO_REGIONS
+
+    def run(self) -> int:
+        """Serve until interrupted by Ctrl+C."""
+        from mapping_stroke.app.server import AppSettings, serve
+
+        settings = AppSettings(
+            self.folder,
+            self.port,
+            self.computation,
+            self.regions,
+            show_head=self.show_head,
+            open_browser=not self.no_browser,
+        )
+        serve(settings)
+        return 0

@@ -15,8 +15,7 @@ from mapping_stroke.dataset.scan_checks import one_value, tame_outliers
 from mapping_stroke.dataset.sides import sides_ml
 from mapping_stroke.errors import CaseError, MappingError
 from mapping_stroke.files import read_csv, write_csv
-from mapping_stroke.images.image import Image, Mask, read_image, require_same_grid
-from mapping_stroke.images.masks import SAME_VALUE
+from mapping_stroke.images.image import SAME_VALUE, Image, Mask, read_image, require_same_grid
 from mapping_stroke.lesions import find_lesions
 
 Severity = Literal["error", "warning"]

@@ -9,7 +9,7 @@ from mapping_stroke.dataset.preprocess import LARGEST_EXTENT_MM
 from mapping_stroke.dataset.template_fit import contrast_at, fit_template
 from mapping_stroke.errors import ImageError
 from mapping_stroke.images.image import Image, Voxels
-from mapping_stroke.images.nifti import Affine
+from mapping_stroke.images.nifti import Affine, in_mm
 from mapping_stroke.lesions import bounding_box
 
 DARK, BRIGHT = 0.02, 0.98
@@ -220,7 +220,7 @@ def check_scan(scan: Image, *, heads: bool = False) -> list[str]:
     _require_intensities(scan.voxels[box], (nonzero & (scan.voxels != corner))[box] if corner else nonzero[box])
     warnings = [*scan.warnings, *_brain_warnings(extent_mm, nonzero, scan.voxel_volume_mm3, heads=heads)]
     if max(scan.spacing_mm) > THICK_EDGE_MM:
-        warnings.append(f"voxels of {_lengths(scan.spacing_mm)} mm: lesions smaller than a slice can be missed")
+        warnings.append(f"voxels of {in_mm(scan.spacing_mm)}: lesions smaller than a slice can be missed")
     return warnings
 
 
@@ -244,7 +244,7 @@ def _require_grid(scan: Image) -> None:
         )
     if max(scan.spacing_mm) > LARGEST_EDGE_MM:
         raise ImageError(
-            f"has voxels of {_lengths(scan.spacing_mm)} mm, expected edges of at most {LARGEST_EDGE_MM:g} mm; fix the "
+            f"has voxels of {in_mm(scan.spacing_mm)}, expected edges of at most {LARGEST_EDGE_MM:g} mm; fix the "
             "voxel size in its header, or use a finer scan"
         )
     axes = scan.affine[:3, :3] / np.array(scan.spacing_mm)
@@ -259,7 +259,7 @@ def _require_grid(scan: Image) -> None:
 def _require_head(extent_mm: list[float], scan: Image) -> None:
     if min(extent_mm) < SMALLEST_EXTENT_MM or max(extent_mm) > LARGEST_EXTENT_MM:
         raise ImageError(
-            f"its non-zero voxels span {_lengths(extent_mm)} mm (voxels of {_lengths(scan.spacing_mm)} mm), expected a "
+            f"its non-zero voxels span {in_mm(extent_mm)} (voxels of {in_mm(scan.spacing_mm)}), expected a "
             f"head ({SMALLEST_EXTENT_MM:g} to {LARGEST_EXTENT_MM:g} mm); fix the voxel size in its header"
         )
 
@@ -293,7 +293,7 @@ def _brain_warnings(
     """Warnings if the non-zero voxels do not have the size of a brain, or if there is no background."""
     found_vox = int(np.count_nonzero(nonzero))
     found_ml = found_vox * voxel_volume_mm3 / 1000
-    size = f"its non-zero voxels span {_lengths(extent_mm)} mm and fill {found_ml:.0f} mL"
+    size = f"its non-zero voxels span {in_mm(extent_mm)} and fill {found_ml:.0f} mL"
     if found_vox > NO_BACKGROUND * nonzero.size and not heads:
         return ["it has no background of 0, so everything around the brain counts as brain: strip the skull first"]
     if min(extent_mm) < BRAIN_EXTENT_MM or found_ml < BRAIN_ML[0]:
@@ -303,7 +303,3 @@ def _brain_warnings(
     if found_ml > BRAIN_ML[1] and not heads:
         return [f"{size}, more than a brain: strip the skull first, unless the model was trained on whole heads"]
     return []
-
-
-def _lengths(lengths_mm: tuple[float, ...] | list[float]) -> str:
-    return " x ".join(f"{length:.3g}" for length in lengths_mm)

@@ -3,11 +3,12 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from mapping_stroke.dataset.arrays import CaseArrays
+from mapping_stroke.names import Part
 
 
 @runtime_checkable
@@ -64,9 +65,6 @@ class Reseeded:
         return self.source.draw(np.random.default_rng([*self.seed, int(rng.integers(2**63))]))
 
 
-Part = Literal["training", "validation", "test"]
-
-PARTS: tuple[Part, ...] = ("training", "validation", "test")
 VALIDATION_PEOPLE, TEST_PEOPLE = 0.12, 0.20
 """Shares of the people: three of 25 for validation, and five for testing."""
 VALIDATION_MASKS, TEST_MASKS = 0.05, 0.15

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from mapping_stroke.dataset.sources import Part
 from mapping_stroke.images.image import Image, Mask
 from mapping_stroke.lesions import bounding_box, find_lesions
+from mapping_stroke.names import Part
 
 AROUND_MM = (2.0, 8.0)
 """Range of distances from a lesion of the tissue it is compared with."""

@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from mapping_stroke.evaluation.profiles import ATLAS2022
 from mapping_stroke.images.image import Mask
 from mapping_stroke.lesions import find_lesions
 
@@ -253,10 +252,9 @@ class CohortScores:
         """Mean difference between two methods over all cases, paired."""
         return estimate_mean(self.values(method, metric) - self.values(other, metric))
 
-    def best(self, methods: Sequence[str], metric: str = "dice") -> str:
-        """The method with the best mean of a metric; the first of equals."""
-        sign = 1 if next(row for row in ATLAS2022.metrics if row.key == metric).higher_is_better else -1
-        return max(methods, key=lambda method: sign * self.estimate(method, metric).mean)
+    def best(self, methods: Sequence[str]) -> str:
+        """The method with the highest mean Dice; the first of equals."""
+        return max(methods, key=lambda method: self.estimate(method, "dice").mean)
 
 
 Look = Literal["wrong", "missed", "false"]

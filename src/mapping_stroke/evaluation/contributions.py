@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int32
 
 from mapping_stroke.evaluation.cohorts import Estimate, estimate_mean
+from mapping_stroke.files import none_if_nan
 
 MOST_SCHEMES = 8
 """The number of subsets doubles with each scheme: 255 of 8."""
@@ -173,5 +174,5 @@ def step_row(step: Step) -> dict[str, object]:
     for name, estimate in (("dice", step.dice), ("gain", step.gain)):
         for part in ("mean", "low", "high"):
             value = math.nan if estimate is None else getattr(estimate, part)
-            row[f"{name}_{part}"] = None if math.isnan(value) else value
+            row[f"{name}_{part}"] = none_if_nan(value)
     return row

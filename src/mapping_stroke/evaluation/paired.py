@@ -64,11 +64,11 @@ class PairedScores:
         """The pairs of one method."""
         return [pair for pair in self.pairs if pair.a.method == method]
 
-    def by_change(self, method: str, metric: str = "dice") -> list[Pair]:
-        """The pairs of a method by the change of a metric, the lowest first; undefined changes come last."""
+    def by_change(self, method: str) -> list[Pair]:
+        """The pairs of a method by the change of Dice, the lowest first; undefined changes come last."""
 
         def place(pair: Pair) -> tuple[bool, float, str]:
-            change = pair.change(metric)
+            change = pair.change("dice")
             return math.isnan(change), 0.0 if math.isnan(change) else change, pair.a.case_id
 
         return sorted(self.of(method), key=place)
@@ -154,9 +154,7 @@ def pair_scores(
     )
 
 
-def measure_differences(
-    paired: PairedScores, people: Mapping[str, str], methods: Sequence[str] | None = None
-) -> list[Difference]:
+def measure_differences(paired: PairedScores, people: Mapping[str, str]) -> list[Difference]:
     """Compare two runs in every method and metric.
 
     People are the independent units: the interval resamples people with all their cases (percentile bootstrap, seeded),
@@ -166,12 +164,10 @@ def measure_differences(
     Args:
         paired: The scores of both runs.
         people: Case to person; a case that is missing is a person of its own.
-        methods: The methods to compare; None for all that both runs have.
 
     Source: Efron and Tibshirani 1993, chapter 13; Wilcoxon 1945; Holm 1979; as in scipy and statsmodels.
     """
-    chosen = paired.methods if methods is None else methods
-    found = [_compare(paired.of(method), metric, people) for method in chosen for metric in paired.metrics]
+    found = [_compare(paired.of(method), metric, people) for method in paired.methods for metric in paired.metrics]
     corrected = holm([one.p for one in found])
     return [replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True)]
 

@@ -11,6 +11,7 @@ from jaxtyping import Float64
 from mapping_stroke.evaluation.cohorts import Estimate, estimate_mean
 from mapping_stroke.evaluation.profiles import Metric
 from mapping_stroke.evaluation.tables import CaseScore, order_methods
+from mapping_stroke.files import none_if_nan
 
 SIGNIFICANT = 0.05
 SAME = 1e-9
@@ -160,5 +161,5 @@ def paired_row(test: PairedTest) -> dict[str, object]:
     return {
         **{name: getattr(test, name) for name in TEST_COLUMNS if hasattr(test, name)},
         "cases": mean.cases - mean.undefined,
-        **{name: None if math.isnan(value) else value for name, value in numbers.items()},
+        **{name: none_if_nan(value) for name, value in numbers.items()},
     }

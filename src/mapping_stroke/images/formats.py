@@ -17,7 +17,7 @@ from mapping_stroke.files import describe_missing
 from mapping_stroke.images.dicom_choice import choose_series, read_series
 from mapping_stroke.images.dicom_series import DicomSeries, is_dicom
 from mapping_stroke.images.dicom_volumes import LPS_TO_RAS
-from mapping_stroke.images.nifti import UNPLACED, UNSIZED, Affine, Edges, Placement, copy_placement, place_voxels
+from mapping_stroke.images.nifti import UNPLACED, UNSIZED, Affine, Edges, Placement, copy_placement, in_mm, place_voxels
 
 NIBABEL_SUFFIXES = (".nii", ".nii.gz", ".mgz", ".mgh")
 SITK_SUFFIXES = (".mha", ".mhd", ".nrrd")
@@ -231,8 +231,8 @@ def _read_sitk(path: Path) -> Stored:
     edges_mm = reader.GetSpacing()
     if not all(edges_mm):
         raise ImageError(
-            f"the header gives voxels of {' x '.join(f'{edge:.3g}' for edge in edges_mm)} mm, expected edges above 0 "
-            "mm; write the true voxel size into the header, or convert the scan again"
+            f"the header gives voxels of {in_mm(edges_mm)}, expected edges above 0 mm; "
+            "write the true voxel size into the header, or convert the scan again"
         )
     require_one_number(reader.GetNumberOfComponents())
     require_memory(reader.GetSize(), 8)

@@ -4,6 +4,7 @@ The rule of nibabel, FSL and SPM: the sform if its code is above 0, else the qfo
 voxel edges only. A second placement or size that disagrees is reported and never mixed in.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,7 +67,7 @@ def place_voxels(header: Any, pixdim_mm: Edges, shape: Shape) -> tuple[Affine, t
         return sform, (*_other_size(sform, pixdim_mm), *places)
     if not _are_lengths(np.abs(pixdim_mm)).all():
         raise ImageError(
-            f"the header gives voxels of {_format(pixdim_mm)} mm (pixdim) and no sform, expected edges above 0 mm; "
+            f"the header gives voxels of {in_mm(pixdim_mm)} (pixdim) and no sform, expected edges above 0 mm; "
             "write the true voxel size into the header, or convert the scan again"
         )
     warnings = [] if (pixdim_mm > 0).all() else [_negative(pixdim_mm)]
@@ -141,8 +142,7 @@ def _other_size(sform: Affine, pixdim_mm: Edges) -> list[str]:
     if np.allclose(np.abs(pixdim_mm), edges_mm, rtol=SAME_EDGE, atol=0):
         return []
     return [
-        f"the header gives voxels of {_format(pixdim_mm)} mm (pixdim) and of {_format(edges_mm)} mm (sform); "
-        "the sform is used"
+        f"the header gives voxels of {in_mm(pixdim_mm)} (pixdim) and of {in_mm(edges_mm)} (sform); the sform is used"
     ]
 
 
@@ -161,12 +161,13 @@ def _other_place(sform: Affine, qform: Affine | None, shape: Shape) -> list[str]
 
 
 def _negative(pixdim_mm: Edges) -> str:
-    return f"the header gives voxels of {_format(pixdim_mm)} mm (pixdim); {_format(np.abs(pixdim_mm))} mm is assumed"
+    return f"the header gives voxels of {in_mm(pixdim_mm)} (pixdim); {in_mm(np.abs(pixdim_mm))} is assumed"
 
 
 def _are_lengths(edges_mm: Edges) -> Bool[np.ndarray, "3"]:
     return np.asarray(np.isfinite(edges_mm) & (edges_mm > 0))
 
 
-def _format(edges_mm: Any) -> str:
-    return " x ".join(f"{edge:.3g}" for edge in edges_mm)
+def in_mm(values_mm: Iterable[float]) -> str:
+    """Lengths with three digits, such as `1 x 1 x 1.25 mm`."""
+    return " x ".join(f"{value:.3g}" for value in values_mm) + " mm"

@@ -11,7 +11,6 @@ import numpy as np
 
 from mapping_stroke.console import name_files, progress
 from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.dataset.sources import Part
 from mapping_stroke.evaluation.audit import CURVE_LEVELS, AuditedCase, lesion_contrasts
 from mapping_stroke.evaluation.metrics import dice
 from mapping_stroke.files import write_csv, write_json, write_text
@@ -20,6 +19,7 @@ from mapping_stroke.inference.engines import choose_device, choose_engine
 from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.inference.segmentation import make_ensemble
 from mapping_stroke.models.settings import AuditConfig
+from mapping_stroke.names import Part
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.report.model_pages import audit_page, audit_values
 from mapping_stroke.run_folder import claimed

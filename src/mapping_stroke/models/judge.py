@@ -24,14 +24,14 @@ from mapping_stroke.evaluation.cohorts import find_false
 from mapping_stroke.evaluation.profiles import ATLAS2022
 from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME, MARKED, Row, as_applied
 from mapping_stroke.evaluation.score import score
-from mapping_stroke.files import fingerprint, read_object, write_json, written_whole
+from mapping_stroke.files import fingerprint, none_if_nan, read_object, write_json, written_whole
 from mapping_stroke.images.formats import find_source
-from mapping_stroke.images.image import Image, Mask, Probability, image_stem, reorient, require_same_grid
-from mapping_stroke.images.masks import read_mask
+from mapping_stroke.images.image import Image, Mask, Probability, image_stem, read_mask, reorient, require_same_grid
 from mapping_stroke.lesions import bounding_box
 from mapping_stroke.models.settings import Prediction
 from mapping_stroke.networks.bundle import Bundle
 from mapping_stroke.rules import CHALLENGE, PostprocessConfig, apply_rule, find_rule
+from mapping_stroke.work import show_share, summed
 
 T = TypeVar("T")
 Part = Literal["labelled", "healthy", "heads", "hard"]
@@ -309,7 +309,7 @@ class Evaluator:
                 known.pop(case.case_id, None)
                 if hashes[case.case_id] is None:
                     continue  # its files cannot be read; `attempt` has warned
-                advance = _summed(partial(_show_share, show, index, case.case_id))
+                advance = summed(partial(show_share, show, case.case_id, index))
                 entry = attempt(case, partial(self._evaluate_one, part, case, advance), alone=alone)
                 if entry is not None:
                     known[case.case_id] = {"mark": hashes[case.case_id], **entry}
@@ -345,25 +345,9 @@ def _score_masks(scan: EvaluationCase, masks: Iterator[tuple[str, Mask]], *, lab
         marked[method] = asdict(find_false(mask, scan.reference, scan.voxel_volume_mm3))
         if labelled:
             values = score(mask, scan.reference, scan.spacing_mm, ATLAS2022.name)
-            scores[method] = {metric: None if math.isnan(value) else value for metric, value in values.items()}
+            scores[method] = {metric: none_if_nan(value) for metric, value in values.items()}
     if not labelled:
         return {"marked": marked}
     load_vox = int(scan.reference.sum())
     load_ml = load_vox * scan.voxel_volume_mm3 / 1000
     return {"load_vox": load_vox, "load_ml": load_ml, "scores": scores, "marked": marked}
-
-
-def _summed(show: Callable[[float], None]) -> Callable[[float], None]:
-    """A callback that adds up its arguments and shows the sum."""
-    done = 0.0
-
-    def advance(share: float) -> None:
-        nonlocal done
-        done += share
-        show(done)
-
-    return advance
-
-
-def _show_share(show: Callable[[float, str], None], index: int, name: str, share: float) -> None:
-    show(index + share, name)

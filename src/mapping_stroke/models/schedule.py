@@ -15,15 +15,8 @@ from mapping_stroke.models.case_ring import Ring, RingSupply, producing
 from mapping_stroke.networks.member_folder import has_member, write_member
 from mapping_stroke.processes import locked
 from mapping_stroke.stages.member import CheckpointPolicy, Plan, card_of, require_same_recipe
-from mapping_stroke.stages.progress import (
-    PROGRESS_FILE,
-    TrainingLength,
-    draw_curves,
-    seconds_left,
-    signed,
-    watched,
-    write_epochs,
-)
+from mapping_stroke.stages.progress import TrainingLength, draw_curves, seconds_left, signed, watched, write_epochs
+from mapping_stroke.stages.status import PROGRESS_FILE
 from mapping_stroke.training.checkpoint import (
     NEWEST,
     join_pieces,

@@ -11,7 +11,7 @@ import torch
 
 from mapping_stroke.console import name_files, say, track
 from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.dataset.sources import Cases, Mixture, Part, Reseeded
+from mapping_stroke.dataset.sources import Cases, Mixture, Reseeded
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.files import fingerprint
 from mapping_stroke.inference.engines import choose_device
@@ -21,6 +21,7 @@ from mapping_stroke.models.case_ring import Ring
 from mapping_stroke.models.schedule import LongCases, train_by_schedule
 from mapping_stroke.models.settings import ModelConfig
 from mapping_stroke.models.warm_starts import FOLD, warm_starts
+from mapping_stroke.names import Part
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.processes import StopRequest, listening, run_in_jobs, threads_of
 from mapping_stroke.run_folder import RunFolder, claim_folder

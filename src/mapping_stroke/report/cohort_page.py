@@ -12,10 +12,10 @@ from urllib.parse import quote
 from markupsafe import Markup
 
 from mapping_stroke.console import counted
+from mapping_stroke.report.cohort_figures import draw_volumes
 from mapping_stroke.report.html import asset, render
 from mapping_stroke.report.style import NOT_CLINICAL, load_words
 from mapping_stroke.report.tables import NONE
-from mapping_stroke.report.volume_chart import draw_volumes
 
 NO_SCAN = "no-scan"
 STATUSES = {"done": "segmented", "failed": "failed", "missing": "not segmented yet", "outdated": "outdated"}

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from mapping_stroke.console import aligned, counted
 from mapping_stroke.evaluation.paired import Difference, Pair, PairedScores
+from mapping_stroke.files import none_if_nan
 from mapping_stroke.report.html import p_value, render
 from mapping_stroke.report.pages import Picture, Section
 from mapping_stroke.report.style import (
@@ -123,7 +124,7 @@ def case_values(pair: Pair, paired: PairedScores, person: tuple[str, str]) -> di
     for metric in paired.metrics:
         numbers = (pair.a.values[metric.key], pair.b.values[metric.key], pair.change(metric.key))
         for what, number in zip(("a", "b", "change"), numbers, strict=True):
-            values[f"{metric.key}_{what}"] = None if math.isnan(number) else number
+            values[f"{metric.key}_{what}"] = none_if_nan(number)
     return values
 
 

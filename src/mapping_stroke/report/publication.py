@@ -10,7 +10,7 @@ import numpy as np
 from mapping_stroke.console import aligned
 from mapping_stroke.evaluation.cohorts import Estimate, estimate_mean
 from mapping_stroke.evaluation.tables import ALL_FOLDS, CaseScore, summarise
-from mapping_stroke.files import write_csv, write_text
+from mapping_stroke.files import none_if_nan, write_csv, write_text
 from mapping_stroke.report.style import method_label
 from mapping_stroke.report.tables import (
     NONE,
@@ -162,8 +162,8 @@ def interval_rows(table: Table) -> list[dict[str, object]]:
     rows = table_rows(table)
     for values, row in zip(rows, table.rows, strict=True):
         for metric, cell in zip(table.metrics, row.cells, strict=True):
-            values[f"{metric.key}_low"] = None if math.isnan(cell.low) else cell.low
-            values[f"{metric.key}_high"] = None if math.isnan(cell.high) else cell.high
+            values[f"{metric.key}_low"] = none_if_nan(cell.low)
+            values[f"{metric.key}_high"] = none_if_nan(cell.high)
     return rows
 
 

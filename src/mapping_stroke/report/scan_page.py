@@ -1,4 +1,4 @@
-"""The page of one scan: an interactive view, the table of lesions, and how they were found, in one HTML file."""
+"""The page of one scan in one HTML file, with its lesions, regions and methods; its viewer also in other pages."""
 
 import base64
 import gzip
@@ -9,16 +9,19 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from jaxtyping import Shaped
+from markupsafe import Markup
 
+from mapping_stroke.console import counted
 from mapping_stroke.dataset.sides import placed_sides_ml
 from mapping_stroke.images.image import Image, Mask, Probability
 from mapping_stroke.images.nifti import Affine
 from mapping_stroke.inference.segmentation import LesionRow
 from mapping_stroke.report.html import asset, embedded_json, render, viewer_library, viewer_licences
 from mapping_stroke.report.page_grid import PageGrid, Shown, make_page_grid
-from mapping_stroke.report.region_table import RegionTable
+from mapping_stroke.report.pages import Section
 from mapping_stroke.report.slices import Viewer, view
 from mapping_stroke.report.style import NOT_CLINICAL, load_words
+from mapping_stroke.space.atlas import ELSEWHERE
 
 LEVEL = 4
 """Of gzip: higher ones take twice the time for 2 % less."""
@@ -30,6 +33,69 @@ EMPTY_TILES = 12
 """Number of slices in the mosaic of a scan without lesions."""
 SIDE_MM = 2.0
 """A lesion whose centre is nearer to the midplane has no side."""
+MOST_CASES = 4
+MOST_VOX = 1_500_000
+"""Voxels of each case: a brain in steps of 2 mm, so that the page stays below 10 MB."""
+
+
+@dataclass(frozen=True)
+class RegionRow:
+    """A region with lesion: its volume in mL, and the share of all lesions that lies in it, in [0, 1]."""
+
+    region: str
+    volume_ml: float
+    share: float
+
+
+@dataclass(frozen=True)
+class RegionTable:
+    """Lesion volume by region of the user's atlas.
+
+    Attributes:
+        atlas: File name of the atlas.
+        volumes_ml: Volume by region in the order of the atlas, and `elsewhere`; None if the place is unknown.
+        of_lesions: The region with the largest part of each lesion, the largest lesion first; empty if unknown.
+        corrected: Whether these are the volumes of a mask that a person has corrected.
+    """
+
+    atlas: str
+    volumes_ml: Mapping[str, float | None]
+    of_lesions: Sequence[str] = ()
+    corrected: bool = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the place of the scan in MNI152 space is known."""
+        return None not in self.volumes_ml.values()
+
+    @property
+    def rows(self) -> list[RegionRow]:
+        """The regions with lesion, the largest volume first; equal ones in the order of the atlas."""
+        rows = [row for region, row in self._all.items() if region != ELSEWHERE and row.volume_ml > 0]
+        return sorted(rows, key=lambda row: -row.volume_ml)
+
+    @property
+    def rest(self) -> list[str]:
+        """Sentences about regions without lesion and lesions in no region; none without any lesion."""
+        found = self._all
+        empty = sum(row.volume_ml == 0 for region, row in found.items() if region != ELSEWHERE)
+        sentences = [f"{counted(empty, 'region')} without lesion."] if empty else []
+        if outside := found[ELSEWHERE].volume_ml:
+            share = found[ELSEWHERE].share
+            return [*sentences, f"{load_words(outside)} ({share:.1%}) in no region of the atlas.".replace("%", " %")]
+        return [*sentences, "Nothing lies outside the regions of the atlas."] if self.rows else sentences
+
+    def main(self, lesion: int) -> str:
+        """The region in which the largest part of a lesion lies, by its number from 1 on."""
+        # the smallest of very many lesions share a number
+        region = self.of_lesions[min(lesion, len(self.of_lesions)) - 1]
+        return "no region" if region == ELSEWHERE else region
+
+    @property
+    def _all(self) -> dict[str, RegionRow]:
+        known = {region: ml or 0.0 for region, ml in self.volumes_ml.items()}
+        load_ml = sum(known.values())
+        return {region: RegionRow(region, ml, ml / load_ml if load_ml else 0.0) for region, ml in known.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,3 +224,32 @@ def _heights(content: ScanContent, viewer: Viewer) -> list[float]:
 
 def _pack(content: bytes) -> str:
     return base64.b64encode(gzip.compress(content, LEVEL, mtime=0)).decode("ascii")
+
+
+def render_case_viewer(cases: Sequence[ScanContent], title: str) -> Section:
+    """A section that opens one case at a time.
+
+    Args:
+        cases: Cases with reference and scores; the first `MOST_CASES` are taken. Their scans must be defaced.
+        title: Title of the section.
+    """
+    shown = cases[:MOST_CASES]
+    volumes = []
+    for content in shown:
+        viewer = view(content.scan)
+        volumes.append(pack_volumes(content, viewer, make_page_grid(viewer, MOST_VOX)))
+    html = render(
+        "case_viewer.html.j2",
+        cases=shown,
+        volumes=embedded_json(volumes),
+        library=viewer_library(),
+        licences=viewer_licences(),
+        scripts=[asset("viewer.js"), asset("cases.js")],
+        title=title,
+    )
+    return Section("cases", title, Markup(html))  # escaped by the template
+
+
+def region_html(table: RegionTable) -> str:
+    """The table alone, as it stands on the page of a scan."""
+    return render("regions.html.j2", regions=table)

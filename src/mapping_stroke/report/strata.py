@@ -1,12 +1,12 @@
 """Dice by kind of case: lesion load, number of lesions, hemisphere, site."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from mapping_stroke.dataset.cases import Case
 from mapping_stroke.evaluation.cohorts import Estimate
 from mapping_stroke.evaluation.tables import CaseScore, order_methods
+from mapping_stroke.files import none_if_nan
 from mapping_stroke.report.distributions import load_label, load_labels
 from mapping_stroke.report.publication import estimate_scores
 
@@ -141,13 +141,9 @@ def strata_rows(strata: Sequence[Strata]) -> list[dict[str, object]]:
             "method": method,
             "cases": stratum.cases,
             "people": stratum.people,
-            **{f"dice_{name}": _defined(getattr(estimate, name)) for name in ("mean", "low", "high")},
+            **{f"dice_{name}": none_if_nan(getattr(estimate, name)) for name in ("mean", "low", "high")},
         }
         for split in strata
         for stratum in split.strata
         for method, estimate in stratum.dice.items()
     ]
-
-
-def _defined(value: float) -> float | None:
-    return None if math.isnan(value) else value

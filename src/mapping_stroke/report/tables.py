@@ -16,6 +16,7 @@ from mapping_stroke.evaluation.cohorts import Estimate, estimate_mean
 from mapping_stroke.evaluation.profiles import ATLAS2022, PROFILES, Metric
 from mapping_stroke.evaluation.rule_fit import FALSE_VOLUME, MARKED, Row, mean_gains
 from mapping_stroke.evaluation.tables import ALL_FOLDS, Summary, order_methods
+from mapping_stroke.files import none_if_nan
 from mapping_stroke.networks.typed_json import plain_json
 from mapping_stroke.report.style import method_label
 
@@ -157,26 +158,14 @@ def format_text(table: Table) -> str:
     return "\n".join([table.title, *(line for line in aligned(lines) if line), f"* {explain(table)}"])
 
 
-def format_markdown(table: Table) -> str:
-    """The table in Markdown; the best of each column is bold."""
-    lines = [["Method", "Cases", *table.heads], ["---", *["---:"] * (len(table.heads) + 1)]]
-    for row in table.rows:
-        stars = ["**" if cell.best else "" for cell in row.cells]
-        cells = [f"{star}{cell.text}{star}{bracketed(cell)}" for star, cell in zip(stars, row.cells, strict=True)]
-        lines.append([method_label(row.method), str(row.cases), *cells])
-    return "\n".join(
-        [table.title, "", *(f"| {' | '.join(line)} |" for line in lines), "", f"Bold: {explain(table)}", ""]
-    )
-
-
 def table_rows(table: Table) -> list[dict[str, object]]:
     """The table as plain values, one row per method, at full precision; undefined values are None."""
     rows = []
     for row in table.rows:
         values: dict[str, object] = {"method": row.method, "cases": row.cases}
         for metric, cell in zip(table.metrics, row.cells, strict=True):
-            values[f"{metric.key}_mean"] = None if math.isnan(cell.mean) else cell.mean
-            values[f"{metric.key}_std"] = None if math.isnan(cell.std) else cell.std
+            values[f"{metric.key}_mean"] = none_if_nan(cell.mean)
+            values[f"{metric.key}_std"] = none_if_nan(cell.std)
             values[f"{metric.key}_undefined"] = cell.undefined
             values[f"{metric.key}_best"] = int(cell.best)
         rows.append(values)

@@ -18,9 +18,10 @@ from torch.nn import functional
 from mapping_stroke.console import track
 from mapping_stroke.dataset.arrays import UNSURE, CaseArrays
 from mapping_stroke.dataset.grid import Grid, atlas_grid
-from mapping_stroke.dataset.sources import Part, part_of_mask, parts_of_people
+from mapping_stroke.dataset.sources import part_of_mask, parts_of_people
 from mapping_stroke.errors import CaseError, ImageError, RunFolderError
 from mapping_stroke.files import fingerprint, sha256, written_whole
+from mapping_stroke.names import Part
 from mapping_stroke.simulation.brain import Brain, build_brain
 from mapping_stroke.simulation.case import Look, draw_any_look, simulate_case, unseen_lesion
 from mapping_stroke.simulation.cohort import TEMPLATE, Sources

@@ -11,8 +11,9 @@ from jaxtyping import UInt8
 
 from mapping_stroke.console import track
 from mapping_stroke.dataset.arrays import CaseArrays, has_arrays, read_all_arrays, write_arrays
-from mapping_stroke.dataset.sources import Part, parts_of_people
+from mapping_stroke.dataset.sources import parts_of_people
 from mapping_stroke.images.image import write_image
+from mapping_stroke.names import Part
 from mapping_stroke.processes import StopRequest, listening, run_in_jobs
 from mapping_stroke.simulation.bank import HELD_OUT_MIX, SimulationBank, load_bank
 from mapping_stroke.simulation.cohort import Sources

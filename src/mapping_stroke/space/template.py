@@ -1,6 +1,6 @@
 """The brain of the MNI152NLin2009aSym template, to which scans are registered, packaged at 2 mm.
 
-`mapping_stroke.space.rebuild` makes it from the images inside nilearn, which take seconds to load.
+`tests/helpers/rebuild_template.py` makes it from the images inside nilearn, which take seconds to load.
 """
 
 from dataclasses import dataclass

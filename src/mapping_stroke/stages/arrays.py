@@ -15,6 +15,7 @@ from mapping_stroke.files import fingerprint
 from mapping_stroke.images.image import read_image
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.stages.prepare import CONTENTS_FILE, READERS, content_hashes
+from mapping_stroke.stages.provenance import data_hash
 
 ARRAYS_FORMAT = 3
 """Increased whenever the same scan gives other arrays."""
@@ -34,7 +35,7 @@ def way_of(spec: PreprocessSpec) -> dict[str, object]:
 
 def labelled_contents(run: RunFolder, cases: Sequence[Case]) -> str:
     """One short hash of the contents of all labelled scans and masks; raises as `content_hashes` does."""
-    return fingerprint(_marks_of(run.arrays, _labelled(cases)))
+    return data_hash(_marks_of(run.arrays, _labelled(cases)))
 
 
 def make_arrays(folder: Path, cases: Sequence[LabelledScan], spec: PreprocessSpec) -> dict[str, CaseArrays]:

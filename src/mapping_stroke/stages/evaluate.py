@@ -40,8 +40,16 @@ from mapping_stroke.files import (
     write_json,
 )
 from mapping_stroke.images.formats import IMAGE_SUFFIXES, image_suffix
-from mapping_stroke.images.image import Image, Mask, Voxels, image_stem, read_image, reorient, require_same_grid
-from mapping_stroke.images.masks import read_mask
+from mapping_stroke.images.image import (
+    Image,
+    Mask,
+    Voxels,
+    image_stem,
+    read_image,
+    read_mask,
+    reorient,
+    require_same_grid,
+)
 from mapping_stroke.report.tables import format_text, make_table
 from mapping_stroke.run_folder import ENSEMBLE, FINAL, MASK_SUFFIX, PROBABILITY_SUFFIX, RunFolder, write_section
 from mapping_stroke.work import StageResult, for_each_case

@@ -18,7 +18,6 @@ from mapping_stroke.files import remove, write_text
 from mapping_stroke.networks.member_folder import has_member
 from mapping_stroke.run_folder import RUN_CONTENTS, RunFolder
 from mapping_stroke.stages.prepare import claim_run, find_run_cases, is_unchanged
-from mapping_stroke.stages.progress import read_progress
 from mapping_stroke.stages.settings import (
     ExperimentConfig,
     FoldsConfig,
@@ -26,10 +25,10 @@ from mapping_stroke.stages.settings import (
     PrepareConfig,
     TrainConfig,
 )
+from mapping_stroke.stages.status import read_progress
 from mapping_stroke.work import StageResult
-from mapping_stroke.workflow.execution import Execution
+from mapping_stroke.workflow.execution import Execution, as_options, this_program
 from mapping_stroke.workflow.jobs import Jobs
-from mapping_stroke.workflow.options import as_options, this_program
 from mapping_stroke.workflow.snakemake import run_jobs
 
 SETTINGS_FILE = "settings.toml"

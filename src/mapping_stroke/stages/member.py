@@ -18,7 +18,8 @@ from mapping_stroke.networks.cards import STARTED_FROM, MemberCard
 from mapping_stroke.networks.member_folder import RECIPE_FILE, has_member, write_member
 from mapping_stroke.networks.unet import unet_weights
 from mapping_stroke.processes import StopRequest, locked
-from mapping_stroke.stages.progress import PROGRESS_FILE, TrainingLength, draw_curves, signed, watched, write_epochs
+from mapping_stroke.stages.progress import TrainingLength, draw_curves, signed, watched, write_epochs
+from mapping_stroke.stages.status import PROGRESS_FILE
 from mapping_stroke.stages.warm_start import WarmStart
 from mapping_stroke.training.batches import bring_to
 from mapping_stroke.training.checkpoint import bring_in_step, remove_checkpoints, resume_from, write_checkpoint

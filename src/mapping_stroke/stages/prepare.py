@@ -16,7 +16,7 @@ from mapping_stroke.errors import CaseError, MappingError, RunFolderError
 from mapping_stroke.files import file_state, fingerprint, read_object, sha256, write_json, write_text
 from mapping_stroke.images.formats import stored_files
 from mapping_stroke.run_folder import RUN_CONTENTS, RunFolder, claim_folder, require_claimable
-from mapping_stroke.stages.provenance import write_manifest
+from mapping_stroke.stages.provenance import case_hash, write_manifest
 from mapping_stroke.stages.registered import register_cases
 from mapping_stroke.stages.settings import PrepareConfig
 from mapping_stroke.work import StageResult
@@ -270,7 +270,7 @@ def content_hashes(ledger: Path, files: Mapping[str, Sequence[Path]]) -> dict[st
         known |= new
         write_json(ledger, read_object(ledger) | new)  # other processes may have written into it meanwhile
     return {
-        case_id: fingerprint([known[str(part)]["sha256"] for file in its for part in stored[file]])
+        case_id: case_hash([known[str(part)]["sha256"] for file in its for part in stored[file]])
         for case_id, its in files.items()
     }
 

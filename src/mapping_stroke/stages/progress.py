@@ -1,13 +1,10 @@
 """Progress of a running training: lines, curves, and a progress file."""
 
-import os
-import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import psutil
@@ -15,77 +12,14 @@ import torch
 
 from mapping_stroke.console import clock, duration, say
 from mapping_stroke.errors import Stopped, TrainingError
-from mapping_stroke.files import read_object, write_csv, write_json
+from mapping_stroke.files import write_csv
 from mapping_stroke.report.curves import Epochs, draw_member_curves
+from mapping_stroke.stages.status import Progress, ReportedState, write_progress
 from mapping_stroke.training.loop import Epoch, Step, TrainingState
 
-PROGRESS_FILE = "progress.json"
 SECONDS_BETWEEN_SIGNS = 5.0
 MARGIN_S = 8.0
 """Time to write the remaining files before a command has to end."""
-SILENT_S = 600.0
-"""A process on another machine cannot be queried; it is considered stopped after this time without a sign of life."""
-
-State = Literal["running", "stopped", "failed"]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A sign of life of a training.
-
-    Attributes:
-        state: As reported by the process; a killed process could not report that it stopped.
-        epochs_done: Whole epochs trained.
-        epochs: Epochs of the whole training.
-        step: Steps done of the current epoch.
-        steps: Steps of an epoch.
-        seconds_left: Time until the end; None if not known yet.
-        why: Reason for a failure.
-        written: Time of the sign, in seconds since 1970.
-        host: The machine.
-        process: Process ID on that machine.
-        started: Start of the process, in seconds since 1970, because IDs are reused.
-    """
-
-    state: State
-    epochs_done: int
-    epochs: int
-    step: int = 0
-    steps: int = 0
-    seconds_left: float | None = None
-    why: str = ""
-    written: float = field(default_factory=time.time)
-    host: str = field(default_factory=platform.node)
-    process: int = field(default_factory=os.getpid)
-    started: float = field(default_factory=lambda: psutil.Process().create_time())
-
-
-def write_progress(folder: Path, progress: Progress) -> None:
-    """Write a sign of life into a member's folder."""
-    write_json(folder / PROGRESS_FILE, asdict(progress))
-
-
-def read_progress(folder: Path) -> Progress | None:
-    """The last sign of life; None if there is none or it is damaged."""
-    values = read_object(folder / PROGRESS_FILE)
-    try:
-        return Progress(**values) if values else None
-    except TypeError:
-        return None
-
-
-def is_running(progress: Progress, now: float) -> bool:
-    """Whether the process that wrote this still trains."""
-    if progress.state != "running":
-        return False
-    if progress.host != platform.node():
-        return now - progress.written < SILENT_S
-    try:
-        process = psutil.Process(progress.process)
-        same = abs(process.create_time() - progress.started) < 10  # the clock may have been set since
-        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
 
 
 def deadline(seconds: float) -> float:
@@ -160,7 +94,7 @@ def signed(
         writes: Whether this process is the one that signs.
     """
 
-    def sign(said: State, why: str = "") -> None:
+    def sign(said: ReportedState, why: str = "") -> None:
         if writes:
             write_progress(folder, progress_of(course, state, said, why))
 
@@ -174,7 +108,7 @@ def signed(
         raise
 
 
-def progress_of(course: TrainingLength, state: TrainingState, said: State, why: str = "") -> Progress:
+def progress_of(course: TrainingLength, state: TrainingState, said: ReportedState, why: str = "") -> Progress:
     """The sign of life of a training in this state."""
     left_s = seconds_left(course, state)
     return Progress(said, len(state.epochs), course.epochs, state.so_far.steps_done, course.steps, left_s, why)

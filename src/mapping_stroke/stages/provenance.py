@@ -38,6 +38,16 @@ def write_manifest(path: Path, cases: Sequence[Case], ledger: Mapping[str, Any])
     write_csv(path, MANIFEST_COLUMNS, rows)
 
 
+def case_hash(sha256s: Sequence[str]) -> str:
+    """One short hash of the contents of a case, from the SHA-256 of each of its files: those of the scan first."""
+    return fingerprint(list(sha256s))
+
+
+def data_hash(cases: Mapping[str, str]) -> str:
+    """One short hash of all cases, from the `case_hash` of each; trainings store that of the labelled ones."""
+    return fingerprint(dict(cases))
+
+
 def read_manifest(path: Path) -> Hashes:
     """The hashes of a file of `write_manifest`; empty if it is missing (in runs of earlier versions) or damaged."""
     found: Hashes = {}
@@ -54,10 +64,7 @@ def find_other_data(run: RunFolder) -> list[str]:
     """A line for each member that was trained on other files than `data.csv` lists; empty without either record."""
     hashes = read_manifest(run.data_csv)
     labelled = [case_id for case_id, image in hashes if image == "mask"]
-    # as `stages.arrays.labelled_contents`, which the training stores
-    mark = fingerprint(
-        {case_id: fingerprint([*hashes[case_id, "scan"], *hashes[case_id, "mask"]]) for case_id in labelled}
-    )
+    mark = data_hash({case_id: case_hash([*hashes[case_id, "scan"], *hashes[case_id, "mask"]]) for case_id in labelled})
     lines = []
     for path in sorted(run.members.glob(f"*/fold_*/{RECIPE_FILE}")) if labelled else ():
         if read_object(path).get("data", mark) != mark:

@@ -13,7 +13,7 @@ from mapping_stroke.dataset.cases import Case
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.dataset.scan_checks import tame_outliers
 from mapping_stroke.errors import TrainingError
-from mapping_stroke.files import fingerprint, read_object, write_json
+from mapping_stroke.files import fingerprint, none_if_nan, read_object, write_json
 from mapping_stroke.images.image import read_image, write_image
 from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.ensemble import Ensemble
@@ -70,7 +70,7 @@ def label_unlabelled(
         "weights_sha256": read_card(member)[1],
         "bundle_sha256": open_bundle(member).sha256,
         "scans": scans,
-        "dice_on_other_folds": {name: None if np.isnan(value) else value for name, value in dice.items()},
+        "dice_on_other_folds": {name: none_if_nan(value) for name, value in dice.items()},
     }
     folder = run.pseudo_labels(fold)
     confidence = _labels_begun(folder, maker)

@@ -35,8 +35,8 @@ from mapping_stroke.report.publication import add_intervals, publish
 from mapping_stroke.report.style import load_words, method_label
 from mapping_stroke.report.tables import make_table
 from mapping_stroke.run_folder import RunFolder, read_sections
+from mapping_stroke.stages.compare import compare_scores
 from mapping_stroke.stages.evaluate import read_scores
-from mapping_stroke.stages.paired_runs import compare_scores
 from mapping_stroke.stages.provenance import describe_record, find_other_data, fold_words
 from mapping_stroke.stages.report_cases import read_comparisons, show_worst
 from mapping_stroke.stages.report_tables import people_of, write_statistics

@@ -11,11 +11,10 @@ from mapping_stroke.dataset.cases import Case
 from mapping_stroke.errors import SCAN_FAILURES, CaseError, describe_failure
 from mapping_stroke.evaluation.tables import CaseScore
 from mapping_stroke.images.image import Image, read_image, require_same_grid
-from mapping_stroke.report.case_viewer import MOST_CASES, render_case_viewer
 from mapping_stroke.report.distributions import typical_cases, worst_cases
 from mapping_stroke.report.pages import Results, Section
 from mapping_stroke.report.pictures import Comparison, compare
-from mapping_stroke.report.scan_page import ScanContent
+from mapping_stroke.report.scan_page import MOST_CASES, ScanContent, render_case_viewer
 from mapping_stroke.report.style import load_words, short_id
 from mapping_stroke.run_folder import ENSEMBLE, MASK_SUFFIX, PROBABILITY_SUFFIX, RunFolder
 from mapping_stroke.space.model_input import deface

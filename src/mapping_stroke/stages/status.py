@@ -1,18 +1,84 @@
-"""The training progress of each member of a run, read from its files."""
+"""The training progress of each member of a run: signs of life in its files, written and read without torch."""
 
 import math
+import os
+import platform
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mapping_stroke.files import read_csv, read_object
+import psutil
+
+from mapping_stroke.files import read_csv, read_object, write_json
 from mapping_stroke.networks.member_folder import CARD_FILE, RECIPE_FILE, has_member
 from mapping_stroke.run_folder import RunFolder, read_sections
-from mapping_stroke.stages.progress import PROGRESS_FILE, Progress, is_running, read_progress
 from mapping_stroke.training.schemes import find_scheme, find_size, find_variant
 
+PROGRESS_FILE = "progress.json"
+SILENT_S = 600.0
+"""A process on another machine cannot be queried; it is considered stopped after this time without a sign of life."""
+ReportedState = Literal["running", "stopped", "failed"]
 MemberState = Literal["trained", "running", "stopped", "failed", "not begun"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A sign of life of a training.
+
+    Attributes:
+        state: As reported by the process; a killed process could not report that it stopped.
+        epochs_done: Whole epochs trained.
+        epochs: Epochs of the whole training.
+        step: Steps done of the current epoch.
+        steps: Steps of an epoch.
+        seconds_left: Time until the end; None if not known yet.
+        why: Reason for a failure.
+        written: Time of the sign, in seconds since 1970.
+        host: The machine.
+        process: Process ID on that machine.
+        started: Start of the process, in seconds since 1970, because IDs are reused.
+    """
+
+    state: ReportedState
+    epochs_done: int
+    epochs: int
+    step: int = 0
+    steps: int = 0
+    seconds_left: float | None = None
+    why: str = ""
+    written: float = field(default_factory=time.time)
+    host: str = field(default_factory=platform.node)
+    process: int = field(default_factory=os.getpid)
+    started: float = field(default_factory=lambda: psutil.Process().create_time())
+
+
+def write_progress(folder: Path, progress: Progress) -> None:
+    """Write a sign of life into a member's folder."""
+    write_json(folder / PROGRESS_FILE, asdict(progress))
+
+
+def read_progress(folder: Path) -> Progress | None:
+    """The last sign of life; None if there is none or it is damaged."""
+    values = read_object(folder / PROGRESS_FILE)
+    try:
+        return Progress(**values) if values else None
+    except TypeError:
+        return None
+
+
+def is_running(progress: Progress, now: float) -> bool:
+    """Whether the process that wrote this still trains."""
+    if progress.state != "running":
+        return False
+    if progress.host != platform.node():
+        return now - progress.written < SILENT_S
+    try:
+        process = psutil.Process(progress.process)
+        same = abs(process.create_time() - progress.started) < 10  # the clock may have been set since
+        return bool(same and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.Error:
+        return False
 
 
 @dataclass(frozen=True)

@@ -1,33 +1,42 @@
 """The stage `train`: every scheme on every fold, in one or several processes; unfinished members are resumed."""
 
-from collections.abc import Mapping, Sequence
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 
-from mapping_stroke.console import name_files, say, warn
+import lightning_fabric
+import torch
+
+from mapping_stroke.console import be_quiet, name_files, say, warn
 from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.folds import read_folds
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.environment import describe_environment
-from mapping_stroke.errors import ConfigError, TrainingError
+from mapping_stroke.errors import ConfigError, Stopped, TrainingError
 from mapping_stroke.files import write_json
 from mapping_stroke.inference.engines import choose_device
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.processes import StopRequest, listening, run_in_jobs, threads_of
 from mapping_stroke.run_folder import RunFolder, write_section
 from mapping_stroke.stages.arrays import arrays_of, labelled_contents
-from mapping_stroke.stages.distributed import check_all, distributed
 from mapping_stroke.stages.member import CheckpointPolicy, Plan, train_member
 from mapping_stroke.stages.pseudo_labels import choose_labels, label_unlabelled, pseudo_arrays
 from mapping_stroke.stages.settings import TrainConfig
 from mapping_stroke.stages.warm_start import WarmStart, choose_warm_start
-from mapping_stroke.training.engine import Engine, Hardware, first_does
+from mapping_stroke.training.engine import Engine, Hardware, any_of, first_does
 from mapping_stroke.training.schemes import Scheme, Size
 from mapping_stroke.work import StageResult
 
 AS_USUAL = TrainConfig()
+SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_TO_END = 3.0
+"""Delay before a process reports that it lost the first one, which usually has ended, and all others with it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -226,3 +235,63 @@ def _wanted_folds(config: TrainConfig, known: set[int]) -> tuple[int, ...]:
     if unknown:
         raise ConfigError(f"no fold {unknown[0]} in this run; it has {', '.join(map(str, sorted(known)))}")
     return tuple(config.folds) or tuple(sorted(known))
+
+
+@contextmanager
+def distributed(fabric: lightning_fabric.Fabric, stop: StopRequest) -> Iterator[None]:
+    """Train together with the other processes, if there are any.
+
+    All processes except the first print nothing and only pass signals on at the next step. They exit with status 0 when
+    the first one finishes or stops, and also exit if it disappears.
+
+    Args:
+        fabric: The launched engine.
+        stop: Stop request of this process.
+
+    Raises:
+        TrainingError: The connection to the others was lost, for example because one of them was killed.
+    """
+    if fabric.world_size == 1:
+        yield
+        return
+    try:
+        if fabric.is_global_zero:
+            yield
+        else:
+            be_quiet()
+            threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+            with stop.held():
+                yield
+        fabric.barrier()
+    except Stopped:
+        if fabric.is_global_zero:
+            raise
+        raise SystemExit(0) from None
+    except RuntimeError as error:
+        if not _is_lost_connection(error):
+            raise
+        if not fabric.is_global_zero:
+            time.sleep(SECONDS_TO_END)
+        raise TrainingError(
+            f"process {fabric.global_rank} lost another one, which was killed, ran out of memory, or printed its "
+            "error above; rerun the command to resume from the last checkpoint"
+        ) from error
+    if not fabric.is_global_zero:
+        raise SystemExit(0)
+
+
+def check_all(stop: StopRequest, fabric: lightning_fabric.Fabric) -> None:
+    """Raise `Stopped` in all processes if one of them was asked to stop."""
+    if any_of((bool(stop.by),), fabric)[0]:
+        stop.end()
+
+
+def _is_lost_connection(error: RuntimeError) -> bool:
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone."""
+    while os.getppid() == parent:
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+    os._exit(1)

@@ -1,6 +1,6 @@
-"""Augmentation of a patch: probabilities, strengths and transformations."""
+"""Augmentation of a patch: the transformations that an `Augmentation` gives probabilities and strengths of."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,116 +8,17 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 from torch.nn import functional
 
-from mapping_stroke.dataset.arrays import UNSURE, CaseArrays
-from mapping_stroke.dataset.patches import Corner, cut_box
+from mapping_stroke.dataset.arrays import UNSURE, CaseArrays, Corner, cut_box
 from mapping_stroke.images.nifti import Shape
+from mapping_stroke.training.schemes import Augmentation, Range
 
-Range = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """Probability of each transformation of a patch, and the range of its (uniform) strength.
-
-    Factors (brightness, contrast, gamma) are drawn below 1 in half of the patches and above 1 in the others.
-
-    Source: nnU-Net v2's default set, and nnU-Net v1's set DA3 ("strong"), which the MAPPING authors used. Both follow
-    the code of these programs rather than the names of their arguments.
-    """
-
-    name: str
-    rotation_probability: float = 0.2
-    rotation_degrees: Range = (-30, 30)
-    """About each of the three axes."""
-    scale_probability: float = 0.2
-    scale: Range = (0.7, 1.4)
-    """With a scale above 1, the patch shows more of the head, so lesions look smaller."""
-    scale_balanced: bool = False
-    """Below 1 in half of the patches and above 1 in the others, as in v1; else uniform over the range, as in v2."""
-    scale_per_axis_share: float = 0.0
-    """Share of the scaled patches whose three axes are scaled independently."""
-    elastic_probability: float = 0.0
-    elastic_scale: Range = (0.0, 0.25)
-    """Correlation length of the deformation, as a share of the patch's edge."""
-    noise_probability: float = 0.1
-    noise_sigma: Range = (0.0, 0.1)
-    """Standard deviation. nnU-Net calls this range a variance, and passes it on as a standard deviation."""
-    blur_probability: float = 0.2 * 0.5
-    """nnU-Net blurs 0.2 of the patches and half of their channels; here there is one channel."""
-    blur_sigma_vox: Range = (0.5, 1.0)
-    blur_per_axis: bool = True
-    """Separate sigmas for the axes; otherwise one for all three."""
-    brightness_probability: float = 0.15
-    brightness_factor: Range = (0.75, 1.25)
-    shift_probability: float = 0.0
-    shift_sigma: float = 0.2
-    """Standard deviation of a normal offset added to all voxels."""
-    contrast_probability: float = 0.15
-    contrast_factor: Range = (0.75, 1.25)
-    low_resolution_probability: float = 0.25 * 0.5
-    """Likewise: 0.25 of the patches, and half of their channels."""
-    low_resolution_zoom: Range = (0.5, 1.0)
-    inverted_gamma_probability: float = 0.1
-    gamma_probability: float = 0.3
-    gamma: Range = (0.7, 1.5)
-    mirror_probability: float | tuple[float, float, float] = 0.5
-    """Per axis, or one number for all three."""
-
-    @property
-    def mirror_probabilities(self) -> tuple[float, float, float]:
-        """Probability of mirroring along each axis."""
-        given = self.mirror_probability
-        return given if isinstance(given, tuple) else (given, given, given)
-
-    @property
-    def mirror_axes(self) -> tuple[int, ...]:
-        """Axes along which patches are mirrored."""
-        return tuple(axis for axis, probability in enumerate(self.mirror_probabilities) if probability > 0)
+Patch = Float[Tensor, "x y z"]
 
 
 def draw_factor(factors: Range, rng: np.random.Generator) -> float:
     """Draw a factor as nnU-Net: half of the draws between the lower end and 1, half between 1 and the upper end."""
     low, high = factors
     return rng.uniform(low, 1) if rng.random() < 0.5 else rng.uniform(1, high)
-
-
-NONE = Augmentation(
-    "none",
-    rotation_probability=0,
-    scale_probability=0,
-    noise_probability=0,
-    blur_probability=0,
-    brightness_probability=0,
-    contrast_probability=0,
-    low_resolution_probability=0,
-    inverted_gamma_probability=0,
-    gamma_probability=0,
-    mirror_probability=0,
-)
-SIDES = replace(NONE, name="sides", mirror_probability=(0.5, 0, 0))
-"""Left-right mirroring only: a mirrored case is as plausible as the case itself."""
-DEFAULT = Augmentation("default")
-STRONG = Augmentation(
-    "strong",
-    rotation_probability=0.3,
-    scale_probability=0.3,
-    scale=(0.65, 1.6),
-    scale_balanced=True,
-    scale_per_axis_share=0.3,
-    elastic_probability=0.3,
-    noise_probability=0.15,
-    blur_sigma_vox=(0.5, 1.5),
-    blur_per_axis=False,
-    brightness_factor=(0.7, 1.3),
-    shift_probability=0.3,
-    contrast_factor=(0.65, 1.5),
-    inverted_gamma_probability=0.15,
-    gamma=(0.5, 1.6),
-)
-AUGMENTATIONS = {augmentation.name: augmentation for augmentation in (NONE, SIDES, DEFAULT, STRONG)}
-
-
-Patch = Float[Tensor, "x y z"]
 
 
 def change_intensity(

@@ -8,12 +8,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.dataset.patches import Corner, place_anywhere, place_on_lesion
+from mapping_stroke.dataset.arrays import CaseArrays, Corner, place_anywhere, place_on_lesion
 from mapping_stroke.dataset.sources import Cases, CaseSource, draw_case
 from mapping_stroke.images.nifti import Shape
-from mapping_stroke.training.augment import Augmentation, change_intensity, cut_warped, draw_warp
-from mapping_stroke.training.mixing import NO_MIXING, Blend, Mixing, blend_patches, carve_into
+from mapping_stroke.training.augment import change_intensity, cut_warped, draw_warp
+from mapping_stroke.training.mixing import Blend, blend_patches, carve_into
+from mapping_stroke.training.schemes import NO_MIXING, Augmentation, Mixing
 
 LARGEST_SHARE = 0.5
 """Largest share of a GPU's free memory for cases; the rest is for the network and its activations."""

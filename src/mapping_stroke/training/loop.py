@@ -16,12 +16,11 @@ from mapping_stroke.dataset.sources import Cases
 from mapping_stroke.errors import TrainingError
 from mapping_stroke.networks.spec import Weights
 from mapping_stroke.networks.unet import build_unet, fuse_norms, set_weights
-from mapping_stroke.training.augment import NONE
 from mapping_stroke.training.batches import Batch, Randomness, draw_batch
 from mapping_stroke.training.engine import gather_from, of_all, share_of
-from mapping_stroke.training.losses import LossConfig, deep_supervision_loss
+from mapping_stroke.training.losses import deep_supervision_loss
 from mapping_stroke.training.mixing import batch_loss
-from mapping_stroke.training.schemes import Scheme, Size, augmentation_of, mixing_of
+from mapping_stroke.training.schemes import NONE, LossConfig, Scheme, Size, augmentation_of, mixing_of
 
 
 @dataclass(frozen=True)

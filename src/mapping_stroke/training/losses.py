@@ -6,8 +6,6 @@ of a batch exchange values through `gather`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -15,33 +13,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from mapping_stroke.dataset.arrays import UNSURE
-from mapping_stroke.errors import ConfigError
+from mapping_stroke.training.schemes import TOPK_SHARE, LossConfig
 
 Logits = Float[Tensor, "n 2 x y z"]  # background, lesion
 Target = Int[Tensor, "n x y z"]  # 1 inside a lesion, UNSURE in voxels without loss, 0 elsewhere
 LogitsAnywhere = Float[Tensor, "n 2 _ _ _"]  # at any resolution
 CoarseTarget = Int[Tensor, "n _ _ _"]
-LossName = Literal["dice+ce", "dice+topk10"]
 Gather = Callable[[Tensor], Tensor]
 """From values (...) of this process to those of all processes (w, ...), by rank and without gradient."""
 
 DICE_SMOOTH = 1e-5
-TOPK_SHARE = 0.10
-"""The paper's share of hardest voxels in the top-k cross-entropy."""
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """Kind of cross-entropy and of Dice term."""
-
-    topk_share: float | None = None
-    """Share of the batch's hardest voxels in the cross-entropy; None for all voxels."""
-    batch_dice: bool = False
-    """One Dice for all voxels of the batch; otherwise the mean of one Dice per sample."""
-
-    def __post_init__(self) -> None:
-        if self.topk_share is not None and not 0 < self.topk_share <= 1:
-            raise ConfigError(f"topk_share is {self.topk_share}, expected a share above 0 and at most 1")
 
 
 def soft_dice_loss(

@@ -7,39 +7,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from mapping_stroke.dataset.arrays import CaseArrays
-from mapping_stroke.dataset.patches import Corner, cut_box
+from mapping_stroke.dataset.arrays import CaseArrays, Corner, cut_box
 from mapping_stroke.dataset.sources import Cases, draw_case
-from mapping_stroke.errors import ConfigError
 from mapping_stroke.images.nifti import Shape
-from mapping_stroke.training.losses import Gather, LogitsAnywhere, LossConfig, Target, deep_supervision_loss
-
-
-@dataclass(frozen=True)
-class Mixing:
-    """Mixing of cases before patches are cut (carving), and of patches afterwards (blending).
-
-    Source: Zhang et al. 2021, *CarveMix*, arXiv:2108.06883; Zhang et al. 2018, *mixup*, arXiv:1710.09412.
-    """
-
-    name: str
-    carve_probability: float = 0.0
-    """Share of the patches from a case into which lesions of another case were pasted."""
-    blend_alpha: float = 0.0
-    """Parameter of the distribution Beta(alpha, alpha) of blending shares; 0 for no blending."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.carve_probability <= 1:
-            raise ConfigError(f"mixing {self.name}: carve_probability is {self.carve_probability}, expected 0 to 1")
-        if self.blend_alpha < 0:
-            raise ConfigError(f"mixing {self.name}: blend_alpha is {self.blend_alpha}, expected 0 or more")
-
-
-NO_MIXING = Mixing("none")
-CARVEMIX = Mixing("carvemix", carve_probability=0.5)
-MIXUP = Mixing("mixup", blend_alpha=0.2)
-MIXINGS = {mixing.name: mixing for mixing in (NO_MIXING, CARVEMIX, MIXUP)}
-
+from mapping_stroke.training.losses import Gather, LogitsAnywhere, Target, deep_supervision_loss
+from mapping_stroke.training.schemes import LossConfig
 
 Scans = Float[Tensor, "n 1 x y z"]
 

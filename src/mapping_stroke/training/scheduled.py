@@ -11,14 +11,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mapping_stroke.dataset.arrays import UNSURE, CaseArrays
-from mapping_stroke.dataset.patches import place_anywhere, place_on_any_lesion
+from mapping_stroke.dataset.arrays import UNSURE, CaseArrays, place_anywhere, place_on_any_lesion
 from mapping_stroke.networks.spec import Weights
-from mapping_stroke.training.augment import NONE, Augmentation
 from mapping_stroke.training.batches import Batch, Randomness, cut_patch, draw_batch
 from mapping_stroke.training.loop import Epoch, EpochSoFar, Learner, Step, TrainingState, set_up, take_step, validate
 from mapping_stroke.training.schedule import Schedule, Session
-from mapping_stroke.training.schemes import Scheme, Size, augmentation_of
+from mapping_stroke.training.schemes import NONE, Augmentation, Scheme, Size, augmentation_of
 from mapping_stroke.training.supply import Position, Supply
 
 VALIDATION_SEED = (11,)

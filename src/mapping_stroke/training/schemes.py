@@ -7,11 +7,149 @@ from typing import Any, Literal
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.errors import ConfigError
 from mapping_stroke.networks.spec import Encoder, NetworkSpec
-from mapping_stroke.training.augment import AUGMENTATIONS, Augmentation
-from mapping_stroke.training.losses import TOPK_SHARE, LossConfig, LossName
-from mapping_stroke.training.mixing import MIXINGS, Mixing
 
 OptimiserName = Literal["sgd", "adamw"]
+LossName = Literal["dice+ce", "dice+topk10"]
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Probability of each transformation of a patch, and the range of its (uniform) strength.
+
+    Factors (brightness, contrast, gamma) are drawn below 1 in half of the patches and above 1 in the others.
+
+    Source: nnU-Net v2's default set, and nnU-Net v1's set DA3 ("strong"), which the MAPPING authors used. Both follow
+    the code of these programs rather than the names of their arguments.
+    """
+
+    name: str
+    rotation_probability: float = 0.2
+    rotation_degrees: Range = (-30, 30)
+    """About each of the three axes."""
+    scale_probability: float = 0.2
+    scale: Range = (0.7, 1.4)
+    """With a scale above 1, the patch shows more of the head, so lesions look smaller."""
+    scale_balanced: bool = False
+    """Below 1 in half of the patches and above 1 in the others, as in v1; else uniform over the range, as in v2."""
+    scale_per_axis_share: float = 0.0
+    """Share of the scaled patches whose three axes are scaled independently."""
+    elastic_probability: float = 0.0
+    elastic_scale: Range = (0.0, 0.25)
+    """Correlation length of the deformation, as a share of the patch's edge."""
+    noise_probability: float = 0.1
+    noise_sigma: Range = (0.0, 0.1)
+    """Standard deviation. nnU-Net calls this range a variance, and passes it on as a standard deviation."""
+    blur_probability: float = 0.2 * 0.5
+    """nnU-Net blurs 0.2 of the patches and half of their channels; here there is one channel."""
+    blur_sigma_vox: Range = (0.5, 1.0)
+    blur_per_axis: bool = True
+    """Separate sigmas for the axes; otherwise one for all three."""
+    brightness_probability: float = 0.15
+    brightness_factor: Range = (0.75, 1.25)
+    shift_probability: float = 0.0
+    shift_sigma: float = 0.2
+    """Standard deviation of a normal offset added to all voxels."""
+    contrast_probability: float = 0.15
+    contrast_factor: Range = (0.75, 1.25)
+    low_resolution_probability: float = 0.25 * 0.5
+    """Likewise: 0.25 of the patches, and half of their channels."""
+    low_resolution_zoom: Range = (0.5, 1.0)
+    inverted_gamma_probability: float = 0.1
+    gamma_probability: float = 0.3
+    gamma: Range = (0.7, 1.5)
+    mirror_probability: float | tuple[float, float, float] = 0.5
+    """Per axis, or one number for all three."""
+
+    @property
+    def mirror_probabilities(self) -> tuple[float, float, float]:
+        """Probability of mirroring along each axis."""
+        given = self.mirror_probability
+        return given if isinstance(given, tuple) else (given, given, given)
+
+    @property
+    def mirror_axes(self) -> tuple[int, ...]:
+        """Axes along which patches are mirrored."""
+        return tuple(axis for axis, probability in enumerate(self.mirror_probabilities) if probability > 0)
+
+
+NONE = Augmentation(
+    "none",
+    rotation_probability=0,
+    scale_probability=0,
+    noise_probability=0,
+    blur_probability=0,
+    brightness_probability=0,
+    contrast_probability=0,
+    low_resolution_probability=0,
+    inverted_gamma_probability=0,
+    gamma_probability=0,
+    mirror_probability=0,
+)
+SIDES = replace(NONE, name="sides", mirror_probability=(0.5, 0, 0))
+"""Left-right mirroring only: a mirrored case is as plausible as the case itself."""
+DEFAULT = Augmentation("default")
+STRONG = Augmentation(
+    "strong",
+    rotation_probability=0.3,
+    scale_probability=0.3,
+    scale=(0.65, 1.6),
+    scale_balanced=True,
+    scale_per_axis_share=0.3,
+    elastic_probability=0.3,
+    noise_probability=0.15,
+    blur_sigma_vox=(0.5, 1.5),
+    blur_per_axis=False,
+    brightness_factor=(0.7, 1.3),
+    shift_probability=0.3,
+    contrast_factor=(0.65, 1.5),
+    inverted_gamma_probability=0.15,
+    gamma=(0.5, 1.6),
+)
+AUGMENTATIONS = {augmentation.name: augmentation for augmentation in (NONE, SIDES, DEFAULT, STRONG)}
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """Mixing of cases before patches are cut (carving), and of patches afterwards (blending).
+
+    Source: Zhang et al. 2021, *CarveMix*, arXiv:2108.06883; Zhang et al. 2018, *mixup*, arXiv:1710.09412.
+    """
+
+    name: str
+    carve_probability: float = 0.0
+    """Share of the patches from a case into which lesions of another case were pasted."""
+    blend_alpha: float = 0.0
+    """Parameter of the distribution Beta(alpha, alpha) of blending shares; 0 for no blending."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.carve_probability <= 1:
+            raise ConfigError(f"mixing {self.name}: carve_probability is {self.carve_probability}, expected 0 to 1")
+        if self.blend_alpha < 0:
+            raise ConfigError(f"mixing {self.name}: blend_alpha is {self.blend_alpha}, expected 0 or more")
+
+
+NO_MIXING = Mixing("none")
+CARVEMIX = Mixing("carvemix", carve_probability=0.5)
+MIXUP = Mixing("mixup", blend_alpha=0.2)
+MIXINGS = {mixing.name: mixing for mixing in (NO_MIXING, CARVEMIX, MIXUP)}
+
+TOPK_SHARE = 0.10
+"""The paper's share of hardest voxels in the top-k cross-entropy."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Kind of cross-entropy and of Dice term."""
+
+    topk_share: float | None = None
+    """Share of the batch's hardest voxels in the cross-entropy; None for all voxels."""
+    batch_dice: bool = False
+    """One Dice for all voxels of the batch; otherwise the mean of one Dice per sample."""
+
+    def __post_init__(self) -> None:
+        if self.topk_share is not None and not 0 < self.topk_share <= 1:
+            raise ConfigError(f"topk_share is {self.topk_share}, expected a share above 0 and at most 1")
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Rebuild the packaged template and its tissue points from the maps inside nilearn, for development.
 
-`python -m mapping_stroke.space.rebuild TEMPLATE POINTS` writes both `.npz` files.
+`python tests/helpers/rebuild_template.py TEMPLATE POINTS` writes both `.npz` files.
 """
 
 import sys
