@@ -36,3 +36,9 @@ GroupBy = Literal["subject", "site"]
 
 TABLE_RULES: tuple[str, ...] = get_args(RuleName)[::-1]
 """The rules in the order of tables, which end with the default of `mapping segment`."""
+
+PAPER = (
+    "Huo J, Chen L, Liu Y, Boels M, Granados A, Ourselin S, Sparks R. MAPPING: Model Average with Post-processing for "
+    "Stroke Lesion Segmentation. arXiv:2211.15486, 2022. https://doi.org/10.48550/arXiv.2211.15486"
+)
+"""The paper, as it is cited."""

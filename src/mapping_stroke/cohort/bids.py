@@ -24,7 +24,7 @@ from mapping_stroke.console import counted, say, warn
 from mapping_stroke.errors import CaseError
 from mapping_stroke.files import given_name, given_path, read_object, write_json, write_text
 from mapping_stroke.inference.segmentation import Segmentation
-from mapping_stroke.report.pages import PAPER
+from mapping_stroke.names import PAPER
 
 BIDS_VERSION = "1.10.0"
 DESCRIPTION, IGNORE, README, CITATION = "dataset_description.json", ".bidsignore", "README.md", "CITATION.md"

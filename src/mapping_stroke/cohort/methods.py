@@ -6,7 +6,7 @@ from importlib.metadata import version
 from mapping_stroke.cohort.segmenter import Segmenter
 from mapping_stroke.environment import describe_environment
 from mapping_stroke.inference.ensemble import Ensemble
-from mapping_stroke.report.pages import PAPER
+from mapping_stroke.names import PAPER
 from mapping_stroke.rules import PostprocessConfig
 
 PACKAGES = ("torch", "openvino", "numpy", "scipy", "SimpleITK", "nibabel")

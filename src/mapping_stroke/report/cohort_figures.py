@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from mapping_stroke.console import counted
 from mapping_stroke.dataset.grid import ATLAS_GRID, Grid
 from mapping_stroke.report.slices import CONVENTION, cut, mark_right
-from mapping_stroke.report.style import PALE, caption, new_figure, row_label, save_png
+from mapping_stroke.report.style import PALE, bare, caption, new_figure, row_label, save_png
 from mapping_stroke.space.template import Template, read_template
 
 Counts = UInt16[np.ndarray, "x y z"]
@@ -85,7 +85,7 @@ def _draw_slice(axes: Axes, counts: Counts, height_mm: int, colours: Colormap, n
     axes.imshow(shown, cmap=colours, norm=norm, alpha=OPACITY, extent=_extent(ATLAS_GRID), interpolation="nearest")
     left, right, bottom, top = _extent(ATLAS_GRID)
     axes.set(xlim=(left - 18, right + 18), ylim=(bottom + 16, top - 14), aspect="equal")
-    axes.set_axis_off()
+    bare(axes)
     mark_right(axes)
     caption(axes, f"z = {height_mm} mm", 9)
 

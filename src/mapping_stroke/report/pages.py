@@ -12,17 +12,13 @@ from mapping_stroke.evaluation.contributions import Step
 from mapping_stroke.evaluation.paired_tests import PairedTest
 from mapping_stroke.evaluation.profiles import Metric
 from mapping_stroke.evaluation.tables import CaseScore
+from mapping_stroke.names import PAPER
 from mapping_stroke.report.distributions import METRICS, SizeGroup
 from mapping_stroke.report.html import render
 from mapping_stroke.report.publication import PublishedTable
 from mapping_stroke.report.strata import Strata
 from mapping_stroke.report.style import method_label
 from mapping_stroke.report.tables import Table, explain, read_paper_tables
-
-PAPER = (
-    "Huo J, Chen L, Liu Y, Boels M, Granados A, Ourselin S, Sparks R. MAPPING: Model Average with Post-processing for "
-    "Stroke Lesion Segmentation. arXiv:2211.15486, 2022. https://doi.org/10.48550/arXiv.2211.15486"
-)
 
 
 @dataclass(frozen=True)
