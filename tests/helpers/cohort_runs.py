@@ -85,10 +85,10 @@ def segment_so(way: Way, scans: Path, model: Path, out: Path) -> list[str]:
     running = [begin() for _ in range(way.processes)]
     for number, share in enumerate(way.kills):
         wait_for(out, share * count)
-        victim = running.pop(0)
-        assert victim.poll() is None, f"nothing is left to kill: {victim.communicate()[0]}"
-        os.kill(victim.pid, signal.SIGKILL)
-        assert victim.wait() == -signal.SIGKILL, number
+        with running.pop(0) as victim:
+            assert victim.poll() is None, f"nothing is left to kill: {victim.communicate()[0]}"
+            os.kill(victim.pid, signal.SIGKILL)
+        assert victim.returncode == -signal.SIGKILL, number
         running.append(begin())
     said = [process.communicate()[0] for process in running]
     assert {process.returncode for process in running} == {3}, said

@@ -31,7 +31,7 @@ def run_oracle(script: str, *arguments: object, folder: Path) -> Arrays:
         text=True,
         check=False,
         cwd=folder,
-        env={"PYTHONPATH": str(ROOT / "tests"), "OMP_NUM_THREADS": "1"}
+        env={"PYTHONPATH": str(ROOT / "tests" / "helpers"), "OMP_NUM_THREADS": "1"}
         | {f"nnUNet_{what}": str(folder) for what in ("results", "raw", "preprocessed")},
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
