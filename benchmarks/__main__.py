@@ -11,6 +11,7 @@ from benchmarks.folds import Folds
 from benchmarks.inference import Inference
 from benchmarks.metrics import Metrics
 from benchmarks.pages import Pages
+from benchmarks.painted import Painted
 from benchmarks.postprocess import Postprocess
 from benchmarks.quality import Quality
 from benchmarks.registration import Registration
@@ -35,6 +36,7 @@ STAGES = (
     Brain,
     Pages,
     Candidates,
+    Painted,
 )
 BENCHMARKS = Program("python -m benchmarks", "Compare a stage with its reference implementation.", STAGES)
 
