@@ -392,3 +392,16 @@ def test_a_data_set_of_which_bidsignore_names_every_scan_is_refused(tmp_path: Pa
         CaseError, match=r"holds no other scan; 1 T1w scan left out because of .bidsignore; remove the line"
     ):
         find_cases(data)
+
+
+def test_masks_that_bids_does_not_know_make_a_plain_folder(tmp_path: Path) -> None:
+    names = [f"sub-{number}_{kind}.nii.gz" for number in (1, 2) for kind in ("T1w", "mask")]
+    found = find_cases(touch(tmp_path, *names))
+    assert found.layout.name == "plain"
+    assert list(named(found.cases, tmp_path).values()) == ["sub-1_mask.nii.gz", "sub-2_mask.nii.gz"]
+
+
+def test_without_any_mask_the_first_layout_is_taken(tmp_path: Path) -> None:
+    found = find_cases(touch(tmp_path, "sub-1/anat/sub-1_T1w.nii.gz", "sub-2/anat/sub-2_T1w.nii.gz"))
+    assert found.layout.name == "bids"
+    assert not found.has_masks

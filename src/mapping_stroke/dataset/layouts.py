@@ -259,6 +259,16 @@ class Findings:
     cases: tuple[FoundCase, ...]
     problems: tuple[Problem, ...]
 
+    @property
+    def has_masks(self) -> bool:
+        """Whether some case has a mask."""
+        return any(case.mask is not None for case in self.cases)
+
+    @property
+    def scans(self) -> set[Path]:
+        """The scans of the cases."""
+        return {case.scan for case in self.cases}
+
 
 Finder = Callable[[Path, Sequence[Path], Patterns], tuple[list[FoundCase], list[Problem]]]
 """From a folder, its image files (relative) and name patterns to cases and problems; no cases for another layout."""
@@ -291,7 +301,7 @@ def find_cases(
 
     Args:
         data: Folder of the data set.
-        layout: `auto` takes the first of the layouts that finds a scan.
+        layout: `auto` takes the first of the layouts that finds scans; a later one if only that finds masks of them.
         patterns: Name patterns of a plain folder; giving one selects that layout.
         layouts: The layouts to choose from; `LAYOUTS` if None.
 
@@ -310,13 +320,21 @@ def find_cases(
     asked = "plain" if patterns.given else layout
     tried = [row for row in (LAYOUTS if layouts is None else layouts) if asked in ("auto", row.name)]
     images = list_images(data)
+    chosen: Findings | None = None
     for row in tried:
         cases, problems = row.find(data, images, patterns)
-        if cases:
-            return Findings(row, tuple(cases), tuple(problems))
-        for problem in problems:
-            if problem.file.name == IGNORE:  # another layout would use the ignored scans
-                raise CaseError(f"{data}: holds no other scan; {problem.line}")
+        if chosen is None and not cases and any(problem.file.name == IGNORE for problem in problems):
+            # another layout would use the ignored scans
+            line = next(problem.line for problem in problems if problem.file.name == IGNORE)
+            raise CaseError(f"{data}: holds no other scan; {line}")
+        findings = Findings(row, tuple(cases), tuple(problems))
+        # a later layout may know the names of the masks, such as `sub-1_mask` beside `sub-1_T1w`
+        if cases and (chosen is None or (findings.has_masks and findings.scans == chosen.scans)):
+            chosen = findings
+        if chosen is not None and chosen.has_masks:
+            break
+    if chosen is not None:
+        return chosen
     usual = [row for row in tried if row in LAYOUTS] or tried
     looked_for = f"'{patterns.scans}'" if patterns.scans else "; ".join(f"{row.title}: {row.example}" for row in usual)
     raise CaseError(
