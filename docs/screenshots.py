@@ -84,8 +84,8 @@ SHOTS = (
 
 def prepare() -> None:
     """Segment the simulated scans and a simulated cohort, and rate some of them."""
+    shutil.rmtree(WORK, ignore_errors=True)  # of another model, perhaps
     show_model(WORK / "demo", ())
-    shutil.rmtree(WORK / "app", ignore_errors=True)
     shutil.copytree(WORK / "demo" / "segment", WORK / "app")
     rate_scan(FlatLayout(WORK / "app"), HEALTHY, "accept", "no lesion to be seen", 0)
     cohort, results = WORK / "cohort" / "scans", WORK / "cohort" / "results"
