@@ -42,7 +42,7 @@ demo: setup ## See the bundled model at work on simulated scans, and on your own
 	$(BIN)/mapping demo $${SCAN:+--scan "$$SCAN"}
 
 test: setup ## Run the tests that take seconds
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 test-all: setup ## Run all tests, with those that take minutes
 	$(BIN)/python -m pytest -m '' --ignore=$(SIGNALLED)
