@@ -179,17 +179,12 @@ def measure_head(path: Path, robex: Path | None) -> tuple[HeadResult, Head | Non
     Returns:
         The result, the head, and its brain by program; no head and no brains if it could not be placed.
     """
-    name = image_stem(path).removesuffix("_T1w")
     scan = read_image(path)
     try:
-        placed = place_scan(scan, "auto")
+        head = place_head(path, scan)
     except RegistrationError as error:
-        return HeadResult(name, scan.spacing_mm, {}, str(error)), None, {}
-    beside = path.with_name(path.name.replace("_T1w", "_brain"))
-    reference = read_image(beside).voxels > 0.5 if beside != path and beside.is_file() else None
-    if reference is not None and reference.shape != scan.shape:
-        raise CaseError(f"{beside}: shape {reference.shape}, expected {scan.shape} as of {path.name}; resample it")
-    head = make_head(name, placed, reference)
+        return HeadResult(_head_name(path), scan.spacing_mm, {}, str(error)), None, {}
+    reference = head.reference
     found, brains = {}, {}
     finders = choose_finders(robex if reference is not None else None)
     if reference is not None:
@@ -198,7 +193,36 @@ def measure_head(path: Path, robex: Path | None) -> tuple[HeadResult, Head | Non
         brains[program], seconds = _timed(finder, head, head.scan)
         volume_ml = float(brains[program].sum()) * scan.voxel_volume_mm3 / 1000
         found[program] = Unpainted(volume_ml, seconds, *_compare(brains[program], reference))
-    return HeadResult(name, scan.spacing_mm, found), head, brains
+    return HeadResult(head.name, scan.spacing_mm, found), head, brains
+
+
+def place_head(path: Path, scan: Image) -> Head:
+    """A head, ready to be painted, with the reference brain that lies beside its file.
+
+    Raises:
+        CaseError: The reference brain has another shape.
+        RegistrationError: The head could not be placed.
+    """
+    placed = place_scan(scan, "auto")
+    beside = path.with_name(path.name.replace("_T1w", "_brain"))
+    reference = read_image(beside).voxels > 0.5 if beside != path and beside.is_file() else None
+    if reference is not None and reference.shape != scan.shape:
+        raise CaseError(f"{beside}: shape {reference.shape}, expected {scan.shape} as of {path.name}; resample it")
+    return make_head(_head_name(path), placed, reference)
+
+
+def _head_name(path: Path) -> str:
+    return image_stem(path).removesuffix("_T1w")
+
+
+def lay_pair(head: Head, pair: Pair) -> Mask | None:
+    """The lesion of a pair in its head; None, which is said, if too little of it fits."""
+    lesion = lay_mask(pair.mask, head, mirrored=pair.mirrored, to_surface=pair.at_surface)
+    load_ml = float(lesion.sum()) * head.scan.voxel_volume_mm3 / 1000
+    if load_ml >= LEAST_LAID_ML:
+        return lesion
+    say(f"{head.name}, {pair.mask.name}: {load_ml:.1f} mL of it fit; left out")
+    return None
 
 
 def measure_pair(
@@ -209,11 +233,10 @@ def measure_pair(
     rng: np.random.Generator,
 ) -> Iterator[Outcome]:
     """Paint a lesion in a head and extract its brain with each program. Yields nothing if too little of it fits."""
-    lesion = lay_mask(pair.mask, head, mirrored=pair.mirrored, to_surface=pair.at_surface)
-    load_ml = float(lesion.sum()) * head.scan.voxel_volume_mm3 / 1000
-    if load_ml < LEAST_LAID_ML:
-        say(f"{head.name}, {pair.mask.name}: {load_ml:.1f} mL of it fit; left out")
+    lesion = lay_pair(head, pair)
+    if lesion is None:
         return
+    load_ml = float(lesion.sum()) * head.scan.voxel_volume_mm3 / 1000
     painted = paint(head, lesion, rng)
     kept, brains = {}, {}
     for program, finder in finders.items():

@@ -14,7 +14,7 @@ from mapping_stroke.console import track
 from mapping_stroke.errors import FileError
 from mapping_stroke.evaluation.metrics import dice
 from mapping_stroke.images.image import Mask
-from mapping_stroke.lesions import FULLY_CONNECTED, find_lesions
+from mapping_stroke.lesions import FULLY_CONNECTED, Lesions, find_lesions
 from mapping_stroke.models.judge import StoredMap
 
 LEVEL, MARGIN_VOX = 0.1, 2
@@ -72,23 +72,22 @@ def find_bound(path: Path) -> Bound | None:
         return None
     marked = stored.probability > np.float32(0.5)
     candidates = stored.probability > np.float32(LEVEL)
-    true = _holding(candidates, reference)
+    found = find_lesions(candidates, FULLY_CONNECTED)
+    true = _holding(found, candidates, reference)
     reached = reference & ndimage.binary_dilation(true, FULLY_CONNECTED, MARGIN_VOX)
     others = marked & candidates & ~true
-    count = find_lesions(candidates, FULLY_CONNECTED).count
     return Bound(
         load_ml,
         dice(marked, reference),
         dice(reached | others, reference),
         dice(reached, reference),
-        count,
+        found.count,
         bool(true.any()),
     )
 
 
-def _holding(candidates: Mask, reference: Mask) -> Mask:
-    """The candidates that share a voxel with a lesion."""
-    found = find_lesions(candidates, FULLY_CONNECTED)
+def _holding(found: Lesions, candidates: Mask, reference: Mask) -> Mask:
+    """The candidates, which are labelled, that share a voxel with a lesion."""
     touched = np.zeros(found.count + 1, np.bool_)
     touched[found.labels[reference[found.box]]] = True
     touched[0] = False

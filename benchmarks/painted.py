@@ -8,13 +8,15 @@ import numpy as np
 from tyro.conf import Positional
 
 from benchmarks.benchmark import Benchmark, require_at_least
-from benchmarks.brain import LEAST_LAID_ML, measure_head
+from benchmarks.brain import lay_pair, place_head
 from benchmarks.brain_pairs import Pair, find_heads, plan_pairs, read_masks
 from benchmarks.heading import describe_head
-from benchmarks.painted_strokes import Head, lay_mask, paint
+from benchmarks.painted_strokes import Head, paint
 from mapping_stroke.cohort.segmenter import Segmenter
 from mapping_stroke.console import say
+from mapping_stroke.errors import RegistrationError
 from mapping_stroke.evaluation.metrics import dice
+from mapping_stroke.images.image import read_image
 from mapping_stroke.models.judge import make_model_segmenter
 from mapping_stroke.models.settings import Prediction
 from mapping_stroke.networks.bundle import open_bundle
@@ -79,9 +81,10 @@ def score_painted(bench: Painted, segmenter: Segmenter) -> Iterator[Found]:
     rng = np.random.default_rng(SEED)
     pairs = plan_pairs(len(paths), read_masks(bench.lesions, bench.count, rng), bench.count, rng)
     for number, path in enumerate(paths):
-        result, head, _ = measure_head(path, None)
-        if head is None:
-            say(f"{result.name}: {result.failure}")
+        try:
+            head = place_head(path, read_image(path))
+        except RegistrationError as error:
+            say(f"{path.name}: {error}")
             continue
         for index, pair in enumerate(pairs):
             if pair.head == number:
@@ -90,12 +93,11 @@ def score_painted(bench: Painted, segmenter: Segmenter) -> Iterator[Found]:
 
 def _score(head: Head, pair: Pair, segmenter: Segmenter, rng: np.random.Generator) -> Iterator[Found]:
     """The scores of one lesion in a head; none if too little of it fits."""
-    lesion = lay_mask(pair.mask, head, mirrored=pair.mirrored, to_surface=pair.at_surface)
+    lesion = lay_pair(head, pair)
+    if lesion is None:
+        return
     voxel_ml = head.scan.voxel_volume_mm3 / 1000
     load_ml = float(lesion.sum()) * voxel_ml
-    if load_ml < LEAST_LAID_ML:
-        say(f"{head.name}: {load_ml:.1f} mL fit; left out")
-        return
     segmented = segmenter.segment(segmenter.load(paint(head, lesion, rng)))
     half, ruled = dice(segmented.probability > np.float32(0.5), lesion), dice(segmented.mask, lesion)
     outside_ml = float((segmented.mask & ~lesion).sum()) * voxel_ml

@@ -323,10 +323,9 @@ def find_cases(
     chosen: Findings | None = None
     for row in tried:
         cases, problems = row.find(data, images, patterns)
-        if chosen is None and not cases and any(problem.file.name == IGNORE for problem in problems):
-            # another layout would use the ignored scans
-            line = next(problem.line for problem in problems if problem.file.name == IGNORE)
-            raise CaseError(f"{data}: holds no other scan; {line}")
+        ignored = [problem.line for problem in problems if problem.file.name == IGNORE]
+        if ignored and not cases and chosen is None:  # another layout would use the ignored scans
+            raise CaseError(f"{data}: holds no other scan; {ignored[0]}")
         findings = Findings(row, tuple(cases), tuple(problems))
         # a later layout may know the names of the masks, such as `sub-1_mask` beside `sub-1_T1w`
         if cases and (chosen is None or (findings.has_masks and findings.scans == chosen.scans)):
