@@ -68,6 +68,11 @@ class PostprocessConfig:
         if not 0 <= self.smallest_mm3 < np.inf:
             raise ConfigError(f"smallest_mm3 is {self.smallest_mm3}, expected a volume of 0 mm3 or more")
 
+    @property
+    def counts_voxels(self) -> bool:
+        """Whether the mask depends on a load in voxels, so that the same lesion may get another one on another grid."""
+        return self.load_unit == "vox" and (self.manner == "grow" or self.small != self.large)
+
 
 CHALLENGE = PostprocessConfig("grow", small=Thresholds(0.70, 0.50), large=Thresholds(0.55, 0.50))
 

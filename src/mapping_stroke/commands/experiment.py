@@ -323,8 +323,8 @@ class Rank:
     """Rank teams by the ATLAS-MICCAI score, from their results on the public and the hidden leaderboard.
 
     Teams are ranked per metric, ranks are averaged over the metrics, and the score is (public + 4 x hidden) / 5; the
-    lowest wins. The metrics are those of `mapping evaluate`: dice, volume_difference_vox, simple_lesion_count,
-    lesion_f1, hd95_mm; all or some, the same for every team.
+    lowest wins. The challenge's metrics are dice, volume_difference_vox, simple_lesion_count and lesion_f1: result
+    folders are ranked by these. A file is ranked by the metrics that it has, hd95_mm too; the same for every team.
     """
 
     files: Positional[tuple[str, ...]]

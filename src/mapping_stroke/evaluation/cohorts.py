@@ -15,6 +15,8 @@ from mapping_stroke.lesions import find_lesions
 RESAMPLES = 2000
 SEED = 0
 LEVEL = 0.95
+FEWEST_PEOPLE = 5
+"""Fewer people have no interval: resamples of so few values say nothing about others."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Estimate:
     Attributes:
         mean: Mean over the cases with a defined value; NaN if there are none.
         std: Standard deviation over the same cases, with n - 1; NaN for fewer than two.
-        low, high: Ends of the 95 % interval of the mean; NaN for fewer than two people with a defined value.
+        low, high: Ends of the 95 % interval of the mean; NaN for fewer than `FEWEST_PEOPLE` people with a
+            defined value.
         cases: Number of cases, defined or not.
         undefined: Number of cases left out because their value is NaN.
     """
@@ -54,7 +57,7 @@ def estimate_mean(values: Float64[np.ndarray, " n"], people: Sequence[str] | Non
     mean = float(defined.mean()) if len(defined) else math.nan
     std = float(defined.std(ddof=1)) if len(defined) > 1 else math.nan
     number = _number_people(people, len(values))
-    if len(set(number[known].tolist())) < 2:
+    if len(set(number[known].tolist())) < FEWEST_PEOPLE:
         return Estimate(mean, std, math.nan, math.nan, len(values), undefined)
     drawn = _drawn(int(number.max()) + 1)  # of all people, so that undefined values vary the number as well
     totals = drawn @ np.bincount(number, known)

@@ -86,7 +86,7 @@ class Difference:
         undefined: Number of common cases left out because the metric is undefined in at least one run.
         mean_a, mean_b: Means of the runs; NaN without cases.
         difference: Mean of B minus A; NaN without cases.
-        low, high: Ends of its 95 % interval; NaN for fewer than two people.
+        low, high: Ends of its 95 % interval; NaN for fewer than five people.
         p: Of the signed-rank test, in (0, 1]; NaN without cases.
         p_holm: The same, corrected for the number of comparisons.
         better, worse, equal: Number of cases in which B is better than A, worse, or equal.

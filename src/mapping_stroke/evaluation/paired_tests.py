@@ -16,6 +16,10 @@ from mapping_stroke.files import none_if_nan
 SIGNIFICANT = 0.05
 SAME = 1e-9
 """Values that differ by less are equal."""
+RANKS_AND_MEANS = (
+    "The test compares ranks and the interval describes a mean, so the two may disagree: a few large differences move "
+    "a mean, many small ones the ranks."
+)
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ class Metric:
         measure: Computes it.
         higher_is_better: Direction of rankings and of the best value in a column.
         undefined: Description of the cases in which it is NaN; empty if it is always defined.
+        ranks_teams: Whether the challenge ranks teams by it.
     """
 
     key: str
@@ -63,6 +64,7 @@ class Metric:
     measure: Callable[[Pair], float]
     higher_is_better: bool = field(kw_only=True)
     undefined: str = ""
+    ranks_teams: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +119,7 @@ ATLAS2022 = Profile(
             lambda p: metrics.hd95_mm(p.prediction, p.reference, p.spacing_mm),
             higher_is_better=False,
             undefined="a mask is empty",
+            ranks_teams=False,
         ),
     ),
 )

@@ -19,6 +19,8 @@ TeamScores = Mapping[str, Mapping[str, SupportsFloat]]  # team -> metric -> valu
 
 WEIGHTS = {"public": 1, "hidden": 4}
 """Weight of each leaderboard in the final score."""
+RANKED = tuple(metric.key for metric in ATLAS2022.metrics if metric.ranks_teams)
+"""The challenge's metrics: without the 95 % Hausdorff distance, which the paper adds."""
 
 
 def rank(scores: Mapping[str, TeamScores]) -> "pd.DataFrame":
@@ -82,8 +84,11 @@ def _same_metrics(scores: Mapping[str, TeamScores]) -> list[str]:
 
 def _value(scores: Mapping[str, TeamScores], board: str, team: str, metric: str) -> float:
     if metric not in scores[board][team]:
+        remedy = (
+            "add it" if metric in RANKED else f"add it, or leave it out: the challenge ranks by {', '.join(RANKED)}"
+        )
         raise ScoreError(
-            f"team {team!r} lacks the metric {metric!r} on the {board} leaderboard, which other teams have; add it"
+            f"team {team!r} lacks the metric {metric!r} on the {board} leaderboard, which other teams have; {remedy}"
         )
     value = float(scores[board][team][metric])
     if not np.isfinite(value):

@@ -9,7 +9,9 @@ import numpy as np
 from markupsafe import Markup
 
 from mapping_stroke.console import aligned, counted
+from mapping_stroke.evaluation.cohorts import FEWEST_PEOPLE
 from mapping_stroke.evaluation.paired import Difference, Pair, PairedScores
+from mapping_stroke.evaluation.paired_tests import RANKS_AND_MEANS
 from mapping_stroke.files import none_if_nan
 from mapping_stroke.report.html import p_value, render
 from mapping_stroke.report.pages import Picture, Section
@@ -33,7 +35,9 @@ HEADS = ("Method", "Metric", "Cases", "A", "B", "B - A [95 % interval]", "p", "p
 EXPLANATION = (
     "A and B: means over the cases where the metric is defined in both runs. B - A: mean difference of the same cases, "
     "with the 95 % interval of a bootstrap over people. p: Wilcoxon's signed-rank test of the people's mean "
-    "differences; p (Holm): corrected for the number of comparisons in the table. Better, worse: number of cases "
+    "differences; p (Holm): corrected for the number of comparisons in the table. "
+    f"{RANKS_AND_MEANS} No interval for fewer than {FEWEST_PEOPLE} people. "
+    "Better, worse: number of cases "
     "in which B is better or worse than A."
 )
 

@@ -21,6 +21,7 @@ from mapping_stroke.report.style import (
     HUES,
     INK,
     MUTED,
+    bar_ends,
     method_label,
     new_figure,
     no_data,
@@ -94,6 +95,7 @@ def draw_learning_curves(epochs: Mapping[str, Mapping[int, Epochs]], path: Path)
             _draw_curve(above, training.epoch, training.loss, hue, "-")
             _draw_curve(above, training.epoch, training.validation_loss, hue, "--")
             _draw_curve(below, training.epoch, training.foreground_dice, hue, "-")
+    _count_epochs(grid[0, 0], [training for members in epochs.values() for training in members.values()])
     folds = sorted({fold for members in epochs.values() for fold in members})
     handles = [Line2D([], [], color=HUES[fold % len(HUES)], linewidth=2, label=f"fold {fold}") for fold in folds]
     handles.append(Line2D([], [], color=MUTED, linestyle="-", label="training"))
@@ -133,10 +135,19 @@ def draw_member_curves(training: Epochs, path: Path, title: str) -> None:
         best = int(np.nanargmax(training.foreground_dice))
         side_note(overlap, f"best {training.foreground_dice[best]:.3f}, epoch {training.epoch[best]:.0f}")
     plain_axes(rate, "", "epoch", "learning rate")
-    rate.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _count_epochs(rate, [training])
     rate.plot(training.epoch, training.learning_rate, color=MUTED, linewidth=1.4, marker="." if done == 1 else "")
     rate.set_ylim(0, 1.1 * training.learning_rate.max(initial=1e-9))
     save_png(figure, path)
+
+
+def _count_epochs(axes: Axes, trainings: Sequence[Epochs]) -> None:
+    """Ticks only at whole epochs; a single epoch stands in the middle."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    numbers = {number for training in trainings for number in training.epoch.tolist()}
+    if len(numbers) == 1:
+        (only,) = numbers
+        axes.set_xlim(only - 0.5, only + 0.5)
 
 
 def _draw_curve(axes: Axes, epoch: Curve, values: Curve, hue: str, style: str) -> None:
@@ -157,8 +168,6 @@ def _running_mean(values: Curve) -> Curve:
     return np.array(means, dtype=np.float64)
 
 
-FEWEST = 3
-"""Intervals are not drawn for fewer cases."""
 SMALLEST_ML = 0.01
 """Smaller false volumes, including 0, are drawn here."""
 
@@ -194,9 +203,9 @@ def _draw_cases(axes: Axes, scores: CohortScores) -> None:
         if inside.any():
             found = scores.estimate(FINAL, "dice", group)
             # the line spans the cases, not the range, which may have no upper end
-            ends = [loads_ml[inside].min() / 1.06, loads_ml[inside].max() * 1.06]
-            axes.plot(ends, [found.mean] * 2, color=HUES[1], linewidth=2.5)
-            if inside.sum() >= FEWEST:
+            ends = bar_ends(loads_ml[inside].tolist(), (group.lower_ml, group.upper_ml), 1.06)
+            axes.plot(ends, [found.mean] * 2, color=HUES[1], linewidth=2.5, solid_capstyle="butt")
+            if not math.isnan(found.low):
                 axes.fill_between(ends, found.low, found.high, color=HUES[1], alpha=0.18, linewidth=0)
     axes.set_ylim(-0.03, 1.03)
     side_note(axes, f"rule mapping, {has_lesion.sum()} cases; bars: means, 95 % intervals")

@@ -23,6 +23,7 @@ from mapping_stroke.report.style import (
     HUES,
     INK,
     OUTLINE,
+    bar_ends,
     bare,
     caption,
     legend_below,
@@ -289,8 +290,8 @@ def draw_by_load(scores: Sequence[CaseScore], loads_ml: Mapping[str, float], met
         groups = np.array([_group(load) for load in loads])
         for number in np.unique(groups):
             inside = groups == number
-            ends = [loads[inside].min() / 1.1, loads[inside].max() * 1.1]
-            axes.plot(ends, [dice[inside].mean()] * 2, color=HUES[1], linewidth=2.5)
+            ends = bar_ends(loads[inside].tolist(), _limits(number), 1.1)
+            axes.plot(ends, [dice[inside].mean()] * 2, color=HUES[1], linewidth=2.5, solid_capstyle="butt")
         axes.set_ylim(-0.03, 1.03)
         side_note(axes, f"{len(own)} cases; bars: mean of each range of loads")
     else:
@@ -313,10 +314,16 @@ def load_labels() -> tuple[str, ...]:
     return tuple(map(_label, range(len(UPPER_ML) + 1)))
 
 
+def _limits(number: int) -> tuple[float, float]:
+    """Ends of a range with lesions."""
+    lower, upper = (0.0, *UPPER_ML)[number - 1 : number + 1]
+    return lower, upper
+
+
 def _label(number: int) -> str:
     if number == 0:
         return "no lesion"
-    lower, upper = (0.0, *UPPER_ML)[number - 1 : number + 1]
+    lower, upper = _limits(number)
     if number == 1:
         return f"up to {upper:g} mL"
     return f"above {lower:g} mL" if math.isinf(upper) else f"{lower:g} to {upper:g} mL"

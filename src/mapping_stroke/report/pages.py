@@ -8,8 +8,9 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from mapping_stroke.evaluation.cohorts import FEWEST_PEOPLE
 from mapping_stroke.evaluation.contributions import Step
-from mapping_stroke.evaluation.paired_tests import PairedTest
+from mapping_stroke.evaluation.paired_tests import RANKS_AND_MEANS, PairedTest
 from mapping_stroke.evaluation.profiles import Metric
 from mapping_stroke.evaluation.tables import CaseScore
 from mapping_stroke.names import PAPER
@@ -67,7 +68,7 @@ class Results:
     """The numbers of a run.
 
     Attributes:
-        table: The paper's Table 1 for this run.
+        published: The paper's Table 1 for this run, beside the paper's own.
         fold_tables: The same table for every fold.
         sizes: Metrics and their means by load.
         final: Last method of the table: the pipeline's result.
@@ -75,12 +76,17 @@ class Results:
         loads_ml: Case to load in millilitres.
     """
 
-    table: Table
+    published: PublishedTable
     fold_tables: Sequence[Table]
     sizes: Sequence[tuple[Metric, Sequence[SizeGroup]]]
     final: str
     cases: Sequence[CaseScore]
     loads_ml: Mapping[str, float]
+
+    @property
+    def table(self) -> Table:
+        """The paper's Table 1 for this run."""
+        return self.published.table
 
 
 @dataclass(frozen=True)
@@ -167,6 +173,8 @@ def render_page(
         lead=lead_sentence(results),
         paper_tables=read_paper_tables(),
         explanation=explain(results.table),
+        fewest_people=FEWEST_PEOPLE,
+        ranks_and_means=RANKS_AND_MEANS,
         paper=PAPER,
     )
 

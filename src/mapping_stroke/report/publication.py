@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from mapping_stroke.console import aligned
-from mapping_stroke.evaluation.cohorts import Estimate, estimate_mean
+from mapping_stroke.dataset.voxels import VoxelVolumes
+from mapping_stroke.evaluation.cohorts import FEWEST_PEOPLE, Estimate, estimate_mean
+from mapping_stroke.evaluation.profiles import Metric
 from mapping_stroke.evaluation.tables import ALL_FOLDS, CaseScore, summarise
 from mapping_stroke.files import none_if_nan, write_csv, write_text
 from mapping_stroke.report.style import method_label
@@ -37,11 +39,13 @@ class PublishedTable:
         number: 1 for the cross-validation, 2 for the test scans.
         table: The run's, with intervals.
         paper: The paper's, on ATLAS R2.0.
+        voxels: Volumes of the run's voxels; None if they are not known.
     """
 
     number: int
     table: Table
     paper: Table
+    voxels: VoxelVolumes | None = None
 
     @property
     def title(self) -> str:
@@ -51,18 +55,37 @@ class PublishedTable:
     @property
     def explanation(self) -> str:
         """What the numbers are."""
-        return (
-            f"{explain(self.table)} {INTERVAL}: of the mean, by bootstrap over people. Lines `{PAPER}`: {SOURCE}, "
-            f"{self.paper.title}; comparable only with a run on the same cases."
+        return " ".join(
+            [
+                f"{explain(self.table)} {INTERVAL}: of the mean, by bootstrap over people; none for fewer than "
+                f"{FEWEST_PEOPLE} of them. Lines `{PAPER}`: {SOURCE}, {self.paper.title}; comparable only with a run "
+                "on the same cases.",
+                *([self.voxel_note] if self.voxel_note else []),
+            ]
         )
 
-    def paper_cell(self, method: str, metric: str) -> Cell | None:
-        """The paper's value; None if it has none."""
+    @property
+    def voxel_note(self) -> str:
+        """Why columns in voxels have no values of the paper; empty if they may have them."""
+        if not any(map(self._is_other_unit, self.table.metrics)):
+            return ""
+        assert self.voxels is not None
+        return (
+            f"A voxel has {self.voxels.of()} mm3 in this run and 1 mm3 in the paper: a number of voxels stands for "
+            f"{self.voxels.of()} times the volume here, so it is not comparable with the paper's."
+        )
+
+    def _is_other_unit(self, metric: Metric) -> bool:
+        """Whether a metric counts voxels, and those of the run are not the paper's."""
+        return metric.unit == "vox" and self.voxels is not None and not self.voxels.are_of_atlas
+
+    def paper_cell(self, method: str, metric: Metric) -> Cell | None:
+        """The paper's value; None if it has none, or none in the same unit."""
         found = next((row for row in self.paper.rows if row.method == method), None)
         keys = [known.key for known in self.paper.metrics]
-        if found is None or metric not in keys:
+        if found is None or metric.key not in keys or self._is_other_unit(metric):
             return None
-        cell = found.cells[keys.index(metric)]
+        cell = found.cells[keys.index(metric.key)]
         return None if math.isnan(cell.mean) else cell
 
     @property
@@ -74,7 +97,7 @@ class PublishedTable:
             lines.append(Line(method_label(row.method), str(row.cases), tuple(cells), row.cells))
             if any(cell.interval for cell in row.cells):
                 lines.append(Line(INTERVAL, "", tuple(cell.interval or NONE for cell in row.cells)))
-            theirs = [self.paper_cell(row.method, metric.key) for metric in self.table.metrics]
+            theirs = [self.paper_cell(row.method, metric) for metric in self.table.metrics]
             if any(theirs):
                 texts = tuple(cell.text if cell else NONE for cell in theirs)
                 lines.append(Line(PAPER, str(self.paper.rows[0].cases), texts))
@@ -103,19 +126,22 @@ class Line:
         return [cell.best for cell in self.own] or [False] * len(self.texts)
 
 
-def publish(number: int, scores: Sequence[CaseScore], people: Mapping[str, str]) -> PublishedTable:
+def publish(
+    number: int, scores: Sequence[CaseScore], people: Mapping[str, str], voxels: VoxelVolumes | None = None
+) -> PublishedTable:
     """Lay out scores as Table 1 or 2 of the paper.
 
     Args:
         number: 1: the labelled cases by cross-validation; 2: test scans by all members.
         scores: At least one, all with the same metrics.
         people: Case to person, for the intervals.
+        voxels: Volumes of the voxels of these cases; None if they are not known.
     """
     count = len({score.case_id for score in scores})
     folds = len({score.fold for score in scores if score.fold is not None})
     title = f"This run: {count} cases" if number == 1 else f"This run: {count} test scans"
     table = make_table(title + (f" in {folds} folds" if folds else ""), summarise(scores, list(scores[0].values)))
-    return PublishedTable(number, add_intervals(table, scores, people), read_paper_tables()[number - 1])
+    return PublishedTable(number, add_intervals(table, scores, people), read_paper_tables()[number - 1], voxels)
 
 
 def add_intervals(table: Table, scores: Sequence[CaseScore], people: Mapping[str, str], fold: str = ALL_FOLDS) -> Table:
@@ -150,7 +176,7 @@ def published_rows(published: PublishedTable) -> list[dict[str, object]]:
     """The table as plain values, one row per method, at full precision; undefined values are None."""
     rows = interval_rows(published.table)
     for row, method in zip(rows, published.table.rows, strict=True):
-        theirs = {m.key: published.paper_cell(method.method, m.key) for m in published.table.metrics}
+        theirs = {m.key: published.paper_cell(method.method, m) for m in published.table.metrics}
         row["paper_cases"] = published.paper.rows[0].cases if any(theirs.values()) else None
         for key, cell in theirs.items():
             row[f"{key}_paper_mean"], row[f"{key}_paper_std"] = (cell.mean, cell.std) if cell else (None, None)

@@ -33,6 +33,8 @@ FALSE = "#e03a00"
 OUTLINE = "#ff9a2e"
 """Border of a lesion on grey anatomy."""
 
+GAP = 1.02
+"""Factor between the end of a bar and that of its range, so that bars of adjacent ranges do not touch."""
 NOT_CLINICAL = "For research only, not for clinical use."
 
 
@@ -117,6 +119,12 @@ def legend_below(figure: Figure, handles: Sequence[Patch | Line2D], title: str) 
         labelcolor=PALE,
     )
     legend.get_title().set(color=PALE, fontsize=7)
+
+
+def bar_ends(values: Sequence[float], limits: tuple[float, float], beyond: float) -> tuple[float, float]:
+    """Ends of a bar over some values on a logarithmic axis: a factor beyond them, and just inside of their range."""
+    lower, upper = limits
+    return max(min(values) / beyond, lower * GAP), min(max(values) * beyond, upper / GAP)
 
 
 def method_label(method: str) -> str:

@@ -33,7 +33,8 @@ class Cell:
         std: Over the same cases; NaN for fewer than two of them.
         undefined: Cases that were left out because the metric is undefined there; None if it never is, or where the
             number is not known.
-        best: No other method of the table has a better mean; equal ones are all best.
+        best: No other method that is averaged over the most cases has a better mean, see `mark_best`; equal ones are
+            all best.
         low, high: Ends of the 95 % interval of the mean; NaN if there is none.
     """
 
@@ -127,25 +128,35 @@ def make_table(title: str, summaries: Sequence[Summary], fold: str = ALL_FOLDS) 
 
 
 def mark_best(table: Table) -> Table:
-    """The same table with the best mean of every column marked; none if fewer than two methods have one."""
-    columns = [_mark(metric, [row.cells[i] for row in table.rows]) for i, metric in enumerate(table.metrics)]
+    """The same table with the best mean of every column marked.
+
+    Only methods that are averaged over the most cases are compared: a metric is often undefined in the hard ones, so
+    that a mean over fewer cases may look better than it is. None is marked if fewer than two methods are left.
+    """
+    columns = [
+        _mark(metric, [(row.cells[i], row.cases) for row in table.rows]) for i, metric in enumerate(table.metrics)
+    ]
     rows = (TableRow(row.method, row.cases, tuple(cells[i] for cells in columns)) for i, row in enumerate(table.rows))
     return Table(table.title, table.metrics, tuple(rows))
 
 
 def explain(table: Table) -> str:
     """What follows the word or sign that marks the best: what the numbers are, and which metrics can be undefined."""
-    return " ".join(
-        [
-            "best of the column. Mean ± standard deviation over the cases where the metric is defined.",
-            *(
-                f"{metric.label} is undefined where {metric.undefined}; those cases are left out of its mean, so "
-                "methods may be averaged over different cases."
-                for metric in table.metrics
-                if metric.undefined
-            ),
-        ]
-    )
+    undefined = [metric for metric in table.metrics if metric.undefined]
+    parts = [
+        "best of the column. Mean ± standard deviation over the cases where the metric is defined.",
+        *(
+            f"{metric.label} is undefined where {metric.undefined}; those cases are left out of its mean, so "
+            "methods may be averaged over different cases."
+            for metric in undefined
+        ),
+    ]
+    if undefined or len({row.cases for row in table.rows}) > 1:
+        parts.append(
+            "The best is sought only among the methods that are averaged over the most cases; none is marked where "
+            "only one is."
+        )
+    return " ".join(parts)
 
 
 def format_text(table: Table) -> str:
@@ -178,12 +189,18 @@ def _cell(summary: Summary | None, metric: Metric) -> Cell:
     return Cell(summary.mean, summary.std, summary.undefined if metric.undefined or summary.undefined else None)
 
 
-def _mark(metric: Metric, cells: Sequence[Cell]) -> list[Cell]:
-    means = [cell.mean for cell in cells if not math.isnan(cell.mean)]
+def _mark(metric: Metric, column: Sequence[tuple[Cell, int]]) -> list[Cell]:
+    """Mark the best of a column of cells, each with the number of its method's cases."""
+    averaged = [0 if math.isnan(cell.mean) else cases - (cell.undefined or 0) for cell, cases in column]
+    compared = [count == max(averaged) > 0 for count in averaged]
+    means = [cell.mean for (cell, _), inside in zip(column, compared, strict=True) if inside]
     if len(means) < 2:
-        return list(cells)
+        return [cell for cell, _ in column]
     best = max(means) if metric.higher_is_better else min(means)
-    return [replace(cell, best=math.isclose(cell.mean, best, rel_tol=1e-12)) for cell in cells]
+    return [
+        replace(cell, best=inside and math.isclose(cell.mean, best, rel_tol=1e-12))
+        for (cell, _), inside in zip(column, compared, strict=True)
+    ]
 
 
 def bracketed(cell: Cell) -> str:

@@ -15,7 +15,8 @@ from mapping_stroke.errors import (
     RunFolderError,
     ScoreError,
 )
-from mapping_stroke.evaluation.profiles import Profile, find_profile
+from mapping_stroke.evaluation.profiles import ATLAS2022, Profile, find_profile
+from mapping_stroke.evaluation.ranking import RANKED
 from mapping_stroke.evaluation.score import score
 from mapping_stroke.evaluation.tables import (
     ALL_FOLDS,
@@ -355,7 +356,7 @@ def read_team_scores(sources: Sequence[str]) -> Scores:
     Args:
         sources: Each `FILE.json`, `{leaderboard: {team: {metric: value}}}`; or `FILE.csv`, one row per leaderboard and
             team and a column for each metric; or `LEADERBOARD/TEAM=summary.csv`, a summary of `mapping evaluate`, or
-            the folder that holds it.
+            the folder that holds it, of which the metrics that the challenge does not rank by are left out.
 
     Returns:
         Leaderboard -> team -> metric -> value.
@@ -410,9 +411,16 @@ def _read_summary(path: Path) -> dict[str, Any]:
     rows = [row for row in read_csv(path) if row.get("fold") == ALL_FOLDS]
     methods = sorted({row["method"] for row in rows})
     if len(methods) != 1:
+        remedy = (
+            "score one of its folders of masks, such as RUN/postprocess/ensemble-pp, by "
+            "`mapping evaluate MASKS --references REFERENCES -o FOLDER`, and name that FOLDER"
+            if methods
+            else "run `mapping evaluate` again"
+        )
         found = ", ".join(methods) or "none"
-        raise ScoreError(f"{path}: expected the summary of one method from `mapping evaluate`, found {found}")
-    return {row["metric"]: row["mean"] for row in rows if row["mean"]}
+        raise ScoreError(f"{path}: expected the summary of one method from `mapping evaluate`, found {found}; {remedy}")
+    beyond = set(ATLAS2022.keys) - set(RANKED)  # a metric of another profile stays, and is refused by name
+    return {row["metric"]: row["mean"] for row in rows if row["mean"] and row["metric"] not in beyond}
 
 
 def _number(value: Any, metric: str, where: str) -> float:

@@ -4,7 +4,8 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from mapping_stroke.console import name_files
+from mapping_stroke.console import name_files, warn
+from mapping_stroke.dataset.voxels import find_volumes, voxel_rule_words
 from mapping_stroke.errors import SCAN_FAILURES, CaseError, RunFolderError
 from mapping_stroke.files import list_files, read_object, sha256, write_json
 from mapping_stroke.images.image import read_image, write_image
@@ -56,7 +57,8 @@ def postprocess_folder(probabilities: Path, masks: Path, rule: str = "challenge"
     """Write `<case>_mask.nii.gz` for every `<case>_probability.nii.gz` of a folder.
 
     A mask that was made from the same map by the same rule is kept; a mask whose map is gone is removed. A map that
-    cannot be used is reported and skipped, unless it is the only one.
+    cannot be used is reported and skipped, unless it is the only one. If the rule counts voxels, and those of the maps
+    are not about 1 mm3, one warning says so.
 
     Args:
         probabilities: Folder of maps.
@@ -80,6 +82,7 @@ def postprocess_folder(probabilities: Path, masks: Path, rule: str = "challenge"
         del made_before[case_id]
     made_from = made_before if before.get("settings") == settings else {}
     write_json(ledger, {"settings": settings, "made_from": made_from})
+    volumes_mm3: list[float] = []
 
     def make(case_id: str) -> None:
         source, mask = sources[case_id], masks / f"{case_id}{MASK_SUFFIX}"
@@ -89,7 +92,7 @@ def postprocess_folder(probabilities: Path, masks: Path, rule: str = "challenge"
                 return
             if made_from.pop(case_id, None):  # written before the mask changes: an interruption leaves no false entry
                 write_json(ledger, {"settings": settings, "made_from": made_from})
-            _postprocess_file(source, mask, rule)
+            volumes_mm3.append(_postprocess_file(source, mask, rule))
         except SCAN_FAILURES:
             with suppress(OSError):  # the reason that there is no mask is more useful
                 mask.unlink(missing_ok=True)
@@ -99,6 +102,8 @@ def postprocess_folder(probabilities: Path, masks: Path, rule: str = "challenge"
 
     cases = {case_id: case_id for case_id in sources}
     failed = for_each_case(cases, f"Post-processing {masks.name}", lambda case_id, _: make(case_id), sources.get)
+    if words := voxel_rule_words(find_rule(rule), find_volumes(volumes_mm3)):
+        warn(f"rule {rule}: {words}; `--rule mapping` has its limits in mm3")
     return StageResult((masks,), failed)
 
 
@@ -110,7 +115,9 @@ def find_maps(folder: Path) -> dict[str, Path]:
     return maps
 
 
-def _postprocess_file(source: Path, mask: Path, rule: str) -> None:
+def _postprocess_file(source: Path, mask: Path, rule: str) -> float:
+    """Make a mask; returns the volume of a voxel in mm3."""
     image = read_image(source)
     probability = replace(image, voxels=check_probability(image.voxels))
     write_image(mask, mark_lesions(probability, find_rule(rule)), image)
+    return image.voxel_volume_mm3

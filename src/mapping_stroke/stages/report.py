@@ -13,6 +13,7 @@ from mapping_stroke.console import listed, name_files, say
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.checks import read_problems
 from mapping_stroke.dataset.folds import largest_fold_distance
+from mapping_stroke.dataset.voxels import voxel_rule_words, voxels_of
 from mapping_stroke.errors import FoldsError, MappingError
 from mapping_stroke.evaluation.tables import CaseScore, order_methods, summarise
 from mapping_stroke.files import given_name, read_csv, read_json, read_object, write_text
@@ -34,6 +35,7 @@ from mapping_stroke.report.pictures import draw_comparisons
 from mapping_stroke.report.publication import add_intervals, publish
 from mapping_stroke.report.style import load_words, method_label
 from mapping_stroke.report.tables import make_table
+from mapping_stroke.rules import RULES
 from mapping_stroke.run_folder import RunFolder, read_sections
 from mapping_stroke.stages.compare import compare_scores
 from mapping_stroke.stages.evaluate import read_scores
@@ -97,7 +99,7 @@ def list_facts(
         "Grid": _grid_words(cases),
         "Folds": _fold_words(run, cases),
         "Networks": _member_words(run, settings.get("train", {})),
-        "Post-processing": settings.get("postprocess", {}).get("rule", ""),
+        "Post-processing": "; ".join(filter(None, (_rule(run), _rule_note(run, cases)))),
         "Scoring profile": settings.get("evaluate", {}).get("profile", ""),
         "Scored": f"{len({score.case_id for score in scores})} cases, "
         f"{datetime.fromtimestamp(run.scores_csv.stat().st_mtime, UTC):%Y-%m-%d %H:%M} UTC",
@@ -181,6 +183,18 @@ def _grid_words(cases: Sequence[Case]) -> str:
     (shape, spacing_mm, orientation), count = grids.most_common(1)[0]
     words = f"{'x'.join(map(str, shape))} at {' x '.join(f'{edge:.3g}' for edge in spacing_mm)} mm, {orientation}"
     return words if count == len(cases) else f"{len(grids)} different; most often {words}"
+
+
+def _rule(run: RunFolder) -> str:
+    """The rule of `ensemble-pp`; empty if none was recorded."""
+    return str(read_sections(run.config_toml).get("postprocess", {}).get("rule", ""))
+
+
+def _rule_note(run: RunFolder, cases: Sequence[Case]) -> str:
+    """What the limit of the rule means if the voxels are not those of ATLAS R2.0; empty if it means the same."""
+    volumes = voxels_of(cases, {case.case_id for case in cases})
+    rule = RULES.get(_rule(run))
+    return voxel_rule_words(rule, volumes) if rule else ""
 
 
 def _fold_words(run: RunFolder, cases: Sequence[Case]) -> str:
@@ -318,6 +332,8 @@ def report_run(run: RunFolder, against: RunFolder | None = None) -> StageResult:
     sections += show_worst(run, cases, results)
     write_text(run.report_html, render_page(about, results, pictures, statistics, sections))
     say((run.report_html.parent / "table1.txt").read_text(encoding="utf-8").rstrip())
+    if note := _rule_note(run, cases):
+        say(f"Post-processing: {note}")
     if compared is not None:
         say(f"A is {compared.names[0]}, B is this run. {compared.lead}")
     name_files("Report", run.report_html)
@@ -335,15 +351,19 @@ def make_results(scores: Sequence[CaseScore], cases: Sequence[Case]) -> Results:
     summaries = summarise(scores, list(scores[0].values))
     folds = sorted({score.fold for score in scores if score.fold is not None})
     fold_tables = [make_table(f"Fold {fold}", summaries, str(fold)) for fold in folds]
-    table = publish(1, scores, people).table
+    published = publish(1, scores, people, voxels_of(cases, {score.case_id for score in scores}))
     final = order_methods(score.method for score in scores)[-1]
     loads_ml = {case.case_id: case.load_ml for case in cases if case.load_ml is not None}
     return Results(
-        table=table,
+        published=published,
         fold_tables=[
             add_intervals(one, scores, people, str(fold)) for one, fold in zip(fold_tables, folds, strict=True)
         ],
-        sizes=[(metric, group_by_load(scores, loads_ml, metric)) for metric in table.metrics if metric.key in METRICS],
+        sizes=[
+            (metric, group_by_load(scores, loads_ml, metric))
+            for metric in published.table.metrics
+            if metric.key in METRICS
+        ],
         final=final,
         cases=sorted((s for s in scores if s.method == final), key=lambda s: (s.values["dice"], s.case_id)),
         loads_ml=loads_ml,

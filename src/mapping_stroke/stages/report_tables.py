@@ -9,6 +9,7 @@ import numpy as np
 
 from mapping_stroke.console import counted, track
 from mapping_stroke.dataset.cases import Case
+from mapping_stroke.dataset.voxels import voxels_of
 from mapping_stroke.errors import SCAN_FAILURES, CaseError, describe_failure
 from mapping_stroke.evaluation.contributions import (
     MOST_SCHEMES,
@@ -27,7 +28,6 @@ from mapping_stroke.report.curves import draw_contributions
 from mapping_stroke.report.pages import Picture, Results, Statistics
 from mapping_stroke.report.publication import PublishedTable, interval_rows, publish, write_published
 from mapping_stroke.report.strata import STRATA_COLUMNS, strata_rows, stratify
-from mapping_stroke.report.tables import read_paper_tables
 from mapping_stroke.run_folder import ENSEMBLE, PROBABILITY_SUFFIX, RunFolder
 from mapping_stroke.stages.evaluate import read_scores
 
@@ -60,7 +60,7 @@ def write_statistics(
         The statistics for the page; and a line for every file that could not be used.
     """
     folder, people = run.report_html.parent, people_of(cases)
-    write_published(PublishedTable(1, results.table, read_paper_tables()[0]), folder)
+    write_published(results.published, folder)
     write_folds(results, folder / "table1_folds.csv")
     metrics = results.table.metrics
     tests = compare_methods(scores, metrics, people)
@@ -71,7 +71,7 @@ def write_statistics(
     statistics = Statistics(
         tests=[(metric, [test for test in tests if test.metric == metric.key]) for metric in metrics],
         strata=strata,
-        table_2=write_table_2(run, people),
+        table_2=write_table_2(run, cases),
         steps=steps,
         contributions=picture,
     )
@@ -86,14 +86,15 @@ def write_folds(results: Results, path: Path) -> None:
     write_csv(path, ["fold", *interval_rows(results.table)[0]], rows)
 
 
-def write_table_2(run: RunFolder, people: Mapping[str, str]) -> PublishedTable | None:
+def write_table_2(run: RunFolder, cases: Sequence[Case]) -> PublishedTable | None:
     """Write the paper's Table 2 for the test scans of the run; without their scores, remove an outdated one."""
     if not run.test_scores_csv.is_file():
         for name in TABLE_2_FILES:
             remove(run.report_html.with_name(name))
         return None
     scores = read_scores(run.test_scores_csv, f"mapping evaluate {run.path} --references FOLDER")
-    published = publish(2, scores, people)
+    voxels = voxels_of(cases, {score.case_id for score in scores})
+    published = publish(2, scores, people_of(cases), voxels)
     write_published(published, run.report_html.parent)
     return published
 
