@@ -18,19 +18,30 @@ def test_the_interval_is_that_of_a_normal_mean_where_there_are_many_cases() -> N
 
 
 def test_cases_where_the_value_is_undefined_are_left_out_and_counted() -> None:
-    found = estimate_mean(np.array([1.0, np.nan, 3.0]))
-    assert (found.mean, found.cases, found.undefined) == (2.0, 3, 1)
+    found = estimate_mean(np.array([1.0, np.nan, 3.0, 1.0, 3.0, 2.0]))
+    assert (found.mean, found.cases, found.undefined) == (2.0, 6, 1)
     assert 1 <= found.low <= 2 <= found.high <= 3
 
 
 @pytest.mark.parametrize(("values", "mean"), [([], math.nan), ([np.nan], math.nan), ([0.5, np.nan], 0.5)])
-def test_fewer_than_two_cases_have_no_interval(values: list[float], mean: float) -> None:
+def test_fewer_than_two_cases_have_no_deviation(values: list[float], mean: float) -> None:
     found = estimate_mean(np.array(values, np.float64))
     assert found.mean == pytest.approx(mean, nan_ok=True)
     assert all(map(math.isnan, (found.std, found.low, found.high)))
 
 
-@given(arrays(np.float64, st.integers(2, 12), elements=st.floats(0, 1)), st.floats(-3, 3))
+@pytest.mark.parametrize("people", [2, 4, 5])
+def test_fewer_than_five_people_have_no_interval(people: int) -> None:
+    values = np.array([-16.3, 29.7, 3.0, 4.0, 5.0])[:people]
+    assert math.isnan(estimate_mean(values).low) is (people < 5)
+    assert math.isnan(estimate_mean(np.repeat(values, 3), [f"p{n // 3}" for n in range(3 * people)]).high) is (
+        people < 5
+    )
+    with_undefined = estimate_mean(np.array([*values, np.nan, np.nan, np.nan]))
+    assert math.isnan(with_undefined.low) is (people < 5)
+
+
+@given(arrays(np.float64, st.integers(5, 12), elements=st.floats(0, 1)), st.floats(-3, 3))
 def test_an_interval_holds_the_mean_s_neighbourhood_and_moves_with_the_values(values: np.ndarray, shift: float) -> None:
     found, moved = estimate_mean(values), estimate_mean(values + shift)
     assert values.min() - 1e-9 <= found.low <= found.high <= values.max() + 1e-9
@@ -45,8 +56,8 @@ def test_people_with_one_case_each_are_drawn_as_cases_are(values: np.ndarray) ->
 
 
 def test_copies_of_a_person_s_scan_make_no_interval_narrower() -> None:
-    values = np.array([0.1, 0.4, 0.5, 0.9])
-    once, thrice = estimate_mean(values), estimate_mean(np.repeat(values, 3), np.repeat(list("abcd"), 3).tolist())
+    values = np.array([0.1, 0.4, 0.5, 0.9, 0.3])
+    once, thrice = estimate_mean(values), estimate_mean(np.repeat(values, 3), np.repeat(list("abcde"), 3).tolist())
     assert (thrice.low, thrice.high) == pytest.approx((once.low, once.high))
     assert estimate_mean(np.repeat(values, 3)).high < thrice.high
 

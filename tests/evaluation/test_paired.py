@@ -36,11 +36,11 @@ def only(a: list[CaseScore], b: list[CaseScore], people: Mapping[str, str] | Non
 
 def test_a_worked_example() -> None:
     found = only(
-        of_dice({"a": 0.5, "b": 0.5, "c": 0.5, "d": 0.5}), of_dice({"a": 0.75, "b": 0.625, "c": 0.5, "d": 0.25})
+        of_dice(dict.fromkeys("abcde", 0.5)), of_dice({"a": 0.75, "b": 0.625, "c": 0.5, "d": 0.25, "e": 0.625})
     )
-    assert (found.cases, found.people, found.undefined) == (4, 4, 0)
-    assert (found.mean_a, found.mean_b, found.difference) == (0.5, 0.53125, 0.03125)
-    assert (found.better, found.worse, found.equal) == (2, 1, 1)
+    assert (found.cases, found.people, found.undefined) == (5, 5, 0)
+    assert (found.mean_a, found.mean_b, found.difference) == (0.5, 0.55, pytest.approx(0.05))
+    assert (found.better, found.worse, found.equal) == (3, 1, 1)
     assert -0.25 <= found.low < found.difference < found.high <= 0.25
 
 
@@ -75,12 +75,13 @@ def test_one_person_has_no_interval() -> None:
 
 
 def test_people_are_drawn_with_all_their_cases() -> None:
-    """Two people, one with three cases: the mean of a resample is that of one person, or of all cases."""
-    a = of_dice(dict.fromkeys("abcd", 0.0))
-    b = of_dice({"a": 0.1, "b": 0.1, "c": 0.1, "d": 0.5})
-    found = only(a, b, {"a": "p", "b": "p", "c": "p", "d": "q"})
-    assert (found.low, found.high) == pytest.approx((0.1, 0.5))
-    assert found.difference == pytest.approx(0.2)
+    """One person with three gains among five people: a third of the resamples are without that person."""
+    a = of_dice(dict.fromkeys("abcdefg", 0.0))
+    b = of_dice({**dict.fromkeys("abc", 0.7), **dict.fromkeys("defg", 0.0)})
+    found = only(a, b, dict.fromkeys("abc", "p"))
+    assert (found.low, found.people) == (0.0, 5)
+    assert found.difference == pytest.approx(0.3)
+    assert only(a, b).low > 0
 
 
 def test_the_test_is_the_signed_rank_test_of_people() -> None:

@@ -50,7 +50,7 @@ def test_without_a_text_the_card_says_what_is_known(data: Path, capsys: pytest.C
     assert "Trained on: two phantoms\n" in page
     assert "| default | 1 | plain, 2 stages, " in page
     assert "| 0.625 | 8 | nothing |" in page
-    assert "\n| 1 to 5 mL | 2 | 1.000 [1.000, 1.000] |" in page
+    assert "\n| 1 to 5 mL | 2 | 1.000 |" in page
     assert "\n| whole heads | 1 | " in page
     assert "\n1. Lowest Dice, 1 mL and more: p0, 3.4 mL of lesions; Dice 1.00, " in page
     assert "![Where the model fails](card-failures.jpg)" in page

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from mapping_stroke.errors import CaseError
+from mapping_stroke.report import curves
 from mapping_stroke.report.curves import Epochs, _running_mean, draw_learning_curves, draw_member_curves, read_epochs
 from small_runs import write_epochs
 
@@ -32,6 +34,22 @@ def test_a_training_without_validation_is_drawn(tmp_path: Path) -> None:
     course = Epochs(np.arange(3.0), np.ones(3), nothing, nothing, np.ones(3))
     draw_member_curves(course, tmp_path / "curves.png", "default, fold 0")
     assert imread(tmp_path / "curves.png").std() > 0
+
+
+@pytest.mark.parametrize(("epochs", "ticks"), [(1, [0]), (2, [0, 1]), (3, [0, 1, 2])])
+def test_only_whole_epochs_have_ticks(
+    epochs: int, ticks: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(curves, "save_png", lambda figure, path: figures.append(figure))
+    write_epochs(tmp_path / "epochs.csv", epochs)
+    course = read_epochs(tmp_path / "epochs.csv")
+    draw_learning_curves({"default": {0: course}}, tmp_path / "curves.png")
+    draw_member_curves(course, tmp_path / "curves.png", "default, fold 0")
+    for figure in figures:
+        axes = figure.axes[-1]
+        low, high = axes.get_xlim()
+        assert [tick for tick in axes.get_xticks() if low <= tick <= high] == ticks
 
 
 def test_no_training_is_said(tmp_path: Path) -> None:

@@ -53,6 +53,22 @@ def test_a_method_alone_is_not_marked_best() -> None:
     assert best_of(table_of({"default": [3.0], "ensemble": [math.nan]}, "hd95_mm")) == []
 
 
+def test_a_mean_over_fewer_cases_is_never_the_best() -> None:
+    easy = [2.0, math.nan, math.nan]
+    values = {"default": [5.0, 6.0, 7.0], "residual": easy, "ensemble": [5.0, 6.0, 5.0]}
+    assert best_of(table_of(values, "hd95_mm")) == ["ensemble"]
+    assert best_of(table_of({"default": [5.0, 6.0, 7.0], "residual": easy, "ensemble": easy}, "hd95_mm")) == []
+    assert best_of(table_of({"default": [5.0, 7.0, math.nan], "residual": [4.0, math.nan, 4.0]}, "hd95_mm")) == [
+        "residual"
+    ]
+
+
+def test_a_method_without_all_masks_is_never_the_best() -> None:
+    table = table_of({"default": [0.5, 0.7], "residual": [0.9], "ensemble": [0.6, 0.7]})
+    assert best_of(table) == ["ensemble"]
+    assert format_text(table).endswith("averaged over the most cases; none is marked where only one is.")
+
+
 @given(st.lists(st.lists(st.floats(0, 1), min_size=2, max_size=2), min_size=2, max_size=6))
 def test_no_unmarked_method_beats_a_marked_one(values: list[list[float]]) -> None:
     table = table_of({f"m{number}": its for number, its in enumerate(values)})

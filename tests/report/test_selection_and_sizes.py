@@ -1,6 +1,7 @@
 """Which cases are shown, and results by lesion size."""
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from matplotlib.image import imread
 
 from mapping_stroke.evaluation.tables import CaseScore
 from mapping_stroke.report.distributions import draw_by_load, group_by_load, typical_cases, worst_cases
-from mapping_stroke.report.style import load_words, method_label, short_id
+from mapping_stroke.report.style import bar_ends, load_words, method_label, short_id
 from mapping_stroke.report.tables import find_metrics
 
 
@@ -59,6 +60,18 @@ def test_dice_by_load_is_drawn(tmp_path: Path) -> None:
     assert imread(tmp_path / "loads.png").std() > 0
     draw_by_load([scored("a", 0.5)], {}, "ensemble-pp", tmp_path / "none.png")
     assert (tmp_path / "none.png").is_file()
+
+
+@given(st.lists(st.floats(0.01, 400), min_size=1, max_size=40))
+def test_bars_of_ranges_of_loads_never_overlap(loads: list[float]) -> None:
+    edges = (0.0, 1.0, 5.0, 20.0, math.inf)
+    bars = [
+        bar_ends(inside, (lower, upper), 1.1)
+        for lower, upper in pairwise(edges)
+        if (inside := [load for load in loads if lower < load <= upper])
+    ]
+    assert all(start < end for start, end in bars)
+    assert all(end < start for (_, end), (start, _) in pairwise(bars))
 
 
 def test_names_are_the_papers_and_loads_are_said_shortly() -> None:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from broken_disk import fail_to_look_at
+from mapping_stroke.cli import main
 from mapping_stroke.errors import CaseError, ConfigError, RunFolderError
 from mapping_stroke.files import read_json
-from mapping_stroke.images.image import Mask, read_image
+from mapping_stroke.images.image import Mask, read_image, write_image
 from mapping_stroke.run_folder import RunFolder, read_sections
 from mapping_stroke.stages import postprocess as module
 from mapping_stroke.stages.postprocess import find_maps, postprocess_folder, postprocess_run
@@ -75,6 +76,38 @@ def test_another_rule_makes_all_masks_again(tmp_path: Path) -> None:
     assert read_masks(tmp_path / "masks")["one_mask.nii.gz"].sum() == 2
 
 
+@pytest.mark.parametrize("rule", ["challenge", "paper"])
+def test_a_rule_that_counts_voxels_says_once_what_its_limit_is(
+    rule: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for case_id in ("one", "two"):
+        write_probability(tmp_path / "maps", case_id)  # voxels of 2 mm3
+    assert main(["postprocess", str(tmp_path / "maps"), "-o", str(tmp_path / "masks"), "--rule", rule]) == 0
+    told = capsys.readouterr().err
+    assert told.count("warning") == 1
+    assert f"rule {rule}: a load is small below 3000 voxels, which is 6 mL with voxels of 2 mm3, not 3 mL" in told
+    assert "`--rule mapping`" in told
+
+
+@pytest.mark.parametrize("rule", ["mapping", "none"])
+def test_other_rules_say_nothing_about_voxels(rule: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_probability(tmp_path / "maps", "one")
+    postprocess_folder(tmp_path / "maps", tmp_path / "masks", rule)
+    assert capsys.readouterr().err == ""
+
+
+def test_voxels_of_1_mm3_need_no_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_image(tmp_path / "maps" / "one_probability.nii.gz", np.zeros(SHAPE, np.float32), np.eye(4))
+    postprocess_folder(tmp_path / "maps", tmp_path / "masks", "challenge")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_run_warns_of_its_rule_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = write_predicted_run(tmp_path / "run")
+    postprocess_run(run, "challenge")
+    assert capsys.readouterr().err.count("3000 voxels") == 1
+
+
 def test_a_lost_mask_or_a_damaged_record_is_made_again(tmp_path: Path) -> None:
     write_probability(tmp_path / "maps", "one")
     postprocess_folder(tmp_path / "maps", tmp_path / "masks")
@@ -106,10 +139,10 @@ def test_a_map_without_memory_for_it_stops_no_other(
         write_probability(tmp_path / "maps", case_id)
     real = module._postprocess_file
 
-    def fail(source: Path, mask: Path, rule: str) -> None:
+    def fail(source: Path, mask: Path, rule: str) -> float:
         if source.name.startswith("one"):
             raise MemoryError
-        real(source, mask, rule)
+        return real(source, mask, rule)
 
     monkeypatch.setattr(module, "_postprocess_file", fail)
     assert list(postprocess_folder(tmp_path / "maps", tmp_path / "masks").failed) == ["one"]

@@ -60,13 +60,30 @@ def test_a_file_of_another_form_is_refused(name: str, text: str, told: str, tmp_
     assert told in str(error.value)
 
 
+def test_a_summary_gives_the_four_metrics_of_the_challenge(tmp_path: Path) -> None:
+    means = {"dice": 0.5, "volume_difference_vox": 9.0, "simple_lesion_count": 2.0, "lesion_f1": 0.4, "hd95_mm": 8.0}
+    rows = "".join(f"masks,all,{metric},{mean},0.1,9,0\n" for metric, mean in means.items())
+    (tmp_path / "summary.csv").write_text(SUMMARY + rows)
+    found = read_team_scores([f"public/a={tmp_path}"])["public"]["a"]
+    assert list(found) == ["dice", "volume_difference_vox", "simple_lesion_count", "lesion_f1"]
+
+
+def test_a_metric_of_another_profile_stays_to_be_refused(tmp_path: Path) -> None:
+    (tmp_path / "summary.csv").write_text(SUMMARY + "masks,all,dice,0.5,0.1,9,0\nmasks,all,pr_auc,0.5,0.1,9,0\n")
+    assert "pr_auc" in read_team_scores([f"public/a={tmp_path}"])["public"]["a"]
+
+
 def test_a_summary_of_several_methods_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "summary.csv"
     path.write_text(SUMMARY + "default,all,dice,0.7,0.1,9,0\nensemble,all,dice,0.8,0.1,9,0\n")
-    with pytest.raises(ScoreError, match=r"expected the summary of one method .* found default, ensemble"):
+    told = (
+        r"expected the summary of one method .* found default, ensemble; score one of its folders of masks, such as "
+        r"RUN/postprocess/ensemble-pp, by `mapping evaluate MASKS --references REFERENCES -o FOLDER`"
+    )
+    with pytest.raises(ScoreError, match=told):
         read_team_scores([f"public/a={path}"])
     path.write_text(SUMMARY)
-    with pytest.raises(ScoreError, match="found none"):
+    with pytest.raises(ScoreError, match="found none; run `mapping evaluate` again"):
         read_team_scores([f"public/a={path}"])
 
 

@@ -36,9 +36,8 @@ EXPLANATION = (
     "A and B: means over the cases where the metric is defined in both runs. B - A: mean difference of the same cases, "
     "with the 95 % interval of a bootstrap over people. p: Wilcoxon's signed-rank test of the people's mean "
     "differences; p (Holm): corrected for the number of comparisons in the table. "
-    f"{RANKS_AND_MEANS} No interval for fewer than {FEWEST_PEOPLE} people. "
-    "Better, worse: number of cases "
-    "in which B is better or worse than A."
+    f"{RANKS_AND_MEANS} No interval for fewer than {FEWEST_PEOPLE} people. Better, worse: number of cases in which B "
+    "is better or worse than A."
 )
 
 

@@ -89,7 +89,7 @@ def draw_learning_curves(epochs: Mapping[str, Mapping[int, Epochs]], path: Path)
         above, below = grid[:, column]
         plain_axes(above, method_label(scheme), "", "loss" if column == 0 else "")
         plain_axes(below, "", "epoch", "foreground Dice" if column == 0 else "")
-        below.set_ylim(0, 1)
+        below.set_ylim(-0.03, 1.03)
         for fold, training in sorted(epochs[scheme].items()):
             hue = HUES[fold % len(HUES)]
             _draw_curve(above, training.epoch, training.loss, hue, "-")
@@ -98,8 +98,9 @@ def draw_learning_curves(epochs: Mapping[str, Mapping[int, Epochs]], path: Path)
     _count_epochs(grid[0, 0], [training for members in epochs.values() for training in members.values()])
     folds = sorted({fold for members in epochs.values() for fold in members})
     handles = [Line2D([], [], color=HUES[fold % len(HUES)], linewidth=2, label=f"fold {fold}") for fold in folds]
-    handles.append(Line2D([], [], color=MUTED, linestyle="-", label="training"))
-    handles.append(Line2D([], [], color=MUTED, linestyle="--", label="validation loss"))
+    longest = max((training.epoch.size for members in epochs.values() for training in members.values()), default=0)
+    for style, label in (("-", "training"), ("--", "validation loss")):
+        handles.append(Line2D([], [], color=MUTED, linestyle=style, marker=_marker(style, longest), label=label))
     if schemes:
         figure.legend(
             handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False, labelcolor=INK
@@ -123,13 +124,13 @@ def draw_member_curves(training: Epochs, path: Path, title: str) -> None:
     _draw_curve(losses, training.epoch, training.loss, HUES[0], "-")
     _draw_curve(losses, training.epoch, training.validation_loss, HUES[1], "--")
     handles = [
-        Line2D([], [], color=HUES[0], label="training"),
-        Line2D([], [], color=HUES[1], linestyle="--", label="validation"),
+        Line2D([], [], color=HUES[0], marker=_marker("-", done), label="training"),
+        Line2D([], [], color=HUES[1], linestyle="--", marker=_marker("--", done), label="validation"),
     ]
     if done:
         losses.legend(handles=handles, loc="upper right", fontsize=8, frameon=False, labelcolor=INK)
     plain_axes(overlap, "", "", "foreground Dice")
-    overlap.set_ylim(0, 1)
+    overlap.set_ylim(-0.03, 1.03)
     _draw_curve(overlap, training.epoch, training.foreground_dice, HUES[2], "-")
     if np.isfinite(training.foreground_dice).any():
         best = int(np.nanargmax(training.foreground_dice))
@@ -143,7 +144,7 @@ def draw_member_curves(training: Epochs, path: Path, title: str) -> None:
 
 def _count_epochs(axes: Axes, trainings: Sequence[Epochs]) -> None:
     """Ticks only at whole epochs; a single epoch stands in the middle."""
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # two ticks would need fractions
     numbers = {number for training in trainings for number in training.epoch.tolist()}
     if len(numbers) == 1:
         (only,) = numbers
@@ -152,10 +153,15 @@ def _count_epochs(axes: Axes, trainings: Sequence[Epochs]) -> None:
 
 def _draw_curve(axes: Axes, epoch: Curve, values: Curve, hue: str, style: str) -> None:
     if epoch.size < SMOOTH_FROM:
-        axes.plot(epoch, values, style, color=hue, linewidth=1.4, marker="." if epoch.size == 1 else "")
+        axes.plot(epoch, values, style, color=hue, linewidth=1.4, marker=_marker(style, epoch.size))
         return
     axes.plot(epoch, values, style, color=hue, linewidth=0.6, alpha=0.25)
     axes.plot(epoch, _running_mean(values), style, color=hue, linewidth=1.5)
+
+
+def _marker(style: str, epochs: int) -> str:
+    """Marker of a curve: only a single epoch has one, as it makes no line."""
+    return {"-": ".", "--": "x"}[style] if epochs == 1 else ""
 
 
 def _running_mean(values: Curve) -> Curve:

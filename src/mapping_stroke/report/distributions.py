@@ -290,7 +290,7 @@ def draw_by_load(scores: Sequence[CaseScore], loads_ml: Mapping[str, float], met
         groups = np.array([_group(load) for load in loads])
         for number in np.unique(groups):
             inside = groups == number
-            ends = bar_ends(loads[inside].tolist(), _limits(number), 1.1)
+            ends = bar_ends(loads[inside].tolist(), _limits(int(number)), 1.1)
             axes.plot(ends, [dice[inside].mean()] * 2, color=HUES[1], linewidth=2.5, solid_capstyle="butt")
         axes.set_ylim(-0.03, 1.03)
         side_note(axes, f"{len(own)} cases; bars: mean of each range of loads")
