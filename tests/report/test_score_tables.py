@@ -2,6 +2,7 @@
 
 import json
 import math
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,21 @@ def test_rows_and_metrics_must_fit() -> None:
 def test_an_unknown_metric_is_refused() -> None:
     with pytest.raises(ScoreError, match="unknown metric 'accuracy'"):
         find_metrics(["dice", "accuracy"])
+
+
+def test_the_guide_expects_the_papers_numbers() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "how-to" / "atlas.md").read_text(encoding="utf-8")
+    decimals = {"dice": 3, "lesion_f1": 3, "volume_difference_vox": 0, "simple_lesion_count": 2, "hd95_mm": 1}
+    for table in read_paper_tables():
+        for number, metric in enumerate(table.metrics):
+            means = {row.method: row.cells[number].mean for row in table.rows}
+            schemes = [mean for method, mean in means.items() if "ensemble" not in method and not math.isnan(mean)]
+            last = Decimal(1).scaleb(-decimals[metric.key])
+            shown = [
+                str(Decimal(str(mean)).quantize(last, ROUND_HALF_UP))
+                for mean in (min(schemes), max(schemes), means["ensemble"], means["ensemble-pp"])
+            ]
+            assert f"| {shown[0]} to {shown[1]} | {shown[-2]} | {shown[-1]} |" in guide
 
 
 def test_the_papers_numbers_are_the_papers(shared: Path) -> None:

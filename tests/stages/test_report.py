@@ -307,7 +307,7 @@ def test_the_command_refuses_a_folder_without_scores(tmp_path: Path, capsys: pyt
 def test_the_page_has_tests_strata_and_intervals(finished: RunFolder) -> None:
     page = page_of(finished)
     differences = section(page, "differences")
-    assert text_of(differences).count("corrected for 15 pairs of methods.") == len(METRICS)
+    assert text_of(differences).count("corrected for 15 of 15 pairs of methods.") == len(METRICS)
     assert "The test compares ranks and the interval describes a mean, so the two may disagree" in text_of(differences)
     assert "none for fewer than 5 of them" in text_of(section(page, "table-1"))
     assert "A voxel has" not in page
@@ -333,7 +333,8 @@ def test_the_tables_of_tests_and_folds_hold_every_pair_and_fold(finished: RunFol
     ]
 
 
-def test_the_page_counts_the_pairs_of_each_metric_that_could_be_tested(run: RunFolder) -> None:
+def test_the_page_counts_the_pairs_of_each_metric_that_could_be_tested(tmp_path: Path) -> None:
+    run = write_small_run(tmp_path, ("a", "b"), ("default", "residual", "ensemble"))
     scores = read_scores(run.scores_csv, "")
     scores = [
         replace(one, values={**one.values, "hd95_mm": math.nan}) if one.method == "default" else one for one in scores
@@ -341,13 +342,14 @@ def test_the_page_counts_the_pairs_of_each_metric_that_could_be_tested(run: RunF
     write_scores(run, scores)
     report_run(run)
     text = text_of(section(page_of(run), "differences"))
-    assert "of 10 differences below 0.05" in text
+    assert "0 of 1 differences below 0.05" in text
+    assert "corrected for 3 of 3 pairs of methods." in text
     assert (
-        "corrected for 10 pairs of methods. The metric is undefined for one method or the other in every case of the "
-        "remaining 5."
+        "corrected for 1 of 3 pairs of methods; in every case of the others, the metric is undefined for one method or "
+        "both."
     ) in text
     tests = read_csv(run.report_html.with_name("tests.csv"))
-    assert {row["comparisons"] for row in tests if row["metric"] == "hd95_mm"} == {"10"}
+    assert {row["comparisons"] for row in tests if row["metric"] == "hd95_mm"} == {"1"}
 
 
 def test_a_report_on_large_voxels_compares_no_numbers_of_voxels(
