@@ -1,5 +1,6 @@
 """Benefit of fine-tuning: a model on scans of an unseen scanner, before and after training on some of them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -285,4 +286,5 @@ def _row(result: FineTuningResult, rule: str, metric: str) -> str:
 
 def _words(estimate: Estimate, metric: str, sign: str = "") -> str:
     form = f"{sign}.{DECIMALS[metric]}f"
-    return f"{estimate.mean:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"
+    mean = f"{estimate.mean:{form}}"
+    return mean if math.isnan(estimate.low) else f"{mean} [{estimate.low:{form}}, {estimate.high:{form}}]"

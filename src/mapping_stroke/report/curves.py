@@ -99,8 +99,8 @@ def draw_learning_curves(epochs: Mapping[str, Mapping[int, Epochs]], path: Path)
     folds = sorted({fold for members in epochs.values() for fold in members})
     handles = [Line2D([], [], color=HUES[fold % len(HUES)], linewidth=2, label=f"fold {fold}") for fold in folds]
     longest = max((training.epoch.size for members in epochs.values() for training in members.values()), default=0)
-    for style, label in (("-", "training"), ("--", "validation loss")):
-        handles.append(Line2D([], [], color=MUTED, linestyle=style, marker=_marker(style, longest), label=label))
+    handles.append(Line2D([], [], color=MUTED, linestyle="-", marker=_marker("-", longest), label="training"))
+    handles.append(Line2D([], [], color=MUTED, linestyle="--", marker=_marker("--", longest), label="validation loss"))
     if schemes:
         figure.legend(
             handles=handles, loc="outside lower center", ncols=len(handles), fontsize=8, frameon=False, labelcolor=INK
@@ -190,7 +190,7 @@ def draw_evaluation(evaluation: Evaluation, path: Path) -> None:
     plain_axes(left, "Dice by lesion load", "lesion load of a case (mL, logarithmic)", "Dice")
     _draw_cases(left, evaluation.scores)
     without = [scan for group, scans in evaluation.marked.items() if group != BESIDE for scan in scans]
-    plain_axes(right, f"{len(without)} scans without lesion", "marked (mL, logarithmic)", "")
+    plain_axes(right, f"{len(without)} scans without lesion", "marked (mL, log); strokes: medians", "")
     _draw_without(right, evaluation, without)
     save_png(figure, path)
 
@@ -235,7 +235,6 @@ def _draw_without(axes: Axes, evaluation: Evaluation, scans: Sequence[MarkedScan
     labels = [evaluation.labels[method].removeprefix("ensemble, ") for method in reversed(methods)]
     axes.set_yticks(range(len(methods)), labels, color=INK)
     axes.set_ylim(-0.6, len(methods) - 0.4)
-    side_note(axes, "strokes: medians")
 
 
 def _spread(values: Sequence[float] | np.ndarray) -> np.ndarray:
