@@ -70,7 +70,7 @@ class PostprocessConfig:
 
     @property
     def counts_voxels(self) -> bool:
-        """Whether the mask depends on a load in voxels, so that the same lesion may get another one on another grid."""
+        """Whether the mask depends on a load in voxels, so that it may differ between grids."""
         return self.load_unit == "vox" and (self.manner == "grow" or self.small != self.large)
 
 

@@ -67,7 +67,7 @@ def test_a_mean_over_fewer_cases_is_never_the_best() -> None:
 def test_a_method_without_all_masks_is_never_the_best() -> None:
     table = table_of({"default": [0.5, 0.7], "residual": [0.9], "ensemble": [0.6, 0.7]})
     assert best_of(table) == ["ensemble"]
-    assert format_text(table).endswith("averaged over the most cases; none is marked where only one is.")
+    assert format_text(table).endswith("averaged over the most cases; none is marked if only one method is left.")
 
 
 @given(st.lists(st.lists(st.floats(0, 1), min_size=2, max_size=2), min_size=2, max_size=6))

@@ -153,8 +153,8 @@ def explain(table: Table) -> str:
     ]
     if undefined or len({row.cases for row in table.rows}) > 1:
         parts.append(
-            "The best is sought only among the methods that are averaged over the most cases; none is marked where "
-            "only one is."
+            "The best is sought only among the methods that are averaged over the most cases; none is marked if "
+            "only one method is left."
         )
     return " ".join(parts)
 
