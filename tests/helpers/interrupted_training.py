@@ -36,7 +36,7 @@ def newest_is_moved_away(_: Path, target: Path) -> bool:
 
 
 MOMENTS: dict[str, tuple[Any, str, Callable[..., bool]]] = {
-    "in a step": (loop, "_step", always),
+    "in a step": (loop, "take_step", always),
     "in the validation": (loop, "validate", always),
     "after an epoch, before its checkpoint": (train_member, "write_checkpoint", always),
     "in a checkpoint": (os, "fsync", always),

@@ -124,7 +124,7 @@ def test_a_signal_before_the_first_step_ends_the_work_at_once(
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
 
-    monkeypatch.setattr("mapping_stroke.stages.arrays.arrays_of", stop)
+    monkeypatch.setattr("mapping_stroke.stages.train.arrays_of", stop)
     assert train(run) == 75
     assert "stopped by SIGTERM; finished work is kept" in capsys.readouterr().err
 
@@ -255,7 +255,7 @@ def test_a_member_that_fails_does_not_stop_the_others(
         return real(*args) * (float("nan") if calls == 1 else 1)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr("mapping_stroke.training.mixing.batch_loss", nan_at_first)
+        patch.setattr("mapping_stroke.training.loop.batch_loss", nan_at_first)
         assert train(run) == 3
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 2
