@@ -73,7 +73,9 @@ def test_each_job_runs_a_command_that_exists(
     assert next(call for call in calls if call[0] == "predict")[2:] == ["--shard", "1/1", "--mirror", "--device", "cpu"]
     for command in cli.COMMANDS:
         monkeypatch.setattr(command, "run", lambda _: 0)
-    assert [main(call) for call in calls] == [0] * len(calls)
+    # one for each command and its options: the folds differ only by their numbers
+    kinds = {tuple(word for word in call if not word.isdigit()): call for call in calls}
+    assert [main(call) for call in kinds.values()] == [0] * len(kinds)
 
 
 @pytest.mark.parametrize(
