@@ -73,6 +73,26 @@ def test_parts_of_a_scan_are_told_in_a_log(monkeypatch: pytest.MonkeyPatch, caps
     assert capsys.readouterr().out == "Segmenting p01: 25%, about 36 s left\n"
 
 
+def test_an_estimate_of_the_caller_is_told_if_there_is_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, 4.0, 12.0, 23.0, 35.0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+    with console.estimated("Jobs:") as show:
+        for done, left_s in ((0.1, 90.0), (0.5, 60.0), (0.9, None), (1.0, 0.0)):
+            show(done, "report", left_s)
+    assert capsys.readouterr().out == "Jobs: report: 50%, about 1 min 00 s left\nJobs: report: 90%\n"
+
+
+def test_an_estimate_of_the_caller_stands_beside_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(console, "out", Console(file=screen, force_terminal=True, width=100))
+    with console.estimated("Jobs:") as show:
+        show(0.5, "[/report]", 60.0)
+    assert "Jobs: [/report]" in screen.getvalue()
+    assert "about 1 min 00 s left" in screen.getvalue()
+
+
 def test_one_thing_is_no_plural() -> None:
     assert [console.counted(number, "scan") for number in (0, 1, 2)] == ["0 scans", "1 scan", "2 scans"]
 

@@ -97,6 +97,20 @@ def test_work_that_fails_altogether_leaves_nothing_in_a_new_folder(tmp_path: Pat
     ]
 
 
+def test_results_of_a_process_at_work_are_not_overwritten(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with claimed(folder, IDENTITY, ("*_mask.nii.gz",)):
+        (folder / "one_mask.nii.gz").touch()
+        other = claimed(folder, IDENTITY | {"seed": 1}, ("*_mask.nii.gz",), overwrite=True)
+        with pytest.raises(RunFolderError, match="another process is working there"), other:
+            raise AssertionError
+        with claimed(folder, IDENTITY, ("*_mask.nii.gz",)):
+            pass
+    with claimed(folder, IDENTITY | {"seed": 1}, ("*_mask.nii.gz",), overwrite=True):
+        pass
+    assert [path.name for path in folder.iterdir()] == ["run.json"]
+
+
 def test_a_folder_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunFolderError, match=r"run: lies below the file .*file, expected a folder"):

@@ -90,6 +90,42 @@ def progress(what: str, total: float) -> Iterator[Callable[[float, str], None]]:
     yield report
 
 
+@contextmanager
+def estimated(what: str) -> Iterator[Callable[[float, str, float | None], None]]:
+    """As `progress`, for work whose time left the caller estimates.
+
+    Yields a function that shows the share done, 0 to 1, the current item, and the seconds left; None or 0 if unknown.
+    """
+    if out.is_terminal:
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, TextColumn("{task.fields[left]}"), console=out, transient=True) as bar:
+            task = bar.add_task(what, total=1.0, left="")
+            yield lambda done, name, left_s: bar.update(
+                task, completed=done, description=f"{what} {name}", left=_left_words(left_s)
+            )
+        return
+    last = time.monotonic()
+
+    def report(done: float, name: str, left_s: float | None) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES and 0 < done < 1:
+            words = _left_words(left_s)
+            say(f"{what} {name}: {done:.0%}" + (f", {words}" if words else ""))
+            last = now
+
+    yield report
+
+
+def _left_words(seconds: float | None) -> str:
+    return f"about {duration(seconds)} left" if seconds and round(seconds) else ""
+
+
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows of a table as lines with aligned columns. All rows have the same number of cells."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

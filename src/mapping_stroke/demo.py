@@ -20,7 +20,7 @@ from mapping_stroke.inference.engines import choose_device
 from mapping_stroke.inference.segmentation import LesionRow
 from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.report.overview import Findings, FoundScan, draw_overview, look_at
-from mapping_stroke.run_folder import MASK_SUFFIX, PROBABILITY_SUFFIX, claim_folder
+from mapping_stroke.run_folder import MASK_SUFFIX, PROBABILITY_SUFFIX, working_in
 from mapping_stroke.simulation.brain import Brain
 from mapping_stroke.simulation.case import Look, simulate_case
 from mapping_stroke.simulation.cohort import GENERATOR_VERSION, TEMPLATE, TEMPLATE_STRENGTH
@@ -90,7 +90,11 @@ def make_demo_scans(folder: Path, *, overwrite: bool = False) -> None:
         "grid": asdict(GRID),
         "scans": [asdict(scan) for scan in DEMO_SCANS],
     }
-    claim_folder(folder, identity, (f"*{SCAN_SUFFIX}",), overwrite=overwrite)
+    with working_in(folder, identity, (f"*{SCAN_SUFFIX}",), overwrite=overwrite):
+        _make_missing(folder)
+
+
+def _make_missing(folder: Path) -> None:
     missing = [scan for scan in DEMO_SCANS if not scan.exists(folder)]
     if not missing:
         return

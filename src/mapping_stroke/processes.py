@@ -75,6 +75,24 @@ def try_lock(path: Path) -> Lock | None:
     return None
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock of this name; False if it is unknown. Nothing is written or removed."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return False
+    with file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except (ImportError, OSError):  # Windows, or a disk without locks
+            return False
+    return False
+
+
 def wait_for_lock(path: Path, wait_s: float, report: Callable[[], None] = lambda: None) -> Lock | None:
     """Try for `wait_s` seconds to take the lock. `report` is called once, before the first wait."""
     deadline = time.monotonic() + wait_s

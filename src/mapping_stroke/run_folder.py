@@ -4,7 +4,7 @@ import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import tomli_w
 
 from mapping_stroke.errors import ConfigError, MappingError, RunFolderError
 from mapping_stroke.files import PARTIAL, read_json, remove, write_json, write_text
+from mapping_stroke.processes import try_lock
 
 OWNER_FILE = "run.json"
 """Marks a folder of this program and identifies its contents; written first."""
@@ -25,6 +26,9 @@ RECORD_KEY = "record"
 """Next to the identity: a record of the run, which does not affect resuming."""
 SHARING = ".mapping"
 """Hidden folder in an output folder through which processes share the work."""
+
+WORKING_LOCK = "work.lock"
+"""In `SHARING`: held by the process that works in a folder by itself."""
 
 ENSEMBLE = "ensemble"
 """The method that averages the maps of all schemes; its masks are P > 0.5."""
@@ -177,19 +181,47 @@ def holds_work(path: Path, identity: Mapping[str, object]) -> bool:
 
 
 @contextmanager
+def working_in(
+    path: Path, identity: Mapping[str, object], contents: Sequence[str] = (), *, overwrite: bool = False
+) -> Iterator[None]:
+    """`claim_folder` around work, which holds a lock: results of another process at work are never removed.
+
+    Raises:
+        RunFolderError: See `claim_folder`; or another process is working in a folder that should be replaced.
+    """
+    require_claimable(path, identity, overwrite=overwrite)  # before anything is written
+    lock = try_lock(path / SHARING / WORKING_LOCK)
+    try:
+        if lock is None and is_run_folder(path) and not holds_work(path, identity):
+            raise RunFolderError(
+                f"{path}: another process is working there; wait until it has finished, or use another output folder"
+            )
+        claim_folder(path, identity, contents, overwrite=overwrite)
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+            with suppress(OSError):  # another process works there
+                lock.path.parent.rmdir()
+
+
+@contextmanager
 def claimed(
     path: Path, identity: Mapping[str, object], contents: Sequence[str] = (), *, overwrite: bool = False
 ) -> Iterator[None]:
-    """`claim_folder` around work. If a `MappingError` ends it, a newly claimed folder is left as it was before."""
+    """As `working_in`. If a `MappingError` ends the work, a newly claimed folder is left as it was before."""
     was_there, was_ours = path.exists(), is_run_folder(path)
-    claim_folder(path, identity, contents, overwrite=overwrite)
     try:
-        yield
+        with working_in(path, identity, contents, overwrite=overwrite):
+            try:
+                yield
+            except MappingError:
+                if not was_ours:
+                    withdraw(path, contents)
+                raise
     except MappingError:
-        if not was_ours:
-            withdraw(path, contents)
-            if not was_there and not any(path.iterdir()):
-                path.rmdir()
+        if not was_there and path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
         raise
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from mapping_stroke import cli
 from mapping_stroke.cli import main
+from mapping_stroke.processes import try_lock
 from mapping_stroke.run_folder import RunFolder
 from mapping_stroke.workflow import execution as execution_module
 from mapping_stroke.workflow import snakemake
@@ -50,7 +51,81 @@ def test_a_dry_run_shows_the_jobs(experiment: Experiment, run: RunFolder, capsys
     stages = ["prepare", "folds", "arrays", "train", "predict", "postprocess", "evaluate", "report"]
     assert [line[0] for line in lines] == ["Stage", *stages]
     assert dict(lines)["train"].strip() == "8 jobs: 8 waiting"
-    assert not run.cases_csv.exists()
+    assert not run.path.exists()
+
+
+def modified(folder: Path) -> dict[Path, int]:
+    return {path: path.lstat().st_mtime_ns for path in (folder, *folder.rglob("*"))}
+
+
+def test_a_dry_run_writes_and_removes_nothing(
+    data: Path,
+    experiment: Experiment,
+    run: RunFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["prepare", str(data), "-o", str(run.path)]) == 0
+    monkeypatch.setattr(snakemake, "snakemake_command", NoSnakemake(finish))
+    assert experiment() == 0
+    (run.path / "train" / "default" / "fold_0").mkdir(parents=True)
+    (run.experiment / "lock").touch()  # of a killed command
+    before = modified(run.path)
+    capsys.readouterr()
+    assert experiment("--folds", "3", "--dry-run", "--overwrite") == 0
+    shown = capsys.readouterr().out
+    assert "holds another experiment, which would be removed" in shown
+    assert "12 jobs: 12 waiting" in shown
+    assert experiment("--dry-run") == 0
+    assert "8 jobs: 8 done" in capsys.readouterr().out
+    assert experiment("--folds", "3", "--dry-run") == 2
+    assert main(["experiment", str(write_phantoms(run.path.parent / "other")), "-o", str(run.path), "--dry-run"]) == 2
+    assert modified(run.path) == before
+
+
+def test_a_dry_run_on_other_data_keeps_the_markers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, folder = write_phantoms(tmp_path / "data"), tmp_path / "run"
+    call = ["experiment", str(data), "-o", str(folder), *TINY]
+    assert main(["prepare", str(data), "-o", str(folder)]) == 0
+    monkeypatch.setattr(snakemake, "snakemake_command", NoSnakemake(finish))
+    assert main(call) == 0
+    write_phantoms(data, labelled=5)
+    before = modified(folder)
+    assert main([*call, "--dry-run"]) == 0
+    assert "8 jobs: 8 waiting" in capsys.readouterr().out
+    assert modified(folder) == before
+
+
+@pytest.mark.parametrize("lock", ["experiment/lock", "train/default/.fold_0.lock"])
+def test_a_run_at_work_is_not_overwritten(
+    lock: str,
+    experiment: Experiment,
+    run: RunFolder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(snakemake, "snakemake_command", NoSnakemake(finish))
+    assert experiment() == 0
+    other = write_phantoms(tmp_path / "other")
+    held = try_lock(run.path / lock)
+    assert held is not None
+    before = modified(run.path)
+    for command in (
+        lambda: experiment("--folds", "3", "--overwrite"),
+        lambda: experiment("--folds", "3", "--overwrite", "--dry-run"),
+        lambda: main(["experiment", str(other), "-o", str(run.path), *TINY, "--overwrite"]),
+        lambda: main(["prepare", str(other), "-o", str(run.path), "--overwrite"]),
+    ):
+        assert command() == 2
+        assert "another command is working on this run" in capsys.readouterr().err
+    after = modified(run.path)
+    assert {path for path in before if path.is_file()} == {path for path in after if path.is_file()}
+    held.release()
+    assert main(["prepare", str(other), "-o", str(run.path), "--overwrite"]) == 0
+    assert not run.experiment.exists()
 
 
 def test_every_training_is_a_job(experiment: Experiment, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,8 +199,8 @@ def run_shares(
     folder = output.with_name(output.name + JOBS_SUFFIX).absolute()
     jobs = Jobs(folder, tuple(f"share/{number}_of_{shares}" for number in range(1, shares + 1)))
     plan = {"mapping": this_program(), "command": list(command), "shares": shares, "by_shard": by_shard}
-    remove(jobs.done(""))
-    run_jobs(jobs, "shares", {**plan, **execution.resources(device)}, execution)
+    graph = {**plan, **execution.resources(device)}
+    run_jobs(jobs, "shares", graph, execution, begin=lambda: remove(jobs.done("")))
     failed = {job: f"scans failed, see {jobs.log(job)}" for job in jobs.left_out()}
     for job, why in failed.items():
         warn(f"{job}: {why}")

@@ -38,7 +38,7 @@ class Experiment:
     config: ExperimentConfig = field(default_factory=ExperimentConfig)
     execution: Execution = field(default_factory=Execution)
     dry_run: bool = False
-    """Only show the jobs and their states."""
+    """Only show the jobs and their states; nothing is written or removed, also with `--overwrite`."""
     overwrite: bool = False
     """Remove another experiment from the run folder."""
 
@@ -50,8 +50,7 @@ class Experiment:
 
         given = (self.data, RunFolder(self.output), self.config, self.execution, WITH_REVIEWED)
         if self.dry_run:
-            jobs, _ = plan_experiment(*given, overwrite=self.overwrite)
-            jobs.show()
+            plan_experiment(*given, overwrite=self.overwrite).show(overwrite=self.overwrite)
             return 0
         return experiment_run(*given, overwrite=self.overwrite).status
 

@@ -1,6 +1,6 @@
 """Simulated cohorts in the layout of ATLAS R2.0, and their description."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -18,7 +18,7 @@ from mapping_stroke.errors import CaseError
 from mapping_stroke.files import read_json, write_json, write_text
 from mapping_stroke.images.image import read_image, write_image
 from mapping_stroke.lesions import find_lesions
-from mapping_stroke.run_folder import claim_folder
+from mapping_stroke.run_folder import working_in
 from mapping_stroke.simulation.brain import Brain
 from mapping_stroke.simulation.case import SimulatedCase, draw_look, simulate_case
 from mapping_stroke.simulation.lesions import RealMask, allowed_region, draw_lesions, fit_masks, split_load
@@ -206,9 +206,14 @@ def simulate_cohort(
     """
     people = None if sources.brains is None else sources.brains.people
     cases = plan_cohort(size, people)
+    _try_sources(cases, sources, reserve=size.unlabelled > 0)
+    with working_in(out, cohort_identity(size, sources, grid), CONTENTS, overwrite=overwrite):
+        _write_cohort(out, cases, size, sources, grid)
+    return cases
+
+
+def _write_cohort(out: Path, cases: Sequence[PlannedCase], size: CohortSize, sources: Sources, grid: Grid) -> None:
     reserve = size.unlabelled > 0
-    _try_sources(cases, sources, reserve=reserve)
-    claim_folder(out, cohort_identity(size, sources, grid), CONTENTS, overwrite=overwrite)
     write_description(out, size.seed, sources)
     missing = [case for case in cases if not places_of(out, case).facts.is_file()]
     if len(missing) < len(cases):
@@ -226,7 +231,6 @@ def simulate_cohort(
     write_participants(out)
     name_files("Simulated cohort (not patients)", out)
     name_files("Participants", out / "participants.tsv")
-    return cases
 
 
 def places_of(out: Path, case: PlannedCase) -> Places:

@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -15,9 +15,10 @@ from mapping_stroke.dataset.folds import read_folds
 from mapping_stroke.dataset.layouts import LAYOUTS, Findings, Layout
 from mapping_stroke.errors import ConfigError, RunFolderError
 from mapping_stroke.files import remove, write_text
-from mapping_stroke.networks.member_folder import has_member
-from mapping_stroke.run_folder import RUN_CONTENTS, RunFolder
-from mapping_stroke.stages.prepare import claim_run, find_run_cases, is_unchanged
+from mapping_stroke.run_folder import RunFolder, claim_folder, holds_work, is_run_folder
+from mapping_stroke.stages.claim import require_idle, start_again
+from mapping_stroke.stages.expected_times import KINDS, expect_seconds, share_done
+from mapping_stroke.stages.prepare import find_run_cases, identify_run, is_unchanged
 from mapping_stroke.stages.settings import (
     ExperimentConfig,
     FoldsConfig,
@@ -25,15 +26,13 @@ from mapping_stroke.stages.settings import (
     PrepareConfig,
     TrainConfig,
 )
-from mapping_stroke.stages.status import read_progress
 from mapping_stroke.work import StageResult
 from mapping_stroke.workflow.execution import Execution, as_options, this_program
-from mapping_stroke.workflow.jobs import Jobs
+from mapping_stroke.workflow.forecast import Forecast
+from mapping_stroke.workflow.jobs import Jobs, stage_of
 from mapping_stroke.workflow.snakemake import run_jobs
 
 SETTINGS_FILE = "settings.toml"
-WEIGHTS = {"train": 10.0, "predict": 3.0}
-"""Work of a job of a stage relative to the others' 1, for the progress."""
 MOST_SHARES = 8
 """Jobs that share the predictions on a cluster, at most."""
 STAGE_OF = {
@@ -82,9 +81,12 @@ def experiment_run(
         RunFolderError: The folder holds other work or other settings, or another command is running its jobs.
         Stopped: A signal asked to stop; all work is saved.
     """
-    jobs, plan = plan_experiment(data, run, config, execution, layouts, overwrite=overwrite)
-    weights = {job: WEIGHTS.get(job.split("/")[0], 1.0) for job in jobs.names}
-    run_jobs(jobs, "experiment", plan, execution, partial(_share_trained, run), weights)
+    planned = plan_experiment(data, run, config, execution, layouts, overwrite=overwrite)
+    jobs, cases = planned.jobs, planned.findings.cases
+    if not is_run_folder(run.path):
+        claim_folder(run.path, planned.identity)
+    forecast = Forecast(expect_seconds(jobs.names, cases, config), partial(share_done, run, len(cases)), KINDS)
+    run_jobs(jobs, "experiment", planned.graph, execution, forecast, partial(planned.begin, overwrite=overwrite))
     for line in jobs.last_attempt("report"):
         say(line)
     left_out = {job: f"some cases failed, see {jobs.log(job)}" for job in jobs.left_out()}
@@ -101,27 +103,75 @@ def plan_experiment(
     layouts: Sequence[Layout] = LAYOUTS,
     *,
     overwrite: bool = False,
-) -> tuple[Jobs, dict[str, Any]]:
-    """Claim the run folder for an experiment, and plan its jobs; raises as `experiment_run` does."""
+) -> "PlannedExperiment":
+    """Plan the jobs of an experiment; raises as `experiment_run` does. Nothing is written or removed."""
     execution.require_programs()
     findings = find_run_cases(data, config.prepare, layouts)
-    plan = _plan(data, run, config, execution, findings)  # refuses settings that do not fit before anything is claimed
-    claim_run(data, run, config.prepare, findings, overwrite=overwrite)
+    plan = _plan(data, run, config, execution, findings)
+    identity = identify_run(data, run, config.prepare, findings, overwrite=overwrite)
     jobs = Jobs(run.experiment, tuple(plan.pop("jobs")))
-    settings = _settings(config, plan)
-    if changed := _changed_settings(jobs, settings):
-        if not overwrite:
+    planned = PlannedExperiment(run, jobs, plan, identity, _settings(config, plan), findings)
+    if planned.starts_again(overwrite=overwrite):
+        require_idle(run)
+    return planned
+
+
+@dataclass(frozen=True)
+class PlannedExperiment:
+    """An experiment that may begin.
+
+    Attributes:
+        run: Its folder, which may hold another run.
+        jobs: All jobs.
+        graph: What the graph of jobs reads.
+        identity: Of the run.
+        settings: Those that decide the results, as plain values.
+        findings: The cases.
+    """
+
+    run: RunFolder
+    jobs: Jobs
+    graph: Mapping[str, Any]
+    identity: Mapping[str, object]
+    settings: Mapping[str, Any]
+    findings: Findings
+
+    def starts_again(self, *, overwrite: bool) -> bool:
+        """Whether another run has to be removed; raises `RunFolderError` if it must not be."""
+        if not is_run_folder(self.run.path):
+            return False
+        if not holds_work(self.run.path, self.identity):
+            return True
+        changed = _changed_settings(self.jobs, self.settings)
+        if changed and not overwrite:
             raise RunFolderError(
-                f"{run.path}: was started with other settings ({'; '.join(changed)}); give the former ones to resume, "
-                "another run folder for a new experiment, or --overwrite to start again"
+                f"{self.run.path}: was started with other settings ({'; '.join(changed)}); give the former ones to "
+                "resume, another run folder for a new experiment, or --overwrite to start again"
             )
-        for name in RUN_CONTENTS:
-            remove(run.path / name)
-    if jobs.done("prepare").is_file() and not is_unchanged(data, run, config.prepare, findings):
+        return bool(changed)
+
+    def checks_again(self) -> bool:
+        """Whether the data have changed since the stages were done; says so."""
+        if not self.jobs.done("prepare").is_file() or is_unchanged(self.run, self.identity, self.findings):
+            return False
         say("Files of the data set have changed since the last start: every stage is checked again")
-        remove(jobs.done(""))
-    write_text(jobs.folder / SETTINGS_FILE, tomli_w.dumps(settings))
-    return jobs, plan
+        return True
+
+    def show(self, *, overwrite: bool) -> None:
+        """Print the jobs and their states, as they would begin. Nothing is written or removed."""
+        if self.starts_again(overwrite=overwrite):
+            say(f"{self.run.path}: holds another experiment, which would be removed")
+            self.jobs.show(anew=True)
+        else:
+            self.jobs.show(anew=self.checks_again())
+
+    def begin(self, *, overwrite: bool) -> None:
+        """Remove what must not remain, and store the settings. The caller holds the lock of the jobs."""
+        if self.starts_again(overwrite=overwrite):
+            start_again(self.run, self.identity)
+        elif self.checks_again():
+            remove(self.jobs.done(""))
+        write_text(self.jobs.folder / SETTINGS_FILE, tomli_w.dumps(self.settings))
 
 
 def _plan(
@@ -189,7 +239,7 @@ def _changed_settings(jobs: Jobs, asked: Mapping[str, Any]) -> list[str]:
     if not path.is_file():
         return []
     found = tomllib.loads(path.read_text(encoding="utf-8"))
-    stages = {job: job.split("/")[0] for job in jobs.names}
+    stages = {job: stage_of(job) for job in jobs.names}
     # a training that has begun keeps its checkpoint; any other stage that was not finished starts anew
     begun = {stage for job, stage in stages.items() if (jobs.log if stage == "train" else jobs.done)(job).is_file()}
     return [
@@ -197,15 +247,3 @@ def _changed_settings(jobs: Jobs, asked: Mapping[str, Any]) -> list[str]:
         for name in sorted(found.keys() | asked.keys())
         if found.get(name) != asked.get(name) and STAGE_OF.get(name, "train") in begun
     ]
-
-
-def _share_trained(run: RunFolder, job: str) -> float:
-    """The share of a running training that is done; 0 for other jobs."""
-    stage, *rest = job.split("/")
-    if stage != "train":
-        return 0.0
-    folder = run.members.joinpath(*rest)
-    if has_member(folder):
-        return 1.0
-    signed = read_progress(folder)
-    return 0.0 if signed is None else min(signed.epochs_done / max(signed.epochs, 1), 1.0)

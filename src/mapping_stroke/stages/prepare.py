@@ -15,7 +15,8 @@ from mapping_stroke.dataset.names import Patterns
 from mapping_stroke.errors import CaseError, MappingError, RunFolderError
 from mapping_stroke.files import file_state, fingerprint, read_object, sha256, write_json, write_text
 from mapping_stroke.images.formats import stored_files
-from mapping_stroke.run_folder import RUN_CONTENTS, RunFolder, claim_folder, require_claimable
+from mapping_stroke.run_folder import RunFolder, require_claimable
+from mapping_stroke.stages.claim import claim_run
 from mapping_stroke.stages.provenance import case_hash, write_manifest
 from mapping_stroke.stages.registered import register_cases
 from mapping_stroke.stages.settings import PrepareConfig
@@ -58,7 +59,7 @@ def prepare_run(
     """
     data = data.resolve()
     findings = find_run_cases(data, config, layouts)
-    identity = _identify(run, data, config, findings, overwrite=overwrite)
+    identity = identify_run(data, run, config, findings, overwrite=overwrite)
     say(f"{len(findings.cases)} scans found, layout {findings.layout.name} ({findings.layout.title})")
     stamp = _stamp(identity, findings)
     before = _checked_before(run, stamp)
@@ -69,7 +70,7 @@ def prepare_run(
     _show(problems)
     if not cases:
         raise CaseError(f"{data}: none of the {len(findings.cases)} cases can be used; fix their problems")
-    claim_folder(run.path, identity, RUN_CONTENTS, overwrite=overwrite)
+    claim_run(run, identity, overwrite=overwrite)
     if before is None:
         good = {case.case_id for case in cases}
         cases = register_cases([case for case in findings.cases if case.case_id in good], cases, run.registered)
@@ -84,22 +85,19 @@ def find_run_cases(data: Path, config: PrepareConfig, layouts: Sequence[Layout] 
     return find_cases(data.resolve(), config.layout, Patterns(config.scans, config.masks), layouts)
 
 
-def claim_run(data: Path, run: RunFolder, config: PrepareConfig, findings: Findings, *, overwrite: bool) -> None:
-    """Claim the run folder for the cases found; raises `RunFolderError` if it holds something else, or the data."""
-    identity = _identify(run, data.resolve(), config, findings, overwrite=overwrite)
-    claim_folder(run.path, identity, RUN_CONTENTS, overwrite=overwrite)
+def is_unchanged(run: RunFolder, identity: Mapping[str, object], findings: Findings) -> bool:
+    """Whether the files of the cases are those that the run of this identity has checked, by size and time."""
+    return _has_stamp(run, _stamp(identity, findings))
 
 
-def is_unchanged(data: Path, run: RunFolder, config: PrepareConfig, findings: Findings) -> bool:
-    """Whether the files of the cases are those that the run has checked, by size and time."""
-    stamp = _stamp(_identify(run, data.resolve(), config, findings, overwrite=True), findings)
-    return _has_stamp(run, stamp)
-
-
-def _identify(
-    run: RunFolder, data: Path, config: PrepareConfig, findings: Findings, *, overwrite: bool
+def identify_run(
+    data: Path, run: RunFolder, config: PrepareConfig, findings: Findings, *, overwrite: bool
 ) -> dict[str, object]:
-    """The identity of the run; raises `RunFolderError` if its folder cannot be claimed for it."""
+    """The identity of the run; raises `RunFolderError` if its folder cannot be claimed for it, or would hold the data.
+
+    Nothing is written or removed.
+    """
+    data = data.resolve()
     if data.is_relative_to(run.path.resolve()):
         raise RunFolderError(f"{run.path}: would hold the data {data}; give another output folder")
     identity: dict[str, object] = {
@@ -199,7 +197,7 @@ def _stamp_file(run: RunFolder) -> Path:
     return run.cases_csv.with_name("checked.txt")
 
 
-def _stamp(identity: dict[str, object], findings: Findings) -> str:
+def _stamp(identity: Mapping[str, object], findings: Findings) -> str:
     """A hash of which files were checked and of their sizes and times."""
     placements = [case.placement for case in findings.cases if case.placement]
     files = [path for case in findings.cases for path in (case.scan, case.mask) if path]

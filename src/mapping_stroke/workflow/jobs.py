@@ -7,10 +7,11 @@ from typing import Literal
 
 from mapping_stroke.console import aligned, counted, say
 from mapping_stroke.files import read_object, remove
-from mapping_stroke.processes import try_lock
+from mapping_stroke.processes import is_locked
 from mapping_stroke.work import SOME_FAILED, STOPPED
 
 JobState = Literal["done", "running", "stopped", "failed", "waiting"]
+LOCK_FILE = "lock"
 PLAN_FILE = "plan.json"
 """What the graph of jobs reads: the commands' options and what each job may use; `jobs` names all jobs."""
 QUOTED = 6
@@ -35,7 +36,7 @@ class Jobs:
     @property
     def lock(self) -> Path:
         """Held by the one command that runs the jobs."""
-        return self.folder / "lock"
+        return self.folder / LOCK_FILE
 
     def log(self, job: str) -> Path:
         """The log of all attempts at a job."""
@@ -55,7 +56,7 @@ class Jobs:
 
     def states(self) -> dict[str, JobState]:
         """The state of every job, by name."""
-        alive = self._in_progress()
+        alive = is_locked(self.lock)
         return {job: self._state(job, alive=alive) for job in self.names}
 
     def left_out(self) -> list[str]:
@@ -85,25 +86,16 @@ class Jobs:
         for line in self.last_attempt(job)[-QUOTED:]:
             say(f"  {line}")
 
-    def show(self) -> None:
-        """Print the state of every stage, and the end of the logs of failed jobs."""
-        states = self.states()
-        stages = dict.fromkeys(_stage(job) for job in self.names)
-        rows = [(stage, _words([state for job, state in states.items() if _stage(job) == stage])) for stage in stages]
+    def show(self, *, anew: bool = False) -> None:
+        """Print the state of every stage, and the end of the logs of failed jobs; with `anew`, as if none had begun."""
+        states: dict[str, JobState] = dict.fromkeys(self.names, "waiting") if anew else self.states()
+        stages = dict.fromkeys(stage_of(job) for job in self.names)
+        rows = [(stage, _words([state for job, state in states.items() if stage_of(job) == stage])) for stage in stages]
         for line in aligned([("Stage", "State"), *rows]):
             say(line)
         for job, state in states.items():
             if state == "failed":
                 self.show_failure(job)
-
-    def _in_progress(self) -> bool:
-        """Whether a command is running the jobs."""
-        if not self.lock.exists():
-            return False
-        lock = try_lock(self.lock)
-        if lock is not None:
-            lock.release()
-        return lock is None
 
     def _state(self, job: str, *, alive: bool) -> JobState:
         if self.done(job).is_file():
@@ -121,7 +113,8 @@ def read_jobs(folder: Path) -> Jobs | None:
     return Jobs(folder, tuple(plan["jobs"])) if "jobs" in plan else None
 
 
-def _stage(job: str) -> str:
+def stage_of(job: str) -> str:
+    """The stage of a job: the part of its name up to the first slash."""
     return job.split("/")[0]
 
 

@@ -11,11 +11,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from mapping_stroke.console import counted, duration, listed, progress, say
+from mapping_stroke.console import counted, duration, estimated, listed, say
 from mapping_stroke.errors import ConfigError, RunFolderError
 from mapping_stroke.files import write_json
 from mapping_stroke.processes import StopRequest, listening, try_lock
 from mapping_stroke.workflow.execution import Execution
+from mapping_stroke.workflow.forecast import Forecast, TimeLeft
 from mapping_stroke.workflow.jobs import PLAN_FILE, Jobs, JobState
 
 LOG_FILE = "snakemake.log"
@@ -26,17 +27,14 @@ NAMED, SHOWN = 5, 3
 GRACE_S = 30.0
 """Time for Snakemake to end after the last job: it still has to look at the job's status."""
 
-ShareDone = Callable[[str], float]
-"""The share of a running job that is done, 0 to 1, by its name."""
-
 
 def run_jobs(
     jobs: Jobs,
     graph: str,
     plan: Mapping[str, Any],
     execution: Execution,
-    share_done: ShareDone = lambda _: 0.0,
-    weights: Mapping[str, float] | None = None,
+    forecast: Forecast | None = None,
+    begin: Callable[[], None] = lambda: None,
 ) -> None:
     """Run the jobs that are not done, side by side if they do not need one another.
 
@@ -45,8 +43,8 @@ def run_jobs(
         graph: Name of a graph in this package, such as `experiment`.
         plan: What the graph reads.
         execution: Where and how the jobs run.
-        share_done: For the progress.
-        weights: Work of each job relative to the others; 1 if not given.
+        forecast: What is known of the time that the jobs need.
+        begin: Called under the lock, before anything is written; may remove all but the lock from the folder.
 
     Raises:
         RunFolderError: Another command runs these jobs.
@@ -57,6 +55,7 @@ def run_jobs(
     if lock is None:
         raise RunFolderError(f"{jobs.folder}: another command is running these jobs; wait for it, or stop it")
     try:
+        begin()
         write_json(jobs.folder / PLAN_FILE, {**plan, "jobs": jobs.names})
         waiting = [job for job, state in jobs.states().items() if state != "done"]
         if not waiting:
@@ -66,7 +65,7 @@ def run_jobs(
         command = snakemake_command(jobs, graph, execution)
         output = jobs.folder / LOG_FILE
         with listening() as stop, stop.held(), _running(command, output, local=execution.is_local) as process:
-            _watch(jobs, process, stop, share_done, weights or {})
+            _watch(jobs, process, stop, forecast or Forecast(), execution.jobs_at_once)
             status = process.wait()
         _require_all(jobs, status)
     finally:
@@ -147,14 +146,15 @@ def _watch(
     jobs: Jobs,
     process: "subprocess.Popen[bytes]",
     stop: StopRequest,
-    share_done: ShareDone,
-    weights: Mapping[str, float],
+    forecast: Forecast,
+    at_once: int,
 ) -> None:
-    """Report each job that begins or ends, and how much is done, until the process ends."""
+    """Report each job that begins or ends, how much is done and how long the rest takes, until the process ends."""
     known = jobs.states()
     open_jobs = [job for job, state in known.items() if state != "done"]
     begun: dict[str, float] = {}
-    with progress("Jobs:", sum(weights.get(job, 1.0) for job in open_jobs)) as show:
+    time_left = TimeLeft(open_jobs, forecast, at_once)
+    with estimated("Jobs:") as show:
         ended = False
         while not ended:
             stop.check()
@@ -164,10 +164,9 @@ def _watch(
                 if states[job] != known[job]:
                     _report(jobs, job, states[job], begun)
             known = states
-            shares = {job: share_done(job) if known[job] == "running" else known[job] == "done" for job in open_jobs}
             running = [job for job in open_jobs if known[job] == "running"]
-            done = sum(weights.get(job, 1.0) * share for job, share in shares.items())
-            show(done, listed(running, SHOWN) or "none is running")
+            done, left_s = time_left.look(known, time.monotonic())
+            show(done, listed(running, SHOWN) or "none is running", left_s)
             if all(state == "done" for state in states.values()):
                 _end(process)
             elif not ended:
