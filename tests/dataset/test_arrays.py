@@ -33,6 +33,29 @@ def test_an_unfinished_case_is_not_there(tmp_path: Path) -> None:
         read_arrays(tmp_path, "a")
 
 
+def test_masks_share_a_scan_that_is_stored_once(tmp_path: Path) -> None:
+    shared = tmp_path / "scans" / "a.npy"
+    for fold, mask in (("0", SCAN > 21), ("1", SCAN > 20)):
+        write_arrays(tmp_path / fold, "a", SCAN, mask, shared)
+        case = read_arrays(tmp_path / fold, "a", shared)
+        assert torch.equal(case.scan.float(), torch.from_numpy(SCAN))
+        assert torch.equal(case.mask.bool(), torch.from_numpy(mask))
+    assert sorted(path.name for path in tmp_path.rglob("*.npy")) == [
+        "a.npy",
+        *["a_lesion.npy"] * 2,
+        *["a_mask.npy"] * 2,
+    ]
+    shared.unlink()
+    assert not has_arrays(tmp_path / "0", "a", shared)
+
+
+def test_the_own_scan_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    write_arrays(tmp_path, "a", SCAN, SCAN > 21)
+    shared = tmp_path / "scans" / "a.npy"
+    assert has_arrays(tmp_path, "a", shared)
+    assert torch.equal(read_arrays(tmp_path, "a", shared).scan.float(), torch.from_numpy(SCAN))
+
+
 def test_damaged_arrays_are_refused(tmp_path: Path) -> None:
     write_arrays(tmp_path, "a", SCAN, SCAN < 0)
     (tmp_path / "a_scan.npy").write_bytes(b"nonsense")

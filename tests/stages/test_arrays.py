@@ -81,6 +81,23 @@ def test_arrays_of_an_earlier_version_are_not_believed(tmp_path: Path, cases: li
     assert before.items() < modified(tmp_path / "arrays").items()
 
 
+def test_sets_of_masks_share_the_arrays_of_their_scans(tmp_path: Path, cases: list[tuple[str, Path, Path]]) -> None:
+    scans = tmp_path / "arrays" / "scans"
+    alone = make_arrays(tmp_path / "alone" / "0", cases, SPEC)
+    for fold in ("0", "1"):
+        shared = make_arrays(tmp_path / "arrays" / fold, cases, SPEC, scans)
+        for case_id, case in alone.items():
+            for name in ("scan", "mask", "lesion_voxels"):
+                assert np.array_equal(getattr(shared[case_id], name), getattr(case, name)), (case_id, name)
+    before = modified(tmp_path / "arrays")
+    assert sum(name.endswith("_scan.npy") for name in before) == len(cases)
+    make_arrays(tmp_path / "arrays" / "1", cases, SPEC, scans)
+    assert modified(tmp_path / "arrays") == before
+    next(scans.rglob("*_scan.npy")).unlink()
+    make_arrays(tmp_path / "arrays" / "0", cases, SPEC, scans)
+    assert contents(scans).keys() == {name.removeprefix("scans/") for name in before if name.startswith("scans/")}
+
+
 def test_arrays_alone_train_nothing(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     data = write_phantoms(tmp_path / "data", labelled=2)

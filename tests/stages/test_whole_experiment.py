@@ -68,6 +68,12 @@ def test_every_stage_leaves_its_files(run: RunFolder) -> None:
         assert maps == [f"p{number}_probability.nii.gz" for number in range(5)]
 
 
+def test_the_arrays_of_a_scan_are_stored_once(run: RunFolder) -> None:
+    scans = sorted(path.parent.name for path in run.arrays.rglob("*_scan.npy"))
+    assert scans == ["p0", "p1", "p2", "p3", "p4_pseudo"]
+    assert len(list(run.arrays.rglob("p4_pseudo/*_mask.npy"))) == 2
+
+
 def test_the_settings_are_those_that_all_members_share(run: RunFolder) -> None:
     assert read_sections(run.config_toml)["train"] == {"size": "tiny", "variant": "paper", "seed": 0}
 

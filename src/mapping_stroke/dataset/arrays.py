@@ -1,8 +1,9 @@
 """Preprocessed cases: arrays on disk that training maps into memory, and the patches that are cut from them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from mapping_stroke.images.nifti import Shape
 from mapping_stroke.lesions import find_lesions
 
 ARRAYS_A_CASE = 3
+NONE_SHARED: Mapping[str, Path] = MappingProxyType({})
 UNSURE = 2
 """Label of lesion voxels that are not visible; training ignores them."""
 OTHER_FILES = 256
@@ -52,44 +54,69 @@ class CaseArrays:
         return CaseArrays(self.case_id, self.scan.to(device), self.mask.to(device), self.lesion_voxels)
 
 
-def write_arrays(folder: Path, case_id: str, scan: Voxels, mask: Mask | Labels) -> None:
-    """Write one case as three arrays. The lesion voxels come last, so a case that has them is complete."""
-    for name, array in (
-        ("scan", scan.astype(np.float16)),
-        ("mask", mask.astype(np.uint8)),
-        ("lesion", np.argwhere(mask == 1).astype(np.int16)),
-    ):
-        with written_whole(folder / f"{case_id}_{name}.npy") as partial:
+def write_arrays(
+    folder: Path, case_id: str, scan: Voxels, mask: Mask | Labels, shared_scan: Path | None = None
+) -> None:
+    """Write one case as three arrays. The lesion voxels come last, so a case that has them is complete.
+
+    Args:
+        folder: Folder of the arrays.
+        case_id: Start of their names.
+        scan: The scan.
+        mask: Its mask.
+        shared_scan: File of the scan's array if several masks belong to the scan; written if it is missing. None: one
+            of its own, next to the mask.
+    """
+    arrays: dict[Path, np.ndarray] = {
+        folder / f"{case_id}_mask.npy": mask.astype(np.uint8),
+        folder / f"{case_id}_lesion.npy": np.argwhere(mask == 1).astype(np.int16),
+    }
+    if shared_scan is None or not shared_scan.is_file():
+        arrays = {shared_scan or folder / f"{case_id}_scan.npy": scan.astype(np.float16), **arrays}
+    for path, array in arrays.items():
+        with written_whole(path) as partial:
             np.save(partial, array)
 
 
-def has_arrays(folder: Path, case_id: str) -> bool:
-    """Whether `write_arrays` finished for this case."""
-    return (folder / f"{case_id}_lesion.npy").is_file()
+def has_arrays(folder: Path, case_id: str, shared_scan: Path | None = None) -> bool:
+    """Whether `write_arrays` finished for this case, and a shared scan is still there."""
+    complete = (folder / f"{case_id}_lesion.npy").is_file()
+    return complete and (shared_scan is None or _scan_file(folder, case_id, shared_scan).is_file())
 
 
-def read_all_arrays(folder: Path, case_ids: Sequence[str]) -> dict[str, CaseArrays]:
+def _scan_file(folder: Path, case_id: str, shared_scan: Path | None) -> Path:
+    own = folder / f"{case_id}_scan.npy"  # earlier versions wrote one for each mask
+    return own if shared_scan is None or own.is_file() else shared_scan
+
+
+def read_all_arrays(
+    folder: Path, case_ids: Sequence[str], shared_scans: Mapping[str, Path] = NONE_SHARED
+) -> dict[str, CaseArrays]:
     """Map many cases into memory, by their ids; raises as `read_arrays` does.
 
     Each array stays open, and most systems limit a process to about a thousand open files unless it asks for more.
     """
     allow_open_files(ARRAYS_A_CASE * len(case_ids) + OTHER_FILES)
-    return {case_id: read_arrays(folder, case_id) for case_id in case_ids}
+    return {case_id: read_arrays(folder, case_id, shared_scans.get(case_id)) for case_id in case_ids}
 
 
-def read_arrays(folder: Path, case_id: str) -> CaseArrays:
-    """Map one case into memory; raises `RunFolderError` if it is missing or damaged."""
+def _map_array(file: Path, case_id: str) -> np.ndarray:
     try:
-        scan, mask, lesion = (
-            # copy-on-write: torch warns about read-only memory
-            np.load(folder / f"{case_id}_{name}.npy", mmap_mode="c")
-            for name in ("scan", "mask", "lesion")
-        )
+        # copy-on-write: torch warns about read-only memory
+        mapped: np.ndarray = np.load(file, mmap_mode="c")
     except (OSError, ValueError) as error:
         raise RunFolderError(
-            f"{folder}: the preprocessed arrays of case {case_id} cannot be read ({error}); "
+            f"{file.parent}: the preprocessed arrays of case {case_id} cannot be read ({error}); "
             "delete that folder and rerun the command"
         ) from error
+    return mapped
+
+
+def read_arrays(folder: Path, case_id: str, shared_scan: Path | None = None) -> CaseArrays:
+    """Map one case into memory; raises `RunFolderError` if it is missing or damaged."""
+    scan_file = _scan_file(folder, case_id, shared_scan)
+    files = (scan_file, *(folder / f"{case_id}_{name}.npy" for name in ("mask", "lesion")))
+    scan, mask, lesion = (_map_array(file, case_id) for file in files)
     return CaseArrays(case_id, torch.from_numpy(scan), torch.from_numpy(mask), np.asarray(lesion))
 
 

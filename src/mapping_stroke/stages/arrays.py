@@ -38,22 +38,36 @@ def labelled_contents(run: RunFolder, cases: Sequence[Case]) -> str:
     return data_hash(_marks_of(run.arrays, _labelled(cases)))
 
 
-def make_arrays(folder: Path, cases: Sequence[LabelledScan], spec: PreprocessSpec) -> dict[str, CaseArrays]:
+def make_arrays(
+    folder: Path, cases: Sequence[LabelledScan], spec: PreprocessSpec, scans: Path | None = None
+) -> dict[str, CaseArrays]:
     """Preprocess cases into a folder and map all of them into memory, by case id.
 
     Each case has a subfolder, in which arrays are named by the contents of scan and mask, so that those of a corrected
     case are computed again. Several processes may do this at the same time: each skips the cases that another has
     finished. Nothing is removed, because another training may have older arrays mapped.
+
+    Args:
+        folder: Folder of the arrays, next to the ledger of the files' contents.
+        cases: The cases.
+        spec: The preprocessing.
+        scans: Folder of the scans' arrays if there are other masks of the same scans, in other folders: each scan is
+            then stored once. None: every mask has its scan next to it.
     """
     marks = _marks_of(folder.parent, cases)
-    missing = [case for case in cases if not has_arrays(folder / case[0], marks[case[0]])]
+    shared = {} if scans is None else _shared_scans(scans, cases, folder.parent)
+    missing = [case for case in cases if not has_arrays(folder / case[0], marks[case[0]], shared.get(case[0]))]
     with ThreadPoolExecutor(READERS) as pool:
-        made = pool.map(lambda case: _make_case(folder, case, marks[case[0]], spec), missing)
+        made = pool.map(
+            lambda case: _make_case(folder / case[0], case, marks[case[0]], spec, shared.get(case[0])), missing
+        )
         edges = spec.edges_mm if isinstance(spec.spacing_mm, tuple) else spec.edges_mm[:1]
         words = " x ".join(f"{edge:g}" for edge in edges)
         for _ in track(made, f"Preparing scans at {words} mm", len(missing)):
             pass
-    arrays = read_all_arrays(folder, [f"{case_id}/{marks[case_id]}" for case_id, _, _ in cases]).values()
+    names = {case_id: f"{case_id}/{marks[case_id]}" for case_id, _, _ in cases}
+    scans_of = {names[case_id]: path for case_id, path in shared.items()}
+    arrays = read_all_arrays(folder, list(names.values()), scans_of).values()
     return {case[0]: replace(its, case_id=case[0]) for case, its in zip(cases, arrays, strict=True)}
 
 
@@ -65,15 +79,20 @@ def _marks_of(folder: Path, cases: Sequence[LabelledScan]) -> dict[str, str]:
     return content_hashes(folder / CONTENTS_FILE, {case_id: (scan, mask) for case_id, scan, mask in cases})
 
 
-def _make_case(folder: Path, case: LabelledScan, mark: str, spec: PreprocessSpec) -> None:
+def _shared_scans(scans: Path, cases: Sequence[LabelledScan], ledger_folder: Path) -> dict[str, Path]:
+    """The file of each scan's array, named by the contents of the scan."""
+    marks = content_hashes(ledger_folder / CONTENTS_FILE, {case_id: (scan,) for case_id, scan, _ in cases})
+    return {case_id: scans / case_id / f"{mark}_scan.npy" for case_id, mark in marks.items()}
+
+
+def _make_case(own: Path, case: LabelledScan, mark: str, spec: PreprocessSpec, shared_scan: Path | None) -> None:
     case_id, scan, mask = case
-    own = folder / case_id
-    if has_arrays(own, mark):
+    if has_arrays(own, mark, shared_scan):
         return
     try:
         prepared = prepare_scan(tame_outliers(read_image(scan)), spec)
     except ImageError as error:
         raise ImageError(f"case {case_id}: {error}") from error
     prepared_mask = prepare_mask(read_image(mask), prepared)
-    if not has_arrays(own, mark):  # if another process has mapped them by now, they must not be replaced
-        write_arrays(own, mark, prepared.voxels, prepared_mask)
+    if not has_arrays(own, mark, shared_scan):  # if another process has mapped them by now, they must not be replaced
+        write_arrays(own, mark, prepared.voxels, prepared_mask, shared_scan)

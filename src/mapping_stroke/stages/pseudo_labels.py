@@ -166,7 +166,8 @@ def pseudo_arrays(
         if case.case_id in wanted
     ]
     folder = run.arrays / fingerprint({"pseudo": chosen["fold"], "preprocess": way_of(spec)})
-    return list(make_arrays(folder, triples, spec).values())
+    scans = run.arrays / fingerprint({"scans": way_of(spec)})  # the same for all folds
+    return list(make_arrays(folder, triples, spec, scans).values())
 
 
 def _label_all(
