@@ -125,7 +125,8 @@ def test_what_was_run_is_told(finished: RunFolder) -> None:
     text = text_of(section(page_of(finished), "run"))
     assert "6 labelled (6 people), 1 unlabelled" in text
     assert "24x28x22 at 1 x 1 x 1 mm, RAS" in text
-    assert "8 members (Default, DTK10, Res U-Net, Self-Training), size tiny" in text
+    members = "8 members (Default, DTK10, Res U-Net, Self-Training)"
+    assert f"{members}, size tiny, 3 epochs (usual at this size: 16 epochs)" in text
     assert "challenge" in text
 
 
@@ -171,11 +172,61 @@ def test_schemes_that_the_paper_does_not_have_are_named(tmp_path: Path) -> None:
     report_run(run := write_small_run(tmp_path, ["a", "b"], ["default", "carvemix", "mine", "ensemble"]))
     page = page_of(run)
     told = (
-        "6 members (Default, CarveMix, mine), size tiny; the ensemble includes schemes that the paper does "
-        "not have: CarveMix, mine"
+        "6 members (Default, CarveMix, mine), size tiny, 3 epochs (usual at this size: 16 epochs); the ensemble "
+        "includes schemes that the paper does not have: CarveMix, mine"
     )
     assert told in text_of(section(page, "run")).replace("&#39;", "'")
     assert [row[0] for row in first_table(section(page, "table-1"))[1:]] == ["Default", "CarveMix", "mine", "Ensemble"]
+
+
+def facts_of(run: RunFolder) -> dict[str, str]:
+    report_run(run)
+    rows = re.findall(r"<dt>(.*?)</dt>\s*<dd>(.*?)</dd>", section(page_of(run), "run"), flags=re.DOTALL)
+    return {text_of(name): text_of(value) for name, value in rows}
+
+
+def test_epochs_that_differ_are_told_by_scheme(tmp_path: Path) -> None:
+    run = write_small_run(tmp_path, ("a", "b"), ("default", "residual", "ensemble"))
+    for fold, epochs in ((0, 16), (1, 16)):
+        write_json(run.member("default", fold) / "member.json", {"training": {"epochs": epochs}})
+    write_json(run.member("residual", 1) / "member.json", {"training": {"epochs": 1}})
+    assert facts_of(run)["Networks"].endswith(
+        "size tiny, epochs: Default 16, Res U-Net 1 to 3 (usual at this size: 16 epochs)"
+    )
+
+
+PROGRAM = {"mapping-stroke": "2.0", "commit": "none", "python": "3.12.1"}
+MACHINE = {"system": "Linux", "processor": "Chip", "cores": "8", "memory": "31 GiB"}
+
+
+def test_all_programs_and_machines_of_a_run_are_listed(tmp_path: Path) -> None:
+    run = write_small_run(tmp_path, ("a", "b"), ("default", "ensemble"))
+    members = [run.member("default", fold) for fold in (0, 1)]
+    node = {**MACHINE, "processor": "Other", "gpu": "none"}
+    for folder, environment in (
+        (members[0], PROGRAM | MACHINE | {"gpu": "Card"}),
+        (members[1], PROGRAM | node),
+        (run.path / "predict", PROGRAM | MACHINE | {"gpu": "Card"}),
+        (run.path / "evaluate", PROGRAM | {"mapping-stroke": "2.1"} | MACHINE),
+    ):
+        write_json(folder / "environments" / "0.json", environment)
+    for member in members:
+        write_json(member / "member.json", {"training": {"epochs": 3}})
+    facts = facts_of(run)
+    assert facts["Program 1 of 2"] == "mapping-stroke 2.0; python 3.12.1 (train, predict)"
+    assert facts["Program 2 of 2"] == "mapping-stroke 2.1; python 3.12.1 (evaluate)"
+    same = "Chip, 8 cores, 31 GiB memory, GPU: Card (train: 1 of 2 members, predict, evaluate)"
+    assert facts["Machine 1 of 2"] == same
+    assert facts["Machine 2 of 2"] == "Other, 8 cores, 31 GiB memory, GPU: none (train: 1 of 2 members)"
+
+
+def test_a_run_of_one_program_names_it_once(tmp_path: Path) -> None:
+    run = write_small_run(tmp_path, ("a", "b"), ("default", "ensemble"))
+    write_json(run.environment_json, PROGRAM | MACHINE)
+    write_json(run.path / "predict" / "environments" / "0.json", PROGRAM | MACHINE | {"gpu": "Card"})
+    facts = facts_of(run)
+    assert facts["Program"] == "mapping-stroke 2.0; python 3.12.1"
+    assert facts["Machine"] == "Chip, 8 cores, 31 GiB memory, GPU: Card"
 
 
 def test_names_from_files_are_escaped(tmp_path: Path) -> None:

@@ -71,6 +71,15 @@ def test_every_member_is_listed_also_those_not_begun(run: RunFolder) -> None:
         assert found[expected.scheme, expected.fold] == expected
 
 
+def test_an_experiment_lists_the_members_that_it_planned(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = ["prepare", "train/default/fold_0", "train/default/fold_1", "train/dice-topk10/fold_0", "report"]
+    write_json(run.experiment / "plan.json", {"jobs": jobs})
+    planned = [("default", 0), ("default", 1), ("dice-topk10", 0)]
+    assert [(one.scheme, one.fold) for one in run_status(run)] == [*planned, ("mixup", 1), ("residual", 1)]
+    assert main(["status", str(run.path)]) == 0
+    assert "self-training" not in capsys.readouterr().out
+
+
 def test_the_table_tells_it_and_nothing_is_written(run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in sorted(run.path.rglob("*"))}
     assert main(["status", str(run.path)]) == 0

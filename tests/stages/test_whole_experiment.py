@@ -62,10 +62,25 @@ def test_every_stage_leaves_its_files(run: RunFolder) -> None:
     for scheme in SCHEMES:
         for fold in (0, 1):
             names = {path.name for path in run.member(scheme, fold).iterdir()}
-            assert names == {"curves.png", "epochs.csv", "member.json", "recipe.json", "weights.safetensors"}
+            assert names == {
+                "curves.png",
+                "environments",
+                "epochs.csv",
+                "member.json",
+                "recipe.json",
+                "weights.safetensors",
+            }
     for method in (*SCHEMES, "ensemble"):
         maps = sorted(path.name for path in run.probabilities(method).glob("*.nii.gz"))
         assert maps == [f"p{number}_probability.nii.gz" for number in range(5)]
+
+
+def test_each_member_and_stage_records_its_environment(run: RunFolder) -> None:
+    stages = [run.path / name for name in ("prepare", "folds", "predict", "postprocess", "evaluate")]
+    for folder in (*stages, *(run.member(scheme, fold) for scheme in SCHEMES for fold in (0, 1))):
+        (record,) = (folder / "environments").iterdir()
+        assert {"mapping-stroke", "commit", "processor", "memory"} <= json.loads(record.read_text()).keys(), folder
+    assert json.loads(next(run.member("default", 0).glob("environments/*")).read_text())["device"] == "cpu"
 
 
 def test_the_arrays_of_a_scan_are_stored_once(run: RunFolder) -> None:

@@ -53,6 +53,7 @@ from mapping_stroke.images.image import (
 )
 from mapping_stroke.report.tables import format_text, make_table
 from mapping_stroke.run_folder import ENSEMBLE, FINAL, MASK_SUFFIX, PROBABILITY_SUFFIX, RunFolder, write_section
+from mapping_stroke.stages.environments import recorder
 from mapping_stroke.work import StageResult, for_each_case
 
 SCORES_FILE = "scores.csv"
@@ -92,13 +93,16 @@ class Comparison:
         return fingerprint([SCORING, profile.name, self.method, self.case_id, self.fold, *hashes])
 
 
-def score_files(comparisons: Sequence[Comparison], output: Path, profile: Profile) -> StageResult:
+def score_files(
+    comparisons: Sequence[Comparison], output: Path, profile: Profile, computed: Callable[[], None] = lambda: None
+) -> StageResult:
     """Score masks and write `scores.csv` and `summary.csv`.
 
     Args:
         comparisons: Masks and references, in any order.
         output: Folder of the tables. Scores that are there already and whose files are unchanged are kept.
         profile: The metrics.
+        computed: Called before a mask is scored.
 
     Returns:
         The tables; failures are named `method/case`, reported, and left out of the tables.
@@ -112,6 +116,8 @@ def score_files(comparisons: Sequence[Comparison], output: Path, profile: Profil
 
     def compare(comparison: Comparison) -> None:
         mark = comparison.fingerprint(profile)
+        if mark not in known:
+            computed()
         scored[mark] = known.get(mark) or _score(comparison, read_reference, profile)
 
     named = {f"{one.method}/{one.case_id}": one for one in sorted(comparisons, key=_by_case)}
@@ -229,7 +235,7 @@ def evaluate_run(run: RunFolder, profile: str = "atlas2022") -> StageResult:
     if not comparisons:
         raise RunFolderError(f"{masks}: holds no mask of a labelled case; run `mapping postprocess {run.path}` first")
     write_section(run.config_toml, "evaluate", {"profile": profile})
-    return score_files(comparisons, run.scores_csv.parent, chosen)
+    return score_files(comparisons, run.scores_csv.parent, chosen, recorder(run.scores_csv.parent))
 
 
 def evaluate_test_scans(run: RunFolder, references: Path, profile: str = "atlas2022") -> StageResult:
@@ -272,7 +278,7 @@ def evaluate_test_scans(run: RunFolder, references: Path, profile: str = "atlas2
             f"{references}: holds no reference of an unlabelled scan of {run.path} that has a mask, expected images "
             "<case>_mask or <case>; check the folder and the case ids in prepare/cases.csv"
         )
-    return score_files(comparisons, run.test_scores_csv.parent, chosen)
+    return score_files(comparisons, run.test_scores_csv.parent, chosen, recorder(run.scores_csv.parent))
 
 
 def evaluate_folder(masks: Path, references: Path, output: Path, profile: str = "atlas2022") -> StageResult:

@@ -19,6 +19,7 @@ from mapping_stroke.dataset.folds import (
 from mapping_stroke.errors import FoldsError, RunFolderError
 from mapping_stroke.files import write_csv
 from mapping_stroke.run_folder import RunFolder, read_identity, write_section
+from mapping_stroke.stages.environments import recorder
 from mapping_stroke.stages.settings import FoldsConfig
 from mapping_stroke.work import StageResult
 
@@ -57,6 +58,7 @@ def folds_run(run: RunFolder, config: FoldsConfig = AS_USUAL) -> StageResult:
     chance = random_folds(loads, len(set(assignment.values())), config.seed, groups)
     _write(run, loads, {kind: assignment, "random": chance})
     _record(run, config)
+    recorder(run.folds_csv.parent)()
     sizes = np.unique(list(assignment.values()), return_counts=True)[1]
     say(
         f"{len(loads)} labelled cases in {sizes.size} folds ({kind}) of {sizes.min()} to {sizes.max()} cases; "

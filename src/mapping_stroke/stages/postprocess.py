@@ -1,5 +1,6 @@
 """The stage `postprocess`: a rule turns the probability maps of every method into masks, each map once."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from mapping_stroke.files import list_files, read_object, sha256, write_json
 from mapping_stroke.images.image import read_image, write_image
 from mapping_stroke.rules import check_probability, find_rule, mark_lesions
 from mapping_stroke.run_folder import ENSEMBLE, FINAL, MASK_SUFFIX, PROBABILITY_SUFFIX, RunFolder, write_section
+from mapping_stroke.stages.environments import recorder
 from mapping_stroke.work import StageResult, for_each_case
 
 SETTINGS_FILE = "settings.json"
@@ -45,15 +47,18 @@ def postprocess_run(run: RunFolder, rule: str = "challenge") -> StageResult:
     if ENSEMBLE in methods:
         jobs.append((FINAL, ENSEMBLE, rule))
     failed: dict[str, str] = {}
+    computed = recorder(run.masks(ENSEMBLE).parent)
     for method, source, job_rule in jobs:
-        of_method = postprocess_folder(run.probabilities(source), run.masks(method), job_rule).failed
+        of_method = postprocess_folder(run.probabilities(source), run.masks(method), job_rule, computed).failed
         failed |= {f"{method}/{case_id}": why for case_id, why in of_method.items()}
     masks = run.masks(ENSEMBLE).parent
     name_files("Masks", masks)
     return StageResult((masks,), failed)
 
 
-def postprocess_folder(probabilities: Path, masks: Path, rule: str = "challenge") -> StageResult:
+def postprocess_folder(
+    probabilities: Path, masks: Path, rule: str = "challenge", computed: Callable[[], None] = lambda: None
+) -> StageResult:
     """Write `<case>_mask.nii.gz` for every `<case>_probability.nii.gz` of a folder.
 
     A mask that was made from the same map by the same rule is kept; a mask whose map is gone is removed. A map that
@@ -64,6 +69,7 @@ def postprocess_folder(probabilities: Path, masks: Path, rule: str = "challenge"
         probabilities: Folder of maps.
         masks: Folder of masks; made if it is missing.
         rule: Name of a rule.
+        computed: Called before a mask is made.
 
     Returns:
         The folder of the masks; failures are named by case id.
@@ -92,6 +98,7 @@ def postprocess_folder(probabilities: Path, masks: Path, rule: str = "challenge"
                 return
             if made_from.pop(case_id, None):  # written before the mask changes: an interruption leaves no false entry
                 write_json(ledger, {"settings": settings, "made_from": made_from})
+            computed()
             volumes_mm3.append(_postprocess_file(source, mask, rule))
         except SCAN_FAILURES:
             with suppress(OSError):  # the reason that there is no mask is more useful

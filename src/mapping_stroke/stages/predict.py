@@ -1,6 +1,6 @@
 """The stage `predict`: probability maps of each scheme and of the ensemble, by members that never saw the case."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.networks.cards import BundleMember
 from mapping_stroke.networks.member_folder import find_members
 from mapping_stroke.run_folder import ENSEMBLE, PROBABILITY_SUFFIX, RunFolder, write_section
+from mapping_stroke.stages.environments import recorder
 from mapping_stroke.stages.settings import PredictConfig
 from mapping_stroke.work import ShowShare, StageResult, for_each_case, slice_of_shard
 
@@ -53,11 +54,12 @@ def predict_run(run: RunFolder, config: PredictConfig = AS_USUAL) -> StageResult
     all_wanted = [case for case in cases if case.mask is None or folds[case.case_id] in trained]
     wanted = all_wanted[slice_of_shard(config.shard)]
     say(f"Predicting {len(wanted)} scans with {len(ensemble.members)} members on {engine.description}")
+    computed = recorder(run.probabilities(ENSEMBLE).parent, {"engine": engine.description}, gpu=True)
     own = {case.case_id: _members_of(case, ensemble, folds) for case in wanted}
     failed = for_each_case(
         {case.case_id: case for case in wanted},
         "Predicting",
-        lambda case, show: _predict_case(run, case, ensemble, own[case.case_id], show),
+        lambda case, show: _predict_case(run, case, ensemble, own[case.case_id], computed, show),
     )
     maps = run.probabilities(ENSEMBLE).parent
     name_files("Probability maps", maps)
@@ -70,7 +72,12 @@ def _members_of(case: Case, ensemble: Ensemble, folds: Mapping[str, int]) -> lis
 
 
 def _predict_case(
-    run: RunFolder, case: Case, ensemble: Ensemble, members: Sequence[BundleMember], show: ShowShare
+    run: RunFolder,
+    case: Case,
+    ensemble: Ensemble,
+    members: Sequence[BundleMember],
+    computed: Callable[[], None],
+    show: ShowShare,
 ) -> None:
     sidecar = run.probabilities(ENSEMBLE) / f"{case.case_id}_probability.json"
     provenance = {
@@ -83,6 +90,7 @@ def _predict_case(
     paths = {method: run.probabilities(method) / f"{case.case_id}{PROBABILITY_SUFFIX}" for method in methods}
     if all(path.is_file() for path in (sidecar, *paths.values())) and read_object(sidecar) == provenance:
         return
+    computed()
     for old in (sidecar, *paths.values()):  # so that a failure or interruption leaves no outdated map
         old.unlink(missing_ok=True)
     scan = read_image(case.scan)

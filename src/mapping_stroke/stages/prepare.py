@@ -17,6 +17,7 @@ from mapping_stroke.files import file_state, fingerprint, read_object, sha256, w
 from mapping_stroke.images.formats import stored_files
 from mapping_stroke.run_folder import RunFolder, require_claimable
 from mapping_stroke.stages.claim import claim_run
+from mapping_stroke.stages.environments import recorder
 from mapping_stroke.stages.provenance import case_hash, write_manifest
 from mapping_stroke.stages.registered import register_cases
 from mapping_stroke.stages.settings import PrepareConfig
@@ -161,6 +162,7 @@ def _write(run: RunFolder, cases: Sequence[Case], problems: Sequence[Problem], s
     if loads_ml:
         draw_load_distribution(loads_ml, run.cases_csv.with_name("load_distribution.png"))
         draw_examples([case for case in cases if case.mask], run.cases_csv.with_name("examples.png"))
+    recorder(run.cases_csv.parent)()
     write_text(_stamp_file(run), stamp)
 
 

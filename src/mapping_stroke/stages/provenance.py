@@ -12,6 +12,7 @@ from mapping_stroke.files import fingerprint, read_csv, read_object, write_csv
 from mapping_stroke.images.formats import stored_files
 from mapping_stroke.networks.member_folder import RECIPE_FILE
 from mapping_stroke.run_folder import OWNER_FILE, RunFolder, read_identity, read_sections
+from mapping_stroke.stages.environments import describe_environments
 
 MANIFEST_COLUMNS = ("case_id", "image", "file", "size_bytes", "sha256")
 """Columns of `data.csv`; `image` is `scan` or `mask`."""
@@ -77,14 +78,14 @@ def find_other_data(run: RunFolder) -> list[str]:
 
 
 def describe_record(run: RunFolder) -> dict[str, str]:
-    """Data hashes, seeds, program and machine of a run as names and values; unknown ones are empty."""
-    sections, machine = read_sections(run.config_toml), read_object(run.environment_json)
+    """Data hashes, seeds, programs and machines of a run as names and values; unknown ones are empty or left out."""
+    sections = read_sections(run.config_toml)
     seeds = {stage: sections[stage]["seed"] for stage in ("folds", "train") if "seed" in sections.get(stage, {})}
     return {
         "Data files": _data_words(run),
         "Seeds": ", ".join(f"{stage} {seed}" for stage, seed in seeds.items()),
-        "Program": _program_words(machine),
-        "Machine": _machine_words(machine),
+        **describe_environments(run, "Program", _program_words),
+        **describe_environments(run, "Machine", _machine_words),
     }
 
 

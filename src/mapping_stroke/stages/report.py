@@ -14,7 +14,7 @@ from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.checks import read_problems
 from mapping_stroke.dataset.folds import largest_fold_distance
 from mapping_stroke.dataset.voxels import voxel_rule_words, voxels_of
-from mapping_stroke.errors import FoldsError, MappingError
+from mapping_stroke.errors import ConfigError, FoldsError, MappingError
 from mapping_stroke.evaluation.tables import CaseScore, order_methods, summarise
 from mapping_stroke.files import given_name, read_csv, read_json, read_object, write_text
 from mapping_stroke.names import PAPER_SCHEMES
@@ -42,6 +42,7 @@ from mapping_stroke.stages.evaluate import read_scores
 from mapping_stroke.stages.provenance import describe_record, find_other_data, fold_words
 from mapping_stroke.stages.report_cases import read_comparisons, show_worst
 from mapping_stroke.stages.report_tables import people_of, write_statistics
+from mapping_stroke.training.schemes import find_scheme, find_size
 from mapping_stroke.work import StageResult
 
 DESCRIPTION_FILE = "dataset_description.json"
@@ -223,7 +224,40 @@ def _member_words(run: RunFolder, training: Mapping[str, Any]) -> str:
     size = f", size {training['size']}" if "size" in training else ""
     extra = ", ".join(method_label(scheme) for scheme in schemes if scheme not in PAPER_SCHEMES)
     beyond = f"; the ensemble includes schemes that the paper does not have: {extra}" if extra else ""
-    return f"{len(members)} members ({names}){size}{beyond}"
+    return f"{len(members)} members ({names}){size}{_epoch_words(members, training)}{beyond}"
+
+
+def _epoch_words(members: Mapping[tuple[str, int], Path], training: Mapping[str, Any]) -> str:
+    """How many epochs the members were trained, and how many are usual at their size if these are others."""
+    done: dict[str, set[int]] = {}
+    for (scheme, _), table in members.items():
+        card = read_object(table.with_name(CARD_FILE)).get("training", {})
+        done.setdefault(scheme, set()).add(int(card.get("epochs", len(read_csv(table)))))
+    usual = {scheme: epochs for scheme in done if (epochs := _usual_epochs(scheme, training)) is not None}
+    other = {scheme: epochs for scheme, epochs in usual.items() if done[scheme] != {epochs}}
+    usual_words = (
+        f" (usual at this size: {_by_scheme({name: {count} for name, count in other.items()})})" if other else ""
+    )
+    return f", {_by_scheme(done)}{usual_words}"
+
+
+def _usual_epochs(scheme: str, training: Mapping[str, Any]) -> int | None:
+    """Epochs of a scheme at the size of the run; None if it is unknown or was fine-tuned."""
+    if "size" not in training or "from" in training:
+        return None
+    try:
+        return find_size(training["size"]).epochs_of(find_scheme(scheme, training.get("variant", "paper")))
+    except ConfigError:  # of another version
+        return None
+
+
+def _by_scheme(epochs: Mapping[str, set[int]]) -> str:
+    """Numbers of epochs of a member: one for all schemes if they agree."""
+    ranges = {scheme: f"{min(its)}" if len(its) == 1 else f"{min(its)} to {max(its)}" for scheme, its in epochs.items()}
+    if len(set(ranges.values())) == 1:
+        (words,) = set(ranges.values())
+        return f"{words} epoch{'s' * (words != '1')}"
+    return "epochs: " + ", ".join(f"{method_label(scheme)} {words}" for scheme, words in ranges.items())
 
 
 Pictures = dict[str, Picture | str]

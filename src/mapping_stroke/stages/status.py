@@ -4,7 +4,9 @@ import math
 import os
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +16,7 @@ from mapping_stroke.files import read_csv, read_object, write_json
 from mapping_stroke.networks.member_folder import CARD_FILE, RECIPE_FILE, has_member
 from mapping_stroke.run_folder import RunFolder, read_sections
 from mapping_stroke.training.schemes import find_scheme, find_size, find_variant
+from mapping_stroke.workflow.jobs import read_jobs, stage_of
 
 PROGRESS_FILE = "progress.json"
 SILENT_S = 600.0
@@ -109,7 +112,10 @@ class MemberStatus:
 
 
 def run_status(run: RunFolder) -> list[MemberStatus]:
-    """The progress of every member: the paper's schemes on all folds, and all others that were started.
+    """The progress of every planned member, and of all others that were started.
+
+    `mapping experiment` plans members. Without it, they are the paper's schemes, and others that were started, on all
+    folds.
 
     Raises:
         RunFolderError: The run has no folds yet.
@@ -117,16 +123,23 @@ def run_status(run: RunFolder) -> list[MemberStatus]:
     """
     folds = sorted({int(row["fold"]) for row in read_csv(run.require(run.folds_csv, "folds"))})
     settings = read_sections(run.config_toml).get("train", {})
-    variant = settings.get("variant", "paper")
-    schemes = [scheme.name for scheme in find_variant(variant)]
-    begun = {path.parent.parent.name for path in run.members.glob(f"*/fold_*/{RECIPE_FILE}")}
-    schemes += sorted(begun - set(schemes))
     now = time.time()
     return [
         _member_status(run.member(scheme, fold), scheme, fold, _epochs_of(scheme, settings), now)
-        for scheme in schemes
-        for fold in folds
+        for scheme, fold in _list_members(run, folds, settings.get("variant", "paper"))
     ]
+
+
+def _list_members(run: RunFolder, folds: Sequence[int], variant: str) -> list[tuple[str, int]]:
+    """Scheme and fold of the members that are planned, and of others that were started."""
+    begun = sorted(path.parent.relative_to(run.members).parts for path in run.members.glob(f"*/fold_*/{RECIPE_FILE}"))
+    jobs = read_jobs(run.experiment)
+    if jobs is None:
+        schemes = [scheme.name for scheme in find_variant(variant)]
+        schemes += [scheme for scheme, _ in begun if scheme not in schemes]
+        return list(dict.fromkeys(product(schemes, folds)))
+    planned = [tuple(job.split("/")[1:]) for job in jobs.names if stage_of(job) == "train"]
+    return [(scheme, int(fold.removeprefix("fold_"))) for scheme, fold in dict.fromkeys([*planned, *begun])]
 
 
 def _epochs_of(scheme: str, settings: dict[str, Any]) -> int | None:

@@ -25,7 +25,7 @@ from mapping_stroke.networks.bundle import open_bundle
 from mapping_stroke.processes import StopRequest, listening, run_in_jobs, threads_of
 from mapping_stroke.run_folder import RunFolder, write_section
 from mapping_stroke.stages.arrays import arrays_of, labelled_contents
-from mapping_stroke.stages.member import CheckpointPolicy, Plan, train_member
+from mapping_stroke.stages.member import CheckpointPolicy, Plan, facts_of, train_member
 from mapping_stroke.stages.pseudo_labels import choose_labels, label_unlabelled, pseudo_arrays
 from mapping_stroke.stages.settings import TrainConfig
 from mapping_stroke.stages.warm_start import WarmStart, choose_warm_start
@@ -177,8 +177,7 @@ def _record(run: RunFolder, config: TrainConfig, hardware: Hardware) -> None:
     shared = {"size": config.wanted_size.name, "variant": config.variant, "seed": config.seed, "batch": config.batch}
     shared |= {"from": config.from_ or None, "epochs": config.epochs, "learning_rate": config.learning_rate}
     write_section(run.config_toml, "train", shared)
-    computes = {"device": str(hardware.device), "precision": hardware.computes_in, "processes": hardware.processes}
-    write_json(run.environment_json, describe_environment() | computes)
+    write_json(run.environment_json, describe_environment() | facts_of(hardware))
 
 
 def _list_members(config: TrainConfig, folds: Sequence[int]) -> list[_Member]:
