@@ -42,7 +42,7 @@ BRAIN_SUFFIX = "_brain.nii.gz"
 
 
 STAGES = ("prepare", "folds", "train", "predict", "postprocess", "evaluate", "report")
-RUN_CONTENTS = ("config.toml", "environment.json", "experiment", *STAGES)
+RUN_CONTENTS = ("config.toml", "environment.json", "environments", "experiment", *STAGES)
 """Files and folders that the stages write into a run folder."""
 
 
@@ -66,6 +66,10 @@ class RunFolder:
     def environment_json(self) -> Path:
         """Versions, machine, seeds."""
         return self.path / "environment.json"
+
+    def environments(self, stage: str) -> Path:
+        """The programs and machines that computed a stage, a file for each; members have their own."""
+        return self.path / "environments" / stage
 
     @property
     def cases_csv(self) -> Path:

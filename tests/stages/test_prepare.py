@@ -51,7 +51,9 @@ def file_of(data: Path, person: str, what: str) -> Path:
 
 def test_an_atlas_folder_is_prepared(atlas: Path, run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     assert prepare(atlas, run) == 0
-    assert files(run.path) == [
+    environment, *others = files(run.path)
+    assert environment.startswith("environments/prepare/")
+    assert others == [
         "prepare/arrays/contents.json",
         "prepare/cases.csv",
         "prepare/checked.txt",

@@ -204,12 +204,12 @@ def test_all_programs_and_machines_of_a_run_are_listed(tmp_path: Path) -> None:
     members = [run.member("default", fold) for fold in (0, 1)]
     node = {**MACHINE, "processor": "Other", "gpu": "none"}
     for folder, environment in (
-        (members[0], PROGRAM | MACHINE | {"gpu": "Card"}),
-        (members[1], PROGRAM | node),
-        (run.path / "predict", PROGRAM | MACHINE | {"gpu": "Card"}),
-        (run.path / "evaluate", PROGRAM | {"mapping-stroke": "2.1"} | MACHINE),
+        (members[0] / "environments", PROGRAM | MACHINE | {"gpu": "Card"}),
+        (members[1] / "environments", PROGRAM | node),
+        (run.environments("predict"), PROGRAM | MACHINE | {"gpu": "Card"}),
+        (run.environments("evaluate"), PROGRAM | {"mapping-stroke": "2.1"} | MACHINE),
     ):
-        write_json(folder / "environments" / "0.json", environment)
+        write_json(folder / "0.json", environment)
     for member in members:
         write_json(member / "member.json", {"training": {"epochs": 3}})
     facts = facts_of(run)
@@ -223,7 +223,7 @@ def test_all_programs_and_machines_of_a_run_are_listed(tmp_path: Path) -> None:
 def test_a_run_of_one_program_names_it_once(tmp_path: Path) -> None:
     run = write_small_run(tmp_path, ("a", "b"), ("default", "ensemble"))
     write_json(run.environment_json, PROGRAM | MACHINE)
-    write_json(run.path / "predict" / "environments" / "0.json", PROGRAM | MACHINE | {"gpu": "Card"})
+    write_json(run.environments("predict") / "0.json", PROGRAM | MACHINE | {"gpu": "Card"})
     facts = facts_of(run)
     assert facts["Program"] == "mapping-stroke 2.0; python 3.12.1"
     assert facts["Machine"] == "Chip, 8 cores, 31 GiB memory, GPU: Card"

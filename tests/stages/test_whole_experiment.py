@@ -76,9 +76,9 @@ def test_every_stage_leaves_its_files(run: RunFolder) -> None:
 
 
 def test_each_member_and_stage_records_its_environment(run: RunFolder) -> None:
-    stages = [run.path / name for name in ("prepare", "folds", "predict", "postprocess", "evaluate")]
-    for folder in (*stages, *(run.member(scheme, fold) for scheme in SCHEMES for fold in (0, 1))):
-        (record,) = (folder / "environments").iterdir()
+    stages = [run.environments(name) for name in ("prepare", "folds", "predict", "postprocess", "evaluate")]
+    for folder in (*stages, *(run.member(scheme, fold) / "environments" for scheme in SCHEMES for fold in (0, 1))):
+        (record,) = folder.iterdir()
         assert {"mapping-stroke", "commit", "processor", "memory"} <= json.loads(record.read_text()).keys(), folder
     assert json.loads(next(run.member("default", 0).glob("environments/*")).read_text())["device"] == "cpu"
 

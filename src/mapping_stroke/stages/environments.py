@@ -1,4 +1,4 @@
-"""The programs and machines that computed a run: recorded beside each member and in each stage's folder."""
+"""The programs and machines that computed a run: recorded beside each member, and for each stage."""
 
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -11,7 +11,7 @@ from mapping_stroke.networks.member_folder import CARD_FILE
 from mapping_stroke.run_folder import STAGES, RunFolder
 
 ENVIRONMENTS = "environments"
-"""Folder of the records, a file for each different one: several jobs may write at the same time."""
+"""Folder of a member's records."""
 TRAIN = "train"
 
 
@@ -19,14 +19,14 @@ def recorder(folder: Path, facts: Mapping[str, object] | None = None, *, gpu: bo
     """A function that records the environment of this process at its first call: when something is computed.
 
     Args:
-        folder: Folder of the member or stage.
+        folder: Folder of the records, a file for each different one: several jobs may write at the same time.
         facts: More that the environment has, such as the device.
         gpu: Also name the GPUs, for work that may use them.
     """
 
     def record() -> None:
         found = {**describe_environment(gpu=gpu), **(facts or {})}
-        write_json(folder / ENVIRONMENTS / f"{fingerprint(found)}.json", found)
+        write_json(folder / f"{fingerprint(found)}.json", found)
 
     return cache(record)
 
@@ -64,16 +64,16 @@ def _used(run: RunFolder) -> dict[str, list[dict[str, Any]]]:
     for stage in STAGES:
         if stage == TRAIN:
             members = sorted(card.parent for card in run.members.glob(f"*/fold_*/{CARD_FILE}"))
-            used |= {f"{TRAIN}/{member.relative_to(run.members)}": _read(member) for member in members}
+            used |= {f"{TRAIN}/{member.relative_to(run.members)}": _read(member / ENVIRONMENTS) for member in members}
             if not members or not all(used[f"{TRAIN}/{member.relative_to(run.members)}"] for member in members):
                 used[f"{TRAIN}, last start"] = [read_object(run.environment_json)]
         else:
-            used[stage] = _read(run.path / stage)
+            used[stage] = _read(run.environments(stage))
     return used
 
 
 def _read(folder: Path) -> list[dict[str, Any]]:
-    return [found for path in list_files(folder / ENVIRONMENTS, "*.json") if (found := read_object(path))]
+    return [found for path in list_files(folder, "*.json") if (found := read_object(path))]
 
 
 def _with_gpu(environment: Mapping[str, Any], known: list[dict[str, Any]]) -> Mapping[str, Any]:

@@ -235,7 +235,7 @@ def evaluate_run(run: RunFolder, profile: str = "atlas2022") -> StageResult:
     if not comparisons:
         raise RunFolderError(f"{masks}: holds no mask of a labelled case; run `mapping postprocess {run.path}` first")
     write_section(run.config_toml, "evaluate", {"profile": profile})
-    return score_files(comparisons, run.scores_csv.parent, chosen, recorder(run.scores_csv.parent))
+    return score_files(comparisons, run.scores_csv.parent, chosen, recorder(run.environments("evaluate")))
 
 
 def evaluate_test_scans(run: RunFolder, references: Path, profile: str = "atlas2022") -> StageResult:
@@ -278,7 +278,7 @@ def evaluate_test_scans(run: RunFolder, references: Path, profile: str = "atlas2
             f"{references}: holds no reference of an unlabelled scan of {run.path} that has a mask, expected images "
             "<case>_mask or <case>; check the folder and the case ids in prepare/cases.csv"
         )
-    return score_files(comparisons, run.test_scores_csv.parent, chosen, recorder(run.scores_csv.parent))
+    return score_files(comparisons, run.test_scores_csv.parent, chosen, recorder(run.environments("evaluate")))
 
 
 def evaluate_folder(masks: Path, references: Path, output: Path, profile: str = "atlas2022") -> StageResult:

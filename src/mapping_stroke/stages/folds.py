@@ -58,7 +58,7 @@ def folds_run(run: RunFolder, config: FoldsConfig = AS_USUAL) -> StageResult:
     chance = random_folds(loads, len(set(assignment.values())), config.seed, groups)
     _write(run, loads, {kind: assignment, "random": chance})
     _record(run, config)
-    recorder(run.folds_csv.parent)()
+    recorder(run.environments("folds"))()
     sizes = np.unique(list(assignment.values()), return_counts=True)[1]
     say(
         f"{len(loads)} labelled cases in {sizes.size} folds ({kind}) of {sizes.min()} to {sizes.max()} cases; "

@@ -18,7 +18,7 @@ from mapping_stroke.networks.cards import STARTED_FROM, MemberCard
 from mapping_stroke.networks.member_folder import RECIPE_FILE, has_member, write_member
 from mapping_stroke.networks.unet import unet_weights
 from mapping_stroke.processes import StopRequest, locked
-from mapping_stroke.stages.environments import recorder
+from mapping_stroke.stages.environments import ENVIRONMENTS, recorder
 from mapping_stroke.stages.progress import TrainingLength, draw_curves, signed, watched, write_epochs
 from mapping_stroke.stages.status import PROGRESS_FILE
 from mapping_stroke.stages.warm_start import WarmStart
@@ -144,7 +144,7 @@ def _train_under_lock(folder: Path, plan: Plan, arrays: Arrays, engine: Engine, 
         first_does(lambda: _resume(folder, plan, state), fabric)
         bring_in_step(state, fabric)
         sign_running()
-        first_does(recorder(folder, facts_of(hardware), gpu=True), fabric)
+        first_does(recorder(folder / ENVIRONMENTS, facts_of(hardware), gpu=True), fabric)
         arrays = (bring_to(fabric.device, arrays[0]), bring_to(fabric.device, arrays[1]))
         events = train(state, plan.scheme, plan.size, arrays, fabric, compiled=hardware.compiled)
         if fabric.is_global_zero:

@@ -47,7 +47,7 @@ def postprocess_run(run: RunFolder, rule: str = "challenge") -> StageResult:
     if ENSEMBLE in methods:
         jobs.append((FINAL, ENSEMBLE, rule))
     failed: dict[str, str] = {}
-    computed = recorder(run.masks(ENSEMBLE).parent)
+    computed = recorder(run.environments("postprocess"))
     for method, source, job_rule in jobs:
         of_method = postprocess_folder(run.probabilities(source), run.masks(method), job_rule, computed).failed
         failed |= {f"{method}/{case_id}": why for case_id, why in of_method.items()}

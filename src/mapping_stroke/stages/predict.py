@@ -54,7 +54,7 @@ def predict_run(run: RunFolder, config: PredictConfig = AS_USUAL) -> StageResult
     all_wanted = [case for case in cases if case.mask is None or folds[case.case_id] in trained]
     wanted = all_wanted[slice_of_shard(config.shard)]
     say(f"Predicting {len(wanted)} scans with {len(ensemble.members)} members on {engine.description}")
-    computed = recorder(run.probabilities(ENSEMBLE).parent, {"engine": engine.description}, gpu=True)
+    computed = recorder(run.environments("predict"), {"engine": engine.description}, gpu=True)
     own = {case.case_id: _members_of(case, ensemble, folds) for case in wanted}
     failed = for_each_case(
         {case.case_id: case for case in wanted},

@@ -162,7 +162,7 @@ def _write(run: RunFolder, cases: Sequence[Case], problems: Sequence[Problem], s
     if loads_ml:
         draw_load_distribution(loads_ml, run.cases_csv.with_name("load_distribution.png"))
         draw_examples([case for case in cases if case.mask], run.cases_csv.with_name("examples.png"))
-    recorder(run.cases_csv.parent)()
+    recorder(run.environments("prepare"))()
     write_text(_stamp_file(run), stamp)
 
 
