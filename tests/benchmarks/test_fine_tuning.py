@@ -62,6 +62,7 @@ def test_the_scanner_is_one_that_no_training_draws() -> None:
     assert max(scanner.csf for scanner in drawn) < UNSEEN.csf - 0.03
 
 
+@pytest.mark.slow
 def test_two_cohorts_of_as_many_cases_are_written(bench: FineTuning, result: FineTuningResult) -> None:
     for name in ("learn", "judge"):
         cases, failed = find_labelled(bench.work / name)
@@ -72,6 +73,7 @@ def test_two_cohorts_of_as_many_cases_are_written(bench: FineTuning, result: Fin
     assert members[0].card.training["training_cases"] == 4
 
 
+@pytest.mark.slow
 def test_every_case_is_scored_before_and_after(result: FineTuningResult) -> None:
     assert result.before.keys() == result.after.keys()
     assert {len(values) for values in (*result.before.values(), *result.after.values())} == {5}
@@ -80,6 +82,7 @@ def test_every_case_is_scored_before_and_after(result: FineTuningResult) -> None
     assert estimate.mean == pytest.approx(np.mean(result.after["none/dice"] - result.before["none/dice"]))
 
 
+@pytest.mark.slow
 def test_the_same_call_computes_nothing_again(bench: FineTuning, result: FineTuningResult) -> None:
     kept = [*bench.work.glob("*.json"), *bench.work.glob("judge/*"), *bench.work.glob("run/train/*/*/weights*")]
     times = [path.stat().st_mtime_ns for path in kept]
@@ -88,6 +91,7 @@ def test_the_same_call_computes_nothing_again(bench: FineTuning, result: FineTun
     np.testing.assert_array_equal(again.after["none/dice"], result.after["none/dice"])
 
 
+@pytest.mark.slow
 def test_the_report_tells_how_it_was_made_and_every_difference(bench: FineTuning, result: FineTuningResult) -> None:
     text = describe_fine_tuning(result, bench, "python -m benchmarks fine-tuning WORK")
     assert "Simulated data" in text
@@ -115,6 +119,7 @@ def test_numbers_out_of_range_are_refused() -> None:
             FineTuning(Path("work"), **wrong)
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_report(
     bench: FineTuning, result: FineTuningResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

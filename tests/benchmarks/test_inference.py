@@ -42,6 +42,7 @@ def test_a_command_that_fails_is_quoted() -> None:
         run_command([sys.executable, "-c", "print('why it failed'); raise SystemExit(3)"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tiny")
 def test_all_ways_and_a_cohort_are_run(tmp_path: Path) -> None:
     config = small_bench(tmp_path, cohort=2)

@@ -67,6 +67,7 @@ def test_one_place_beside_another_is_as_far_as_it_is_shifted() -> None:
     assert displacement_mm(TRUTH, TRUTH) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("known")
 def test_a_misplaced_scan_is_found_and_wrong_places_are_not_trusted(made: MisplacedScan, placed: PlacedScan) -> None:
     outcome, found = register(made)

@@ -68,6 +68,7 @@ def placed_at(scan: Image, place: np.ndarray) -> PlacedScan:
     return PlacedScan(scan, scan, brain, np.linalg.inv(place), quality, left_alone=False, starts=3)
 
 
+@pytest.mark.slow
 def test_where_the_place_is_right_all_masks_agree(
     made: MisplacedScan, model: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +83,7 @@ def test_where_the_place_is_right_all_masks_agree(
     assert trip.counts
 
 
+@pytest.mark.slow
 def test_a_wrong_place_is_told_by_the_true_copy_alone(
     made: MisplacedScan, model: Segmenter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
