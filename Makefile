@@ -15,10 +15,10 @@ ORACLES := .oracles
 export PYTHONDONTWRITEBYTECODE :=
 # Sends signals to its own process, which has crashed where OpenVINO had worked in it before.
 SIGNALLED := tests/stages/test_train_interrupted.py
-# Three processes for the two cores that are asked for, as tests wait for programs that they start. A file stays whole,
-# for its fixtures are shared. Files go in the order of their names: ordered by the number of their tests, the longest
-# would come last, beside idle processes.
-SIDE_BY_SIDE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# One process for each of the two cores that are asked for (three are no faster). A file stays whole, for its fixtures
+# are shared. Files go in the order of their names: ordered by the number of their tests, the longest would come last,
+# beside an idle process.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo test test-all slurm check format bench stats model oracles docs screenshots
 

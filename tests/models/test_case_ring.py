@@ -2,6 +2,7 @@
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,15 @@ def test_every_case_is_used_25_times_and_then_removed(tmp_path: Path) -> None:
     assert set(uses.values()) == {MOST_USES} == {25}
     assert list(ring.folder.iterdir()) == []
     assert (memory.uses, memory.hardness) == ({}, {})
+
+
+def test_a_case_is_removed_after_as_many_uses_as_asked_for(tmp_path: Path) -> None:
+    ring, memory = replace(ring_in(tmp_path, 3), uses=2), Memory()
+    fill(ring, 3)
+    supply, rng = RingSupply(ring, memory), np.random.default_rng(0)
+    drawn = sorted(supply.draw(rng).case_id for _ in range(6))
+    assert drawn == [name for name in ("case-00000000", "case-00000001", "case-00000002") for _ in range(2)]
+    assert ring.present == []
 
 
 def test_no_number_is_given_twice(tmp_path: Path) -> None:

@@ -178,6 +178,8 @@ def test_the_same_seed_makes_the_same_model(made: Path, tmp_path: Path) -> None:
 def test_numbers_out_of_range_are_refused() -> None:
     with pytest.raises(ConfigError, match="got 0 jobs"):
         ModelConfig(jobs=0)
+    with pytest.raises(ConfigError, match="got --uses 0, expected 1 or more"):
+        ModelConfig(uses=0)
     with pytest.raises(ConfigError, match="got -1 cases to keep"):
         ModelConfig(cases=-1)
     with pytest.raises(ConfigError, match="got -1 epochs"):

@@ -25,6 +25,7 @@ def played(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("played")
+@pytest.mark.slow  # on Slurm with `make slurm`, too
 def test_every_job_of_a_bids_data_set_gets_a_shard(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     call = ["bids", str(data), "out", "participant", "--preset", "fast", "--session-label", "1", "2"]
@@ -47,6 +48,7 @@ def test_every_job_of_a_bids_data_set_gets_a_shard(data: Path, tmp_path: Path, m
 
 
 @pytest.mark.usefixtures("played")
+@pytest.mark.slow  # on Slurm with `make slurm`, too
 def test_jobs_that_segment_share_the_output_folder(tmp_path: Path) -> None:
     data, model = write_phantoms(tmp_path / "scans", labelled=0, unlabelled=4), tmp_path / "model"
     write_seeing_model(model)

@@ -18,7 +18,7 @@ from mapping_stroke.errors import Stopped, TrainingError
 from mapping_stroke.processes import StopRequest, begin_job, listening
 from mapping_stroke.simulation.bank import load_bank
 from mapping_stroke.simulation.cohort import Sources
-from mapping_stroke.training.supply import Memory, fewest_ready
+from mapping_stroke.training.supply import MOST_USES, Memory, fewest_ready
 
 BETWEEN_LOOKS_S = 0.2
 _LAST = "_lesion.npy"
@@ -36,6 +36,7 @@ class Ring:
         cache: See `load_bank`.
         spacing_mm: Edge of the network's voxels.
         seed: Case `i` is drawn from (*seed, i).
+        uses: Patches cut from a case before it is removed.
     """
 
     folder: Path
@@ -44,6 +45,7 @@ class Ring:
     cache: Path
     spacing_mm: float
     seed: tuple[int, ...]
+    uses: int = MOST_USES
 
     @property
     def present(self) -> list[str]:
@@ -59,7 +61,7 @@ class Ring:
 
 @dataclass(frozen=True, eq=False)
 class RingSupply:
-    """A `Supply` of the cases of a ring; after `MOST_USES` patches a case is removed, and the producer makes another.
+    """A `Supply` of the cases of a ring; after `Ring.uses` patches a case is removed, and the producer makes another.
 
     Attributes:
         ring: The ring.
@@ -104,7 +106,7 @@ class RingSupply:
 
     def _use(self, name: str) -> CaseArrays:
         case = read_arrays(self.ring.folder, name)
-        if self.memory.count_use(name):
+        if self.memory.count_use(name, self.ring.uses):
             # copied, since the arrays are mapped from the files to be removed
             case = CaseArrays(name, case.scan.clone(), case.mask.clone(), case.lesion_voxels.copy())
             self._remove(name)

@@ -190,8 +190,11 @@ class ModelConfig:
     cases: int = 0
     """Simulated cases to draw once, keep on disk (2 to 8 MB each) and reuse; 0 draws a new one for every patch, which
     costs a GPU next to nothing, but a CPU as much time as the training step. With --patches, this many lie on disk at a
-    time: a low-priority process makes them, and each is used for at most 25 patches. With --minutes, this many lie in
-    the device's memory (256 for 0)."""
+    time: a low-priority process makes them, and each is used for --uses patches. With --minutes, this many lie in the
+    device's memory (256 for 0)."""
+    uses: int = 25
+    """With --patches and --cases: patches to cut from each case. Fewer leave the network less to learn by heart, but
+    need a faster processor to make new cases, or the training waits for them."""
     compile: bool = False
     """Compile the networks: up to twice as fast on a CPU; needs a C++ compiler, and a minute or two at the start."""
     save_minutes: float = 10.0
@@ -210,6 +213,8 @@ class ModelConfig:
             raise ConfigError(f"got {self.jobs} jobs, expected 1 or more")
         if self.cases < 0:
             raise ConfigError(f"got {self.cases} cases to keep, expected 1 or more, or 0 for a new one at every patch")
+        if self.uses < 1:
+            raise ConfigError(f"got --uses {self.uses}, expected 1 or more patches of each case")
 
     def _require_schedule(self) -> None:
         """Raise `ConfigError` if the other settings rule out a training on a schedule."""

@@ -209,7 +209,8 @@ def _long_source(work: _Work, device: torch.device) -> Ring | PoolPlan | Reseede
     """Source of the cases of a training on a schedule."""
     config = work.config
     if config.cases and not config.minutes:
-        return Ring(work.run.path / "ring", config.cases, work.sources, work.cache, work.spacing_mm, work.seed)
+        folder = work.run.path / "ring"
+        return Ring(folder, config.cases, work.sources, work.cache, work.spacing_mm, work.seed, config.uses)
     bank = work.bank("training", device)
     return PoolPlan(bank, config.cases or POOL_SIZE, work.seed) if config.minutes else Reseeded(bank, work.seed)
 

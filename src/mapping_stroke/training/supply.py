@@ -12,7 +12,7 @@ from mapping_stroke.dataset.arrays import CaseArrays
 from mapping_stroke.dataset.sources import CaseSource
 
 MOST_USES = 25
-"""Patches cut from one case."""
+"""Patches cut from one case, unless another number is asked for."""
 READY_SHARE = 0.25
 """Share of the kept cases below which the training waits instead of reusing a few cases."""
 HARDEST_SHARE = 0.1
@@ -38,10 +38,10 @@ class Memory:
     hardness: dict[str, float] = field(default_factory=dict)
     made: int = 0
 
-    def count_use(self, name: str) -> bool:
-        """Count a patch of a case; return whether it has now been used `MOST_USES` times and should be removed."""
+    def count_use(self, name: str, most: int = MOST_USES) -> bool:
+        """Count a patch of a case; return whether it has now been used as often as it may be and should be removed."""
         self.uses[name] = self.uses.get(name, 0) + 1
-        return self.uses[name] >= MOST_USES
+        return self.uses[name] >= most
 
     def forget(self, name: str) -> None:
         """Drop a removed case."""
