@@ -13,6 +13,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
@@ -67,13 +68,7 @@ def progress(what: str, total: float) -> Iterator[Callable[[float, str], None]]:
     A terminal shows a bar; a log gets a plain line every `SECONDS_BETWEEN_LINES`.
     """
     if out.is_terminal:
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=out, transient=True) as bar:
+        with _bar(TaskProgressColumn(), TextColumn("left"), TimeRemainingColumn()) as bar:
             task = bar.add_task(what, total=total)
             yield lambda done, name: bar.update(task, completed=done, description=f"{what} {name}")
         return
@@ -97,13 +92,7 @@ def estimated(what: str) -> Iterator[Callable[[float, str, float | None], None]]
     Yields a function that shows the share done, 0 to 1, the current item, and the seconds left; None or 0 if unknown.
     """
     if out.is_terminal:
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-        )
-        with Progress(*columns, TextColumn("{task.fields[left]}"), console=out, transient=True) as bar:
+        with _bar(TaskProgressColumn(), TextColumn("{task.fields[left]}")) as bar:
             task = bar.add_task(what, total=1.0, left="")
             yield lambda done, name, left_s: bar.update(
                 task, completed=done, description=f"{what} {name}", left=_left_words(left_s)
@@ -120,6 +109,12 @@ def estimated(what: str) -> Iterator[Callable[[float, str, float | None], None]]
             last = now
 
     yield report
+
+
+def _bar(done: ProgressColumn, *left: ProgressColumn) -> Progress:
+    """A bar for the terminal that is gone afterwards, with columns of its own for how much is done and what is left."""
+    shared = (TextColumn("{task.description}", markup=False), BarColumn(), done, TimeElapsedColumn())
+    return Progress(*shared, *left, console=out, transient=True)
 
 
 def _left_words(seconds: float | None) -> str:
@@ -162,8 +157,7 @@ def clock(seconds: float, now: datetime | None = None) -> str:
 
 
 def _track_on_terminal(items: Iterable[T], what: str, total: int) -> Iterator[T]:
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, TextColumn("left"), TimeRemainingColumn(), console=out, transient=True) as progress:
+    with _bar(MofNCompleteColumn(), TextColumn("left"), TimeRemainingColumn()) as progress:
         task = progress.add_task(what, total=total)
         for item in items:
             yield item

@@ -1,4 +1,4 @@
-"""Sizes of voxels, and what a number of voxels means where they are not those of ATLAS R2.0."""
+"""Sizes of voxels, and what a number of voxels means if they are not those of ATLAS R2.0."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class VoxelVolumes:
         return max(abs(one - 1) for one in (self.smallest_mm3, self.largest_mm3)) <= ABOUT
 
     def of(self, count: float = 1.0) -> str:
-        """The volume of this many voxels without its unit, such as `64`, or `0.7 to 1.2` where voxels differ."""
+        """The volume of this many voxels without its unit, such as `64`, or `0.7 to 1.2` if voxels differ."""
         return " to ".join(dict.fromkeys(f"{count * one:.3g}" for one in (self.smallest_mm3, self.largest_mm3)))
 
 
