@@ -37,6 +37,24 @@ def test_a_large_lesion_keeps_to_its_side_and_is_no_ball(brain: Brain, allowed: 
     assert max(spread) > 1.15 * min(spread)
 
 
+def surface(region: Region) -> int:
+    """Number of faces between a region and its surroundings."""
+    return sum(int((region.roll(1, axis) != region).sum()) for axis in range(3))
+
+
+@pytest.mark.parametrize("load_mm3", [4_000.0, 30_000.0])
+def test_smooth_lesions_have_the_load_asked_for_and_less_surface(
+    brain: Brain, allowed: Region, load_mm3: float
+) -> None:
+    faces = {}
+    for smooth in (False, True):
+        drawn = [draw_lesions(brain, allowed, [load_mm3], np.random.default_rng(s), smooth=smooth) for s in range(8)]
+        assert all(not (lesion & ~allowed).any() for lesion in drawn)
+        assert [int(one.sum()) for one in drawn] == pytest.approx([load_mm3 / brain.grid.spacing_mm**3] * 8, rel=0.05)
+        faces[smooth] = float(np.median([surface(lesion) for lesion in drawn]))
+    assert faces[True] < 0.85 * faces[False]
+
+
 def test_the_same_numbers_draw_the_same_lesion(brain: Brain, allowed: Region) -> None:
     first, second = (draw_lesions(brain, allowed, [5_000.0], np.random.default_rng(9)) for _ in range(2))
     assert torch.equal(first, second)

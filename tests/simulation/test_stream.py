@@ -19,6 +19,7 @@ from mapping_stroke.simulation.bank import (
     SimulationBank,
     draw_twins,
     finish_case,
+    place_lesions,
 )
 from mapping_stroke.simulation.brain import Brain
 from mapping_stroke.simulation.lesions import RealMask, cut_mask
@@ -163,6 +164,15 @@ def test_a_stream_gives_twins_as_often_as_asked(brain: Brain, allowed: Region) -
         case, twin = bank.draw(np.random.default_rng(seed)), draw_twins(bank, np.random.default_rng(seed))[1]
         assert len(case.lesion_voxels) == 0
         assert torch.equal(case.scan, twin.scan)
+
+
+def test_smooth_lesions_are_among_the_drawn_ones_of_the_training_only(brain: Brain, allowed: Region) -> None:
+    assert TRAINING_MIX.smooth > 0 == COMPARISON_MIX.smooth == HELD_OUT_MIX.smooth
+    drawn = {}
+    for smooth in (0.0, 1.0):
+        bank = SimulationBank([Host(brain, allowed)], [], Mix(healthy=0.0, twins=0.0, smooth=smooth))
+        drawn[smooth] = place_lesions(bank, bank.hosts[0], 20_000.0, np.random.default_rng(2))
+    assert not torch.equal(drawn[0.0], drawn[1.0])
 
 
 @pytest.mark.parametrize("mix", [TRAINING_MIX, COMPARISON_MIX, HELD_OUT_MIX])

@@ -56,6 +56,7 @@ class Mix:
         healthy: Cases without any lesion.
         twins: Healthy twins of cases with lesions: the same random numbers, but no lesion painted.
         drawn: Among cases with lesions, those with random shapes instead of real masks.
+        smooth: Among those, cases whose lesions are smooth ellipsoids.
         kinds: Shares of `KINDS`, with sum 1.
         free: Cases in scanner space; the others lie in MNI space.
     """
@@ -63,11 +64,12 @@ class Mix:
     healthy: float = 0.23
     twins: float = 0.10
     drawn: float = 0.25
+    smooth: float = 0.0
     kinds: tuple[float, float, float, float, float] = (0.42, 0.24, 0.08, 0.08, 0.18)
     free: float = 0.5
 
 
-TRAINING_MIX = Mix(kinds=(0.54, 0.18, 0.12, 0.08, 0.08), free=0.15)
+TRAINING_MIX = Mix(drawn=0.35, smooth=0.4, kinds=(0.54, 0.18, 0.12, 0.08, 0.08), free=0.15)
 """For training: mostly registered and skull-stripped, as `mapping segment` passes scans to a model, with failures and
 whole heads."""
 COMPARISON_MIX = Mix(kinds=(0.56, 0.18, 0.12, 0.1, 0.04), free=0.1)
@@ -236,7 +238,8 @@ def place_lesions(bank: SimulationBank, host: Host, load_mm3: float, rng: np.ran
     if load_mm3 <= 0:
         return torch.zeros_like(host.allowed)
     if not bank.masks or rng.random() < bank.mix.drawn:
-        return draw_lesions(host.brain, host.allowed, split_load(load_mm3, rng), rng)
+        smooth = bank.mix.smooth > 0 and rng.random() < bank.mix.smooth
+        return draw_lesions(host.brain, host.allowed, split_load(load_mm3, rng), rng, smooth=smooth)
     # a few at random, so that the same mask does not serve every load of its size
     chosen = rng.choice(len(bank.masks), min(MASKS_LOOKED_AT, len(bank.masks)), replace=False)
     return fit_masks(host.brain, host.allowed, [bank.masks[index] for index in chosen], load_mm3, rng)[0]

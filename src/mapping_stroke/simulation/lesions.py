@@ -79,6 +79,7 @@ class Site:
         axes: Relative extent of a lesion along x, y, z.
         weight: Frequency relative to the other sites.
         largest_mm3: Largest lesion at this site.
+        smooth: Whether lesions are smooth ellipsoids of any proportions, like old cavities.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Site:
     axes: Point
     weight: float
     largest_mm3: float
+    smooth: bool = False
 
 
 DEEP_SITES = (
@@ -97,6 +99,10 @@ DEEP_SITES = (
     Site("pons", (6.0, -26.0, -32.0), 4.0, (0.8, 1.0, 1.2), 0.10, 2_500.0),
     Site("cerebellum", (22.0, -62.0, -36.0), 9.0, (1.2, 1.2, 0.8), 0.06, 10_000.0),
 )
+ANYWHERE = Site("anywhere", (30.0, -18.0, 22.0), 22.0, (1.0, 1.0, 1.0), 1.0, LARGEST_LOAD_MM3, smooth=True)
+"""Tissue of either hemisphere."""
+SMOOTH, STRETCH = 0.12, 1.8
+"""Largest roughness of a smooth lesion's outline, and the largest factor on each of its axes (and its inverse)."""
 SUPRATENTORIAL_ONLY_MM3 = 25_000.0
 """Lesions of at least this size are supratentorial."""
 TISSUE_TRIES = 4000
@@ -109,7 +115,9 @@ def allowed_region(brain: Brain) -> Region:
     return erode(brain.inside, diagonal=False) & ~pools & ~ventricles
 
 
-def draw_lesions(brain: Brain, allowed: Region, parts_mm3: Sequence[float], rng: np.random.Generator) -> Region:
+def draw_lesions(
+    brain: Brain, allowed: Region, parts_mm3: Sequence[float], rng: np.random.Generator, *, smooth: bool = False
+) -> Region:
     """Draw lesions of the given sizes, mostly in one hemisphere.
 
     Args:
@@ -117,6 +125,7 @@ def draw_lesions(brain: Brain, allowed: Region, parts_mm3: Sequence[float], rng:
         allowed: See `allowed_region`.
         parts_mm3: Volume of each lesion; at least one voxel is drawn.
         rng: Source of locations and shapes.
+        smooth: Draw smooth ellipsoids anywhere in the tissue, as cavities round off with the years.
 
     Returns:
         The union; smaller than requested only if a lesion finds no room.
@@ -125,17 +134,18 @@ def draw_lesions(brain: Brain, allowed: Region, parts_mm3: Sequence[float], rng:
     side = 1 if rng.random() < 0.5 else -1
     for part_mm3 in parts_mm3:
         part_vox = max(round(part_mm3 / brain.grid.spacing_mm**3), 1)
-        box, score, region = _draw_one(brain, allowed, part_mm3, side if rng.random() < 0.8 else -side, rng)
+        its_side = side if rng.random() < 0.8 else -side
+        site = ANYWHERE if smooth else _draw_site(part_mm3, rng)
+        box, score, region = _draw_one(brain, allowed, part_mm3, its_side, site, rng)
         mask[box] |= top_voxels(score, region & ~mask[box], part_vox)
     return mask
 
 
 def _draw_one(
-    brain: Brain, allowed: Region, volume_mm3: float, side: int, rng: np.random.Generator
+    brain: Brain, allowed: Region, volume_mm3: float, side: int, site: Site | None, rng: np.random.Generator
 ) -> tuple[Box, Float32[Tensor, "a b c"], Bool[Tensor, "a b c"]]:
     """Bounding box of a lesion, a score that ranks its voxels, and the voxels it may cover."""
     radius_mm = (volume_mm3 * 3 / (4 * np.pi)) ** (1 / 3)
-    site = _draw_site(volume_mm3, rng)
     # wedges of cortical branches start at the surface, ellipsoids of perforators in deep tissue
     seed = (
         _deep_seed(brain, allowed, site, side, rng) if site else _cortical_seed(brain, allowed, volume_mm3, side, rng)
@@ -145,8 +155,9 @@ def _draw_one(
     axes = part.axes_mm(brain.device)
     offsets = tuple(axis - centre for axis, centre in zip(axes, seed, strict=True))
     if site:
-        score = -_ellipsoid(offsets, np.array(site.axes) * rng.uniform(0.8, 1.25, 3)) / radius_mm
-        roughness = 0.22 if volume_mm3 < 1_000 else 0.32
+        stretched = STRETCH ** rng.uniform(-1, 1, 3) if site.smooth else rng.uniform(0.8, 1.25, 3)
+        score = -_ellipsoid(offsets, np.array(site.axes) * stretched) / radius_mm
+        roughness = rng.uniform(0, SMOOTH) if site.smooth else 0.22 if volume_mm3 < 1_000 else 0.32
     else:
         score = -_wedge(offsets, seed, radius_mm, rng) / radius_mm
         roughness = 0.42
