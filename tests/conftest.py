@@ -15,13 +15,13 @@ import torch
 from playwright.sync_api import Browser
 
 from browser import chromium
-from computed_once import compile_once, computed_once, draw_once
+from computed_once import REPORT_PICTURES, compile_once, computed_once, draw_once
 from mapping_stroke import demo, environment
 from mapping_stroke.dataset.preprocess import PreprocessSpec
 from mapping_stroke.report import pictures, style
 from mapping_stroke.simulation import bank, cohort
 from mapping_stroke.space import brain, rough_fit
-from mapping_stroke.stages import progress
+from mapping_stroke.stages import progress, report
 from mapping_stroke.training.schemes import SIZES
 from phantoms import NANO
 from small_models import member_card, write_model
@@ -66,7 +66,7 @@ SLOW = (
 def slow_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Let slow functions compute only once for each input: those of brains in all processes together.
 
-    The learning curves of members look alike: they are drawn once, too.
+    The same pictures of reports are drawn once, too, and so are the learning curves of members, which look alike.
     """
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "computed"  # noqa: TID251
@@ -75,7 +75,9 @@ def slow_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         for module, name in SLOW:
             patch.setattr(module, name, computed_once(getattr(module, name), folder))
         compile_once(patch)
-        patch.setattr(progress, "draw_member_curves", draw_once(progress.draw_member_curves))
+        patch.setattr(progress, "draw_member_curves", draw_once(progress.draw_member_curves, alike=True))
+        for name in REPORT_PICTURES:
+            patch.setattr(report, name, draw_once(getattr(report, name)))
         yield
 
 

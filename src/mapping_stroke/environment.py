@@ -24,7 +24,6 @@ PACKAGES = (
     "openvino",
     "scipy",
     "scikit-learn",
-    "statsmodels",
     "nibabel",
     "SimpleITK",
     "pydicom",

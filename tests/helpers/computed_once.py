@@ -1,7 +1,7 @@
 """Slow functions of the package, computed once for each input in a test session."""
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from hashlib import sha256
@@ -15,6 +15,7 @@ import pytest
 from mapping_stroke.images.image import Image
 from mapping_stroke.inference import openvino_engine
 from mapping_stroke.inference.openvino_engine import OpenVinoEngine
+from mapping_stroke.report import style
 
 
 def input_key(value: object) -> str:
@@ -23,6 +24,8 @@ def input_key(value: object) -> str:
         return input_key((value.voxels, value.affine))
     if isinstance(value, np.ndarray):
         return f"{value.dtype}{value.shape}{sha256(np.ascontiguousarray(value)).hexdigest()}"
+    if isinstance(value, Mapping):
+        return input_key(list(value.items()))
     if isinstance(value, list | tuple):
         return f"[{','.join(map(input_key, value))}]"
     if is_dataclass(value):
@@ -53,17 +56,29 @@ def computed_once(function: Callable[..., Any], folder: Path) -> Callable[..., A
     return known
 
 
-def draw_once(draw: Callable[..., None]) -> Callable[..., None]:
-    """A function that draws into a file, given second; from the second call on the picture is that of the first."""
-    drawn: list[bytes] = []
+REPORT_PICTURES = ("draw_by_load", "draw_comparisons", "draw_learning_curves")
+"""Functions that draw the pictures of a report, in `mapping_stroke.stages.report`."""
+
+
+def draw_once(draw: Callable[..., None], *, alike: bool = False) -> Callable[..., None]:
+    """A function that draws into a file, which is given as a path: of each picture only the first one is drawn.
+
+    Args:
+        draw: Draws the same for the same arguments and resolution.
+        alike: All its pictures look alike, so that the first one serves for all.
+    """
+    drawn: dict[str, bytes] = {}
 
     @wraps(draw)
-    def copy(values: object, path: Path, title: str) -> None:
-        if drawn:
-            path.write_bytes(drawn[0])
-        else:
-            draw(values, path, title)
-            drawn.append(path.read_bytes())
+    def copy(*arguments: object) -> None:
+        (path,) = (each for each in arguments if isinstance(each, Path))
+        shown = [each for each in arguments if each is not path]
+        key = "" if alike else input_key([style.PIXELS_PER_INCH, *shown])
+        if key not in drawn:
+            draw(*arguments)
+            drawn[key] = path.read_bytes()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(drawn[key])
 
     return copy
 

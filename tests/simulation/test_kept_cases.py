@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pytest
 import torch
 
 from mapping_stroke.processes import StopRequest
@@ -27,6 +28,7 @@ def test_cases_are_drawn_once_and_a_larger_number_begins_with_the_smaller(tmp_pa
     assert len(case.lesion_voxels) == int(case.mask.sum())
 
 
+@pytest.mark.slow
 def test_processes_draw_the_same_cases_as_one(tmp_path: Path) -> None:
     alone, shared = (kept(tmp_path / name, 3, "../sources") for name in ("alone", "shared"))
     keep_cases(alone, CPU, 1, StopRequest())
