@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mapping_stroke.simulation.bank import COMPARISON_MIX, KINDS, Host, SimulationBank
+from mapping_stroke.simulation.bank import COMPARISON_MIX, KINDS, TRAINING_MIX, Host, SimulationBank
 from mapping_stroke.simulation.brain import Brain
 from mapping_stroke.simulation.frozen import draft_frozen, make_frozen, resolution_of
 from mapping_stroke.simulation.frozen_plan import (
@@ -35,6 +35,15 @@ def bank(brain: Brain, allowed: Region) -> SimulationBank:
 
 def first(**wanted: object) -> FrozenCase:
     return next(case for case in PLAN if all(getattr(case, key) == value for key, value in wanted.items()))
+
+
+@pytest.mark.parametrize("number", [case.number for case in ILL if not case.real_masks][:3])
+def test_the_mix_of_a_training_changes_no_case(bank: SimulationBank, number: int) -> None:
+    of_training, others = (
+        draft_frozen(replace(bank, mix=mix), PLAN[number], PLAN[number].rng()) for mix in (TRAINING_MIX, COMPARISON_MIX)
+    )
+    assert torch.equal(of_training.lesions, others.lesions)
+    assert of_training.look == others.look
 
 
 def test_a_third_of_the_plan_is_healthy_and_half_of_that_are_twins() -> None:

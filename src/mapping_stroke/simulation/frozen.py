@@ -16,7 +16,7 @@ from mapping_stroke.files import read_csv, write_csv
 from mapping_stroke.images.image import read_image
 from mapping_stroke.run_folder import claimed
 from mapping_stroke.simulation import held_out
-from mapping_stroke.simulation.bank import DEFORMATION, Draft, SimulationBank, load_bank, make_case, place_lesions
+from mapping_stroke.simulation.bank import DEFORMATION, Draft, Mix, SimulationBank, load_bank, make_case, place_lesions
 from mapping_stroke.simulation.brain import draw_rendering
 from mapping_stroke.simulation.case import Look, draw_any_look
 from mapping_stroke.simulation.cohort import GENERATOR_VERSION, TEMPLATE, Sources
@@ -47,7 +47,7 @@ def make_frozen(bank: SimulationBank, case: FrozenCase) -> CaseArrays:
 def draft_frozen(bank: SimulationBank, case: FrozenCase, rng: np.random.Generator) -> Draft:
     """Draw a planned case by rejection sampling: redraw each property until it matches the plan."""
     host = bank.hosts[int(case.place * len(bank.hosts))]
-    dealt = replace(bank, mix=replace(bank.mix, drawn=0.0 if case.real_masks else 1.0))
+    dealt = replace(bank, mix=Mix(drawn=0.0 if case.real_masks else 1.0))
     lesions = place_lesions(dealt, host, case.load_mm3, rng)
     return Draft(f"frozen-{case.number:03d}", host, lesions, _draw_look(case, rng))
 
