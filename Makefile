@@ -91,6 +91,7 @@ HARD ?=
 MODEL_OPTIONS ?= --schemes residual --cases 300 --compile
 FIRST ?= --patches 150000
 SECOND ?= --patches 36000
+THIRD ?= --patches 18000 --uses 8 --seed 2
 MODEL := src/mapping_stroke/models/default.mapping
 train_model = $(BIN)/mapping models train $(1) --brains "$(BRAINS)" --lesions "$(LESIONS)" $(if $(RESCANS),--rescans $(RESCANS)) \
   $(MODEL_OPTIONS) --name "MAPPING default" --licence CC-BY-NC-4.0 --mirror always --fast-cover window \
@@ -101,12 +102,13 @@ train_model = $(BIN)/mapping models train $(1) --brains "$(BRAINS)" --lesions "$
 model: setup ## Train the bundled model anew, judge it, write its card: make model BRAINS=folder LESIONS=folder
 	$(call train_model,model/first) $(FIRST)
 	$(call train_model,model/second) $(SECOND) --from model/first/model.mapping
-	cp model/second/model.mapping $(MODEL)
+	$(call train_model,model/third) $(THIRD) --from model/second/model.mapping
+	cp model/third/model.mapping $(MODEL)
 	$(BIN)/mapping models hold-out model/hold-out --brains "$(BRAINS)" --lesions "$(LESIONS)" $(if $(RESCANS),--rescans $(RESCANS))
 	$(BIN)/mapping models evaluate $(MODEL) --cohort model/hold-out $(if $(HEALTHY),--healthy $(HEALTHY)) $(if $(HARD),--hard $(HARD)) -o model/evaluation
 	$(BIN)/mapping models card $(MODEL) --evaluation model/evaluation --about docs/model-card.in.md -o docs/model-card.md --embed
 	sed 's|(failures.jpg)|(../../docs/model-card-failures.jpg)|' model/evaluation/evaluation.md > benchmarks/results/default-model.md
-	cp model/second/model-rules.md benchmarks/results/default-model-rules.md
+	cp model/third/model-rules.md benchmarks/results/default-model-rules.md
 
 # Compared with, never imported by the package. nnunet 1.7.1 and panoptica 2.1.7 ask for an old numpy that they do not need.
 oracles: $(ORACLES)/.installed ## Install nnU-Net, v1 and v2, panoptica and MONAI into .oracles, to be compared with
