@@ -165,6 +165,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "place_scan", lambda scan, space: PLACED)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("known")
 def test_the_command_paints_measures_and_draws(tmp_path: Path) -> None:
     robex = tmp_path / "robex"

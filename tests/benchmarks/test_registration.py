@@ -116,6 +116,7 @@ def test_the_page_tells_successes_failures_and_limits() -> None:
     assert len(widths) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("known")
 def test_the_command_measures_and_draws(made: MisplacedScan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scan = made.scan

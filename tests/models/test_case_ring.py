@@ -104,6 +104,7 @@ def test_a_training_waits_for_a_quarter_of_the_ring_and_not_for_a_dead_producer(
     assert supply.is_ready()
 
 
+@pytest.mark.slow
 def test_a_producer_fills_the_ring_makes_up_for_what_is_used_and_ends_when_asked(tmp_path: Path) -> None:
     ring, memory = ring_in(tmp_path, 3), Memory(made=5)
     write_bank(ring.sources, ring.spacing_mm, ring.cache)  # as the training does

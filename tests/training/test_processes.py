@@ -6,6 +6,7 @@ import torch
 import two_processes
 from mapping_stroke.training.batches import Share
 
+pytestmark = pytest.mark.slow  # two processes that start anew
 Answers = dict[str, Any]
 
 
