@@ -308,6 +308,7 @@ def test_an_empty_mask_is_refused(tmp_path: Path, brains: Path) -> None:
 # End to end
 
 
+@pytest.mark.slow
 def test_the_command_simulates_from_the_template_on_the_grid_of_atlas(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,6 +36,7 @@ def table_of_the_page() -> Any:
     return names["EXTRA_SCHEMES"]
 
 
+@pytest.mark.slow
 def test_extra_schemes_are_trained_where_they_are_named(run: RunFolder) -> None:
     assert main(["train", str(run.path), *TRAIN, "--schemes", "carvemix", "mixup"]) == 0
     for stage in ("predict", "postprocess", "evaluate", "report"):

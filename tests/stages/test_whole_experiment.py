@@ -231,6 +231,7 @@ def test_a_failure_of_the_engine_stops_no_other_case(
     assert "p0: RuntimeError: out of GPU memory" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_experiment_with_a_failed_case_ends_with_status_3(run: RunFolder, tmp_path: Path) -> None:
     copy = RunFolder(tmp_path / "run")
     shutil.copytree(run.path, copy.path)
