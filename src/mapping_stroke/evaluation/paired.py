@@ -165,7 +165,7 @@ def measure_differences(paired: PairedScores, people: Mapping[str, str]) -> list
         paired: The scores of both runs.
         people: Case to person; a case that is missing is a person of its own.
 
-    Source: Efron and Tibshirani 1993, chapter 13; Wilcoxon 1945; Holm 1979; as in scipy.
+    Source: Efron and Tibshirani 1993, chapter 13; Wilcoxon 1945, as in scipy; Holm 1979.
     """
     found = [_compare(paired.of(method), metric, people) for method in paired.methods for metric in paired.metrics]
     corrected = holm([one.p for one in found])
