@@ -20,6 +20,10 @@ ROUNDING = 1e-6
 """Means, softmax values and scaled integers may exceed [0, 1] by this much."""
 
 
+ALL_LOADS_MM3 = 1e6
+"""A litre, more than any lesion load: as the end of the small loads it makes every load a small one."""
+
+
 @dataclass(frozen=True)
 class Thresholds:
     """A voxel above `core` starts a lesion; a voxel above `edge` may extend one."""
@@ -72,6 +76,11 @@ class PostprocessConfig:
     def counts_voxels(self) -> bool:
         """Whether the mask depends on a load in voxels, so that it may differ between grids."""
         return self.load_unit == "vox" and (self.manner == "grow" or self.small != self.large)
+
+    @property
+    def has_one_load(self) -> bool:
+        """Whether every load counts as small, so that `large` is never used and no region is split."""
+        return self.load_unit == "mm3" and self.small_load >= ALL_LOADS_MM3
 
 
 CHALLENGE = PostprocessConfig("grow", small=Thresholds(0.70, 0.50), large=Thresholds(0.55, 0.50))

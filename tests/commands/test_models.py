@@ -12,6 +12,7 @@ import safetensors.numpy
 import torch
 
 from mapping_stroke.cli import main
+from mapping_stroke.evaluation.rule_fit import start_rule
 from mapping_stroke.files import sha256
 from mapping_stroke.inference.engines import choose_engine
 from mapping_stroke.inference.segmentation import make_ensemble
@@ -158,6 +159,13 @@ def test_a_card_is_shown_in_lines(tmp_path: Path, capsys: pytest.CaptureFixture[
     plain = ["plain, 2 stages, 0.00017 M parameters", "2", "8 x 8 x 8", "9.29e-05", "0.625"]
     assert table[1] == ["default", "0", *plain]
     assert table[2][:3] == ["residual", "1", "residual, 2 stages, 0.00034 M parameters"]
+
+
+def test_levels_of_every_load_are_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = write_model(tmp_path / "a.mapping", postprocess=start_rule(RULES["mapping"]))
+    assert models("show", bundle.path) == 0
+    (line,) = [line for line in lines(capsys) if line.startswith("Post-processing")]
+    assert line.startswith("Post-processing: grow; core 0.7 and edge 0.5; many_lesions 1000, wide_edge 0.3")
 
 
 def test_what_a_run_does_not_tell_is_not_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

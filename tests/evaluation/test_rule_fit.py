@@ -53,13 +53,23 @@ def prefers(wanted: PostprocessConfig, name: str, tried: Sequence[PostprocessCon
 
 
 def test_the_wanted_rule_is_found_one_setting_after_another() -> None:
-    wanted = replace(START, small=Thresholds(0.5, 0.4), smallest_mm3=30.0, least_peak=0.8, small_load=1000.0)
+    wanted = replace(START, small=Thresholds(0.5, 0.4), smallest_mm3=30.0, least_peak=0.8)
     judged = FitCases(PEOPLE, lambda name, tried: prefers(wanted, name, tried))
     fit = fit_rule(judged, START)
     assert fit.rule == wanted
     assert fit.held_out.keys() == PEOPLE.keys()
     assert fit.held_out["c0"] == prefers(wanted, "c0", [wanted])[0]
     assert fit.tried < 300
+
+
+def test_a_fitted_rule_treats_every_load_alike() -> None:
+    line = np.array([[[0.9, 0.6, 0.9, 0, 0.6, 0, 0.9]]], np.float32)
+    rule = start_rule(replace(RULES["mapping"], small_load=1.0))
+    assert rule.has_one_load
+    assert not RULES["mapping"].has_one_load
+    # a region with two cores stays whole, and one without any goes, in a spoonful of lesions as in half a litre
+    for voxel_mm3 in (1.0, 1e5):
+        assert apply_rule(line, rule, voxel_mm3).ravel().tolist() == [True, True, True, False, False, False, True]
 
 
 def test_of_equally_good_rules_the_first_stays() -> None:

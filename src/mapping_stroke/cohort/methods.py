@@ -1,6 +1,6 @@
 """Methods text for a paper: how scans were segmented, what to cite, and the terms of the model."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 
 from mapping_stroke.cohort.segmenter import Segmenter
@@ -101,11 +101,10 @@ def describe_mirrorings(ensemble: Ensemble) -> str:
 
 
 def _levels(rule: PostprocessConfig) -> str:
-    values = asdict(rule)
-    small, large = values["small"], values["large"]
-    unit = {"vox": "voxels", "mm3": "mm3"}[values["load_unit"]]
+    small, large = (f"core P > {levels.core:g}, edge P > {levels.edge:g}" for levels in (rule.small, rule.large))
+    if rule.has_one_load:
+        return f"{small}; all levels are in run.json"
+    unit = {"vox": "voxels", "mm3": "mm3"}[rule.load_unit]
     return (
-        f"loads below {values['small_load']:g} {unit} at P > 0.5: core P > {small['core']:g}, edge P > "
-        f"{small['edge']:g}; larger ones: core P > {large['core']:g}, edge P > {large['edge']:g}; all levels are in "
-        "run.json"
+        f"loads below {rule.small_load:g} {unit} at P > 0.5: {small}; larger ones: {large}; all levels are in run.json"
     )

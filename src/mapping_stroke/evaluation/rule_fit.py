@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from mapping_stroke.evaluation.profiles import ATLAS2022
-from mapping_stroke.rules import PostprocessConfig, Thresholds
+from mapping_stroke.rules import ALL_LOADS_MM3, PostprocessConfig, Thresholds
 
 
 def _pairs(cores: Iterable[float], edges: Iterable[float]) -> tuple[Thresholds, ...]:
@@ -22,19 +22,18 @@ SPACE: Mapping[str, tuple[Any, ...]] = MappingProxyType(
     {
         "least_peak": (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95),
         "small": _pairs((0.3, 0.4, 0.5, 0.6, 0.7, 0.8), (0.1, 0.2, 0.3, 0.4, 0.5)),
-        "large": _pairs((0.4, 0.5, 0.55, 0.6, 0.7), (0.1, 0.2, 0.3, 0.4, 0.5)),
         "smallest_mm3": (0.0, 10.0, 30.0, 100.0, 300.0),
-        "small_load": (500.0, 1000.0, 3000.0, 10000.0),
-        "many_lesions": (4, 1000),
     }
 )
-"""Setting of a rule to the values that are tried for it, in the order of the search. A voxel of 1 mm has 1 mm3; the
-load ends of 500 and 10000 mm3 halve the small and the large half of ATLAS R2.0's cases."""
+"""Setting of a rule to the values that are tried for it, in the order of the search. More settings, such as levels of
+their own for large loads, fit the cases better and others worse."""
+UNLIMITED = 1000
+"""Number of lesions from which on the smallest one is dropped, in fitted rules: never."""
 
 
 def start_rule(rule: PostprocessConfig) -> PostprocessConfig:
-    """Start of the search: the rule with its load in mm3; a number of voxels is taken as mm3."""
-    return replace(rule, manner="grow", load_unit="mm3")
+    """Start of the search: the rule with its levels for small loads at every load, and without a limit of lesions."""
+    return replace(rule, manner="grow", load_unit="mm3", small_load=ALL_LOADS_MM3, many_lesions=UNLIMITED)
 
 
 def variants(rule: PostprocessConfig, setting: str) -> Iterator[PostprocessConfig]:

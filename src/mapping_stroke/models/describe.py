@@ -94,12 +94,13 @@ def describe_rule(rule: PostprocessConfig | None) -> str:
     if rule is None:
         return "none of its own"
     small, large = rule.small, rule.large
+    levels = f"core {small.core:g} and edge {small.edge:g}"
+    if not rule.has_one_load:
+        levels += (
+            f" below {rule.small_load:g} {rule.load_unit}, core {large.core:g} and edge {large.edge:g} from there on"
+        )
     others = {name: value for name, value in asdict(rule).items() if name in RULE_NUMBERS}
-    return (
-        f"{rule.manner}; core {small.core:g} and edge {small.edge:g} below {rule.small_load:g} {rule.load_unit}, "
-        f"core {large.core:g} and edge {large.edge:g} from there on; "
-        + ", ".join(f"{name} {value:g}" for name, value in others.items())
-    )
+    return f"{rule.manner}; {levels}; " + ", ".join(f"{name} {value:g}" for name, value in others.items())
 
 
 def write_card(model: str | Path, evaluation: Path, target: Path, about: Path | None, *, embed: bool = False) -> None:
