@@ -126,7 +126,8 @@ def test_the_derivative_says_what_it_is_made_of_and_by(out: Path) -> None:
     assert told["DatasetLinks"] == {"raw": "../.."}
     assert told["License"] == "CC0"
     text = (out / "CITATION.md").read_text()
-    for part in ('the model "small"', "an ensemble of 2 networks (default)", "not registered.", "core P > ", "CC0-1.0", "Doe"):
+    of_model = 'the model "small"', "an ensemble of 2 networks (default)", "core P > ", "CC0-1.0", "Doe"
+    for part in (*of_model, "not registered."):
         assert part in text
     assert "Huo J" in text
     assert "{" not in text

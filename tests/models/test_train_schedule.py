@@ -188,6 +188,7 @@ def test_states_of_other_trainings_are_refused(whole: Path, tmp_path: Path) -> N
         train(whole, replace(CONFIG, patches=12))
 
 
+@pytest.mark.slow
 def test_a_producer_makes_the_cases(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = set[str]()
     real = train_schedule.RingSupply.note

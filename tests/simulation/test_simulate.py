@@ -335,6 +335,7 @@ def test_sources_are_empty_by_default() -> None:
     assert find_sources(SourceFolders()) == Sources()
 
 
+@pytest.mark.slow
 def test_real_masks_land_in_real_brains(shared: Path, tmp_path: Path) -> None:
     sources = find_sources(
         SourceFolders(shared / "data" / "brains", shared / "data" / "lesions" / "soop", ("1003=1023",))

@@ -183,6 +183,7 @@ def test_if_the_network_fails_the_template_finds_the_brain_and_that_is_told(monk
         assert re.search(f"by the network failed \\({why}.*derived from the template.*--brain", placed.warnings[0])
 
 
+@pytest.mark.slow
 def test_a_turned_head_in_which_the_network_fails_is_shown_to_it_upright(monkeypatch: pytest.MonkeyPatch) -> None:
     place = move((10, -15, 8), (30, -20, 15))
     scan = moved_scan(place, stripped=False)
