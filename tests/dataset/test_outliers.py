@@ -83,8 +83,10 @@ def test_a_scan_of_one_value_or_of_none_is_left_alone() -> None:
 
 @given(arrays(np.float32, SHAPE, elements=GREY), st.sampled_from([1, 2**-8, 2**7]), st.sampled_from([0, 100, -100]))
 def test_what_holds_no_outlier_comes_back_as_it_is(voxels: np.ndarray, unit: float, shift: int) -> None:
-    spread = np.where(np.indices(SHAPE).sum(axis=0) % 2, head() + shift, 128 + shift)
-    for values in (spread, np.where(voxels > 200, voxels, spread)):  # some brighter or darker, as in scans
+    place = np.indices(SHAPE).sum(axis=0)
+    spread = np.where(place % 2, head() + shift, 128 + shift)
+    some = (place % 3 == 0) & (voxels > 200)  # brighter, as in scans; in most places nothing changes
+    for values in (spread, np.where(some, voxels, spread)):
         image = scan(values * unit)
         assert tame_outliers(image) is image
 
