@@ -26,7 +26,7 @@ SPACE: Mapping[str, tuple[Any, ...]] = MappingProxyType(
     }
 )
 """Setting of a rule to the values that are tried for it, in the order of the search. More settings, such as levels of
-their own for large loads, fit the cases better and others worse."""
+their own for large loads, were not better on cases that no fit had seen."""
 UNLIMITED = 1000
 """Number of lesions from which on the smallest one is dropped, in fitted rules: never."""
 
