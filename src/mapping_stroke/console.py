@@ -132,6 +132,11 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def counted_of(part: int, whole: int, noun: str) -> str:
+    """A part of a whole with its noun, such as `1 of 3 scans`, or the whole if the part is all of it, as `3 scans`."""
+    return counted(whole, noun) if part == whole else f"{part} of {counted(whole, noun)}"
+
+
 def listed(names: Collection[str], most: int) -> str:
     """The first names, and the number of the rest, such as `a, b and 3 more`; empty for none."""
     shown = ", ".join(islice(names, most))

@@ -1,6 +1,7 @@
 """What a BIDS derivative says of where its raw data lie, and of how it was made."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from mapping_stroke.cohort.loop import report_start
 from mapping_stroke.cohort.methods import describe_methods
 from mapping_stroke.cohort.segmenter import make_segmenter
 from mapping_stroke.cohort.settings import Computation
+from mapping_stroke.rules import RULES
 from small_models import member_card, write_model
 
 
@@ -45,6 +47,24 @@ def test_methods_and_progress_tell_how_patches_are_mirrored(
     cards = [member_card(fold=fold, mirror_axes=axes) for fold, axes in enumerate(mirror_axes)]
     model = write_model(tmp_path / "m.mapping", *cards).path
     segmenter = make_segmenter(Computation(str(model), preset="paper", device="cpu"))
-    assert f"in overlapping tiles{told and f', each over {told}'}; their" in describe_methods(segmenter).text
+    assert f"in overlapping tiles{told and f', each over {told}'}; the" in describe_methods(segmenter).text
     report_start(1, 1, segmenter)
     assert f"rule mapping{told and f', {told} each'})" in capsys.readouterr().out
+
+
+def test_methods_of_a_single_network_that_reads_brains_name_every_step(tmp_path: Path) -> None:
+    facts = {"space": "MNI152", "shows": "brain", "mirror": "always", "training_data": "simulated strokes"}
+    levels = replace(RULES["mapping"], least_peak=0.8, smallest_mm3=300)
+    card = member_card(mirror_axes=(0,))
+    model = write_model(tmp_path / "m.mapping", card, postprocess=levels, **facts).path
+    methods = describe_methods(make_segmenter(Computation(str(model), device="cpu")))
+    for step in (
+        "one network (default). It was trained on: simulated strokes. The brain of each scan was extracted with",
+        "only the brain was passed to the model. A scan that did not lie in MNI152 space was",
+        "The network was applied in overlapping tiles, over 2 mirrorings; the probabilities were averaged.",
+        "nothing is marked in a scan without a voxel at P > 0.8; lesions below 300 mm3 are dropped",
+    ):
+        assert step in methods.text
+    of_model, *tools = methods.citations[1:]
+    assert of_model == "the model: Doe 2020"
+    assert [cited.partition(",")[0] for cited in tools] == ["deepbet", "SimpleITK"]

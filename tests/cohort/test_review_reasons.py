@@ -38,8 +38,8 @@ def test_nothing_speaks_against_a_plain_scan() -> None:
         (changed(lesions=0, load_ml=0.0, agreement=None), "no lesion found"),
         (changed(load_ml=301.0), "a load of 301 mL is unusually large"),
         (changed(lesions=16), "16 lesions are unusually many"),
-        (changed(agreement=0.5), "the members agree on only 50% of the mask"),
-        (changed(uncertain_ml=11.0), "the members disagree on 11.0 mL"),
+        (changed(agreement=0.5), "the predictions agree on only 50% of the mask"),
+        (changed(uncertain_ml=11.0), "the predictions differ on 11.0 mL"),
         (changed(warnings=["its intensities do not look like those of a T1w scan"]), "its intensities do not look"),
     ],
 )

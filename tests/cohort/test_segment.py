@@ -100,7 +100,7 @@ def test_a_scan_leaves_its_files_and_a_record(model: Path, tmp_path: Path, capsy
     assert sum(float(row["volume_ml"]) for row in rows) == pytest.approx(entry["load_ml"], abs=0.01)
     assert {"x_mm", "max_probability", "mean_probability", "agreement"} <= set(rows[0])
     screen = capsys.readouterr()
-    assert "Segmenting 1 scan with 3 of 3 members (preset balanced, rule mapping) on the CPU" in screen.out
+    assert "Segmenting 1 scan with 3 members (preset balanced, rule mapping) on the CPU" in screen.out
     assert f"p0_T1w: {entry['lesions']} lesion" in screen.out
     assert "1 scan in " in screen.out
     assert f"warning: {scan}: its non-zero voxels span" in screen.err
@@ -179,13 +179,17 @@ def test_every_format_gives_the_same_result_on_the_same_grid(model: Path, tmp_pa
     np.testing.assert_array_equal(scaled.affine, AFFINE)
 
 
+ORIENTATIONS = orientation_names()[::3]
+"""16 of the 48, with axes in every order and mirrored in every way."""
+
+
 def test_a_reoriented_copy_gives_the_reoriented_result(model: Path, tmp_path: Path) -> None:
-    """All 48 orientations of an oblique grid; mask and lesions equal, probabilities to 1e-5."""
+    """On an oblique grid, with axes in every order: mask and lesions equal, probabilities to 1e-5."""
     turn = np.eye(4)
     turn[:3, :3] = [[0.96, -0.28, 0], [0.28, 0.96, 0], [0, 0, 1]]
     image = Image(phantom(0)[0], turn @ AFFINE)
     (tmp_path / "scans").mkdir()
-    for codes in orientation_names():
+    for codes in ORIENTATIONS:
         copy = reorient(image, codes)
         write_image(tmp_path / "scans" / f"{codes}.nii", copy.voxels, copy.affine)
     assert segment(model, tmp_path / "out", tmp_path / "scans", "--no-picture", "--probability", "float32") == 0
@@ -193,12 +197,12 @@ def test_a_reoriented_copy_gives_the_reoriented_result(model: Path, tmp_path: Pa
     for what in ("mask", "probability", "uncertainty"):
         expected = read_image(out / f"RAS_{what}.nii.gz")
         np.testing.assert_allclose(expected.affine, reference.affine, atol=1e-5)
-        for codes in orientation_names():
+        for codes in ORIENTATIONS:
             found = read_image(out / f"{codes}_{what}.nii.gz")
             assert found.orientation == codes
             back = restore_axes(found.voxels, expected, codes)
             np.testing.assert_allclose(back, expected.voxels, atol=0 if what == "mask" else 1e-5)
-    tables = {(out / f"{codes}_lesions.tsv").read_text() for codes in orientation_names()}
+    tables = {(out / f"{codes}_lesions.tsv").read_text() for codes in ORIENTATIONS}
     assert len(tables) == 1
 
 
@@ -619,7 +623,7 @@ def test_presets_say_what_they_compute(model: Path, tmp_path: Path, capsys: pyte
     scan = scan_file(tmp_path / "p0.nii")
     for preset, told in (
         ("fast", "1 of 3 members (preset fast, rule mapping)"),
-        ("paper", "3 of 3 members (preset paper, rule mapping, 8 mirrorings each)"),
+        ("paper", "3 members (preset paper, rule mapping, 8 mirrorings each)"),
     ):
         assert segment(model, tmp_path / preset, scan, "--no-picture", "--preset", preset) == 0
         assert f"Segmenting 1 scan with {told}" in capsys.readouterr().out

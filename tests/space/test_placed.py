@@ -100,10 +100,9 @@ def test_a_scan_in_mni_space_is_left_alone() -> None:
     np.testing.assert_array_equal(placed.to_mni, np.eye(4))
 
 
-@pytest.mark.parametrize("stripped", [True, False])
-def test_a_scan_whose_origin_was_set_at_about_the_right_place_is_registered(*, stripped: bool) -> None:
+def test_a_scan_whose_origin_was_set_at_about_the_right_place_is_registered() -> None:
     nearly_there = move((3, -1, 0), (1, -2, 5), size=0.96)
-    scan = moved_scan(nearly_there, stripped=stripped)
+    scan = moved_scan(nearly_there, stripped=False)
     assert fit_template(scan).in_place, "the quick look does not notice"
     placed = place_scan(scan)
     assert not placed.left_alone

@@ -19,7 +19,7 @@ from mapping_stroke.cohort.results import FlatLayout, OutputLayout, ScanFiles, S
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter, make_segmenter, with_reference
 from mapping_stroke.cohort.settings import Computation, ScanOptions
 from mapping_stroke.cohort.shared_folder import SharedFolder, shared
-from mapping_stroke.console import counted, duration, listed, progress, say, warn
+from mapping_stroke.console import counted, counted_of, duration, listed, progress, say, warn
 from mapping_stroke.environment import peak_memory_bytes
 from mapping_stroke.errors import SCAN_FAILURES, CaseError, MappingError, describe_failure
 from mapping_stroke.files import require_space
@@ -397,9 +397,11 @@ def report_start(todo: int, scans: int, segmenter: Segmenter) -> None:
         say(f"{counted(finished, 'scan')} of {scans} {'is' if finished == 1 else 'are'} already finished")
     if todo:
         ensemble, computation = segmenter.ensemble, segmenter.computation
-        used = f"{len(ensemble.members)} of {counted(len(segmenter.bundle.card.members), 'member')}"
+        members = len(ensemble.members)
+        used = counted_of(members, len(segmenter.bundle.card.members), "member")
         mirrored = describe_mirrorings(ensemble)
-        how = f"preset {computation.preset}, rule {computation.rule}" + (f", {mirrored} each" if mirrored else "")
+        each = " each" if members > 1 else ""
+        how = f"preset {computation.preset}, rule {computation.rule}{f', {mirrored}{each}' if mirrored else ''}"
         say(f"Segmenting {counted(todo, 'scan')} with {used} ({how}) on {ensemble.engine.description}")
 
 

@@ -7,11 +7,13 @@ from mapping_stroke.cohort.segmenter import Segmenter
 from mapping_stroke.environment import describe_environment
 from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.names import PAPER
+from mapping_stroke.networks.cards import BundleCard
 from mapping_stroke.rules import PostprocessConfig
 
 PACKAGES = ("torch", "openvino", "numpy", "scipy", "SimpleITK", "nibabel")
 """Packages whose versions the text names."""
 SIMPLE_ITK = "SimpleITK, for the registration: Lowekamp et al. 2013, https://doi.org/10.3389/fninf.2013.00045"
+DEEPBET = "deepbet, for the brain extraction: Fisch et al. 2024, https://doi.org/10.1016/j.compbiomed.2024.108845"
 NOT_CORRECTED = "Masks were not corrected by hand."
 _REGISTERED = (
     "corrected for its bias field (N4) and registered to MNI152 space by an affine transform (SimpleITK); the "
@@ -22,6 +24,10 @@ _SPACES = {
     "native": f"Every scan was {_REGISTERED}",
     "mni": "Scans were not registered.",
 }
+_EXTRACTED = (
+    "The brain of each scan was extracted with deepbet (Fisch et al. 2024), unless the scan was already skull-stripped "
+    "or a brain mask was given"
+)
 
 
 @dataclass(frozen=True)
@@ -67,31 +73,55 @@ def describe_methods(segmenter: Segmenter) -> Methods:
     """Methods text, references and terms of a model with its settings on this machine."""
     card, ensemble, computation = segmenter.bundle.card, segmenter.ensemble, segmenter.computation
     environment = describe_environment(gpu=False)
-    used = [member.card for member in ensemble.members]
-    networks = "one network" if len(used) == 1 else f"an ensemble of {len(used)} networks"
-    schemes = ", ".join(dict.fromkeys(member.scheme for member in used))
-    training = f" The networks were trained on: {card.training_data.strip()}" if card.training_data else ""
     registers = computation.space == "native" or card.space == "MNI152"
     space = computation.space if registers else "mni"
-    cover = "on a single brain-sized window" if ensemble.window.cover == "window" else "in overlapping tiles"
-    mirrored = describe_mirrorings(ensemble)
-    over = "networks" if len(used) > 1 or not mirrored else "mirrorings"
-    average = "probabilities" if card.average == "probability" else "logits"
+    extracts = registers or card.shows == "brain"
     versions = ", ".join(f"{package} {environment[package]}" for package in PACKAGES)
     text = (
         f"Stroke lesions were segmented on T1-weighted scans by MAPPING (mapping-stroke {version('mapping-stroke')}; "
-        f'Huo et al. 2022) with the model "{card.name}" (SHA-256 {segmenter.bundle.sha256}), {networks} ({schemes}).'
-        f"{training} {_SPACES[space]} The networks were applied {cover}{f', each over {mirrored}' if mirrored else ''};"
-        f' their {average} were averaged, and the mean was post-processed by the rule "{computation.rule}" '
-        f"({_levels(segmenter.rule)}). Uncertainty is the standard deviation of the probability over the {over}. "
+        f'Huo et al. 2022) with the model "{card.name}" (SHA-256 {segmenter.bundle.sha256}), '
+        f"{_describe_networks(card, ensemble)} {_describe_extraction(card) if extracts else ''}{_SPACES[space]} "
+        f"{_describe_average(card, ensemble)} The probability map was post-processed by the rule "
+        f'"{computation.rule}" ({_levels(segmenter.rule)}). '
         f"Lesions are face-connected. Computed on {ensemble.engine.description} with Python {environment['python']}, "
         f"{versions} ({environment['system']})."
     )
     own = " ".join(card.citation.split())
     model = (f"the model: {own}",) if own and PAPER not in own else ()
-    registration = (SIMPLE_ITK,) if space != "mni" else ()
+    tools = ((DEEPBET,) if extracts else ()) + ((SIMPLE_ITK,) if space != "mni" else ())
     terms = card.licence or "not stated by its authors; ask them before you use it"
-    return Methods(text, (PAPER, *model, *registration), terms)
+    return Methods(text, (PAPER, *model, *tools), terms)
+
+
+def _describe_networks(card: BundleCard, ensemble: Ensemble) -> str:
+    """Number, schemes and training of the networks that compute; ends the sentence."""
+    used = [member.card for member in ensemble.members]
+    networks = "one network" if len(used) == 1 else f"an ensemble of {len(used)} networks"
+    schemes = ", ".join(dict.fromkeys(member.scheme for member in used))
+    training = card.training_data.strip().rstrip(".")
+    subject = "It was" if len(used) == 1 else "The networks were"
+    return f"{networks} ({schemes}).{f' {subject} trained on: {training}.' if training else ''}"
+
+
+def _describe_extraction(card: BundleCard) -> str:
+    only = "; only the brain was passed to the model" if card.shows == "brain" else ""
+    return f"{_EXTRACTED}{only}. "
+
+
+def _describe_average(card: BundleCard, ensemble: Ensemble) -> str:
+    """How patches cover a scan, and the quantities that are averaged and compared."""
+    single, mirrored = len(ensemble.members) == 1, describe_mirrorings(ensemble)
+    cover = "on a single brain-sized window" if ensemble.window.cover == "window" else "in overlapping tiles"
+    average = "probabilities" if card.average == "probability" else "logits"
+    if single and not mirrored:
+        return f"The network was applied {cover}."
+    over = "mirrorings" if single else "networks"
+    subject = "The network was" if single else "The networks were"
+    how = f"{cover}{f', over {mirrored}' if single else f', each over {mirrored}' if mirrored else ''}"
+    return (
+        f"{subject} applied {how}; the {average} were averaged. "
+        f"Uncertainty is the standard deviation of the probability over the {over}."
+    )
 
 
 def describe_mirrorings(ensemble: Ensemble) -> str:
@@ -102,9 +132,11 @@ def describe_mirrorings(ensemble: Ensemble) -> str:
 
 def _levels(rule: PostprocessConfig) -> str:
     small, large = (f"core P > {levels.core:g}, edge P > {levels.edge:g}" for levels in (rule.small, rule.large))
-    if rule.has_one_load:
-        return f"{small}; all levels are in run.json"
     unit = {"vox": "voxels", "mm3": "mm3"}[rule.load_unit]
-    return (
-        f"loads below {rule.small_load:g} {unit} at P > 0.5: {small}; larger ones: {large}; all levels are in run.json"
-    )
+    by_load = f"loads below {rule.small_load:g} {unit} at P > 0.5: {small}; larger ones: {large}"
+    told = [small if rule.has_one_load else by_load]
+    if rule.least_peak > 0:
+        told.append(f"nothing is marked in a scan without a voxel at P > {rule.least_peak:g}")
+    if rule.smallest_mm3 > 0:
+        told.append(f"lesions below {rule.smallest_mm3:g} mm3 are dropped")
+    return "; ".join([*told, "all levels are in run.json"])

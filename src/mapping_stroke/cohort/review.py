@@ -203,9 +203,10 @@ class Limits:
     overlap: float = 0.75
     """Correct registrations had at least 0.80; below 0.60 one is refused."""
     agreement: float = 0.6
-    """Share of the members that mark a voxel of the mask, mean over the mask."""
+    """Share of the predictions (of the members, or of a single one and its mirror image) that mark a voxel of the mask,
+    mean over the mask."""
     uncertain_ml: float = 10.0
-    """Volume on which the members disagree: at least this, and at least the share below of the load."""
+    """Volume on which the predictions differ: at least this, and at least the share below of the load."""
     uncertain_share: float = 0.25
     load_ml: float = 300.0
     """Hardly any lesion load in ATLAS R2.0 exceeds this."""
@@ -262,7 +263,7 @@ def _lesion_reasons(entry: Mapping[str, Any]) -> list[str]:
     if lesions > LIMITS.lesions:
         reasons.append(f"{lesions} lesions are unusually many")
     if agreement is not None and agreement < LIMITS.agreement:
-        reasons.append(f"the members agree on only {agreement:.0%} of the mask")
+        reasons.append(f"the predictions agree on only {agreement:.0%} of the mask")
     if uncertain_ml is not None and uncertain_ml >= max(LIMITS.uncertain_ml, LIMITS.uncertain_share * load_ml):
-        reasons.append(f"the members disagree on {uncertain_ml:.1f} mL")
+        reasons.append(f"the predictions differ on {uncertain_ml:.1f} mL")
     return reasons

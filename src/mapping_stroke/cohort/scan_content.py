@@ -7,6 +7,7 @@ from types import MappingProxyType
 from mapping_stroke.cohort.measures import find_to_mni, measure_regions, shown_scores
 from mapping_stroke.cohort.methods import describe_methods
 from mapping_stroke.cohort.segmenter import LoadedScan, Segmenter
+from mapping_stroke.console import counted_of
 from mapping_stroke.images.nifti import in_mm
 from mapping_stroke.inference.segmentation import Segmentation
 from mapping_stroke.report.scan_page import RegionTable, ScanContent
@@ -57,7 +58,7 @@ def _facts(loaded: LoadedScan, segmenter: Segmenter) -> list[tuple[str, str]]:
     scan, placed, computation = loaded.image, loaded.model_input.placed, segmenter.computation
     shape, edges = " x ".join(map(str, scan.shape)), in_mm(scan.spacing_mm)
     source = Path(loaded.source["scan"]).name if "scan" in loaded.source else "image in memory"
-    members = f"{len(segmenter.ensemble.members)} of {len(segmenter.bundle.card.members)} members"
+    members = counted_of(len(segmenter.ensemble.members), len(segmenter.bundle.card.members), "member")
     facts = [
         ("Scan", f"{source}, {shape} voxels of {edges}"),
         ("Model", f"{segmenter.bundle.card.name}, preset {computation.preset} ({members}), rule {computation.rule}"),
