@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from mapping_stroke.console import name_files, say, warn
+from mapping_stroke.console import counted, name_files, say, warn
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.folds import read_folds
 from mapping_stroke.errors import (
@@ -136,7 +136,8 @@ def write_tables(scores: Sequence[CaseScore], output: Path, profile: Profile) ->
     write_csv(output / SCORES_FILE, (*SCORE_COLUMNS, *profile.keys), map(score_row, rows))
     summaries = summarise(rows, profile.keys)
     write_csv(output / SUMMARY_FILE, SUMMARY_COLUMNS, map(summary_row, summaries))
-    say(format_text(make_table(f"{len({row.case_id for row in rows})} cases, profile {profile.name}", summaries)))
+    cases = counted(len({row.case_id for row in rows}), "case")
+    say(format_text(make_table(f"{cases}, profile {profile.name}", summaries)))
     name_files("Scores", output / SCORES_FILE, output / SUMMARY_FILE)
 
 
