@@ -9,7 +9,7 @@ from matplotlib.image import imread
 from averages import average
 from mapping_stroke.images.image import Image
 from mapping_stroke.inference.segmentation import describe_lesions
-from mapping_stroke.report.pictures import agreement, compare, draw_comparisons, draw_segmentation
+from mapping_stroke.report.pictures import agreement, compare, draw_comparisons, draw_segmentation, segmentation_figure
 from mapping_stroke.report.slices import OPACITY
 from small_runs import AFFINE, SHAPE, box, head, stored_as
 
@@ -73,6 +73,16 @@ def test_a_segmentation_is_drawn_with_or_without_lesions(lesions: int, tmp_path:
     draw(masks[lesions], probability, tmp_path / "one.png")
     draw(masks[lesions], probability, tmp_path / "two.png")
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+
+
+@pytest.mark.parametrize(("height_vox", "heights"), [(3, 1), (14, 3)])
+def test_a_high_lesion_is_shown_in_its_lower_and_upper_part_too(height_vox: int, heights: int) -> None:
+    scan, mask = Image(head(), AFFINE), box((8, 10, 5), (4, 4, height_vox))
+    probability = mask * np.float32(0.9)
+    lesions = describe_lesions(mask, average([probability]), scan)
+    figure = segmentation_figure(scan, mask, probability, lesions)
+    titles = [axes.get_title() for axes in figure.axes if axes.get_title().startswith("z = ")]
+    assert len(set(titles)) == len(titles) == heights
 
 
 def test_many_lesions_are_counted_not_listed(tmp_path: Path) -> None:

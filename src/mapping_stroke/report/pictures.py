@@ -54,8 +54,10 @@ from mapping_stroke.report.style import (
 MARGIN_MM = 15.0
 """Margin around the marks in an enlarged slice."""
 
-SHOWN_SLICES = 4
+SHOWN_SLICES, FEWEST_SLICES = 4, 3
 SLICE_GAP_MM = 4.0
+PARTS_SHOWN = (0.15, 0.85)
+"""A few large lesions are also shown where this share of their volume lies below."""
 LISTED_LESIONS = 12
 
 LEGEND = (
@@ -206,7 +208,7 @@ def segmentation_figure(scan: Image, mask: Mask, probability: Probability, lesio
     viewer = view(scan)
     anatomy, lesion, likely = viewer.reorient(scan.voxels), viewer.reorient(mask), viewer.reorient(probability)
     places = [viewer.locate((row.x_mm, row.y_mm, row.z_mm)) for row in lesions[:LISTED_LESIONS]]
-    indices = _choose_slices([place[2] for place in places], viewer)
+    indices = _choose_slices([place[2] for place in places], lesion, viewer)
     figure = new_figure(1.9 * len(indices) + 3.4, 5.0, dark=True)
     grid = figure.subplots(2, len(indices) + 1, squeeze=False, width_ratios=[1.9] * len(indices) + [3.3])
     for (above, below), index in zip(grid.T[:-1], indices, strict=True):
@@ -225,14 +227,22 @@ def segmentation_figure(scan: Image, mask: Mask, probability: Probability, lesio
     return figure
 
 
-def _choose_slices(centres: Sequence[int], viewer: Viewer) -> list[int]:
-    """Slices through the first few centres that are not too close, lowest first; three middle ones without centres."""
+def _choose_slices(
+    centres: Sequence[int], lesion: Bool[np.ndarray, "right anterior superior"], viewer: Viewer
+) -> list[int]:
+    """Slices through the first few centres that are not too close, lowest first; three middle ones without centres.
+
+    If there are fewer than three, others through the lower and upper part of the lesions are added.
+    """
     depth = viewer.box[2].stop - viewer.box[2].start
+    reached_vox = np.cumsum(lesion.sum(axis=(0, 1)))
+    parts = [int(np.searchsorted(reached_vox, share * reached_vox[-1])) for share in PARTS_SHOWN] if centres else []
+    wanted = [(centre, SHOWN_SLICES) for centre in centres]  # of the largest lesions first
     chosen: list[int] = []
-    for centre in centres:  # of the largest lesions first
-        apart = all(abs(centre - other) * viewer.spacing_mm[2] >= SLICE_GAP_MM for other in chosen)
-        if apart and len(chosen) < SHOWN_SLICES:
-            chosen.append(centre)
+    for index, most in [*wanted, *((part, FEWEST_SLICES) for part in parts)]:
+        apart = all(abs(index - other) * viewer.spacing_mm[2] >= SLICE_GAP_MM for other in chosen)
+        if apart and len(chosen) < most:
+            chosen.append(index)
     return sorted(chosen) or sorted({depth * 2 // 5, depth // 2, depth * 3 // 5})
 
 
