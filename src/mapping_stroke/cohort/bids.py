@@ -94,8 +94,9 @@ _README = """# Stroke lesions found by MAPPING
 A BIDS derivative, written by `mapping bids`. For every T1w scan, in `sub-*/[ses-*/]anat/`:
 
 - `*_space-orig_label-L_desc-mapping_mask.nii.gz`: the lesions, on the scan's own grid
-- `*_space-orig_seg-mapping_label-L_probseg.nii.gz`: mean lesion probability over the members of the model
-- `*_space-orig_seg-mapping_label-L_desc-uncertainty_probseg.nii.gz`: its standard deviation over the members
+- `*_space-orig_seg-mapping_label-L_probseg.nii.gz`: mean lesion probability over the members of the model, or
+  over the mirrorings of a single one
+- `*_space-orig_seg-mapping_label-L_desc-uncertainty_probseg.nii.gz`: its standard deviation over the same
 - `*_space-orig_seg-lesions_dseg.nii.gz`, `.tsv`: numbered lesions, and a row for each with volume and location
 - `*_space-orig_desc-brain_mask.nii.gz`: the brain, if the scan was placed; its `.json` names the source
 - `*_space-{template}_*`: mask and probability in MNI152 space, on the grid of ATLAS R2.0, if the scan was placed

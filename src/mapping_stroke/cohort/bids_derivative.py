@@ -110,9 +110,10 @@ LESION_COLUMNS = ("index", "name", *(column for column in COLUMNS if column != "
 """Columns of the table of numbered lesions; BIDS requires the first two."""
 TEXTS = {
     MASK_SUFFIX: "Lesion mask on the grid of the scan",
-    PROBABILITY_SUFFIX: "Mean probability of lesion over the members of the model, on the grid of the scan",
-    UNCERTAINTY_SUFFIX: "Standard deviation of the probability of lesion over the members of the model (0 to 0.5), on "
-    "the grid of the scan",
+    PROBABILITY_SUFFIX: "Mean probability of lesion over the members of the model, or over the mirrorings of a single "
+    "one, on the grid of the scan",
+    UNCERTAINTY_SUFFIX: "Standard deviation of the probability of lesion over the members of the model, or over the "
+    "mirrorings of a single one (0 to 0.5), on the grid of the scan",
     LABELS_SUFFIX: "Lesions (face-connected), numbered from the largest, on the grid of the scan",
     BRAIN_SUFFIX: "Brain mask (intracranial space) on the grid of the scan",
     MNI_MASK_SUFFIX: "The lesion mask in MNI152 space: the scan's own mask, transformed by the affine registration",

@@ -56,12 +56,12 @@ class Segmentation:
 
     @property
     def probability(self) -> Probability:
-        """Mean P(lesion) over the members, in [0, 1]."""
+        """Mean P(lesion) over the members, or over the mirrorings of a single one, in [0, 1]."""
         return self._found.probability
 
     @property
     def uncertainty(self) -> Float32[np.ndarray, "x y z"]:
-        """Standard deviation of P(lesion) over the members, in [0, 0.5]; 0 for a single member."""
+        """Standard deviation of P(lesion) over the same, in [0, 0.5]; 0 for a single member that is not mirrored."""
         return self._found.uncertainty
 
     @property

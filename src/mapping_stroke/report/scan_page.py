@@ -107,7 +107,8 @@ class ScanContent:
         scan: The scan as it may be shown: without the face, unless the user wants it.
         mask: Lesions, on the scan's grid.
         probability: P(lesion).
-        uncertainty: Standard deviation of the members; None for a model with one member.
+        uncertainty: Standard deviation over the members, or over the mirrorings of a single one; None for a single one
+            that is not mirrored.
         lesions: Rows of the table, largest first.
         brain: The brain, if it was extracted or given.
         reference: True lesions, if they are known.
