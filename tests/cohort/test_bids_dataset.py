@@ -47,7 +47,10 @@ def test_methods_and_progress_tell_how_patches_are_mirrored(
     cards = [member_card(fold=fold, mirror_axes=axes) for fold, axes in enumerate(mirror_axes)]
     model = write_model(tmp_path / "m.mapping", *cards).path
     segmenter = make_segmenter(Computation(str(model), preset="paper", device="cpu"))
-    assert f"in overlapping tiles{told and f', each over {told}'}; the" in describe_methods(segmenter).text
+    assert (
+        f"in overlapping tiles{told and f', each over {told}'}; the probabilities were averaged."
+        in describe_methods(segmenter).text
+    )
     report_start(1, 1, segmenter)
     assert f"rule mapping{told and f', {told} each'})" in capsys.readouterr().out
 
@@ -68,3 +71,15 @@ def test_methods_of_a_single_network_that_reads_brains_name_every_step(tmp_path:
     of_model, *tools = methods.citations[1:]
     assert of_model == "the model: Doe 2020"
     assert [cited.partition(",")[0] for cited in tools] == ["deepbet", "SimpleITK"]
+
+
+@pytest.mark.parametrize(
+    ("space", "shows", "asked", "cited"),
+    [("MNI152", "head", "auto", True), ("MNI152", "head", "mni", False), ("native", "brain", "auto", True)],
+)
+def test_brain_extraction_is_cited_if_it_is_used(
+    space: str, shows: str, asked: str, *, cited: bool, tmp_path: Path
+) -> None:
+    model = write_model(tmp_path / "m.mapping", space=space, shows=shows).path
+    methods = describe_methods(make_segmenter(Computation(str(model), space=asked, device="cpu")))
+    assert any(line.startswith("deepbet") for line in methods.citations) == cited == ("deepbet" in methods.text)

@@ -100,9 +100,10 @@ def test_a_scan_in_mni_space_is_left_alone() -> None:
     np.testing.assert_array_equal(placed.to_mni, np.eye(4))
 
 
-def test_a_scan_whose_origin_was_set_at_about_the_right_place_is_registered() -> None:
+@pytest.mark.parametrize("stripped", [pytest.param(True, marks=pytest.mark.slow), False])
+def test_a_scan_whose_origin_was_set_at_about_the_right_place_is_registered(*, stripped: bool) -> None:
     nearly_there = move((3, -1, 0), (1, -2, 5), size=0.96)
-    scan = moved_scan(nearly_there, stripped=False)
+    scan = moved_scan(nearly_there, stripped=stripped)
     assert fit_template(scan).in_place, "the quick look does not notice"
     placed = place_scan(scan)
     assert not placed.left_alone

@@ -9,6 +9,7 @@ from mapping_stroke.inference.ensemble import Ensemble
 from mapping_stroke.names import PAPER
 from mapping_stroke.networks.cards import BundleCard
 from mapping_stroke.rules import PostprocessConfig
+from mapping_stroke.space.model_input import is_registered, needs_brain
 
 PACKAGES = ("torch", "openvino", "numpy", "scipy", "SimpleITK", "nibabel")
 """Packages whose versions the text names."""
@@ -73,9 +74,8 @@ def describe_methods(segmenter: Segmenter) -> Methods:
     """Methods text, references and terms of a model with its settings on this machine."""
     card, ensemble, computation = segmenter.bundle.card, segmenter.ensemble, segmenter.computation
     environment = describe_environment(gpu=False)
-    registers = computation.space == "native" or card.space == "MNI152"
-    space = computation.space if registers else "mni"
-    extracts = registers or card.shows == "brain"
+    space = computation.space if is_registered(card, computation.space) else "mni"
+    extracts = needs_brain(card, computation.space)
     versions = ", ".join(f"{package} {environment[package]}" for package in PACKAGES)
     text = (
         f"Stroke lesions were segmented on T1-weighted scans by MAPPING (mapping-stroke {version('mapping-stroke')}; "
@@ -117,9 +117,9 @@ def _describe_average(card: BundleCard, ensemble: Ensemble) -> str:
         return f"The network was applied {cover}."
     over = "mirrorings" if single else "networks"
     subject = "The network was" if single else "The networks were"
-    how = f"{cover}{f', over {mirrored}' if single else f', each over {mirrored}' if mirrored else ''}"
+    each = "" if single else "each "
     return (
-        f"{subject} applied {how}; the {average} were averaged. "
+        f"{subject} applied {cover}{f', {each}over {mirrored}' if mirrored else ''}; the {average} were averaged. "
         f"Uncertainty is the standard deviation of the probability over the {over}."
     )
 

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from mapping_stroke.console import counted
 from mapping_stroke.errors import CaseError
 from mapping_stroke.evaluation.cohorts import BESIDE, DISJOINT_GROUPS, CohortScores, MarkedScan, volumes_ml
 from mapping_stroke.evaluation.contributions import GREEDY, JOINS, LEFT_OUT, RANDOM, Step
@@ -214,7 +215,7 @@ def _draw_cases(axes: Axes, scores: CohortScores) -> None:
             if not math.isnan(found.low):
                 axes.fill_between(ends, found.low, found.high, color=HUES[1], alpha=0.18, linewidth=0)
     axes.set_ylim(-0.03, 1.03)
-    side_note(axes, f"rule mapping, {has_lesion.sum()} cases; bars: means, 95 % intervals")
+    side_note(axes, f"rule mapping, {counted(int(has_lesion.sum()), 'case')}; bars: means, 95 % intervals")
 
 
 def _draw_without(axes: Axes, evaluation: Evaluation, scans: Sequence[MarkedScan]) -> None:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from mapping_stroke.console import counted
 from mapping_stroke.dataset.cases import Case
 from mapping_stroke.dataset.folds import fold_distances
 from mapping_stroke.errors import MappingError
@@ -293,7 +294,7 @@ def draw_by_load(scores: Sequence[CaseScore], loads_ml: Mapping[str, float], met
             ends = bar_ends(loads[inside].tolist(), _limits(int(number)), 1.1)
             axes.plot(ends, [dice[inside].mean()] * 2, color=HUES[1], linewidth=2.5, solid_capstyle="butt")
         axes.set_ylim(-0.03, 1.03)
-        side_note(axes, f"{len(own)} cases; bars: mean of each range of loads")
+        side_note(axes, f"{counted(len(own), 'case')}; bars: mean of each range of loads")
     else:
         no_data(axes, "no case with a lesion")
     save_png(figure, path)

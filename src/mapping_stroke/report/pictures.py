@@ -57,7 +57,7 @@ MARGIN_MM = 15.0
 SHOWN_SLICES, FEWEST_SLICES = 4, 3
 SLICE_GAP_MM = 4.0
 PARTS_SHOWN = (0.15, 0.85)
-"""A few large lesions are also shown where this share of their volume lies below."""
+"""Large lesions are also shown at the heights below which these shares of their volume lie."""
 LISTED_LESIONS = 12
 
 LEGEND = (

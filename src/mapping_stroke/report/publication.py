@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mapping_stroke.console import aligned
+from mapping_stroke.console import aligned, counted
 from mapping_stroke.dataset.voxels import VoxelVolumes
 from mapping_stroke.evaluation.cohorts import FEWEST_PEOPLE, Estimate, estimate_mean
 from mapping_stroke.evaluation.profiles import Metric
@@ -139,7 +139,7 @@ def publish(
     """
     count = len({score.case_id for score in scores})
     folds = len({score.fold for score in scores if score.fold is not None})
-    title = f"This run: {count} cases" if number == 1 else f"This run: {count} test scans"
+    title = f"This run: {counted(count, 'case' if number == 1 else 'test scan')}"
     table = make_table(title + (f" in {folds} folds" if folds else ""), summarise(scores, list(scores[0].values)))
     return PublishedTable(number, add_intervals(table, scores, people), read_paper_tables()[number - 1], voxels)
 

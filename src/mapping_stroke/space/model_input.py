@@ -112,14 +112,24 @@ def make_model_input(scan: Image, card: BundleCard, space: str, brain: Mask | No
     require_space_name(space)
     if brain is not None:
         require_use_of_brain(card, space)
-    registered = _is_registered(card, space)
-    if not registered and card.shows != "brain":
+    if not needs_brain(card, space):
         return ModelInput(scan, scan)
+    registered = is_registered(card, space)
     placed = place_scan(scan, space, brain)
     if registered and not placed.left_alone:
         corrected = _brain_only(placed.corrected, scan, placed.brain) if card.shows == "brain" else placed.corrected
         return ModelInput(scan, replace(placed, corrected=corrected).on_atlas(), placed, on_atlas=True)
     return ModelInput(scan, _brain_only(scan, scan, placed.brain) if card.shows == "brain" else scan, placed)
+
+
+def is_registered(card: BundleCard, space: str) -> bool:
+    """Whether scans outside MNI152 space are registered for a model."""
+    return space == "native" or (space == "auto" and card.space == "MNI152")
+
+
+def needs_brain(card: BundleCard, space: str) -> bool:
+    """Whether the brain of a scan is extracted for a model: to register the scan, or because the model reads brains."""
+    return is_registered(card, space) or card.shows == "brain"
 
 
 def restore_input(scan: Image, brain: Brain, to_mni: Affine | None, *, brain_only: bool) -> Image:
@@ -143,23 +153,18 @@ def restore_input(scan: Image, brain: Brain, to_mni: Affine | None, *, brain_onl
 
 def load_brain_extraction(card: BundleCard, space: str) -> None:
     """Load the networks of brain extraction, if scans for this model need it."""
-    if _is_registered(card, space) or card.shows == "brain":
+    if needs_brain(card, space):
         load_networks()
 
 
 def require_use_of_brain(card: BundleCard, space: str) -> None:
     """Raise `ConfigError` if the model needs no brain, so that a brain mask would change nothing."""
-    if not _is_registered(card, space) and card.shows != "brain":
+    if not needs_brain(card, space):
         raise ConfigError(
             f"a brain mask is given, but this model reads scans as they are (its card: space {card.space}, shows "
             f"{card.shows}; --space {space}), so the mask would change nothing; leave --brain out, or, if the model "
             "was trained on brains only or in MNI152 space, pack it with --shows brain or --space MNI152"
         )
-
-
-def _is_registered(card: BundleCard, space: str) -> bool:
-    """Whether scans outside MNI152 space are registered for a model."""
-    return space == "native" or (space == "auto" and card.space == "MNI152")
 
 
 def _brain_only(image: Image, scan: Image, brain: Brain) -> Image:

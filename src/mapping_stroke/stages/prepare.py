@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mapping_stroke.console import err, name_files, say, track, warn
+from mapping_stroke.console import counted, err, name_files, say, track, warn
 from mapping_stroke.dataset.cases import Case, has_sides, read_cases, write_cases
 from mapping_stroke.dataset.checks import Problem, check_cases, check_names, read_problems, write_problems
 from mapping_stroke.dataset.layouts import LAYOUTS, Findings, Layout, find_cases
@@ -176,7 +176,7 @@ def _write_hashes(run: RunFolder, cases: Sequence[Case]) -> None:
 def _summarise(run: RunFolder, cases: Sequence[Case], found: int) -> None:
     labelled = [case for case in cases if case.mask]
     left_out = f" ({found - len(cases)} left out)" if found > len(cases) else ""
-    say(f"{len(cases)} cases{left_out}: {len(labelled)} with a mask, {len(cases) - len(labelled)} without")
+    say(f"{counted(len(cases), 'case')}{left_out}: {len(labelled)} with a mask, {len(cases) - len(labelled)} without")
     if labelled:
         _report_loads(labelled)
     else:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mapping_stroke.console import listed, name_files, say
+from mapping_stroke.console import counted, listed, name_files, say
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.checks import read_problems
 from mapping_stroke.dataset.folds import largest_fold_distance
@@ -102,7 +102,7 @@ def list_facts(
         "Networks": _member_words(run, settings.get("train", {})),
         "Post-processing": "; ".join(filter(None, (_rule(run), _rule_note(run, cases)))),
         "Scoring profile": settings.get("evaluate", {}).get("profile", ""),
-        "Scored": f"{len({score.case_id for score in scores})} cases, "
+        "Scored": f"{counted(len({score.case_id for score in scores}), 'case')}, "
         f"{datetime.fromtimestamp(run.scores_csv.stat().st_mtime, UTC):%Y-%m-%d %H:%M} UTC",
     }
     return [(name, str(value)) for name, value in {**facts, **describe_record(run)}.items() if value]
