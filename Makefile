@@ -19,6 +19,8 @@ SIGNALLED := tests/stages/test_train_interrupted.py
 # are shared. Files go in the order of their names: ordered by the number of their tests, the longest would come last,
 # beside an idle process.
 SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Types and array shapes of every call: another sixth of the time, so `make test` leaves them to `.ci/run` and `make test-all`.
+CHECK_TYPES := --jaxtyping-packages=mapping_stroke,run_time_types.checked
 
 .PHONY: help setup demo test test-all slurm check format bench stats model oracles docs screenshots
 
@@ -42,12 +44,12 @@ $(STAMP): pyproject.toml constraints.txt hatch_build.py viewer/package-lock.json
 demo: setup ## See the bundled model at work on simulated scans, and on your own: make demo SCAN="my scan.nii.gz"
 	$(BIN)/mapping demo $${SCAN:+--scan "$$SCAN"}
 
-test: setup ## Run the tests that take seconds
-	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE)
+test: setup ## Run the tests that take seconds (as .ci/run does, with types checked at run time: make test TYPES=1)
+	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest $(SIDE_BY_SIDE) $(if $(TYPES),$(CHECK_TYPES))
 
 test-all: setup ## Run all tests, with those that take minutes
-	$(BIN)/python -m pytest -m '' --ignore=$(SIGNALLED)
-	$(BIN)/python -m pytest -m '' $(SIGNALLED)
+	$(BIN)/python -m pytest -m '' $(CHECK_TYPES) --ignore=$(SIGNALLED)
+	$(BIN)/python -m pytest -m '' $(CHECK_TYPES) $(SIGNALLED)
 
 slurm: setup ## Run an experiment and a cohort on a real Slurm, which it installs and starts on this machine (as root)
 	tests/slurm/cluster start /tmp/mapping-slurm
