@@ -1,5 +1,6 @@
 """The app as a person uses it: drop, watch, look, rate, correct, go on."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,16 @@ def shown_voxels(watched: Watched) -> int:
     return int(watched.page.evaluate("mappingViewer.nv.drawBitmap.reduce((sum, value) => sum + (value & 1), 0)"))
 
 
+def draw_a_line(page: Page) -> None:
+    box = page.locator("#view").bounding_box()
+    assert box is not None
+    x, y, width, height = page.evaluate("Array.from(mappingViewer.nv.screenSlices[0].leftTopWidthHeight)")
+    page.mouse.move(box["x"] + x + width * 0.45, box["y"] + y + height * 0.5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + x + width * 0.55, box["y"] + y + height * 0.5, steps=4)
+    page.mouse.up()
+
+
 def test_what_was_dropped_is_copied_and_segmented(dropped: Path) -> None:
     mask = read_image(dropped / "p0_mask.nii.gz")
     np.testing.assert_array_equal(mask.voxels > 0, phantom(0)[1])
@@ -103,14 +114,7 @@ def test_a_correction_survives_a_restart(dropped: Path, browser: Browser, model:
         open_scan(page, address, "p1")
         assert shown_voxels(watched) == 125
         page.keyboard.press("e")
-        box = page.locator("#view").bounding_box()
-        assert box is not None
-        x, y = page.evaluate("mappingViewer.nv.screenSlices[0].leftTopWidthHeight.slice(0, 2)")
-        width, height = page.evaluate("mappingViewer.nv.screenSlices[0].leftTopWidthHeight.slice(2, 4)")
-        page.mouse.move(box["x"] + x + width * 0.45, box["y"] + y + height * 0.5)
-        page.mouse.down()
-        page.mouse.move(box["x"] + x + width * 0.55, box["y"] + y + height * 0.5, steps=4)
-        page.mouse.up()
+        draw_a_line(page)
         drawn = shown_voxels(watched)
         assert drawn > 125
         page.keyboard.press("z")
@@ -144,3 +148,79 @@ def test_an_older_window_is_told_and_keeps_its_drawing(dropped: Path, browser: B
         old.page.wait_for_selector("text=changed in another window")
         assert old.page.evaluate("mappingReview.editing")
         assert not (dropped / "p0_desc-edited_mask.nii.gz").exists()
+
+
+def test_switching_layers_leaves_a_drawing_alone(dropped: Path, browser: Browser, model: Path) -> None:
+    with running(dropped, model) as address, watch(browser) as watched:
+        page = watched.page
+        open_scan(page, address, "p0")
+        before = shown_voxels(watched)
+        page.keyboard.press("e")
+        draw_a_line(page)
+        drawn = shown_voxels(watched)
+        assert drawn > before
+        for key in "1231":
+            page.keyboard.press(key)
+        assert shown_voxels(watched) == drawn
+        page.once("dialog", lambda dialog: dialog.accept())
+        page.keyboard.press("q")
+        page.wait_for_function("!mappingReview.editing")
+        assert shown_voxels(watched) == before
+        assert page.is_checked("[data-layer=probability]")
+        assert page.evaluate("[mappingViewer.visible.probability, mappingViewer.nv.volumes[1].opacity]") == [True, 1]
+        page.keyboard.press("1")
+        assert shown_voxels(watched) == 0
+        assert watched.errors == []
+
+
+def test_a_note_and_a_rating_at_once_are_both_kept(dropped: Path, browser: Browser, model: Path) -> None:
+    with running(dropped, model) as address, watch(browser) as watched:
+        page = watched.page
+        open_scan(page, address, "p0")
+        page.fill("textarea", "motion")
+        page.evaluate("""() => {
+            document.querySelector("textarea").dispatchEvent(new Event("change"));
+            document.getElementById("rate-reject").click();
+        }""")
+        page.wait_for_selector("#rate-reject[aria-pressed=true]")
+        page.click("text=All scans")
+        page.wait_for_selector("#scans tr:has-text('p0'):has-text('reject'):has-text('motion')")
+        assert watched.errors == []
+
+
+def test_keys_of_the_page_are_not_the_librarys(dropped: Path, browser: Browser, model: Path) -> None:
+    with running(dropped, model) as address, watch(browser) as watched:
+        page = watched.page
+        open_scan(page, address, "p0")
+        page.focus("#view")
+        mode = page.evaluate("mappingViewer.nv.opts.dragMode")
+        page.keyboard.press("m")
+        assert page.evaluate("mappingViewer.nv.opts.dragMode") == mode
+        page.keyboard.press("v")
+        place = page.evaluate("mappingViewer.place")
+        for key in ("ArrowLeft", "ArrowLeft", "ArrowUp", "PageDown"):
+            page.keyboard.press(key)
+        moved = np.subtract(page.evaluate("mappingViewer.place"), place)
+        np.testing.assert_allclose(moved, [6, 3, -3], atol=0.01)  # voxels of 3 mm; RAS
+        assert watched.errors == []
+
+
+def test_the_list_keeps_the_focus_and_names_the_folder_that_was_opened(
+    dropped: Path, browser: Browser, model: Path, tmp_path: Path
+) -> None:
+    with running(dropped, model) as address, watch(browser) as watched:
+        page = watched.page
+        page.goto(address)
+        page.locator("#scans a").first.focus()
+        page.evaluate("refresh()")
+        assert page.evaluate("document.activeElement.tagName") == "A"
+        page.route("**/state", lambda route: route.abort())
+        page.evaluate("refresh()")
+        page.wait_for_selector("#message:has-text('does not answer')")
+        page.unroute("**/state")
+        page.evaluate("refresh()")
+        assert page.inner_text("#message") == ""
+        page.fill("#path", str(shutil.copytree(dropped, tmp_path / "other")))
+        with page.expect_navigation():
+            page.click("#open button")
+        assert f"{tmp_path / 'other'}-uploads" in page.inner_text("main")

@@ -94,6 +94,8 @@ def test_a_rating_survives_a_restart_and_moves_the_scan_down(results: Path, mode
     scans = again.get(at("state")).json()["scans"]
     assert [scan["name"] for scan in scans] == ["broken", "p1", "p0"]
     assert (scans[2]["rating"], scans[2]["note"]) == ("accept", "edge <b>")
+    assert [review_of(again, name)["place"] for name in ("p0", "p1")] == ["1 of 2", "2 of 2"]
+    assert [review_of(again, name)["after"] for name in ("p0", "p1")] == ["p1", None]
     stored = json.loads((results / "p0_review.json").read_text())
     assert stored["rated"].endswith("+00:00")
     assert "user" not in stored
@@ -299,7 +301,7 @@ def test_another_folder_can_be_opened(results: Path, model: Path, tmp_path: Path
     assert app.get(at("state")).json()["scans"] == []
     assert app.post(at("open"), json={"folder": str(results)}).status_code == 200
     assert len(app.get(at("state")).json()["scans"]) == 3
-    for folder, words in ((tmp_path, "holds no results"), ("relative", "is no whole path")):
+    for folder, words in ((tmp_path, "holds no results"), ("relative", "is not an absolute path")):
         answer = app.post(at("open"), json={"folder": str(folder)})
         assert answer.status_code in (400, 404)
         assert words in answer.json()["error"]
@@ -337,11 +339,25 @@ def test_uploads_keep_apart_what_differs(tmp_path: Path) -> None:
     assert [
         sorted(path.name for path in folder.iterdir()) for folder in store_uploads(tmp_path / "out", series).values()
     ] == [["00000.dcm", "00001.dcm", "00002.dcm"]]
-    with pytest.raises(CaseError, match="nothing was dropped"):
+    with pytest.raises(CaseError, match="no scan was dropped"):
         store_uploads(tmp_path / "out", [])
     with pytest.raises(MappingError, match=r"e\.nii: is empty"):
         store_uploads(tmp_path / "out", [("e.nii", io.BytesIO())])
     assert not [path for path in (tmp_path / "out-uploads").iterdir() if path.name.startswith(".")]
+
+
+def test_files_beside_scans_are_no_scans_and_equal_names_begin_with_their_folder(tmp_path: Path) -> None:
+    names = ["d/s1/T1.nii.gz", "d/s1/T1.json", "d/s2/T1.nii.gz", "d/participants.tsv", "x.nii", "x.nii"]
+    files = [(name, io.BytesIO(f"{number}".encode())) for number, name in enumerate(names)]
+    found = store_uploads(tmp_path / "out", files)
+    assert {name: path.read_text() for name, path in found.items()} == {
+        "s1_T1.nii.gz": "0",
+        "s2_T1.nii.gz": "2",
+        "x.nii": "4",
+        "x-2.nii": "5",
+    }
+    with pytest.raises(CaseError, match="no scan was dropped"):
+        store_uploads(tmp_path / "out", [("d/s1/T1.json", io.BytesIO(b"{}"))])
 
 
 def test_a_port_in_use_gives_way_to_another() -> None:

@@ -137,7 +137,7 @@ def test_a_click_on_a_head_sorts_and_another_turns_it_round(shown: Watched) -> N
 
 
 def test_equal_rows_keep_the_order_of_checking(shown: Watched) -> None:
-    reasons = shown.page.get_by_role("button", name="Check because")
+    reasons = shown.page.get_by_role("button", name="Reasons to check")
     reasons.click()
     assert names(shown) == ["p1", "p10", "p9", "p2"]
 

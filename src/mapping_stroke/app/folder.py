@@ -37,7 +37,7 @@ class Entry:
     Attributes:
         name: Its name.
         status: `done` or `failed`.
-        load_ml: Volume of all lesions of the mask that counts; None if it failed.
+        load_ml: Volume of all lesions of the final mask; None if it failed.
         lesions: Number of lesions that the model marked; None if it failed.
         reasons: Reasons to look at it first.
         rating: See `Review`.
@@ -74,9 +74,11 @@ class ResultsFolder:
 
     def entries(self) -> list[Entry]:
         """All scans, those to check first on top."""
+        return [self._entry(row) for row in worst_first(self._rows())]
+
+    def _rows(self) -> list[GroupRow]:
         entries = self.notes.entries()
-        rows = [make_row(self.layout, name, name, {}, entry) for name, entry in sorted(entries.items())]
-        return [self._entry(row) for row in worst_first(rows)]
+        return [make_row(self.layout, name, name, {}, entry) for name, entry in sorted(entries.items())]
 
     def _entry(self, row: GroupRow) -> Entry:
         edited = row.review.edited_ml
@@ -89,7 +91,7 @@ class ResultsFolder:
             rating=row.review.rating,
             note=row.review.note,
             edited=row.review.edited,
-            page=row.is_done and self._page(row.name).is_file(),
+            page=self._has_page(row),
         )
 
     def page(self, name: str) -> str:
@@ -105,10 +107,14 @@ class ResultsFolder:
         return OWN_POLICY.sub("", path.read_text("utf-8"), count=1)
 
     def review(self, name: str) -> dict[str, Any]:
-        """The review of a scan, its neighbours in the list, warnings, and the HTML of `corrected_regions`."""
+        """The review of a scan, its neighbours, warnings, and the HTML of `corrected_regions`.
+
+        Neighbours are those in the list before anything was rated.
+        """
         stamp, review = self._stamp(name), read_review(self.layout, name)
         regions, unknown = self.corrected_regions(name)
-        names = [entry.name for entry in self.entries() if entry.page]
+        rows = worst_first(self._rows(), settled_last=False)  # so that a rating does not change what comes next
+        names = [row.name for row in rows if self._has_page(row)]
         at = names.index(name) if name in names else 0
         return {
             **asdict(review),
@@ -134,7 +140,7 @@ class ResultsFolder:
         return warnings
 
     def shown_mask(self, name: str) -> bytes:
-        """The mask that counts on the grid of the page: a byte of 0 or 1 for each voxel, x fastest, gzipped."""
+        """The final mask on the grid of the page: a byte of 0 or 1 for each voxel, x fastest, gzipped."""
         grid = self._grid(name)
         mask = read_image(final_mask(self.layout, name)).voxels > 0
         return gzip.compress(grid.cut_mask(mask).astype(np.uint8).tobytes(order="F"), 1)
@@ -205,6 +211,9 @@ class ResultsFolder:
 
     def _grid(self, name: str) -> PageGrid:
         return PageGrid.from_json(self._stamp(name).get("page", {}))
+
+    def _has_page(self, row: GroupRow) -> bool:
+        return row.is_done and self._page(row.name).is_file()
 
     def _page(self, name: str) -> Path:
         return self.layout.folder / self.layout.relative(name, PAGE_SUFFIX)

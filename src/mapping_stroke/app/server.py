@@ -109,7 +109,7 @@ class App:
         given = await _json(request)
         path = Path(str(given.get("folder", ""))).expanduser()
         if not path.is_absolute():
-            raise CaseError(f"{path}: is no whole path; give the folder from the root of the disk on")
+            raise CaseError(f"{path}: is not an absolute path; give the full path, for example /data/results")
         opened = await run_in_threadpool(open_results, path)
         await run_in_threadpool(self.group.flush)  # of the folder that is left
         self.folder = opened
@@ -145,7 +145,7 @@ class App:
         return JSONResponse(await run_in_threadpool(self.folder.review, request.path_params["name"]))
 
     async def mask(self, request: Request) -> Response:
-        """The mask that counts."""
+        """The final mask."""
         packed = await run_in_threadpool(self.folder.shown_mask, request.path_params["name"])
         return Response(packed, media_type="application/gzip")
 

@@ -2,7 +2,8 @@
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol, runtime_checkable
 
@@ -16,6 +17,8 @@ LONGEST_STEM = 80
 """Characters of a name without suffix."""
 DICOM = "dicom"
 """Name of loose DICOM files."""
+BESIDE_SCANS = (".json", ".bval", ".bvec", ".tsv", ".txt", ".md")
+"""Ends the names of files that lie beside scans in a BIDS folder, or beside what dcm2niix writes, and are none."""
 BYTES_AT_ONCE = 2**20
 
 
@@ -41,19 +44,30 @@ def store_uploads(folder: Path, files: Sequence[tuple[str, Content]]) -> dict[st
         files: Name of each file, with the folders that were dropped, and its content.
 
     Returns:
-        What to segment, by name: image files, and folders of all other files, which may be DICOM.
+        What to segment, by name: image files, and folders of all other files, which may be DICOM. Of several images
+        of one name, each begins with its own folder's name.
 
     Raises:
-        CaseError: Nothing was dropped.
+        CaseError: Nothing was dropped that may be a scan.
         ResourceError: The disk has too little room.
     """
-    if not files:
-        raise CaseError("nothing was dropped; drop a NIfTI file or a folder with a DICOM series")
-    images = {name: content for name, content in files if image_suffix(Path(name))}
-    others = {name: content for name, content in files if name not in images}
+    scans = [
+        (PurePosixPath(name.replace("\\", "/").strip("/")), content)
+        for name, content in files
+        if not name.lower().endswith(BESIDE_SCANS)
+    ]
+    if not scans:
+        raise CaseError("no scan was dropped; drop a NIfTI file or a folder with a DICOM series")
+    images = [(name, content) for name, content in scans if image_suffix(Path(name.name))]
+    others = [(name, content) for name, content in scans if not image_suffix(Path(name.name))]
+    called = Counter(safe_name(name.name) for name, _ in images)
     target = uploads_of(folder)
     target.mkdir(parents=True, exist_ok=True)
-    found = dict(_store_image(target, name, content) for name, content in images.items())
+    found = {}
+    for name, content in images:
+        is_alone = called[safe_name(name.name)] == 1
+        path = _store_image(target, safe_name(name.name if is_alone else "_".join(name.parts[-2:])), content)
+        found[path.name] = path
     return found | _store_series(target, others)
 
 
@@ -70,9 +84,8 @@ def safe_name(name: str) -> str:
     return f"{stem[:LONGEST_STEM] or 'scan'}{suffix.lower()}"
 
 
-def _store_image(target: Path, name: str, content: Content) -> tuple[str, Path]:
-    """Store an image under its own name, or with a number if another scan has that name."""
-    wanted = safe_name(name)
+def _store_image(target: Path, wanted: str, content: Content) -> Path:
+    """Store an image under a name, or with a number if another scan has that name."""
     suffix = image_suffix(Path(wanted)) or ""
     stem = wanted.removesuffix(suffix)
     incoming = target / f".{wanted}"
@@ -86,15 +99,15 @@ def _store_image(target: Path, name: str, content: Content) -> tuple[str, Path]:
         incoming.replace(path)
     finally:
         incoming.unlink(missing_ok=True)
-    return path.name, path
+    return path
 
 
-def _store_series(target: Path, files: Mapping[str, Content]) -> dict[str, Path]:
+def _store_series(target: Path, files: Sequence[tuple[PurePosixPath, Content]]) -> dict[str, Path]:
     """Store files by the outermost folder that was dropped, numbered, as their own names may be no names here."""
     groups: dict[str, list[Content]] = {}
-    for name, content in files.items():
-        parts = PurePosixPath(name.replace("\\", "/").strip("/")).parts
-        groups.setdefault(safe_name(parts[0]) if len(parts) > 1 else DICOM, []).append(content)
+    for name, content in files:
+        group = safe_name(name.parts[0]) if len(name.parts) > 1 else DICOM
+        groups.setdefault(group, []).append(content)
     found = {}
     for group, contents in groups.items():
         folder, number = target / group, 1

@@ -56,7 +56,7 @@ SCAN_COLUMNS: Columns = {
     "rating": ("Rating by a person: `accept`, `doubtful` or `reject`", ""),
     "note": ("Note by a person", ""),
     "edited_ml": ("Volume of the mask that a person has corrected", "mL"),
-    "dice": ("Dice of the mask that counts against the reference that was given; n/a without one", ""),
+    "dice": ("Dice of the final mask against the reference that was given; n/a without one", ""),
 }
 """Columns that do not depend on the layout."""
 COHORT_COLUMNS: Columns = {"scan": ("Name of the scan, with which its files begin", ""), **SCAN_COLUMNS}
@@ -100,7 +100,7 @@ class GroupRow:
 
     @property
     def final_ml(self) -> float:
-        """Volume of the mask that counts."""
+        """Volume of the final mask."""
         return float(self.values["load_ml"] if self.review.edited_ml is None else self.review.edited_ml)
 
 
@@ -148,7 +148,7 @@ def _numbers(entry: Mapping[str, Any], measures: Mapping[str, Any]) -> dict[str,
 
 
 def measure_row(layout: OutputLayout, row: GroupRow, entry: Mapping[str, Any], atlas: Atlas | None = None) -> GroupRow:
-    """The row with the volumes by region, and those by side if its mask was corrected: of the mask that counts.
+    """The row with the volumes by region, and those by side if its mask was corrected: of the final mask.
 
     Args:
         layout: The output folder.
@@ -197,13 +197,18 @@ def with_regions(columns: Columns, regions: Iterable[str]) -> Columns:
     return {**columns, **{region_column(name): (f"Volume in {name} of the atlas", "mL") for name in regions}}
 
 
-def worst_first(rows: Sequence[GroupRow]) -> list[GroupRow]:
-    """Rows that were not segmented first, then the unrated with the most reasons for review, then the largest loads."""
+def worst_first(rows: Sequence[GroupRow], *, settled_last: bool = True) -> list[GroupRow]:
+    """Rows that were not segmented first, then those with the most reasons for review, then the largest loads.
+
+    Args:
+        rows: The rows.
+        settled_last: Whether what was rated, and needs no other look, comes last.
+    """
     return sorted(
         rows,
         key=lambda row: (
             row.is_done,
-            not row.to_check and row.review.rating in SETTLED,
+            settled_last and not row.to_check and row.review.rating in SETTLED,
             -len(row.reasons),
             -(row.values.get("load_ml") or 0.0),
         ),
@@ -285,7 +290,7 @@ def _overlap_on_page(layout: OutputLayout, facts: OverlapFacts) -> "Overlap":
         )
         draw_overlap(counts, mirrored, facts.scans, picture)
     caption = (
-        f"{counted(facts.scans, 'scan')} in MNI152 space; at most {facts.most} have a lesion at one place, "
+        f"{counted(facts.scans, 'scan')} in MNI152 space; at most {facts.most} overlap in a voxel, or "
         f"{facts.most_mirrored} with both sides on one hemisphere.{without}"
     )
     return Overlap(picture, caption, (names.overlap, names.mirrored))

@@ -1,4 +1,4 @@
-"""Volumes by region of the user's atlas: what a scan's stamp records of them, and those of the mask that counts."""
+"""Volumes by region of the user's atlas: what a scan's stamp records of them, and those of the final mask."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -87,14 +87,14 @@ def _read_once(path: Path, table: Path, fingerprint: str) -> Atlas:
 
 
 def final_sides(layout: OutputLayout, name: str, to_mni: Transform) -> dict[str, float | None]:
-    """Columns with the volume of the mask that counts on each side. Raises `MappingError` if it cannot be read."""
+    """Columns with the volume of the final mask on each side. Raises `MappingError` if it cannot be read."""
     mask = read_image(final_mask(layout, name))
     sides = placed_sides_ml(mask.voxels > 0, mask.affine, np.array(to_mni))
     return {side: round(ml, 4) for side, ml in sides.items()}
 
 
 def final_volumes(layout: OutputLayout, name: str, to_mni: Transform, atlas: Atlas) -> dict[str, float]:
-    """Volume of the mask that counts in each region. Raises `MappingError` if it cannot be read."""
+    """Volume of the final mask in each region. Raises `MappingError` if it cannot be read."""
     mask = read_image(final_mask(layout, name))
     points: Points = lesion_points(mask.voxels > 0, mask.affine, np.array(to_mni))
     return atlas.rounded_ml(points, mask.voxel_volume_mm3)

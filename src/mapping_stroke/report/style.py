@@ -138,6 +138,8 @@ def short_id(case_id: str) -> str:
 
 
 def load_words(load_ml: float) -> str:
-    """A lesion load with about two digits: `0.013 mL`, `0.18 mL`, `5.2 mL`, `131 mL`."""
+    """A lesion load with about two digits: `0 mL`, `0.013 mL`, `0.18 mL`, `5.2 mL`, `131 mL`."""
+    if not load_ml:
+        return "0 mL"
     decimals = 3 if load_ml < 0.095 else 2 if load_ml < 0.95 else 1 if load_ml < 9.5 else 0
     return f"{load_ml:.{decimals}f} mL"

@@ -2,10 +2,19 @@
 
 const byId = (id) => document.getElementById(id);
 let scans = [];
+const drawn = {};
 
 function tell(text, isError = false) {
   byId("message").textContent = text;
   byId("message").className = isError ? "failure" : "";
+}
+
+// Draws a part of the page if it is not what is there: drawing anew takes away the focus and the selection.
+function update(part, value, draw) {
+  const text = JSON.stringify(value);
+  if (drawn[part] === text) return;
+  drawn[part] = text;
+  draw(value);
 }
 
 async function refresh() {
@@ -13,13 +22,16 @@ async function refresh() {
   try {
     const state = await ask("state");
     scans = state.scans;
-    showJobs(state.jobs);
-    showScans();
+    update("jobs", state.jobs, showJobs);
+    update("scans", scans, showScans);
     byId("group").hidden = !state.group;
     if (state.group) byId("group").firstElementChild.href = `scan/${state.group}`;
-    document.title = `${scans.length} scans: stroke lesions`;
+    document.title = `${scans.length} scan${scans.length === 1 ? "" : "s"}: stroke lesions`;
+    if (refresh.failed) tell("");
+    refresh.failed = false;
     busy = state.jobs.some((job) => job.state === "waiting" || job.state === "running");
   } catch (error) {
+    refresh.failed = true;
     tell(`The app does not answer (${error.message}). Is it still running?`, true);
   }
   clearTimeout(refresh.timer);
@@ -103,10 +115,9 @@ byId("open").addEventListener("submit", async (event) => {
   event.preventDefault();
   try {
     await ask("open", { method: "POST", body: JSON.stringify({ folder: byId("path").value }) });
-    tell("");
+    location.reload(); // the page names the folder in two places
   } catch (error) {
     tell(error.message, true);
   }
-  refresh();
 });
 refresh();

@@ -2,6 +2,8 @@
 
 const byId = (id) => document.getElementById(id);
 const KEYS = { 1: "mask", 2: "brain", 3: "probability", 4: "uncertainty", 5: "reference" };
+// Voxels along left to right, back to front and foot to head; the patient's right is at the left.
+const STEPS = { ArrowLeft: [1, 0, 0], ArrowRight: [-1, 0, 0], ArrowUp: [0, 1, 0], ArrowDown: [0, -1, 0], PageUp: [0, 0, 1], PageDown: [0, 0, -1] };
 
 async function startScanPage() {
   const facts = JSON.parse(byId("facts").textContent);
@@ -48,16 +50,18 @@ function connect(viewer, facts) {
   };
   views.forEach((button) => button.addEventListener("click", () => choose(button)));
   byId("fill").addEventListener("input", (event) => viewer.fill(Number(event.target.value)));
-  document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
+  onKeys((event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return false;
+    const step = event.target === viewer.canvas && STEPS[event.key];
     const layer = layers.find((box) => box.dataset.layer === KEYS[event.key]);
     const view = views.find((button) => button.dataset.key === event.key);
     if (layer) layer.click();
     else if (view) choose(view);
+    else if (step) viewer.step(step);
     else if (event.key === "n") goTo(current + 1);
     else if (event.key === "p") goTo(Math.max(current, 0) - 1);
-    else return;
-    event.preventDefault();
+    else return false;
+    return true;
   });
   if (rows.length) goTo(0);
   else viewer.goTo(facts.middle);
@@ -73,6 +77,6 @@ function tell(viewer, place, facts) {
   byId("place").innerText = lines.join("\n");
 }
 
-const words = (mm) => mm.map((value) => value.toFixed(0)).join(", ");
+const words = (mm) => mm.map((value) => (Math.round(value) + 0).toFixed(0)).join(", ");
 
 startScanPage();

@@ -195,6 +195,11 @@ class ScanViewer {
     this.nv.drawScene();
   }
 
+  // Moves the crosshair by voxels along the three axes.
+  step(voxels) {
+    this.nv.moveCrosshairInVox(...voxels);
+  }
+
   // Moves the crosshair to the axial slice with the most marks, in their middle.
   goToMarks() {
     const [, width, height, depth] = this.nv.volumes[0].dims;
@@ -225,6 +230,16 @@ class ScanViewer {
     this.nv.setSliceMosaicString(mode === "mosaic" ? rows.join(" ; ") : "");
     this.nv.setSliceType({ planes: PLANES, axial: AXIAL, mosaic: AXIAL, "3-D": RENDER }[mode]);
   }
+}
+
+// Calls `press` with each key that is not typed into a field, before the library sees it, which gives some keys another
+// meaning; it tells whether it took the key.
+function onKeys(press) {
+  document.addEventListener("keydown", (event) => {
+    if (isTyping(event) || !press(event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }, true);
 }
 
 // Whether keys belong to a field in which text is typed.
