@@ -39,6 +39,8 @@ PROBABILITY_SUFFIX = "_probability.nii.gz"
 MASK_SUFFIX = "_mask.nii.gz"
 BRAIN_SUFFIX = "_brain.nii.gz"
 """Suffix of a brain mask, which is neither a scan nor a lesion mask."""
+EDITED_SUFFIX = "_desc-edited_mask.nii.gz"
+"""Suffix of a mask that a person corrected, which is never removed."""
 
 
 STAGES = ("prepare", "folds", "train", "predict", "postprocess", "evaluate", "report")
@@ -164,8 +166,8 @@ def claim_folder(
         identity: Everything that determines the result (command, inputs, seed, ...), JSON-able. The same identity
             resumes.
         contents: Name patterns of the files and folders that this work writes into the folder.
-        overwrite: Remove the `contents` of another run of the same command. Nothing else is ever removed: no other
-            files in that folder, and no folder that this program did not claim.
+        overwrite: Remove the `contents` of another run of the same command. Nothing else is ever removed: no mask
+            that a person corrected, no other files in that folder, and no folder that this program did not claim.
 
     Raises:
         RunFolderError: The folder holds another run (and `overwrite` is off) or the work of another command, holds
@@ -236,7 +238,8 @@ def withdraw(path: Path, contents: Sequence[str] = ()) -> None:
 
 def _remove_contents(path: Path, contents: Sequence[str]) -> None:
     for entry in sorted({entry for pattern in contents for entry in path.glob(pattern)}):
-        remove(entry)
+        if not entry.name.endswith(EDITED_SUFFIX):
+            remove(entry)
 
 
 def write_record(path: Path, record: Mapping[str, object]) -> None:

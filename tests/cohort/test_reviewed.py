@@ -10,7 +10,7 @@ import pytest
 from bids_data import write_bids
 from dicom_files import write_series
 from mapping_stroke.cli import main
-from mapping_stroke.cohort.review import EDITED_SUFFIX, rate_scan, read_review, save_edit
+from mapping_stroke.cohort.review import rate_scan, read_review, save_edit
 from mapping_stroke.cohort.reviewed import WITH_REVIEWED, open_layout
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.grid import ATLAS_GRID
@@ -22,7 +22,7 @@ from mapping_stroke.images.nifti import Affine
 from mapping_stroke.lesions import bounding_box
 from mapping_stroke.models.judge import find_labelled
 from mapping_stroke.networks.bundle import open_bundle
-from mapping_stroke.run_folder import BRAIN_SUFFIX, MASK_SUFFIX, RunFolder
+from mapping_stroke.run_folder import BRAIN_SUFFIX, EDITED_SUFFIX, MASK_SUFFIX, RunFolder
 from mapping_stroke.space import model_input
 from mapping_stroke.space.brain import Brain
 from mapping_stroke.space.intensities import divide_bias, find_bias

@@ -17,14 +17,14 @@ from mapping_stroke.cohort.group import GroupRow, make_row, worst_first
 from mapping_stroke.cohort.record import Notes
 from mapping_stroke.cohort.regions import final_volumes, recorded_atlas
 from mapping_stroke.cohort.results import PAGE_SUFFIX, SUFFIXES, FlatLayout, OutputLayout, is_source
-from mapping_stroke.cohort.review import EDITED_SUFFIX, Review, final_mask, is_outdated, read_review, save_edit
+from mapping_stroke.cohort.review import Review, final_mask, is_outdated, read_review, save_edit
 from mapping_stroke.cohort.reviewed import WRITERS, open_layout
 from mapping_stroke.cohort.settings import ScanOptions
 from mapping_stroke.errors import SCAN_FAILURES, CaseError, FileError, MappingError, RunFolderError, describe_failure
 from mapping_stroke.images.image import read_image
 from mapping_stroke.report.page_grid import PageGrid, ShownMask
 from mapping_stroke.report.scan_page import RegionTable, region_html
-from mapping_stroke.run_folder import OWNER_FILE
+from mapping_stroke.run_folder import EDITED_SUFFIX, OWNER_FILE
 
 OWN_POLICY = re.compile(r'<meta http-equiv="Content-Security-Policy"[^>]*>\n?')
 """Of a page that stands alone; the app sends its own."""

@@ -19,7 +19,7 @@ from mapping_stroke.cohort.results import (
     UNCERTAINTY_SUFFIX,
     ScanFiles,
 )
-from mapping_stroke.cohort.review import EDITED_SUFFIX, REVIEW_SUFFIX
+from mapping_stroke.cohort.review import REVIEW_SUFFIX
 from mapping_stroke.cohort.segmenter import LoadedScan
 from mapping_stroke.dataset.grid import ATLAS_GRID
 from mapping_stroke.dataset.names import BidsName, parse_bids_name
@@ -28,7 +28,7 @@ from mapping_stroke.files import remove_files, write_csv, write_json
 from mapping_stroke.images.image import Image, write_image
 from mapping_stroke.images.nifti import Affine
 from mapping_stroke.inference.segmentation import LesionRow, Segmentation, lesion_table, number_lesions
-from mapping_stroke.run_folder import BRAIN_SUFFIX, MASK_SUFFIX, OWNER_FILE, PROBABILITY_SUFFIX, SHARING
+from mapping_stroke.run_folder import BRAIN_SUFFIX, EDITED_SUFFIX, MASK_SUFFIX, OWNER_FILE, PROBABILITY_SUFFIX, SHARING
 from mapping_stroke.space.brain import BrainSource
 from mapping_stroke.space.placement import bring_mask_to_atlas
 from mapping_stroke.space.resample import resample, shrink

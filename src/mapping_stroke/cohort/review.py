@@ -21,9 +21,8 @@ from mapping_stroke.errors import (
 from mapping_stroke.evaluation.metrics import dice
 from mapping_stroke.files import read_object, sha256, write_json
 from mapping_stroke.images.image import Image, Mask, read_image, read_mask_of, require_same_grid, write_image
-from mapping_stroke.run_folder import BRAIN_SUFFIX, MASK_SUFFIX
+from mapping_stroke.run_folder import BRAIN_SUFFIX, EDITED_SUFFIX, MASK_SUFFIX
 
-EDITED_SUFFIX = "_desc-edited_mask.nii.gz"
 REVIEW_SUFFIX = "_review.json"
 Rating = Literal["", "accept", "doubtful", "reject"]
 """Empty: not rated."""
