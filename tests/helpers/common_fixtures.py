@@ -1,8 +1,5 @@
 """Fixtures that every test may use."""
 
-# ruff: noqa: I001 - the first import says how the types of all later ones are checked
-import run_time_types  # noqa: F401
-
 import gc
 import os
 from collections.abc import Iterator

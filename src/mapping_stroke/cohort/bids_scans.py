@@ -77,7 +77,9 @@ def report_without(without: Mapping[str, str]) -> None:
     for label, why in list(without.items())[:LISTED]:
         warn(f"sub-{label}: {why}")
     if len(without) > LISTED:
-        warn(f"{len(without) - LISTED} more participants have no T1w scan; `group` has a row for each")
+        more = len(without) - LISTED
+        lack = "has" if more == 1 else "have"
+        warn(f"{counted(more, 'more participant')} {lack} no T1w scan; `group` has a row for each")
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ class OverlapFacts:
         most: Largest number of scans with a lesion at one voxel.
         most_mirrored: The same with both sides on one hemisphere.
         left_out: Names of scans that do not count, by reason.
-        unreadable: Why the mask of a scan that counts could not be read, by name.
+        unreadable: Why the final mask of a scan could not be read, by name.
         masks: Fingerprint of the masks; the same masks need not be read again.
     """
 

@@ -126,7 +126,7 @@ def save_edit(layout: OutputLayout, name: str, mask: Mask, revision: int) -> tup
 
 
 def final_mask(layout: OutputLayout, name: str) -> Path:
-    """The mask of a scan that counts: the corrected one, or else the original."""
+    """The final mask of a scan: the corrected one, or else the original."""
     edited = layout.folder / layout.relative(name, EDITED_SUFFIX)
     return edited if edited.is_file() else layout.folder / layout.relative(name, MASK_SUFFIX)
 

@@ -281,7 +281,7 @@ class Status:
         """Print the table."""
         from collections import Counter
 
-        from mapping_stroke.console import aligned, say
+        from mapping_stroke.console import aligned, counted, say
         from mapping_stroke.run_folder import RunFolder
         from mapping_stroke.stages.status import run_status
         from mapping_stroke.workflow.jobs import read_jobs
@@ -299,7 +299,7 @@ class Status:
             if one.why:
                 say(f"{one.scheme}, fold {one.fold}, failed: {one.why}")
         counts = Counter(one.state for one in members)
-        say(f"{len(members)} members: " + ", ".join(f"{number} {state}" for state, number in counts.items()))
+        say(f"{counted(len(members), 'member')}: " + ", ".join(f"{number} {state}" for state, number in counts.items()))
         return 0
 
 

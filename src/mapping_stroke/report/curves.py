@@ -191,7 +191,7 @@ def draw_evaluation(evaluation: Evaluation, path: Path) -> None:
     plain_axes(left, "Dice by lesion load", "lesion load of a case (mL, logarithmic)", "Dice")
     _draw_cases(left, evaluation.scores)
     without = [scan for group, scans in evaluation.marked.items() if group != BESIDE for scan in scans]
-    plain_axes(right, f"{len(without)} scans without lesion", "marked (mL, log); strokes: medians", "")
+    plain_axes(right, f"{counted(len(without), 'scan')} without lesion", "marked (mL, log); strokes: medians", "")
     _draw_without(right, evaluation, without)
     save_png(figure, path)
 

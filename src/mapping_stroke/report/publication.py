@@ -140,7 +140,9 @@ def publish(
     count = len({score.case_id for score in scores})
     folds = len({score.fold for score in scores if score.fold is not None})
     title = f"This run: {counted(count, 'case' if number == 1 else 'test scan')}"
-    table = make_table(title + (f" in {folds} folds" if folds else ""), summarise(scores, list(scores[0].values)))
+    table = make_table(
+        title + (f" in {counted(folds, 'fold')}" if folds else ""), summarise(scores, list(scores[0].values))
+    )
     return PublishedTable(number, add_intervals(table, scores, people), read_paper_tables()[number - 1], voxels)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from mapping_stroke.console import name_files, say
+from mapping_stroke.console import counted, name_files, say
 from mapping_stroke.dataset.cases import Case, read_cases
 from mapping_stroke.dataset.folds import read_folds
 from mapping_stroke.dataset.scan_checks import tame_outliers
@@ -53,7 +53,8 @@ def predict_run(run: RunFolder, config: PredictConfig = AS_USUAL) -> StageResult
     trained = {member.card.fold for member in ensemble.members}
     all_wanted = [case for case in cases if case.mask is None or folds[case.case_id] in trained]
     wanted = all_wanted[slice_of_shard(config.shard)]
-    say(f"Predicting {len(wanted)} scans with {len(ensemble.members)} members on {engine.description}")
+    members = counted(len(ensemble.members), "member")
+    say(f"Predicting {counted(len(wanted), 'scan')} with {members} on {engine.description}")
     computed = recorder(run.environments("predict"), {"engine": engine.description}, gpu=True)
     own = {case.case_id: _members_of(case, ensemble, folds) for case in wanted}
     failed = for_each_case(

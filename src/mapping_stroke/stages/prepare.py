@@ -61,7 +61,7 @@ def prepare_run(
     data = data.resolve()
     findings = find_run_cases(data, config, layouts)
     identity = identify_run(data, run, config, findings, overwrite=overwrite)
-    say(f"{len(findings.cases)} scans found, layout {findings.layout.name} ({findings.layout.title})")
+    say(f"{counted(len(findings.cases), 'scan')} found, layout {findings.layout.name} ({findings.layout.title})")
     stamp = _stamp(identity, findings)
     before = _checked_before(run, stamp)
     cases, problems = before or _check(findings)

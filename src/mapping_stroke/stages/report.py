@@ -224,7 +224,7 @@ def _member_words(run: RunFolder, training: Mapping[str, Any]) -> str:
     size = f", size {training['size']}" if "size" in training else ""
     extra = ", ".join(method_label(scheme) for scheme in schemes if scheme not in PAPER_SCHEMES)
     beyond = f"; the ensemble includes schemes that the paper does not have: {extra}" if extra else ""
-    return f"{len(members)} members ({names}){size}{_epoch_words(members, training)}{beyond}"
+    return f"{counted(len(members), 'member')} ({names}){size}{_epoch_words(members, training)}{beyond}"
 
 
 def _epoch_words(members: Mapping[tuple[str, int], Path], training: Mapping[str, Any]) -> str:

@@ -116,7 +116,7 @@ class Review {
     const size = make("input", { type: "number", min: 1, max: 15, value: 3, ariaLabel: "Width of the brush in voxels", oninput: () => { nv.opts.penSize = Number(size.value); } });
     nv.opts.penSize = 3;
     const level = make("input", { type: "range", min: 1, max: 99, value: 50, ariaLabel: "Mark all with P(lesion) above", oninput: () => this.threshold(level, shown) });
-    const shown = make("span", { className: "muted", textContent: "" });
+    const shown = make("span", { className: "muted" });
     this.tools = Object.entries(TOOLS).map(([tool, [text, key]]) => make("button", { textContent: `${text} (${key})`, id: `tool-${tool}`, onclick: () => this.take(tool) }));
     this.editBar.replaceChildren(...this.tools, make("label", {}, "width ", size), make("label", {}, "replace by P above ", level), shown,
       make("button", { textContent: "Save (s)", id: "save", onclick: () => this.save() }),
